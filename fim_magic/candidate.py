@@ -1,0 +1,131 @@
+"""What a model answered: the text, why it ended, what was trimmed from it, and how sure the model was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from fim_magic.document import Document
+
+
+class Ending(str, Enum):
+    """Why a candidate has no more tokens."""
+
+    STOP_TOKEN = "stop token"  # noqa: S105 - the model ended it, with a token of its family that says so
+    RULE = "rule"  # one of our rules found the end of the hole; `Candidate.cut` says which
+    LENGTH = "length"  # it reached max_new_tokens and is probably not finished
+    INTERRUPTED = "interrupted"  # the user stopped it; the text is partial
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where a rule ended a candidate.
+
+    Attributes:
+        rule: The name of the rule, one of `trimming.RULES`.
+        at: How many characters of the model's text were kept.
+    """
+
+    rule: str
+    at: int
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One answer for the hole.
+
+    Attributes:
+        raw: The text that the model generated, byte for byte.
+        ending: Why generation ended.
+        cut: The rule that trimmed it and where, or None if the text is as the model gave it.
+        token_ids: The generated ids, without the stop token.
+        logprobs: The natural log-probability of each of `token_ids` under the model, before temperature.
+    """
+
+    raw: str
+    ending: Ending
+    cut: Cut | None = None
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+
+    @property
+    def middle(self) -> str:
+        """The text for the hole: `raw`, less what was trimmed from its end."""
+        return self.raw if self.cut is None else self.raw[: self.cut.at]
+
+    @property
+    def trimmed(self) -> str:
+        """What was cut from the end of `raw`."""
+        return "" if self.cut is None else self.raw[self.cut.at :]
+
+    @property
+    def mean_logprob(self) -> float | None:
+        """The mean log-probability per token, or None where nothing was generated."""
+        return sum(self.logprobs) / len(self.logprobs) if self.logprobs else None
+
+    def describe_ending(self) -> str:
+        """Say in a few words how the candidate ended, for the view and the command line."""
+        words = {
+            Ending.STOP_TOKEN: "ended by itself",
+            Ending.RULE: "ended",
+            Ending.LENGTH: "cut at the token limit, probably unfinished",
+            Ending.INTERRUPTED: "partial: interrupted",
+        }[self.ending]
+        if self.cut is None:
+            return words
+        return f"{words}, trimmed by {self.cut.rule} ({len(self.trimmed)} characters)"
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything there is to say about one finished request.
+
+    Attributes:
+        document: The user's text and where the hole is.
+        candidates: At least one, in the order in which they should be offered.
+        model: The model's name as the user may type it.
+        revision: Which version of the checkpoint it was: a commit, or the start of the file's sha256.
+        method: "fim" (the model saw the suffix) or "complete" (it did not).
+        order: "psm", "spm", or "" for left to right.
+        prompt_tokens: How long the prompt was, sentinels included.
+        dropped_prefix_tokens: Tokens cut from the start of the prefix to fit the model's context.
+        dropped_suffix_tokens: Tokens cut from the end of the suffix, likewise.
+        seed: The seed of the sampler, or None for greedy decoding.
+        first_token_seconds: From the request to its first token, loading the model not included.
+        seconds: From the request to its last token, likewise.
+    """
+
+    document: Document
+    candidates: tuple[Candidate, ...]
+    model: str
+    revision: str
+    method: str
+    order: str
+    prompt_tokens: int
+    dropped_prefix_tokens: int
+    dropped_suffix_tokens: int
+    seed: int | None
+    first_token_seconds: float
+    seconds: float
+
+    @property
+    def middle(self) -> str:
+        """The first candidate's text for the hole."""
+        return self.candidates[0].middle
+
+    @property
+    def text(self) -> str:
+        """The whole text with the first candidate in the hole."""
+        return self.document.rebuild(self.middle)
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens were generated, over all candidates."""
+        return sum(len(candidate.token_ids) for candidate in self.candidates)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens after the first step, over the time after it; 0.0 where there is nothing to measure."""
+        after_first = self.tokens - len(self.candidates)
+        elapsed = self.seconds - self.first_token_seconds
+        return after_first / elapsed if after_first > 0 and elapsed > 0 else 0.0

@@ -1,0 +1,110 @@
+"""Text with a cursor marker <-> what stands before and after the hole.
+
+Exactly the marker is removed. No whitespace around it is touched, because in Python, and in every FIM model's
+training data, whitespace around the hole is part of the answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fim_magic.errors import MarkerError
+
+MARKERS: tuple[str, ...] = ("<cursor>", "<|cursor|>", "<FILL_ME>", "<游標在這>", "█")
+"""The markers that are recognised unless the user sets others. The first is the one in the documentation."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text with one hole.
+
+    Attributes:
+        prefix: Everything before the hole, exactly as the user wrote it.
+        suffix: Everything after the hole, exactly as the user wrote it.
+        marker: The marker that stood at the hole, or "" where the hole is the end of the text.
+    """
+
+    prefix: str
+    suffix: str
+    marker: str = ""
+
+    def rebuild(self, middle: str) -> str:
+        r"""Return the whole text with `middle` in the hole.
+
+        A text whose lines end in CR LF gets a middle whose lines do too; models write LF.
+        """
+        if self._has_crlf:
+            middle = re.sub(r"(?<!\r)\n", "\r\n", middle)
+        return self.prefix + middle + self.suffix
+
+    def for_model(self) -> Document:
+        r"""Return the document as models know it: with LF line ends.
+
+        A `\r` beside a sentinel is out of distribution for every family; it made CodeLlama fail on Windows
+        (ex3ndr/llama-coder, pull request 34).
+        """
+        if not self._has_crlf:
+            return self
+        return Document(self.prefix.replace("\r\n", "\n"), self.suffix.replace("\r\n", "\n"), self.marker)
+
+    @property
+    def _has_crlf(self) -> bool:
+        return "\r\n" in self.prefix or "\r\n" in self.suffix
+
+
+def parse(text: str, markers: Sequence[str] = MARKERS, *, required: bool = True) -> Document:
+    """Split `text` at its cursor marker.
+
+    Args:
+        text: Source text in any script, with one marker.
+        markers: The markers to look for. Where one contains another, the longer is recognised.
+        required: When False, a text without a marker has its hole at its end (left-to-right completion).
+
+    Raises:
+        MarkerError: There is no marker and one is required; or there are two, of one kind or of different kinds.
+    """
+    found = _occurrences(text, markers)
+    if not found:
+        if required:
+            raise MarkerError(_no_marker(markers))
+        return Document(text, "")
+    if len(found) > 1:
+        raise MarkerError(_too_many(text, found))
+    at, marker = found[0]
+    return Document(text[:at], text[at + len(marker) :], marker)
+
+
+def _occurrences(text: str, markers: Sequence[str]) -> list[tuple[int, str]]:
+    usable = sorted((m for m in markers if m), key=len, reverse=True)
+    if not usable:
+        return []
+    pattern = "|".join(map(re.escape, usable))
+    return [(match.start(), match.group()) for match in re.finditer(pattern, text)]
+
+
+def _no_marker(markers: Sequence[str]) -> str:
+    first, *others = markers or MARKERS
+    known = ", ".join(others)
+    return (
+        f"There is no cursor marker in the text, so there is nothing to fill. Put {first} where the code should go"
+        + (f" (also known: {known})" if known else "")
+        + ". To continue from the end of the text instead, use %%complete."
+    )
+
+
+def _too_many(text: str, found: Sequence[tuple[int, str]]) -> str:
+    places = "; ".join(f"{marker} in {_place(text, at)}" for at, marker in found)
+    kinds = {marker for _, marker in found}
+    what = "different cursor markers" if len(kinds) > 1 else "cursor markers"
+    return (
+        f"There are {len(found)} {what}, and one hole is filled at a time: {places}. "
+        "Keep the one where the code should go. If a marker is part of your code, use another one for the hole."
+    )
+
+
+def _place(text: str, at: int) -> str:
+    line = text.count("\n", 0, at) + 1
+    column = at - (text.rfind("\n", 0, at) + 1) + 1
+    return f"line {line}, column {column}"

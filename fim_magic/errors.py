@@ -1,0 +1,31 @@
+"""Errors that are written for the user: what went wrong, and the line to type to mend it.
+
+Everything that a user can cause is a [`FimError`][]. The magics and the command line print its text and nothing
+else; the Python interface raises it. An exception of any other type is a bug of ours.
+"""
+
+from __future__ import annotations
+
+
+class FimError(Exception):
+    """Something the user can mend. The message is one paragraph that says how."""
+
+
+class MarkerError(FimError):
+    """The text has no cursor marker, or more than the request can use."""
+
+
+class OptionError(FimError):
+    """An option's value makes no sense."""
+
+
+class ModelError(FimError):
+    """The model is unknown, cannot do what was asked, or could not be loaded."""
+
+
+class FetchError(FimError):
+    """A checkpoint could not be brought to this machine. Nothing half-made was left behind."""
+
+
+class BusyError(FimError):
+    """The model is already generating for somebody else in this process."""
