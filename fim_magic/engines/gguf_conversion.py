@@ -1,0 +1,244 @@
+"""A GGUF file in transformers' layout, converted once and kept in the cache.
+
+transformers reads GGUF files itself, but needs the better part of a minute for a small one, each
+time. What it made of the file is therefore saved, and loads in seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fim_magic import weights
+from fim_magic.errors import FetchError, FimError, ModelError
+from fim_magic.progress import Meter, OnProgress, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import torch
+
+LAYOUT = "float32-1"
+"""Part of the folder's name. It changes when a conversion made by an older version won't do."""
+
+DIGITS_APART = frozenset({"smollm"})
+"""Names for `tokenizer.ggml.pre` that split before and after each digit, then as GPT-2 does.
+
+transformers leaves out the digits, so `1  2` gets other tokens than the model was trained on.
+"""
+
+
+def converted(gguf: Path, sha256: str | None = None, on_progress: OnProgress = silent) -> Path:
+    """Return a folder with `gguf` in transformers' layout, and make it first if it isn't there.
+
+    Every tensor becomes float32, which holds what any quantised block says, exactly. It is twice the size of float16
+    on the disk, but it is mapped into memory instead of read and widened: loading is several times faster, and the
+    kernels of one machine share the pages.
+
+    Args:
+        gguf: The file.
+        sha256: Of the file, in hex, where it is known; otherwise it is computed.
+        on_progress: Called often. What it raises ends the conversion cleanly.
+
+    Returns:
+        A folder with config.json, generation_config.json, tokenizer.json, tokenizer_config.json and
+        model.safetensors.
+
+    Raises:
+        ModelError: The file is damaged, or of a kind that transformers cannot convert.
+        FetchError: There is no room for the converted form.
+    """
+    try:
+        known = sha256 or weights.sha256_of(gguf, on_progress)
+    except OSError as error:
+        raise ModelError(
+            f"{gguf} could not be read ({error.strerror or error}). Check the path, and who may read the file."
+        ) from error
+    name = f"{gguf.stem}-{known[:12]}-{LAYOUT}"
+    folder = weights.cache_dir() / "converted" / name
+    if folder.is_dir():
+        return folder
+    waiting = f"Waiting for another process that converts {gguf.name}"
+    try:
+        with weights.locked(name, on_progress, waiting):
+            if not folder.is_dir():
+                _convert(gguf, folder, on_progress)
+    except OSError as error:
+        raise FetchError(weights.cannot_write(error)) from error
+    return folder
+
+
+def _convert(gguf: Path, folder: Path, on_progress: OnProgress) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # A process that was killed could not remove its own; under the lock, nobody else has one.
+    for left_over in folder.parent.glob(f".{folder.name}-*"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    unfinished = folder.with_name(f".{folder.name}-{os.getpid()}")
+    unfinished.mkdir()
+    try:
+        meter = Meter(on_progress, f"Reading {gguf.name}", 1, unit="steps")
+        with _readable(gguf):
+            header = _Header(gguf)
+        meter.at(1)
+        weights.require_room(folder.parent, header.converted_size)
+        with _quiet_transformers():
+            _save_tokenizer(gguf, header, unfinished, on_progress)
+            _save_model(gguf, header, unfinished, on_progress)
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
+def _readable(gguf: Path) -> Iterator[None]:
+    """Turn what a damaged or unknown file makes the libraries raise into one paragraph."""
+    try:
+        yield
+    except ImportError as error:
+        raise ModelError(
+            f"{gguf.name} could not be converted, because a library is missing: {error}. "
+            "`pip install fim-magic` brings all that is needed."
+        ) from error
+    except FimError:
+        raise
+    except Exception as error:
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"{gguf} could not be converted: {first_line}. Either the file is damaged or cut short "
+            "(compare its size and sha256 with its page, and fetch it again), or it holds a kind "
+            "of model that transformers cannot read from GGUF; then use the model's safetensors "
+            "checkpoint instead."
+        ) from error
+
+
+class _Header:
+    """What a GGUF file says about itself."""
+
+    def __init__(self, gguf: Path) -> None:
+        from gguf import GGUFReader
+
+        reader = GGUFReader(gguf)
+        self.tensors = len(reader.tensors)
+        self.elements = sum(int(tensor.n_elements) for tensor in reader.tensors)
+        self.pre_tokenizer = self._text(reader, "tokenizer.ggml.pre")
+
+    @property
+    def converted_size(self) -> int:
+        """About how many bytes the converted form takes."""
+        return 4 * self.elements
+
+    @staticmethod
+    def _text(reader: Any, key: str) -> str:
+        field = reader.get_field(key)
+        return "" if field is None else str(field.contents())
+
+
+# --- the tokenizer -------------------------------------------------------------------------------
+
+
+def _save_tokenizer(gguf: Path, header: _Header, folder: Path, on_progress: OnProgress) -> None:
+    from transformers import AutoTokenizer
+
+    meter = Meter(on_progress, f"Converting the tokenizer of {gguf.name}", 1, unit="steps")
+    with _readable(gguf):
+        tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name, local_files_only=True)
+    if header.pre_tokenizer in DIGITS_APART:
+        from tokenizers import pre_tokenizers
+
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Digits(individual_digits=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+            ]
+        )
+    tokenizer.save_pretrained(str(folder))
+    meter.at(1)
+
+
+# --- the weights ---------------------------------------------------------------------------------
+
+
+def _save_model(gguf: Path, header: _Header, folder: Path, on_progress: OnProgress) -> None:
+    import torch
+    from safetensors.torch import save_file
+    from transformers import AutoModelForCausalLM, GgufConfig
+
+    meter = Meter(on_progress, f"Converting {gguf.name}", header.tensors, unit="tensors")
+    with _readable(gguf), _counted(meter):
+        model = AutoModelForCausalLM.from_pretrained(
+            str(gguf.parent),
+            gguf_file=gguf.name,
+            dtype=torch.float32,
+            quantization_config=GgufConfig(dequantize=True),
+            local_files_only=True,
+        )
+    tensors = _each_once(model)
+    path = folder / "model.safetensors"
+    save_file(tensors, path, metadata={"format": "pt"})
+    # transformers counts a model from a GGUF file as quantised, and refuses to save it as it is.
+    with suppress(AttributeError):
+        del model.config.quantization_config
+    model.config.save_pretrained(str(folder))
+    model.generation_config.save_pretrained(str(folder))
+    # safetensors lets only the owner read; a cache may be shared, as the other files are.
+    path.chmod((folder / "config.json").stat().st_mode)
+    meter.at(header.tensors)
+
+
+def _each_once(model: Any) -> dict[str, torch.Tensor]:
+    """Return the model's tensors. Tied weights are one tensor under two names; loading ties them again."""
+    tensors: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in model.state_dict().items():
+        if tensor.numel() and tensor.data_ptr() in seen:
+            continue
+        seen.add(tensor.data_ptr())
+        tensors[name] = tensor.contiguous()
+    return tensors
+
+
+# --- keeping transformers quiet ------------------------------------------------------------------
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Keep transformers' bars and remarks off the user's screen, and put everything back after."""
+    from transformers.utils import logging
+
+    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    if bars:
+        logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+@contextmanager
+def _counted(meter: Meter) -> Iterator[None]:
+    """Report each tensor that transformers dequantises.
+
+    Its GGUF reader draws a bar that no setting turns off, so ours takes the bar's place there.
+    """
+    from transformers import modeling_gguf_pytorch_utils as reader
+
+    def counted(tensors: Iterable[Any], **_: Any) -> Iterator[Any]:
+        for done, tensor in enumerate(tensors):
+            meter.at(done)
+            yield tensor
+
+    theirs = getattr(reader, "tqdm", None)
+    if theirs is None:  # a version without that bar: nothing to replace, and nothing to count by
+        yield
+        return
+    reader.tqdm = counted
+    try:
+        yield
+    finally:
+        reader.tqdm = theirs

@@ -1,0 +1,214 @@
+"""How far a long step has come, without knowing who looks at it.
+
+A step reports [`Progress`][]; a callback shows it. The terminal's callback is here, the notebook's
+is where the notebook is known.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TextIO
+
+BAR_CELLS = 20
+SECONDS_BETWEEN_DRAWINGS = 0.1
+PERCENT_BETWEEN_LINES = 10
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a step has come.
+
+    Attributes:
+        what: What is going on, for the user: "Fetching model.gguf from PyPI".
+        done: How much is done, in `unit`.
+        total: How much there is to do, in `unit`; 0 where nobody knows.
+        unit: "B" for bytes, otherwise what is counted, in the plural: "tensors".
+        seconds: Since the step began.
+        resumed: How much was already done when it began. It doesn't count as speed.
+    """
+
+    what: str
+    done: int
+    total: int
+    unit: str = "B"
+    seconds: float = 0.0
+    resumed: int = 0
+
+    @property
+    def fraction(self) -> float:
+        """How much of the step is done, from 0.0 to 1.0."""
+        return min(max(self.done / self.total, 0.0), 1.0) if self.total > 0 else 0.0
+
+    @property
+    def rate(self) -> float:
+        """Units per second since the step began, or 0.0 where there is nothing to measure yet."""
+        return max(self.done - self.resumed, 0) / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def finished(self) -> bool:
+        """Whether all of it is done."""
+        return self.total > 0 and self.done >= self.total
+
+
+OnProgress = Callable[[Progress], None]
+"""What a long step calls now and then. Whatever it raises ends the step, which cleans up."""
+
+
+def silent(progress: Progress) -> None:
+    """Show nothing."""
+
+
+class Meter:
+    """Reports one step to a callback, and keeps its time."""
+
+    def __init__(
+        self,
+        on_progress: OnProgress,
+        what: str,
+        total: int,
+        *,
+        unit: str = "B",
+        resumed: int = 0,
+    ) -> None:
+        self._on_progress = on_progress
+        self._what = what
+        self._total = total
+        self._unit = unit
+        self._resumed = resumed
+        self._began = time.monotonic()
+        self.at(resumed)
+
+    def at(self, done: int) -> None:
+        """Report that `done` of the total is done."""
+        seconds = time.monotonic() - self._began
+        done = min(done, self._total)
+        self._on_progress(Progress(self._what, done, self._total, self._unit, seconds, self._resumed))
+
+
+def bar(progress: Progress, width: int = BAR_CELLS, *, ascii_only: bool = False) -> str:
+    """Draw a step as one line of text.
+
+    Args:
+        progress: The step.
+        width: How many characters the bar itself gets.
+        ascii_only: Draw with `#` and `-`, for streams that cannot write block characters.
+
+    Returns:
+        What is going on, a bar, the amounts, and the speed if there is one to tell.
+    """
+    full, empty = ("#", "-") if ascii_only else ("█", "░")
+    filled = int(progress.fraction * width)
+    parts = [progress.what, full * filled + empty * (width - filled), _amounts(progress)]
+    if progress.unit == "B" and progress.rate > 0:
+        parts.append(f"{_bytes(progress.rate)}/s")
+    return "  ".join(parts)
+
+
+def _amounts(progress: Progress) -> str:
+    if progress.unit != "B":
+        return f"{progress.done} / {progress.total} {progress.unit}"
+    if progress.total <= 0:
+        return _bytes(progress.done)
+    scale, name = _scale(progress.total)
+    digits = 0 if progress.total / scale >= 10 or scale == 1 else 1  # noqa: PLR2004 - "9.5", "312"
+    return f"{progress.done / scale:.{digits}f} / {progress.total / scale:.{digits}f} {name}"
+
+
+def _bytes(amount: float) -> str:
+    scale, name = _scale(amount)
+    return f"{amount / scale:.0f} {name}" if scale == 1 else f"{amount / scale:.1f} {name}"
+
+
+def _scale(amount: float) -> tuple[int, str]:
+    for scale, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if amount >= scale:
+            return scale, name
+    return 1, "B"
+
+
+class TerminalProgress:
+    """Shows progress on a terminal, in place; in a log, as a line for each tenth.
+
+    Use it as a context manager, so that what is written next begins on a line of its own, also
+    after an error.
+    """
+
+    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._clock = clock
+        self._ascii_only = not _can_write(self._stream, "█░")
+        self._what: str | None = None
+        self._drawn_at = 0.0
+        self._drawn_length = 0
+        self._next_percent = 0
+        self._line_is_open = False
+        self._ended = False
+
+    def __call__(self, progress: Progress) -> None:
+        """Show `progress`, if it is time to."""
+        begins = progress.what != self._what
+        if begins:
+            self.close()
+            self._what, self._next_percent, self._ended = progress.what, 0, False
+        if self._ended:
+            return
+        if self._stream.isatty():
+            self._draw(progress, now=begins or progress.finished)
+        else:
+            self._log(progress)
+        if progress.finished:
+            self._ended = True
+            self.close()
+
+    def __enter__(self) -> TerminalProgress:  # noqa: PYI034 - `Self` is of Python 3.11
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the line that is being drawn, if there is one."""
+        if self._line_is_open:
+            self._stream.write("\n")
+            self._stream.flush()
+        self._line_is_open = False
+        self._drawn_length = 0
+
+    def _draw(self, progress: Progress, *, now: bool) -> None:
+        at = self._clock()
+        if not now and at - self._drawn_at < SECONDS_BETWEEN_DRAWINGS:
+            return
+        line = self._fitted(progress)
+        # What the line before had more is overwritten with blanks.
+        self._stream.write("\r" + line.ljust(self._drawn_length))
+        self._stream.flush()
+        self._drawn_at, self._drawn_length, self._line_is_open = at, len(line), True
+
+    def _fitted(self, progress: Progress) -> str:
+        # A line as wide as the terminal would wrap, and `\r` would then return to its second half.
+        room = shutil.get_terminal_size().columns - 1
+        for width in (BAR_CELLS, BAR_CELLS // 2, 0):
+            line = bar(progress, width, ascii_only=self._ascii_only)
+            if len(line) <= room:
+                return line
+        return line[:room]
+
+    def _log(self, progress: Progress) -> None:
+        percent = int(progress.fraction * 100)
+        if percent < self._next_percent:
+            return
+        self._next_percent = percent - percent % PERCENT_BETWEEN_LINES + PERCENT_BETWEEN_LINES
+        self._stream.write(bar(progress, ascii_only=self._ascii_only) + "\n")
+        self._stream.flush()
+
+
+def _can_write(stream: TextIO, text: str) -> bool:
+    try:
+        text.encode(stream.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError, AttributeError):
+        return False
+    return True
