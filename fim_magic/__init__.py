@@ -1,0 +1,72 @@
+r"""Fill in the middle of notebook cells with open code models on your own machine.
+
+In a notebook, `%load_ext fim_magic` and then `%%fim?`. In Python:
+
+    from fim_magic import infill
+    result = infill("def mean(xs):\n    <cursor>\n    return total / len(xs)\n")
+    print(result.text)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fim_magic.candidate import Result
+
+__version__ = "0.1.0"
+__all__ = ["complete", "infill", "load_ipython_extension", "unload_ipython_extension"]
+
+
+def infill(text: str, **options: Any) -> Result:
+    r"""Fill the hole in `text`.
+
+    Args:
+        text: Source text with a cursor marker, such as `<cursor>`.
+        **options: As of `%%fim`, with underscores: `model`, `candidates`, `max_new_tokens`, `temperature`, `top_p`,
+            `seed`, `order`, `markers`.
+
+    Raises:
+        FimError: Something that you can mend; the message says how.
+        Interrupted: Ctrl-C; a KeyboardInterrupt whose `.result` holds the partial text.
+    """
+    return _ask(text, "fim", options)
+
+
+def complete(text: str, **options: Any) -> Result:
+    """Continue `text` left to right, from its marker or else from its end.
+
+    Text after the marker is kept in the rebuilt text, and not shown to the model. Arguments as of [`infill`][].
+    """
+    return _ask(text, "complete", options)
+
+
+def _ask(text: str, method: str, options: dict[str, Any]) -> Result:
+    # Imported at the first request: torch and transformers take seconds.
+    from fim_magic.engines import registry
+    from fim_magic.progress import TerminalProgress
+    from fim_magic.request import Finished, Interrupted, interruptible, run
+    from fim_magic.settings import Settings
+
+    model, request = Settings().request(text, method=method, **options)
+    engine = registry.use(model, TerminalProgress()).engine
+    with interruptible() as stop:
+        *_, last = run(request, engine, stop)
+    assert isinstance(last, Finished)  # noqa: S101 - `run` promises it
+    if stop.is_set():
+        raise Interrupted(last.result)
+    return last.result
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext fim_magic`: register `%%fim`, `%%complete` and `%fim`."""
+    from fim_magic.magics import load
+
+    load(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """`%unload_ext fim_magic`: take the magics away and give the model's memory back."""
+    from fim_magic.magics import unload
+
+    unload(shell)

@@ -1,0 +1,104 @@
+"""What computes. An engine holds one loaded model; everything else in fim-magic works with any engine.
+
+An engine turns a prompt of token ids into tokens, one step at a time. It knows nothing of holes, stop rules or
+notebooks: those belong to `fim_magic.request`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from fim_magic.formats import Family
+from fim_magic.tokenization import TextTokenizer
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen.
+
+    Attributes:
+        temperature: 0.0 takes the most probable token (greedy); higher values flatten the distribution.
+        top_p: Only the most probable tokens that together have this probability are sampled from.
+        seed: Of the sampler; unused when greedy.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Token:
+    """One generated token.
+
+    Attributes:
+        candidate: Which of the request's candidates it continues, from 0.
+        id: The token's id.
+        logprob: Its natural log-probability under the model, before temperature and top-p.
+    """
+
+    candidate: int
+    id: int
+    logprob: float
+
+
+class Generation(Protocol):
+    """One request under way. The caller may stop between any two calls, and simply drop it."""
+
+    def prefill(self) -> Iterator[int]:
+        """Read the prompt in parts; yield after each how many of its tokens have been read."""
+        ...
+
+    def step(self) -> list[Token]:
+        """Generate one token for each candidate that is not finished."""
+        ...
+
+    def finish(self, candidate: int) -> None:
+        """Generate no more for `candidate`."""
+        ...
+
+
+class Engine(Protocol):
+    """A loaded model."""
+
+    @property
+    def model(self) -> str:
+        """The name that the user gave it."""
+        ...
+
+    @property
+    def revision(self) -> str:
+        """Which version of the checkpoint it is."""
+        ...
+
+    @property
+    def family(self) -> Family:
+        """Its prompt format."""
+        ...
+
+    @property
+    def tokenizer(self) -> TextTokenizer:
+        """Its tokenizer."""
+        ...
+
+    @property
+    def context_length(self) -> int:
+        """How many tokens prompt and answer may have together."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """Where and in what precision it runs, such as "cpu, float32"."""
+        ...
+
+    def start(self, prompt: Sequence[int], *, candidates: int, sampling: Sampling) -> Generation:
+        """Begin a request.
+
+        Args:
+            prompt: Token ids, at least one.
+            candidates: How many answers, each sampled by itself.
+            sampling: How tokens are chosen.
+        """
+        ...

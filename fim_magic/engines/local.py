@@ -1,0 +1,191 @@
+"""A model in this process: transformers and torch, on the CPU or on CUDA devices.
+
+The decode loop is our own, over the library's `forward` and its KV cache: the prompt is read once however many
+candidates there are, each token is handed out as it is made, and the caller can stop between any two of them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
+from transformers.utils import logging as transformers_logging
+
+from fim_magic.engines import Sampling, Token
+from fim_magic.errors import ModelError
+from fim_magic.formats import Family, family_of
+from fim_magic.tokenization import TextTokenizer
+
+_PREFILL_CHUNK = 512  # tokens read between two looks at the interrupt flag
+_DEFAULT_CONTEXT = 2048  # for configs that do not say; every family here has at least this
+
+
+class LocalEngine:
+    """A checkpoint loaded by transformers. Satisfies [`fim_magic.engines.Engine`][]."""
+
+    def __init__(self, model: Any, tokenizer: TextTokenizer, name: str, revision: str) -> None:
+        self._model = model
+        self.tokenizer = tokenizer
+        self.model = name
+        self.revision = revision
+        self.family: Family = family_of(model.config.model_type, tokenizer)
+
+    @classmethod
+    def load(cls, folder: Path, *, name: str, revision: str) -> LocalEngine:
+        """Load the checkpoint in `folder`.
+
+        Weights come from safetensors only, and code that a checkpoint brings along is never run.
+
+        Args:
+            folder: In transformers layout: config.json, tokenizer.json, safetensors.
+            name: What to call it.
+            revision: Which version of the checkpoint it is.
+
+        Raises:
+            ModelError: It cannot be loaded.
+        """
+        device = _device()
+        bars = transformers_logging.is_progress_bar_enabled()
+        transformers_logging.disable_progress_bar()
+        try:
+            config = AutoConfig.from_pretrained(folder, local_files_only=True)
+            model = AutoModelForCausalLM.from_pretrained(
+                folder,
+                config=config,
+                dtype=dtype_for(device),
+                device_map="auto" if device.type == "cuda" else None,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+            )
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise ModelError(_cannot_load(name, error)) from error
+        finally:
+            if bars:
+                transformers_logging.enable_progress_bar()
+        model.eval()
+        rows = int(model.get_input_embeddings().weight.shape[0])
+        return cls(model, TextTokenizer.from_folder(folder, rows), name, revision)
+
+    @property
+    def context_length(self) -> int:
+        """How many tokens prompt and answer may have together."""
+        return int(getattr(self._model.config, "max_position_embeddings", _DEFAULT_CONTEXT))
+
+    @property
+    def place(self) -> str:
+        """Where and in what precision it runs, such as "cpu, float32"."""
+        return f"{self._model.device}, {str(self._model.dtype).removeprefix('torch.')}"
+
+    @property
+    def weight_bytes(self) -> int:
+        """The memory that the weights take."""
+        return sum(p.numel() * p.element_size() for p in self._model.parameters())
+
+    def start(self, prompt: Sequence[int], *, candidates: int, sampling: Sampling) -> LocalGeneration:
+        """Begin a request; see [`fim_magic.engines.Engine.start`][]."""
+        return LocalGeneration(self._model, prompt, candidates, sampling)
+
+
+class LocalGeneration:
+    """One request to a [`LocalEngine`][]. Satisfies [`fim_magic.engines.Generation`][]."""
+
+    def __init__(self, model: Any, prompt: Sequence[int], candidates: int, sampling: Sampling) -> None:
+        self._model = model
+        self._prompt = torch.tensor([list(prompt)], device=model.device)
+        self._sampling = sampling
+        self._rows = list(range(candidates))  # row of the batch -> candidate
+        self._chosen: torch.Tensor | None = None
+        self._logits = torch.empty(0)
+        self._cache = DynamicCache(config=model.config)
+        self._random = torch.Generator(device=model.device).manual_seed(sampling.seed)
+        last_only = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self._last_logits_only = {"logits_to_keep": 1} if last_only else {}
+
+    def prefill(self) -> Iterator[int]:
+        """Read the prompt once, in parts, and share it among the candidates."""
+        length = self._prompt.shape[1]
+        for start in range(0, length, _PREFILL_CHUNK):
+            self._forward(self._prompt[:, start : start + _PREFILL_CHUNK])
+            yield min(start + _PREFILL_CHUNK, length)
+        if len(self._rows) > 1:
+            self._cache.batch_repeat_interleave(len(self._rows))
+            self._logits = self._logits.expand(len(self._rows), -1)
+
+    def step(self) -> list[Token]:
+        """Generate one token for each candidate that is not finished."""
+        if self._chosen is not None:
+            self._forward(self._chosen[:, None])
+        self._chosen = choose(self._logits, self._sampling, self._random)
+        logprobs = torch.log_softmax(self._logits, dim=-1).gather(1, self._chosen[:, None])
+        chosen = zip(self._rows, self._chosen.tolist(), logprobs[:, 0].tolist(), strict=True)
+        return [Token(candidate, token, logprob) for candidate, token, logprob in chosen]
+
+    def finish(self, candidate: int) -> None:
+        """Take a candidate out of the batch."""
+        row = self._rows.index(candidate)
+        self._rows.pop(row)
+        if not self._rows or self._chosen is None:
+            return
+        kept = [r for r in range(len(self._rows) + 1) if r != row]
+        index = torch.tensor(kept, device=self._chosen.device)
+        self._cache.batch_select_indices(index)
+        self._chosen = self._chosen[index]
+        self._logits = self._logits[index]
+
+    # Not inference_mode: the cache must stay usable for code that runs under no_grad, as generate() does.
+    @torch.no_grad()
+    def _forward(self, ids: torch.Tensor) -> None:
+        output = self._model(input_ids=ids, past_key_values=self._cache, use_cache=True, **self._last_logits_only)
+        self._logits = output.logits[:, -1, :].float()
+
+
+def choose(logits: torch.Tensor, sampling: Sampling, random: torch.Generator) -> torch.Tensor:
+    """Choose the next token of each row.
+
+    Args:
+        logits: (rows, vocabulary), float32.
+        sampling: Greedy at temperature 0.0, else temperature and then top-p (arXiv 1904.09751).
+        random: The sampler's state, on the device of `logits`.
+
+    Returns:
+        (rows,) int64 ids.
+    """
+    if sampling.temperature == 0.0:
+        return logits.argmax(dim=-1)
+    probabilities = torch.softmax(logits / sampling.temperature, dim=-1)
+    if sampling.top_p < 1.0:
+        ranked, order = probabilities.sort(dim=-1, descending=True)
+        before = ranked.cumsum(dim=-1) - ranked
+        ranked = ranked.masked_fill(before >= sampling.top_p, 0.0)
+        probabilities = torch.zeros_like(probabilities).scatter(1, order, ranked)
+    return torch.multinomial(probabilities, 1, generator=random)[:, 0]
+
+
+def dtype_for(device: torch.device) -> torch.dtype:
+    """Return the precision in which this device computes well.
+
+    bfloat16 where CUDA computes it natively (compute capability 8 and up), float16 on older CUDA devices, float32 on
+    the CPU: matrix products in 16 bits run many times slower on processors that lack the instructions.
+    """
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16  # noqa: PLR2004
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _cannot_load(name: str, error: Exception) -> str:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if "trust_remote_code" in str(error):
+        reason = "it needs code of its own, which is not run here"
+    return (
+        f"The model {name} could not be loaded: {reason}. %fim doctor shows versions and memory; %fim models lists "
+        "the models that are known to work."
+    )

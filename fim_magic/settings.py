@@ -1,0 +1,133 @@
+"""Every option, once. The magics, the Python interface and the command line all take theirs from here.
+
+A value comes from the call, else from `%config FimMagics.<name> = …`, else from the environment variable
+`FIM_MAGIC_<NAME>`, else it is the one that is built in.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import traitlets
+from traitlets.config import Configurable
+
+from fim_magic.document import MARKERS, parse
+from fim_magic.engines import Sampling
+from fim_magic.errors import OptionError
+from fim_magic.formats import ORDERS
+from fim_magic.request import Request
+
+_TEMPERATURE_FOR_MANY = 0.8  # several greedy candidates would all be the same
+
+
+class Settings(Configurable):
+    """The options' defaults. Each can be set with `%config FimMagics.<name> = value`."""
+
+    model = traitlets.Unicode(
+        "auto",
+        help="the model: a short name from %fim models, a folder, a .gguf file, owner/name on the Hub, or auto",
+    ).tag(config=True, flags=("-m", "--model"))
+    candidates = traitlets.Int(1, help="how many answers to generate").tag(config=True, flags=("-n", "--candidates"))
+    max_new_tokens = traitlets.Int(128, help="the most tokens that an answer may have").tag(
+        config=True, flags=("--max-new-tokens",)
+    )
+    temperature = traitlets.Float(
+        None,
+        allow_none=True,
+        help="0 takes the most probable token each time; the default is 0, or 0.8 for several candidates",
+    ).tag(config=True, flags=("--temperature",))
+    top_p = traitlets.Float(
+        0.95, help="sample only from the most probable tokens that together have this probability"
+    ).tag(config=True, flags=("--top-p",))
+    seed = traitlets.Int(None, allow_none=True, help="makes sampling repeatable; without it each run differs").tag(
+        config=True, flags=("--seed",)
+    )
+    order = traitlets.Unicode("auto", help="psm (prefix, suffix, middle), spm (suffix first), or auto").tag(
+        config=True, flags=("--order",)
+    )
+    markers = traitlets.List(traitlets.Unicode(), list(MARKERS), help="the texts that mark the hole").tag(config=True)
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        for name, trait in self.traits(flags=lambda flags: flags is not None).items():
+            value = os.environ.get(f"FIM_MAGIC_{name.upper()}")
+            if value is not None and name not in self.config.get(type(self).__name__, {}):
+                setattr(self, name, trait.from_string(value))
+
+    def request(self, text: str, *, method: str = "fim", **options: Any) -> tuple[str, Request]:
+        """Turn a text and the options of one call into the model's name and a request.
+
+        Args:
+            text: With a cursor marker, which `method="complete"` can do without.
+            method: "fim" or "complete".
+            **options: Any of the options above; those that are None count as not given.
+
+        Raises:
+            MarkerError: The text's markers do not name one hole.
+            OptionError: An option is unknown or its value makes no sense.
+        """
+        values = self._values(options)
+        document = parse(text, values["markers"], required=method == "fim")
+        return values["model"], Request(
+            document=document,
+            method=method,
+            order=_checked(values, "order", lambda v: v in ORDERS, f"is one of {', '.join(ORDERS)}"),
+            candidates=_checked(values, "candidates", lambda v: 1 <= v <= 64, "is from 1 to 64"),  # noqa: PLR2004
+            max_new_tokens=_checked(values, "max_new_tokens", lambda v: v >= 1, "is at least 1"),
+            sampling=_sampling(values),
+        )
+
+    def _values(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        values = {name: getattr(self, name) for name in options_of(Settings)} | {"markers": self.markers}
+        unknown = sorted(set(given) - set(values))
+        if unknown:
+            raise OptionError(f"There is no option called {unknown[0]!r}; the options are {', '.join(sorted(values))}.")
+        return values | {name: value for name, value in given.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Option:
+    """How an option is typed: in a magic's line and on the command line."""
+
+    flags: tuple[str, ...]
+    help: str
+    type: Callable[[str], Any]
+
+
+def options_of(settings: type[Settings]) -> dict[str, Option]:
+    """Return the options that can be typed, by name."""
+    kinds = {traitlets.Int: int, traitlets.Float: float, traitlets.Unicode: str}
+    traits = settings.class_traits(flags=lambda flags: flags is not None)
+    return {
+        # argparse, which the magics use as well, reads a single % in a help text as a format.
+        name: Option(trait.metadata["flags"], trait.help.replace("%", "%%"), kinds[type(trait)])
+        for name, trait in traits.items()
+    }
+
+
+def _sampling(values: Mapping[str, Any]) -> Sampling:
+    temperature = _checked(values, "temperature", lambda v: v is None or v >= 0, "is 0 or more (0 is greedy)")
+    if temperature is None:
+        temperature = _TEMPERATURE_FOR_MANY if values["candidates"] > 1 else 0.0
+    seed = values["seed"]
+    return Sampling(
+        temperature=float(temperature),
+        top_p=float(_checked(values, "top_p", lambda v: 0 < v <= 1, "is above 0 and at most 1")),
+        seed=random.getrandbits(32) if seed is None else int(seed),
+    )
+
+
+def _checked(values: Mapping[str, Any], name: str, valid: Callable[[Any], bool], rule: str) -> Any:
+    value = values[name]
+    flag = "--" + name.replace("_", "-")
+    try:
+        fine = valid(value)
+    except TypeError:
+        fine = False
+    if not fine:
+        raise OptionError(f"{flag} {rule}; {value!r} is not.")
+    return value
