@@ -100,6 +100,8 @@ def bar(progress: Progress, width: int = BAR_CELLS, *, ascii_only: bool = False)
     Returns:
         What is going on, a bar, the amounts, and the speed if there is one to tell.
     """
+    if progress.total <= 0 and progress.done <= 0:
+        return f"{progress.what} …" if not ascii_only else f"{progress.what} ..."
     full, empty = ("#", "-") if ascii_only else ("█", "░")
     filled = int(progress.fraction * width)
     parts = [progress.what, full * filled + empty * (width - filled), _amounts(progress)]

@@ -151,3 +151,8 @@ def test_stream_that_cannot_write_blocks_gets_ascii() -> None:
     stream = io.TextIOWrapper(raw, encoding="cp1252")
     TerminalProgress(stream, Clock())(at(1000))
     assert "#" * BAR_CELLS in raw.getvalue().decode("cp1252")
+
+
+def test_step_of_unknown_length_is_only_named() -> None:
+    assert bar(Progress("Loading tiny", 0, 0, "")) == "Loading tiny …"
+    assert bar(Progress("Loading tiny", 0, 0, ""), ascii_only=True) == "Loading tiny ..."

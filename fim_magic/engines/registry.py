@@ -45,7 +45,8 @@ def use(name: str, on_progress: OnProgress = silent) -> Loaded:
     """Return the model called `name`, loading it in place of another one if need be.
 
     Args:
-        name: "auto", a short name of the catalogue, a folder, a .gguf file, or `owner/name` on the Hub.
+        name: A short name of the catalogue, a folder, a .gguf file, or `owner/name` on the Hub; or "auto" for what is
+            loaded already, and otherwise for what suits this machine.
         on_progress: Told about fetching and converting.
 
     Raises:
@@ -54,7 +55,7 @@ def use(name: str, on_progress: OnProgress = silent) -> Loaded:
     """
     global _loaded  # noqa: PLW0603 - one model per process is the point
     with _lock:
-        if _loaded is not None and name in (_loaded.asked_for, _loaded.engine.model):
+        if _loaded is not None and name in ("auto", _loaded.asked_for, _loaded.engine.model):
             return _loaded
         began = time.perf_counter()
         chosen, why = _choose(name)
