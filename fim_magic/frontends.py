@@ -1,0 +1,271 @@
+"""Where an accepted text goes: one strategy per front end.
+
+A front end makes cells in two ways. While a cell runs, its reply may carry a text for the next
+cell: every front end knows that. After it has run, a click in its output can reach the notebook
+only through the page itself, by the hidden bridge of `review/bridge.py`: JupyterLab, Notebook 7 and
+nbclassic let it in. Elsewhere (VS Code, Colab) the text is kept, and goes out with the next cell
+that the user runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fim_magic.review.bridge import Answer, Bridge
+
+How = Literal["inserted", "replaced", "next-input", "printed", "pending"]
+
+ANSWER_SECONDS = 2.0
+"""How long a page has to answer before the text is kept for the next cell."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """What became of an accepted text.
+
+    Attributes:
+        how: "inserted" or "replaced" by the page; "next-input" with the reply of the running cell;
+            "printed" on a terminal that takes no text; "pending" until the user runs a cell.
+        message: The same, said to the user.
+    """
+
+    how: How
+    message: str
+
+
+_SAY: dict[How, str] = {
+    "inserted": "Accepted: it is in the new cell below.",
+    "replaced": "Accepted: it replaced the text of this cell.",
+    "next-input": "Accepted: it comes as the next input.",
+    "printed": "This terminal takes no prepared input, so the text is printed above.",
+    "pending": "Kept: no click can add a cell here. It comes below the next cell that you run; or type %fim accept.",
+}
+
+
+def _placed(how: How) -> Placed:
+    return Placed(how, _SAY[how])
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The cell that asked, and that accepted text belongs to.
+
+    Attributes:
+        shell: The IPython shell.
+        cell_id: The cell's id in its notebook, or "" where the front end doesn't tell.
+        request: The id of the message that runs the cell, or "" in a terminal.
+        marker: A CSS class for what this cell displays, by which the page finds it.
+    """
+
+    shell: Any
+    cell_id: str
+    request: str
+    marker: str
+
+    @classmethod
+    def current(cls, shell: Any) -> Owner:
+        """Return the cell that is being run. Its id is known only while it runs."""
+        prepare(shell)
+        message = _message(shell)
+        cell_id = str(message.get("metadata", {}).get("cellId") or "")
+        request = str(message.get("header", {}).get("msg_id") or "")
+        return cls(shell, cell_id, request, f"fim-{uuid.uuid4().hex}")
+
+    @property
+    def has_kernel(self) -> bool:
+        """Whether the shell is a kernel's, and not a terminal's."""
+        return _has_kernel(self.shell)
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether a page shows the outputs of this cell, so that somebody can see it change and click.
+
+        Pages send the cell's id, or answer the bridge. nbclient, papermill and text consoles do
+        neither.
+        """
+        bridge = page_bridge()
+        return bool(self.cell_id) or (bridge is not None and bridge.has_page)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether we are called from within the cell, and not from a click after it."""
+        if not self.has_kernel:
+            return True
+        return bool(_message(self.shell).get("header", {}).get("msg_id") == self.request)
+
+    def place(
+        self,
+        text: str,
+        replace: bool = False,
+        on_result: Callable[[Placed], None] | None = None,
+    ) -> None:
+        """Put `text` into a new cell below this one.
+
+        Args:
+            text: The source of the cell, all of it.
+            replace: Put it into this cell instead, where the front end can.
+            on_result: Called with what became of it; later, where a page has to answer first. It is
+                called a second time if the page answers after the text was given up as "pending".
+        """
+        on_result = on_result or _ignore
+        if self.is_running:
+            on_result(accept_now(self.shell, text, replace))
+            return
+        bridge = page_bridge()
+        client = client_of_this_message(self.shell)
+        if bridge is None or not bridge.can_insert(client):
+            on_result(_keep(self.shell, text))
+            return
+        waiting = _Waiting(self.shell, text, on_result)
+        place = {
+            "client": client,
+            "cell_id": self.cell_id,
+            "marker": self.marker,
+            "replace": replace,
+        }
+        bridge.insert(text, place, waiting.answered)
+        _later(ANSWER_SECONDS, waiting.give_up)
+
+
+_opened: list[Bridge] = []
+
+
+def prepare(shell: Any) -> None:
+    """Open the bridge, so that the page has answered before the first request.
+
+    Where no page can be (nbclient, papermill, a terminal), it stays closed: its code would only be
+    left behind in the executed notebook.
+    """
+    if _opened or not _has_kernel(shell) or not _page_is_likely(shell):
+        return
+    try:
+        from fim_magic.review.bridge import Bridge
+
+        _opened.append(Bridge(lambda: client_of_this_message(shell)))
+    except Exception:  # noqa: BLE001 - without a bridge we are as in a front end that lets none in
+        return
+
+
+def page_bridge() -> Bridge | None:
+    """Return the bridge to the pages, or None where there is none."""
+    return _opened[0] if _opened else None
+
+
+def accept_now(shell: Any, text: str, replace: bool = False) -> Placed:
+    """Put `text` into the next cell, while the user's cell runs.
+
+    Args:
+        shell: The IPython shell.
+        text: The source of the next cell.
+        replace: Put it into the running cell instead, where the front end can.
+    """
+    _pending.clear()
+    if getattr(shell, "simple_prompt", False):
+        print(text)  # noqa: T201 - a simple prompt takes no prepared text, and the user asked for it
+        return _placed("printed")
+    shell.set_next_input(text, replace=replace)
+    return _placed("next-input")
+
+
+def client_of_this_message(shell: Any) -> str:
+    """Return which of a kernel's pages sent the message that is being answered, or ""."""
+    return str(_message(shell).get("header", {}).get("session") or "")
+
+
+class _Pending:
+    """A text that waits for the user's next cell."""
+
+    def __init__(self) -> None:
+        self._text: str | None = None
+        self._shells: set[int] = set()
+
+    def keep(self, shell: Any, text: str) -> None:
+        self._text = text
+        if id(shell) not in self._shells:
+            self._shells.add(id(shell))
+            shell.events.register("post_run_cell", lambda result: self._give(shell, result))
+
+    def clear(self, text: str | None = None) -> None:
+        """Forget the text; if `text` is given, only if it is that."""
+        if text is None or text == self._text:
+            self._text = None
+
+    def _give(self, shell: Any, result: Any) -> None:
+        info = result.info
+        if self._text is None or info is None or info.silent or not info.store_history:
+            return  # not the user's: VS Code and others run code of their own, and look at no reply
+        if not result.success:
+            return  # front ends look only into replies of cells that succeeded
+        text, self._text = self._text, None
+        shell.set_next_input(text)
+
+
+_pending = _Pending()
+
+
+def _keep(shell: Any, text: str) -> Placed:
+    _pending.keep(shell, text)
+    return _placed("pending")
+
+
+class _Waiting:
+    """One text on its way to a page, which may answer in time, late, or never."""
+
+    def __init__(self, shell: Any, text: str, on_result: Callable[[Placed], None]) -> None:
+        self._shell = shell
+        self._text = text
+        self._on_result = on_result
+        self._decided = False
+
+    def answered(self, answer: Answer) -> None:
+        how = answer["how"]
+        if how in ("inserted", "replaced"):
+            self._decided = True
+            _pending.clear(self._text)  # it came late, and we had given up
+            self._on_result(_placed(how))
+        else:
+            self.give_up()
+
+    def give_up(self) -> None:
+        if not self._decided:
+            self._decided = True
+            self._on_result(_keep(self._shell, self._text))
+
+
+def _ignore(_placed: Placed) -> None:
+    """Do nothing."""
+
+
+def _later(seconds: float, call: Callable[[], None]) -> None:
+    try:
+        asyncio.get_running_loop().call_later(seconds, call)
+    except RuntimeError:  # no loop runs in this thread
+        timer = threading.Timer(seconds, call)
+        timer.daemon = True
+        timer.start()
+
+
+def _page_is_likely(shell: Any) -> bool:
+    # nbclassic sends no cell id, but the kernels of every Jupyter server are told the name of their
+    # session.
+    return bool(_message(shell).get("metadata", {}).get("cellId") or "JPY_SESSION_NAME" in os.environ)
+
+
+def _has_kernel(shell: Any) -> bool:
+    return getattr(shell, "kernel", None) is not None
+
+
+def _message(shell: Any) -> dict[str, Any]:
+    """Return the message that the kernel is answering."""
+    if not _has_kernel(shell):
+        return {}
+    message: dict[str, Any] = shell.kernel.get_parent() or {}
+    return message

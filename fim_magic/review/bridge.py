@@ -1,0 +1,86 @@
+"""The kernel's end of the hidden bridge to the notebook that shows it; the page's end is `static/bridge.js`."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from anywidget import AnyWidget
+from traitlets import Unicode
+
+_STATIC = Path(__file__).parent / "static"
+_CAN_INSERT = frozenset({"lab", "classic"})
+
+Answer = dict[str, Any]
+
+
+class Bridge(AnyWidget):
+    """A widget that is never displayed and can add a cell to the notebook of the page that was clicked."""
+
+    _esm = _STATIC / "bridge.js"
+
+    def __init__(self, sender: Callable[[], str]) -> None:
+        """Open the bridge.
+
+        Args:
+            sender: Says which page sent the message that is being answered.
+        """
+        super().__init__()
+        self._sender = sender
+        self._tokens = itertools.count()
+        self._asked: dict[int, Callable[[Answer], None]] = {}
+        self._pages: dict[str, str] = {}
+        self._wait_for_page: list[Callable[[], None]] = []
+        self.on_msg(self._hear)
+
+    @property
+    def has_page(self) -> bool:
+        """Whether any page has answered. Where nobody looks (nbclient, papermill), none ever does."""
+        return bool(self._pages)
+
+    def can_insert(self, client: str) -> bool:
+        """Whether a page may be able to insert a cell: it said so, or it has not said anything yet."""
+        return self._pages.get(client, "lab") in _CAN_INSERT
+
+    def when_page(self, call: Callable[[], None]) -> None:
+        """Call `call` as soon as a page has answered."""
+        if self.has_page:
+            call()
+        else:
+            self._wait_for_page.append(call)
+
+    def insert(self, text: str, place: dict[str, Any], on_answer: Callable[[Answer], None]) -> None:
+        """Ask the page that was clicked to insert a cell.
+
+        Args:
+            text: The cell's source.
+            place: `client`, `cell_id`, `marker` and `replace`, as in `static/bridge.js`.
+            on_answer: Called with `how`: "inserted", "replaced", "none" or "error". Maybe never.
+        """
+        token = next(self._tokens)
+        self._asked[token] = on_answer
+        self.send({"do": "insert", "token": token, "text": text, **place})
+
+    def settle(self, model_id: str, data: dict[str, str]) -> None:
+        """Ask all pages to put `data` where their document still holds the widget `model_id`."""
+        self.send({"do": "settle", "model_id": model_id, "data": data})
+
+    def _hear(self, _widget: object, content: dict[str, Any], _buffers: object) -> None:
+        if content.get("event") == "hello":
+            self._pages[self._sender()] = content["where"]
+            waiting, self._wait_for_page = self._wait_for_page, []
+            for call in waiting:
+                call()
+        elif content.get("event") == "answer" and content["how"] != "not-mine":
+            on_answer = self._asked.pop(content["token"], None)
+            if on_answer is not None:
+                on_answer(content)
+
+
+class CopyButton(AnyWidget):
+    """A button that copies a text to the clipboard of the browser. Display it only where a page has answered."""
+
+    _esm = _STATIC / "copy.js"
+    text = Unicode().tag(sync=True)

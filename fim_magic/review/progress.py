@@ -1,0 +1,65 @@
+"""Progress in a notebook: one output that is rewritten while a model is fetched and loaded."""
+
+from __future__ import annotations
+
+import time
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from IPython.display import display
+
+from fim_magic.progress import Progress, TerminalProgress, bar
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from fim_magic.engines.registry import Loaded
+
+_SECONDS_BETWEEN_DRAWINGS = 0.2
+
+
+class NotebookProgress:
+    """Shows where loading stands, in a notebook or on a terminal. Nothing is shown where nothing had to be done."""
+
+    def __init__(self, shell: Any) -> None:
+        self._terminal = None if hasattr(shell, "kernel") else TerminalProgress()
+        self._output: Any = None
+        self._drawn_at = 0.0
+        self._what = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._terminal is not None:
+            self._terminal.close()
+
+    def __call__(self, progress: Progress) -> None:
+        """Show `progress`, if it is time to."""
+        if self._terminal is not None:
+            self._terminal(progress)
+            return
+        now = time.monotonic()
+        begins = progress.what != self._what
+        if not begins and not progress.finished and now - self._drawn_at < _SECONDS_BETWEEN_DRAWINGS:
+            return
+        self._what, self._drawn_at = progress.what, now
+        self._show(bar(progress))
+
+    def loaded(self, loaded: Loaded) -> None:
+        """Say that the model is there, if anything was shown on the way."""
+        engine = loaded.engine
+        if not self._what:
+            return
+        why = f" It was chosen because {loaded.why}; %fim use NAME takes another." if loaded.why else ""
+        self._show(f"{engine.model} is loaded on {engine.place}, in {loaded.seconds:.1f} s.{why}")
+
+    def _show(self, line: str) -> None:
+        bundle = {
+            "text/plain": line,
+            "text/html": f"<pre style='margin:0;opacity:.7;white-space:pre-wrap'>{escape(line)}</pre>",
+        }
+        if self._output is None:
+            self._output = display(bundle, raw=True, display_id=True)
+        else:
+            self._output.update(bundle, raw=True)

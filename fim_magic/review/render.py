@@ -1,0 +1,292 @@
+"""A diff as HTML, as plain text, and with a terminal's colours; and the line below it that says how it came about.
+
+The HTML has to be read in many places: live in JupyterLab, reopened from a file, exported, and on
+sites that strip every style. So its meaning is in its text and tags (`+` and `~` in the gutter,
+`<ins>`), and the style only makes it pleasant. Code is untrusted text: all of it goes through
+`html.escape`, and control characters, which could hide code from the reader or drive a terminal,
+are shown as what they are.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from functools import cache
+from html import escape
+from itertools import accumulate, chain
+from pathlib import Path
+
+from fim_magic.candidate import Candidate, Result
+from fim_magic.review.diff import Gap, Kind, Line
+from fim_magic.review.highlight import python_spans
+
+MARKS: dict[Kind, str] = {"same": " ", "added": "+", "changed": "~"}
+"""What stands in the gutter."""
+
+OPEN, CLOSE = "⟦", "⟧"
+"""What stands around the new part of a changed line where there are no colours."""
+
+_STYLES = Path(__file__).parent / "static" / "diff.css"
+# C0 and C1 controls but the tab; the marks that reorder text; lone surrogates, which no UTF-8 file
+# can hold.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_GREEN = "\x1b[30;42m"
+_DIM = "\x1b[2m"
+_RESET = "\x1b[0m"
+_TAB = " " * 4
+_REVISION_LENGTH = 10
+
+Row = Line | Gap
+
+
+def caption(result: Result, candidate: Candidate | None = None, notes: Sequence[str] = ()) -> str:
+    """Say in one line how a candidate came about.
+
+    Args:
+        result: The finished request.
+        candidate: Which of its candidates; the first if None.
+        notes: More to say about this candidate, such as the checks it passed.
+    """
+    candidate = candidate or result.candidates[0]
+    model = result.model
+    if result.revision:
+        model += f" ({result.revision[:_REVISION_LENGTH]})"
+    parts = [model]
+    if len(result.candidates) > 1:
+        number = [other is candidate for other in result.candidates].index(True) + 1
+        parts.append(f"candidate {number} of {len(result.candidates)}")
+    parts += [_speed(result, candidate), candidate.describe_ending()]
+    if result.method == "complete":
+        parts.append("left to right")
+    parts += _dropped(result)
+    parts += notes
+    return " · ".join(parts)
+
+
+def progress_caption(title: str, tokens: int, seconds: float) -> str:
+    """Say in one line how far a request has come."""
+    return f"{title} · filling the hole… {_count(tokens, 'token')}, {seconds:.1f} s"
+
+
+def to_html(
+    rows: Sequence[Row],
+    caption: str,
+    *,
+    live: bool = False,
+    others: Sequence[tuple[Sequence[Row], str]] = (),
+) -> str:
+    """Draw a diff as one HTML element without scripts.
+
+    Args:
+        rows: The lines of the diff, as `elided` gives them.
+        caption: The line below it.
+        live: Draw a caret where the model is writing.
+        others: Further candidates, rows and caption of each: folded away below.
+    """
+    folded = "".join(
+        f'<details class="fim-other"><summary><small>{_html_text(title)}</small></summary>{_block(other)}</details>'
+        for other, title in others
+    )
+    return (
+        f'<div class="fim-view"><style>{_styles()}</style>{_block(rows, live=live)}'
+        f'<p class="fim-caption"><small>{_html_text(caption)}</small></p>{folded}</div>'
+    )
+
+
+def to_text(rows: Sequence[Row], caption: str = "") -> str:
+    """Draw a diff as plain text.
+
+    As in a unified diff, `+` is before an added line and two blanks before an unchanged one. `~` is
+    before a line of the user's that got new text, which stands between ⟦ and ⟧.
+    """
+    return "\n".join([*map(_text_row, rows), *(["", caption] if caption else [])])
+
+
+def to_ansi(rows: Sequence[Row], caption: str = "", *, width: int | None = None) -> str:
+    """Draw a diff for a terminal: as `to_text`, with a green ground for what is new.
+
+    Args:
+        rows: The lines of the diff.
+        caption: The line below it.
+        width: Clip lines to so many columns. None leaves them whole.
+
+    Returns:
+        Text with escape sequences; without them if the environment has NO_COLOR
+        (https://no-color.org).
+    """
+    plain = bool(os.environ.get("NO_COLOR"))
+    drawn = ["".join(_terminal_row(row, width, plain=plain)) for row in rows]
+    if caption:
+        drawn += ["", caption if plain else f"{_DIM}{caption}{_RESET}"]
+    return "\n".join(drawn)
+
+
+def note_html(text: str) -> str:
+    """Draw what became of a diff, as one small line."""
+    return (
+        f'<div class="fim-view"><style>{_styles()}</style>'
+        f'<p class="fim-note" role="status"><small>{_html_text(text)}</small></p></div>'
+    )
+
+
+def _speed(result: Result, candidate: Candidate) -> str:
+    said = f"{_count(len(candidate.token_ids), 'token')} in {result.seconds:.1f} s"
+    rate = result.tokens_per_second
+    together = "" if len(result.candidates) == 1 else " over all"
+    return f"{said} ({rate:.1f} tokens/s{together})" if rate else said
+
+
+def _dropped(result: Result) -> Iterator[str]:
+    dropped = [
+        f"{count} at its {where}"
+        for count, where in (
+            (result.dropped_prefix_tokens, "start"),
+            (result.dropped_suffix_tokens, "end"),
+        )
+        if count
+    ]
+    if dropped:
+        yield "prompt shortened to fit: tokens left out: " + ", ".join(dropped)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _block(rows: Sequence[Row], *, live: bool = False) -> str:
+    lines = [row for row in rows if isinstance(row, Line)]
+    width = len(str(lines[-1].number)) if lines else 1
+    colours = _Colours(lines)
+    caret_at = max((line.number for line in lines if line.has_hole), default=None) if live else None
+    body = "".join(
+        _html_gap(row, width) if isinstance(row, Gap) else _html_line(row, width, colours, caret=row.number == caret_at)
+        for row in rows
+    )
+    return f'<pre class="fim-diff">{body}</pre>'
+
+
+def _html_line(line: Line, width: int, colours: _Colours, *, caret: bool) -> str:
+    parts: list[str] = []
+    at = colours.start_of(line)
+    for segment in line.visible():
+        coloured = "".join(colours.cut(at, segment.text))
+        at += len(segment.text)
+        if not segment.added:
+            parts.append(coloured)
+        elif coloured:
+            parts.append(f"<ins>{coloured}</ins>")
+        if segment.added and caret:
+            parts.append('<i class="fim-caret"></i>')
+    gutter = f"{line.number:>{width}} {MARKS[line.kind]} "
+    return (
+        f'<span class="fim-line fim-{line.kind}"><span class="fim-gutter">{gutter}</span>'
+        f'<span class="fim-code">{"".join(parts)}\n</span></span>'
+    )
+
+
+def _html_gap(gap: Gap, width: int) -> str:
+    return (
+        f'<span class="fim-line fim-gap"><span class="fim-gutter">{" " * width} ⋯ </span>'
+        f'<span class="fim-code">{gap.count} unchanged lines\n</span></span>'
+    )
+
+
+class _Colours:
+    """The colour of each place in the shown lines."""
+
+    def __init__(self, lines: Sequence[Line]) -> None:
+        self._starts: dict[int, int] = {}
+        at = 0
+        for line in lines:
+            self._starts[line.number] = at
+            at += len(line.text)
+        # What is in a gap is not read, so a long string that begins there is not seen as one. It is
+        # only a colour.
+        spans = list(python_spans("".join(line.text for line in lines)))
+        self._names = [name for name, _ in spans]
+        self._ends = [end for _, end in spans]
+
+    def start_of(self, line: Line) -> int:
+        return self._starts[line.number]
+
+    def cut(self, at: int, text: str) -> Iterator[str]:
+        """Yield the HTML of `text`, which stands at `at`."""
+        begin, stop = at, at + len(text)
+        span = bisect_right(self._ends, begin)
+        while begin < stop:
+            end = min(self._ends[span], stop)
+            piece = _html_text(text[begin - at : end - at])
+            yield (f'<span class="fim-{self._names[span]}">{piece}</span>' if self._names[span] else piece)
+            begin = end
+            span += 1
+
+
+def _html_text(text: str) -> str:
+    parts: list[str] = []
+    at = 0
+    for match in _CONTROL.finditer(text):
+        name = _name_of(match.group())
+        parts.append(escape(text[at : match.start()]))
+        kind = "end" if match.group() == "\n" else "control"
+        parts.append(f'<span class="fim-{kind}">{escape(name)}</span>')
+        at = match.end()
+    return "".join([*parts, escape(text[at:])])
+
+
+def _plain(text: str) -> str:
+    return _CONTROL.sub(lambda match: _name_of(match.group()), text)
+
+
+def _name_of(control: str) -> str:
+    # Only a line end that is itself what was added gets here as "\n".
+    return "↵" if control == "\n" else f"<U+{ord(control):04X}>"
+
+
+def _pieces(row: Row) -> Iterator[tuple[str, bool]]:
+    """Yield the text of a row without colours, in pieces that are new or not."""
+    if isinstance(row, Gap):
+        yield f"  ⋯ {row.count} unchanged lines", False
+        return
+    yield f"{MARKS[row.kind]} ", False
+    for segment in row.visible():
+        if segment.text:
+            yield _CONTROL.sub(lambda match: _name_of(match.group()), segment.text), segment.added
+
+
+def _bracketed(row: Row) -> Iterator[tuple[str, bool]]:
+    is_changed = isinstance(row, Line) and row.kind == "changed"
+    for text, added in _pieces(row):
+        yield (f"{OPEN}{text}{CLOSE}" if added and is_changed else text), added
+
+
+def _text_row(row: Row) -> str:
+    return "".join(text for text, _ in _bracketed(row)).rstrip(" ")
+
+
+def _terminal_row(row: Row, width: int | None, *, plain: bool) -> Iterator[str]:
+    room = math.inf if width is None else width
+    for text, added in _bracketed(row) if plain else _pieces(row):
+        clipped = _clip(text.replace("\t", _TAB), room)
+        room -= sum(map(_columns, clipped))
+        yield f"{_GREEN}{clipped}{_RESET}" if added and clipped and not plain else clipped
+
+
+def _clip(text: str, room: float) -> str:
+    ends = accumulate(map(_columns, text))
+    return "".join(character for character, end in zip(text, ends, strict=True) if end <= room)
+
+
+def _columns(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+@cache
+def _styles() -> str:
+    lines = chain.from_iterable(line.split("/*", 1)[:1] for line in _STYLES.read_text("utf-8").splitlines())
+    return " ".join(filter(None, map(str.strip, lines)))

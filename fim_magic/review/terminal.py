@@ -1,0 +1,46 @@
+"""The diff in a terminal, redrawn in place while the infill grows."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from typing import TextIO
+
+from fim_magic.document import Document
+from fim_magic.review.diff import diff
+from fim_magic.review.render import to_ansi
+
+_SECONDS_BETWEEN_DRAWINGS = 0.08
+_UP_AND_CLEAR = "\x1b[{}F\x1b[J"  # to the start of the n-th line above, and clear from there
+
+
+class LiveDiff:
+    """Shows a growing diff on a terminal, and nothing on a stream that is not one."""
+
+    def __init__(self, document: Document, stream: TextIO) -> None:
+        self._document = document
+        self._stream = stream
+        self._active = stream.isatty()
+        self._lines_drawn = 0
+        self._drawn_at = 0.0
+
+    def show(self, middle: str) -> None:
+        """Draw the diff with `middle` in the hole, unless it was drawn a moment ago."""
+        now = time.monotonic()
+        if not self._active or now - self._drawn_at < _SECONDS_BETWEEN_DRAWINGS:
+            return
+        size = shutil.get_terminal_size()
+        lines = diff(self._document, middle)
+        # A diff taller than the screen cannot be redrawn in place: its last lines are where it grows.
+        drawn = to_ansi(lines[-(size.lines - 1) :], width=size.columns).split("\n")
+        self.clear()
+        self._stream.write("\n".join(drawn) + "\n")
+        self._stream.flush()
+        self._lines_drawn, self._drawn_at = len(drawn), now
+
+    def clear(self) -> None:
+        """Take the drawing away, so that the finished diff can stand in its place."""
+        if self._lines_drawn:
+            self._stream.write(_UP_AND_CLEAR.format(self._lines_drawn))
+            self._stream.flush()
+        self._lines_drawn = 0

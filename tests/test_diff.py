@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fim_magic.document import Document, parse
+from fim_magic.review.diff import Gap, Line, Segment, diff, elided
+
+# Whitespace and repetition are where insertions can be told in several ways.
+TEXT = st.one_of(st.text(max_size=40), st.text("ab \t\n", max_size=20), st.text("a\r\n", max_size=12))
+
+
+def kinds(marked, middle):
+    return [line.kind for line in diff(parse(marked), middle)]
+
+
+def added(line):
+    return "".join(segment.text for segment in line.segments if segment.added)
+
+
+@given(TEXT, TEXT, TEXT)
+def test_segments_are_the_rebuilt_text(prefix, middle, suffix):
+    document = Document(prefix, suffix)
+    assert "".join(line.text for line in diff(document, middle)) == document.rebuild(middle)
+
+
+@given(TEXT, TEXT, TEXT)
+def test_old_segments_are_the_users_text(prefix, middle, suffix):
+    segments = [part for line in diff(Document(prefix, suffix), middle) for part in line.segments]
+    assert "".join(part.text for part in segments if not part.added) == prefix + suffix
+
+
+@given(TEXT, TEXT, TEXT)
+def test_lines_are_lines(prefix, middle, suffix):
+    lines = diff(Document(prefix, suffix), middle)
+    assert [line.number for line in lines] == list(range(1, len(lines) + 1))
+    assert all("\n" not in line.text[:-1] for line in lines)
+    assert all(line.text.endswith("\n") for line in lines[:-1])
+
+
+@given(TEXT, TEXT, TEXT)
+def test_kinds_say_what_the_segments_say(prefix, middle, suffix):
+    for line in diff(Document(prefix, suffix), middle):
+        old = "".join(part.text for part in line.segments if not part.added)
+        if line.kind == "same":
+            assert not added(line).strip()
+        elif line.kind == "added":
+            assert not old.strip()
+            assert added(line)
+        else:
+            assert old.strip()
+            assert added(line)
+
+
+@given(TEXT, TEXT.filter(str.strip), TEXT)
+def test_new_code_is_never_shown_as_old(prefix, middle, suffix):
+    assert any(line.kind != "same" for line in diff(Document(prefix, suffix), middle))
+
+
+@given(TEXT, TEXT)
+def test_an_empty_middle_changes_nothing(prefix, suffix):
+    lines = diff(Document(prefix, suffix), "")
+    assert {line.kind for line in lines} <= {"same"}
+    assert sum(line.has_hole for line in lines) <= 1
+
+
+@pytest.mark.parametrize(
+    ("marked", "middle", "expected"),
+    [
+        ("a\n<cursor>c", "b\n", ["same", "added", "same"]),
+        ("a<cursor>\nc", "\nb", ["same", "added", "same"]),
+        ("a\n<cursor>\nc", "b", ["same", "added", "same"]),
+        ("a\n<cursor>", "b", ["same", "added"]),
+        ("a<cursor>", "\nb", ["same", "added"]),
+        ("<cursor>", "a\nb", ["added", "added"]),
+        # The indentation was there, but a reader sees a new line.
+        ("a\n    <cursor>\n", "x\n    y", ["same", "added", "added"]),
+        # The same text as "x = 1" before an untouched "return x".
+        ("def f():\n    <cursor>return x", "x = 1\n    ", ["same", "added", "same"]),
+        # The blank line was there.
+        ("a\n    <cursor>\n    c", "\n    b", ["same", "same", "added", "same"]),
+        ("a\n\n<cursor>", "\nb", ["same", "same", "added", "added"]),
+        ("x = <cursor>", "1", ["changed"]),
+        ("x = <cursor> + 2", "1", ["changed"]),
+        ("x = <cursor> + 2", "(1\n  + 1)", ["changed", "changed"]),
+        ("f(<cursor>)", "\n    1,\n", ["changed", "added", "same"]),
+        ("f(<cursor>)", "\n", ["changed", "same"]),
+        ("x = 1<cursor>", "  ", ["changed"]),
+    ],
+)
+def test_kinds(marked, middle, expected):
+    assert kinds(marked, middle) == expected
+
+
+def test_segments_of_a_changed_line():
+    (line,) = diff(parse("x = <cursor> + 2\n"), "1")
+    assert line.segments == (Segment("x = ", False), Segment("1", True), Segment(" + 2\n", False))
+    assert line.visible()[-1] == Segment(" + 2", False)
+
+
+def test_windows_line_ends():
+    lines = diff(parse("a\r\n<cursor>\r\nd"), "b\nc")
+    assert [line.kind for line in lines] == ["same", "added", "added", "same"]
+    assert ["".join(part.text for part in line.visible()) for line in lines] == list("abcd")
+
+
+def test_a_split_line_shows_its_new_line_end():
+    first, second = diff(parse("f(<cursor>)"), "\n")
+    assert first.visible() == (Segment("f(", False), Segment("\n", True))
+    assert second.visible() == (Segment(")", False),)
+
+
+def test_the_empty_hole_is_known():
+    lines = diff(parse("a\n  <cursor>b\nc"), "")
+    assert [line.has_hole for line in lines] == [False, True, False]
+    assert lines[1].segments == (Segment("  ", False), Segment("", True), Segment("b\n", False))
+
+
+def numbers(rows):
+    return [row.number if isinstance(row, Line) else f"{row.count} more" for row in rows]
+
+
+def test_long_unchanged_runs_are_elided():
+    before, after = "a\n" * 50, "b\n" * 50
+    rows = elided(diff(Document(before, after), "new\n"))
+    assert numbers(rows) == ["47 more", 48, 49, 50, 51, 52, 53, 54, "47 more"]
+    assert rows[4].kind == "added"
+    assert rows[0] == Gap(47)
+
+
+def test_short_texts_are_whole():
+    lines = diff(Document("a\n" * 29, "b\n" * 30), "new\n")
+    assert elided(lines) == lines
+
+
+def test_an_unfilled_hole_stays_in_view():
+    rows = elided(diff(Document("a\n" * 50, "b\n" * 50), ""))
+    assert numbers(rows) == ["47 more", 48, 49, 50, 51, 52, 53, 54, "46 more"]
+
+
+def test_a_gap_never_hides_a_single_line():
+    rows = elided(diff(Document("a\n" * 4, "b\n" * 4), "new\n" * 70))
+    assert not [row for row in rows if isinstance(row, Gap)]
+
+
+def test_the_hole_after_the_last_line():
+    rows = elided(diff(Document("a\n" * 70, ""), ""))
+    assert numbers(rows) == ["66 more", 67, 68, 69, 70]
+
+
+@given(TEXT, TEXT, TEXT, st.integers(0, 3), st.integers(0, 4))
+def test_elided_keeps_changes_and_counts(prefix, middle, suffix, context, longest):
+    lines = diff(Document(prefix, suffix), middle)
+    rows = elided(lines, context, longest)
+    shown = [row for row in rows if isinstance(row, Line)]
+    assert len(shown) + sum(row.count for row in rows if isinstance(row, Gap)) == len(lines)
+    assert {line for line in lines if line.kind != "same"} <= set(shown)

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+
+from fim_magic import frontends
+from fim_magic.frontends import Owner, Placed, accept_now
+
+RUNNING = {"header": {"msg_id": "1", "session": "page"}, "metadata": {"cellId": "abc"}}
+CLICK = {"header": {"msg_id": "2", "session": "page"}, "metadata": {}}
+
+
+class Kernel:
+    """What we need of a kernel: which message it is answering."""
+
+    def __init__(self, message):
+        self.message = message
+
+    def get_parent(self):
+        return self.message
+
+
+class Bridge:
+    """A page that answers when the test says so."""
+
+    def __init__(self, can_insert=True, has_page=True):
+        self.has_page = has_page
+        self._can_insert = can_insert
+        self.asked = []
+
+    def can_insert(self, client):
+        return self._can_insert
+
+    def insert(self, text, place, on_answer):
+        self.asked.append((text, place))
+        self.answer = on_answer
+
+
+@pytest.fixture
+def shell():
+    return InteractiveShell()
+
+
+@pytest.fixture
+def kernel_shell(shell, monkeypatch):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    shell.kernel = Kernel(RUNNING)
+    return shell
+
+
+@pytest.fixture
+def page(monkeypatch):
+    bridge = Bridge()
+    monkeypatch.setattr(frontends, "_opened", [bridge])
+    return bridge
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    monkeypatch.setattr(frontends, "_opened", [])
+    monkeypatch.setattr(frontends, "_pending", frontends._Pending())
+
+
+def next_input(shell):
+    text, shell.rl_next_input = getattr(shell, "rl_next_input", None), None
+    return text
+
+
+def clicked(shell, **changes):
+    """The owner of a cell that ran, when its button is clicked."""
+    owner = Owner.current(shell)
+    shell.kernel.message = {**CLICK, **changes}
+    return owner
+
+
+def test_terminal(shell):
+    owner = Owner.current(shell)
+    assert (owner.cell_id, owner.has_kernel, owner.is_watched) == ("", False, False)
+    placed = []
+    owner.place("a = 1\n", on_result=placed.append)
+    assert next_input(shell) == "a = 1\n"
+    assert placed[0].how == "next-input"
+
+
+def test_a_simple_prompt_gets_the_text_printed(shell, capsys):
+    shell.simple_prompt = True
+    assert accept_now(shell, "a = 1").how == "printed"
+    assert capsys.readouterr().out == "a = 1\n"
+    assert next_input(shell) is None
+
+
+def test_the_owner_is_the_running_cell(kernel_shell, page):
+    owner = Owner.current(kernel_shell)
+    assert (owner.cell_id, owner.request, owner.is_watched) == ("abc", "1", True)
+    assert owner.is_running
+    owner.place("a = 1")
+    assert next_input(kernel_shell) == "a = 1"
+    assert page.asked == []
+
+
+def test_a_click_asks_the_page(kernel_shell, page):
+    owner = clicked(kernel_shell)
+    placed = []
+    owner.place("a = 1", replace=True, on_result=placed.append)
+    expected = {"client": "page", "cell_id": "abc", "marker": owner.marker, "replace": True}
+    assert page.asked == [("a = 1", expected)]
+    assert placed == []
+    page.answer({"how": "replaced"})
+    assert [each.how for each in placed] == ["replaced"]
+    assert next_input(kernel_shell) is None
+
+
+@pytest.mark.parametrize("how", ["none", "error"])
+def test_a_page_that_cannot_leaves_the_text_for_the_next_cell(kernel_shell, page, how):
+    placed = []
+    clicked(kernel_shell).place("a = 1", on_result=placed.append)
+    page.answer({"how": how})
+    assert [each.how for each in placed] == ["pending"]
+    assert next_input(kernel_shell) is None
+    kernel_shell.run_cell("2", store_history=True)
+    assert next_input(kernel_shell) == "a = 1"
+    kernel_shell.run_cell("2", store_history=True)
+    assert next_input(kernel_shell) is None
+
+
+def test_without_a_bridge_the_text_is_kept(kernel_shell, monkeypatch):
+    monkeypatch.setattr(frontends, "_opened", [])
+    monkeypatch.setitem(sys.modules, "fim_magic.review.bridge", None)  # as if anywidget were broken
+    placed = []
+    clicked(kernel_shell).place("a = 1", on_result=placed.append)
+    assert placed[0].how == "pending"
+
+
+def test_a_page_that_said_no_is_not_asked(kernel_shell, page):
+    page._can_insert = False
+    clicked(kernel_shell).place("a = 1")
+    assert page.asked == []
+
+
+def test_silence_is_a_no(kernel_shell, page, monkeypatch):
+    monkeypatch.setattr(frontends, "ANSWER_SECONDS", 0.01)
+    placed = []
+
+    async def click():
+        clicked(kernel_shell).place("a = 1", on_result=placed.append)
+        await asyncio.sleep(0.05)
+
+    asyncio.run(click())
+    assert [each.how for each in placed] == ["pending"]
+
+
+def test_a_late_answer_takes_the_pending_text_back(kernel_shell, page, monkeypatch):
+    monkeypatch.setattr(frontends, "_later", lambda seconds, call: call())
+    placed = []
+    clicked(kernel_shell).place("a = 1", on_result=placed.append)
+    page.answer({"how": "inserted"})
+    assert [each.how for each in placed] == ["pending", "inserted"]
+    kernel_shell.run_cell("2", store_history=True)
+    assert next_input(kernel_shell) is None
+
+
+def test_an_answer_in_time_is_the_only_one(kernel_shell, page, monkeypatch):
+    timers = []
+    monkeypatch.setattr(frontends, "_later", lambda seconds, call: timers.append(call))
+    placed = []
+    clicked(kernel_shell).place("a = 1", on_result=placed.append)
+    page.answer({"how": "inserted"})
+    timers[0]()
+    assert [each.how for each in placed] == ["inserted"]
+
+
+@pytest.mark.parametrize(
+    ("code", "options"),
+    [("2", {"store_history": False}), ("2", {"silent": True}), ("1 / 0", {"store_history": True})],
+)
+def test_pending_text_waits_for_a_cell_of_the_users_that_succeeds(kernel_shell, page, code, options, capsys):
+    clicked(kernel_shell).place("a = 1")
+    page.answer({"how": "none"})
+    kernel_shell.run_cell(code, **options)
+    assert next_input(kernel_shell) is None
+    kernel_shell.run_cell("2", store_history=True)
+    assert next_input(kernel_shell) == "a = 1"
+
+
+def test_accepting_by_hand_takes_the_pending_text(kernel_shell, page):
+    clicked(kernel_shell).place("a = 1")
+    page.answer({"how": "none"})
+    assert isinstance(accept_now(kernel_shell, "b = 2", replace=True), Placed)
+    assert next_input(kernel_shell) == "b = 2"
+    kernel_shell.run_cell("2", store_history=True)
+    assert next_input(kernel_shell) is None
+
+
+def test_no_bridge_where_no_page_can_be(kernel_shell):
+    kernel_shell.kernel.message = {"header": {"msg_id": "1"}, "metadata": {}}
+    owner = Owner.current(kernel_shell)
+    assert frontends.page_bridge() is None
+    assert not owner.is_watched
+
+
+def test_nbclassic_sends_no_cell_id_but_answers(kernel_shell, monkeypatch):
+    monkeypatch.setenv("JPY_SESSION_NAME", "a.ipynb")
+    kernel_shell.kernel.message = {"header": {"msg_id": "1", "session": "page"}, "metadata": {}}
+    owner = Owner.current(kernel_shell)
+    bridge = frontends.page_bridge()
+    assert not owner.is_watched
+    bridge._hear(None, {"event": "hello", "where": "classic"}, None)
+    assert owner.is_watched
+    assert bridge.can_insert("page")
+
+
+def test_the_bridge_remembers_what_each_page_is(kernel_shell):
+    Owner.current(kernel_shell)
+    bridge = frontends.page_bridge()
+    called = []
+    bridge.when_page(lambda: called.append(1))
+    assert bridge.can_insert("page")
+    bridge._hear(None, {"event": "hello", "where": "elsewhere"}, None)
+    assert not bridge.can_insert("page")
+    assert bridge.can_insert("another page")
+    assert called == [1]
+
+
+def test_an_answer_of_another_notebook_is_not_the_answer(kernel_shell, monkeypatch):
+    Owner.current(kernel_shell)
+    bridge = frontends.page_bridge()
+    sent, answers = [], []
+    monkeypatch.setattr(bridge, "send", sent.append)
+    bridge.insert("a", {"client": "page"}, answers.append)
+    token = sent[0]["token"]
+    assert sent == [{"do": "insert", "token": token, "text": "a", "client": "page"}]
+    for how in ("not-mine", "inserted", "inserted"):
+        bridge._hear(None, {"event": "answer", "token": token, "how": how}, None)
+    assert [answer["how"] for answer in answers] == ["inserted"]

@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import html
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fim_magic.candidate import Candidate, Cut, Ending, Result
+from fim_magic.document import Document, parse
+from fim_magic.review.diff import diff, elided
+from fim_magic.review.render import caption, note_html, progress_caption, to_ansi, to_html, to_text
+
+CODE = "def mean(xs):\n    total = <cursor>\n    return total / len(xs)\n"
+
+
+class Outline(HTMLParser):
+    """The tags of some HTML, and the text inside code and captions."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.tags = []
+        self.open = []
+        self.code = ""
+        self.new = ""
+        self.small = ""
+        self.feed(source)
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.open.append((tag, dict(attributes).get("class")))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop()[0] == tag
+
+    def handle_data(self, text):
+        if ("span", "fim-code") in self.open:
+            self.code += text
+            if ("ins", None) in self.open:
+                self.new += text
+        if ("small", None) in self.open:
+            self.small += text
+
+
+def result(*candidates, **changes):
+    fields = {
+        "document": parse(CODE),
+        "candidates": candidates or (Candidate("sum(xs)", Ending.STOP_TOKEN, token_ids=(1, 2, 3)),),
+        "model": "tiny",
+        "revision": "0123456789abcdef",
+        "method": "fim",
+        "order": "psm",
+        "prompt_tokens": 30,
+        "dropped_prefix_tokens": 0,
+        "dropped_suffix_tokens": 0,
+        "seed": None,
+        "first_token_seconds": 0.5,
+        "seconds": 1.5,
+    }
+    return Result(**{**fields, **changes})
+
+
+def rows(marked, middle):
+    return elided(diff(parse(marked), middle))
+
+
+def test_text():
+    assert to_text(rows("a\n  <cursor>\nc = <cursor>"[:16], "b\n  c"), "tiny") == ("  a\n+   b\n+   c\n  c =\n\ntiny")
+
+
+def test_text_shows_the_new_part_of_a_line():
+    assert to_text(rows(CODE, "sum(xs)")) == ("  def mean(xs):\n~     total = ⟦sum(xs)⟧\n      return total / len(xs)")
+
+
+def test_text_of_a_long_cell():
+    text = to_text(elided(diff(Document("a\n" * 50, "b\n" * 50), "new\n")))
+    assert text.splitlines()[0] == "  ⋯ 47 unchanged lines"
+
+
+def test_ansi(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert to_ansi(rows("a = <cursor> + 2", "1")) == "~ a = \x1b[30;42m1\x1b[0m + 2"
+
+
+def test_ansi_without_colour(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert to_ansi(rows("a = <cursor> + 2", "1"), "tiny") == "~ a = ⟦1⟧ + 2\n\ntiny"
+
+
+@pytest.mark.parametrize(("width", "expected"), [(4, "+ 日"), (5, "+ 日"), (6, "+ 日本"), (None, "+ 日本")])
+def test_ansi_is_clipped_by_columns(monkeypatch, width, expected):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    drawn = to_ansi(rows("<cursor>", "日本"), width=width)
+    assert re.sub(r"\x1b\[[\d;]*m", "", drawn) == expected
+
+
+def test_a_terminal_gets_no_escape_sequences_from_the_model(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    drawn = to_ansi(rows("<cursor>", "a = '\x1b]0;pwned\x07'"))
+    assert drawn == "+ a = '<U+001B>]0;pwned<U+0007>'"
+
+
+# Control characters are shown by name, so they are left out here.
+PLAIN = st.text(st.characters(exclude_categories=["Cc", "Cs", "Cf", "Zl", "Zp"], include_characters="\n\t"))
+
+
+@given(PLAIN, PLAIN, PLAIN)
+def test_html_shows_exactly_the_text(prefix, middle, suffix):
+    document = Document(prefix, suffix)
+    lines = diff(document, middle)
+    shown = Outline(to_html(lines, ""))
+    assert shown.code == "".join(
+        "".join(part.text.replace("\n", "↵") for part in line.visible()) + "\n" for line in lines
+    )
+    assert shown.code.replace("↵", "").removesuffix("\n") == document.rebuild(middle).replace("↵", "").removesuffix(
+        "\n"
+    )
+
+
+EVIL = [
+    "<script>pwned()</script>",
+    "<img src=x onerror=pwned()>",
+    "</pre><svg onload=pwned()>",
+    "</style><script>pwned()</script>",
+    "&lt;b&gt;",
+    "\"'><b>",
+    "\x00\x1b[31m\u202e</span>",
+]
+
+
+@given(st.text(), st.text(), st.text())
+def test_html_has_only_our_tags(prefix, middle, suffix):
+    allowed = {"div", "style", "pre", "span", "ins", "p", "small", "i"}
+    drawn = to_html(diff(Document(prefix, suffix), middle), prefix, live=True)
+    assert set(Outline(drawn).tags) <= allowed
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_untrusted_text_is_escaped_everywhere(evil):
+    lines = diff(Document(f"{evil}\n'''{evil}", f"{evil}#{evil}"), evil)
+    drawn = to_html(lines, evil, others=[(lines, evil)]) + note_html(evil)
+    tags = set(Outline(drawn).tags)
+    assert tags <= {"div", "style", "pre", "span", "ins", "p", "small", "details", "summary"}
+    assert "<b>" not in drawn
+    assert "\x1b" not in drawn
+    assert "\u202e" not in drawn
+    assert evil in Outline(drawn).small or not evil.isprintable()
+
+
+def test_text_that_reorders_is_shown_by_name():
+    drawn = Outline(to_html(rows("a = <cursor>", "'\u202e)'"), ""))
+    assert drawn.new == "'<U+202E>)'"
+
+
+def test_html_marks_what_is_new_without_any_style():
+    drawn = to_html(rows(CODE, "sum(xs)"), "tiny")
+    assert Outline(drawn).new == "sum(xs)"
+    plain = html.unescape(re.sub(r"<style>.*?</style>|<[^>]+>", "", drawn))
+    assert "2 ~     total = sum(xs)\n3       return" in plain
+    assert "<script" not in drawn
+
+
+def test_html_line_numbers_are_aligned():
+    drawn = to_html(elided(diff(Document("a\n" * 99, ""), "b\n")), "")
+    assert re.findall(r'class="fim-gutter">(.*?)</span>', drawn)[-2:] == [" 99   ", "100 + "]
+
+
+def test_the_caret_is_where_the_model_writes():
+    drawn = to_html(rows("a\n<cursor>b\n", "x\ny"), "", live=True)
+    assert drawn.count("fim-caret") - to_html((), "").count("fim-caret") == 1
+    assert re.search(r'y</ins><i class="fim-caret"></i>b', drawn)
+    assert re.search(r'a = <i class="fim-caret"></i>', to_html(rows("a = <cursor>", ""), "", live=True))
+
+
+def test_progress():
+    assert progress_caption("tiny", 1, 0.52) == "tiny · filling the hole… 1 token, 0.5 s"
+
+
+def test_caption():
+    assert caption(result()) == "tiny (0123456789) · 3 tokens in 1.5 s (2.0 tokens/s) · ended by itself"
+
+
+def test_caption_says_what_was_cut():
+    cut = Candidate("sum(xs)\n    return", Ending.RULE, Cut("suffix", 7), (1, 2))
+    said = caption(result(cut, dropped_prefix_tokens=12, dropped_suffix_tokens=3, revision=""))
+    assert said.startswith("tiny · 2 tokens in 1.5 s")
+    assert "trimmed by suffix (11 characters)" in said
+    assert said.endswith("tokens left out: 12 at its start, 3 at its end")
+
+
+def test_caption_of_one_of_many():
+    same = [Candidate("a", Ending.LENGTH), Candidate("a", Ending.LENGTH)]
+    said = caption(result(*same, method="complete"), same[1], ["parses"])
+    assert "candidate 2 of 2" in said
+    assert "probably unfinished" in said
+    assert said.endswith("left to right · parses")
+
+
+def test_drawing_needs_no_widgets():
+    check = (
+        "import sys, fim_magic.review.diff, fim_magic.review.render\n"
+        "assert not {'ipywidgets', 'anywidget', 'torch', 'transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", check], check=True)
