@@ -1,0 +1,273 @@
+"""The magics, through a real IPython shell."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from scripted import ScriptedEngine
+
+from fim_magic.candidate import Ending
+from fim_magic.engines import registry
+
+BODY = "def mean(xs):\n    <cursor>\n    return total / len(xs)"
+ANSWER = "total = sum(xs)"
+FILLED = "def mean(xs):\n    total = sum(xs)\n    return total / len(xs)"
+
+
+class Outcome:
+    def __init__(self, shell: InteractiveShell, cell: str) -> None:
+        with capture_output() as captured:
+            self.result = shell.run_cell(cell, store_history=True)
+        self.outputs = captured.outputs
+        self.out = captured.stdout
+        self.error = captured.stderr
+        self.payload = [p for p in shell.payload_manager.read_payload() if p["source"] == "set_next_input"]
+        self.next_input = getattr(shell, "rl_next_input", None)
+        shell.payload_manager.clear_payload()
+        shell.rl_next_input = None
+
+
+@pytest.fixture
+def shell(monkeypatch, tmp_path):
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance()
+    shell.run_line_magic("load_ext", "fim_magic")
+    yield shell
+    shell.run_line_magic("unload_ext", "fim_magic")
+    InteractiveShell.clear_instance()
+
+
+@pytest.fixture
+def engine(shell):
+    engine = ScriptedEngine(ANSWER)
+    registry.adopt(engine)
+    shell.run_line_magic("config", "FimMagics.model = 'scripted'")
+    yield engine
+    registry.unload()
+
+
+def test_load_ext_imports_neither_torch_nor_transformers():
+    script = (
+        "from IPython.core.interactiveshell import InteractiveShell as S; import sys; s = S.instance();"
+        "s.run_line_magic('load_ext', 'fim_magic');"
+        "print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_fim_fills_the_hole_and_keeps_the_result(shell, engine):
+    outcome = Outcome(shell, f"%%fim --into filled\n{BODY}")
+    assert outcome.result.success
+    assert shell.user_ns["filled"].text == FILLED
+    assert ANSWER in outcome.out
+
+
+def test_the_prompt_is_built_from_what_stands_around_the_marker(shell, engine):
+    Outcome(shell, f"%%fim\n{BODY}")
+    decoded = engine.tokenizer.decode(engine.prompts[0])
+    assert decoded == ("<|fim_prefix|>def mean(xs):\n    <|fim_suffix|>\n    return total / len(xs)<|fim_middle|>")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "x = {'a': <cursor>}\n!echo {x} $HOME\n%timeit -n1 f(x)",
+        ">>> <cursor>\n>>> y = 2",
+        "   <cursor>  \n\n\n",
+        "\\<cursor>\\n \\",
+        "print('€ 🙂 游標', <游標在這>)",
+        "%%bash\necho <cursor> | cat",
+        "<cursor>",
+        "f(<|fim_middle|>, <cursor>)",
+        "?<cursor>?",
+        "\t<cursor>\t# {braces} {{}} $x %s",
+    ],
+)
+def test_the_body_survives_byte_for_byte(shell, engine, body):
+    engine.answers = ("",)
+    Outcome(shell, f"%%fim --into kept\n{body}")
+    marker = "<游標在這>" if "游標在這" in body else "<cursor>"
+    assert shell.user_ns["kept"].text == body.replace(marker, "")
+
+
+def test_a_cell_that_code_runs_is_not_mistaken_for_the_typed_one(shell, engine):
+    Outcome(shell, f"get_ipython().run_cell_magic('fim', '--into x', {BODY!r})")
+    assert shell.user_ns["x"].text == FILLED
+
+
+def test_complete_needs_no_marker_and_hides_what_follows_it(shell, engine):
+    Outcome(shell, "%%complete --into plain\ndef mean(xs):\n    ")
+    assert shell.user_ns["plain"].text == f"def mean(xs):\n    {ANSWER}"
+    Outcome(shell, f"%%complete --into marked\n{BODY}")
+    assert engine.tokenizer.decode(engine.prompts[1]) == "def mean(xs):\n    "
+    assert shell.user_ns["marked"].text == FILLED
+
+
+def test_accept_puts_the_text_into_the_next_cell(shell, engine):
+    outcome = Outcome(shell, f"%%fim --accept\n{BODY}")
+    texts = [p["text"] for p in outcome.payload] or [outcome.next_input]
+    assert texts == [FILLED]
+
+
+def test_without_accept_nothing_is_put_anywhere(shell, engine):
+    outcome = Outcome(shell, f"%%fim\n{BODY}")
+    assert outcome.payload == []
+    assert outcome.next_input is None
+
+
+def test_fim_accept_takes_the_candidate_that_is_asked_for(shell, engine):
+    engine.answers = ("total = 1", "total = 2")
+    Outcome(shell, f"%%fim -n 2\n{BODY}")
+    outcome = Outcome(shell, "%fim accept 2")
+    texts = [p["text"] for p in outcome.payload] or [outcome.next_input]
+    assert texts == [FILLED.replace("sum(xs)", "2")]
+
+
+def test_show_prompt_runs_nothing(shell, engine):
+    outcome = Outcome(shell, f"%%fim --show-prompt\n{BODY}")
+    assert engine.prompts == []
+    assert "[sentinel, 1 tokens] '<|fim_prefix|>'" in outcome.out
+    assert r"[prefix, 18 tokens] 'def mean(xs):\n    '" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [
+        ("%%fim\nx = 1", "no cursor marker"),
+        ("%%fim\n<cursor>█", "2 different cursor markers"),
+        ("%%fim\n<cursor><cursor>", "2 cursor markers"),
+        ("%%fim -n 0\n<cursor>", "--candidates is from 1 to 64"),
+        ("%%fim --temperature -1\n<cursor>", "--temperature is 0 or more"),
+        ("%%fim --top-p 0\n<cursor>", "--top-p is above 0"),
+        ("%%fim --order psmm\n<cursor>", "--order is one of"),
+        ("%%fim --max-new-tokens 0\n<cursor>", "--max-new-tokens is at least 1"),
+        ("%%fim --max-new-tokens 4096\n<cursor>", "leaves no room"),
+        ("%%fim --into 1x\n<cursor>", "--into needs the name of a variable"),
+        ("%%fim --nonsense\n<cursor>", "unrecognized arguments"),
+        ("%%fim --model qwen2.5-coder-05b\n<cursor>", "Did you mean qwen2.5-coder-0.5b"),
+        ("%fim nonsense", "There is no %fim nonsense"),
+        ("%fim use", "needs a model's name"),
+        ("%fim accept", "no answer to accept yet"),
+        ("%fim prompt", "no prompt to show yet"),
+    ],
+    ids=lambda value: value.split("\n")[0],
+)
+def test_bad_input_is_one_paragraph_without_a_traceback(shell, engine, cell, told):
+    outcome = Outcome(shell, cell)
+    assert not outcome.result.success
+    shown = outcome.out + outcome.error
+    assert told in shown
+    assert "Traceback" not in shown
+
+
+def test_accept_with_a_number_that_is_none_is_an_error(shell, engine):
+    Outcome(shell, f"%%fim\n{BODY}")
+    for which in ("2", "0", "x"):
+        assert "takes a candidate's number" in Outcome(shell, f"%fim accept {which}").error
+
+
+def test_a_model_without_fim_tokens_is_refused_by_fim_and_completes(shell, engine):
+    from dataclasses import replace
+
+    engine.family = replace(engine.family, name="llama", psm=None)
+    outcome = Outcome(shell, f"%%fim\n{BODY}")
+    assert "%%complete" in outcome.error + outcome.out
+    assert "%fim use qwen2.5-coder-0.5b" in outcome.error + outcome.out
+    assert Outcome(shell, f"%%complete\n{BODY}").result.success
+
+
+def test_interrupt_keeps_the_partial_text_and_the_kernel(shell, engine):
+    def interrupt_at(step: int) -> None:
+        if step == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    engine.before_step = interrupt_at
+    outcome = Outcome(shell, f"%%fim --into partial\n{BODY}")
+    assert outcome.result.success
+    partial = shell.user_ns["partial"].candidates[0]
+    assert partial.ending is Ending.INTERRUPTED
+    assert partial.middle == "total"
+    assert "interrupted" in outcome.out
+    engine.before_step = lambda _step: None
+    assert Outcome(shell, f"%%fim --into whole\n{BODY}").result.success
+    assert shell.user_ns["whole"].text == FILLED
+
+
+def test_a_second_fim_while_one_runs_is_refused(shell, engine):
+    import threading
+
+    from fim_magic import infill
+    from fim_magic.errors import BusyError
+
+    began = threading.Event()
+    engine.may_go_on.clear()
+    engine.before_step = lambda _step: None
+    start = engine.start
+
+    def start_and_tell(*args, **kwargs):
+        began.set()
+        return start(*args, **kwargs)
+
+    engine.start = start_and_tell
+    errors = []
+    thread = threading.Thread(target=infill, args=(BODY,), kwargs={"model": "scripted"})
+    thread.start()
+    began.wait()
+    try:
+        outcome = Outcome(shell, f"%%fim\n{BODY}")
+        assert "busy with another request" in outcome.error + outcome.out
+        with pytest.raises(BusyError):
+            infill(BODY, model="scripted")
+    finally:
+        engine.may_go_on.set()
+        thread.join()
+    assert errors == []
+    assert Outcome(shell, f"%%fim\n{BODY}").result.success
+
+
+def test_status_unload_and_models(shell, engine):
+    assert "scripted (test)" in Outcome(shell, "%fim").out
+    assert "qwen2.5-coder-0.5b" in Outcome(shell, "%fim models").out
+    assert Outcome(shell, "%fim unload").out == "The model is unloaded.\n"
+    assert Outcome(shell, "%fim unload").out == "No model was loaded.\n"
+    assert registry.loaded() is None
+
+
+def test_help_is_the_manual(shell):
+    from fim_magic.settings import Settings, options_of
+
+    manual = shell.find_cell_magic("fim").__doc__
+    for option in options_of(Settings).values():
+        assert option.flags[-1] in manual
+    assert "<cursor>" in manual
+
+
+def test_environment_and_config_set_defaults(shell, engine, monkeypatch):
+    shell.run_line_magic("config", "FimMagics.max_new_tokens = 3")
+    Outcome(shell, f"%%fim --into short\n{BODY}")
+    assert shell.user_ns["short"].middle == "tot"
+    Outcome(shell, f"%%fim --max-new-tokens 5 --into longer\n{BODY}")
+    assert shell.user_ns["longer"].middle == "total"
+
+
+def test_markers_of_the_users_own(shell, engine):
+    shell.run_line_magic("config", "FimMagics.markers = ['▮']")
+    Outcome(shell, "%%fim --into mine\nx = <cursor>; ▮")
+    assert shell.user_ns["mine"].text == f"x = <cursor>; {ANSWER}"
+
+
+def test_unload_ext_takes_everything_away(shell, engine):
+    shell.run_line_magic("unload_ext", "fim_magic")
+    assert shell.find_cell_magic("fim") is None
+    assert shell.find_line_magic("fim") is None
+    assert registry.loaded() is None
+    shell.run_line_magic("load_ext", "fim_magic")
+    assert shell.find_cell_magic("fim") is not None
