@@ -1,0 +1,278 @@
+"""A real Jupyter server, real front ends, a real browser."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import nbformat.reader
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+ROOT = Path(__file__).parents[2]
+SCREENSHOTS = Path(__file__).parent / "screenshots"
+TOKEN = "a-test-token"
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+FRONT_ENDS = {"lab": "lab/tree", "notebook": "notebooks"}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("browser")
+
+
+def _free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """One Jupyter server with notebooks in a folder of its own."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.notebooks = folder / "notebooks"
+        self.notebooks.mkdir()
+        self._set("notification", fetchNews="false", checkForUpdates=False)
+        self.url = f"http://127.0.0.1:{_free_port()}"
+        self._log = (folder / "server.log").open("w")
+        self._process = subprocess.Popen(self._command(), env=self._environment(), stdout=self._log, stderr=self._log)
+        self._wait()
+
+    def _command(self):
+        return [
+            *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
+            f"--ServerApp.port={self.url.rpartition(':')[2]}",
+            f"--ServerApp.root_dir={self.notebooks}",
+            f"--IdentityProvider.token={TOKEN}",
+        ]
+
+    def _environment(self):
+        own = {f"JUPYTER_{name}_DIR": str(self.folder / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
+        own["JUPYTERLAB_SETTINGS_DIR"] = str(self.folder / "settings")
+        own["JUPYTERLAB_WORKSPACES_DIR"] = str(self.folder / "workspaces")
+        own["IPYTHONDIR"] = str(self.folder / "ipython")
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        return {**os.environ, **own, "PYTHONPATH": path}
+
+    def _wait(self):
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            assert self._process.poll() is None, (self.folder / "server.log").read_text()
+            if self._answers():
+                return
+            time.sleep(0.1)
+        pytest.fail("The Jupyter server did not start: " + (self.folder / "server.log").read_text())
+
+    def _answers(self):
+        try:
+            self.api("status")
+        except (urllib.error.URLError, ConnectionError):
+            return False
+        return True
+
+    def api(self, path, method="GET", data=None):
+        request = urllib.request.Request(
+            f"{self.url}/api/{path}",
+            method=method,
+            headers={"Authorization": f"token {TOKEN}"},
+            data=None if data is None else json.dumps(data).encode(),
+        )
+        with urllib.request.urlopen(request, timeout=30) as response:
+            body = response.read()
+        return json.loads(body) if body else None
+
+    def set_theme(self, name):
+        self._set("themes", theme=name)
+
+    def _set(self, plugin, **settings):
+        folder = self.folder / "settings" / "@jupyterlab" / "apputils-extension"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{plugin}.jupyterlab-settings").write_text(json.dumps(settings))
+
+    def shut_kernels_down(self):
+        for session in self.api("sessions"):
+            self.api(f"sessions/{session['id']}", "DELETE")
+
+    def write(self, name, *sources):
+        notebook = new_notebook(cells=[new_code_cell(source) for source in sources])
+        notebook.metadata["kernelspec"] = {
+            "name": "python3",
+            "display_name": "Python 3",
+            "language": "python",
+        }
+        nbformat.write(notebook, self.notebooks / name)
+
+    def read(self, name):
+        return nbformat.read(self.notebooks / name, 4)
+
+    def stop(self):
+        self._process.terminate()
+        self._process.wait(20)
+        self._log.close()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    running = Server(tmp_path_factory.mktemp("jupyter"))
+    yield running
+    running.shut_kernels_down()
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    playwright = pytest.importorskip("playwright.sync_api")
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("There is no chromium on the path.")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+class Page:
+    """One notebook, open in one front end."""
+
+    def __init__(self, server, browser, front_end, name):
+        self.server = server
+        self.browser = browser
+        self.front_end = front_end
+        self.name = name
+        self.context = browser.new_context(viewport={"width": 1200, "height": 900})
+        self.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        self.context.set_default_timeout(20_000)
+        self.page = self.context.new_page()
+        self.open()
+
+    def open(self):
+        reset = "&reset" if self.front_end == "lab" else ""
+        path = FRONT_ENDS[self.front_end]
+        self.page.goto(f"{self.server.url}/{path}/{self.name}?token={TOKEN}{reset}")
+        self.cells.first.locator(".cm-content").wait_for(timeout=60_000)
+        self._wait_for_kernel()
+
+    def another_tab(self):
+        """Open the same notebook, with the same kernel, once more."""
+        return Page(self.server, self.browser, self.front_end, self.name)
+
+    def _wait_for_kernel(self):
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            kernels = [session["kernel"] for session in self.server.api("sessions")]
+            if any(k["connections"] and k["execution_state"] == "idle" for k in kernels):
+                return
+            self.page.wait_for_timeout(50)
+        pytest.fail("The notebook got no kernel.")
+
+    @property
+    def cells(self):
+        return self.page.locator(".jp-Notebook .jp-Cell")
+
+    @property
+    def diff(self):
+        return self.page.locator(".fim-view .fim-diff")
+
+    def button(self, name):
+        return self.page.get_by_role("button", name=name, exact=True).and_(self.page.locator(".jp-OutputArea button"))
+
+    def sources(self):
+        """The cells as the saved file has them."""
+        return [cell.source for cell in self.saved().cells]
+
+    def saved(self):
+        """Save the notebook, and read the file back."""
+        path = self.server.notebooks / self.name
+        before = path.stat().st_mtime_ns
+        self.page.keyboard.press("Escape")
+        self.page.keyboard.press("Control+s")
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            self.page.wait_for_timeout(50)
+            if path.stat().st_mtime_ns != before:
+                with contextlib.suppress(nbformat.reader.NotJSONError):  # it is being written
+                    return self.server.read(self.name)
+        pytest.fail("The notebook was not saved.")
+
+    def run(self, index=0):
+        """Start a cell, which returns before it is done."""
+        self.cells.nth(index).locator(".cm-content").click()
+        self.page.keyboard.press("Control+Enter")
+
+    def prompt(self, index=0):
+        return self.cells.nth(index).locator(".jp-InputPrompt")
+
+    def wait_run(self, index=0):
+        self.page.wait_for_function(
+            "index => /\\[\\d+\\]/.test(document.querySelectorAll('.jp-Notebook .jp-Cell')[index]"
+            ".querySelector('.jp-InputPrompt').textContent)",
+            arg=index,
+            timeout=60_000,
+        )
+
+    def run_whole(self, index=0):
+        self.run(index)
+        self.wait_run(index)
+
+    def active(self):
+        return self.page.evaluate(
+            "() => [...document.querySelectorAll('.jp-Notebook .jp-Cell')]"
+            ".findIndex(cell => cell.classList.contains('jp-mod-active'))"
+        )
+
+    def has_focus(self, index):
+        return self.page.evaluate(
+            "index => document.querySelectorAll('.jp-Notebook .jp-Cell')[index].contains(document.activeElement)",
+            index,
+        )
+
+    def wait_cells(self, count):
+        self.page.wait_for_function(
+            "count => document.querySelectorAll('.jp-Notebook .jp-Cell').length === count",
+            arg=count,
+        )
+
+    def screenshot(self, name, of=None):
+        SCREENSHOTS.mkdir(exist_ok=True)
+        (of or self.page).screenshot(path=SCREENSHOTS / f"{name}-{self.front_end}.png")
+
+    def close(self):
+        self.context.close()
+
+
+@pytest.fixture(params=list(FRONT_ENDS))
+def notebook(request, server, chromium):
+    """Open a notebook with the given cells: `page = notebook(source, ...)`."""
+    opened = []
+
+    def open_with(*sources, front_end=request.param):
+        name = f"{request.node.name.replace('[', '-').strip(']')}.ipynb"
+        server.write(name, *sources)
+        opened.append(Page(server, chromium, front_end, name))
+        return opened[-1]
+
+    yield open_with
+    for page in opened:
+        page.close()
+    server.shut_kernels_down()
