@@ -1,0 +1,62 @@
+"""The tutorials, executed from top to bottom by a real kernel with the real model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbconvert import HTMLExporter
+
+NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+
+
+def outputs_of(notebook, beginning: str) -> list:
+    (cell,) = (c for c in notebook.cells if c.cell_type == "code" and c.source.startswith(beginning))
+    return cell.outputs
+
+
+@pytest.fixture(scope="module")
+def quickstart():
+    (path,) = (path for path in NOTEBOOKS if path.stem == "quickstart")
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=900, kernel_name="python3").execute()
+    return notebook
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_is_valid_and_has_no_outputs_to_go_stale(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert all(not cell.get("outputs") for cell in notebook.cells)
+
+
+@pytest.mark.real_model
+def test_quickstart_runs_and_its_answer_is_right(quickstart):
+    (mean,) = outputs_of(quickstart, "exec(filled.text)")
+    assert float(mean["data"]["text/plain"]) == 3.0
+
+
+@pytest.mark.real_model
+def test_quickstart_shows_each_diff_with_where_it_came_from(quickstart):
+    cells = [c for c in quickstart.cells if c.source.startswith(("%%fim", "%%complete"))]
+    assert len(cells) == 3
+    for cell in cells:
+        (output,) = cell.outputs
+        assert set(output["data"]) == {"text/html", "text/plain"}
+        record = output["metadata"]["fim_magic"]
+        assert record["model"] == "qwen2.5-coder-0.5b"
+        assert (
+            record["candidates"][0]["middle"].strip()
+            in output["data"]["text/plain"].translate(str.maketrans("", "", "⟦⟧")).replace("+ ", "  ")
+            or "\n" in record["candidates"][0]["middle"]
+        )
+
+
+@pytest.mark.real_model
+def test_exported_quickstart_shows_the_diff_without_widgets(quickstart):
+    html, _ = HTMLExporter().from_notebook_node(quickstart)
+    assert "fim-view" in html
+    assert "Error displaying widget" not in html
+    assert "application/vnd.jupyter.widget-view+json" not in html
