@@ -7,6 +7,7 @@ comments: an apostrophe in `!echo don't` opens no string.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,8 @@ _OPENERS = {"(": ")", "[": "]", "{": "}"}
 _CLOSERS = frozenset(_OPENERS.values())
 _QUOTES = frozenset("'\"")
 _IPYTHON_LINE = frozenset("%!?")
+_PLAIN = re.compile(r"[^\n#'\"()\[\]{}\\%!?]+")
+_NOT_IN_STRING = re.compile(r"[^\n'\"\\]+")
 
 
 @dataclass(frozen=True)
@@ -60,19 +63,18 @@ class Event:
 
 def state_after(text: str, state: State = State()) -> State:
     """Return what is open at the end of `text`, which begins in `state`."""
-    blank = state.blank_line
-    for event in events(text, state):
-        state = event.state
-    last_line = text[text.rfind("\n") + 1 :]
-    blank = (blank or "\n" in text) and not last_line.strip()
-    return replace(state, blank_line=blank)
+    at = 0
+    while at < len(text):
+        _, width, state = _step(text, at, state)
+        at += width
+    return state
 
 
 def events(text: str, state: State = State()) -> Iterator[Event]:
     """Yield every event in `text`, which begins in `state`.
 
-    A text that is scanned in two parts must not be parted inside a run of quotes or after a backslash: `safe_split`
-    finds a place where it may.
+    A text that is scanned in two parts must not be parted inside a run of quotes, after a backslash or inside `!=`:
+    `safe_split` finds a place where it may.
     """
     at = 0
     while at < len(text):
@@ -84,22 +86,30 @@ def events(text: str, state: State = State()) -> Iterator[Event]:
 
 def safe_split(text: str) -> int:
     """Return the last position at which a scan of `text` may be parted from what follows it."""
-    return len(text.rstrip("'\"\\"))
+    return len(text.rstrip("'\"\\!"))
 
 
-def _step(text: str, at: int, state: State) -> tuple[str, int, State]:  # noqa: PLR0911 - one a kind of character
+def _step(text: str, at: int, state: State) -> tuple[str, int, State]:
     """Take one step at `text[at]`: the kind of event or "", how many characters it took, and the state after it."""
-    char = text[at]
-    if char == "\n":
-        return _newline(state)
+    if text[at] == "\n":
+        # Only a triple-quoted string goes over a line end; any other was left open by mistake and ends here.
+        return "newline", 1, State(state.brackets, state.string if len(state.string) > 1 else "")
     if state.comment:
-        return "", 1, state
+        end = text.find("\n", at)
+        return "", (len(text) if end < 0 else end) - at, state
     if state.string:
         return _inside_string(text, at, state)
-    if state.blank_line and char in _IPYTHON_LINE and not state.brackets:
-        return "comment", 1, replace(state, comment=True, blank_line=False)
-    inked = replace(state, blank_line=state.blank_line and char in " \t")
-    if char == "#":
+    return _in_code(text, at, state)
+
+
+def _in_code(text: str, at: int, state: State) -> tuple[str, int, State]:
+    plain = _PLAIN.match(text, at)
+    if plain:
+        blank = state.blank_line and not plain.group().strip(" \t")
+        return "", plain.end() - at, state if blank == state.blank_line else replace(state, blank_line=blank)
+    char = text[at]
+    inked = replace(state, blank_line=False) if state.blank_line else state
+    if char == "#" or (char in _IPYTHON_LINE and _begins_ipython(text, at, state)):
         return "comment", 1, replace(inked, comment=True)
     if char in _QUOTES:
         delimiter = char * 3 if text.startswith(char * 3, at) else char
@@ -108,20 +118,23 @@ def _step(text: str, at: int, state: State) -> tuple[str, int, State]:  # noqa: 
         return "open", 1, replace(inked, brackets=(*state.brackets, char))
     if char in _CLOSERS:
         return "close", 1, replace(inked, brackets=state.brackets[:-1])
-    if char == "\\":
-        return "", 2, inked
-    return "", 1, inked
+    return "", 2 if char == "\\" else 1, inked
 
 
-def _newline(state: State) -> tuple[str, int, State]:
-    # Only a triple-quoted string goes over a line end; any other was left open by mistake and ends here.
-    string = state.string if len(state.string) > 1 else ""
-    return "newline", 1, State(state.brackets, string)
+def _begins_ipython(text: str, at: int, state: State) -> bool:
+    """Whether a `%`, `!` or `?` hands the rest of its line to IPython, as in `files = !ls`."""
+    if state.brackets:
+        return False
+    return state.blank_line or (text[at] == "!" and not text.startswith("!=", at))
 
 
 def _inside_string(text: str, at: int, state: State) -> tuple[str, int, State]:
+    inked = replace(state, blank_line=False) if state.blank_line and text[at] not in " \t" else state
+    plain = _NOT_IN_STRING.match(text, at) if not inked.blank_line else None
+    if plain:
+        return "", plain.end() - at, inked
     if text[at] == "\\":
-        return "", 2, state
+        return "", 2, inked
     if text.startswith(state.string, at):
-        return "end of string", len(state.string), replace(state, string="", blank_line=False)
-    return "", 1, state
+        return "end of string", len(state.string), replace(inked, string="")
+    return "", 1, inked
