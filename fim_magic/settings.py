@@ -6,6 +6,7 @@ A value comes from the call, else from `%config FimMagics.<name> = …`, else fr
 
 from __future__ import annotations
 
+import math
 import os
 import random
 from collections.abc import Callable, Mapping
@@ -53,10 +54,16 @@ class Settings(Configurable):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self._unreadable: dict[str, str] = {}  # told when they are used: the extension loads all the same
+        configured = {*kwargs, *self.config.get(type(self).__name__, {})}
         for name, trait in self.traits(flags=lambda flags: flags is not None).items():
             value = os.environ.get(f"FIM_MAGIC_{name.upper()}")
-            if value is not None and name not in self.config.get(type(self).__name__, {}):
+            if value is None or name in configured:
+                continue
+            try:
                 setattr(self, name, trait.from_string(value))
+            except (ValueError, traitlets.TraitError):
+                self._unreadable[name] = value
 
     def request(self, text: str, *, method: str = "fim", **options: Any) -> tuple[str, Request]:
         """Turn a text and the options of one call into the model's name and a request.
@@ -71,13 +78,13 @@ class Settings(Configurable):
             OptionError: An option is unknown or its value makes no sense.
         """
         values = self._values(options)
-        document = parse(text, values["markers"], required=method == "fim")
-        return values["model"], Request(
+        document = parse(text, _markers(values), required=method == "fim")
+        return _checked(values, "model", lambda v: isinstance(v, str) and v != "", "is a name or a path"), Request(
             document=document,
             method=method,
             order=_checked(values, "order", lambda v: v in ORDERS, f"is one of {', '.join(ORDERS)}"),
-            candidates=_checked(values, "candidates", lambda v: 1 <= v <= 64, "is from 1 to 64"),  # noqa: PLR2004
-            max_new_tokens=_checked(values, "max_new_tokens", lambda v: v >= 1, "is at least 1"),
+            candidates=_checked(values, "candidates", lambda v: _whole(v) and 1 <= v <= 64, "is from 1 to 64"),  # noqa: PLR2004
+            max_new_tokens=_checked(values, "max_new_tokens", lambda v: _whole(v) and v >= 1, "is at least 1"),
             sampling=_sampling(values),
         )
 
@@ -86,7 +93,14 @@ class Settings(Configurable):
         unknown = sorted(set(given) - set(values))
         if unknown:
             raise OptionError(f"There is no option called {unknown[0]!r}; the options are {', '.join(sorted(values))}.")
-        return values | {name: value for name, value in given.items() if value is not None}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        for name, value in self._unreadable.items():
+            if name not in chosen and getattr(self, name) == self.traits()[name].default_value:
+                raise OptionError(
+                    f"The environment variable FIM_MAGIC_{name.upper()} holds {value!r}, which {_flag(name)} cannot "
+                    "be. Change it, or take it away."
+                )
+        return values | chosen
 
 
 @dataclass(frozen=True)
@@ -110,24 +124,43 @@ def options_of(settings: type[Settings]) -> dict[str, Option]:
 
 
 def _sampling(values: Mapping[str, Any]) -> Sampling:
-    temperature = _checked(values, "temperature", lambda v: v is None or v >= 0, "is 0 or more (0 is greedy)")
+    temperature = _checked(
+        values, "temperature", lambda v: v is None or 0 <= v < math.inf, "is 0 or more (0 is greedy)"
+    )
     if temperature is None:
         temperature = _TEMPERATURE_FOR_MANY if values["candidates"] > 1 else 0.0
-    seed = values["seed"]
+    seed = _checked(values, "seed", lambda v: v is None or _whole(v), "is a whole number")
     return Sampling(
         temperature=float(temperature),
         top_p=float(_checked(values, "top_p", lambda v: 0 < v <= 1, "is above 0 and at most 1")),
-        seed=random.getrandbits(32) if seed is None else int(seed),
+        seed=random.getrandbits(32) if seed is None else seed,
     )
 
 
 def _checked(values: Mapping[str, Any], name: str, valid: Callable[[Any], bool], rule: str) -> Any:
     value = values[name]
-    flag = "--" + name.replace("_", "-")
     try:
         fine = valid(value)
     except TypeError:
         fine = False
     if not fine:
-        raise OptionError(f"{flag} {rule}; {value!r} is not.")
+        raise OptionError(f"{_flag(name)} {rule}; {value!r} is not.")
     return value
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _markers(values: Mapping[str, Any]) -> list[str]:
+    markers = values["markers"]
+    if isinstance(markers, str):
+        markers = [markers]
+    texts = isinstance(markers, list | tuple) and all(isinstance(marker, str) and marker for marker in markers)
+    if not markers or not texts:
+        raise OptionError(f"markers is a list of texts, none of them empty; {markers!r} is not.")
+    return list(markers)

@@ -6,6 +6,8 @@ Here text is encoded without them, sentinels are looked up by name, and prompts 
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer
@@ -34,6 +36,7 @@ class TextTokenizer:
         backend.no_truncation()
         backend.no_padding()
         _take_sentinels_out_of_text(backend)
+        self._verbatim = _verbatim(backend)
 
     @classmethod
     def from_folder(cls, folder: Path, vocabulary_rows: int | None = None) -> TextTokenizer:
@@ -62,7 +65,11 @@ class TextTokenizer:
 
     def decode(self, ids: list[int]) -> str:
         """Return the text of `ids`, sentinels included."""
-        return str(self._backend.decode(ids, skip_special_tokens=False))
+        text = ""
+        for verbatim, run in itertools.groupby(ids, key=self._verbatim.get):
+            same = list(run)
+            text += verbatim * len(same) if verbatim else self._backend.decode(same, skip_special_tokens=False)
+        return text
 
     def sentinel(self, token: str) -> int | None:
         """Return the id of a sentinel, or None if the model has no such token.
@@ -75,20 +82,26 @@ class TextTokenizer:
 
     def stream(self) -> TextStream:
         """Begin to decode a stream of ids."""
-        return TextStream(self._backend)
+        return TextStream(self._backend, self._verbatim)
 
 
 class TextStream:
     """Decodes ids one at a time. A character whose bytes are split over tokens comes when it is whole."""
 
-    def __init__(self, backend: Tokenizer) -> None:
+    def __init__(self, backend: Tokenizer, verbatim: Mapping[int, str]) -> None:
         self._backend = backend
+        self._verbatim = verbatim
         self._stream = DecodeStream(skip_special_tokens=False)
         self.text = ""
 
     def push(self, token_id: int) -> str:
         """Add a token and return all the text so far."""
-        self.text += self._stream.step(self._backend, token_id) or ""
+        verbatim = self._verbatim.get(token_id)
+        if verbatim is None:
+            self.text += self._stream.step(self._backend, token_id) or ""
+        else:
+            self.text += verbatim
+            self._stream = DecodeStream(skip_special_tokens=False)
         return self.text
 
 
@@ -97,6 +110,15 @@ def _leading_ids(backend: Tokenizer) -> list[int]:
     full = list(backend.encode("a", add_special_tokens=True).ids)
     extra = len(full) - len(plain)
     return full[:extra] if extra > 0 and full[extra:] == plain else []
+
+
+def _verbatim(backend: Tokenizer) -> dict[int, str]:
+    """Added tokens that the decoder would spoil, and their text.
+
+    DeepSeek's single letters, `ü` among them, stand for themselves; a byte-level decoder takes them for bytes.
+    """
+    added = {at: token.content for at, token in backend.get_added_tokens_decoder().items()}
+    return {at: text for at, text in added.items() if backend.decode([at], skip_special_tokens=False) != text}
 
 
 def _take_sentinels_out_of_text(backend: Tokenizer) -> None:

@@ -7,11 +7,13 @@ candidates there are, each token is handed out as it is made, and the caller can
 from __future__ import annotations
 
 import inspect
+import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
 from transformers.utils import logging as transformers_logging
 
@@ -52,8 +54,8 @@ class LocalEngine:
         bars = transformers_logging.is_progress_bar_enabled()
         transformers_logging.disable_progress_bar()
         try:
-            config = AutoConfig.from_pretrained(folder, local_files_only=True)
-            model = AutoModelForCausalLM.from_pretrained(
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            model, loading = AutoModelForCausalLM.from_pretrained(
                 folder,
                 config=config,
                 dtype=dtype_for(device),
@@ -61,12 +63,16 @@ class LocalEngine:
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=False,
+                output_loading_info=True,
             )
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             raise ModelError(_cannot_load(name, error)) from error
         finally:
             if bars:
                 transformers_logging.enable_progress_bar()
+        if loading["missing_keys"]:  # transformers would go on with random numbers in their place
+            absent = sorted(loading["missing_keys"])
+            raise ModelError(_cannot_load(name, ValueError(f"{len(absent)} weights are absent, such as {absent[0]}")))
         model.eval()
         rows = int(model.get_input_embeddings().weight.shape[0])
         return cls(model, TextTokenizer.from_folder(folder, rows), name, revision)
@@ -102,7 +108,7 @@ class LocalGeneration:
         self._chosen: torch.Tensor | None = None
         self._logits = torch.empty(0)
         self._cache = DynamicCache(config=model.config)
-        self._random = torch.Generator(device=model.device).manual_seed(sampling.seed)
+        self._random = _generators(sampling.seed, candidates, model.device)
         last_only = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._last_logits_only = {"logits_to_keep": 1} if last_only else {}
 
@@ -120,7 +126,7 @@ class LocalGeneration:
         """Generate one token for each candidate that is not finished."""
         if self._chosen is not None:
             self._forward(self._chosen[:, None])
-        self._chosen = choose(self._logits, self._sampling, self._random)
+        self._chosen = choose(self._logits, self._sampling, [self._random[candidate] for candidate in self._rows])
         logprobs = torch.log_softmax(self._logits, dim=-1).gather(1, self._chosen[:, None])
         chosen = zip(self._rows, self._chosen.tolist(), logprobs[:, 0].tolist(), strict=True)
         return [Token(candidate, token, logprob) for candidate, token, logprob in chosen]
@@ -129,13 +135,14 @@ class LocalGeneration:
         """Take a candidate out of the batch."""
         row = self._rows.index(candidate)
         self._rows.pop(row)
-        if not self._rows or self._chosen is None:
-            return
-        kept = [r for r in range(len(self._rows) + 1) if r != row]
-        index = torch.tensor(kept, device=self._chosen.device)
+        if not self._rows or len(self._rows) >= len(self._logits):
+            return  # nothing left to generate, or the prompt has not been shared among the candidates yet
+        # An index on the CPU fits a cache whose layers are on several devices.
+        index = torch.tensor([r for r in range(len(self._rows) + 1) if r != row])
         self._cache.batch_select_indices(index)
-        self._chosen = self._chosen[index]
         self._logits = self._logits[index]
+        if self._chosen is not None:
+            self._chosen = self._chosen[index]
 
     # Not inference_mode: the cache must stay usable for code that runs under no_grad, as generate() does.
     @torch.no_grad()
@@ -144,13 +151,19 @@ class LocalGeneration:
         self._logits = output.logits[:, -1, :].float()
 
 
-def choose(logits: torch.Tensor, sampling: Sampling, random: torch.Generator) -> torch.Tensor:
+def _generators(seed: int, candidates: int, device: torch.device) -> list[torch.Generator]:
+    """One sampler for each candidate, so that none depends on how many others there are or when they end."""
+    seeds = random.Random(seed)  # noqa: S311 - not for secrets
+    return [torch.Generator(device=device).manual_seed(seeds.getrandbits(63)) for _ in range(candidates)]
+
+
+def choose(logits: torch.Tensor, sampling: Sampling, generators: Sequence[torch.Generator]) -> torch.Tensor:
     """Choose the next token of each row.
 
     Args:
         logits: (rows, vocabulary), float32.
         sampling: Greedy at temperature 0.0, else temperature and then top-p (arXiv 1904.09751).
-        random: The sampler's state, on the device of `logits`.
+        generators: The sampler of each row, on the device of `logits`.
 
     Returns:
         (rows,) int64 ids.
@@ -163,7 +176,8 @@ def choose(logits: torch.Tensor, sampling: Sampling, random: torch.Generator) ->
         before = ranked.cumsum(dim=-1) - ranked
         ranked = ranked.masked_fill(before >= sampling.top_p, 0.0)
         probabilities = torch.zeros_like(probabilities).scatter(1, order, ranked)
-    return torch.multinomial(probabilities, 1, generator=random)[:, 0]
+    rows = zip(probabilities, generators, strict=True)
+    return torch.cat([torch.multinomial(row, 1, generator=generator) for row, generator in rows])
 
 
 def dtype_for(device: torch.device) -> torch.dtype:

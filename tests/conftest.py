@@ -1,0 +1,48 @@
+"""What several test files share."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from checkpoints import KINDS, build
+from hypothesis import settings
+
+settings.register_profile("fim-magic", deadline=None, derandomize=True, max_examples=200)
+settings.load_profile("fim-magic")
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """`checkpoint(name)` is the folder of a tiny checkpoint of that kind, written once a session."""
+    root = tmp_path_factory.mktemp("checkpoints")
+
+    def folder(name):
+        path = root / name
+        return path if path.exists() else build(name, path)
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def engine(checkpoint):
+    """`engine(name)` is a loaded tiny engine of that kind, loaded once a session."""
+    from fim_magic.engines.local import LocalEngine
+
+    loaded = {}
+
+    def load(name):
+        assert name in KINDS
+        if name not in loaded:
+            loaded[name] = LocalEngine.load(checkpoint(name), name=name, revision="tiny")
+        return loaded[name]
+
+    return load
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch):
+    """Tests must not read the developer's own FIM_MAGIC_ environment, except where the caches are."""
+    for name in list(os.environ):
+        if name.startswith("FIM_MAGIC_") and name != "FIM_MAGIC_CACHE":
+            monkeypatch.delenv(name)

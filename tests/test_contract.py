@@ -1,0 +1,152 @@
+"""What every engine promises, over every architecture and sentinel set that we have a row for."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from checkpoints import INFILLING, KINDS
+
+from fim_magic.engines import Sampling
+from fim_magic.request import Finished, run
+from fim_magic.settings import Settings
+
+STEPS = 12
+SHORT = 21
+LONG = 700  # longer than a part of the prompt that is read at once, and than StarCoder2's window
+SAMPLED = Sampling(temperature=1.0, top_p=0.9, seed=7)
+
+
+def prompt_of(length):
+    return [(7 * n * n + 3) % 290 for n in range(length)]
+
+
+def started(engine, prompt, *, candidates=1, sampling=None):
+    generation = engine.start(prompt, candidates=candidates, sampling=sampling or Sampling())
+    read = list(generation.prefill())
+    assert read == sorted(set(read))
+    assert read[-1] == len(prompt)
+    return generation
+
+
+def tokens_of(generation, steps=STEPS):
+    found = {}
+    for _ in range(steps):
+        for token in generation.step():
+            found.setdefault(token.candidate, []).append(token)
+    return found
+
+
+def ids(tokens):
+    return [token.id for token in tokens]
+
+
+@pytest.fixture(params=KINDS)
+def loaded(request, engine):
+    return engine(request.param)
+
+
+@pytest.mark.parametrize("length", [1, SHORT, 512, LONG])
+def test_greedy_tokens_are_those_of_generate(loaded, length):
+    prompt = prompt_of(length)
+    ours = ids(tokens_of(started(loaded, prompt))[0])
+    batch = torch.tensor([prompt])
+    theirs = loaded._model.generate(batch, attention_mask=torch.ones_like(batch), do_sample=False, max_new_tokens=STEPS)
+    assert ours == theirs[0, length:].tolist()
+    assert len(set(ours)) > 3, "the checkpoint repeats itself, so this shows nothing"
+
+
+@pytest.mark.parametrize("length", [SHORT, LONG])
+def test_logprobs_are_those_of_one_full_forward(loaded, length):
+    prompt = prompt_of(length)
+    tokens = tokens_of(started(loaded, prompt, sampling=SAMPLED))[0]
+    with torch.no_grad():
+        logits = loaded._model(torch.tensor([prompt + ids(tokens)])).logits.float()
+    expected = torch.log_softmax(logits[0, length - 1 : -1], dim=-1)
+    for token, row in zip(tokens, expected, strict=True):
+        assert token.logprob == pytest.approx(float(row[token.id]), abs=1e-3)
+
+
+def test_greedy_candidates_are_all_the_same(loaded):
+    found = tokens_of(started(loaded, prompt_of(LONG), candidates=3))
+    alone = tokens_of(started(loaded, prompt_of(LONG)))[0]
+    assert {n: ids(tokens) for n, tokens in found.items()} == dict.fromkeys(range(3), ids(alone))
+
+
+def test_a_seed_repeats_and_another_does_not(loaded):
+    def sample(seed, candidates=2):
+        sampling = Sampling(temperature=1.0, top_p=1.0, seed=seed)
+        found = tokens_of(started(loaded, prompt_of(SHORT), candidates=candidates, sampling=sampling))
+        return [ids(tokens) for _, tokens in sorted(found.items())]
+
+    first = sample(1)
+    assert sample(1) == first
+    assert sample(2) != first
+    assert first[0] != first[1]
+    assert sample(1, candidates=4)[:2] == first
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), SAMPLED], ids=["greedy", "sampled"])
+@pytest.mark.parametrize("finished", [0, 1, 2])
+def test_finishing_one_candidate_leaves_the_others_alone(loaded, finished, sampling):
+    whole = tokens_of(started(loaded, prompt_of(LONG), candidates=3, sampling=sampling))
+    generation = started(loaded, prompt_of(LONG), candidates=3, sampling=sampling)
+    before = tokens_of(generation, 4)
+    generation.finish(finished)
+    after = tokens_of(generation, STEPS - 4)
+    assert finished not in after
+    for other in {0, 1, 2} - {finished}:
+        assert ids(before[other] + after[other]) == ids(whole[other])
+
+
+def test_candidates_can_be_finished_before_the_first_step_and_one_after_another(loaded):
+    whole = tokens_of(started(loaded, prompt_of(SHORT), candidates=4, sampling=SAMPLED))
+    generation = started(loaded, prompt_of(SHORT), candidates=4, sampling=SAMPLED)
+    generation.finish(2)
+    found = tokens_of(generation, 3)
+    generation.finish(0)
+    generation.finish(3)
+    found[1] += tokens_of(generation, STEPS - 3)[1]
+    assert ids(found[1]) == ids(whole[1])
+    generation.finish(1)
+
+
+def test_two_generations_do_not_disturb_each_other(loaded):
+    expected = ids(tokens_of(started(loaded, prompt_of(SHORT)))[0])
+    one = started(loaded, prompt_of(SHORT))
+    other = started(loaded, prompt_of(LONG))
+    found = []
+    for _ in range(STEPS):
+        found += one.step()
+        other.step()
+    assert ids(found) == expected
+
+
+PLACES = {
+    "within a line": "def mean(xs):\n    return <cursor> / len(xs)\n",
+    "at the start": "<cursor>\nprint(total)\n",
+    "at the end": "def mean(xs):\n    return <cursor>",
+    "in an empty text": "<cursor>",
+    "in 中文": "# 平均\n平均 = <cursor>\nprint(平均)\n",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("name", "method"), [*((name, "fim") for name in INFILLING), *((name, "complete") for name in KINDS)]
+)
+def test_a_whole_request(engine, name, method, place):
+    _, request = Settings().request(PLACES[place], method=method, candidates=2, max_new_tokens=8, seed=3)
+    events = list(run(request, engine(name)))
+    assert [isinstance(event, Finished) for event in events] == [False] * (len(events) - 1) + [True]
+    result = events[-1].result
+    assert (result.model, result.method, result.seed) == (name, method, 3)
+    assert result.order == ("psm" if method == "fim" else "")
+    assert len(result.candidates) == 2
+    before, after = PLACES[place].split("<cursor>")
+    for candidate in result.candidates:
+        assert 0 <= len(candidate.token_ids) <= 8
+        assert len(candidate.logprobs) == len(candidate.token_ids)
+        assert all(logprob <= 0 for logprob in candidate.logprobs)
+        assert engine(name).tokenizer.decode(list(candidate.token_ids)).startswith(candidate.raw)
+        assert candidate.raw.startswith(candidate.middle)
+    assert result.text == before + result.middle + after

@@ -1,0 +1,158 @@
+"""Loading, choosing tokens, and what can be wrong with a checkpoint."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+from checkpoints import CONTEXT, KINDS, build, change_config
+from safetensors.torch import load_file, save_file
+
+from fim_magic.engines import Sampling
+from fim_magic.engines.local import LocalEngine, choose, dtype_for
+from fim_magic.errors import ModelError
+
+
+def load(folder):
+    return LocalEngine.load(folder, name="tiny", revision="r1")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_loaded_checkpoint_says_what_it_is(engine, name):
+    loaded = engine(name)
+    assert (loaded.model, loaded.revision) == (name, "tiny")
+    assert loaded.family.name == KINDS[name].family
+    assert loaded.context_length == CONTEXT
+    assert loaded.tokenizer.decode(loaded.tokenizer.encode("total 中文")) == "total 中文"
+    assert not loaded._model.training
+
+
+def test_place_and_weight_bytes(engine):
+    loaded = engine("qwen2")
+    on_cpu = not torch.cuda.is_available()
+    assert loaded.place == "cpu, float32" or not on_cpu
+    parameters = sum(p.numel() for p in loaded._model.parameters())
+    assert loaded.weight_bytes == parameters * (4 if on_cpu else 2)
+
+
+def test_a_context_that_config_does_not_name_is_a_safe_one(engine):
+    class Model:
+        config = type("Config", (), {"model_type": "nonsense"})
+
+    assert LocalEngine(Model(), engine("qwen2").tokenizer, "m", "r").context_length == 2048
+
+
+def test_cpus_compute_in_float32():
+    assert dtype_for(torch.device("cpu")) is torch.float32
+
+
+@pytest.fixture
+def folder(checkpoint, tmp_path):
+    return shutil.copytree(checkpoint("qwen2"), tmp_path / "copy")
+
+
+def garbage(folder):
+    (folder / "model.safetensors").write_bytes(b"garbage" * 100)
+
+
+def half_a_file(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def one_weight_less(folder):
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def pickled_weights(folder):
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+def other_shapes(folder):
+    change_config(folder, hidden_size=64)
+
+
+def unknown_architecture(folder):
+    change_config(folder, model_type="nonsense")
+
+
+def no_tokenizer(folder):
+    (folder / "tokenizer.json").unlink()
+
+
+def broken_config(folder):
+    (folder / "config.json").write_text("{")
+
+
+DAMAGE = [garbage, half_a_file, one_weight_less, pickled_weights, other_shapes]
+DAMAGE += [unknown_architecture, no_tokenizer, broken_config]
+
+
+@pytest.mark.parametrize("damage", DAMAGE, ids=lambda damage: damage.__name__)
+def test_a_damaged_checkpoint_is_refused_in_words(folder, damage):
+    damage(folder)
+    with pytest.raises(ModelError) as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_weight_is_named(folder):
+    one_weight_less(folder)
+    with pytest.raises(ModelError, match=r"model\.layers\.1\.mlp\.up_proj\.weight"):
+        load(folder)
+
+
+def test_tied_embeddings_are_not_missing(tmp_path):
+    build("qwen2", tmp_path / "tied", tie_word_embeddings=True)
+    assert "lm_head.weight" not in load_file(tmp_path / "tied" / "model.safetensors")
+    load(tmp_path / "tied")
+
+
+def test_code_of_the_checkpoint_is_neither_run_nor_offered(folder, monkeypatch):
+    ran = folder / "ran"
+    (folder / "evil.py").write_text(f"open({str(ran)!r}, 'w').close()\nclass C: pass\nclass M: pass\n")
+    change_config(folder, model_type="evil", auto_map={"AutoConfig": "evil.C", "AutoModelForCausalLM": "evil.M"})
+    monkeypatch.setattr("builtins.input", lambda _: "y")  # transformers would ask
+    with pytest.raises(ModelError, match="code of its own"):
+        load(folder)
+    assert not ran.exists()
+
+
+LOGITS = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]]))
+
+
+def shares(sampling, logits=LOGITS, draws=20_000):
+    generators = [torch.Generator().manual_seed(0)] * draws
+    found = choose(logits.expand(draws, -1), sampling, generators)
+    return [round(float((found == token).float().mean()), 2) for token in range(logits.shape[1])]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "expected"),
+    [
+        pytest.param(Sampling(1.0, 1.0), [0.5, 0.3, 0.15, 0.05], id="as the model has it"),
+        pytest.param(Sampling(1.0, 0.9), [0.526, 0.316, 0.158, 0], id="the tail is cut"),
+        pytest.param(Sampling(1.0, 0.6), [0.625, 0.375, 0, 0], id="the token that crosses the line is kept"),
+        pytest.param(Sampling(1.0, 0.4), [1, 0, 0, 0], id="one token is enough"),
+        pytest.param(Sampling(1.0, 1e-9), [1, 0, 0, 0], id="never none"),
+        pytest.param(Sampling(0.5, 1.0), [0.685, 0.247, 0.062, 0.007], id="colder"),
+        pytest.param(Sampling(4.0, 1.0), [0.324, 0.285, 0.24, 0.182], id="hotter"),
+        pytest.param(Sampling(0.5, 0.9), [0.735, 0.265, 0, 0], id="temperature comes before top-p"),
+    ],
+)
+def test_tokens_are_drawn_with_the_right_probability(sampling, expected):
+    assert shares(sampling) == pytest.approx(expected, abs=0.025)
+
+
+def test_the_order_of_the_vocabulary_does_not_matter():
+    found = shares(Sampling(1.0, 0.6), LOGITS[:, [3, 1, 0, 2]])
+    assert found == pytest.approx([0, 0.375, 0.625, 0], abs=0.02)
+
+
+def test_greedy_takes_the_most_probable_of_each_row():
+    rows = torch.tensor([[0.0, 2.0, 1.0], [3.0, 2.0, 1.0]])
+    assert choose(rows, Sampling(), []).tolist() == [1, 0]
