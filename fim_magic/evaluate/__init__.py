@@ -1,0 +1,1 @@
+"""Measuring fim-magic: right answers on infilling benchmarks."""
