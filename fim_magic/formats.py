@@ -140,12 +140,13 @@ FAMILIES: tuple[Family, ...] = (
 )
 
 
-def family_of(model_type: str, tokenizer: TextTokenizer) -> Family:
+def family_of(model_type: str, tokenizer: TextTokenizer, ends: Sequence[str] = ()) -> Family:
     """Return the family whose architecture and sentinels the checkpoint has, or one that only completes.
 
     Args:
         model_type: From the checkpoint's config.json.
         tokenizer: The checkpoint's own.
+        ends: The tokens that end a text by the checkpoint's own account, for a family that is not known.
     """
     for family in FAMILIES:
         known = model_type in family.model_types
@@ -156,7 +157,7 @@ def family_of(model_type: str, tokenizer: TextTokenizer) -> Family:
         model_types=(model_type,),
         psm=None,
         spm=None,
-        stop=("<|endoftext|>", "<|im_end|>", "</s>"),
+        stop=(*ends, "<|endoftext|>", "<|im_end|>", "</s>"),
         leading=True,
         source="no row: left to right only",
     )
@@ -251,6 +252,9 @@ def completion_prompt(family: Family, tokenizer: TextTokenizer, document: Docume
         tokenizer: The checkpoint's own.
         document: The text, as models know it.
         room: How many tokens the prompt may have.
+
+    Raises:
+        OptionError: There is nothing to continue.
     """
     lead = tokenizer.leading_ids if family.leading else []
     fitted = fit(tokenizer.encode(document.prefix), [], room - len(lead))
@@ -258,6 +262,8 @@ def completion_prompt(family: Family, tokenizer: TextTokenizer, document: Docume
     if not ids:
         # A model needs something to continue: an end-of-text token is what stands between documents in training.
         ids = sorted(stop_ids(family, tokenizer))[:1]
+    if not ids:
+        raise OptionError("There is nothing to continue: the text is empty. Write the beginning of what you want.")
     pieces = [Piece("sentinel", tokenizer.decode([token]), 1) for token in lead]
     pieces.append(Piece("prefix", tokenizer.decode(fitted.prefix), len(fitted.prefix)))
     return Prompt(tuple(ids), stop_ids(family, tokenizer), "", tuple(pieces), fitted.dropped_prefix, 0)

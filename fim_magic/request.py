@@ -102,7 +102,9 @@ def interruptible() -> Iterator[threading.Event]:
     A second one interrupts at once, as ever. Outside the main thread, where signals do not arrive, it does nothing.
     """
     stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
+    before = signal.getsignal(signal.SIGINT)
+    # None: something that is not Python handles the signal, and could not be put back.
+    if threading.current_thread() is not threading.main_thread() or before is None:
         yield stop
         return
 
@@ -110,7 +112,6 @@ def interruptible() -> Iterator[threading.Event]:
         stop.set()
         signal.signal(signal.SIGINT, before)
 
-    before = signal.getsignal(signal.SIGINT)
     signal.signal(signal.SIGINT, first)
     try:
         yield stop

@@ -111,7 +111,8 @@ class Hole:
     def deepest_indent(self) -> int:
         """The deepest indentation that a line below the hole may have if the candidate opens no block."""
         if self.head.strip():
-            return self.statement_indent
+            opens_block = _code_of(self.head).endswith(":")
+            return self.statement_indent + (self.indent_step if opens_block else 0)
         if self.head and self.ends_line:
             return _indent(self.head)
         statements = (self.prefix[a:b] for a, b in _statements(self.prefix, lexing.events(self.prefix)))

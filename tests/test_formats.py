@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 from checkpoints import DEEPSEEK, INFILLING, KINDS, PLAIN, QWEN, SANTACODER, STARCODER, tokenizer
+from scripted import byte_tokenizer
 
 from fim_magic.document import Document
 from fim_magic.errors import ModelError, OptionError
@@ -213,3 +214,15 @@ def test_a_prompt_is_described_piece_by_piece():
         "[suffix, 0 tokens] ''",
         "[sentinel, 1 tokens] '<|fim_middle|>'",
     ]
+
+
+def test_an_unknown_family_ends_where_its_checkpoint_says():
+    tokenizer = byte_tokenizer(["<eos>"])
+    family = family_of("gemma", tokenizer, ["<eos>"])
+    assert stop_ids(family, tokenizer) == {tokenizer.sentinel("<eos>")}
+
+
+def test_nothing_to_continue_is_told():
+    tokenizer = byte_tokenizer([])
+    with pytest.raises(OptionError, match="nothing to continue"):
+        completion_prompt(family_of("gemma", tokenizer), tokenizer, Document("", ""), room=10)

@@ -112,3 +112,21 @@ def test_unloading_gives_the_memory_back(tmp_path):
     del engine
     registry.unload()
     assert with_model - process.memory_info().rss > 0.6 * weights
+
+
+def test_letter_case_of_a_short_name_does_not_matter(monkeypatch):
+    engine = ScriptedEngine("x")
+    engine.model = "qwen2.5-coder-0.5b"
+    registry.adopt(engine)
+    assert registry.use("Qwen2.5-Coder-0.5B").engine is engine
+    registry.unload()
+
+
+def test_a_folder_without_a_checkpoint_is_told_as_that(tmp_path):
+    with pytest.raises(ModelError, match=r"there is no config\.json in it"):
+        registry.use(str(tmp_path))
+
+
+def test_a_gguf_file_that_is_not_there_is_told_as_that(tmp_path):
+    with pytest.raises(ModelError, match="could not be read"):
+        registry.use(str(tmp_path / "model.gguf"))

@@ -293,6 +293,10 @@ KEPT_OPENS_BLOCK = {
     "the colon is a slice's": ("<cursor>\n    print(x)\n", "x = xs[1:\n  2]\n"),
     "the colon is a dictionary's": ("<cursor>\n    print(x)\n", "x = {1:\n  2}\n"),
     "another language": ("%%bash\n<cursor>\n    echo done\n", "case a in x:\n  b"),
+    "the block is opened on the hole's line": (
+        "for n in numbers:<cursor>\n    total += n\n",
+        "\n    if n is None:\n        continue",
+    ),
     "a line of the block around it": (
         "for x in xs:\n    if x:\n        <cursor>\n    print(x)\n",
         "while x:\n            x -= 1",

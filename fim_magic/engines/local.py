@@ -34,7 +34,7 @@ class LocalEngine:
         self.tokenizer = tokenizer
         self.model = name
         self.revision = revision
-        self.family: Family = family_of(model.config.model_type, tokenizer)
+        self.family: Family = family_of(model.config.model_type, tokenizer, _ends(model, tokenizer))
 
     @classmethod
     def load(cls, folder: Path, *, name: str, revision: str) -> LocalEngine:
@@ -189,6 +189,14 @@ def dtype_for(device: torch.device) -> torch.dtype:
     if device.type != "cuda":
         return torch.float32
     return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16  # noqa: PLR2004
+
+
+def _ends(model: Any, tokenizer: TextTokenizer) -> list[str]:
+    """The tokens that the checkpoint's configuration says end a text."""
+    configs = (getattr(model, "generation_config", None), model.config)
+    found = (getattr(config, "eos_token_id", None) for config in configs)
+    declared: Any = next((ids for ids in found if ids is not None), [])
+    return [tokenizer.decode([token]) for token in (declared if isinstance(declared, list) else [declared])]
 
 
 def _device() -> torch.device:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fim_magic import catalog, weights
+from fim_magic.errors import ModelError
 from fim_magic.progress import OnProgress, Progress, silent
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ def use(name: str, on_progress: OnProgress = silent) -> Loaded:
         FetchError: It could not be brought to this machine.
     """
     global _loaded  # noqa: PLW0603 - one model per process is the point
+    entry = catalog.find(name)
+    name = entry.name if entry is not None else name
     with _lock:
         if _loaded is not None and name in ("auto", _loaded.asked_for, _loaded.engine.model):
             return _loaded
@@ -106,10 +109,15 @@ def _checkpoint(name: str, on_progress: OnProgress) -> tuple[Path, str]:
         folder = weights.snapshot(entry.repo, None, on_progress)
         return folder, _short(folder.name)
     path = Path(name).expanduser()
-    if path.suffix == ".gguf" and path.is_file():
+    if path.suffix == ".gguf":
         return converted(path, None, on_progress), "local file"
     if (path / "config.json").is_file():
         return path, "local folder"
+    if name and path.is_dir():
+        raise ModelError(
+            f"The folder {name!r} holds no checkpoint: there is no config.json in it. Name the folder that has "
+            "config.json, tokenizer.json and safetensors, such as one that save_pretrained() made."
+        )
     if name.count("/") == 1 and not path.exists() and not name.startswith((".", "~", "/")):
         folder = weights.snapshot(name, None, on_progress)
         return folder, _short(folder.name)

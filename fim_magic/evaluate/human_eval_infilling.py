@@ -129,7 +129,7 @@ def interval(successes: int, total: int) -> tuple[float, float]:
     centre = share + _Z**2 / (2 * total)
     spread = _Z * math.sqrt(share * (1 - share) / total + _Z**2 / (4 * total**2))
     scale = 1 + _Z**2 / total
-    return (centre - spread) / scale, (centre + spread) / scale
+    return max((centre - spread) / scale, 0.0), min((centre + spread) / scale, 1.0)
 
 
 def report(outcomes: Sequence[Outcome]) -> str:
