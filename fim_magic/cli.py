@@ -15,10 +15,12 @@ from fim_magic.errors import FimError, OptionError
 if TYPE_CHECKING:
     from fim_magic.candidate import Result
 
-DEMO = '''def mean(xs):
-    """Return the arithmetic mean of a list of numbers."""
-    <cursor>
-    return total / len(xs)
+DEMO = '''def count_words(path):
+    """Return how often each word occurs in a text file."""
+    counts = {}
+    with open(path) as file:
+        <cursor>
+    return counts
 '''
 
 _INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended

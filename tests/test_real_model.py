@@ -80,12 +80,14 @@ def test_a_model_without_fim_tokens_completes_and_is_refused_by_fim():
     assert "Paris" in result.text
 
 
-def test_demo_prints_a_working_function():
+def test_demo_prints_a_working_function(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "fim_magic.cli", "demo"], capture_output=True, text=True, check=False, timeout=900
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     source = "\n".join(line[2:] for line in lines if line[:2] in ("  ", "+ "))
-    assert run(source)["mean"]([1, 2, 6]) == 3
+    text = tmp_path / "text"
+    text.write_text("to be or\nnot to be\n")
+    assert run(source)["count_words"](text) == {"to": 2, "be": 2, "or": 1, "not": 1}
     assert "tokens/s" in done.stdout
