@@ -60,6 +60,11 @@ class Event:
     kind: str
     state: State
 
+    @property
+    def ends_statement(self) -> bool:
+        """Whether it is a line end outside brackets and strings, where Python ends a statement."""
+        return self.kind == "newline" and not self.state.depth and not self.state.string
+
 
 def state_after(text: str, state: State = State()) -> State:
     """Return what is open at the end of `text`, which begins in `state`."""

@@ -97,7 +97,7 @@ class Hole:
         """The indentation of the statement that the hole is in; of its first line, where it has several."""
         start = 0
         for event in lexing.events(self.prefix):
-            if event.kind == "newline" and not event.state.depth and not event.state.string:
+            if event.ends_statement:
                 start = event.at + 1
         return _indent(self.prefix[start:].partition("\n")[0])
 
@@ -304,7 +304,7 @@ def dedent(hole: Hole, text: str, final: bool) -> int | None:  # noqa: ARG001 - 
         return None
     floor, opens_block = _floor(hole, text)
     for event in hole.events(text):
-        if event.kind != "newline" or event.state.depth or event.state.string:
+        if not event.ends_statement:
             continue
         line = text[event.at + 1 :].partition("\n")[0]
         if not line.strip() or _indent(line) >= floor + int(opens_block):
@@ -357,7 +357,7 @@ def unreachable(hole: Hole, text: str, final: bool) -> int | None:
 
 def _statements(text: str, found: Iterable[lexing.Event], *, unfinished: bool = False) -> list[tuple[int, int]]:
     """Where the statements of `text` begin and end; one over several lines is one."""
-    ends = [e.at for e in found if e.kind == "newline" and not e.state.depth and not e.state.string]
+    ends = [event.at for event in found if event.ends_statement]
     if unfinished:
         ends.append(len(text))
     starts = [0, *(end + 1 for end in ends[:-1])]
@@ -384,7 +384,7 @@ def _opens_block(hole: Hole, text: str) -> bool:
         if event.kind == "comment":
             code_end = event.at
         elif event.kind == "newline":
-            if not event.state.depth and not event.state.string:
+            if event.ends_statement:
                 return (hole.head + text[: event.at if code_end is None else code_end]).rstrip().endswith(":")
             code_end = None
     return False
