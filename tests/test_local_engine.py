@@ -10,7 +10,8 @@ from checkpoints import CONTEXT, KINDS, build, change_config
 from safetensors.torch import load_file, save_file
 
 from fim_magic.engines import Sampling
-from fim_magic.engines.local import LocalEngine, choose, dtype_for
+from fim_magic.engines.loading import dtype_for
+from fim_magic.engines.local import LocalEngine, choose
 from fim_magic.errors import ModelError
 
 
