@@ -93,6 +93,7 @@ class Result:
         seed: The seed of the sampler, or None for greedy decoding.
         first_token_seconds: From the request to its first token, loading the model not included.
         seconds: From the request to its last token, likewise.
+        order_reason: Why "auto" took that order; "" where the user chose.
     """
 
     document: Document
@@ -107,6 +108,7 @@ class Result:
     seed: int | None
     first_token_seconds: float
     seconds: float
+    order_reason: str = ""
 
     @property
     def middle(self) -> str:

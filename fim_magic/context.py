@@ -9,6 +9,37 @@ _PREFIX_SHARE = 0.75  # what stands before the hole tells more; llama.cpp's infi
 
 
 @dataclass(frozen=True)
+class File:
+    """Another text that the model may see.
+
+    Attributes:
+        path: What it is called, in the repository's own terms.
+        text: All of it.
+    """
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Context:
+    """What is known beside the text with the hole.
+
+    Attributes:
+        repository: The repository's name, or "".
+        path: What the text with the hole is called, or "".
+        files: Others, the most useful first.
+    """
+
+    repository: str = ""
+    path: str = ""
+    files: tuple[File, ...] = ()
+
+
+NOTHING_ELSE = Context()
+
+
+@dataclass(frozen=True)
 class Fitted:
     """Token ids that fit, and how many did not."""
 

@@ -50,6 +50,11 @@ class Document:
         return Document(self.prefix.replace("\r\n", "\n"), self.suffix.replace("\r\n", "\n"), self.marker)
 
     @property
+    def hole_begins_line(self) -> bool:
+        """Whether nothing but indentation stands before the hole on its line."""
+        return not self.prefix.rpartition("\n")[2].strip()
+
+    @property
     def _has_crlf(self) -> bool:
         return "\r\n" in self.prefix or "\r\n" in self.suffix
 

@@ -20,6 +20,7 @@ def record(result: Result) -> dict[str, Any]:
         "revision": result.revision,
         "method": result.method,
         "order": result.order,
+        "order_reason": result.order_reason,
         "seed": result.seed,
         "prompt_tokens": result.prompt_tokens,
         "dropped_prefix_tokens": result.dropped_prefix_tokens,

@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from fim_magic.candidate import Candidate, Cut, Ending, Result
+from fim_magic.context import NOTHING_ELSE, Context
 from fim_magic.document import Document
 from fim_magic.engines import Engine, Sampling, Token
 from fim_magic.errors import BusyError, OptionError
 from fim_magic.formats import Prompt, completion_prompt, fim_prompt
-from fim_magic.tokenization import TextStream, TextTokenizer
+from fim_magic.healing import Continuation
+from fim_magic.tokenization import TextTokenizer
 from fim_magic.trimming import Hole, trim
 
 _LEAST_ROOM = 16  # tokens of prompt without which a request makes no sense
@@ -38,6 +40,7 @@ class Request:
         candidates: How many answers.
         max_new_tokens: The most tokens that one answer may have.
         sampling: How tokens are chosen.
+        context: What the model may see beside the document.
     """
 
     document: Document
@@ -46,6 +49,7 @@ class Request:
     candidates: int = 1
     max_new_tokens: int = 128
     sampling: Sampling = field(default_factory=Sampling)
+    context: Context = NOTHING_ELSE
 
 
 @dataclass(frozen=True)
@@ -132,10 +136,10 @@ def prompt_for(request: Request, engine: Engine) -> Prompt:
             f"--max-new-tokens {request.max_new_tokens} leaves no room for a prompt: the model's context is "
             f"{engine.context_length} tokens in all. Ask for fewer."
         )
-    document = request.document.for_model()
+    asked = (engine.family, engine.tokenizer, request.document.for_model())
     if request.method == "complete":
-        return completion_prompt(engine.family, engine.tokenizer, document, room=room)
-    return fim_prompt(engine.family, engine.tokenizer, document, order=request.order, room=room)
+        return completion_prompt(*asked, room=room, context=request.context)
+    return fim_prompt(*asked, order=request.order, room=room, context=request.context)
 
 
 def run(request: Request, engine: Engine, stop: threading.Event | None = None) -> Iterator[Event]:
@@ -167,32 +171,39 @@ def _generate(request: Request, engine: Engine, prompt: Prompt, stop: threading.
     began = time.perf_counter()
     first_token = 0.0
     hole = Hole(request.document.for_model())
-    drafts = [_Draft(hole, engine.tokenizer, request) for _ in range(request.candidates)]
+    drafts = [_Draft(hole, engine.tokenizer, request, prompt) for _ in range(request.candidates)]
     generation = engine.start(prompt.ids, candidates=request.candidates, sampling=request.sampling)
     for done in generation.prefill():
         yield Reading(done, len(prompt.ids))
         if stop.is_set():
             break
     while not stop.is_set() and any(draft.ending is None for draft in drafts):
-        tokens = generation.step()
+        tokens = generation.step(_allowed(drafts))
         elapsed = time.perf_counter() - began
         first_token = first_token or elapsed
         for token in tokens:
             draft = drafts[token.candidate]
-            draft.push(token, prompt.stop_ids)
+            draft.push(token)
             if draft.ending is not None:
                 generation.finish(token.candidate)
             yield Grew(token.candidate, draft.middle, len(draft.token_ids), elapsed)
     yield Finished(_result(request, engine, prompt, drafts, first_token=first_token, began=began))
 
 
+def _allowed(drafts: list[_Draft]) -> dict[int, list[int]]:
+    """The only ids that may come now, for the candidates that have not yet begun as they must."""
+    bound = ((at, draft.answer.allowed()) for at, draft in enumerate(drafts) if draft.ending is None)
+    return {at: ids for at, ids in bound if ids is not None}
+
+
 class _Draft:
     """A candidate that is still being written."""
 
-    def __init__(self, hole: Hole, tokenizer: TextTokenizer, request: Request) -> None:
+    def __init__(self, hole: Hole, tokenizer: TextTokenizer, request: Request, prompt: Prompt) -> None:
         self._hole = hole
         self._limit = request.max_new_tokens
-        self._stream: TextStream = tokenizer.stream()
+        self._stop_ids = prompt.stop_ids
+        self.answer = Continuation(tokenizer, prompt.healed)
         self.token_ids: list[int] = []
         self.logprobs: list[float] = []
         self.cut: Cut | None = None
@@ -200,16 +211,16 @@ class _Draft:
 
     @property
     def middle(self) -> str:
-        text = self._stream.text
+        text = self.answer.text
         return text if self.cut is None else text[: self.cut.at]
 
-    def push(self, token: Token, stop_ids: frozenset[int]) -> None:
-        if token.id in stop_ids:
+    def push(self, token: Token) -> None:
+        if token.id in self._stop_ids:
             self._end(Ending.STOP_TOKEN)
             return
         self.token_ids.append(token.id)
         self.logprobs.append(token.logprob)
-        self.cut = trim(self._hole, self._stream.push(token.id), final=False)
+        self.cut = trim(self._hole, self.answer.push(token.id), final=False)
         if self.cut is not None:
             self.ending = Ending.RULE
         elif len(self.token_ids) >= self._limit:
@@ -217,13 +228,13 @@ class _Draft:
 
     def _end(self, ending: Ending) -> None:
         self.ending = ending
-        self.cut = trim(self._hole, self._stream.text, final=True)
+        self.cut = trim(self._hole, self.answer.text, final=True)
         if ending is Ending.LENGTH and self.cut is not None:
             self.ending = Ending.RULE
 
     def finished(self) -> Candidate:
         return Candidate(
-            raw=self._stream.text,
+            raw=self.answer.text,
             ending=self.ending or Ending.INTERRUPTED,
             cut=self.cut,
             token_ids=tuple(self.token_ids),
@@ -256,4 +267,5 @@ def _result(
         seed=request.sampling.seed if request.sampling.temperature else None,
         first_token_seconds=first_token,
         seconds=time.perf_counter() - began,
+        order_reason=prompt.order_reason,
     )

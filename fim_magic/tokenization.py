@@ -6,14 +6,28 @@ Here text is encoded without them, sentinels are looked up by name, and prompts 
 
 from __future__ import annotations
 
+import bisect
+import codecs
 import itertools
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
-from tokenizers.decoders import DecodeStream
 
 from fim_magic.errors import ModelError
+
+_GUARD = "☺"
+"""A character that no token joins with another. Behind it, a text is encoded as in the middle of a text.
+
+SentencePiece puts a space before a text. Meta and Mistral leave it out with this same character
+(facebookresearch/codellama, `encode_infilling`).
+"""
+
+_LONGEST_TOKEN = 1000  # bytes
 
 
 class TextTokenizer:
@@ -23,20 +37,23 @@ class TextTokenizer:
     digits, DeepSeek's spaces) they rebuild it wrongly.
     """
 
-    def __init__(self, backend: Tokenizer, vocabulary_rows: int | None = None) -> None:
+    def __init__(self, backend: Tokenizer, vocabulary_rows: int | None = None, bos: str | None = None) -> None:
         """Take over `backend`.
 
         Args:
             backend: The tokenizer. It is changed in place and must not be used elsewhere.
             vocabulary_rows: How many rows the model's embedding has; an id beyond them is not usable.
+            bos: What it puts before every text, where the tokenizer itself does not say.
         """
         self._backend = backend
         self._rows = backend.get_vocab_size() if vocabulary_rows is None else vocabulary_rows
-        self._leading = _leading_ids(backend)
+        self._leading = _leading_ids(backend, bos)
         backend.no_truncation()
         backend.no_padding()
-        _take_sentinels_out_of_text(backend)
-        self._verbatim = _verbatim(backend)
+        self._sentinels = _take_sentinels_out_of_text(backend)
+        self._guard = _guard_ids(backend)
+        self._added = backend.get_added_tokens_decoder()
+        self._to_bytes = _from_byte_level if _is_byte_level(backend) else _from_sentencepiece
 
     @classmethod
     def from_folder(cls, folder: Path, vocabulary_rows: int | None = None) -> TextTokenizer:
@@ -52,24 +69,28 @@ class TextTokenizer:
                 f"The tokenizer of this checkpoint could not be read ({error}). A checkpoint needs a tokenizer.json "
                 "beside its weights; save one with `AutoTokenizer.from_pretrained(…).save_pretrained(folder)`."
             ) from error
-        return cls(backend, vocabulary_rows)
+        return cls(backend, vocabulary_rows, declared_bos(folder / "tokenizer_config.json"))
 
     @property
     def leading_ids(self) -> list[int]:
         """What this tokenizer puts before every text: its BOS id, or nothing."""
         return list(self._leading)
 
-    def encode(self, text: str) -> list[int]:
-        """Return the ids of `text`. Sentinels that are spelled out in it stay text."""
-        return list(self._backend.encode(text, add_special_tokens=False).ids)
+    def encode(self, text: str, *, unspaced: bool = False) -> list[int]:
+        """Return the ids of `text`. Sentinels that are spelled out in it stay text.
 
-    def decode(self, ids: list[int]) -> str:
-        """Return the text of `ids`, sentinels included."""
-        text = ""
-        for verbatim, run in itertools.groupby(ids, key=self._verbatim.get):
-            same = list(run)
-            text += verbatim * len(same) if verbatim else self._backend.decode(same, skip_special_tokens=False)
-        return text
+        Args:
+            text: Any text.
+            unspaced: Leave out the space that a SentencePiece tokenizer puts before every text; others put none.
+        """
+        if not self._guard or not text:
+            return self._plain(text)
+        return self._plain(_GUARD + ("" if unspaced else " ") + text)[len(self._guard) :]
+
+    def decode(self, ids: list[int], *, unspaced: bool = False) -> str:
+        """Return the text of `ids`, sentinels included; the inverse of `encode` with the same `unspaced`."""
+        text = b"".join(map(self._shown, ids)).decode(errors="replace")
+        return text.removeprefix(" ") if self._guard and not unspaced else text
 
     def sentinel(self, token: str) -> int | None:
         """Return the id of a sentinel, or None if the model has no such token.
@@ -80,54 +101,155 @@ class TextTokenizer:
         found = self._backend.token_to_id(token)
         return found if found is not None and found < self._rows else None
 
+    def token_bytes(self, token_id: int) -> bytes:
+        """Return the UTF-8 that a token stands for, which may be a part of a character; nothing for a sentinel."""
+        added = self._added.get(token_id)
+        if added is not None:
+            return b"" if added.special else added.content.encode()
+        return self._to_bytes(self._backend.id_to_token(token_id) or "")
+
+    def unfinished(self, token_id: int) -> str:
+        """Return the text of a token if longer tokens begin with it, else "".
+
+        A text that ends with such a token may have been cut inside a token (token healing).
+        """
+        token = self.token_bytes(token_id)
+        beginning = self._beginning_with(token) if token else []
+        try:
+            return token.decode() if beginning and beginning[-1][0] != token else ""
+        except UnicodeDecodeError:  # a part of a character
+            return ""
+
+    def openings(self, wanted: bytes) -> list[int]:
+        """Return the ids that an answer may begin with if it is to begin with `wanted`.
+
+        Those whose bytes begin with `wanted`, and those that `wanted` itself begins with.
+        """
+        shorter = (self._by_bytes.get(wanted[:length], []) for length in range(1, len(wanted)))
+        longer = (at for _, at in self._beginning_with(wanted))
+        return [*longer, *itertools.chain.from_iterable(shorter)]
+
     def stream(self) -> TextStream:
-        """Begin to decode a stream of ids."""
-        return TextStream(self._backend, self._verbatim)
+        """Begin to decode a stream of ids that continues another text."""
+        return TextStream(self._shown)
+
+    def _plain(self, text: str) -> list[int]:
+        encoding = self._backend.encode(text, add_special_tokens=False)
+        if self._sentinels.isdisjoint(encoding.ids):
+            return list(encoding.ids)
+        # Code Llama's sentinels are pieces like any other, to which the merges of " <PRE>" lead: encode halves of it.
+        start, end = next(at for t, at in zip(encoding.ids, encoding.offsets, strict=True) if t in self._sentinels)
+        cut = (start + end + 1) // 2
+        return [*self._plain(text[:cut]), *self.encode(text[cut:], unspaced=True)]
+
+    def _shown(self, token_id: int) -> bytes:
+        added = self._added.get(token_id)
+        return self.token_bytes(token_id) if added is None else added.content.encode()
+
+    def _beginning_with(self, wanted: bytes) -> list[tuple[bytes, int]]:
+        """The tokens that begin with `wanted`, shorter ones of the same beginning first."""
+        beyond = wanted + b"\xff" * _LONGEST_TOKEN
+        return self._sorted[
+            bisect.bisect_left(self._sorted, (wanted, -1)) : bisect.bisect_left(self._sorted, (beyond, -1))
+        ]
+
+    @cached_property
+    def _sorted(self) -> list[tuple[bytes, int]]:
+        """Every token that stands for text, by its bytes."""
+        found = ((self.token_bytes(at), at) for at in range(min(self._rows, self._backend.get_vocab_size())))
+        return sorted(item for item in found if item[0])
+
+    @cached_property
+    def _by_bytes(self) -> dict[bytes, list[int]]:
+        found: dict[bytes, list[int]] = {}
+        for token, at in self._sorted:
+            found.setdefault(token, []).append(at)
+        return found
 
 
 class TextStream:
-    """Decodes ids one at a time. A character whose bytes are split over tokens comes when it is whole."""
+    """Decodes ids one at a time. A character whose bytes are split over tokens comes when it is whole.
 
-    def __init__(self, backend: Tokenizer, verbatim: Mapping[int, str]) -> None:
-        self._backend = backend
-        self._verbatim = verbatim
-        self._stream = DecodeStream(skip_special_tokens=False)
+    By the bytes of the tokens, and not by the library's `DecodeStream`: that one raises an error where bytes that make
+    no character follow others, which a model may well generate.
+    """
+
+    def __init__(self, token_bytes: Callable[[int], bytes]) -> None:
+        self._token_bytes = token_bytes
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self.text = ""
 
     def push(self, token_id: int) -> str:
         """Add a token and return all the text so far."""
-        verbatim = self._verbatim.get(token_id)
-        if verbatim is None:
-            self.text += self._stream.step(self._backend, token_id) or ""
-        else:
-            self.text += verbatim
-            self._stream = DecodeStream(skip_special_tokens=False)
+        self.text += self._decoder.decode(self._token_bytes(token_id))
         return self.text
 
 
-def _leading_ids(backend: Tokenizer) -> list[int]:
+def _leading_ids(backend: Tokenizer, bos: str | None) -> list[int]:
     plain = list(backend.encode("a", add_special_tokens=False).ids)
     full = list(backend.encode("a", add_special_tokens=True).ids)
     extra = len(full) - len(plain)
-    return full[:extra] if extra > 0 and full[extra:] == plain else []
+    if extra > 0 and full[extra:] == plain:
+        return full[:extra]
+    declared = backend.token_to_id(bos) if bos else None
+    return [] if declared is None else [declared]
 
 
-def _verbatim(backend: Tokenizer) -> dict[int, str]:
-    """Added tokens that the decoder would spoil, and their text.
+def declared_bos(path: Path) -> str | None:
+    """Return the BOS token that a tokenizer_config.json asks for. transformers 5 does not put it in tokenizer.json."""
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(config, dict) or not config.get("add_bos_token"):
+        return None
+    bos: Any = config.get("bos_token")
+    return bos.get("content") if isinstance(bos, dict) else bos
 
-    DeepSeek's single letters, `ü` among them, stand for themselves; a byte-level decoder takes them for bytes.
-    """
-    added = {at: token.content for at, token in backend.get_added_tokens_decoder().items()}
-    return {at: text for at, text in added.items() if backend.decode([at], skip_special_tokens=False) != text}
+
+def _guard_ids(backend: Tokenizer) -> list[int]:
+    """The ids of the guard, for tokenizers to which it matters where in a text a word stands; else none."""
+    guard = list(backend.encode(_GUARD, add_special_tokens=False).ids)
+    behind = list(backend.encode(_GUARD + "a", add_special_tokens=False).ids)
+    alone = list(backend.encode("a", add_special_tokens=False).ids)
+    return guard if behind[: len(guard)] == guard and behind[len(guard) :] != alone else []
 
 
-def _take_sentinels_out_of_text(backend: Tokenizer) -> None:
-    """Make `encode` read added tokens in text as text.
+def _take_sentinels_out_of_text(backend: Tokenizer) -> frozenset[int]:
+    """Make `encode` read added tokens in text as text, and return the ids of those that are sentinels.
 
     The library does that for tokens that are marked special; Qwen and DeepSeek do not mark their FIM tokens. Runs of
     white space (CodeGen) and single letters (DeepSeek) are added tokens too, but vocabulary, not sentinels.
     """
-    added = backend.get_added_tokens_decoder().values()
-    sentinels = [token for token in added if len(token.content) > 1 and token.content.strip()]
-    backend.add_special_tokens([AddedToken(t.content, normalized=t.normalized, special=True) for t in sentinels])
+    added = backend.get_added_tokens_decoder()
+    sentinels = {at: t for at, t in added.items() if len(t.content) > 1 and t.content.strip()}
+    backend.add_special_tokens(
+        [AddedToken(token.content, normalized=token.normalized, special=True) for token in sentinels.values()]
+    )
     backend.encode_special_tokens = True
+    return frozenset(sentinels)
+
+
+def _is_byte_level(backend: Tokenizer) -> bool:
+    decoder = backend.decoder
+    return decoder is not None and b"ByteLevel" in bytes(decoder.__getstate__())
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """GPT-2's writing of bytes as characters: printable ones stand for themselves, others for code points from 256."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + at): byte for at, byte in enumerate(others)}
+
+
+_BYTES = _byte_alphabet()
+_BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
+
+
+def _from_byte_level(token: str) -> bytes:
+    return bytes(_BYTES[character] for character in token) if all(c in _BYTES for c in token) else b""
+
+
+def _from_sentencepiece(token: str) -> bytes:
+    byte = _BYTE_PIECE.fullmatch(token)
+    return bytes([int(byte[1], 16)]) if byte else token.replace("▁", " ").encode()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from fim_magic.engines import Sampling, Token
 from fim_magic.formats import FAMILIES, Family
@@ -16,26 +16,72 @@ QWEN: Family = next(family for family in FAMILIES if family.name == "Qwen2.5-Cod
 
 def byte_tokenizer(sentinels: Sequence[str] = QWEN.stop) -> TextTokenizer:
     """A tokenizer with one token a byte, and `sentinels`."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    backend = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
+    return _byte_level(sentinels)
+
+
+def word_tokenizer(sentinels: Sequence[str] = QWEN.stop) -> TextTokenizer:
+    """A tokenizer with one token a byte, that also knows `pri`, `print`, `prime`, `()` and ` p`."""
+    return _byte_level(
+        sentinels,
+        [
+            ("p", "r"),
+            ("pr", "i"),
+            ("i", "n"),
+            ("pri", "n"),
+            ("prin", "t"),
+            ("m", "e"),
+            ("pri", "me"),
+            ("(", ")"),
+            ("Ġ", "p"),
+        ],
+    )
+
+
+def _byte_level(sentinels: Sequence[str], merges: Sequence[tuple[str, str]] = ()) -> TextTokenizer:
+    tokens = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *(left + right for left, right in merges)]
+    backend = Tokenizer(models.BPE(vocab={token: at for at, token in enumerate(tokens)}, merges=list(merges)))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.decoder = decoders.ByteLevel()
     backend.add_tokens([AddedToken(token, normalized=False) for token in sentinels])
     return TextTokenizer(backend)
 
 
+def spaced_tokenizer(sentinels: Sequence[str] = (), *, metaspace: str | None = None) -> TextTokenizer:
+    """A tokenizer as SentencePiece has them: a space before every text, `▁` for spaces, bytes for what it lacks.
+
+    Args:
+        sentinels: Its control tokens.
+        metaspace: How the space is put there: by the prepend scheme of a Metaspace pre-tokenizer, or else by a
+            normalizer, as Llama's file has it.
+    """
+    pieces = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "▁▁", *"abcdefghijklmnopqrstuvwxyz=():中"]
+    vocabulary = {piece: at for at, piece in enumerate(pieces)}
+    backend = Tokenizer(
+        models.BPE(vocab=vocabulary, merges=[("▁", "▁")], unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    )
+    if metaspace is None:
+        backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    else:
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=metaspace, split=False)
+    first = [] if metaspace == "never" else [decoders.Strip(" ", 1, 0)]
+    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *first])
+    backend.add_special_tokens([AddedToken(token, normalized=False) for token in sentinels])
+    return TextTokenizer(backend)
+
+
 class ScriptedEngine:
     """Answers each candidate with its text, then the family's stop token. Satisfies the Engine protocol."""
 
-    def __init__(self, *answers: str, family: Family = QWEN) -> None:
+    def __init__(self, *answers: str, family: Family = QWEN, tokenizer: TextTokenizer | None = None) -> None:
         self.answers = answers
         self.family = family
-        self.tokenizer = byte_tokenizer(family.stop)
+        self.tokenizer = tokenizer or byte_tokenizer(family.stop)
         self.model = "scripted"
         self.revision = "test"
         self.context_length = 4096
         self.place = "cpu, scripted"
         self.prompts: list[list[int]] = []
+        self.allowed: list[dict[int, list[int]]] = []  # what each step was told
         self.before_step = lambda _step: None
         self.may_go_on = threading.Event()
         self.may_go_on.set()
@@ -59,8 +105,9 @@ class ScriptedGeneration:
     def prefill(self) -> Iterator[int]:
         yield self._prompt_length
 
-    def step(self) -> list[Token]:
+    def step(self, allowed: Mapping[int, Sequence[int]] | None = None) -> list[Token]:
         self._engine.may_go_on.wait()
+        self._engine.allowed.append({candidate: list(ids) for candidate, ids in (allowed or {}).items()})
         self._engine.before_step(self._step)
         tokens = [Token(n, script[self._step], -0.1) for n, script in self._scripts.items()]
         self._step += 1

@@ -7,7 +7,7 @@ import torch
 from checkpoints import INFILLING, KINDS
 
 from fim_magic.engines import Sampling
-from fim_magic.request import Finished, run
+from fim_magic.request import Finished, prompt_for, run
 from fim_magic.settings import Settings
 
 STEPS = 12
@@ -143,10 +143,12 @@ def test_a_whole_request(engine, name, method, place):
     assert result.order == ("psm" if method == "fim" else "")
     assert len(result.candidates) == 2
     before, after = PLACES[place].split("<cursor>")
+    healed = prompt_for(request, engine(name)).healed
     for candidate in result.candidates:
         assert 0 <= len(candidate.token_ids) <= 8
         assert len(candidate.logprobs) == len(candidate.token_ids)
         assert all(logprob <= 0 for logprob in candidate.logprobs)
-        assert engine(name).tokenizer.decode(list(candidate.token_ids)).startswith(candidate.raw)
+        text = engine(name).tokenizer.decode(list(candidate.token_ids), unspaced=True)
+        assert text.startswith(healed + candidate.raw)
         assert candidate.raw.startswith(candidate.middle)
     assert result.text == before + result.middle + after

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 from checkpoints import CONTEXT
-from scripted import ScriptedEngine
+from scripted import ScriptedEngine, word_tokenizer
 
 from fim_magic.candidate import Cut, Ending
 from fim_magic.document import Document
@@ -238,6 +238,43 @@ def test_a_stream_that_is_dropped_frees_the_engine():
     answered(engine)
 
 
+# Token healing
+
+
+CUT = Document("x = pri", ")\n")
+
+
+def test_the_token_that_the_hole_cuts_is_generated_again_and_not_shown_twice():
+    engine = ScriptedEngine("print(x", tokenizer=word_tokenizer())
+    events, result = answered(engine, Request(CUT))
+    assert engine.prompts[0] == [t for piece in prompt_for(Request(CUT), engine).pieces for t in piece.ids]
+    assert [event.middle for event in events if isinstance(event, Grew)] == ["nt", "nt(", "nt(x", "nt(x"]
+    assert result.candidates[0].raw == "nt(x"
+    assert result.text == "x = print(x)\n"
+
+
+def test_only_what_begins_with_the_cut_token_may_come_first():
+    engine = ScriptedEngine("print(x", "p", tokenizer=word_tokenizer())
+    answered(engine, Request(CUT, candidates=2))
+    begin = {engine.tokenizer.token_bytes(token) for token in engine.allowed[0][0]}
+    assert begin == {b"pri", b"prin", b"print", b"prime", b"p", b"pr"}
+    # The first candidate's token settled it; the second's is a part of what it owes.
+    assert list(engine.allowed[1]) == [1]
+    assert {engine.tokenizer.token_bytes(token) for token in engine.allowed[1][1]} == {b"r"}
+
+
+def test_an_answer_that_ends_before_it_has_begun_is_empty():
+    engine = ScriptedEngine("p", tokenizer=word_tokenizer())
+    _, result = answered(engine, Request(CUT))
+    assert (result.middle, result.text) == ("", "x = pri)\n")
+
+
+def test_rules_see_the_answer_without_the_healed_token():
+    engine = ScriptedEngine("print(x)\ny = 1", tokenizer=word_tokenizer())
+    _, result = answered(engine, Request(CUT))
+    assert result.text == "x = print(x)\n"
+
+
 def test_a_refused_request_does_not_hold_the_engine(engine):
     with pytest.raises(ModelError):
         list(run(Request(MEAN), engine("llama")))
@@ -322,7 +359,7 @@ def test_outside_the_main_thread_signals_are_left_alone():
 PROGRAM = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
-from scripted import ScriptedEngine
+from scripted import ScriptedEngine, word_tokenizer
 from fim_magic import infill
 from fim_magic.engines import registry
 from fim_magic.request import Interrupted

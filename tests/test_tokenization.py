@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import pytest
 from checkpoints import DEEPSEEK, QWEN, STARCODER, tokenizer
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from scripted import spaced_tokenizer
 
 from fim_magic.errors import ModelError
 from fim_magic.tokenization import TextTokenizer
 
+# U+2581 is how SentencePiece writes a space, so a text that has one does not come back.
+WITHOUT_LOW_LINE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="▁"))
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 SPACES = ("    ", "  ", "\t\t")
 TOKENIZERS = {
@@ -16,6 +19,12 @@ TOKENIZERS = {
     "with BOS": TextTokenizer(tokenizer(DEEPSEEK, special=False, bos=DEEPSEEK[0])),
     "with runs of spaces": TextTokenizer(tokenizer(QWEN, special=False, vocabulary=SPACES)),
     "with single letters": TextTokenizer(tokenizer(DEEPSEEK, vocabulary=("õ", "Ö"))),
+}
+SPACED = {
+    "normalizer": spaced_tokenizer(["<s>"]),
+    "metaspace, always": spaced_tokenizer(["<s>"], metaspace="always"),
+    "metaspace, first": spaced_tokenizer(["<s>"], metaspace="first"),
+    "no space before": spaced_tokenizer(["<s>"], metaspace="never"),
 }
 SENTINELS = {"special": STARCODER, "not special": QWEN, "with BOS": DEEPSEEK}
 
@@ -39,6 +48,88 @@ def test_a_stream_ends_with_the_same_text(kind, text):
         assert "\ufffd" in text or "\ufffd" not in grown
         so_far = grown
     assert stream.text == text
+
+
+@pytest.mark.parametrize("unspaced", [True, False])
+@pytest.mark.parametrize("kind", SPACED)
+@given(text=WITHOUT_LOW_LINE)
+@example(" a")
+@example("    return")
+@example("\n  a")
+@example("  ")
+def test_a_text_of_a_spaced_tokenizer_keeps_its_own_spaces(kind, unspaced, text):
+    known = SPACED[kind]
+    assert known.decode(known.encode(text, unspaced=unspaced), unspaced=unspaced) == text
+
+
+@pytest.mark.parametrize("kind", SPACED)
+@given(text=WITHOUT_LOW_LINE)
+@example(" a")
+@example("中 🎈")
+def test_a_stream_keeps_the_first_space(kind, text):
+    known = SPACED[kind]
+    stream = known.stream()
+    for token in known.encode(text, unspaced=True):
+        stream.push(token)
+    assert stream.text == text
+
+
+@pytest.mark.parametrize("kind", ["normalizer", "metaspace, always", "metaspace, first"])
+def test_the_space_before_a_text_is_sentencepieces(kind):
+    known = SPACED[kind]
+    spaced, unspaced = (known.encode("a", unspaced=value) for value in (False, True))
+    assert [known.token_bytes(token) for token in spaced] == [b" ", b"a"]
+    assert unspaced == spaced[1:]
+    # SentencePiece puts its space even before a space.
+    assert known.decode(known.encode(" a"), unspaced=True) == "  a"
+    assert known.encode("") == known.encode("", unspaced=True) == []
+
+
+def test_byte_level_tokenizers_have_no_space_to_leave_out():
+    known = TOKENIZERS["special"]
+    assert known.encode("a = 1", unspaced=True) == known.encode("a = 1")
+
+
+def test_the_bytes_of_tokens():
+    known = TOKENIZERS["not special"]
+    for text in ("return", " total", "中"):
+        assert b"".join(known.token_bytes(token) for token in known.encode(text)) == text.encode()
+    assert known.token_bytes(known.sentinel("<|fim_prefix|>")) == b""
+    letters = TOKENIZERS["with single letters"]
+    assert letters.token_bytes(letters.encode("ü")[0]) != b""
+
+
+def test_what_an_answer_may_begin_with():
+    known = TOKENIZERS["special"]
+    whole = max(map(known.token_bytes, known.encode("numbers, total, return")), key=len)
+    cut = whole[:-1]
+    openings = {known.token_bytes(token) for token in known.openings(cut)}
+    assert whole in openings
+    assert whole[:1] in openings
+    assert all(token.startswith(cut) or cut.startswith(token) for token in openings)
+    assert known.unfinished(known.encode("t")[0]) == "t"
+    assert known.unfinished(known.sentinel("<fim_prefix>")) == ""
+    part_of_a_character = known.encode("中")[0]
+    assert known.unfinished(part_of_a_character) == ""
+
+
+@pytest.mark.parametrize(
+    ("config", "lead"),
+    [
+        ('{"add_bos_token": true, "bos_token": "<|endoftext|>"}', ["<|endoftext|>"]),
+        ('{"add_bos_token": true, "bos_token": {"content": "<|endoftext|>"}}', ["<|endoftext|>"]),
+        ('{"add_bos_token": false, "bos_token": "<|endoftext|>"}', []),
+        ('{"bos_token": "<|endoftext|>"}', []),
+        ('{"add_bos_token": true, "bos_token": "<absent>"}', []),
+        ("[]", []),
+        ("{", []),
+    ],
+)
+def test_a_bos_that_only_the_configuration_asks_for(tmp_path, config, lead):
+    tokenizer(STARCODER).save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text(config)
+    known = TextTokenizer.from_folder(tmp_path)
+    assert [known.decode([token]) for token in known.leading_ids] == lead
 
 
 @pytest.mark.parametrize("kind", SENTINELS)

@@ -6,7 +6,7 @@ notebooks: those belong to `fim_magic.request`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -51,8 +51,12 @@ class Generation(Protocol):
         """Read the prompt in parts; yield after each how many of its tokens have been read."""
         ...
 
-    def step(self) -> list[Token]:
-        """Generate one token for each candidate that is not finished."""
+    def step(self, allowed: Mapping[int, Sequence[int]] | None = None) -> list[Token]:
+        """Generate one token for each candidate that is not finished.
+
+        Args:
+            allowed: For some candidates, the only ids that may come now (token healing).
+        """
         ...
 
     def finish(self, candidate: int) -> None:

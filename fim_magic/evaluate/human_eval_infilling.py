@@ -23,6 +23,7 @@ from fim_magic.document import Document
 from fim_magic.engines import Engine, Sampling, registry
 from fim_magic.evaluate.sandbox import passes
 from fim_magic.formats import fim_prompt
+from fim_magic.healing import Continuation
 from fim_magic.progress import TerminalProgress
 from fim_magic.trimming import Hole, trim
 
@@ -88,18 +89,19 @@ def answer(engine: Engine, task: Task, max_new_tokens: int) -> tuple[str, Cut | 
     generation = engine.start(prompt.ids, candidates=1, sampling=Sampling())
     for _ in generation.prefill():
         pass
-    stream = engine.tokenizer.stream()
+    continuation = Continuation(engine.tokenizer, prompt.healed)
     cut = None
     tokens = 0
     ended = False
     while tokens < max_new_tokens and not ended:
-        token = generation.step()[0].id
+        allowed = continuation.allowed()
+        token = generation.step({} if allowed is None else {0: allowed})[0].id
         ended = token in prompt.stop_ids
         if not ended:
             tokens += 1
-            text = stream.push(token)
+            text = continuation.push(token)
             cut = cut or trim(hole, text, final=False)
-    return stream.text, cut or trim(hole, stream.text, final=True), ended, tokens
+    return continuation.text, cut or trim(hole, continuation.text, final=True), ended, tokens
 
 
 def evaluate(engine: Engine, tasks: Iterable[Task], max_new_tokens: int) -> Iterator[Outcome]:

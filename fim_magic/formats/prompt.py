@@ -1,0 +1,285 @@
+"""From a document with a hole to the token ids that a model is given.
+
+Prompts are assembled from ids. Sentinel text is never pasted around the user's text, and the user's text is encoded
+without matching sentinels in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fim_magic.context import NOTHING_ELSE, Context, fit
+from fim_magic.document import Document
+from fim_magic.errors import ModelError, OptionError
+from fim_magic.formats.families import Family, Part, Template, Text
+from fim_magic.tokenization import TextTokenizer
+
+ORDERS = ("auto", "psm", "spm")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a prompt.
+
+    Attributes:
+        kind: "sentinel", "prefix", "suffix", "context" (other files), or "text" (words of the template).
+        text: What it says.
+        ids: Its token ids.
+    """
+
+    kind: str
+    text: str
+    ids: tuple[int, ...]
+
+    @property
+    def tokens(self) -> int:
+        """How many ids it has."""
+        return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a model is given.
+
+    Attributes:
+        pieces: The prompt in order.
+        stop_ids: The ids that end the answer.
+        order: "psm", "spm", or "" for left to right.
+        order_reason: Why "auto" took that order; "" where the user chose.
+        dropped_prefix_tokens: Tokens cut from the start of the prefix so that it fits.
+        dropped_suffix_tokens: Tokens cut from the end of the suffix, likewise.
+        healed: The end of the prefix that is not in the prompt: the answer has to begin with it (token healing).
+    """
+
+    pieces: tuple[Piece, ...]
+    stop_ids: frozenset[int]
+    order: str
+    order_reason: str = ""
+    dropped_prefix_tokens: int = 0
+    dropped_suffix_tokens: int = 0
+    healed: str = ""
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The token ids, ready for the model."""
+        return tuple(token for piece in self.pieces for token in piece.ids)
+
+
+def fim_prompt(
+    family: Family,
+    tokenizer: TextTokenizer,
+    document: Document,
+    *,
+    order: str,
+    room: int,
+    context: Context = NOTHING_ELSE,
+) -> Prompt:
+    """Build the infilling prompt for the hole in `document`.
+
+    Args:
+        family: A row whose sentinels `tokenizer` has.
+        tokenizer: The checkpoint's own.
+        document: The text, as models know it.
+        order: "psm", "spm" or "auto".
+        room: How many tokens the prompt may have.
+        context: The other files, shown as the family was trained to see them. Those that don't fit are left out.
+
+    Raises:
+        ModelError: The family cannot infill, or the checkpoint lacks a token that its prompts need.
+        OptionError: It was not trained in that order.
+    """
+    order, reason = _order(family, document, order)
+    template = family.psm if order == "psm" else family.spm
+    return _Builder(family, tokenizer, document, context, room).build(template or (), order, reason)
+
+
+def completion_prompt(
+    family: Family,
+    tokenizer: TextTokenizer,
+    document: Document,
+    *,
+    room: int,
+    context: Context = NOTHING_ELSE,
+) -> Prompt:
+    """Build the left-to-right prompt: only what stands before the hole.
+
+    Args:
+        family: Any row; models that cannot infill can be continued.
+        tokenizer: The checkpoint's own.
+        document: The text, as models know it.
+        room: How many tokens the prompt may have.
+        context: As for `fim_prompt`.
+
+    Raises:
+        OptionError: There is nothing to continue.
+    """
+    prompt = _Builder(family, tokenizer, document, context, room).build(family.complete, "", "")
+    if prompt.ids or prompt.healed:
+        return prompt
+    # A model needs something to continue: an end-of-text token is what stands between documents in training.
+    first = sorted(prompt.stop_ids)[:1]
+    if not first:
+        raise OptionError("There is nothing to continue: the text is empty. Write the beginning of what you want.")
+    return Prompt((Piece("sentinel", tokenizer.decode(first), tuple(first)),), prompt.stop_ids, "")
+
+
+def stop_ids(family: Family, tokenizer: TextTokenizer) -> frozenset[int]:
+    """Return the ids that end an answer: the family's stop tokens, as far as the checkpoint has them.
+
+    Its sentinels are among them: what comes after one is no longer the middle.
+    """
+    found = (tokenizer.sentinel(token) for token in (*family.stop, *family.sentinels()))
+    return frozenset(token for token in found if token is not None)
+
+
+def _order(family: Family, document: Document, order: str) -> tuple[str, str]:
+    """Choose between the orders that the family was trained in, and say why if the user didn't."""
+    if order not in ORDERS:
+        raise OptionError(f"--order is one of {', '.join(ORDERS)}; {order!r} is none of them.")
+    if not family.can_infill:
+        raise ModelError(_cannot_infill(family))
+    trained = {"psm": family.psm, "spm": family.spm}
+    if order != "auto":
+        if trained[order] is None:
+            other = "spm" if order == "psm" else "psm"
+            raise OptionError(
+                f"{family.name} was not trained in that order, so --order {order} would give noise. "
+                f"Leave --order out, or use --order {other}."
+            )
+        return order, ""
+    if family.psm is None or family.spm is None:
+        only = "psm" if family.spm is None else "spm"
+        return only, f"the only order that {family.name} was trained in"
+    if family.spm_for_lines and document.hole_begins_line:
+        return "spm", f"{family.name} fills whole lines better with the suffix first"
+    if family.spm_for_lines:
+        return "psm", f"{family.name} fills holes inside a line better with the prefix first"
+    return "psm", "the order that the vendor's examples have"
+
+
+def _cannot_infill(family: Family) -> str:
+    from fim_magic import catalog
+
+    nearest = catalog.nearest_infilling(family.name)
+    return (
+        f"This model ({family.name}) cannot fill in the middle: {family.why_not}. %%complete continues from what "
+        f"stands before the hole; the nearest model that infills is loaded by: %fim use {nearest.name}"
+    )
+
+
+class _Builder:
+    """Turns one template and one document into pieces."""
+
+    def __init__(
+        self, family: Family, tokenizer: TextTokenizer, document: Document, context: Context, room: int
+    ) -> None:
+        self._family = family
+        self._tokenizer = tokenizer
+        self._document = document
+        self._context = context
+        self._room = room
+
+    def build(self, template: Template, order: str, reason: str) -> Prompt:
+        before, head = self._own()
+        bos = self._bos()
+        prefix, suffix = self._encoded(Part.PREFIX), self._encoded(Part.SUFFIX)
+        healed = self._healed(order, prefix)
+        if healed:
+            prefix = prefix[:-1]
+        fixed = [*bos, *before, *head, *(self._fixed(item) for item in template if not isinstance(item, Part))]
+        room = self._room - sum(piece.tokens for piece in fixed)
+        fitted = fit(prefix, suffix if Part.SUFFIX in template else [], room)
+        others = self._others(room - len(fitted.prefix) - len(fitted.suffix))
+        if self._family.layout.in_prefix:
+            head = [*others, *head]
+        else:
+            before = [*others, *before]
+        texts = {
+            Part.PREFIX: [*head, self._text(Part.PREFIX, fitted.prefix, cut=fitted.dropped_prefix > 0)],
+            Part.SUFFIX: [self._text(Part.SUFFIX, fitted.suffix)],
+        }
+        pieces = [*bos, *before]
+        for item in template:
+            pieces += texts[item] if isinstance(item, Part) else [self._fixed(item)]
+        return Prompt(
+            tuple(piece for piece in pieces if piece.ids or piece.kind in ("prefix", "suffix")),
+            stop_ids(self._family, self._tokenizer),
+            order,
+            reason,
+            fitted.dropped_prefix,
+            fitted.dropped_suffix,
+            healed,
+        )
+
+    def _encoded(self, part: Part) -> list[int]:
+        text = self._document.prefix if part is Part.PREFIX else self._document.suffix
+        return self._tokenizer.encode(text, unspaced=part in self._family.unspaced)
+
+    def _text(self, part: Part, ids: list[int], *, cut: bool = False) -> Piece:
+        text = self._tokenizer.decode(ids, unspaced=cut or part in self._family.unspaced)
+        return Piece(part.value, text, tuple(ids))
+
+    def _healed(self, order: str, prefix: list[int]) -> str:
+        """The text of the prefix's last token, if a longer token could stand in its place.
+
+        Only after a word or a space, and not where a line begins: nobody stops inside other tokens. Qwen2.5-Coder-0.5B
+        filled 21 of 28 random spans of HumanEval-Infilling that begin there, against 16 without; of 24 that begin after
+        a bracket or a colon, 12 against 14.
+        """
+        if order not in self._family.heals or self._document.hole_begins_line or len(prefix) < 2:  # noqa: PLR2004
+            return ""
+        text = self._tokenizer.unfinished(prefix[-1])
+        return text if re.search(r"[\w ]$", text) else ""
+
+    def _bos(self) -> list[Piece]:
+        if self._family.bos is None:
+            return [Piece("sentinel", self._tokenizer.decode([i]), (i,)) for i in self._tokenizer.leading_ids]
+        return [self._fixed(self._family.bos)] if self._family.bos else []
+
+    def _fixed(self, item: str | Text) -> Piece:
+        if isinstance(item, Text):
+            return Piece("text", item.text, tuple(self._tokenizer.encode(item.text, unspaced=True)))
+        return Piece("sentinel", item, (_required(self._tokenizer, item),))
+
+    def _own(self) -> tuple[list[Piece], list[Piece]]:
+        """What tells the model the name of the file with the hole: before the prompt, and in its prefix."""
+        if not self._context.path:
+            return [], []
+        layout = self._family.layout
+        values = {Part.PATH: self._context.path}
+        return self._filled(layout.own, values), self._filled(layout.head, values)
+
+    def _others(self, room: int) -> list[Piece]:
+        """The other files, as many as fit; the ones given first go first."""
+        layout = self._family.layout
+        pieces: list[Piece] = []
+        if self._context.repository:
+            pieces += self._filled(layout.repository, {Part.REPOSITORY: self._context.repository})
+        for file in self._context.files:
+            more = self._filled(layout.file, {Part.PATH: file.path, Part.CODE: file.text})
+            if sum(piece.tokens for piece in (*pieces, *more)) <= room:
+                pieces += more
+        return pieces if sum(piece.tokens for piece in pieces) <= room else []
+
+    def _filled(self, template: Template, values: Mapping[Part, str]) -> list[Piece]:
+        pieces: list[Piece] = []
+        for item in template:
+            if isinstance(item, Part):
+                pieces.append(
+                    Piece("context", values[item], tuple(self._tokenizer.encode(values[item], unspaced=True)))
+                )
+            else:
+                pieces.append(self._fixed(item))
+        return pieces
+
+
+def _required(tokenizer: TextTokenizer, token: str) -> int:
+    found = tokenizer.sentinel(token)
+    if found is None:
+        raise ModelError(
+            f"This checkpoint's vocabulary has no {token}, which its family's prompts need. Choose another model "
+            "with %fim use NAME; %fim models lists them."
+        )
+    return found
