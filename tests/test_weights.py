@@ -24,7 +24,7 @@ import pytest
 
 from fim_magic import weights
 from fim_magic.catalog import QWEN_0_5B_GGUF, GgufFile
-from fim_magic.errors import FetchError
+from fim_magic.errors import FetchError, OptionError
 from fim_magic.progress import Progress
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class Served:
     files: dict[str, bytes] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     status: int = 200
+    refused: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)  # by the beginning of the path
     asked: Counter[str] = field(default_factory=Counter)
     ranges: list[str] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
@@ -105,6 +106,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         content = served.files.get(self.path)
         status = served.status if content is not None else 404
         content = content or b""
+        headers = served.headers
+        for path, (refusal, why) in served.refused.items():
+            if self.path.startswith(path):
+                status, headers = refusal, why
         start = 0
         if wanted := self.headers.get("Range"):
             served.ranges.append(wanted)
@@ -112,7 +117,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             status = 206
         self.send_response(status)
         self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-        for name, value in served.headers.items():
+        for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Type", "text/html" if self.path.endswith("/") else "application/octet-stream")
         self.send_header("Content-Length", str(len(content) - start))
@@ -623,7 +628,7 @@ def test_snapshot_in_shards(hf_cache: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert weights.snapshot("owner/model") == folder
 
 
-def serve_repository(served: Served, files: dict[str, bytes]) -> None:
+def serve_repository(served: Served, files: dict[str, bytes], revisions: tuple[str, ...] = ("main", COMMIT)) -> None:
     served.headers = {"X-Repo-Commit": COMMIT}
     siblings = [{"rfilename": name, "size": len(data)} for name, data in files.items()]
     info = json.dumps({"id": "owner/model", "sha": COMMIT, "siblings": siblings}).encode()
@@ -635,7 +640,8 @@ def serve_repository(served: Served, files: dict[str, bytes]) -> None:
     ).encode()
     for query in ("", "?blobs=true"):
         served.files[f"/api/models/owner/model{query}"] = info
-        served.files[f"/api/models/owner/model/revision/main{query}"] = info
+        for revision in revisions:
+            served.files[f"/api/models/owner/model/revision/{revision}{query}"] = info
     for query in ("", "?recursive=true&expand=false", "?recursive=True&expand=False"):
         served.files[f"/api/models/owner/model/tree/{COMMIT}{query}"] = tree
     for name, data in files.items():
@@ -670,11 +676,183 @@ def test_snapshot_downloads_only_what_is_safe_and_needed(
     assert weights.snapshot("owner/model") == folder
 
 
-def test_snapshot_with_pickles_only(hub: Served, hf_cache: Path) -> None:
-    serve_repository(hub, {"config.json": b"{}", "pytorch_model.bin": b"pickle"})
-    with pytest.raises(FetchError, match="safetensors"):
+CODE = {"config.json": b'{"auto_map": {"AutoModelForCausalLM": "modeling_own.M"}}', "modeling_own.py": b"import os"}
+SAFE = {"config.json": b"{}", "model.safetensors": b"w" * 50_000}
+SHARDS = {"pytorch_model-00001-of-00002.bin": b"1", "pytorch_model-00002-of-00002.bin": b"2"}
+INDEX = json.dumps({"weight_map": dict(zip("ab", SHARDS, strict=True))}).encode()
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    "pickles",
+    [{"pytorch_model.bin": b"pickle"}, {"pytorch_model.bin.index.json": INDEX, **SHARDS}],
+    ids=["one file", "two"],
+)
+def test_snapshot_with_pickles_only(
+    hub: Served, hf_cache: Path, monkeypatch: pytest.MonkeyPatch, pickles: dict[str, bytes]
+) -> None:
+    others = {"training_args.bin": b"x", "pytorch_model.fp16.bin": b"x", "optimizer.pt": b"x"}
+    serve_repository(hub, {"config.json": b"{}", **pickles, **others})
+    folder = weights.snapshot("owner/model")
+    assert names(folder) == {"config.json", *pickles}
+    forbid_network(monkeypatch)
+    assert weights.snapshot("owner/model") == folder
+
+
+def test_snapshot_with_half_its_pickles_is_not_whole(hub: Served, hf_cache: Path) -> None:
+    serve_repository(hub, {"config.json": b"{}", "pytorch_model.bin.index.json": INDEX, **SHARDS})
+    cached = {"config.json": "{}", "pytorch_model.bin.index.json": INDEX.decode(), next(iter(SHARDS)): "1"}
+    put_in_cache(hf_cache, cached)
+    assert names(weights.snapshot("owner/model")) == {"config.json", "pytorch_model.bin.index.json", *SHARDS}
+
+
+def test_snapshot_without_weights(hub: Served, hf_cache: Path) -> None:
+    serve_repository(hub, {"config.json": b"{}", "adapter_model.safetensors": b"w"})
+    with pytest.raises(FetchError, match="no checkpoint that fim-magic can load"):
         weights.snapshot("owner/model")
-    assert not any("pytorch_model" in path for path in hub.asked)
+
+
+# --- code of a checkpoint ------------------------------------------------------------------------
+
+
+def test_code_is_brought_only_if_asked_for(hub: Served, hf_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve_repository(hub, {**SAFE, **CODE, "deep/more.py": b"", "setup.cfg": b""})
+    assert names(weights.snapshot("owner/model", COMMIT)) == {*SAFE}
+    folder = weights.snapshot("owner/model", COMMIT, with_code=True)
+    assert names(folder) == {*SAFE, *CODE}
+    forbid_network(monkeypatch)
+    assert weights.snapshot("owner/model", COMMIT, with_code=True) == folder
+
+
+def test_code_that_is_not_in_the_cache_is_not_taken_for_whole(hf_cache: Path) -> None:
+    put_in_cache(hf_cache, {"config.json": CODE["config.json"].decode(), "model.safetensors": ""})
+    weights.snapshot("owner/model", COMMIT)
+    with pytest.raises(FetchError, match="could not be reached"):
+        weights.snapshot("owner/model", COMMIT, with_code=True)
+
+
+@pytest.mark.parametrize("revision", [None, "main", COMMIT[:39], COMMIT.upper(), f"{COMMIT}0"])
+def test_code_needs_a_whole_commit(revision: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    forbid_network(monkeypatch)
+    assert not weights.is_commit(revision)
+    with pytest.raises(OptionError, match="%fim use owner/model@COMMIT --allow-code"):
+        weights.snapshot("owner/model", revision, with_code=True)
+
+
+def test_a_whole_commit_is_one() -> None:
+    assert weights.is_commit(COMMIT)
+
+
+# --- revisions -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("revision", ["main", "v1.0", "dev/float16", "refs/pr/7", COMMIT])
+def test_a_revision_is_found_again_without_network(
+    hub: Served, hf_cache: Path, monkeypatch: pytest.MonkeyPatch, revision: str
+) -> None:
+    serve_repository(hub, SAFE, (revision.replace("/", "%2F"),))
+    folder = weights.snapshot("owner/model", revision)
+    assert folder.name == COMMIT
+    forbid_network(monkeypatch)
+    assert weights.snapshot("owner/model", revision) == folder
+
+
+@pytest.mark.parametrize("length", [7, 12, 39])
+def test_a_part_of_a_commit_is_enough(
+    hub: Served, hf_cache: Path, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    serve_repository(hub, SAFE, (COMMIT,))
+    commits = [
+        {"id": commit, "authors": [], "date": "2023-05-04T03:02:01.000Z", "title": "", "message": ""}
+        for commit in ("f" * 40, COMMIT)
+    ]
+    hub.files["/api/models/owner/model/commits/main"] = json.dumps(commits).encode()
+    part = f"/api/models/owner/model/revision/{COMMIT[:length]}?"
+    hub.refused[part] = (404, {"X-Error-Code": "RevisionNotFound"})
+    folder = weights.snapshot("owner/model", COMMIT[:length])
+    assert folder.name == COMMIT
+    forbid_network(monkeypatch)
+    assert weights.snapshot("owner/model", COMMIT[:length]) == folder
+
+
+def test_a_part_of_no_commit(hub: Served, hf_cache: Path) -> None:
+    serve_repository(hub, SAFE)
+    hub.files["/api/models/owner/model/commits/main"] = b"[]"
+    hub.refused["/api/models/owner/model/revision/abcdef0"] = (404, {"X-Error-Code": "RevisionNotFound"})
+    with pytest.raises(FetchError, match="no revision 'abcdef0'"):
+        weights.snapshot("owner/model", "abcdef0")
+
+
+def test_a_part_of_two_commits_in_the_cache_decides_nothing(hf_cache: Path) -> None:
+    put_in_cache(hf_cache, {"config.json": "{}", "model.safetensors": ""})
+    (hf_cache / "models--owner--model" / "snapshots" / f"{COMMIT[:-1]}f").mkdir()
+    with pytest.raises(FetchError, match="could not be reached"):
+        weights.snapshot("owner/model", COMMIT[:8])
+
+
+@pytest.mark.parametrize("revision", ["", "../main", "a/../b", "main?x", "-x", "a b", "a//b"])
+def test_what_cannot_be_a_revision(revision: str, hf_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forbid_network(monkeypatch)
+    with pytest.raises(FetchError, match="is no revision"):
+        weights.snapshot("owner/model", revision)
+
+
+# --- one file ------------------------------------------------------------------------------------
+
+
+def test_one_file_of_a_repository(hub: Served, hf_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    serve_repository(hub, {**SAFE, "tokenizer.json": b"{ }"})
+    seen: list[Progress] = []
+    path = weights.snapshot_file("owner/model", "tokenizer.json", seen.append)
+    assert path.read_bytes() == b"{ }"
+    assert names(path.parent) == {"tokenizer.json"}
+    assert seen[-1].finished
+    assert "owner/model" in seen[-1].what
+    forbid_network(monkeypatch)
+    assert weights.snapshot_file("owner/model", "tokenizer.json") == path
+
+
+def test_one_file_that_is_not_there(hub: Served, hf_cache: Path) -> None:
+    serve_repository(hub, SAFE)
+    with pytest.raises(FetchError, match=r"has no tokenizer\.json"):
+        weights.snapshot_file("owner/model", "tokenizer.json")
+
+
+def test_one_file_without_network(hf_cache: Path) -> None:
+    with pytest.raises(FetchError, match="could not be reached"):
+        weights.snapshot_file("owner/model", "tokenizer.json")
+
+
+# --- what the Hub may say ------------------------------------------------------------------------
+
+STEPS = r"gated.*1\. Open https://huggingface.co/owner/model.*accept.*2\. Type `hf auth login`"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_gated_model_shows_itself_but_not_its_files(hub: Served, hf_cache: Path, status: int) -> None:
+    """401 without a token, 403 with one whose owner has not accepted. Name and files are listed to everybody."""
+    serve_repository(hub, SAFE)
+    message = "Access to model owner/model is restricted and you are not in the authorized list."
+    hub.refused["/owner/model/resolve/"] = (status, {"X-Error-Code": "GatedRepo", "X-Error-Message": message})
+    with pytest.raises(FetchError, match=STEPS):
+        weights.snapshot("owner/model")
+
+
+def test_a_token_that_is_not_valid(hub: Served, hf_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_old")
+    serve_repository(hub, SAFE)
+    hub.refused["/"] = (401, {"X-Error-Message": "Invalid credentials in Authorization header"})
+    with pytest.raises(FetchError, match=r"token of this machine.*hf auth login.*HF_TOKEN"):
+        weights.snapshot("owner/model")
+
+
+def test_401_without_a_reason_may_be_a_private_or_a_gated_model(hub: Served, hf_cache: Path) -> None:
+    hub.refused["/"] = (401, {})
+    with pytest.raises(FetchError, match="private or gated, type `hf auth login`"):
+        weights.snapshot("owner/model")
 
 
 @pytest.mark.parametrize(

@@ -1,79 +1,314 @@
-"""A checkpoint's folder as a model and a tokenizer in this process."""
+"""A checkpoint's folder as a model and a tokenizer in this process.
+
+Weights are read as numbers, never as programs. The tokenizer is what tokenizer.json says, not what a class of
+transformers makes of it. Code that a checkpoint brings along runs only if the user has allowed it; checkpoints that
+would need theirs are converted where that is possible (`fim_magic.engines.conversions`).
+"""
 
 from __future__ import annotations
 
+import json
+import pickle
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, GPTBigCodeForCausalLM
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
-from fim_magic.errors import ModelError
-from fim_magic.tokenization import TextTokenizer
+from fim_magic.engines.conversions import added_tokens, byte_level, codegen2, codegen25, santacoder
+from fim_magic.engines.memory import FOR_LOADING, freeing_memory
+from fim_magic.engines.placement import Placement, plan
+from fim_magic.errors import FimError, ModelError
+from fim_magic.progress import OnProgress, silent
+from fim_magic.tokenization import TextTokenizer, declared_bos
+
+OnNotice = Callable[[str], object]
+"""Told what the user should read, though all went well."""
+
+_LIKE_A_SENTINEL = re.compile(r"[<\[].*[>\]]", re.DOTALL)
 
 
-def load_checkpoint(folder: Path, name: str) -> tuple[Any, TextTokenizer]:
+def unheard(notice: str) -> None:
+    """Tell nobody."""
+
+
+def load_checkpoint(
+    folder: Path,
+    name: str,
+    placement: Placement | None = None,
+    *,
+    allow_code: bool = False,
+    on_progress: OnProgress = silent,
+    on_notice: OnNotice = unheard,
+) -> tuple[Any, TextTokenizer]:
     """Load the checkpoint in `folder`.
 
-    Weights come from safetensors only, and code that a checkpoint brings along is never run.
-
     Args:
-        folder: In transformers layout: config.json, tokenizer.json, safetensors.
+        folder: In transformers layout: config.json, a tokenizer, and weights in safetensors or in pytorch_model.bin.
         name: What the user called it, for errors.
+        placement: Where, and in what precision; None is the GPUs that there are, or the CPU.
+        allow_code: Whether the user has allowed the Python files in this folder. They run only if nothing else will do.
+        on_progress: Told about what has to be fetched: GPT-2's vocabulary, for CodeGen2.5.
+        on_notice: Told what the user should know of this checkpoint.
+
+    Returns:
+        The model and its tokenizer.
 
     Raises:
         ModelError: It cannot be loaded.
+        FetchError: What has to be fetched could not be.
     """
-    device = _device()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        model, loading = AutoModelForCausalLM.from_pretrained(
-            folder,
-            config=config,
-            dtype=dtype_for(device),
-            device_map="auto" if device.type == "cuda" else None,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
+    with _in_words(name):
+        config = _json_object(folder / "config.json")
+        runs_code = _needs_code(config)
+        if runs_code:
+            _require_leave(folder, config, name, allowed=allow_code)
+        backend = _read_tokenizer(folder, config, on_progress)
+        files = _weight_files(folder)
+        placement = placement or plan(folder, config, name=name)
+        with freeing_memory(f"loading {name}", advice=FOR_LOADING):
+            model = _load_model(folder, config, files, placement, runs_code=runs_code)
+        codegen2.mend(model, config)
+        rows = int(model.get_input_embeddings().weight.shape[0])
+        tokenizer = TextTokenizer(backend, rows, declared_bos(folder / "tokenizer_config.json"))
+        _forget_false_ends(model, tokenizer)
+    if runs_code:
+        on_notice(f"{name} runs code of its own, which you have allowed for this revision.")
+    if _are_pickles(files):
+        on_notice(
+            f"The weights of {name} are pickle files, an old format that can carry programs. They were read as numbers "
+            "only, so no program ran; a copy in safetensors would be safer."
         )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise ModelError(_cannot_load(name, error)) from error
-    finally:
-        if bars:
-            transformers_logging.enable_progress_bar()
+    return model, tokenizer
+
+
+# --- the model -----------------------------------------------------------------------------------
+
+
+def _load_model(
+    folder: Path, config: Mapping[str, Any], files: list[Path], placement: Placement, *, runs_code: bool
+) -> Any:
+    options = {
+        **placement.arguments,
+        "ignore_mismatched_sizes": True,  # they are told below, in words
+        "output_loading_info": True,
+    }
+    with _quiet_transformers():
+        if santacoder.is_santacoder(config):
+            weights = santacoder.converted(_read(files))
+            model, loading = GPTBigCodeForCausalLM.from_pretrained(
+                None, config=santacoder.as_gpt_bigcode(config), state_dict=weights, **options
+            )
+        else:
+            here = {"local_files_only": True, "trust_remote_code": runs_code}
+            model, loading = AutoModelForCausalLM.from_pretrained(
+                folder,
+                config=AutoConfig.from_pretrained(folder, **here),
+                use_safetensors=not _are_pickles(files),
+                weights_only=True,
+                **here,
+                **options,
+            )
     if loading["missing_keys"]:  # transformers would go on with random numbers in their place
         absent = sorted(loading["missing_keys"])
-        raise ModelError(_cannot_load(name, ValueError(f"{len(absent)} weights are absent, such as {absent[0]}")))
+        raise ValueError(f"{len(absent)} weights are absent, such as {absent[0]}")
+    if loading["mismatched_keys"]:
+        weight, stored, expected = min(loading["mismatched_keys"])
+        raise ValueError(f"{weight} is {tuple(stored)} in its files, and {tuple(expected)} by its config.json")
     model.eval()
-    rows = int(model.get_input_embeddings().weight.shape[0])
-    return model, TextTokenizer.from_folder(folder, rows)
+    return model
 
 
-def dtype_for(device: torch.device) -> torch.dtype:
-    """Return the precision in which this device computes well.
+def _weight_files(folder: Path) -> list[Path]:
+    """The files with the weights. Where there are safetensors, pickles beside them are left alone."""
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / name).is_file():
+            return [folder / name]
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            shards = set(_json_object(index).get("weight_map", {}).values())
+            return sorted(folder / Path(str(shard)).name for shard in shards)
+    raise ValueError(f"there are no weights in {folder}, neither model.safetensors nor pytorch_model.bin")
 
-    bfloat16 where CUDA computes it natively (compute capability 8 and up), float16 on older CUDA devices, float32 on
-    the CPU: matrix products in 16 bits run many times slower on processors that lack the instructions.
+
+def _are_pickles(files: list[Path]) -> bool:
+    return any(path.suffix == ".bin" for path in files)
+
+
+def _read(files: list[Path]) -> dict[str, torch.Tensor]:
+    weights: dict[str, torch.Tensor] = {}
+    for path in files:
+        pickled = path.suffix == ".bin"
+        weights |= torch.load(path, map_location="cpu", weights_only=True) if pickled else load_file(path)
+    return weights
+
+
+def _forget_false_ends(model: Any, tokenizer: TextTokenizer) -> None:
+    """Forget ends of text that the configuration declares and that are ordinary text.
+
+    The id may be a left-over of another vocabulary: CodeGen2 declares 2, which is `#` in its own.
     """
-    if device.type != "cuda":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16  # noqa: PLR2004
+    for config in (model.config, getattr(model, "generation_config", None)):
+        declared = getattr(config, "eos_token_id", None)
+        if config is None or declared is None:
+            continue
+        ids = declared if isinstance(declared, list) else [declared]
+        ends = [at for at in ids if _may_end(tokenizer, at)]
+        if ends != ids:
+            config.eos_token_id = ends or None
 
 
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def _may_end(tokenizer: TextTokenizer, token_id: int) -> bool:
+    text = tokenizer.decode([token_id])
+    return bool(text) and (_LIKE_A_SENTINEL.fullmatch(text.strip()) is not None or not tokenizer.token_bytes(token_id))
+
+
+# --- code of the checkpoint ----------------------------------------------------------------------
+
+
+def _needs_code(config: Mapping[str, Any]) -> bool:
+    """Whether only the checkpoint's own code knows its architecture.
+
+    CodeGen2 and DeepSeek-Coder-V2 bring code for what transformers has meanwhile; that is not run.
+    """
+    if not config.get("auto_map") or santacoder.is_santacoder(config):
+        return False
+    native = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.get("model_type"))
+    architectures = config.get("architectures") or [native]
+    return native is None or native.casefold() not in [str(name).casefold() for name in architectures]
+
+
+def _require_leave(folder: Path, config: Mapping[str, Any], name: str, *, allowed: bool) -> None:
+    classes = [str(place) for kind, place in config["auto_map"].items() if kind != "AutoTokenizer"]
+    elsewhere = [place for place in classes if "--" in place]
+    if elsewhere:
+        raise ModelError(
+            f"{name} needs code of its own that is in another repository, {elsewhere[0].split('--')[0]}, and no "
+            "revision of this one says which version of it. It is not run. %fim models lists models that need no code."
+        )
+    if not allowed:
+        raise ModelError(
+            f"{name} needs code of its own: Python files in its repository, which would run with all that you may do "
+            "on this machine. If you have read them and trust them, allow this one revision: "
+            f"%fim use {_pinned(folder)} --allow-code. %fim models lists models that need no code."
+        )
+
+
+def _pinned(folder: Path) -> str:
+    """The repository and the commit that a folder of the Hugging Face cache has, or what to put in their place."""
+    repository, kind = folder.parent.parent.name, folder.parent.name
+    if kind != "snapshots" or not repository.startswith("models--"):
+        return "OWNER/NAME@COMMIT"
+    return f"{repository.removeprefix('models--').replace('--', '/', 1)}@{folder.name}"
+
+
+# --- the tokenizer -------------------------------------------------------------------------------
+
+
+def _read_tokenizer(folder: Path, config: Mapping[str, Any], on_progress: OnProgress) -> Tokenizer:
+    """Read the tokenizer, from whatever the checkpoint has."""
+    try:
+        backend = _backend(folder, config, on_progress)
+    except FimError:
+        raise
+    except Exception as error:  # tokenizers raises bare Exception
+        raise ModelError(f"The tokenizer of this checkpoint could not be read ({error}). {_make(folder)}") from error
+    if backend is None:
+        raise ModelError(_no_tokenizer(folder, config))
+    return added_tokens.add(backend, added_tokens.declared(folder))
+
+
+def _backend(folder: Path, config: Mapping[str, Any], on_progress: OnProgress) -> Tokenizer | None:
+    if (folder / "tokenizer.json").is_file():
+        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    if codegen25.is_codegen25(folder, config):
+        return codegen25.from_folder(folder, on_progress)
+    return byte_level.from_folder(folder, config)
+
+
+def _no_tokenizer(folder: Path, config: Mapping[str, Any]) -> str:
+    if (folder / "tokenizer.model").is_file():
+        return (
+            "This checkpoint has its tokenizer only as a SentencePiece model, tokenizer.model. "
+            f"Type `%pip install sentencepiece protobuf` and then: {_make(folder)}"
+        )
+    if (folder / "vocab.json").is_file():
+        return (
+            "This checkpoint has its tokenizer only as a vocabulary, vocab.json, and how it cuts text before it looks "
+            f"there is not known for {config.get('model_type')}. {_make(folder)}"
+        )
+    return f"This checkpoint has no tokenizer. {_make(folder)}"
+
+
+def _make(folder: Path) -> str:
+    return (
+        "A checkpoint needs a tokenizer.json beside its weights. Its own tokenizer makes one, in Python: "
+        f"`from transformers import AutoTokenizer; AutoTokenizer.from_pretrained({str(folder)!r})"
+        f".save_pretrained({str(folder)!r})`."
+    )
+
+
+# --- in words ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _in_words(name: str) -> Iterator[None]:
+    """Turn whatever the libraries raise, or the checkpoint's own code, into one paragraph."""
+    try:
+        yield
+    except FimError:
+        raise
+    except pickle.UnpicklingError as error:
+        raise ModelError(_cannot_read(name, error)) from error
+    except Exception as error:
+        raise ModelError(_cannot_load(name, error)) from error
+
+
+def _cannot_read(name: str, error: pickle.UnpicklingError) -> str:
+    wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if wanted is None:
+        return _cannot_load(name, ValueError("its weights, a pickle file, are damaged"))
+    return (
+        f"The weights of {name} are a pickle file that holds more than numbers: it would call {wanted[1]}. It was not "
+        "loaded and nothing ran. Weights have no need of that, so trust neither this file nor where it came from; look "
+        "for a copy in safetensors. %fim models lists the models that are known to work."
+    )
 
 
 def _cannot_load(name: str, error: Exception) -> str:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if "trust_remote_code" in str(error):
-        reason = "it needs code of its own, which is not run here"
     return (
-        f"The model {name} could not be loaded: {reason}. %fim doctor shows versions and memory; %fim models lists "
-        "the models that are known to work."
+        f"The model {name} could not be loaded: {reason.rstrip('.')}. %fim doctor shows versions and memory; "
+        "%fim models lists the models that are known to work."
     )
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path.name} is damaged ({error})") from error
+    if not isinstance(found, dict):
+        raise TypeError(f"{path.name} is no JSON object")
+    return found
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Keep transformers' bars and reports off the user's screen, and put everything back after."""
+    bars, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()

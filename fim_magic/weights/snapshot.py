@@ -4,61 +4,155 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import re
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fim_magic.errors import FetchError
+from fim_magic.errors import FetchError, OptionError
 from fim_magic.progress import Meter, OnProgress, silent
 from fim_magic.weights.cache import require_room
 from fim_magic.weights.hub import HUB_SECONDS, hub_reason, within
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from huggingface_hub.hf_api import ModelInfo
 
-SNAPSHOT_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "tokenizer*")
-"""What a checkpoint needs. Pickles and Python files run code when they are loaded: never those."""
-SNAPSHOT_NEVER = ("*/*", "*.py", "*.bin", "*.pt", "*.pth", "consolidated*", "*.gguf")
+_FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "tokenizer*")
+_SAFETENSORS, _PICKLED = "model.safetensors", "pytorch_model.bin"
+"""Weights in one file; in several, `.index.json` behind the name says which."""
+_PICKLES = (_PICKLED, "pytorch_model-?????-of-?????.bin")
+_CODE = ("*.py",)
+_NEVER = ("*/*", "*.pt", "*.pth", "consolidated*", "*.gguf")
+
+_REVISION = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_PART_OF_A_COMMIT = re.compile(r"[0-9a-f]{7,39}")
 
 
-def snapshot(repo: str, revision: str | None = None, on_progress: OnProgress = silent) -> Path:
+@dataclass(frozen=True)
+class _Wanted:
+    """Which files of a repository are wanted, as patterns: those that `allow` names, but for those of `ignore`."""
+
+    allow: list[str]
+    ignore: list[str]
+
+    def has(self, name: str) -> bool:
+        """Whether a file is wanted."""
+        return _fits(name, self.allow) and not _fits(name, self.ignore)
+
+
+def _wanted(*, pickles: bool = False, code: bool = False) -> _Wanted:
+    """What a checkpoint needs, with weights in pickles, and with Python files."""
+    files = [*_FILES, *(_PICKLES if pickles else ()), *(_CODE if code else ())]
+    return _Wanted(files, [*_NEVER, *(() if code else _CODE)])
+
+
+def is_commit(revision: str | None) -> bool:
+    """Whether a revision is a whole commit hash, the only kind that always means the same files."""
+    return revision is not None and _COMMIT.fullmatch(revision) is not None
+
+
+def snapshot(
+    repo: str, revision: str | None = None, on_progress: OnProgress = silent, *, with_code: bool = False
+) -> Path:
     """Return the folder of a checkpoint in transformers' layout, from the Hugging Face cache.
 
-    Nothing leaves the machine if the checkpoint is in that cache already. Only configuration,
-    tokenizer and safetensors files are downloaded, never pickles and never Python files.
+    Nothing leaves the machine if the checkpoint is in that cache already. Configuration, tokenizer and safetensors
+    files are downloaded; pickles only where there are no safetensors; Python files only if asked for.
 
     Args:
         repo: `owner/name` on the Hub.
-        revision: A branch, a tag or a commit; None is the main branch.
+        revision: A branch, a tag or a commit, of which the first 7 characters are enough; None is the main branch.
         on_progress: Called often while something is downloaded.
+        with_code: Bring the Python files as well. Needs a whole commit as `revision`.
+
+    Returns:
+        The folder. Its name is the commit.
+
+    Raises:
+        OptionError: `with_code` without a whole commit.
+        FetchError: It isn't on this machine, and could not be brought here. The message says why.
+    """
+    if revision is not None and not _REVISION.fullmatch(revision):
+        raise FetchError(
+            f"{revision!r} is no revision of {repo}: it takes a branch, a tag or a commit, as in {repo}@main."
+        )
+    if with_code and not is_commit(revision):
+        raise OptionError(
+            "--allow-code runs a checkpoint's own code, so it needs the commit that you have looked at, all 40 "
+            f"characters of it: %fim use {repo}@COMMIT --allow-code. https://huggingface.co/{repo}/commits/main lists "
+            "them."
+        )
+    local = local_snapshot(repo, revision, code=with_code)
+    if local is not None:
+        return local
+    with _snapshot_errors(repo, revision, "or give the path of a folder that holds the checkpoint: --model PATH"):
+        info = _repository(repo, revision)
+        wanted = _wanted(pickles=not _has_weights(info, _SAFETENSORS), code=with_code)
+        # The client does not know a part of a hash; a branch or a tag it notes down, for the next time without network.
+        exact = info.sha if _is_part_of(revision, info.sha) else revision
+        return _downloaded(repo, exact, wanted, _size(repo, info, wanted), on_progress)
+
+
+def snapshot_file(repo: str, name: str, on_progress: OnProgress = silent) -> Path:
+    """Return one file of a repository's main branch, from the Hugging Face cache.
+
+    Nothing leaves the machine if it is in that cache already.
+
+    Args:
+        repo: `owner/name` on the Hub.
+        name: Of the file, which is small.
+        on_progress: Told about the download.
 
     Raises:
         FetchError: It isn't on this machine, and could not be brought here. The message says why.
     """
-    local = _local_snapshot(repo, revision)
-    if local is not None:
-        return local
-    info = _repository(repo, revision)
-    sizes = _wanted_sizes(repo, info)
-    return _download_snapshot(repo, revision, sum(sizes.values()), on_progress)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        path = Path(snapshot_download(repo, local_files_only=True, allow_patterns=[name])) / name
+    except LocalEntryNotFoundError:
+        path = None
+    if path is not None and path.is_file():
+        return path
+    with _snapshot_errors(repo, None, "or fetch it elsewhere"):
+        info = _repository(repo, None)
+        size = sum(file.size or 0 for file in info.siblings or () if file.rfilename == name)
+        path = _downloaded(repo, None, _Wanted([name], []), size, on_progress) / name
+    if not path.is_file():
+        raise FetchError(f"{repo} on the Hugging Face Hub has no {name}.")
+    return path
 
 
-def _local_snapshot(repo: str, revision: str | None) -> Path | None:
+def local_snapshot(repo: str, revision: str | None, *, code: bool) -> Path | None:
+    """Return the folder of a checkpoint that is on this machine already, or None.
+
+    Args:
+        repo: `owner/name` on the Hub.
+        revision: A branch, a tag or a commit; None is the main branch.
+        code: Whether its Python files have to be there as well.
+
+    Raises:
+        FetchError: `repo` cannot be the name of a repository.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         HFValidationError,
         LocalEntryNotFoundError,
     )
 
+    wanted = _wanted(code=code)
     try:
         found = snapshot_download(
             repo,
-            revision=revision,
+            revision=_cached_commit(repo, revision) or revision,
             local_files_only=True,
-            allow_patterns=list(SNAPSHOT_FILES),
-            ignore_patterns=list(SNAPSHOT_NEVER),
+            allow_patterns=wanted.allow,
+            ignore_patterns=wanted.ignore,
         )
     except LocalEntryNotFoundError:
         return None
@@ -68,53 +162,96 @@ def _local_snapshot(repo: str, revision: str | None) -> Path | None:
             "which look like owner/name. `%fim models` shows the short names that are known."
         ) from error
     folder = Path(found)
-    return folder if _is_whole(folder) else None
+    return folder if _is_whole(folder, code=code) else None
 
 
-def _is_whole(folder: Path) -> bool:
-    """Tell whether a checkpoint has all its weights; older clients return halves, too."""
-    if not (folder / "config.json").is_file():
+def _cached_commit(repo: str, revision: str | None) -> str | None:
+    """The commit in the cache that begins with `revision`, if there is just one."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    if revision is None or not _PART_OF_A_COMMIT.fullmatch(revision):
+        return None
+    snapshots = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="model") / "snapshots"
+    found = [folder.name for folder in snapshots.glob(f"{revision}*") if is_commit(folder.name)]
+    return found[0] if len(found) == 1 else None
+
+
+def _is_part_of(revision: str | None, commit: str | None) -> bool:
+    return bool(revision and commit and _PART_OF_A_COMMIT.fullmatch(revision) and commit.startswith(revision))
+
+
+def _is_whole(folder: Path, *, code: bool) -> bool:
+    """Tell whether a checkpoint has all its weights, and the code that is asked for; older clients return halves."""
+    config = _json(folder / "config.json")
+    if config is None or (code and not all((folder / name).is_file() for name in _code_files(config))):
         return False
-    if (folder / "model.safetensors").is_file():
-        return True
+    for weights in (_SAFETENSORS, _PICKLED):
+        if (folder / weights).is_file():
+            return True
+        index = _json(folder / f"{weights}.index.json")
+        if index is not None:
+            shards = index.get("weight_map")
+            return isinstance(shards, dict) and all((folder / str(shard)).is_file() for shard in set(shards.values()))
+    return False
+
+
+def _code_files(config: dict[str, Any]) -> set[str]:
+    """The Python files in which a configuration says that its classes are."""
+    classes = config.get("auto_map")
+    named = classes.values() if isinstance(classes, dict) else ()
+    return {f"{name.split('.')[0]}.py" for name in named if isinstance(name, str) and "--" not in name}
+
+
+def _json(path: Path) -> dict[str, Any] | None:
     try:
-        index = json.loads((folder / "model.safetensors.index.json").read_text("utf-8"))
-        shards = set(index["weight_map"].values())
-    except (OSError, ValueError, KeyError, AttributeError):
-        return False
-    return all((folder / str(shard)).is_file() for shard in shards)
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _repository(repo: str, revision: str | None) -> ModelInfo:
     from huggingface_hub import HfApi
+    from huggingface_hub.errors import RevisionNotFoundError
 
-    with _snapshot_errors(repo, revision):
-        return within(
-            HUB_SECONDS,
-            lambda: HfApi().model_info(repo, revision=revision, timeout=HUB_SECONDS, files_metadata=True),
-        )
+    def asked(exact: str | None) -> ModelInfo:
+        return HfApi().model_info(repo, revision=exact, timeout=HUB_SECONDS, files_metadata=True)
+
+    def whole() -> str | None:
+        commits = (commit.commit_id for commit in HfApi().list_repo_commits(repo))
+        return next((commit for commit in commits if _is_part_of(revision, commit)), None)
+
+    try:
+        return within(HUB_SECONDS, lambda: asked(revision))
+    except RevisionNotFoundError:  # the Hub knows commits by their whole hash only
+        commit = within(HUB_SECONDS, whole) if _PART_OF_A_COMMIT.fullmatch(revision or "") else None
+        if commit is None:
+            raise
+        return within(HUB_SECONDS, lambda: asked(commit))
 
 
-def _wanted_sizes(repo: str, info: ModelInfo) -> dict[str, int]:
-    sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
-    kept = {name: size for name, size in sizes.items() if _wanted(name)}
-    if "config.json" not in kept or not any(name.endswith(".safetensors") for name in kept):
+def _has_weights(info: ModelInfo, weights: str) -> bool:
+    return any(file.rfilename in (weights, f"{weights}.index.json") for file in info.siblings or ())
+
+
+def _size(repo: str, info: ModelInfo, wanted: _Wanted) -> int:
+    """Bytes of the wanted files, which must make up a checkpoint."""
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or () if wanted.has(file.rfilename)}
+    if "config.json" not in sizes or not (_has_weights(info, _SAFETENSORS) or _has_weights(info, _PICKLED)):
         raise FetchError(
-            f"{repo} has no checkpoint that fim-magic can load: it needs a config.json and weights "
-            "in safetensors files. Weights in pickles (.bin, .pt) are not loaded, because they can "
-            "run any code; look for a conversion to safetensors on the Hub."
+            f"{repo} has no checkpoint that fim-magic can load: it needs a config.json and weights in safetensors "
+            "files, or at least in pytorch_model.bin. Look for a copy in transformers' layout on the Hub; a .gguf file "
+            "can be named by its path."
         )
-    return kept
+    return sum(sizes.values())
 
 
-def _wanted(name: str) -> bool:
-    def fits(patterns: tuple[str, ...]) -> bool:
-        return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
-
-    return fits(SNAPSHOT_FILES) and not fits(SNAPSHOT_NEVER)
+def _fits(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
 
 
-def _download_snapshot(repo: str, revision: str | None, total: int, on_progress: OnProgress) -> Path:
+def _downloaded(repo: str, revision: str | None, wanted: _Wanted, total: int, on_progress: OnProgress) -> Path:
     from huggingface_hub import constants, snapshot_download
 
     hub_cache = Path(constants.HF_HUB_CACHE)
@@ -127,14 +264,13 @@ def _download_snapshot(repo: str, revision: str | None, total: int, on_progress:
         ) from error
     require_room(hub_cache, total)
     meter = Meter(on_progress, f"Fetching {repo} from the Hub", total)
-    with _snapshot_errors(repo, revision):
-        found = snapshot_download(
-            repo,
-            revision=revision,
-            allow_patterns=list(SNAPSHOT_FILES),
-            ignore_patterns=list(SNAPSHOT_NEVER),
-            tqdm_class=_bars_for(meter),
-        )
+    found = snapshot_download(
+        repo,
+        revision=revision,
+        allow_patterns=wanted.allow,
+        ignore_patterns=wanted.ignore,
+        tqdm_class=_bars_for(meter),
+    )
     meter.at(total)
     return Path(found)
 
@@ -169,21 +305,23 @@ def _bars_for(meter: Meter) -> Any:
 
 
 @contextmanager
-def _snapshot_errors(repo: str, revision: str | None) -> Iterator[None]:
+def _snapshot_errors(repo: str, revision: str | None, instead: str) -> Iterator[None]:
+    """Turn what the Hub's client raises into a paragraph. `instead` is what can be done when the Hub is not there."""
     try:
         yield
     except FetchError:
         raise
     except Exception as error:
-        message = _snapshot_error(error, repo, revision)
+        message = _snapshot_error(error, repo, revision, instead)
         if message is None:
             raise
         raise FetchError(message) from error
 
 
-def _snapshot_error(error: Exception, repo: str, revision: str | None) -> str | None:
+def _snapshot_error(error: Exception, repo: str, revision: str | None, instead: str) -> str | None:
     from huggingface_hub.errors import (
         GatedRepoError,
+        HfHubHTTPError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
@@ -192,18 +330,26 @@ def _snapshot_error(error: Exception, repo: str, revision: str | None) -> str | 
     # In this order: a gated repository is, to the client, one that is not found.
     if isinstance(error, GatedRepoError):
         return (
-            f"{repo} is gated: its owner wants you to accept a licence first. Do so on its page, "
-            f"https://huggingface.co/{repo}, then type `hf auth login` in a terminal and try again."
+            f"{repo} is gated: its owner wants you to accept a licence first. 1. Open https://huggingface.co/{repo} in "
+            "a browser, log in and accept it. 2. Type `hf auth login` in a terminal, with a token that may read gated "
+            "repositories. Then try again."
         )
     if isinstance(error, RevisionNotFoundError):
         return (
             f"{repo} is on the Hugging Face Hub, but has no revision {revision!r}. Its page, "
             f"https://huggingface.co/{repo}, lists its branches and tags."
         )
-    if isinstance(error, RepositoryNotFoundError):
+    answer = error.response if isinstance(error, HfHubHTTPError) else None
+    unauthorised = answer is not None and answer.status_code == 401  # noqa: PLR2004
+    if answer is not None and unauthorised and "Invalid credentials" in answer.headers.get("X-Error-Message", ""):
         return (
-            f"There is no model {repo} on the Hugging Face Hub, or you may not see it. Check the "
-            "name; if the model is private, type `hf auth login` in a terminal first."
+            f"{repo} could not be fetched, because the Hugging Face Hub does not take the token of this machine. Type "
+            "`hf auth login` in a terminal for a new one; if HF_TOKEN is set, it is that one."
+        )
+    if unauthorised or isinstance(error, RepositoryNotFoundError):  # it does not tell strangers which
+        return (
+            f"There is no model {repo} on the Hugging Face Hub, or you may not see it. Check the name; if the model is "
+            "private or gated, type `hf auth login` in a terminal first."
         )
     cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError) else None
     reason = hub_reason(cause if isinstance(cause, Exception) else error)
@@ -212,6 +358,6 @@ def _snapshot_error(error: Exception, repo: str, revision: str | None) -> str | 
     if reason is None:
         return None
     return (
-        f"{repo} is not on this machine and could not be fetched: {reason}. Try again when the "
-        "Hub can be reached, or give the path of a folder that holds the checkpoint: --model PATH."
+        f"{repo} is not on this machine and could not be fetched: {reason}. Try again when the Hub can be reached, "
+        f"{instead}."
     )
