@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
+import weakref
 
 import pytest
 import torch
 from checkpoints import CONTEXT, KINDS, build, change_config
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedConfig
 
 from fim_magic.engines import Sampling
-from fim_magic.engines.loading import dtype_for
 from fim_magic.engines.local import LocalEngine, choose
+from fim_magic.engines.placement import dtype_for
 from fim_magic.errors import ModelError
 
 
@@ -39,9 +42,26 @@ def test_place_and_weight_bytes(engine):
 
 def test_a_context_that_config_does_not_name_is_a_safe_one(engine):
     class Model:
-        config = type("Config", (), {"model_type": "nonsense"})
+        config = PreTrainedConfig(model_type="nonsense")
 
     assert LocalEngine(Model(), engine("qwen2").tokenizer, "m", "r").context_length == 2048
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_only_the_allowed_tokens_come_and_only_for_their_candidate(engine, temperature):
+    sampling = Sampling(temperature=temperature, seed=1)
+    prompt = engine("qwen2").tokenizer.encode("def mean(xs):\n")
+
+    def first(allowed):
+        generation = engine("qwen2").start(prompt, candidates=3, sampling=sampling)
+        list(generation.prefill())
+        return generation.step(allowed)
+
+    free, bound = first({}), first({1: [7, 8]})
+    assert bound[1].id in (7, 8)
+    assert [bound[0], bound[2]] == [free[0], free[2]]
+    assert bound[1].logprob < 0
+    assert first({1: [free[1].id]}) == free
 
 
 def test_cpus_compute_in_float32():
@@ -68,11 +88,6 @@ def one_weight_less(folder):
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def pickled_weights(folder):
-    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-
-
 def other_shapes(folder):
     change_config(folder, hidden_size=64)
 
@@ -89,7 +104,7 @@ def broken_config(folder):
     (folder / "config.json").write_text("{")
 
 
-DAMAGE = [garbage, half_a_file, one_weight_less, pickled_weights, other_shapes]
+DAMAGE = [garbage, half_a_file, one_weight_less, other_shapes]
 DAMAGE += [unknown_architecture, no_tokenizer, broken_config]
 
 
@@ -157,3 +172,34 @@ def test_the_order_of_the_vocabulary_does_not_matter():
 def test_greedy_takes_the_most_probable_of_each_row():
     rows = torch.tensor([[0.0, 2.0, 1.0], [3.0, 2.0, 1.0]])
     assert choose(rows, Sampling(), []).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("fails_at", [1, 4])
+def test_running_out_of_memory_ends_the_request_and_the_next_one_works(engine, monkeypatch, fails_at):
+    loaded = engine("qwen2")
+    prompt = loaded.tokenizer.encode("def mean(numbers):\n    total = ")
+    forward, calls = loaded._model.forward, []
+
+    def short_of_memory(*args, **kwargs):
+        calls.append(True)
+        if len(calls) == fails_at:
+            torch.empty(10**15, dtype=torch.uint8)
+        return forward(*args, **kwargs)
+
+    def answer(generation, tokens=6):
+        list(generation.prefill())
+        return [generation.step()[0].id for _ in range(tokens)]
+
+    expected = answer(loaded.start(prompt, candidates=2, sampling=Sampling()))
+    generation = loaded.start(prompt, candidates=2, sampling=Sampling())
+    cache = weakref.ref(generation._cache)
+    monkeypatch.setattr(loaded._model, "forward", short_of_memory)
+    gc.disable()
+    try:
+        with pytest.raises(ModelError, match=r"not enough memory.*--max-new-tokens"):
+            answer(generation)
+        assert cache() is None
+    finally:
+        gc.enable()
+    monkeypatch.undo()
+    assert answer(loaded.start(prompt, candidates=2, sampling=Sampling())) == expected

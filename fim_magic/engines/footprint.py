@@ -1,0 +1,244 @@
+"""What a checkpoint will take in memory, read from its files before anything is loaded.
+
+The safetensors headers name the precision and the shape of every tensor, so the weights are known exactly. The KV
+cache follows from the configuration.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+TOKENS_CONSIDERED = 8192
+"""How much context the KV cache is reckoned for, where the model has more.
+
+Today's models read 32768 or 131072 tokens, for which the cache can take more than the weights. Hardly any notebook
+comes near; to demand that memory would refuse models that do well.
+"""
+
+BYTES_QUANTISED = {"8bit": 1.0, "4bit": 0.5 + 4 / 64}
+"""Of one element of a linear layer in bitsandbytes: int8; NF4, with a float32 scale for every 64 (arXiv 2305.14314)."""
+
+_LONGEST_HEADER = 100_000_000  # bytes, as in the safetensors library
+_STORED_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
+_SHARDS = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+_LAYER = re.compile(r".*?\.\d+(?=\.)")
+_HEAD = "lm_head.weight"
+# The parts of a tensor's name that say it belongs to no linear layer, or to the output layer, which stays as it is.
+# Experts are one fused parameter in transformers 5, which bitsandbytes does not see.
+_NEVER_QUANTISED = re.compile(r"embed|experts|(^|\.)(wte|wpe|lm_head|output_layer)\.")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What the weights of a checkpoint come to.
+
+    Attributes:
+        elements: How many numbers are loaded in the precision that the device decides.
+        linear: How many of them quantising shrinks: those of the linear layers, but not of embeddings and experts.
+        packed: Bytes that are loaded as they are, of a checkpoint that is stored quantised.
+        float32: Bytes that are stored as float32. A CPU maps them from the file, and can drop and read them again.
+        largest: The share of the largest layer in the whole, from 0.0 to 1.0: the least that must move together.
+    """
+
+    elements: int = 0
+    linear: int = 0
+    packed: int = 0
+    float32: int = 0
+    largest: float = 0.0
+
+    def bytes_at(self, element_size: int, quantize: str | None = None) -> int:
+        """Return the memory that they take when loaded.
+
+        Args:
+            element_size: Bytes of one element in the chosen precision.
+            quantize: "8bit", "4bit" or None.
+        """
+        if quantize is None:
+            return self.packed + self.elements * element_size
+        whole = self.packed + (self.elements - self.linear) * element_size
+        return whole + int(self.linear * BYTES_QUANTISED[quantize])
+
+
+def weights_in(folder: Path, config: Mapping[str, Any]) -> Weights:
+    """Reckon up the weights of the checkpoint in `folder`.
+
+    Args:
+        folder: In transformers layout. A file that is damaged counts by its size: whoever loads it says what is wrong.
+        config: Its config.json.
+    """
+    files = _weight_files(folder)
+    try:
+        if files and all(file.suffix == ".safetensors" for file in files):
+            return _from_headers(files, config)
+    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError):
+        pass
+    return _from_sizes(files, config)
+
+
+def cache_bytes(config: Mapping[str, Any], tokens: int, element_size: int) -> int:
+    """Return the bytes of one candidate's KV cache, as transformers' `DynamicCache` holds it.
+
+    The states of recurrent layers (Mamba) are left out: they do not grow, and are small beside the weights.
+
+    Args:
+        config: The checkpoint's config.json.
+        tokens: Of prompt and answer together.
+        element_size: Bytes of one element in the chosen precision.
+    """
+    window = _first(config, "sliding_window") or tokens
+    # Of a layer with a window, the last token is not kept: the next one cannot see it.
+    held = {"full": tokens, "sliding": min(tokens, window - 1), "none": 0}
+    return sum(held[kind] for kind in _layers(config)) * _elements_per_token(config) * element_size
+
+
+def context_of(config: Mapping[str, Any]) -> int | None:
+    """Return how many tokens the configuration says the model can read, or None where it does not say."""
+    return _first(config, "max_position_embeddings", "n_positions", "seq_length", "n_ctx")
+
+
+# --- the weights ---------------------------------------------------------------------------------
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The files that transformers would load: safetensors before pickles, one file before shards."""
+    for single, index in zip(("model.safetensors", "pytorch_model.bin"), _SHARDS, strict=True):
+        if (folder / single).is_file():
+            return [folder / single]
+        if (folder / index).is_file():
+            return [path for path in _shards(folder, index) if path.is_file()]
+    return []
+
+
+def _shards(folder: Path, index: str) -> list[Path]:
+    try:
+        names = json.loads((folder / index).read_text("utf-8"))["weight_map"].values()
+        return [folder / name for name in sorted({Path(str(name)).name for name in names})]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def _from_headers(files: Iterable[Path], config: Mapping[str, Any]) -> Weights:
+    tensors = {name: about for file in files for name, about in _header(file)}
+    if _is_tied(tensors, config):
+        del tensors[_HEAD]
+    prequantised = config.get("quantization_config") is not None
+    elements = linear = packed = float32 = 0
+    layers: Counter[str] = Counter()
+    for name, (dtype, shape, size) in tensors.items():
+        if prequantised:
+            packed += size
+        elif dtype.startswith(("F", "BF")):
+            count = prod(shape)
+            elements += count
+            linear += count if _is_linear(name, shape) else 0
+            float32 += size if dtype == "F32" else 0
+        else:
+            continue  # old checkpoints hold attention masks, which are not loaded
+        layers[_layer(name)] += size
+    total = sum(layers.values())
+    return Weights(elements, linear, packed, float32, max(layers.values()) / total if total else 0.0)
+
+
+def _header(file: Path) -> Iterator[tuple[str, tuple[str, list[int], int]]]:
+    """Read the name, dtype, shape and bytes of each tensor (safetensors, section "Format" of its README)."""
+    with file.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        if length > _LONGEST_HEADER:
+            raise ValueError(f"{file.name} has no safetensors header")
+        header = json.loads(stream.read(length))
+    for name, about in header.items():
+        if name != "__metadata__":
+            begin, end = about["data_offsets"]
+            yield name, (about["dtype"], about["shape"], end - begin)
+
+
+def _is_tied(tensors: Mapping[str, tuple[str, list[int], int]], config: Mapping[str, Any]) -> bool:
+    """Whether the stored output matrix is the embedding again, which is loaded once.
+
+    transformers writes `tie_word_embeddings` wherever it is not true.
+    """
+    if _HEAD not in tensors or not config.get("tie_word_embeddings", True):
+        return False
+    shape = tensors[_HEAD][1]
+    return any(name != _HEAD and about[1] == shape for name, about in tensors.items() if not _LAYER.match(name))
+
+
+def _is_linear(name: str, shape: list[int]) -> bool:
+    return len(shape) == 2 and name.endswith(".weight") and _NEVER_QUANTISED.search(name) is None  # noqa: PLR2004
+
+
+def _layer(name: str) -> str:
+    """`model.layers.3` of `model.layers.3.mlp.up_proj.weight`; else the module that holds the tensor."""
+    numbered = _LAYER.match(name)
+    return numbered[0] if numbered else name.rpartition(".")[0]
+
+
+def _from_sizes(files: Iterable[Path], config: Mapping[str, Any]) -> Weights:
+    """What can be said of pickles without loading them: their size, and the precision that config.json names."""
+    size = sum(file.stat().st_size for file in files)
+    stored = str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
+    if config.get("quantization_config") is not None:
+        return Weights(packed=size)
+    elements = size // _STORED_BYTES.get(stored, 4)
+    return Weights(elements, linear=elements, float32=size if stored == "float32" else 0)
+
+
+# --- the KV cache --------------------------------------------------------------------------------
+
+
+def _layers(config: Mapping[str, Any]) -> list[str]:
+    """For each layer what it keeps of the text: "full", "sliding" for the last tokens, or "none"."""
+    types = config.get("layer_types")
+    if isinstance(types, list):
+        return [_kind(str(layer)) for layer in types]
+    count = _first(config, "num_hidden_layers", "n_layer", "num_layers") or 0
+    interval = _first(config, "full_attention_interval")  # Qwen3-Next: the other layers are recurrent
+    if interval:
+        return ["none" if (at + 1) % interval else "full" for at in range(count)]
+    # Qwen names a window in every configuration, and seldom uses it.
+    windowed = config.get("use_sliding_window", not str(config.get("model_type")).startswith("qwen"))
+    if not windowed or not _first(config, "sliding_window"):
+        return ["full"] * count
+    first = min(_first(config, "max_window_layers") or 0, count)
+    return ["full"] * first + ["sliding"] * (count - first)
+
+
+def _kind(layer_type: str) -> str:
+    if layer_type in ("mamba", "linear_attention", "conv", "moe", "mlp"):
+        return "none"
+    return "sliding" if "sliding" in layer_type else "full"
+
+
+def _elements_per_token(config: Mapping[str, Any]) -> int:
+    """How many numbers one layer keeps of one token, keys and values together."""
+    latent = _first(config, "kv_lora_rank")
+    if latent:  # DeepSeek-V2's attention (arXiv 2405.04434): transformers caches the latent and the rotated key
+        return latent + (_first(config, "qk_rope_head_dim") or 0)
+    heads = _first(config, "num_attention_heads", "n_head", "attention_heads") or 0
+    if _is_multi_query(config):
+        kv_heads = 1
+    else:
+        kv_heads = _first(config, "num_key_value_heads", "multi_query_group_num", "num_kv_heads") or heads
+    width = _first(config, "hidden_size", "n_embd", "d_model") or 0
+    head_dim = _first(config, "head_dim", "kv_channels") or (width // heads if heads else 0)
+    return 2 * kv_heads * head_dim
+
+
+def _is_multi_query(config: Mapping[str, Any]) -> bool:
+    """Whether all heads share one key and one value, as in StarCoder (arXiv 1911.02150)."""
+    default = config.get("model_type") == "gpt_bigcode" or config.get("attention_head_type") == "multiquery"
+    return bool(config.get("multi_query", default))
+
+
+def _first(config: Mapping[str, Any], *names: str) -> int | None:
+    """The first of these that is a positive number; architectures call the same thing by different names."""
+    values = (config.get(name) for name in names)
+    return next((value for value in values if isinstance(value, int) and value > 0), None)
