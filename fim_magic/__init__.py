@@ -24,7 +24,7 @@ def infill(text: str, **options: Any) -> Result:
     Args:
         text: Source text with a cursor marker, such as `<cursor>`.
         **options: As of `%%fim`, with underscores: `model`, `candidates`, `max_new_tokens`, `temperature`, `top_p`,
-            `seed`, `order`, `markers`.
+            `seed`, `order`, `quantize`, `family`, `markers`.
 
     Raises:
         FimError: Something that you can mend; the message says how.
@@ -48,8 +48,9 @@ def _ask(text: str, method: str, options: dict[str, Any]) -> Result:
     from fim_magic.request import Finished, Interrupted, interruptible, run
     from fim_magic.settings import Settings
 
-    model, request = Settings().request(text, method=method, **options)
-    engine = registry.use(model, TerminalProgress()).engine
+    settings = Settings()
+    model, request = settings.request(text, method=method, **options)
+    engine = registry.use(model, TerminalProgress(), **settings.loading(**options)).engine
     with interruptible() as stop:
         *_, last = run(request, engine, stop)
     assert isinstance(last, Finished)  # noqa: S101 - `run` promises it

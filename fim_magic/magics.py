@@ -2,32 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
-from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_arguments, parse_argstring
 
 from fim_magic.errors import FimError, OptionError
-from fim_magic.settings import Settings, options_of
+from fim_magic.settings import LOADING, Option, Settings, options_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from fim_magic.candidate import Result
+    from fim_magic.engines import Engine
     from fim_magic.engines.registry import Loaded
+    from fim_magic.formats import Prompt
     from fim_magic.request import Request
+    from fim_magic.review.prompt import Sheet
+
+
+_P = ParamSpec("_P")
+
+
+def _with_errors_for_the_user(method: Callable[_P, None]) -> Callable[_P, None]:
+    """Show what a user can mend as one paragraph, without a traceback."""
+
+    @wraps(method)
+    def told(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        try:
+            return method(*args, **kwargs)
+        except FimError as error:
+            message = str(error)
+        except KeyboardInterrupt:
+            message = "Interrupted. Nothing was changed; run the cell again."
+        # Not within the except: shells keep the last error, an error keeps the one that it was raised from, and that
+        # one's frames the request's memory, which is wanted back when it has run out.
+        raise UsageError(message)
+
+    return told
+
+
+def _typed(option: Option) -> Callable[[str], Any]:
+    """Return what reads an option's value from a magic's line, where IPython keeps the quotes around words."""
+    return _unquoted if option.type is str else option.type
+
+
+def _unquoted(text: str) -> str:
+    quoted = re.fullmatch(r"""(["'])(.*)\1""", text)
+    return quoted[2] if quoted else text
 
 
 def _with_options(function: Any) -> Any:
     """Give a cell magic every option of `Settings`, and those that only a notebook has."""
     for name, option in reversed(options_of(Settings).items()):
-        function = argument(*option.flags, dest=name, type=option.type, help=option.help)(function)
+        function = argument(*option.flags, dest=name, type=_typed(option), help=option.help)(function)
     for flag, text in (
         ("--accept", "do not ask: put the rebuilt cell below at once"),
-        ("--show-prompt", "show the prompt that the model gets, piece by piece, and stop there"),
+        ("--show-prompt", "show the prompt that the model would get, token by token, and stop there"),
     ):
         function = argument(flag, action="store_true", help=text)(function)
     return argument("--into", metavar="NAME", help="keep the result in this variable")(function)
@@ -41,7 +75,9 @@ class FimMagics(Magics, Settings):
         super().__init__(shell, **kwargs)  # type: ignore[call-arg] # Magics comes first, and has no types
         self._raw_cell = ""
         self._last: Result | None = None
-        self._last_request: Request | None = None
+        self._last_prompt: Callable[[], Sheet] | None = None
+        self._used: dict[str, Any] = {}  # what the last %fim use said
+        self._told: tuple[str, str] | None = None  # the model and revision whose notices were shown last
 
     @no_var_expand
     @magic_arguments("%fim")
@@ -74,6 +110,7 @@ class FimMagics(Magics, Settings):
 
     @no_var_expand
     @line_magic("fim")
+    @_with_errors_for_the_user
     def command(self, line: str) -> None:
         """Look after the model.
 
@@ -81,54 +118,60 @@ class FimMagics(Magics, Settings):
 
         %fim use NAME       load a model: a short name, a folder, a .gguf file, or owner/name on the Hub
 
-        %fim models         the models that have a short name, and what fits this machine
+          NAME@REVISION       the Hub's model as it was at that commit
+
+          --quantize 8bit     or 4bit: in less GPU memory
+
+          --family NAME       the model's family, where nothing in its files tells it
+
+          --allow-code        run the code that the model brings, if NAME@REVISION is a full commit: read it first
+
+        %fim models [WORD]  the models that have a short name, or those with WORD in it, and what fits this machine
 
         %fim accept [K]     turn this cell into the last answer (the K-th of several)
 
-        %fim prompt         the prompt of the last request, piece by piece
+        %fim prompt         the prompt of the last request as the model saw it, token by token
 
         %fim unload         give the model's memory back
 
         %fim doctor         versions, device, memory, caches and network, and what to do about them
         """
-        with _errors_for_the_user():
-            name, _, rest = line.strip().partition(" ")
-            commands: dict[str, Callable[[str], None]] = {
-                "": self._status,
-                "status": self._status,
-                "use": self._use,
-                "models": self._models,
-                "accept": self._accept,
-                "prompt": self._prompt,
-                "unload": self._unload,
-                "doctor": self._doctor,
-            }
-            if name not in commands:
-                known = ", ".join(f"%fim {command}" for command in commands if command)
-                raise OptionError(
-                    f"There is no %fim {name}; there is {known}. To fill a hole, begin the cell with %%fim."
-                )
-            commands[name](rest.strip())
+        name, _, rest = line.strip().partition(" ")
+        commands: dict[str, Callable[[str], None]] = {
+            "": self._status,
+            "status": self._status,
+            "use": self._use,
+            "models": self._models,
+            "accept": self._accept,
+            "prompt": self._prompt,
+            "unload": self._unload,
+            "doctor": self._doctor,
+        }
+        if name not in commands:
+            known = ", ".join(f"%fim {command}" for command in commands if command)
+            raise OptionError(f"There is no %fim {name}; there is {known}. To fill a hole, begin the cell with %%fim.")
+        commands[name](rest.strip())
 
     def remember_cell(self, info: Any) -> None:
         """Keep the cell as the user typed it (a `pre_run_cell` event)."""
         self._raw_cell = info.raw_cell or ""
 
+    @_with_errors_for_the_user
     def _fill(self, method: str, line: str, cell: str) -> None:
-        with _errors_for_the_user():
-            options = dict(vars(parse_argstring(getattr(self, method), line)))
-            accept, show_prompt, into = (options.pop(name) for name in ("accept", "show_prompt", "into"))
-            if into is not None and not into.isidentifier():
-                raise OptionError(f"--into needs the name of a variable; {into!r} is none.")
-            model, request = self.request(self._body(method, line, cell), method=method, **options)
-            loaded = self._load(model)
-            if show_prompt:
-                self._show_prompt(request, loaded)
-                return
-            result = self._answer(request, loaded, accept=accept)
-            self._last, self._last_request = result, request
-            if into is not None:
-                self.shell.user_ns[into] = result
+        options = dict(vars(parse_argstring(getattr(self, method), line)))
+        accept, show_prompt, into = (options.pop(name) for name in ("accept", "show_prompt", "into"))
+        if into is not None and not into.isidentifier():
+            raise OptionError(f"--into needs the name of a variable; {into!r} is none.")
+        model, request = self.request(self._body(method, line, cell), method=method, **options)
+        engine = self._load(model, **self._loading(model, options)).engine
+        prompt = _prompt_sheet(request, engine)  # what cannot be asked is refused before anything is shown
+        if show_prompt:
+            self._show_prompt(prompt)
+            return
+        self._last_prompt = prompt
+        self._last = self._answer(request, engine, accept=accept)
+        if into is not None:
+            self.shell.user_ns[into] = self._last
 
     def _body(self, method: str, line: str, cell: str) -> str:
         """Return the cell's body byte for byte.
@@ -140,17 +183,16 @@ class FimMagics(Magics, Settings):
         typed = first.split() == f"%%{method} {line}".split()
         return body if typed else cell.removesuffix("\n")
 
-    def _answer(self, request: Request, loaded: Loaded, *, accept: bool) -> Result:
+    def _answer(self, request: Request, engine: Engine, *, accept: bool) -> Result:
         from fim_magic.frontends import accept_now
         from fim_magic.provenance import record
-        from fim_magic.request import Finished, Grew, interruptible, prompt_for, run
+        from fim_magic.request import Finished, Grew, interruptible, run
         from fim_magic.review import View
 
-        prompt_for(request, loaded.engine)  # what cannot be asked is refused before anything is shown
-        view = View(self.shell, request.document, title=loaded.engine.model, ask=not accept)
+        view = View(self.shell, request.document, title=engine.model, ask=not accept)
         try:
             with interruptible() as stop:
-                for event in run(request, loaded.engine, stop):
+                for event in run(request, engine, stop):
                     if isinstance(event, Grew) and event.candidate == 0:
                         view.grow(event.middle, event.tokens, event.seconds)
                     if isinstance(event, Finished):
@@ -163,38 +205,51 @@ class FimMagics(Magics, Settings):
             accept_now(self.shell, result.text)
         return result
 
-    def _load(self, model: str) -> Loaded:
+    def _loading(self, model: str, given: dict[str, Any]) -> dict[str, Any]:
+        """Say how to load `model`: as this call does, else as %fim use did for it, else as the settings do."""
+        used = self._used if self._used.get("model") == model else {}
+        options = {name: used.get(name) if given[name] is None else given[name] for name in LOADING}
+        return {**self.loading(**options), "allow_code": used.get("allow_code", False)}
+
+    def _load(self, model: str, *, chosen: bool = False, **loading: Any) -> Loaded:
         from fim_magic.engines import registry
         from fim_magic.review.progress import NotebookProgress
 
         with NotebookProgress(self.shell) as progress:
-            loaded = registry.use(model, progress)
+            loaded = registry.use(model, progress, **loading)
             progress.loaded(loaded)
+        version = (loaded.engine.model, loaded.engine.revision)
+        if chosen or version != self._told:
+            self._told = version
+            for notice in loaded.notices:
+                print(notice)
         return loaded
 
-    def _show_prompt(self, request: Request, loaded: Loaded) -> None:
-        from fim_magic.formats import describe
-        from fim_magic.request import prompt_for
+    def _show_prompt(self, prompt: Callable[[], Sheet]) -> None:
+        from fim_magic.review.prompt import show
 
-        prompt = prompt_for(request, loaded.engine)
-        print(describe(prompt.pieces))
-        print(f"{len(prompt.ids)} tokens, {prompt.order or 'left to right'}")
+        show(self.shell, prompt())
 
     def _status(self, _rest: str) -> None:
         from fim_magic import reports
 
         print(reports.status(self._last))
 
-    def _use(self, name: str) -> None:
-        if not name:
-            raise OptionError("%fim use needs a model's name; %fim models lists the short ones.")
-        self._load(name)
-        self.model = name
+    def _use(self, line: str) -> None:
+        used = _parse_use(line)
+        if not used["model"]:
+            raise OptionError(
+                "%fim use needs a model's name; %fim models lists the short ones. With options: "
+                "%fim use NAME --quantize 4bit"
+            )
+        options = {name: used[name] for name in LOADING}
+        self._load(used["model"], chosen=True, **self.loading(**options), allow_code=used["allow_code"])
+        self.model, self._used = used["model"], used
 
-    def _models(self, _rest: str) -> None:
+    def _models(self, word: str) -> None:
         from fim_magic import reports
 
-        print(reports.models())
+        print(reports.models(word))
 
     def _accept(self, which: str) -> None:
         from fim_magic.frontends import accept_now
@@ -211,9 +266,9 @@ class FimMagics(Magics, Settings):
         accept_now(self.shell, text, replace=True)
 
     def _prompt(self, _rest: str) -> None:
-        if self._last_request is None:
+        if self._last_prompt is None:
             raise OptionError("There is no prompt to show yet. Fill a hole with %%fim first.")
-        self._show_prompt(self._last_request, self._load(self.model))
+        self._show_prompt(self._last_prompt)
 
     def _unload(self, _rest: str) -> None:
         from fim_magic.engines import registry
@@ -227,15 +282,42 @@ class FimMagics(Magics, Settings):
         print(reports.doctor())
 
 
-@contextmanager
-def _errors_for_the_user() -> Iterator[None]:
-    """Show what a user can mend as one paragraph, without a traceback."""
+def _prompt_sheet(request: Request, engine: Engine) -> Callable[[], Sheet]:
+    """Build the prompt of a request now, and lay it out when it is asked for. It outlives the model's unloading."""
+    from fim_magic.request import prompt_for
+    from fim_magic.review.prompt import lay_out
+
+    prompt = prompt_for(request, engine)
+    other = _in_other_order(prompt, request, engine)
+    title = f"{engine.model} ({engine.revision}), {engine.family.name}"
+    return partial(lay_out, prompt, other, engine.tokenizer, title)
+
+
+def _in_other_order(prompt: Prompt, request: Request, engine: Engine) -> Prompt | None:
+    from fim_magic.request import prompt_for
+
+    other = {"psm": "spm", "spm": "psm"}.get(prompt.order)
+    if other is None:
+        return None
     try:
-        yield
-    except FimError as error:
-        raise UsageError(str(error)) from None
-    except KeyboardInterrupt:
-        raise UsageError("Interrupted. Nothing was changed; run the cell again.") from None
+        return prompt_for(replace(request, order=other), engine)
+    except OptionError:  # the model was not trained in it
+        return None
+
+
+def _parse_use(line: str) -> dict[str, Any]:
+    """Read what stands behind %fim use. A name needs no quotes: all up to the first option is the name."""
+    parser = MagicArgumentParser(prog="%fim use")
+    parser.add_argument("rest", nargs="*", type=_unquoted)
+    for name in LOADING:
+        option = options_of(Settings)[name]
+        parser.add_argument(*option.flags, dest=name, type=_typed(option))
+    parser.add_argument("--allow-code", action="store_true")
+    first = re.search(r"(^|\s)--", line)
+    name, typed = (line[: first.start()].rstrip(), line[first.start() :]) if first else (line, "")
+    options = dict(vars(parser.parse_argstring(typed)))
+    model = " ".join([_unquoted(name), *options.pop("rest")]).strip()
+    return {"model": model, **options}
 
 
 def load(shell: Any) -> None:

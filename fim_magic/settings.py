@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +19,13 @@ from traitlets.config import Configurable
 from fim_magic.document import MARKERS, parse
 from fim_magic.engines import Sampling
 from fim_magic.errors import OptionError
-from fim_magic.formats import ORDERS
+from fim_magic.formats import ORDERS, family_names
 from fim_magic.request import Request
+
+LOADING = ("quantize", "family")
+"""The options that say how a model is loaded, and not what is asked of it."""
+
+QUANTIZATIONS = ("8bit", "4bit")
 
 _TEMPERATURE_FOR_MANY = 0.8  # several greedy candidates would all be the same
 
@@ -50,6 +55,15 @@ class Settings(Configurable):
     order = traitlets.Unicode("auto", help="psm (prefix, suffix, middle), spm (suffix first), or auto").tag(
         config=True, flags=("--order",)
     )
+    quantize = traitlets.Unicode(
+        None,
+        allow_none=True,
+        help="8bit or 4bit: load the weights with so many bits each, in less GPU memory; none as they are",
+    ).tag(config=True, flags=("--quantize",))
+    family = traitlets.Unicode(
+        "auto",
+        help="the model's family, needed only where two share their sentinels, such as Mellum for a fine-tune of it",
+    ).tag(config=True, flags=("--family",))
     markers = traitlets.List(traitlets.Unicode(), list(MARKERS), help="the texts that mark the hole").tag(config=True)
 
     def __init__(self, **kwargs: Any) -> None:
@@ -87,6 +101,21 @@ class Settings(Configurable):
             max_new_tokens=_checked(values, "max_new_tokens", lambda v: _whole(v) and v >= 1, "is at least 1"),
             sampling=_sampling(values),
         )
+
+    def loading(self, **options: Any) -> dict[str, Any]:
+        """Say how a model is to be loaded: the keyword arguments of `engines.registry.use`.
+
+        Args:
+            **options: As of `request`; only those of `LOADING` count here.
+
+        Raises:
+            OptionError: An option is unknown or its value makes no sense.
+        """
+        values = self._values(options)
+        return {
+            "quantize": _one_of(values, "quantize", QUANTIZATIONS, nothing="none"),
+            "family": _one_of(values, "family", family_names(), nothing="auto"),
+        }
 
     def _values(self, given: Mapping[str, Any]) -> dict[str, Any]:
         values = {name: getattr(self, name) for name in options_of(Settings)} | {"markers": self.markers}
@@ -146,6 +175,14 @@ def _checked(values: Mapping[str, Any], name: str, valid: Callable[[Any], bool],
     if not fine:
         raise OptionError(f"{_flag(name)} {rule}; {value!r} is not.")
     return value
+
+
+def _one_of(values: Mapping[str, Any], name: str, known: Sequence[str], *, nothing: str) -> str | None:
+    """Return a value as it is known, in whatever case it was typed; None for `nothing`."""
+    by_lower: dict[Any, str | None] = {word.lower(): word for word in known} | {nothing: None, None: None}
+    typed = values[name].lower() if isinstance(values[name], str) else values[name]
+    _checked(values, name, lambda _: typed in by_lower, f"is one of {', '.join((nothing, *known))}")
+    return by_lower[typed]
 
 
 def _flag(name: str) -> str:

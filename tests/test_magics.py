@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
 import sys
+import weakref
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from scripted import ScriptedEngine
+from traitlets.config import Config
 
 from fim_magic.candidate import Ending
 from fim_magic.engines import registry
+from fim_magic.errors import ModelError
+from fim_magic.formats import FAMILIES
 
 BODY = "def mean(xs):\n    <cursor>\n    return total / len(xs)"
 ANSWER = "total = sum(xs)"
@@ -33,11 +40,20 @@ class Outcome:
         shell.rl_next_input = None
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _quick_collections():
+    """Each unloading collects garbage, which takes half a second while torch's own objects are looked through."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture
 def shell(monkeypatch, tmp_path):
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
     InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance()
+    shell = InteractiveShell.instance(config=Config(HistoryManager={"hist_file": ":memory:"}))
     shell.run_line_magic("load_ext", "fim_magic")
     yield shell
     shell.run_line_magic("unload_ext", "fim_magic")
@@ -51,6 +67,30 @@ def engine(shell):
     shell.run_line_magic("config", "FimMagics.model = 'scripted'")
     yield engine
     registry.unload()
+
+
+@pytest.fixture
+def uses(shell, monkeypatch):
+    """What `registry.use` is asked for. It gives an engine that answers, whatever its name."""
+    asked = []
+
+    def use(name, _progress, **loading):
+        asked.append((name, loading))
+        if name == "broken":
+            raise ModelError("This model is broken.")
+        engine = ScriptedEngine(ANSWER)
+        engine.model = name
+        return SimpleNamespace(engine=engine, notices=NOTICES.get(name, ()))
+
+    monkeypatch.setattr(registry, "use", use)
+    return asked
+
+
+NOTICES = {"gpl": ("Its licence forbids this.", "And that."), "pickled": ("Its weights are a pickle.",)}
+
+
+def loading(quantize=None, family=None, allow_code=False):
+    return {"quantize": quantize, "family": family, "allow_code": allow_code}
 
 
 def test_load_ext_imports_neither_torch_nor_transformers():
@@ -134,8 +174,125 @@ def test_fim_accept_takes_the_candidate_that_is_asked_for(shell, engine):
 def test_show_prompt_runs_nothing(shell, engine):
     outcome = Outcome(shell, f"%%fim --show-prompt\n{BODY}")
     assert engine.prompts == []
-    assert "[sentinel, 1 tokens] '<|fim_prefix|>'" in outcome.out
-    assert r"[prefix, 18 tokens] 'def mean(xs):\n    '" in outcome.out
+    assert "Prompt scripted (test), Qwen2.5-Coder\ntokens       48: 3 sentinels, 18 prefix, 27 suffix" in outcome.out
+    assert "sentinel     <|fim_prefix|>\n             259\n" in outcome.out
+    assert "prefix       d  e  f  ␣   m  e  a  n  ( x  s  ) :  ⏎\n18 tokens    67 68 69 220" in outcome.out
+    assert "SPM          the vendor trained none" in outcome.out
+
+
+def test_fim_prompt_shows_the_last_prompt_whatever_is_loaded_now(shell, engine):
+    shown = Outcome(shell, f"%%fim --show-prompt\n{BODY}").out
+    Outcome(shell, f"%%fim\n{BODY}")
+    registry.unload()
+    outcome = Outcome(shell, "%fim prompt")
+    assert outcome.result.success
+    assert outcome.out == shown
+    assert registry.loaded() is None
+
+
+def test_fim_prompt_shows_the_prompt_of_a_request_that_failed(shell, engine):
+    engine.start = lambda *_args, **_kwargs: (_ for _ in ()).throw(ModelError("out of memory"))
+    Outcome(shell, f"%%fim\n{BODY}")
+    assert "<|fim_middle|>" in Outcome(shell, "%fim prompt").out
+
+
+@pytest.mark.parametrize(
+    ("family", "shown"),
+    [
+        ("StarCoder2", ["PSM, 48 tokens", "SPM, 48 tokens, for comparison"]),
+        ("Qwen2.5-Coder", ["PSM, 48 tokens", "SPM          the vendor trained none"]),
+        ("Seed-Coder", ["SPM, 48 tokens", "PSM          the vendor trained none"]),
+    ],
+)
+def test_the_prompt_stands_beside_the_other_order_where_there_is_one(shell, family, shown):
+    row = next(row for row in FAMILIES if row.name == family)
+    tokens = dict.fromkeys((*row.stop, *row.sentinels()))
+    engine = ScriptedEngine(ANSWER, family=replace(row, stop=tuple(tokens)))
+    registry.adopt(engine)
+    out = Outcome(shell, f"%%fim --show-prompt\n{BODY}").out
+    assert all(words in out for words in shown)
+
+
+def test_the_prompt_of_a_completion_has_no_other_order(shell, engine):
+    out = Outcome(shell, f"%%complete --show-prompt\n{BODY}").out
+    assert "order        left to right" in out
+    assert "Left to right, 18 tokens" in out
+    assert "SPM" not in out
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "how"),
+    [
+        ("starcoder2-3b", "starcoder2-3b", {}),
+        ("owner/name@0123abc --quantize 4BIT", "owner/name@0123abc", {"quantize": "4bit"}),
+        ("--quantize=8bit owner/name", "owner/name", {"quantize": "8bit"}),
+        ("owner/name@0123abc --allow-code", "owner/name@0123abc", {"allow_code": True}),
+        ('x --family "granite code" --quantize none', "x", {"family": "Granite Code"}),
+        ("my folder/a  model", "my folder/a  model", {}),
+        ('"my folder/x" --family mellum', "my folder/x", {"family": "Mellum"}),
+        ("--family mellum 'my folder/x'", "my folder/x", {"family": "Mellum"}),
+        ("Bob's models/x   --quantize 4bit", "Bob's models/x", {"quantize": "4bit"}),
+        (r"C:\models\new", r"C:\models\new", {}),
+        ("a--b", "a--b", {}),
+    ],
+)
+def test_fim_use_loads_as_it_is_told(shell, uses, line, name, how):
+    outcome = Outcome(shell, f"%fim use {line}")
+    assert outcome.result.success, outcome.error
+    assert uses == [(name, loading(**how))]
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_options_of_cells_may_have_blanks_in_quotes(shell, uses, quote):
+    Outcome(shell, f"%%fim --model {quote}my folder/x{quote} --family {quote}Granite Code{quote}\n{BODY}")
+    assert uses == [("my folder/x", loading(family="Granite Code"))]
+
+
+def test_cells_load_as_fim_use_was_told_for_that_model(shell, uses):
+    Outcome(shell, "%fim use owner/name@0123abc --quantize 4bit --family Mellum --allow-code")
+    Outcome(shell, f"%%fim\n{BODY}")
+    Outcome(shell, f"%%fim --quantize 8bit\n{BODY}")
+    Outcome(shell, f"%%fim --quantize none --family auto\n{BODY}")
+    Outcome(shell, f"%%complete --model other\n{BODY}")
+    Outcome(shell, f"%%complete --model owner/name@0123abc\n{BODY}")
+    assert uses[1:] == [
+        ("owner/name@0123abc", loading("4bit", "Mellum", True)),
+        ("owner/name@0123abc", loading("8bit", "Mellum", True)),
+        ("owner/name@0123abc", loading(None, None, True)),
+        ("other", loading()),
+        ("owner/name@0123abc", loading("4bit", "Mellum", True)),
+    ]
+
+
+def test_another_fim_use_forgets_the_options_of_the_first(shell, uses):
+    Outcome(shell, "%fim use first --quantize 4bit --family Mellum --allow-code")
+    Outcome(shell, "%fim use first")
+    Outcome(shell, f"%%fim\n{BODY}")
+    assert uses[1:] == [("first", loading()), ("first", loading())]
+
+
+def test_options_of_loading_are_configured_like_others(shell, uses):
+    shell.run_line_magic("config", "FimMagics.quantize = '8bit'")
+    Outcome(shell, "%fim use first")
+    Outcome(shell, f"%%fim --family Mellum\n{BODY}")
+    assert uses == [("first", loading("8bit")), ("first", loading("8bit", "Mellum"))]
+
+
+def test_a_fim_use_that_fails_changes_nothing(shell, uses):
+    Outcome(shell, "%fim use first --quantize 4bit")
+    assert Outcome(shell, "%fim use broken --quantize 8bit").error == "UsageError: This model is broken.\n"
+    Outcome(shell, f"%%fim\n{BODY}")
+    assert uses[2:] == [("first", loading("4bit"))]
+
+
+def test_what_there_is_to_know_about_a_model_is_said_once(shell, uses):
+    told = "Its licence forbids this.\nAnd that.\n"
+    assert Outcome(shell, "%fim use gpl").out == told
+    assert "licence" not in Outcome(shell, f"%%fim\n{BODY}").out
+    assert Outcome(shell, f"%%fim --model pickled\n{BODY}").out.startswith("Its weights are a pickle.\n")
+    assert "Its weights" not in Outcome(shell, f"%%fim --model pickled\n{BODY}").out
+    assert Outcome(shell, "%fim use gpl").out == told
+    assert Outcome(shell, "%fim use gpl").out == told  # who chooses it again is told again
 
 
 @pytest.mark.parametrize(
@@ -154,7 +311,14 @@ def test_show_prompt_runs_nothing(shell, engine):
         ("%%fim --nonsense\n<cursor>", "unrecognized arguments"),
         ("%%fim --model qwen2.5-coder-05b\n<cursor>", "Did you mean qwen2.5-coder-0.5b"),
         ("%fim nonsense", "There is no %fim nonsense"),
+        ("%%fim --quantize 5bit\n<cursor>", "--quantize is one of none, 8bit, 4bit"),
+        ("%%fim --family Mellow\n<cursor>", "--family is one of auto, "),
         ("%fim use", "needs a model's name"),
+        ("%fim use --allow-code", "needs a model's name"),
+        ("%fim use x --quantize 5bit", "--quantize is one of none, 8bit, 4bit"),
+        ("%fim use x --quantize", "expected one argument"),
+        ("%fim use x --family Mellow", "--family is one of auto, "),
+        ("%fim use x --nonsense", "unrecognized arguments: --nonsense"),
         ("%fim accept", "no answer to accept yet"),
         ("%fim prompt", "no prompt to show yet"),
     ],
@@ -175,8 +339,6 @@ def test_accept_with_a_number_that_is_none_is_an_error(shell, engine):
 
 
 def test_a_model_without_fim_tokens_is_refused_by_fim_and_completes(shell, engine):
-    from dataclasses import replace
-
     engine.family = replace(engine.family, name="llama", psm=None)
     outcome = Outcome(shell, f"%%fim\n{BODY}")
     assert "%%complete" in outcome.error + outcome.out
@@ -199,6 +361,48 @@ def test_interrupt_keeps_the_partial_text_and_the_kernel(shell, engine):
     engine.before_step = lambda _step: None
     assert Outcome(shell, f"%%fim --into whole\n{BODY}").result.success
     assert shell.user_ns["whole"].text == FILLED
+
+
+@pytest.mark.parametrize("step", [0, 5])
+def test_a_failure_on_the_way_is_one_paragraph_and_the_next_cell_works(shell, engine, step):
+    def fail_at(now):
+        if now == step:
+            raise ModelError("The GPU has no memory left. Type %fim use with a smaller model.")
+
+    engine.before_step = fail_at
+    shell.user_ns["kept"] = before = object()
+    outcome = Outcome(shell, f"%%fim --into kept\n{BODY}")
+    assert not outcome.result.success
+    assert outcome.error == "UsageError: The GPU has no memory left. Type %fim use with a smaller model.\n"
+    assert "Traceback" not in outcome.out
+    assert ("+     total\n" in outcome.out) is (step == 5)  # the partial answer
+    assert "      return total / len(xs)" in outcome.out
+    assert "scripted · it was stopped before it was done" in outcome.out
+    assert shell.user_ns["kept"] is before
+    engine.before_step = lambda _step: None
+    assert Outcome(shell, f"%%fim --into kept\n{BODY}").result.success
+    assert shell.user_ns["kept"].text == FILLED
+
+
+@pytest.mark.parametrize("error", [ModelError, KeyboardInterrupt])
+def test_a_request_that_failed_holds_no_memory(shell, engine, error):
+    kept = []
+    start = engine.start
+
+    def start_and_watch(*args, **kwargs):
+        generation = start(*args, **kwargs)
+        kept.append(weakref.ref(generation))  # it has the KV cache
+        return generation
+
+    def fail(_step):
+        raise error("no memory left") from RuntimeError("as the allocator says it")
+
+    engine.start, engine.before_step = start_and_watch, fail
+    outcome = Outcome(shell, f"%%fim\n{BODY}")
+    assert outcome.error.startswith("UsageError: ")
+    gc.collect()
+    assert outcome.result.error_in_exec is not None  # as the shell keeps it
+    assert kept[0]() is None
 
 
 def test_a_second_fim_while_one_runs_is_refused(shell, engine):
@@ -236,6 +440,9 @@ def test_a_second_fim_while_one_runs_is_refused(shell, engine):
 def test_status_unload_and_models(shell, engine):
     assert "scripted (test)" in Outcome(shell, "%fim").out
     assert "qwen2.5-coder-0.5b" in Outcome(shell, "%fim models").out
+    starcoders = Outcome(shell, "%fim models starcoder2").out
+    assert "starcoder2-3b" in starcoders
+    assert "qwen2.5-coder-0.5b" not in starcoders
     assert Outcome(shell, "%fim unload").out == "The model is unloaded.\n"
     assert Outcome(shell, "%fim unload").out == "No model was loaded.\n"
     assert registry.loaded() is None

@@ -182,7 +182,12 @@ def test_progress():
 
 
 def test_caption():
-    assert caption(result()) == "tiny (0123456789) · 3 tokens in 1.5 s (2.0 tokens/s) · ended by itself"
+    assert caption(result()) == "tiny (0123456789) · 3 tokens in 1.5 s (2.0 tokens/s) · ended by itself · PSM"
+
+
+def test_caption_says_why_an_order_was_taken():
+    assert caption(result(order="spm", order_reason="it was trained so")).endswith(" · SPM (it was trained so)")
+    assert caption(result(order="", method="complete")).endswith(" · left to right")
 
 
 def test_caption_says_what_was_cut():
@@ -195,7 +200,7 @@ def test_caption_says_what_was_cut():
 
 def test_caption_of_one_of_many():
     same = [Candidate("a", Ending.LENGTH), Candidate("a", Ending.LENGTH)]
-    said = caption(result(*same, method="complete"), same[1], ["parses"])
+    said = caption(result(*same, method="complete", order=""), same[1], ["parses"])
     assert "candidate 2 of 2" in said
     assert "probably unfinished" in said
     assert said.endswith("left to right · parses")

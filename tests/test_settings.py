@@ -5,9 +5,19 @@ from traitlets.config import Config
 
 from fim_magic.document import MARKERS
 from fim_magic.errors import MarkerError, OptionError
-from fim_magic.settings import Settings, options_of
+from fim_magic.formats import family_names
+from fim_magic.settings import LOADING, Settings, options_of
 
-BUILT_IN = {"model": "auto", "candidates": 1, "max_new_tokens": 128, "temperature": 0.0, "top_p": 0.95, "order": "auto"}
+BUILT_IN = {
+    "model": "auto",
+    "candidates": 1,
+    "max_new_tokens": 128,
+    "temperature": 0.0,
+    "top_p": 0.95,
+    "order": "auto",
+    "quantize": None,
+    "family": None,
+}
 # Per option: a value from the environment, from the configuration, and from the call.
 VALUES = {
     "model": ("from-environment", "from-config", "from-call"),
@@ -17,7 +27,10 @@ VALUES = {
     "top_p": (0.2, 0.3, 0.4),
     "seed": (2, 3, 4),
     "order": ("psm", "spm", "auto"),
+    "quantize": ("8bit", "4bit", "none"),
+    "family": ("Mellum", "StarCoder", "auto"),
 }
+LOADED_AS = {"none": None, "auto": None}  # what `registry.use` gets for these words
 
 
 def asked(settings, **options):
@@ -30,6 +43,7 @@ def asked(settings, **options):
         "top_p": request.sampling.top_p,
         "seed": request.sampling.seed,
         "order": request.order,
+        **settings.loading(**options),
     }
 
 
@@ -43,10 +57,11 @@ def test_call_beats_config_beats_environment_beats_built_in(name, monkeypatch):
     environment, config, call = VALUES[name]
     monkeypatch.setenv(f"FIM_MAGIC_{name.upper()}", str(environment))
     configured = Config({"Settings": {name: config}})
+    call_means = LOADED_AS.get(call, call) if name in LOADING else call
     assert asked(Settings())[name] == environment
     assert asked(Settings(config=configured))[name] == config
     assert asked(Settings(**{name: config}))[name] == config
-    assert asked(Settings(config=configured), **{name: call})[name] == call
+    assert asked(Settings(config=configured), **{name: call})[name] == call_means
     assert asked(Settings(config=configured), **{name: None})[name] == config
 
 
@@ -104,6 +119,43 @@ def test_markers_that_make_no_sense(markers):
         Settings().request("<cursor>", markers=markers)
 
 
+@pytest.mark.parametrize("typed", ["4bit", "4BIT"])
+def test_how_a_model_is_loaded_is_said_in_any_case(typed):
+    assert Settings().loading(quantize=typed, family="granite CODE") == {"quantize": "4bit", "family": "Granite Code"}
+
+
+def test_how_a_model_is_loaded_is_no_part_of_the_request():
+    given = {"model": "tiny", "quantize": "8bit", "family": "Mellum", "candidates": 2}
+    model, request = Settings().request("<cursor>", **given)
+    assert (model, request.candidates) == ("tiny", 2)
+    assert Settings().loading(**given) == {"quantize": "8bit", "family": "Mellum"}
+
+
+def test_none_beats_a_quantization_that_is_configured():
+    assert Settings(quantize="8bit").loading(quantize="none")["quantize"] is None
+    assert Settings(quantize=None).loading()["quantize"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "possible"),
+    [
+        ("quantize", "5bit", ["none", "8bit", "4bit"]),
+        ("quantize", 4, ["none", "8bit", "4bit"]),
+        ("family", "Mellow", ["auto", *family_names()]),
+        ("family", ["Mellum"], ["auto", *family_names()]),
+    ],
+)
+def test_an_unknown_way_of_loading_is_told_with_the_possible_ones(name, value, possible):
+    with pytest.raises(OptionError) as caught:
+        Settings().loading(**{name: value})
+    assert str(caught.value) == f"--{name} is one of {', '.join(possible)}; {value!r} is not."
+
+
+def test_loading_knows_the_same_options_as_a_request():
+    with pytest.raises(OptionError, match="'colour'"):
+        Settings().loading(colour="red")
+
+
 def test_one_marker_needs_no_list():
     assert Settings().request("a HERE b", markers="HERE")[1].document.prefix == "a "
 
@@ -118,7 +170,7 @@ def test_an_unreadable_environment_is_told_when_it_matters(name, value, monkeypa
 
 
 def test_an_option_that_does_not_exist_is_told_with_those_that_do():
-    with pytest.raises(OptionError, match=r"'colour'.*candidates, markers"):
+    with pytest.raises(OptionError, match=r"'colour'.*candidates, family, markers"):
         Settings().request("<cursor>", colour="red")
 
 

@@ -68,6 +68,19 @@ def test_fim_shows_the_diff_in_colour_and_fim_accept_prepares_the_prompt(termina
     assert "total = sum(xs)" in ESCAPES.sub("", terminal.before)
 
 
+def test_fim_prompt_shows_every_token_in_the_colour_of_its_piece(terminal):
+    type_cell(terminal, "%%fim", "total = <cursor>  # of xs")
+    terminal.expect(r"ended by itself")
+    terminal.expect(r"In \[")
+    terminal.send("%fim prompt\r")
+    terminal.expect(r"PSM, \d+ tokens")
+    terminal.expect(r"In \[")
+    shown = terminal.before
+    assert re.search(r"prefix +\x1b\[30;46mt\x1b\[0m +\x1b\[30;106mo\x1b\[0m", shown)
+    assert re.search(r"suffix +\x1b\[30;43m␣\x1b\[0m", shown)
+    assert re.search(r"8 tokens +83 78 83 64 75 220 28 220\r\n", ESCAPES.sub("", shown))
+
+
 def test_an_error_is_one_line(terminal):
     type_cell(terminal, "%%fim", "total = 1")
     terminal.expect(r"There is no cursor marker")

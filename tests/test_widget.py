@@ -189,7 +189,7 @@ def test_view_in_a_terminal(capsys):
     view = View(InteractiveShell(), parse("a = <cursor>\n"))
     view.grow("1", 1, 0.1)
     view.finish(result("1"))
-    assert capsys.readouterr().out == "~ a = ⟦1⟧\n\ntiny · 0 tokens in 0.0 s · ended by itself\n"
+    assert capsys.readouterr().out == "~ a = ⟦1⟧\n\ntiny · 0 tokens in 0.0 s · ended by itself · PSM\n"
 
 
 def test_owner_of_the_view_is_the_running_cell(shell):

@@ -3,26 +3,23 @@
 The HTML has to be read in many places: live in JupyterLab, reopened from a file, exported, and on
 sites that strip every style. So its meaning is in its text and tags (`+` and `~` in the gutter,
 `<ins>`), and the style only makes it pleasant. Code is untrusted text: all of it goes through
-`html.escape`, and control characters, which could hide code from the reader or drive a terminal,
-are shown as what they are.
+`review.text`.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import re
-import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cache
-from html import escape
 from itertools import accumulate, chain
 from pathlib import Path
 
 from fim_magic.candidate import Candidate, Result
 from fim_magic.review.diff import Gap, Kind, Line
 from fim_magic.review.highlight import python_spans
+from fim_magic.review.text import DIM, RESET, columns, counted, html_text, plain_text
 
 MARKS: dict[Kind, str] = {"same": " ", "added": "+", "changed": "~"}
 """What stands in the gutter."""
@@ -30,13 +27,8 @@ MARKS: dict[Kind, str] = {"same": " ", "added": "+", "changed": "~"}
 OPEN, CLOSE = "⟦", "⟧"
 """What stands around the new part of a changed line where there are no colours."""
 
-_STYLES = Path(__file__).parent / "static" / "diff.css"
-# C0 and C1 controls but the tab; the marks that reorder text; lone surrogates, which no UTF-8 file
-# can hold.
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_STATIC = Path(__file__).parent / "static"
 _GREEN = "\x1b[30;42m"
-_DIM = "\x1b[2m"
-_RESET = "\x1b[0m"
 _TAB = " " * 4
 _REVISION_LENGTH = 10
 
@@ -60,8 +52,7 @@ def caption(result: Result, candidate: Candidate | None = None, notes: Sequence[
         number = [other is candidate for other in result.candidates].index(True) + 1
         parts.append(f"candidate {number} of {len(result.candidates)}")
     parts += [_speed(result, candidate), candidate.describe_ending()]
-    if result.method == "complete":
-        parts.append("left to right")
+    parts.append(_order(result))
     parts += _dropped(result)
     parts += notes
     return " · ".join(parts)
@@ -69,7 +60,7 @@ def caption(result: Result, candidate: Candidate | None = None, notes: Sequence[
 
 def progress_caption(title: str, tokens: int, seconds: float) -> str:
     """Say in one line how far a request has come."""
-    return f"{title} · filling the hole… {_count(tokens, 'token')}, {seconds:.1f} s"
+    return f"{title} · filling the hole… {counted(tokens, 'token')}, {seconds:.1f} s"
 
 
 def to_html(
@@ -88,12 +79,12 @@ def to_html(
         others: Further candidates, rows and caption of each: folded away below.
     """
     folded = "".join(
-        f'<details class="fim-other"><summary><small>{_html_text(title)}</small></summary>{_block(other)}</details>'
+        f'<details class="fim-other"><summary><small>{html_text(title)}</small></summary>{_block(other)}</details>'
         for other, title in others
     )
     return (
-        f'<div class="fim-view"><style>{_styles()}</style>{_block(rows, live=live)}'
-        f'<p class="fim-caption"><small>{_html_text(caption)}</small></p>{folded}</div>'
+        f'<div class="fim-view"><style>{styles()}</style>{_block(rows, live=live)}'
+        f'<p class="fim-caption"><small>{html_text(caption)}</small></p>{folded}</div>'
     )
 
 
@@ -121,23 +112,37 @@ def to_ansi(rows: Sequence[Row], caption: str = "", *, width: int | None = None)
     plain = bool(os.environ.get("NO_COLOR"))
     drawn = ["".join(_terminal_row(row, width, plain=plain)) for row in rows]
     if caption:
-        drawn += ["", caption if plain else f"{_DIM}{caption}{_RESET}"]
+        drawn += ["", caption if plain else f"{DIM}{caption}{RESET}"]
     return "\n".join(drawn)
 
 
 def note_html(text: str) -> str:
     """Draw what became of a diff, as one small line."""
     return (
-        f'<div class="fim-view"><style>{_styles()}</style>'
-        f'<p class="fim-note" role="status"><small>{_html_text(text)}</small></p></div>'
+        f'<div class="fim-view"><style>{styles()}</style>'
+        f'<p class="fim-note" role="status"><small>{html_text(text)}</small></p></div>'
     )
 
 
+@cache
+def styles(*names: str) -> str:
+    """Return the style sheets of these names as one line, the diff's first. They go into the HTML that they are for."""
+    read = ((_STATIC / f"{name}.css").read_text("utf-8").splitlines() for name in ("diff", *names))
+    lines = (line.split("/*", 1)[0].strip() for line in chain.from_iterable(read))
+    return " ".join(filter(None, lines))
+
+
 def _speed(result: Result, candidate: Candidate) -> str:
-    said = f"{_count(len(candidate.token_ids), 'token')} in {result.seconds:.1f} s"
+    said = f"{counted(len(candidate.token_ids), 'token')} in {result.seconds:.1f} s"
     rate = result.tokens_per_second
     together = "" if len(result.candidates) == 1 else " over all"
     return f"{said} ({rate:.1f} tokens/s{together})" if rate else said
+
+
+def _order(result: Result) -> str:
+    if not result.order:
+        return "left to right"
+    return result.order.upper() + (f" ({result.order_reason})" if result.order_reason else "")
 
 
 def _dropped(result: Result) -> Iterator[str]:
@@ -151,10 +156,6 @@ def _dropped(result: Result) -> Iterator[str]:
     ]
     if dropped:
         yield "prompt shortened to fit: tokens left out: " + ", ".join(dropped)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _block(rows: Sequence[Row], *, live: bool = False) -> str:
@@ -219,31 +220,10 @@ class _Colours:
         span = bisect_right(self._ends, begin)
         while begin < stop:
             end = min(self._ends[span], stop)
-            piece = _html_text(text[begin - at : end - at])
+            piece = html_text(text[begin - at : end - at])
             yield (f'<span class="fim-{self._names[span]}">{piece}</span>' if self._names[span] else piece)
             begin = end
             span += 1
-
-
-def _html_text(text: str) -> str:
-    parts: list[str] = []
-    at = 0
-    for match in _CONTROL.finditer(text):
-        name = _name_of(match.group())
-        parts.append(escape(text[at : match.start()]))
-        kind = "end" if match.group() == "\n" else "control"
-        parts.append(f'<span class="fim-{kind}">{escape(name)}</span>')
-        at = match.end()
-    return "".join([*parts, escape(text[at:])])
-
-
-def _plain(text: str) -> str:
-    return _CONTROL.sub(lambda match: _name_of(match.group()), text)
-
-
-def _name_of(control: str) -> str:
-    # Only a line end that is itself what was added gets here as "\n".
-    return "↵" if control == "\n" else f"<U+{ord(control):04X}>"
 
 
 def _pieces(row: Row) -> Iterator[tuple[str, bool]]:
@@ -254,7 +234,7 @@ def _pieces(row: Row) -> Iterator[tuple[str, bool]]:
     yield f"{MARKS[row.kind]} ", False
     for segment in row.visible():
         if segment.text:
-            yield _CONTROL.sub(lambda match: _name_of(match.group()), segment.text), segment.added
+            yield plain_text(segment.text), segment.added
 
 
 def _bracketed(row: Row) -> Iterator[tuple[str, bool]]:
@@ -271,22 +251,10 @@ def _terminal_row(row: Row, width: int | None, *, plain: bool) -> Iterator[str]:
     room = math.inf if width is None else width
     for text, added in _bracketed(row) if plain else _pieces(row):
         clipped = _clip(text.replace("\t", _TAB), room)
-        room -= sum(map(_columns, clipped))
-        yield f"{_GREEN}{clipped}{_RESET}" if added and clipped and not plain else clipped
+        room -= sum(map(columns, clipped))
+        yield f"{_GREEN}{clipped}{RESET}" if added and clipped and not plain else clipped
 
 
 def _clip(text: str, room: float) -> str:
-    ends = accumulate(map(_columns, text))
+    ends = accumulate(map(columns, text))
     return "".join(character for character, end in zip(text, ends, strict=True) if end <= room)
-
-
-def _columns(character: str) -> int:
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
-@cache
-def _styles() -> str:
-    lines = chain.from_iterable(line.split("/*", 1)[:1] for line in _STYLES.read_text("utf-8").splitlines())
-    return " ".join(filter(None, map(str.strip, lines)))

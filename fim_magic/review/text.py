@@ -1,0 +1,50 @@
+"""Text that nobody vouches for, made fit to be shown: on a page, on a terminal, in a column of so many characters.
+
+Control characters could hide code from the reader or drive a terminal, so they are shown as what they are.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from html import escape
+
+DIM = "\x1b[2m"
+RESET = "\x1b[0m"
+
+# C0 and C1 controls but the tab; the marks that reorder text; lone surrogates, which no UTF-8 file can hold.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def html_text(text: str) -> str:
+    """Return `text` as HTML, with control characters by name. A line end is one of them."""
+    parts: list[str] = []
+    at = 0
+    for match in _CONTROL.finditer(text):
+        parts.append(escape(text[at : match.start()]))
+        kind = "end" if match.group() == "\n" else "control"
+        parts.append(f'<span class="fim-{kind}">{escape(_name_of(match.group()))}</span>')
+        at = match.end()
+    return "".join([*parts, escape(text[at:])])
+
+
+def plain_text(text: str) -> str:
+    """Return `text` for a terminal or a file, with control characters by name. A line end is one of them."""
+    return _CONTROL.sub(lambda match: _name_of(match.group()), text)
+
+
+def columns(character: str) -> int:
+    """Return how many columns of a terminal a character takes: 0, 1 or 2."""
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number of things in words: 1 token, 1,234 tokens."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def _name_of(control: str) -> str:
+    # Only a line end that is itself what was added gets here as "\n".
+    return "↵" if control == "\n" else f"<U+{ord(control):04X}>"
