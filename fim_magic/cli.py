@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,8 @@ from fim_magic.errors import FimError, OptionError
 
 if TYPE_CHECKING:
     from fim_magic.candidate import Result
+    from fim_magic.engines.registry import Loaded
+    from fim_magic.proof import Answer, Check, Proof
 
 DEMO = '''def count_words(path):
     """Return how often each word occurs in a text file."""
@@ -23,6 +27,8 @@ DEMO = '''def count_words(path):
     return counts
 '''
 
+_WHAT_IT_SHOWS = "A right prompt is answered from what its text says. A small model may err all the same."
+_WIDTH = 100  # columns
 _INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 
 
@@ -61,18 +67,49 @@ def _parser() -> argparse.ArgumentParser:
 
     fetch = commands.add_parser("fetch", help="bring a model to this machine, ready to load")
     fetch.add_argument("model", metavar="MODEL", nargs="?", default="auto")
+    _add_loading_options(fetch)
     fetch.set_defaults(run=_fetch)
 
-    commands.add_parser("models", help="list the models that have a short name").set_defaults(run=_models)
-    commands.add_parser("doctor", help="look at what can stand in the way").set_defaults(run=_doctor)
+    models = commands.add_parser("models", help="list the models that have a short name, and what fits this machine")
+    models.add_argument("word", metavar="WORD", nargs="?", default="", help="only those with this in their name")
+    models.set_defaults(run=_models)
+
+    doctor = commands.add_parser("doctor", help="look at what can stand in the way")
+    doctor.add_argument("-m", "--model", metavar="MODEL", help="look at this model, without loading it")
+    doctor.add_argument(
+        "--prove",
+        action="store_true",
+        help="load the model, and show by its answers that its prompts are those that it was trained on",
+    )
+    _add_loading_options(doctor)
+    doctor.set_defaults(run=_doctor)
     return parser
 
 
 def _add_request_options(parser: argparse.ArgumentParser) -> None:
+    from fim_magic.settings import LOADING, Settings, options_of
+
+    _add_options(parser, [name for name in options_of(Settings) if name not in LOADING])
+    _add_loading_options(parser)
+
+
+def _add_loading_options(parser: argparse.ArgumentParser) -> None:
+    from fim_magic.settings import LOADING
+
+    _add_options(parser, LOADING)
+    parser.add_argument(
+        "--allow-code",
+        action="store_true",
+        help="run the code that the model brings, if MODEL is owner/name@COMMIT with all of the commit: read it first",
+    )
+
+
+def _add_options(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
     from fim_magic.settings import Settings, options_of
 
-    for name, option in options_of(Settings).items():
-        parser.add_argument(*option.flags, dest=name, type=option.type, help=option.help)
+    options = options_of(Settings)
+    for name in names:
+        parser.add_argument(*options[name].flags, dest=name, type=options[name].type, help=options[name].help)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -95,41 +132,62 @@ def _infill(options: argparse.Namespace) -> int:
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    from fim_magic.engines import registry
-    from fim_magic.progress import TerminalProgress
-
-    with TerminalProgress() as progress:
-        loaded = registry.use(options.model, progress)
+    loaded = _load(options.model, options)
     print(f"{loaded.engine.model} ({loaded.engine.revision}) is ready; that took {loaded.seconds:.1f} s.")
     return 0
 
 
-def _models(_options: argparse.Namespace) -> int:
+def _models(options: argparse.Namespace) -> int:
     from fim_magic import reports
 
-    print(reports.models())
+    print(reports.models(options.word))
     return 0
 
 
-def _doctor(_options: argparse.Namespace) -> int:
+def _doctor(options: argparse.Namespace) -> int:
     from fim_magic import reports
 
-    print(reports.doctor())
+    if options.prove:
+        return _prove(options)
+    print(reports.doctor() if options.model is None else reports.model(options.model))
     return 0
+
+
+def _prove(options: argparse.Namespace) -> int:
+    """Load the model, ask it what shows whether its prompts are right, and say so. Returns the exit status."""
+    from fim_magic.progress import TerminalProgress
+    from fim_magic.proof import prove
+
+    loaded = _load(options.model or "auto", options)
+    with TerminalProgress() as progress:
+        proof = prove(loaded.engine, progress)
+    _print_proof(loaded, proof)
+    return 1 if proof.failed else 0
+
+
+def _load(model: str, options: argparse.Namespace) -> Loaded:
+    """Load a model as the options say, with progress and what the user should know of it on standard error."""
+    from fim_magic.engines import registry
+    from fim_magic.progress import TerminalProgress
+    from fim_magic.settings import LOADING, Settings
+
+    how = Settings().loading(**{name: getattr(options, name) for name in LOADING})
+    with TerminalProgress() as progress:
+        loaded = registry.use(model, progress, **how, allow_code=options.allow_code)
+    for notice in loaded.notices:
+        print(notice, file=sys.stderr)
+    return loaded
 
 
 def _answer(text: str, method: str, options: argparse.Namespace, *, live: bool) -> Result:
     """Run one request, with progress on standard error and, if `live`, the growing diff on a terminal."""
-    from fim_magic.engines import registry
-    from fim_magic.progress import TerminalProgress
     from fim_magic.request import Finished, Grew, interruptible, run
     from fim_magic.review.terminal import LiveDiff
     from fim_magic.settings import Settings, options_of
 
     given = {name: getattr(options, name) for name in options_of(Settings)}
     model, request = Settings().request(text, method=method, **given)
-    with TerminalProgress() as progress:
-        loaded = registry.use(model, progress)
+    loaded = _load(model, options)
     _say_model(loaded)
     view = LiveDiff(request.document, sys.stdout) if live else None
     with interruptible() as stop:
@@ -150,7 +208,7 @@ def _status(result: Result) -> int:
     return _INTERRUPTED if partial else 0
 
 
-def _say_model(loaded: Any) -> None:
+def _say_model(loaded: Loaded) -> None:
     why = f" ({loaded.why}; --model NAME takes another)" if loaded.why else ""
     print(
         f"{loaded.engine.model} on {loaded.engine.place}, loaded in {loaded.seconds:.1f} s{why}",
@@ -165,6 +223,65 @@ def _print_diff(result: Result) -> None:
     draw = to_ansi if sys.stdout.isatty() else to_text
     for candidate in result.candidates:
         print(draw(diff(result.document, candidate.middle), caption(result, candidate)))
+
+
+def _print_proof(loaded: Loaded, proof: Proof) -> None:
+    from fim_magic import catalog
+    from fim_magic.proof import recognised
+
+    engine = loaded.engine
+    entry = catalog.find(engine.model) or catalog.by_repo(engine.model)
+    stated_by = "--family" if loaded.family else "the catalogue" if entry is not None else ""
+    _print_field("Model", f"{engine.model} ({engine.revision}), {engine.place}")
+    _print_field("Family", f"{engine.family.name}: {recognised(engine.family, stated_by)}")
+    _print_field("Source", engine.family.source)
+    print("\nIts tokenizer and its prompts:")
+    for check in proof.checks:
+        _print_check(check)
+    if proof.answers:
+        print(f"\nThe ten lines:\n\n{textwrap.indent(proof.answers[0].probe.text, '    ')}\n")
+        _print_prompt(loaded, proof)
+        print("\nIts answers:")
+    for answer in proof.answers:
+        _print_answer(answer)
+    failed = len(proof.failed)
+    judged = f"{failed} of {len(proof.all_checks)} checks FAILED" if failed else "Nothing failed"
+    print(f"\n{judged}. {_WHAT_IT_SHOWS}")
+
+
+def _print_prompt(loaded: Loaded, proof: Proof) -> None:
+    """Print the example's prompt token by token, and below it the same in the family's other order."""
+    from fim_magic.review.prompt import WIDTH, lay_out, to_ansi, to_text
+
+    engine = loaded.engine
+    first = proof.answers[0]
+    others = (a.prompt for a in proof.answers[1:] if a.probe is first.probe and a.prompt.order)
+    sheet = lay_out(first.prompt, next(others, None), engine.tokenizer, f"{engine.model}, {engine.family.name}")
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size((WIDTH, 0)).columns if terminal else WIDTH
+    print((to_ansi if terminal else to_text)(sheet, width=width))
+
+
+def _print_answer(answer: Answer) -> None:
+    from fim_magic.review.text import plain_text
+
+    _print_check(answer.check)
+    ended = "ended by a stop token" if answer.stopped else "went on until it was stopped"
+    rest = answer.text.removeprefix(answer.middle)
+    cut = f", and {len(rest)} more characters that %%fim cuts off" if rest else ""
+    print(f"{'':<13}{plain_text(answer.middle)}")
+    print(f"{'':<13}({ended}{cut})")
+
+
+def _print_check(check: Check) -> None:
+    _print_field(f"{check.verdict.value:<11}", f"{check.what}: {check.found}", margin=13)
+
+
+def _print_field(label: str, text: str, *, margin: int = 9) -> None:
+    from fim_magic.review.text import plain_text
+
+    whole = f"{label:<{margin}}{plain_text(text)}"
+    print(textwrap.fill(whole, _WIDTH, subsequent_indent=" " * margin, break_long_words=False, break_on_hyphens=False))
 
 
 def _as_json(result: Result) -> dict[str, Any]:

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from scripted import ScriptedEngine
+from scripted import QWEN, ScriptedEngine, byte_tokenizer
+from test_proof import STARCODER, Trained
 
 from fim_magic import cli
 from fim_magic.engines import registry
@@ -131,8 +134,6 @@ def read_all(master: int, child: subprocess.Popen) -> str:
 
 
 def plain(text: str) -> str:
-    import re
-
     return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text)
 
 
@@ -143,7 +144,7 @@ def plain(text: str) -> str:
         (["infill", "FILE", "-n", "0"], "--candidates is from 1 to 64"),
         (["infill", "FILE", "--temperature", "-1"], "--temperature is 0 or more"),
         (["infill", "FILE", "--order", "mps"], "--order is one of"),
-        (["infill", "FILE", "--order", "spm"], "not trained with the suffix first"),
+        (["infill", "FILE", "--order", "spm"], "was not trained in that order"),
         (["infill", "FILE", "--max-new-tokens", "5000"], "leaves no room"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -191,3 +192,119 @@ def test_models_and_doctor_print(capsys):
     assert "qwen2.5-coder-0.5b" in capsys.readouterr().out
     assert cli.main(["doctor"]) == 0
     assert "transformers" in capsys.readouterr().out
+
+
+# --- models, and doctor for one of them ----------------------------------------------------------
+
+
+def test_models_takes_a_word(capsys):
+    assert cli.main(["models", "codellama-7b"]) == 0
+    assert "codellama/CodeLlama-7b-hf" in capsys.readouterr().out
+
+
+def test_doctor_looks_at_a_model_without_loading_it(capsys, monkeypatch):
+    monkeypatch.setattr(registry, "use", lambda *_, **__: pytest.fail("it was loaded"))
+    assert cli.main(["doctor", "--model", "starcoderbase-1b"]) == 0
+    told = capsys.readouterr().out
+    assert "hf auth login" in told
+    assert "%fim use starcoderbase-1b" in told
+
+
+def test_doctor_knows_no_model_of_that_name(capsys):
+    assert cli.main(["doctor", "--model", "starcoder2-3bb"]) == 1
+    assert "starcoder2-3b" in capsys.readouterr().err
+
+
+def test_doctor_proves_a_model_by_its_answers(capsys):
+    registry.adopt(Trained(STARCODER))
+    assert run("doctor", "--prove") == 0
+    told = " ".join(capsys.readouterr().out.split())
+    for words in (
+        "scripted (test), cpu, scripted",
+        "its vocabulary has <fim_middle>, <fim_prefix>, <fim_suffix>",
+        "bigcode-project/Megatron-LM",
+        "print(<游標在這>)",
+        "PSM, ",
+        "SPM, ",
+        "GREETING + name",
+        "ended by a stop token",
+        "Nothing failed.",
+    ):
+        assert words in told
+
+
+def test_doctor_says_which_checks_a_wrong_prompt_fails_and_exits_with_1(capsys):
+    registry.adopt(Trained(QWEN, believed=dataclasses.replace(QWEN, psm=QWEN.psm[1:])))
+    assert run("doctor", "--prove") == 1
+    told = capsys.readouterr().out
+    assert re.search(r"FAILED +the ten lines, PSM: expected: GREETING \+ name", told)
+    assert re.search(r"\d of \d+ checks FAILED", told)
+
+
+def test_doctor_does_not_ask_a_model_that_lacks_a_sentinel(capsys):
+    registry.adopt(ScriptedEngine("x", tokenizer=byte_tokenizer(["<|endoftext|>"])))
+    assert run("doctor", "--prove") == 1
+    told = capsys.readouterr().out
+    assert "not in the vocabulary" in told
+    assert "Its answers" not in told
+
+
+def test_what_a_model_answers_cannot_drive_the_terminal(capsys):
+    model = Trained(QWEN)
+    model.answer = lambda _prompt: "\x1b[2J\x1b]0;title\x07"
+    registry.adopt(model)
+    run("doctor", "--prove")
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_doctor_proves_a_checkpoint_in_a_folder(checkpoint, capsys):
+    """With random weights, so its answers fail; everything else about it is real."""
+    assert cli.main(["doctor", "--model", str(checkpoint("starcoder")), "--prove"]) == 1
+    told = capsys.readouterr().out
+    assert "StarCoder: its architecture is gpt_bigcode" in told
+    assert re.search(r"ok +sentinels: each is one id", told)
+    assert "for comparison" in told
+
+
+# --- how a model is loaded -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command", [["fetch", "m"], ["doctor", "--prove", "--model", "m"], ["infill", "FILE", "--model", "m"]]
+)
+def test_how_to_load_a_model_is_passed_on(command, file, engine, monkeypatch):
+    asked = {}
+
+    def use(name, _progress, **how):
+        asked.update(how, name=name)
+        return registry.adopt(engine)
+
+    monkeypatch.setattr(registry, "use", use)
+    cli.main(
+        [
+            *(file if word == "FILE" else word for word in command),
+            *("--quantize", "4BIT", "--family", "mellum", "--allow-code"),
+        ]
+    )
+    assert asked == {"name": "m", "quantize": "4bit", "family": "Mellum", "allow_code": True}
+
+
+def test_left_out_they_say_nothing(file, engine, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(registry, "use", lambda _name, _progress, **how: asked.update(how) or registry.adopt(engine))
+    assert run("infill", file) == 0
+    assert asked == {"quantize": None, "family": None, "allow_code": False}
+
+
+def test_how_to_load_a_model_can_be_wrong(file, capsys):
+    assert run("infill", file, "--quantize", "3bit") == 1
+    assert "--quantize is one of" in capsys.readouterr().err
+
+
+def test_what_the_user_should_know_of_a_model_goes_to_standard_error(file, engine, monkeypatch, capsys):
+    told = dataclasses.replace(registry.adopt(engine), notices=("Its licence forbids commercial use.",))
+    monkeypatch.setattr(registry, "use", lambda *_, **__: told)
+    assert run("infill", file) == 0
+    captured = capsys.readouterr()
+    assert "Its licence forbids commercial use." in captured.err
+    assert captured.out == FILLED

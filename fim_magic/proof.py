@@ -1,0 +1,373 @@
+"""Whether a loaded model gets the prompts that it was trained on, found out from its tokenizer and by its answers.
+
+A prompt in the wrong order, or with a sentinel missing, is no error: the model answers something that looks like code.
+So each probe here has a text after its hole that alone decides the answer. A model that answers from it has read it as
+what stands after the hole; that is what a right prompt is for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from fim_magic.document import Document, parse
+from fim_magic.engines import Engine, Sampling
+from fim_magic.formats import Family, Prompt, completion_prompt, fim_prompt
+from fim_magic.healing import Continuation
+from fim_magic.progress import OnProgress, Progress, silent
+from fim_magic.trimming import Hole, trim
+
+EXAMPLE = """\
+def hello(name):
+    print(<游標在這>)
+
+
+def goodbye(name):
+    print(FAREWELL + name)
+
+
+GREETING = "你好，"
+FAREWELL = "再見，"
+"""
+"""Ten lines whose right middle is `GREETING + name`.
+
+What stands before the hole leads to `"Hello, " + name`, and does so in every order but the right one. Only the text
+after the hole has the name `GREETING`, that it is a string and not a function, and with `goodbye` the way in which to
+use it. Its value is Chinese, so that a tokenizer which breaks characters of several bytes breaks here.
+"""
+
+_LIMIT = 32  # tokens of an answer; the longest right one has 12
+_ROOM = 1024  # tokens of a prompt; the longest has 120
+
+
+class Verdict(str, Enum):
+    """What a check came to."""
+
+    OK = "ok"
+    FAILED = "FAILED"
+    NOT_JUDGED = "not judged"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        what: What it was, in a few words.
+        verdict: What it came to.
+        found: What was found, for the user. May hold anything that a model or a vocabulary says.
+    """
+
+    what: str
+    verdict: Verdict
+    found: str
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A text with a hole, and how to see that the model read what it had to.
+
+    Attributes:
+        what: Where its hole is, in a few words.
+        text: With a marker, or to be continued at its end.
+        right: What a programmer would write there.
+        needs: The pattern that every answer has which follows from the text. Models may word the rest differently.
+    """
+
+    what: str
+    text: str
+    right: str
+    needs: str
+
+    @property
+    def document(self) -> Document:
+        """The text as models know it."""
+        return parse(self.text, required=False)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said to one probe.
+
+    Attributes:
+        probe: What was asked.
+        prompt: How it was asked.
+        text: All that the model generated, up to its stop token or the limit.
+        middle: What the rules of `trimming` keep of it.
+        stopped: Whether it ended with one of the prompt's stop tokens.
+        check: What it shows.
+    """
+
+    probe: Probe
+    prompt: Prompt
+    text: str
+    middle: str
+    stopped: bool
+    check: Check
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Everything that was found out.
+
+    Attributes:
+        checks: Of the tokenizer and of the prompts.
+        answers: The first one is the example's, in the order that the family takes by itself.
+    """
+
+    checks: tuple[Check, ...]
+    answers: tuple[Answer, ...]
+
+    @property
+    def failed(self) -> list[Check]:
+        """What was found to be wrong."""
+        return [check for check in self.all_checks if check.verdict is Verdict.FAILED]
+
+    @property
+    def all_checks(self) -> list[Check]:
+        """The checks, those of the answers included."""
+        return [*self.checks, *(answer.check for answer in self.answers)]
+
+
+_CHINESE_NAME = """\
+def hello(name):
+    print(<cursor>)
+
+
+def goodbye(name):
+    print(再見 + name)
+
+
+你好 = "你好，"
+再見 = "再見，"
+"""
+
+_CONTINUED = """\
+GREETING = "你好，"
+FAREWELL = "再見，"
+
+
+def hello(name):
+    print(GREETING + name)
+
+
+def goodbye(name):
+    print("""
+
+_LINE = "def mean(numbers):\n    <cursor>\n    return total / len(numbers)\n"
+_WORD = "def area(width, height):\n    return wid<cursor> * height\n"
+
+_HELLO = Probe("the ten lines", EXAMPLE, "GREETING + name", r"\bGREETING\b")
+_INFILLING = (
+    Probe("a line of its own", _LINE, "total = sum(numbers)", r"\btotal\b\s*(:.*)?[+]?="),
+    Probe("a name in Chinese", _CHINESE_NAME, "你好 + name", "你好|再見"),
+    Probe("the rest of a word", _WORD, "th", r"^th\b"),
+)
+_CONTINUING = Probe("the ten lines", _CONTINUED, "FAREWELL + name)", r"\bFAREWELL\b")
+"""For models that only complete: the same ten lines with the hole at their end, so that what stands before decides."""
+
+_SCRIPTS = {
+    "Latin": "def größe(naïve): # œuvre",
+    "Greek and Cyrillic": "α, β = 'Привет', 'Γειά'",
+    "Arabic and Hebrew": "print('مرحبا', 'שלום')",
+    "Devanagari and Thai": "नमस्ते = 'สวัสดี'",
+    "Chinese and Japanese": "print('你好，世界', 'こんにちは')",
+    "Korean": "안녕 = 1",
+    "emoji": "# 👩‍💻 🇯🇵 🎉",
+    "white space": "\tif x:\n\n        y = 1  \n \n",
+}
+_COUNTED = ("    1", "2023", "a b", "x = 10 + 200")  # digits and spaces, which rebuilt tokenizers get wrong
+
+
+def prove(engine: Engine, on_progress: OnProgress = silent) -> Proof:
+    """Check the engine's tokenizer, and ask the model what shows whether its prompts are right.
+
+    A model that infills is asked in every order that its family has; others are asked to continue. Answers are greedy,
+    so the same model says the same again.
+
+    Args:
+        engine: The loaded model.
+        on_progress: Told which probe comes next.
+
+    Returns:
+        What was found; without answers where the checkpoint lacks a sentinel, so that it cannot be asked.
+    """
+    checks = list(_of_tokenizer(engine))
+    if _lacks_sentinels(engine):
+        return Proof(tuple(checks), ())
+    asked = list(_prompts(engine))
+    answers = []
+    for at, (probe, prompt) in enumerate(asked):
+        on_progress(Progress("Asking the model", at, len(asked), "probes"))
+        answers.append(_answer(engine, probe, prompt))
+    on_progress(Progress("Asking the model", len(asked), len(asked), "probes"))
+    return Proof((*checks, _of_bos(engine, asked[0][1]), _of_stopping(answers)), tuple(answers))
+
+
+def recognised(family: Family, stated_by: str = "") -> str:
+    """Say how a checkpoint's family was found.
+
+    Args:
+        family: The family.
+        stated_by: Who named it, if anybody did: "the catalogue".
+    """
+    by = f"{stated_by} names it" if stated_by else f"its architecture is {' or '.join(family.model_types)}"
+    if not family.can_infill:
+        return f"{by}; it completes from left to right, because {family.why_not}"
+    return f"{by}, and its vocabulary has {', '.join(family.sentinels())}"
+
+
+def _prompts(engine: Engine) -> Iterator[tuple[Probe, Prompt]]:
+    family, tokenizer = engine.family, engine.tokenizer
+    if not family.can_infill:
+        yield _CONTINUING, completion_prompt(family, tokenizer, _CONTINUING.document, room=_ROOM)
+        return
+    usual = fim_prompt(family, tokenizer, _HELLO.document, order="auto", room=_ROOM)
+    yield _HELLO, usual
+    other = "spm" if usual.order == "psm" else "psm"
+    if getattr(family, other) is not None:
+        yield _HELLO, fim_prompt(family, tokenizer, _HELLO.document, order=other, room=_ROOM)
+    for probe in _INFILLING:
+        yield probe, fim_prompt(family, tokenizer, probe.document, order="auto", room=_ROOM)
+    yield _HELLO, completion_prompt(family, tokenizer, _HELLO.document, room=_ROOM)
+
+
+# --- the tokenizer -------------------------------------------------------------------------------
+
+
+def _of_tokenizer(engine: Engine) -> Iterator[Check]:
+    yield _of_sentinels(engine)
+    yield _of_stop_tokens(engine)
+    yield _of_sentinels_in_text(engine)
+    yield _of_scripts(engine)
+    yield _of_digits_and_spaces(engine)
+
+
+def _of_sentinels(engine: Engine) -> Check:
+    lacking = _lacks_sentinels(engine)
+    if lacking:
+        return Check(
+            "sentinels", Verdict.FAILED, f"not in the vocabulary, or beyond the embedding: {', '.join(lacking)}"
+        )
+    if not engine.family.sentinels():
+        return Check("sentinels", Verdict.NOT_JUDGED, "its prompts need none")
+    ids = ", ".join(f"{token} {engine.tokenizer.sentinel(token)}" for token in engine.family.sentinels())
+    return Check("sentinels", Verdict.OK, f"each is one id inside the embedding: {ids}")
+
+
+def _lacks_sentinels(engine: Engine) -> list[str]:
+    wanted = [*engine.family.sentinels(), *filter(None, [engine.family.bos])]
+    return [token for token in wanted if engine.tokenizer.sentinel(token) is None]
+
+
+def _of_stop_tokens(engine: Engine) -> Check:
+    found = {token: engine.tokenizer.sentinel(token) for token in engine.family.stop}
+    ids = ", ".join(f"{token} {at}" for token, at in found.items() if at is not None)
+    if not ids:
+        return Check("stop tokens", Verdict.FAILED, f"the vocabulary has none of {', '.join(found)}")
+    absent = ", ".join(token for token, at in found.items() if at is None)
+    return Check("stop tokens", Verdict.OK, ids + (f"; it has no {absent}" if absent else ""))
+
+
+def _of_sentinels_in_text(engine: Engine) -> Check:
+    """A notebook about sentinels must not break its own prompt. SentencePiece reads a space as the `▁` of a name."""
+    tokenizer = engine.tokenizer
+    names = [*engine.family.sentinels(), *engine.family.stop]
+    ids = {at for at in map(tokenizer.sentinel, names) if at is not None}
+    spelt = [spelling for name in names for spelling in (name, name.replace("▁", " "))]
+    taken = [text for text in dict.fromkeys(spelt) if ids.intersection(tokenizer.encode(f"x = '{text}'"))]
+    if taken:
+        return Check("sentinels in text", Verdict.FAILED, f"spelt out in code, they act: {', '.join(taken)}")
+    return Check("sentinels in text", Verdict.OK, "spelt out in code, they are text")
+
+
+def _of_scripts(engine: Engine) -> Check:
+    lost = [script for script, text in _SCRIPTS.items() if not _comes_back(engine, text)]
+    if lost:
+        return Check(
+            "round trip", Verdict.FAILED, f"what is encoded and decoded again is another text: {', '.join(lost)}"
+        )
+    return Check("round trip", Verdict.OK, f"encoded and decoded again, also streamed: {', '.join(_SCRIPTS)}")
+
+
+def _comes_back(engine: Engine, text: str) -> bool:
+    tokenizer = engine.tokenizer
+    stream = tokenizer.stream()
+    for token in tokenizer.encode(text, unspaced=True):
+        stream.push(token)
+    return text == tokenizer.decode(tokenizer.encode(text)) == stream.text
+
+
+def _of_digits_and_spaces(engine: Engine) -> Check:
+    tokenizer = engine.tokenizer
+    lost = [text for text in _COUNTED if not _comes_back(engine, text)]
+    if lost:
+        return Check("digits and spaces", Verdict.FAILED, f"lost something: {', '.join(map(repr, lost))}")
+    shown = ", ".join(f"{text!r} {tokenizer.encode(text, unspaced=True)}" for text in _COUNTED)
+    return Check("digits and spaces", Verdict.OK, shown)
+
+
+def _of_bos(engine: Engine, prompt: Prompt) -> Check:
+    family, tokenizer = engine.family, engine.tokenizer
+    if family.bos is None:
+        wanted = tokenizer.leading_ids
+    else:
+        wanted = [at for at in [tokenizer.sentinel(family.bos)] if family.bos and at is not None]
+    name = tokenizer.decode(wanted) or "none"
+    own = tokenizer.decode(tokenizer.leading_ids) or "none"
+    said = f"{name}, as the family wants it; by itself, the tokenizer puts {own} before a text"
+    if wanted:
+        right = list(prompt.ids[: len(wanted)]) == wanted and prompt.ids.count(wanted[0]) == 1
+        return Check("BOS", Verdict.OK if right else Verdict.FAILED, said if right else f"not {name} exactly once")
+    return Check("BOS", Verdict.NOT_JUDGED if tokenizer.leading_ids else Verdict.OK, said)
+
+
+# --- the answers ---------------------------------------------------------------------------------
+
+
+def _answer(engine: Engine, probe: Probe, prompt: Prompt) -> Answer:
+    """Let the model answer without our rules, which would end it before it can show whether it stops by itself."""
+    text, stopped = _generate(engine, prompt)
+    cut = trim(Hole(probe.document), text, final=True)
+    middle = text if cut is None else text[: cut.at]
+    return Answer(probe, prompt, text, middle, stopped, _judge(engine, probe, prompt, middle))
+
+
+def _generate(engine: Engine, prompt: Prompt) -> tuple[str, bool]:
+    generation = engine.start(prompt.ids, candidates=1, sampling=Sampling())
+    for _ in generation.prefill():
+        pass
+    answer = Continuation(engine.tokenizer, prompt.healed)
+    for _ in range(_LIMIT):
+        bound = answer.allowed()
+        (token,) = generation.step(None if bound is None else {0: bound})
+        if token.id in prompt.stop_ids:
+            return answer.text, True
+        answer.push(token.id)
+    return answer.text, False
+
+
+def _judge(engine: Engine, probe: Probe, prompt: Prompt, middle: str) -> Check:
+    """Judge an answer: by what it needs, and without the suffix by not having it."""
+    found = re.search(probe.needs, middle) is not None and "\ufffd" not in middle
+    order = prompt.order.upper() or "left to right"
+    what = f"{probe.what}, {order}"
+    if engine.family.can_infill and not prompt.order:
+        if found:
+            return Check(what, Verdict.NOT_JUDGED, "it answers the same without the text after the hole")
+        return Check(what, Verdict.OK, "without the text after the hole it answers something else, so it had read it")
+    if found:
+        return Check(
+            what, Verdict.OK, "as expected" if middle.strip() == probe.right else f"in other words than {probe.right}"
+        )
+    return Check(what, Verdict.FAILED, f"expected: {probe.right}")
+
+
+def _of_stopping(answers: list[Answer]) -> Check:
+    stopped = sum(answer.stopped for answer in answers)
+    said = f"{stopped} of {len(answers)} answers ended with a stop token"
+    if stopped:
+        return Check("ends by itself", Verdict.OK, said)
+    return Check("ends by itself", Verdict.NOT_JUDGED, f"{said}; %%fim ends them where the hole does")

@@ -1,0 +1,275 @@
+"""What is told of models: the list of those with a short name, and all about one."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from fim_magic import catalog, weights
+from fim_magic.catalog import Entry
+from fim_magic.engines import registry
+from fim_magic.engines.footprint import weights_in
+from fim_magic.engines.memory import gigabytes
+from fim_magic.errors import ModelError
+from fim_magic.formats import family_of
+from fim_magic.reports.machine import OPTIONS, PRECISIONS, Machine, this_machine
+from fim_magic.review.text import plain_text
+from fim_magic.tokenization import TextTokenizer
+
+_WIDTH = 120  # columns of a terminal that is not narrow, and of a notebook's cell
+_ROW = "{:<26}{:>6}{:>8}{:>8}{:>8}{:>8}{:>8}  {:<6}{}"
+
+
+def models(word: str = "") -> str:
+    """List the models that have a short name, those that fit this machine first.
+
+    Args:
+        word: Only those with this in their name, their family or their repository. The only one is told all about.
+    """
+    found = _matching(word)
+    if not found:
+        close = catalog.close_to(word)
+        meant = f" Did you mean {' or '.join(close)}?" if close else ""
+        return f"No model has {plain_text(word)!r} in its name.{meant} %fim models lists all."
+    machine = this_machine()
+    if len(found) == 1:
+        return "\n".join(_about(found[0], machine))
+    fitting = [entry for entry in found if machine.best_precision(entry)]
+    others = [entry for entry in found if entry not in fitting]
+    free = gigabytes(machine.free)
+    return "\n".join(
+        (
+            *_section(f"These fit {machine.where}, of which {free} are free:", fitting, machine),
+            *_section(f"These do not fit {machine.where}, of which {free} are free:", others, machine),
+            *_legend(machine),
+        )
+    )
+
+
+def model(name: str) -> str:
+    """Tell all about one model, without loading it.
+
+    Args:
+        name: As for `%fim use`.
+
+    Raises:
+        ModelError: There is no such model.
+    """
+    return "\n".join(_described(name))
+
+
+# --- the list of models --------------------------------------------------------------------------
+
+
+def _matching(word: str) -> list[Entry]:
+    exact = catalog.find(word) or catalog.by_repo(word)
+    if exact is not None:
+        return [exact]
+    sought = word.lower()
+    return [
+        entry
+        for entry in catalog.ENTRIES
+        if any(sought in text.lower() for text in (entry.name, entry.family, *entry.repos))
+    ]
+
+
+def _section(title: str, entries: Sequence[Entry], machine: Machine) -> Iterator[str]:
+    """Yield a table of models, with what all of a family have in common above them."""
+    if not entries:
+        return
+    yield from (title, _ROW.format("", "size", *PRECISIONS, "context", "%%fim", "on the Hub"))
+    for _, alike in groupby(sorted(entries, key=_place), key=_in_common):
+        group = list(alike)
+        yield from textwrap.wrap(_in_common(group[0]), _WIDTH, subsequent_indent="    ")
+        yield from (_row(entry, machine) for entry in group)
+    yield ""
+
+
+def _place(entry: Entry) -> tuple[int, str, float]:
+    """Where a model stands in the list: with its family, those of one licence together, and the small ones first."""
+    families = [other.family for other in catalog.ENTRIES]
+    return families.index(entry.family), _in_common(entry), entry.parameters
+
+
+def _in_common(entry: Entry) -> str:
+    """Say what a family's models of one licence have in common."""
+    facts = [entry.series or entry.family, entry.licence]
+    facts += ["needs a login on the Hub"] if entry.gated else []
+    facts += ["needs code of its own"] if entry.remote_code else []
+    return f"{', '.join(facts)}. {entry.licence_note}".strip()
+
+
+def _row(entry: Entry, machine: Machine) -> str:
+    best = machine.best_precision(entry)
+    amounts = {precision: f"{entry.memory(size) / 1e9:.1f}" for precision, size in PRECISIONS.items()}
+    memory = (f"[{amount}]" if precision == best else f"{amount} " for precision, amount in amounts.items())
+    loaded = registry.loaded()
+    name = f"  {entry.name}" + (" *" if loaded is not None and loaded.engine.model == entry.name else "")
+    context = "?" if entry.context is None else f"{entry.context // 1024}K"
+    does = "yes" if entry.infills else "chat" if entry.chats else "no"
+    repo = next(iter(entry.repos), "")
+    return _ROW.format(name, f"{entry.parameters:.3g}B", *memory, context, does, repo).rstrip()
+
+
+def _legend(machine: Machine) -> list[str]:
+    brackets = ", ".join(precision + OPTIONS.get(precision, "") for precision in machine.precisions)
+    return textwrap.wrap(
+        f"Memory is in GB with a short context, an estimate; it runs here in the precision in brackets ({brackets}). "
+        "%%fim: yes, it infills; no, it only completes (%%complete); chat, it is asked in a dialogue (%%complete). "
+        "* is loaded. %fim use NAME loads a model, %fim models NAME tells all about it, and %fim models WORD lists "
+        "those with WORD in the name.",
+        _WIDTH,
+        break_on_hyphens=False,
+    )
+
+
+# --- one model -----------------------------------------------------------------------------------
+
+
+def _described(name: str) -> Iterator[str]:
+    base = name if _on_disk(name) else name.partition("@")[0]
+    entry = catalog.find(base) or catalog.by_repo(base)
+    if entry is not None:
+        yield from _about(entry, this_machine())
+    elif _on_disk(base):
+        yield from _about_path(base, Path(base).expanduser())
+    elif base.count("/") == 1 and not base.startswith((".", "/", "~")):
+        yield from _about_repository(base)
+    else:
+        raise catalog.unknown(base)
+
+
+def _about(entry: Entry, machine: Machine) -> Iterator[str]:
+    context = f"{entry.context} tokens" if entry.context else "as its config.json says"
+    yield from _lines(
+        "model", f"{entry.name}: {entry.series or entry.family}, {entry.parameters:.3g} billion parameters"
+    )
+    yield from _lines("Hub", " or ".join(entry.repos) or "not there: one file from PyPI")
+    yield from _lines("context", context)
+    yield from _lines("can", _abilities(entry))
+    memory = (f"{precision} {gigabytes(entry.memory(size))}" for precision, size in PRECISIONS.items())
+    yield from _lines("memory", f"{', '.join(memory)}: an estimate, with a short context")
+    best = machine.best_precision(entry)
+    fits = f"it fits in {best}" if best else "it does not fit"
+    yield from _lines("here", f"{fits}: {gigabytes(machine.free)} are free on {machine.where}")
+    yield from _lines("licence", f"{entry.licence}. {entry.licence_note}".strip())
+    if entry.gated:
+        yield from _lines("gated", _steps_to_get_in(entry))
+    if entry.pickled:
+        yield from _lines("weights", "pickles, which are read without running what they hold")
+    yield from _lines("on disk", "yes" if _is_on_disk(entry) else "no: it is fetched when it is first loaded")
+    yield from _lines("load", _how_to_load(entry, best))
+
+
+def _abilities(entry: Entry) -> str:
+    if entry.infills:
+        return "infill (%%fim) and complete (%%complete)"
+    nearest = f"the nearest that infills is {catalog.nearest_infilling(entry).name}"
+    if entry.chats:
+        return f"chat only: %%complete asks it in its dialogue's template; {nearest}"
+    return f"only complete (%%complete); {nearest}"
+
+
+def _steps_to_get_in(entry: Entry) -> str:
+    return (
+        f"1. accept its licence on https://huggingface.co/{entry.repo}; "
+        "2. type `hf auth login` in a terminal, with a token of that account"
+    )
+
+
+def _how_to_load(entry: Entry, best: str) -> str:
+    if entry.remote_code:
+        return (
+            f"it needs code of its own, which runs only if you say so for one commit that you have read: "
+            f"%fim use {entry.repo}@COMMIT --allow-code"
+        )
+    return f"%fim use {entry.name}{OPTIONS.get(best, '')}"
+
+
+def _about_path(name: str, path: Path) -> Iterator[str]:
+    if (path / "config.json").is_file():
+        yield from _about_folder(name, path)
+    elif path.suffix == ".gguf" and path.is_file():
+        size = gigabytes(path.stat().st_size)
+        yield from _lines("model", f"{name}: a GGUF file of {size}, which is converted when it is first loaded")
+        yield from _lines("load", f"%fim use {name}")
+    else:
+        raise ModelError(
+            f"{name!r} is neither a folder with a config.json nor a .gguf file, so there is no model in it to look at."
+        )
+
+
+def _about_folder(name: str, folder: Path) -> Iterator[str]:
+    """Tell what the files of a checkpoint tell: nothing is loaded but its tokenizer."""
+    config = _config(folder)
+    size = weights_in(folder, config)
+    yield from _lines("model", f"{name}: {config.get('model_type', 'of no known architecture')}")
+    yield from _lines("family", _family_in(folder, config))
+    amounts = [f"{precision} {gigabytes(size.bytes_at(width))}" for precision, width in (("32 bit", 4), ("16 bit", 2))]
+    found = f"{', '.join(amounts)}: the weights alone" if size.bytes_at(4) else "no weights were found in it"
+    yield from _lines("memory", found)
+    machine = this_machine()
+    yield from _lines("here", f"{gigabytes(machine.free)} are free on {machine.where}")
+    yield from _lines("load", f"%fim use {name}")
+
+
+def _family_in(folder: Path, config: dict[str, Any]) -> str:
+    try:
+        family = family_of(config, TextTokenizer.from_folder(folder, config.get("vocab_size")))
+    except ModelError as error:
+        return f"not known before it is loaded: {error}"
+    if family.can_infill:
+        return f"{family.name}, by its architecture and the sentinels in its vocabulary: it infills"
+    return f"{family.name}: it only completes, because {family.why_not}"
+
+
+def _about_repository(repo: str) -> Iterator[str]:
+    yield from _lines("Hub", f"{repo} has no short name here, so its licence and size are for you to look up")
+    folder = _cached_folder(repo)
+    if folder is None:
+        yield from _lines("on disk", "no: it is fetched when it is first loaded, and its family found then")
+        yield from _lines("load", f"%fim use {repo}")
+    else:
+        yield from _about_folder(repo, folder)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"The config.json in {str(folder)!r} could not be read ({error}). Fetch it again.") from error
+    return config if isinstance(config, dict) else {}
+
+
+def _is_on_disk(entry: Entry) -> bool:
+    if entry.gguf is not None:
+        return weights.cached(entry.gguf) is not None
+    return any(_cached_folder(repo) is not None for repo in entry.repos)
+
+
+def _cached_folder(repo: str) -> Path | None:
+    """The folder of a repository in the Hub's cache, if it has been begun to be fetched."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        config = try_to_load_from_cache(repo, "config.json")
+    except HFValidationError:
+        return None
+    return Path(config).parent if isinstance(config, str) else None
+
+
+def _on_disk(name: str) -> bool:
+    try:
+        return Path(name).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # too long, a home that nobody has, a character that no path has
+        return False
+
+
+def _lines(label: str, text: str) -> list[str]:
+    whole = f"{label:<10}{plain_text(text)}"
+    return textwrap.wrap(whole, _WIDTH, subsequent_indent=" " * 10, break_long_words=False, break_on_hyphens=False)
