@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from fim_magic.context import Context, File
 from fim_magic.document import Document, parse
+from fim_magic.engines import gguf_conversion
 from fim_magic.formats import family_of, fim_prompt
+from fim_magic.progress import silent
 from fim_magic.tokenization import TextTokenizer
 
 pytestmark = pytest.mark.vocabularies
@@ -68,6 +70,16 @@ def test_the_vocabulary_gives_the_vendors_ids(name):
     assert len(found) > 40
     for vector in found:
         assert tokenizer.encode(vector.text, add_special_tokens=False).ids == vector.ids, vector.text
+
+
+@pytest.mark.parametrize("name", ["deepseek-coder", "starcoder", "llama-spm", "gpt-2", "qwen2"])
+def test_a_gguf_files_tokenizer_gives_the_vendors_ids(name, tmp_path):
+    """transformers alone splits DeepSeek-Coder's and StarCoder2's text as GPT-2 does."""
+    file = vocabularies.file(name)
+    gguf_conversion._save_tokenizer(file, gguf_conversion._Header(file), tmp_path, silent)
+    tokens = TextTokenizer.from_folder(tmp_path)
+    for vector in vocabularies.vectors(name):
+        assert tokens.encode(vector.text) == vector.ids, vector.text
 
 
 # --- CodeLlama -----------------------------------------------------------------------------------

@@ -111,9 +111,14 @@ class Vocabulary:
         return backend
 
 
+def file(name: str) -> Path:
+    """Return the GGUF file of one of llama.cpp's vocabularies. It has no weights."""
+    return _llama_cpp() / f"ggml-vocab-{name}.gguf"
+
+
 def vocabulary(name: str) -> Vocabulary:
     """Return one of llama.cpp's vocabularies."""
-    reader = GGUFReader(_llama_cpp() / f"ggml-vocab-{name}.gguf")
+    reader = GGUFReader(file(name))
     tables = {key: reader.get_field(f"tokenizer.ggml.{key}") for key in ("tokens", "token_type", "merges", "scores")}
     found = {key: None if field is None else field.contents() for key, field in tables.items()}
     merges = found["merges"]
@@ -128,7 +133,7 @@ def vocabulary(name: str) -> Vocabulary:
 
 def vectors(name: str) -> list[Vector]:
     """Return the texts that come with one of llama.cpp's vocabularies, and their ids."""
-    path = _llama_cpp() / f"ggml-vocab-{name}.gguf"
+    path = file(name)
     texts = path.with_suffix(".gguf.inp").read_bytes().decode().split("\n__ggml_vocab_test__\n")
     lines = path.with_suffix(".gguf.out").read_text("utf-8").splitlines()
     return [Vector(text, list(map(int, line.split()))) for text, line in zip(texts, lines, strict=False)]

@@ -20,15 +20,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     import torch
+    from tokenizers.pre_tokenizers import PreTokenizer
 
 LAYOUT = "float32-1"
 """Part of the folder's name. It changes when a conversion made by an older version won't do."""
 
-DIGITS_APART = frozenset({"smollm"})
+DIGITS_APART = frozenset({"smollm", "starcoder", "refact"})
 """Names for `tokenizer.ggml.pre` that split before and after each digit, then as GPT-2 does.
 
 transformers leaves out the digits, so `1  2` gets other tokens than the model was trained on.
 """
+
+DEEPSEEK_CODER = "deepseek-coder"
+"""The name for DeepSeek-Coder's way to split, which transformers takes for GPT-2's."""
 
 
 def converted(gguf: Path, sha256: str | None = None, on_progress: OnProgress = silent) -> Path:
@@ -145,17 +149,34 @@ def _save_tokenizer(gguf: Path, header: _Header, folder: Path, on_progress: OnPr
     meter = Meter(on_progress, f"Converting the tokenizer of {gguf.name}", 1, unit="steps")
     with _readable(gguf):
         tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name, local_files_only=True)
-    if header.pre_tokenizer in DIGITS_APART:
-        from tokenizers import pre_tokenizers
+    pre_tokenizer = _pre_tokenizer(header.pre_tokenizer)
+    if pre_tokenizer is not None:
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.save_pretrained(str(folder))
+    meter.at(1)
 
-        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+
+def _pre_tokenizer(name: str) -> PreTokenizer | None:
+    """The splitting that `tokenizer.ggml.pre` names, where transformers gets it wrong; None where it is right."""
+    from tokenizers import Regex, pre_tokenizers
+
+    if name in DIGITS_APART:
+        return pre_tokenizers.Sequence(
             [
                 pre_tokenizers.Digits(individual_digits=True),
                 pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
             ]
         )
-    tokenizer.save_pretrained(str(folder))
-    meter.at(1)
+    if name == DEEPSEEK_CODER:  # deepseek-ai/deepseek-coder-6.7b-base, tokenizer.json
+        patterns = (r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-퟿]+")
+        return pre_tokenizers.Sequence(
+            [
+                *(pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in patterns),
+                pre_tokenizers.Digits(individual_digits=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
+    return None
 
 
 # --- the weights ---------------------------------------------------------------------------------
