@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from tokenizers.pre_tokenizers import PreTokenizer
 
-LAYOUT = "float32-1"
+LAYOUT = "float32-2"
 """Part of the folder's name. It changes when a conversion made by an older version won't do."""
 
 DIGITS_APART = frozenset({"smollm", "starcoder", "refact"})
@@ -144,6 +144,7 @@ class _Header:
 
 
 def _save_tokenizer(gguf: Path, header: _Header, folder: Path, on_progress: OnProgress) -> None:
+    from tokenizers import normalizers
     from transformers import AutoTokenizer
 
     meter = Meter(on_progress, f"Converting the tokenizer of {gguf.name}", 1, unit="steps")
@@ -152,6 +153,8 @@ def _save_tokenizer(gguf: Path, header: _Header, folder: Path, on_progress: OnPr
     pre_tokenizer = _pre_tokenizer(header.pre_tokenizer)
     if pre_tokenizer is not None:
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizer
+    if header.pre_tokenizer == "qwen2":
+        tokenizer.backend_tokenizer.normalizer = normalizers.NFC()  # as Qwen's own file has it; transformers drops it
     tokenizer.save_pretrained(str(folder))
     meter.at(1)
 
