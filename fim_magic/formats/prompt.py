@@ -6,8 +6,6 @@ without matching sentinels in it.
 
 from __future__ import annotations
 
-import bisect
-import dataclasses
 import itertools
 import re
 from collections.abc import Mapping, Sequence
@@ -239,22 +237,14 @@ class _Builder:
         return Piece(part.value, text, tuple(ids))
 
     def _joined(self, pieces: Sequence[Piece], *, spaced: bool = False) -> list[Piece]:
-        """Encode neighbouring texts as one, as training saw them; a token belongs to the piece that it begins in."""
+        """Encode neighbouring texts as one, as training saw them: a line end and what follows it may be one token."""
         found: list[Piece] = []
         for is_sentinel, run in itertools.groupby(pieces, key=lambda piece: piece.kind == "sentinel"):
-            texts = list(run)
             if is_sentinel:
-                found += texts
-                continue
-            ids = self._ids("".join(piece.text for piece in texts), unspaced=not spaced)
-            ends = list(itertools.accumulate(len(piece.text.encode()) for piece in texts))
-            lengths = [len(self._tokenizer.token_bytes(token)) for token in ids]
-            # SentencePiece's own space is no part of the first text.
-            begins = itertools.accumulate(lengths, initial=min(ends[-1] - sum(lengths), 0))
-            owners = [min(bisect.bisect_right(ends, begin), len(texts) - 1) for begin in begins][: len(ids)]
-            for at, piece in enumerate(texts):
-                own = tuple(token for token, owner in zip(ids, owners, strict=True) if owner == at)
-                found.append(dataclasses.replace(piece, ids=own))
+                found += run
+            else:
+                text = "".join(piece.text for piece in run)
+                found.append(Piece("context", text, tuple(self._ids(text, unspaced=not spaced))))
         return found
 
     def _healed(self, order: str, prefix: list[int]) -> str:
@@ -303,15 +293,13 @@ class _Builder:
         return sum(piece.tokens for piece in self._joined(pieces, spaced=True))
 
     def _filled(self, template: Template, values: Mapping[Part, str]) -> list[Piece]:
-        """Fill in a layout; its texts are encoded later."""
-        return [
-            Piece("context", values[item], ())
-            if isinstance(item, Part)
-            else Piece("text", item.text, ())
-            if isinstance(item, Text)
-            else self._fixed(item)
-            for item in template
-        ]
+        """Fill in a layout. Its texts are encoded later, together with their neighbours."""
+        return [self._unencoded(item, values) for item in template]
+
+    def _unencoded(self, item: str | Part | Text, values: Mapping[Part, str]) -> Piece:
+        if isinstance(item, str):
+            return self._fixed(item)
+        return Piece("context", item.text if isinstance(item, Text) else values[item], ())
 
 
 def _required(tokenizer: TextTokenizer, token: str) -> int:
