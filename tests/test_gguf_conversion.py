@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 import gguf
 import numpy as np
 import pytest
 import torch
-from gguf import GGMLQuantizationType as Kind
+from gguf_files import SPECIALS, TEXTS, Tiny, write_gguf
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, GgufConfig
@@ -21,105 +21,11 @@ from transformers.utils import logging
 from fim_magic import weights
 from fim_magic.catalog import QWEN_0_5B_GGUF
 from fim_magic.engines import gguf_conversion
-from fim_magic.engines.gguf_conversion import converted
+from fim_magic.engines.gguf_conversion import converted, converted_tokenizer
 from fim_magic.errors import FetchError, ModelError
 from fim_magic.progress import Progress
 
 USERS_CACHE = os.environ.get("FIM_MAGIC_CACHE")  # half a gigabyte is not fetched for each run
-LAYERS, WIDTH, HIDDEN, HEADS, KV_HEADS = 2, 64, 96, 2, 1
-SPECIALS = ("<|endoftext|>", "<|im_end|>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>")
-TEXTS = (
-    "你好，世界：游標在這",
-    "🎉 👩‍👩‍👧 ½ é",
-    "\tif x:\n\t\treturn  1\r\n",
-    "a    b\n\n\n   c  \n        d",
-    "12345 3.14 x1y22",
-)
-
-
-@dataclass(frozen=True)
-class Tiny:
-    """A GGUF file, and what went into it."""
-
-    path: Path
-    tensors: dict[str, np.ndarray]  # as the file holds them, dequantised
-    kinds: dict[str, Kind]
-
-
-def byte_alphabet() -> list[str]:
-    """The 256 characters that byte-level BPE writes bytes with, in GPT-2's order."""
-    from transformers.convert_slow_tokenizer import bytes_to_unicode
-
-    return list(bytes_to_unicode().values())
-
-
-def write_tokenizer(writer: gguf.GGUFWriter, pre: str) -> int:
-    """Write a byte-level tokenizer, and return how many tokens it has."""
-    merges = [("Ġ", "Ġ"), ("Ġ", "x"), ("i", "f")]
-    tokens = [*byte_alphabet(), *("".join(pair) for pair in merges), *SPECIALS]
-    types = [1] * (len(tokens) - len(SPECIALS)) + [3] * len(SPECIALS)
-    while len(tokens) % 32:  # rows beyond the vocabulary, as the real file has them
-        types.append(5)
-        tokens.append(f"[PAD{len(tokens)}]")
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(pre)
-    writer.add_token_list(tokens)
-    writer.add_token_types(types)
-    writer.add_token_merges([" ".join(pair) for pair in merges])
-    first_special = tokens.index(SPECIALS[0])
-    writer.add_bos_token_id(first_special)
-    writer.add_eos_token_id(first_special + 1)
-    writer.add_pad_token_id(first_special)
-    return len(tokens)
-
-
-def write_gguf(path: Path, *, pre: str = "qwen2", tied: bool = False) -> Tiny:
-    writer = gguf.GGUFWriter(path, "qwen2")
-    writer.add_name("Tiny")
-    writer.add_block_count(LAYERS)
-    writer.add_context_length(128)
-    writer.add_embedding_length(WIDTH)
-    writer.add_feed_forward_length(HIDDEN)
-    writer.add_head_count(HEADS)
-    writer.add_head_count_kv(KV_HEADS)
-    writer.add_rope_freq_base(10000.0)
-    writer.add_layer_norm_rms_eps(1e-6)
-    rows = write_tokenizer(writer, pre)
-    random = np.random.default_rng(7)
-    held: dict[str, np.ndarray] = {}
-    kinds: dict[str, Kind] = {}
-
-    def add(name: str, shape: tuple[int, ...], kind: Kind) -> None:
-        values = (random.standard_normal(shape) * 0.3).astype(np.float32)
-        stored = gguf.quants.quantize(values, kind)
-        writer.add_tensor(name, stored, raw_dtype=kind)
-        held[name] = gguf.quants.dequantize(stored, kind)
-        kinds[name] = kind
-
-    key_value = WIDTH // HEADS * KV_HEADS
-    add("token_embd.weight", (rows, WIDTH), Kind.Q8_0)
-    if not tied:
-        add("output.weight", (rows, WIDTH), Kind.Q5_0)
-    add("output_norm.weight", (WIDTH,), Kind.F32)
-    for layer in range(LAYERS):
-        at = f"blk.{layer}"
-        add(f"{at}.attn_norm.weight", (WIDTH,), Kind.F32)
-        add(f"{at}.ffn_norm.weight", (WIDTH,), Kind.F32)
-        add(f"{at}.attn_q.weight", (WIDTH, WIDTH), Kind.F16)
-        add(f"{at}.attn_q.bias", (WIDTH,), Kind.F32)
-        add(f"{at}.attn_k.weight", (key_value, WIDTH), Kind.Q4_0)
-        add(f"{at}.attn_k.bias", (key_value,), Kind.F32)
-        add(f"{at}.attn_v.weight", (key_value, WIDTH), Kind.BF16)
-        add(f"{at}.attn_v.bias", (key_value,), Kind.F32)
-        add(f"{at}.attn_output.weight", (WIDTH, WIDTH), Kind.F32)
-        add(f"{at}.ffn_gate.weight", (HIDDEN, WIDTH), Kind.Q8_0)
-        add(f"{at}.ffn_up.weight", (HIDDEN, WIDTH), Kind.Q8_0)
-        add(f"{at}.ffn_down.weight", (WIDTH, HIDDEN), Kind.Q8_0)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return Tiny(path, held, kinds)
 
 
 @pytest.fixture(autouse=True)
@@ -226,6 +132,15 @@ def test_nothing_but_our_progress_is_shown(tiny: Tiny, capfd: pytest.CaptureFixt
     assert set(range(len(tiny.tensors) + 1)) == set(tensors)
 
 
+def test_the_file_is_read_once_and_the_reader_put_back(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs, read = gguf.GGUFReader, []
+    monkeypatch.setattr(gguf, "GGUFReader", lambda path: read.append(path) or theirs(path))
+    before = gguf.GGUFReader
+    converted(tiny.path)
+    assert read == [str(tiny.path)]
+    assert gguf.GGUFReader is before
+
+
 @pytest.mark.parametrize("step", ["Reading", "Converting the tokenizer", "Converting tiny"])
 def test_interrupted_conversion_leaves_nothing(tiny: Tiny, cache: Path, step: str) -> None:
     def interrupt(progress: Progress) -> None:
@@ -281,6 +196,63 @@ def test_no_room(tiny: Tiny, cache: Path, tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(FetchError, match="not enough room"):
         converted(tiny.path)
     assert left_in(cache) == []
+
+
+# --- without the weights -------------------------------------------------------------------------
+
+
+def test_tokenizer_and_configuration_are_those_of_the_whole_conversion(tiny: Tiny) -> None:
+    whole, folder = converted(tiny.path), converted_tokenizer(tiny.path)
+    assert not (folder / "model.safetensors").exists()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+    config = json.loads((whole / "config.json").read_text())
+    assert config.pop("dtype") == "float32"  # of the converted weights
+    assert json.loads((folder / "config.json").read_text()) == config
+
+
+def test_tokenizer_is_converted_once(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = converted_tokenizer(tiny.path)
+    monkeypatch.setattr(gguf_conversion, "_convert_tokenizer", lambda *_: pytest.fail("it converted again"))
+    assert converted_tokenizer(tiny.path) == first
+
+
+def test_another_file_of_the_same_name_has_another_tokenizer(tiny: Tiny, tmp_path: Path) -> None:
+    other = write_gguf(tmp_path / tiny.path.name, pre="smollm")
+    assert converted_tokenizer(other.path) != converted_tokenizer(tiny.path)
+
+
+def test_a_file_cut_short_is_another_one(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gguf_conversion, "_HEAD", 1000)
+    cut = tmp_path / tiny.path.name
+    cut.write_bytes(tiny.path.read_bytes()[:-100])
+    assert gguf_conversion._fingerprint(cut) != gguf_conversion._fingerprint(tiny.path)
+
+
+@pytest.mark.parametrize("step", ["Reading", "Converting the tokenizer"])
+def test_interrupted_conversion_of_the_tokenizer_leaves_nothing(tiny: Tiny, cache: Path, step: str) -> None:
+    def interrupt(progress: Progress) -> None:
+        if progress.what.startswith(step) and progress.done == progress.total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        converted_tokenizer(tiny.path, interrupt)
+    assert left_in(cache) == []
+
+
+@pytest.mark.parametrize("keep", [0, 3, 1000])
+def test_damaged_header_is_told_in_one_paragraph(tiny: Tiny, tmp_path: Path, cache: Path, keep: int) -> None:
+    path = tmp_path / "cut.gguf"
+    path.write_bytes(tiny.path.read_bytes()[:keep])
+    with pytest.raises(ModelError, match=r"cut\.gguf could not be converted.*damaged") as error:
+        converted_tokenizer(path)
+    assert "\n" not in str(error.value)
+    assert left_in(cache) == []
+
+
+def test_no_file_has_no_tokenizer(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="could not be read"):
+        converted_tokenizer(tmp_path / "none.gguf")
 
 
 # --- tokenizers ----------------------------------------------------------------------------------

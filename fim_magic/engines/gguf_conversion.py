@@ -1,13 +1,16 @@
 """A GGUF file in transformers' layout, converted once and kept in the cache.
 
 transformers reads GGUF files itself, but needs the better part of a minute for a small one, each
-time. What it made of the file is therefore saved, and loads in seconds.
+time. What it made of the file is therefore saved, and loads in seconds. llama.cpp reads the weights
+itself, so for it only the tokenizer and the configuration are converted.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +27,12 @@ if TYPE_CHECKING:
 
 LAYOUT = "float32-2"
 """Part of the folder's name. It changes when a conversion made by an older version won't do."""
+
+TOKENIZER_LAYOUT = "tokenizer-2"
+"""As LAYOUT, of a folder that has no weights."""
+
+_HEAD = 32 * 2**20
+"""Bytes at a file's beginning that hold all it says about its tokenizer; the largest vocabularies take half of them."""
 
 DIGITS_APART = frozenset({"smollm", "starcoder", "refact"})
 """Names for `tokenizer.ggml.pre` that split before and after each digit, then as GPT-2 does.
@@ -58,10 +67,47 @@ def converted(gguf: Path, sha256: str | None = None, on_progress: OnProgress = s
     try:
         known = sha256 or weights.sha256_of(gguf, on_progress)
     except OSError as error:
-        raise ModelError(
-            f"{gguf} could not be read ({error.strerror or error}). Check the path, and who may read the file."
-        ) from error
+        raise ModelError(_cannot_read(gguf, error)) from error
     name = f"{gguf.stem}-{known[:12]}-{LAYOUT}"
+    return _cached(gguf, name, _convert, on_progress)
+
+
+def converted_tokenizer(gguf: Path, on_progress: OnProgress = silent) -> Path:
+    """Return a folder with the tokenizer and the configuration of `gguf`, and make it first if it isn't there.
+
+    The weights are neither converted nor read: a large file is known by its size and its beginning.
+
+    Args:
+        gguf: The file.
+        on_progress: Called often. What it raises ends the conversion cleanly.
+
+    Returns:
+        A folder with config.json, tokenizer.json and tokenizer_config.json.
+
+    Raises:
+        ModelError: The file is damaged, or of a kind that transformers cannot convert.
+        FetchError: There is no room for the folder.
+    """
+    try:
+        known = _fingerprint(gguf)
+    except OSError as error:
+        raise ModelError(_cannot_read(gguf, error)) from error
+    return _cached(gguf, f"{gguf.stem}-{known[:12]}-{TOKENIZER_LAYOUT}", _convert_tokenizer, on_progress)
+
+
+def _fingerprint(gguf: Path) -> str:
+    digest = hashlib.sha256(str(gguf.stat().st_size).encode())
+    with gguf.open("rb") as file:
+        digest.update(file.read(_HEAD))
+    return digest.hexdigest()
+
+
+def _cannot_read(gguf: Path, error: OSError) -> str:
+    return f"{gguf} could not be read ({error.strerror or error}). Check the path, and who may read the file."
+
+
+def _cached(gguf: Path, name: str, make: Callable[[Path, Path, OnProgress], None], on_progress: OnProgress) -> Path:
+    """Return the folder of the cache with this name; if there is none, let `make` fill a new one."""
     folder = weights.cache_dir() / "converted" / name
     if folder.is_dir():
         return folder
@@ -69,13 +115,32 @@ def converted(gguf: Path, sha256: str | None = None, on_progress: OnProgress = s
     try:
         with weights.locked(name, on_progress, waiting):
             if not folder.is_dir():
-                _convert(gguf, folder, on_progress)
+                make(gguf, folder, on_progress)
     except OSError as error:
         raise FetchError(weights.cannot_write(error)) from error
     return folder
 
 
 def _convert(gguf: Path, folder: Path, on_progress: OnProgress) -> None:
+    with _whole_or_nothing(folder) as unfinished, _read_once():
+        header = _read_header(gguf, on_progress)
+        weights.require_room(folder.parent, header.converted_size)
+        with _quiet_transformers():
+            _save_tokenizer(gguf, header, unfinished, on_progress)
+            _save_model(gguf, header, unfinished, on_progress)
+
+
+def _convert_tokenizer(gguf: Path, folder: Path, on_progress: OnProgress) -> None:
+    with _whole_or_nothing(folder) as unfinished, _read_once():
+        header = _read_header(gguf, on_progress)
+        with _quiet_transformers():
+            _save_tokenizer(gguf, header, unfinished, on_progress)
+            _save_config(gguf, unfinished)
+
+
+@contextmanager
+def _whole_or_nothing(folder: Path) -> Iterator[Path]:
+    """Yield a folder to fill, which gets its name when the block has gone through, and is removed otherwise."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     # A process that was killed could not remove its own; under the lock, nobody else has one.
     for left_over in folder.parent.glob(f".{folder.name}-*"):
@@ -83,17 +148,18 @@ def _convert(gguf: Path, folder: Path, on_progress: OnProgress) -> None:
     unfinished = folder.with_name(f".{folder.name}-{os.getpid()}")
     unfinished.mkdir()
     try:
-        meter = Meter(on_progress, f"Reading {gguf.name}", 1, unit="steps")
-        with _readable(gguf):
-            header = _Header(gguf)
-        meter.at(1)
-        weights.require_room(folder.parent, header.converted_size)
-        with _quiet_transformers():
-            _save_tokenizer(gguf, header, unfinished, on_progress)
-            _save_model(gguf, header, unfinished, on_progress)
+        yield unfinished
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _read_header(gguf: Path, on_progress: OnProgress) -> _Header:
+    meter = Meter(on_progress, f"Reading {gguf.name}", 1, unit="steps")
+    with _readable(gguf):
+        header = _Header(gguf)
+    meter.at(1)
+    return header
 
 
 @contextmanager
@@ -116,6 +182,26 @@ def _readable(gguf: Path) -> Iterator[None]:
             "of model that transformers cannot read from GGUF; then use the model's safetensors "
             "checkpoint instead."
         ) from error
+
+
+@contextmanager
+def _read_once() -> Iterator[None]:
+    """Let all who read a file's header share one reader: going through 150,000 tokens takes it seconds."""
+    import gguf
+
+    theirs, readers = gguf.GGUFReader, dict[str, Any]()
+
+    def shared(path: str | os.PathLike[str], *_: Any) -> Any:
+        name = os.fspath(path)
+        if name not in readers:
+            readers[name] = theirs(name)
+        return readers[name]
+
+    gguf.GGUFReader = shared
+    try:
+        yield
+    finally:
+        gguf.GGUFReader = theirs
 
 
 class _Header:
@@ -180,6 +266,14 @@ def _pre_tokenizer(name: str) -> PreTokenizer | None:
             ]
         )
     return None
+
+
+def _save_config(gguf: Path, folder: Path) -> None:
+    from transformers import AutoConfig
+
+    with _readable(gguf):
+        config = AutoConfig.from_pretrained(str(gguf.parent), gguf_file=gguf.name, local_files_only=True)
+    config.save_pretrained(str(folder))
 
 
 # --- the weights ---------------------------------------------------------------------------------

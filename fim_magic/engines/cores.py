@@ -1,0 +1,41 @@
+"""How many threads may compute."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+_CPUS = Path("/sys/devices/system/cpu")
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+def usable_cores(cpus: Path = _CPUS, quota: Path = _QUOTA) -> int:
+    """Return how many physical cores this process may keep busy, at least 1.
+
+    Two threads on one core share its arithmetic, so a second one per core only slows matrix products down. A container
+    may have less time than cores (cgroups(7), `cpu.max`): threads beyond that wait for each other.
+
+    Args:
+        cpus: Where Linux says which threads are on one core.
+        quota: Where Linux says how much time a container has.
+    """
+    cores = _physical(cpus)
+    with suppress(OSError, ValueError):
+        time, period = quota.read_text("ascii").split()
+        if time != "max":
+            cores = min(cores, int(time) // int(period))
+    return max(1, cores)
+
+
+def _physical(cpus: Path) -> int:
+    if sys.platform != "linux":
+        return psutil.cpu_count(logical=False) or os.cpu_count() or 1
+    mine = os.sched_getaffinity(0)
+    try:
+        return len({(cpus / f"cpu{n}/topology/thread_siblings_list").read_text("ascii") for n in mine})
+    except OSError:
+        return len(mine)

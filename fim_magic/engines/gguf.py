@@ -1,0 +1,274 @@
+"""A GGUF file run by llama.cpp, for machines without a GPU.
+
+The weights stay in the bits that they are stored in: 4-bit weights are read in a quarter of the time that float16
+takes, and the time for a token on a CPU is the time for reading the weights. llama.cpp rounds the activations to 8
+bits for that, while the torch engine computes the same file in float32: their logits differ a little, and where two
+tokens are nearly as probable, so may the greedy answer. For the same reason a log-probability may differ by a tenth
+between one candidate and many: llama.cpp multiplies some kinds of weights (Q4_K) in another way from four rows on.
+
+No torch is needed here, so a model is ready in a second or two.
+"""
+
+from __future__ import annotations
+
+import json
+import weakref
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fim_magic.engines import Sampling, Token, llama_cpp
+from fim_magic.engines.choosing import Logits, choose, generators, logprob
+from fim_magic.engines.gguf_conversion import converted_tokenizer
+from fim_magic.engines.llama_decoder import CHUNK, SEQUENCES, Cells, Place, Weights
+from fim_magic.engines.memory import free_ram
+from fim_magic.errors import ModelError
+from fim_magic.formats import Family, family_of
+from fim_magic.progress import OnProgress, silent
+from fim_magic.tokenization import TextTokenizer
+
+_KEPT = 0  # the sequence of the last prompt
+_LEAST_CONTEXT = 256
+_SHARE_OF_MEMORY = 0.5  # of what is free, for the KV cache
+
+
+def available() -> bool:
+    """Whether llama.cpp is installed and can be loaded here."""
+    return llama_cpp.available()
+
+
+class GgufEngine:
+    """A GGUF file loaded by llama.cpp, on the CPU. Satisfies [`fim_magic.engines.Engine`][].
+
+    Attributes:
+        model: The name that the user gave it.
+        revision: Which version of the checkpoint it is.
+        tokenizer: As the torch engine has it; llama.cpp's own is not used.
+        family: Its prompt format.
+        context_length: As the file says, but no more than fits into half of the memory that was free when the weights
+            had been loaded. The KV cache takes that memory as it fills, not at once.
+        place: Where and in what precision it runs.
+        reuse: Whether the KV cache of the last prompt is used again.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        tokenizer: TextTokenizer,
+        config: Mapping[str, Any],
+        *,
+        name: str,
+        revision: str,
+        named: str = "",
+    ) -> None:
+        self.model = name
+        self.revision = revision
+        self.tokenizer = tokenizer
+        self.family: Family = family_of(config, tokenizer, _ends(config, tokenizer), named)
+        self.decoder = "llama.cpp"
+        self.notices: tuple[str, ...] = ()
+        self.reuse = True
+        self._weights = weights
+        fits = max(_LEAST_CONTEXT, int(free_ram() * _SHARE_OF_MEMORY) // max(1, weights.cell_bytes))
+        self.context_length = min(weights.trained_context, fits)
+        self._memory = _Memory(Cells(weights, fits))
+
+    @classmethod
+    def load(
+        cls, path: Path, *, name: str, revision: str, named: str = "", on_progress: OnProgress = silent
+    ) -> GgufEngine:
+        """Load a GGUF file.
+
+        Args:
+            path: The file.
+            name: What to call it.
+            revision: Which version of the checkpoint it is.
+            named: Its family, where the catalogue or the user states it.
+            on_progress: Called often. What it raises ends the loading cleanly.
+
+        Raises:
+            ModelError: It cannot be loaded, or llama.cpp is not installed.
+            FetchError: There is no room for its tokenizer in the cache.
+        """
+        llama_cpp.library()  # whether it is installed is told before anything is converted
+        folder = converted_tokenizer(path, on_progress)
+        weights = Weights(path, on_progress)
+        tokenizer = TextTokenizer.from_folder(folder, weights.rows)
+        return cls(weights, tokenizer, _config(folder), name=name, revision=revision, named=named)
+
+    @property
+    def place(self) -> str:
+        """Where and in what precision it runs, such as "cpu, Q4_K - Medium, llama.cpp"."""
+        return f"cpu, {self._weights.description}, llama.cpp"
+
+    @property
+    def weight_bytes(self) -> int:
+        """The memory that the weights take."""
+        return self._weights.size
+
+    def bytes_per_token(self, context: int) -> int:
+        """Return the bytes that one decode step reads: the weights, and the KV cache of `context` tokens."""
+        return self._weights.size + context * self._weights.cell_bytes
+
+    def forget(self) -> None:
+        """Drop the KV cache of the last prompt."""
+        self._memory.keep(_KEPT, [])
+
+    def start(self, prompt: Sequence[int], *, candidates: int, sampling: Sampling) -> GgufGeneration:
+        """Begin a request; see [`fim_magic.engines.Engine.start`][].
+
+        Raises:
+            ModelError: The prompt does not fit into the context, or more candidates are under way than can be.
+        """
+        if len(prompt) >= self.context_length:
+            raise ModelError(
+                f"The prompt has {len(prompt)} tokens, and the context of {self.model} is {self.context_length} tokens "
+                "in all. Give it a shorter text, or less context."
+            )
+        if not self.reuse:
+            self.forget()
+        return GgufGeneration(self._memory, prompt, candidates, sampling, self.context_length)
+
+
+class _Memory:
+    """Which sequence of the KV cache is whose, and what the last prompt left there."""
+
+    def __init__(self, cells: Cells) -> None:
+        self.cells = cells
+        self._free = list(range(SEQUENCES - 1, _KEPT, -1))
+        self._kept: list[int] = []  # the tokens of the sequence _KEPT
+        # Garbage is collected on any thread, and must not touch the cache while it is in use: sequences that nobody
+        # gave back wait here.
+        self._dropped: deque[list[int]] = deque()
+
+    def take(self, owner: object, count: int) -> list[int]:
+        """Return `count` empty sequences, which come back when `owner` is dropped."""
+        while self._dropped:
+            for sequence in self._dropped.popleft():
+                self.cells.cut(sequence, 0)
+                self._free.append(sequence)
+        if count > len(self._free):
+            raise ModelError("The model is busy with another request. Wait for it, or ask for fewer candidates (-n 1).")
+        taken = [self._free.pop() for _ in range(count)]
+        weakref.finalize(owner, self._dropped.append, taken).atexit = False
+        return taken
+
+    def begin(self, sequence: int, prompt: Sequence[int]) -> int:
+        """Let a sequence begin with what it has in common with the last prompt.
+
+        Returns:
+            How many tokens that is. The last one of the prompt is never among them: its logits are not kept.
+        """
+        # What an interrupt has left half done does not count.
+        kept = self._kept if self.cells.length(_KEPT) == len(self._kept) else []
+        self._kept = []
+        self.cells.reserve(len(prompt) + CHUNK)
+        differs = (at for at, (ours, theirs) in enumerate(zip(kept, prompt[:-1], strict=False)) if ours != theirs)
+        common = next(differs, min(len(kept), len(prompt) - 1))
+        if not self.cells.cut(_KEPT, common):
+            common = 0
+        if common:
+            self.cells.copy(_KEPT, sequence, common)
+        self._kept = kept[:common]
+        return common
+
+    def keep(self, sequence: int, tokens: Sequence[int]) -> None:
+        """Keep the first tokens of a sequence for the next prompt, instead of what was kept."""
+        self._kept = []
+        self.cells.cut(_KEPT, 0)
+        if tokens:
+            self.cells.copy(sequence, _KEPT, len(tokens))
+        self._kept = list(tokens)
+
+
+class GgufGeneration:
+    """One request to a [`GgufEngine`][]. Satisfies [`fim_magic.engines.Generation`][].
+
+    Attributes:
+        reused: How many of the prompt's tokens the request before had read already.
+    """
+
+    def __init__(
+        self, memory: _Memory, prompt: Sequence[int], candidates: int, sampling: Sampling, context_length: int
+    ) -> None:
+        self.reused = 0
+        self._memory = memory
+        self._prompt = list(prompt)
+        self._sampling = sampling
+        self._context_length = context_length
+        self._sequences = memory.take(self, candidates)
+        self._running = list(range(candidates))
+        self._random = generators(sampling.seed, candidates)
+        self._chosen: dict[int, int] = {}  # candidate -> its last token, which the model has not read yet
+        self._length = len(prompt)
+        self._logits: Logits | None = None
+
+    def prefill(self) -> Iterator[int]:
+        """Read the prompt once, in parts, and share it among the candidates."""
+        first, *others = self._sequences
+        self.reused = read = self._memory.begin(first, self._prompt)
+        if read:
+            yield read
+        try:
+            while read < len(self._prompt):
+                part = self._prompt[read : read + CHUNK]
+                places = [Place(token, read + at, first) for at, token in enumerate(part)]
+                self._logits = self._memory.cells.decode(places, wanted=1)
+                read += len(part)
+                if read == len(self._prompt):
+                    for other in others:
+                        self._memory.cells.copy(first, other, read)
+                yield read
+        finally:  # what was read of an interrupted prompt is good, too
+            self._memory.keep(first, self._prompt[:read])
+
+    def step(self, allowed: Mapping[int, Sequence[int]] | None = None) -> list[Token]:
+        """Generate one token for each candidate that is not finished; see [`fim_magic.engines.Generation.step`][]."""
+        if not self._running:
+            return []
+        if self._chosen:
+            self._read_chosen()
+        if self._logits is None:
+            raise ValueError("the prompt has not been read")
+        # Before the first token, one row of logits is everybody's.
+        rows = np.broadcast_to(self._logits, (len(self._running), self._logits.shape[-1]))
+        tokens = []
+        for candidate, row in zip(self._running, rows, strict=True):
+            token = choose(row, self._sampling, self._random[candidate], (allowed or {}).get(candidate))
+            self._chosen[candidate] = token
+            tokens.append(Token(candidate, token, logprob(row, token)))
+        return tokens
+
+    def finish(self, candidate: int) -> None:
+        """Take a candidate out of the batch.
+
+        Its keys and values stay where they are until the request ends. Others in their place would come to stand
+        between those of the prompt, in another order than without that candidate: sums are rounded as they are added
+        up, and rounded activations turn the last digit of a sum into the first one of a log-probability.
+        """
+        self._running.remove(candidate)
+
+    def _read_chosen(self) -> None:
+        if self._length >= self._context_length:
+            raise ModelError(
+                f"Prompt and answer have reached the model's context of {self._context_length} tokens. Ask for a "
+                "shorter answer (--max-new-tokens 64), or give less context."
+            )
+        places = [Place(self._chosen[at], self._length, self._sequences[at]) for at in self._running]
+        self._logits = self._memory.cells.decode(places, wanted=len(places))
+        self._length += 1
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
+    return config
+
+
+def _ends(config: Mapping[str, Any], tokenizer: TextTokenizer) -> list[str]:
+    """The tokens that the checkpoint's configuration says end a text."""
+    declared = config.get("eos_token_id")
+    ids = declared if isinstance(declared, list) else [] if declared is None else [declared]
+    return [tokenizer.decode([token]) for token in ids]
