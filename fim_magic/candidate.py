@@ -94,6 +94,7 @@ class Result:
         first_token_seconds: From the request to its first token, loading the model not included.
         seconds: From the request to its last token, likewise.
         order_reason: Why "auto" took that order; "" where the user chose.
+        reused_tokens: How many of the prompt's tokens an earlier request had read already.
     """
 
     document: Document
@@ -109,6 +110,7 @@ class Result:
     first_token_seconds: float
     seconds: float
     order_reason: str = ""
+    reused_tokens: int = 0
 
     @property
     def middle(self) -> str:

@@ -340,12 +340,14 @@ def _generate(engine: Engine, prompt: Prompt) -> tuple[str, bool]:
     for _ in generation.prefill():
         pass
     answer = Continuation(engine.tokenizer, prompt.healed)
-    for _ in range(_LIMIT):
+    read = 0
+    while read < _LIMIT:
         bound = answer.allowed()
-        (token,) = generation.step(None if bound is None else {0: bound})
-        if token.id in prompt.stop_ids:
-            return answer.text, True
-        answer.push(token.id)
+        for token in generation.step(None if bound is None else {0: bound})[: _LIMIT - read]:
+            if token.id in prompt.stop_ids:
+                return answer.text, True
+            answer.push(token.id)
+            read += 1
     return answer.text, False
 
 

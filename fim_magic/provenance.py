@@ -21,6 +21,7 @@ def record(result: Result) -> dict[str, Any]:
         "method": result.method,
         "order": result.order,
         "order_reason": result.order_reason,
+        "reused_tokens": result.reused_tokens,
         "seed": result.seed,
         "prompt_tokens": result.prompt_tokens,
         "dropped_prefix_tokens": result.dropped_prefix_tokens,

@@ -123,6 +123,11 @@ def interruptible() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
+def busy() -> bool:
+    """Whether a request is under way in this process."""
+    return _generating.locked()
+
+
 def prompt_for(request: Request, engine: Engine) -> Prompt:
     """Build the prompt that `run` would send, without running anything.
 
@@ -183,11 +188,14 @@ def _generate(request: Request, engine: Engine, prompt: Prompt, stop: threading.
         first_token = first_token or elapsed
         for token in tokens:
             draft = drafts[token.candidate]
+            if draft.ending is not None:
+                continue  # guessed beyond its end
             draft.push(token)
             if draft.ending is not None:
                 generation.finish(token.candidate)
             yield Grew(token.candidate, draft.middle, len(draft.token_ids), elapsed)
-    yield Finished(_result(request, engine, prompt, drafts, first_token=first_token, began=began))
+    reused = generation.reused
+    yield Finished(_result(request, engine, prompt, drafts, first_token=first_token, began=began, reused=reused))
 
 
 def _allowed(drafts: list[_Draft]) -> dict[int, list[int]]:
@@ -250,6 +258,7 @@ def _result(
     *,
     first_token: float,
     began: float,
+    reused: int,
 ) -> Result:
     candidates = [draft.finished() for draft in drafts]
     # One that reached its end is more likely right than one that was cut (arXiv 2207.14255, appendix H.3).
@@ -262,6 +271,7 @@ def _result(
         method=request.method,
         order=prompt.order,
         prompt_tokens=len(prompt.ids),
+        reused_tokens=reused,
         dropped_prefix_tokens=prompt.dropped_prefix_tokens,
         dropped_suffix_tokens=prompt.dropped_suffix_tokens,
         seed=request.sampling.seed if request.sampling.temperature else None,

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from checkpoints import CORPUS
+from checkpoints import CORPUS, as_float16_holds_them
 from safetensors.torch import load_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -1008,7 +1008,9 @@ def model_of(row: Row) -> Any:
     values = _config(row, row.twin or row.config)
     values.pop("auto_map", None)
     config = AutoConfig.for_model(**values)
-    return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    as_float16_holds_them(model)
+    return model
 
 
 def _write_weights(row: Row, folder: Path) -> None:

@@ -92,6 +92,8 @@ class ScriptedEngine:
 
 
 class ScriptedGeneration:
+    reused = 0
+
     def __init__(self, engine: ScriptedEngine, prompt_length: int, candidates: int) -> None:
         self._engine = engine
         self._prompt_length = prompt_length

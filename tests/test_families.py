@@ -114,7 +114,7 @@ def generated(engine: Engine, ids, *, tokens=8, candidates=1) -> list[list[int]]
     for _ in range(tokens):
         for token in generation.step():
             answers[token.candidate].append(token.id)
-    return answers
+    return [ids[:tokens] for ids in answers]
 
 
 def answer(engine: Engine, **options):

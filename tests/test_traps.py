@@ -78,6 +78,8 @@ class Saying:
         self.prompt, self._left = list(prompt), iter(self._ids)
         return self
 
+    reused = 0
+
     def prefill(self) -> Iterator[int]:
         yield len(self.prompt)
 

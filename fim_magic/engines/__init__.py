@@ -47,12 +47,19 @@ class Token:
 class Generation(Protocol):
     """One request under way. The caller may stop between any two calls, and simply drop it."""
 
+    @property
+    def reused(self) -> int:
+        """How many of the prompt's tokens an earlier request has read already."""
+        ...
+
     def prefill(self) -> Iterator[int]:
         """Read the prompt in parts; yield after each how many of its tokens have been read."""
         ...
 
     def step(self, allowed: Mapping[int, Sequence[int]] | None = None) -> list[Token]:
-        """Generate one token for each candidate that is not finished.
+        """Generate the next token of each candidate that is not finished, or several where an engine can guess them.
+
+        Several tokens of one candidate are in their order. What follows the one that ends it is not wanted.
 
         Args:
             allowed: For some candidates, the only ids that may come now (token healing).

@@ -1,33 +1,48 @@
 """A model in this process: transformers and torch, on the CPU or on CUDA devices.
 
-The decode loop is our own, over the library's `forward` and its KV cache: the prompt is read once however many
-candidates there are, each token is handed out as it is made, and the caller can stop between any two of them.
+The decode loop is our own: the prompt is read once however many candidates there are, what an earlier prompt has in
+common with it is not read again, each token is handed out as it is made, and the caller can stop between any two steps.
+Architectures that our decoder does not know (`fim_magic.engines.decoder`) run on transformers' modules.
 """
 
 from __future__ import annotations
 
-import inspect
 import random
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import DynamicCache
 
 from fim_magic.engines import Sampling, Token
+from fim_magic.engines.decoder import Decoder, decoder_of
+from fim_magic.engines.footprint import cache_bytes
+from fim_magic.engines.kv_cache import Kept
 from fim_magic.engines.loading import load_checkpoint
-from fim_magic.engines.memory import freeing_memory
+from fim_magic.engines.memory import freeing_memory, give_back
 from fim_magic.engines.placement import Placement
+from fim_magic.engines.prompt_lookup import PromptLookup
+from fim_magic.engines.reading import LibraryReading, OwnReading, Reading
+from fim_magic.errors import ModelError
 from fim_magic.formats import Family, family_of
 from fim_magic.progress import OnProgress, silent
 from fim_magic.tokenization import TextTokenizer
 
 _PREFILL_CHUNK = 512  # tokens read between two looks at the interrupt flag
+_AGREEMENT = 0.05  # how far our decoder's logits may be from transformers', in standard deviations of them
 
 
 class LocalEngine:
-    """A checkpoint loaded by transformers. Satisfies [`fim_magic.engines.Engine`][]."""
+    """A checkpoint loaded by transformers. Satisfies [`fim_magic.engines.Engine`][].
+
+    Attributes:
+        speculate: Whether prompt lookup may guess tokens. It changes how fast they come, not which.
+        reuse: Whether what a prompt has in common with an earlier one is not read again.
+    """
+
+    speculate = True
+    reuse = True
 
     def __init__(
         self,
@@ -46,6 +61,8 @@ class LocalEngine:
         self.tokenizer = tokenizer
         self.model = name
         self.revision = revision
+        self._kept = Kept()
+        self._decoder = _checked_decoder(model)
         self.family: Family = family_of(model.config.to_dict(), tokenizer, _ends(model, tokenizer), named)
 
     @classmethod
@@ -90,89 +107,180 @@ class LocalEngine:
     @property
     def place(self) -> str:
         """Where and in what precision it runs, such as "cpu, float32"."""
+        packed = ", weights in float16" if self._decoder is not None and self._decoder.packed else ""
         if self._placement is not None:
-            return self._placement.description
-        return f"{self._model.device}, {str(self._model.dtype).removeprefix('torch.')}"
+            return self._placement.description + packed
+        return f"{self._model.device}, {str(self._model.dtype).removeprefix('torch.')}{packed}"
+
+    @property
+    def decoder(self) -> str:
+        """Whose forward pass runs: "lean" is our own, "transformers" the library's."""
+        return "transformers" if self._decoder is None else "lean"
 
     @property
     def weight_bytes(self) -> int:
         """The memory that the weights take."""
         return sum(p.numel() * p.element_size() for p in self._model.parameters())
 
+    @property
+    def packed_bytes(self) -> int:
+        """The memory that packed copies of the weights take beside them."""
+        return self._decoder.bytes_of_weights if self._decoder is not None and self._decoder.packed else 0
+
+    def bytes_per_token(self, context: int) -> int:
+        """Return how many bytes one step of decoding reads: the weights once, and the KV cache of `context` tokens."""
+        embedding, head = self._model.get_input_embeddings().weight, self._model.get_output_embeddings().weight
+        if self._decoder is not None:
+            weights = self._decoder.bytes_of_weights
+        else:  # an embedding of its own is a table, of which a step reads one row
+            weights = self.weight_bytes - (0 if embedding is head else embedding.numel() * embedding.element_size())
+        return weights + cache_bytes(self._model.config.to_dict(), context, embedding.element_size())
+
+    def forget(self) -> None:
+        """Drop the KV caches that are kept for the next prompts."""
+        self._kept.clear()
+
+    def warm_up(self) -> None:
+        """Compute one token, so that the first request finds the weights in memory and the libraries ready."""
+        generation = self.start([0], candidates=1, sampling=Sampling())
+        list(generation.prefill())
+        generation.finish(0)
+        self.forget()
+
     def start(self, prompt: Sequence[int], *, candidates: int, sampling: Sampling) -> LocalGeneration:
         """Begin a request; see [`fim_magic.engines.Engine.start`][]."""
-        return LocalGeneration(self._model, prompt, candidates, sampling)
+        device = self._model.device
+        if self._decoder is None:
+            return LocalGeneration(LibraryReading(self._model), prompt, candidates, sampling, device=device)
+        cache = (self._kept.take(prompt) if self.reuse else None) or self._decoder.new_cache()
+        reading = OwnReading(self._decoder, cache)
+        reused = len(cache.tokens)
+        guessing = self.speculate and candidates == 1 and sampling.temperature == 0.0
+        generation = LocalGeneration(
+            reading, prompt, candidates, sampling, device=device, reused=reused, guesses=reading if guessing else None
+        )
+        # However the request ends, also when it is dropped half-way, its cache serves the next one.
+        generation.on_end = weakref.finalize(generation, self._kept.put, cache)
+        generation.on_end.atexit = False
+        return generation
 
 
 class LocalGeneration:
     """One request to a [`LocalEngine`][]. Satisfies [`fim_magic.engines.Generation`][]."""
 
-    def __init__(self, model: Any, prompt: Sequence[int], candidates: int, sampling: Sampling) -> None:
-        self._model = model
-        self._prompt = torch.tensor([list(prompt)], device=model.device)
+    def __init__(
+        self,
+        reading: Reading,
+        prompt: Sequence[int],
+        candidates: int,
+        sampling: Sampling,
+        *,
+        device: torch.device,
+        reused: int = 0,
+        guesses: OwnReading | None = None,
+    ) -> None:
+        self._reading: Reading | None = reading
+        self._prompt = list(prompt)
         self._sampling = sampling
         self._rows = list(range(candidates))  # row of the batch -> candidate
-        self._chosen: torch.Tensor | None = None
+        self._chosen: list[int] = []
         self._logits = torch.empty(0)
-        self._cache = DynamicCache(config=model.config)
-        self._random = _generators(sampling.seed, candidates, model.device)
-        last_only = "logits_to_keep" in inspect.signature(model.forward).parameters
-        self._last_logits_only = {"logits_to_keep": 1} if last_only else {}
+        self._random = _generators(sampling.seed, candidates, device)
+        self._guesses = guesses
+        self._lookup = None if guesses is None else PromptLookup(prompt)
+        self.reused = reused
+        self.on_end: weakref.finalize[..., Any] | None = None
 
     def prefill(self) -> Iterator[int]:
         """Read the prompt once, in parts, and share it among the candidates."""
-        length = self._prompt.shape[1]
-        for start in range(0, length, _PREFILL_CHUNK):
+        length = len(self._prompt)
+        for start in range(self.reused, length, _PREFILL_CHUNK):
             with freeing_memory("reading the prompt", self._drop):
-                self._forward(self._prompt[:, start : start + _PREFILL_CHUNK])
+                self._logits = self._read().read(self._prompt[start : start + _PREFILL_CHUNK])
             yield min(start + _PREFILL_CHUNK, length)
         if len(self._rows) > 1:
             with freeing_memory(f"{len(self._rows)} candidates", self._drop):
-                # Not batch_repeat_interleave and batch_select_indices: recurrent layers (Falcon H1, Granite 4) lack
-                # them.
-                self._cache.reorder_cache(torch.zeros(len(self._rows), dtype=torch.long))
+                self._read().share(len(self._rows))
                 self._logits = self._logits.expand(len(self._rows), -1)
 
     def step(self, allowed: Mapping[int, Sequence[int]] | None = None) -> list[Token]:
-        """Generate one token for each candidate that is not finished; see [`fim_magic.engines.Generation.step`][]."""
+        """Generate the next tokens of each unfinished candidate; see [`fim_magic.engines.Generation.step`][]."""
         with freeing_memory("the answer", self._drop):
-            return self._step(allowed)
+            guess = [] if self._lookup is None or not self._chosen or allowed else self._lookup.guess()
+            return self._several(guess) if guess else self._one_each(allowed)
 
-    def _step(self, allowed: Mapping[int, Sequence[int]] | None) -> list[Token]:
-        if self._chosen is not None:
-            self._forward(self._chosen[:, None])
+    def _one_each(self, allowed: Mapping[int, Sequence[int]] | None) -> list[Token]:
+        if self._chosen:
+            self._logits = self._read().read_each(self._chosen)
         logits = self._logits
         if allowed:
             logits = _only(logits, {self._rows.index(candidate): ids for candidate, ids in allowed.items()})
-        self._chosen = choose(logits, self._sampling, [self._random[candidate] for candidate in self._rows])
-        logprobs = torch.log_softmax(self._logits, dim=-1).gather(1, self._chosen[:, None])
-        chosen = zip(self._rows, self._chosen.tolist(), logprobs[:, 0].tolist(), strict=True)
-        return [Token(candidate, token, logprob) for candidate, token, logprob in chosen]
+        chosen = choose(logits, self._sampling, [self._random[candidate] for candidate in self._rows])
+        logprobs = torch.log_softmax(self._logits, dim=-1).gather(1, chosen[:, None])[:, 0].tolist()
+        self._chosen = chosen.tolist()
+        if self._lookup is not None:
+            self._lookup.push(self._chosen[0])
+        return [Token(*each) for each in zip(self._rows, self._chosen, logprobs, strict=True)]
+
+    def _several(self, guess: list[int]) -> list[Token]:
+        """Read the last token and the guesses that follow it, and keep as many as the model itself would choose."""
+        assert self._guesses is not None and self._lookup is not None  # noqa: S101, PT018 - `step` looked
+        logits = self._guesses.read_all([*self._chosen, *guess])
+        chosen = logits.argmax(dim=-1)
+        logprobs = torch.log_softmax(logits, dim=-1).gather(1, chosen[:, None])[:, 0].tolist()
+        ids = chosen.tolist()
+        right = next((at for at, (own, guessed) in enumerate(zip(ids, guess)) if own != guessed), len(guess))  # noqa: B905 - one more is chosen
+        self._guesses.forget_last(len(guess) - right)
+        self._lookup.learn(len(guess), right)
+        self._logits, self._chosen = logits[right : right + 1], ids[right : right + 1]
+        for token in ids[: right + 1]:
+            self._lookup.push(token)
+        candidate = self._rows[0]
+        return [Token(candidate, ids[at], logprobs[at]) for at in range(right + 1)]
 
     def finish(self, candidate: int) -> None:
         """Take a candidate out of the batch."""
         row = self._rows.index(candidate)
         self._rows.pop(row)
-        if not self._rows or len(self._rows) >= len(self._logits):
-            return  # nothing left to generate, or the prompt has not been shared among the candidates yet
-        # An index on the CPU fits a cache whose layers are on several devices.
-        index = torch.tensor([r for r in range(len(self._rows) + 1) if r != row])
-        self._cache.reorder_cache(index)
-        self._logits = self._logits[index]
-        if self._chosen is not None:
-            self._chosen = self._chosen[index]
+        if not self._rows:
+            if self.on_end is not None:
+                self.on_end()
+            return
+        if len(self._rows) >= len(self._logits):
+            return  # the prompt has not been shared among the candidates yet
+        kept = [r for r in range(len(self._rows) + 1) if r != row]
+        self._read().select(kept)
+        self._logits = self._logits[kept]
+        self._chosen = [self._chosen[r] for r in kept] if self._chosen else []
+
+    def _read(self) -> Reading:
+        if self._reading is None:
+            raise ModelError("This request has run out of memory before. Begin another one.")
+        return self._reading
 
     def _drop(self) -> None:
         """Let go of all that the request holds on the device. It cannot go on."""
-        self._cache = DynamicCache()
-        self._prompt = self._logits = torch.empty(0)
-        self._chosen = None
+        if self.on_end is not None:
+            self.on_end.detach()
+        self._reading = self._guesses = self.on_end = None
+        self._logits = torch.empty(0)
 
-    # Not inference_mode: the cache must stay usable for code that runs under no_grad, as generate() does.
-    @torch.no_grad()
-    def _forward(self, ids: torch.Tensor) -> None:
-        output = self._model(input_ids=ids, past_key_values=self._cache, use_cache=True, **self._last_logits_only)
-        self._logits = output.logits[:, -1, :].float()
+
+def _checked_decoder(model: Any) -> Decoder | None:
+    """Make our decoder of a model, if it says the same as transformers' modules do."""
+    decoder = decoder_of(model)
+    if decoder is None:
+        return None
+    give_back()  # what packing has needed for a moment
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    ids = [(7 * n * n + 3) % vocabulary for n in range(24)]
+    with torch.no_grad():
+        expected = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[0].float()
+    cache = decoder.new_cache()
+    # In two parts, the second of which meets what is in the cache.
+    found = torch.cat([decoder.read(part, cache, all_logits=True) for part in (ids[:20], ids[20:])])
+    furthest = float((found - expected).abs().max() / expected.std())
+    return decoder if furthest <= _AGREEMENT else None  # false for NaN, too
 
 
 def _only(logits: torch.Tensor, allowed: Mapping[int, Sequence[int]]) -> torch.Tensor:

@@ -1,0 +1,393 @@
+"""A transformer in one file, for the architectures that most code models have.
+
+It computes what transformers' own modules compute, from the same weights, with less between the matrix products: one
+product for query, key and value, one for both halves of a gated MLP, keys and values written into their place. On a CPU
+the weights are packed in float16, which halves what a token has to read from memory; the products still accumulate in
+float32. An architecture that is not described here runs on transformers' modules (`fim_magic.engines.local`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fim_magic.engines.kv_cache import KVCache, Tails
+from fim_magic.engines.memory import free_ram
+
+_HALF_RANGE = 65504.0  # the largest float16
+_FREE_AFTER_PACKING = 2_000_000_000  # bytes that must stay free on the CPU
+_FEW_QUERIES = 16  # up to so many, the queries of a group's heads are put beside one another
+_STATIC_ROPE = ("default", "linear", "llama3", "yarn")  # whose frequencies do not depend on the text's length
+
+Dense = Callable[[Tensor], Tensor]
+"""A matrix product with a model's weights: (rows, inputs) -> (rows, outputs)."""
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One layer's computations, in their order."""
+
+    norm: Dense
+    qkv: Dense
+    out: Dense
+    mlp_norm: Dense
+    up: Dense
+    activation: Dense
+    down: Dense
+    window: int | None
+
+
+@dataclass(frozen=True)
+class _Shape:
+    heads: int
+    kv_heads: int
+    head_dim: int
+
+
+class Decoder:
+    """A model's forward pass over our own KV cache. Not thread-safe, as its buffers are shared."""
+
+    def __init__(
+        self,
+        layers: Sequence[_Layer],
+        shape: _Shape,
+        *,
+        embed: Tensor,
+        positions: Tensor | None,
+        frequencies: tuple[Tensor, float] | None,
+        norm: Dense,
+        head: Dense,
+        packed: bool,
+        bytes_of_weights: int,
+    ) -> None:
+        self._layers = layers
+        self._shape = shape
+        self._embed = embed
+        self._positions = positions
+        self._frequencies = frequencies
+        self._norm = norm
+        self._head = head
+        self._turns = (embed.new_empty(0), embed.new_empty(0))
+        self.packed = packed
+        self.bytes_of_weights = bytes_of_weights
+
+    def new_cache(self) -> KVCache:
+        """Return an empty cache for this model."""
+        shape, embed = self._shape, self._embed
+        return KVCache(len(self._layers), shape.kv_heads, shape.head_dim, embed.dtype, embed.device)
+
+    @torch.no_grad()
+    def read(self, ids: Sequence[int], cache: KVCache, *, all_logits: bool = False) -> Tensor:
+        """Read tokens after those in `cache`, and add them to it.
+
+        Args:
+            ids: At least one.
+            cache: What has been read before.
+            all_logits: Return the logits after every one of them, not only after the last.
+
+        Returns:
+            (1 or len(ids), vocabulary), float32.
+        """
+        before, count = len(cache.tokens), len(ids)
+        cache.reserve(before + count)
+        hidden = self._begin(ids, range(before, before + count))
+        for at, layer in enumerate(self._layers):
+            query, key, value = self._project(layer, hidden, before, count)
+            keys, values = cache.keys[at], cache.values[at]
+            keys[:, before : before + count] = key.transpose(0, 1)
+            values[:, before : before + count] = value.transpose(0, 1)
+            mixed = self._attend(query, keys[:, : before + count], values[:, : before + count], layer.window)
+            hidden = _after_attention(layer, hidden, mixed)
+        cache.tokens += ids  # only now: what was interrupted half-way is not there
+        return self._logits(hidden if all_logits else hidden[-1:])
+
+    @torch.no_grad()
+    def read_each(self, ids: Sequence[int], cache: KVCache, tails: Tails) -> Tensor:
+        """Read one token for each candidate, after the prompt in `cache` and what is in its row of `tails`.
+
+        Returns:
+            (candidates, vocabulary), float32.
+        """
+        tails.reserve()
+        prompt, own = len(cache.tokens), tails.length
+        hidden = self._begin(ids, [prompt + own] * len(ids))
+        for at, layer in enumerate(self._layers):
+            query, key, value = self._project(layer, hidden, prompt + own, 1)
+            tails.keys[at][:, :, own] = key
+            tails.values[at][:, :, own] = value
+            first = 0 if layer.window is None else max(0, prompt + own + 1 - layer.window)
+            shared = min(first, prompt)
+            kept = max(0, first - prompt)
+            mixed = self._attend_shared(
+                query,
+                (cache.keys[at][:, shared:prompt], cache.values[at][:, shared:prompt]),
+                (tails.keys[at][:, :, kept : own + 1], tails.values[at][:, :, kept : own + 1]),
+            )
+            hidden = _after_attention(layer, hidden, mixed)
+        tails.length += 1
+        return self._logits(hidden)
+
+    def _begin(self, ids: Sequence[int], positions: Sequence[int]) -> Tensor:
+        device = self._embed.device
+        hidden = functional.embedding(torch.tensor(list(ids), device=device), self._embed)
+        if self._positions is not None:
+            hidden = hidden + self._positions[torch.tensor(list(positions), device=device)]
+        return hidden
+
+    def _project(self, layer: _Layer, hidden: Tensor, begin: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return query, key and value, each (rows, heads, head dimension), turned to their positions.
+
+        The rows are `count` positions from `begin`; or, with a count of 1, all at `begin`.
+        """
+        heads, kv_heads, dim = self._shape.heads, self._shape.kv_heads, self._shape.head_dim
+        mixed = layer.qkv(layer.norm(hidden)).view(-1, heads + 2 * kv_heads, dim)
+        turned, value = mixed[:, : heads + kv_heads], mixed[:, heads + kv_heads :]
+        if self._frequencies is not None:
+            cosine, sine = self._turns_to(begin + count)
+            # Rotary positions (arXiv 2104.09864), with the sign of the swapped half already in the sines.
+            turned = turned * cosine[begin : begin + count] + turned.roll(dim // 2, -1) * sine[begin : begin + count]
+        return turned[:, :heads], turned[:, heads:], value
+
+    def _turns_to(self, length: int) -> tuple[Tensor, Tensor]:
+        """Return cosines and sines of at least `length` positions, each (positions, 1, head dimension)."""
+        if len(self._turns[0]) < length and self._frequencies is not None:
+            frequencies, scaling = self._frequencies
+            angles = torch.arange(2 * length, device=frequencies.device).float()[:, None] * frequencies
+            cosine = torch.cat((angles, angles), dim=-1).cos() * scaling
+            sine = torch.cat((-angles, angles), dim=-1).sin() * scaling
+            self._turns = cosine.to(self._embed.dtype)[:, None], sine.to(self._embed.dtype)[:, None]
+        return self._turns
+
+    def _attend(self, query: Tensor, keys: Tensor, values: Tensor, window: int | None) -> Tensor:
+        """Attend from the last positions to all before them. Returns (rows, heads * head dimension)."""
+        count, heads, dim = query.shape
+        length = keys.shape[1]
+        if window is not None and length - count + 1 > window and count == 1:
+            keys, values, length = keys[:, -window:], values[:, -window:], window
+        if count > _FEW_QUERIES:
+            causal = self._mask(count, length, window)
+            mixed = functional.scaled_dot_product_attention(
+                query.transpose(0, 1)[None], keys[None], values[None], attn_mask=causal, enable_gqa=True
+            )[0]
+            return mixed.transpose(0, 1).reshape(count, heads * dim)
+        groups = heads // keys.shape[0]
+        # The heads of a group share their keys: side by side they are the rows of one product, and nothing is copied.
+        packed = query.view(count, keys.shape[0], groups, dim).transpose(0, 1).reshape(-1, count * groups, dim)
+        mask = None if count == 1 else self._mask(count, length, window).repeat_interleave(groups, dim=0)
+        mixed = functional.scaled_dot_product_attention(packed[None], keys[None], values[None], attn_mask=mask)[0]
+        return mixed.view(-1, count, groups, dim).transpose(0, 1).reshape(count, heads * dim)
+
+    def _mask(self, count: int, length: int, window: int | None) -> Tensor:
+        position = torch.arange(length - count, length, device=self._embed.device)[:, None]
+        other = torch.arange(length, device=self._embed.device)
+        seen = other <= position
+        return seen if window is None else seen & (other > position - window)
+
+    def _attend_shared(self, query: Tensor, prompt: tuple[Tensor, Tensor], own: tuple[Tensor, Tensor]) -> Tensor:
+        """Attend to a prompt that all rows share, and to what each row has of its own."""
+        rows, heads, dim = query.shape
+        kv_heads = prompt[0].shape[0]
+        groups = heads // kv_heads
+        query = query.view(rows, kv_heads, groups, dim) * dim**-0.5
+        together = query.transpose(0, 1).reshape(kv_heads, rows * groups, dim)
+        to_prompt = (together @ prompt[0].transpose(1, 2)).view(kv_heads, rows, groups, -1).transpose(0, 1)
+        weights = torch.cat((to_prompt, query @ own[0].transpose(2, 3)), dim=-1).float().softmax(-1).to(query.dtype)
+        of_prompt, of_own = weights[..., : prompt[0].shape[1]], weights[..., prompt[0].shape[1] :]
+        together = of_prompt.transpose(0, 1).reshape(kv_heads, rows * groups, -1) @ prompt[1]
+        mixed = together.view(kv_heads, rows, groups, dim).transpose(0, 1) + of_own @ own[1]
+        return torch.reshape(mixed, (rows, heads * dim))
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        return self._head(self._norm(hidden)).float()
+
+
+def _after_attention(layer: _Layer, hidden: Tensor, mixed: Tensor) -> Tensor:
+    hidden = hidden + layer.out(mixed)
+    return hidden + layer.down(layer.activation(layer.up(layer.mlp_norm(hidden))))
+
+
+# --- from transformers' modules --------------------------------------------------------------------
+
+
+def decoder_of(model: Any) -> Decoder | None:
+    """Make a decoder of a model that transformers has loaded, or return None if it is of another kind.
+
+    The model stays usable. On a CPU its weights are packed beside it, if there is memory; on a GPU it shares them.
+
+    Args:
+        model: With its weights on one device, in one floating-point precision.
+    """
+    config = model.config
+    build = _BUILDERS.get(getattr(config, "model_type", ""))
+    if build is None or not _is_plain(model):
+        return None
+    return build(model, _Packing(model))
+
+
+def _is_plain(model: Any) -> bool:
+    parameters = list(model.parameters())
+    if len({(each.device, each.dtype) for each in parameters}) != 1 or not parameters[0].is_floating_point():
+        return False
+    if parameters[0].device.type not in ("cpu", "cuda"):
+        return False
+    rope = getattr(model.config, "rope_parameters", None) or {}
+    if rope.get("rope_type", "default") not in _STATIC_ROPE or rope.get("partial_rotary_factor", 1.0) != 1.0:
+        return False
+    # A layer of another class (quantised, adapted) computes something else.
+    return all(type(each) is nn.Linear for each in model.modules() if hasattr(each, "in_features"))
+
+
+class _Packing:
+    """How the weights of matrix products are held: in float16 on a CPU that can, as they are elsewhere."""
+
+    def __init__(self, model: Any) -> None:
+        self.read = 0  # bytes, for each token
+        first = next(model.parameters())
+        size = sum(each.numel() for each in model.parameters()) * 2
+        self.packed = (
+            first.device.type == "cpu"
+            and first.dtype == torch.float32
+            and bool({"fbgemm", "x86"} & set(torch.backends.quantized.supported_engines))
+            and free_ram() - size > _FREE_AFTER_PACKING
+            and all(float(each.detach().abs().max()) < _HALF_RANGE for each in model.parameters() if each.dim() > 1)
+        )
+
+    @torch.no_grad()
+    def dense(self, *modules: Any) -> Dense:
+        """Return the product with several modules' weights, one below the other."""
+        if self.packed:
+            return self._packed(modules)
+        weight, bias = _joined(modules)
+        self.read += weight.numel() * weight.element_size()
+        return lambda rows: functional.linear(rows, weight, bias)
+
+    def _packed(self, modules: Sequence[Any]) -> Dense:
+        weight = torch.cat([each.weight for each in modules])
+        bias = None if modules[0].bias is None else torch.cat([each.bias for each in modules])
+        self.read += weight.numel() * 2
+        packed = torch.ops.quantized.linear_prepack_fp16(weight, bias)
+        product = torch.ops.quantized.linear_dynamic_fp16
+        return lambda rows: product(rows, packed)
+
+
+def _joined(modules: Sequence[Any]) -> tuple[Tensor, Tensor | None]:
+    """Join weights, and leave each module a view of its part, so that they take no memory twice."""
+    if len(modules) == 1 or modules[0].weight.device.type == "cpu":
+        # A CPU maps weights from their file: to join them would copy them into memory.
+        return torch.cat([m.weight for m in modules]) if len(modules) > 1 else modules[0].weight, _bias(modules)
+    weight, bias = torch.cat([each.weight for each in modules]), _bias(modules)
+    begin = 0
+    for each in modules:
+        end = begin + each.weight.shape[0]
+        each.weight.data = weight[begin:end]
+        begin = end
+    return weight, bias
+
+
+def _bias(modules: Sequence[Any]) -> Tensor | None:
+    return None if modules[0].bias is None else torch.cat([each.bias for each in modules])
+
+
+def _rms_norm(module: Any) -> Dense:
+    weight, epsilon = module.weight, module.variance_epsilon
+    return lambda rows: functional.rms_norm(rows, weight.shape, weight, epsilon)
+
+
+def _layer_norm(module: Any) -> Dense:
+    weight, bias, epsilon = module.weight, module.bias, module.eps
+    return lambda rows: functional.layer_norm(rows, weight.shape, weight, bias, epsilon)
+
+
+def _gated(activation: Any) -> Dense:
+    def gated(rows: Tensor) -> Tensor:
+        gate, up = rows.chunk(2, dim=-1)
+        return activation(gate) * up  # type: ignore[no-any-return]
+
+    return gated
+
+
+def _windows(config: Any) -> list[int | None]:
+    window = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None) if config.model_type == "qwen2" else None
+    kinds = kinds or ["sliding_attention"] * config.num_hidden_layers
+    return [window if kind == "sliding_attention" else None for kind in kinds]
+
+
+def _llama(model: Any, packing: _Packing) -> Decoder:
+    """Llama, Mistral and Qwen2: RMSNorm, rotary positions, a gated MLP; StarCoder2: LayerNorm and a plain MLP."""
+    body, config = model.model, model.config
+    starcoder = config.model_type == "starcoder2"
+    norm = _layer_norm if starcoder else _rms_norm
+    layers = []
+    for layer, window in zip(body.layers, _windows(config), strict=True):
+        attention, mlp = layer.self_attn, layer.mlp
+        layers.append(
+            _Layer(
+                norm(layer.input_layernorm),
+                packing.dense(attention.q_proj, attention.k_proj, attention.v_proj),
+                packing.dense(attention.o_proj),
+                norm(layer.post_attention_layernorm),
+                packing.dense(mlp.c_fc) if starcoder else packing.dense(mlp.gate_proj, mlp.up_proj),
+                mlp.act if starcoder else _gated(mlp.act_fn),
+                packing.dense(mlp.c_proj if starcoder else mlp.down_proj),
+                window,
+            )
+        )
+    rotary, attention = body.rotary_emb, body.layers[0].self_attn
+    shape = _Shape(config.num_attention_heads, config.num_key_value_heads, attention.head_dim)
+    return Decoder(
+        layers,
+        shape,
+        embed=body.embed_tokens.weight,
+        positions=None,
+        frequencies=(rotary.inv_freq.float(), rotary.attention_scaling),
+        norm=norm(body.norm),
+        head=packing.dense(model.lm_head),
+        packed=packing.packed,
+        bytes_of_weights=packing.read,
+    )
+
+
+def _gpt_bigcode(model: Any, packing: _Packing) -> Decoder | None:
+    """StarCoder and SantaCoder: LayerNorm, learned positions, one KV head (arXiv 1911.02150)."""
+    body, config = model.transformer, model.config
+    if not config.multi_query or not config.scale_attn_weights or config.add_cross_attention:
+        return None
+    layers = [
+        _Layer(
+            _layer_norm(block.ln_1),
+            packing.dense(block.attn.c_attn),
+            packing.dense(block.attn.c_proj),
+            _layer_norm(block.ln_2),
+            packing.dense(block.mlp.c_fc),
+            block.mlp.act,
+            packing.dense(block.mlp.c_proj),
+            None,
+        )
+        for block in body.h
+    ]
+    return Decoder(
+        layers,
+        _Shape(config.num_attention_heads, 1, body.h[0].attn.head_dim),
+        embed=body.wte.weight,
+        positions=body.wpe.weight,
+        frequencies=None,
+        norm=_layer_norm(body.ln_f),
+        head=packing.dense(model.lm_head),
+        packed=packing.packed,
+        bytes_of_weights=packing.read,
+    )
+
+
+_BUILDERS: dict[str, Callable[[Any, _Packing], Decoder | None]] = {
+    "llama": _llama,
+    "mistral": _llama,
+    "qwen2": _llama,
+    "starcoder2": _llama,
+    "gpt_bigcode": _gpt_bigcode,
+}

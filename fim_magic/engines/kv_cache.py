@@ -1,0 +1,114 @@
+"""The keys and values of the tokens that a model has read, kept so that nothing is computed twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+_GROWTH = 256  # tokens by which a full cache grows at least
+
+
+class KVCache:
+    """The keys and values of one sequence, in buffers that are made larger than they need to be.
+
+    A new token is written into its place. transformers' own cache copies everything for every token.
+
+    Attributes:
+        keys: Of each layer, (KV heads, capacity, head dimension).
+        values: Of each layer, of the same shape.
+        tokens: The ids of the tokens that have been read; only so much of the buffers counts.
+    """
+
+    def __init__(self, layers: int, kv_heads: int, head_dim: int, dtype: torch.dtype, device: torch.device) -> None:
+        empty = torch.empty(kv_heads, 0, head_dim, dtype=dtype, device=device)
+        self.keys = [empty] * layers
+        self.values = [empty] * layers
+        self.tokens: list[int] = []
+
+    @property
+    def capacity(self) -> int:
+        """How many tokens fit without growing."""
+        return self.keys[0].shape[1]
+
+    def reserve(self, tokens: int) -> None:
+        """Make room for `tokens` tokens in all. What has been read stays."""
+        if tokens <= self.capacity:
+            return
+        capacity = max(tokens, self.capacity + max(_GROWTH, self.capacity // 4))
+        for buffers in (self.keys, self.values):
+            for layer, old in enumerate(buffers):
+                new = old.new_empty(old.shape[0], capacity, old.shape[2])
+                new[:, : len(self.tokens)] = old[:, : len(self.tokens)]
+                buffers[layer] = new
+
+    def rewind(self, length: int) -> None:
+        """Forget all but the first `length` tokens."""
+        del self.tokens[length:]
+
+
+class Tails:
+    """What several candidates have read after a prompt that they share.
+
+    The prompt's keys and values exist once, however many candidates there are.
+
+    Attributes:
+        keys: Of each layer, (candidates, KV heads, capacity, head dimension).
+        values: Of each layer, of the same shape.
+        length: How many tokens each candidate has read.
+    """
+
+    def __init__(self, cache: KVCache, rows: int) -> None:
+        self.keys = [keys.new_empty(rows, keys.shape[0], _GROWTH, keys.shape[2]) for keys in cache.keys]
+        self.values = [torch.empty_like(keys) for keys in self.keys]
+        self.length = 0
+
+    def reserve(self) -> None:
+        """Make room for one more token."""
+        if self.length < self.keys[0].shape[2]:
+            return
+        self.keys = [torch.cat((keys, torch.empty_like(keys)), dim=2) for keys in self.keys]
+        self.values = [torch.cat((values, torch.empty_like(values)), dim=2) for values in self.values]
+
+    def select(self, rows: torch.Tensor) -> None:
+        """Keep only these candidates' rows."""
+        self.keys = [keys[rows] for keys in self.keys]
+        self.values = [values[rows] for values in self.values]
+
+
+def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+    """Return how many tokens two sequences have in common at their beginning."""
+    for at, (left, right) in enumerate(zip(one, other)):  # noqa: B905 - one is longer
+        if left != right:
+            return at
+    return min(len(one), len(other))
+
+
+class Kept:
+    """The caches of the last prompts, for those that come next and begin like one of them."""
+
+    _MOST = 2  # an infill's and a completion's, say; each can be as large as the context
+
+    def __init__(self) -> None:
+        self._caches: list[KVCache] = []
+
+    def put(self, cache: KVCache) -> None:
+        """Keep a cache that nobody uses any more."""
+        if cache.tokens:
+            self._caches = [cache, *self._caches][: self._MOST]
+
+    def take(self, prompt: Sequence[int]) -> KVCache | None:
+        """Return the cache that begins most like `prompt`, rewound to what they share, or None.
+
+        At least the prompt's last token is left to be read, since its logits are wanted.
+        """
+        shared = [min(common_prefix(cache.tokens, prompt), len(prompt) - 1) for cache in self._caches]
+        if not shared or max(shared) == 0:
+            return None
+        cache = self._caches.pop(shared.index(max(shared)))
+        cache.rewind(max(shared))
+        return cache
+
+    def clear(self) -> None:
+        """Give the memory back."""
+        self._caches = []

@@ -1,0 +1,106 @@
+"""How a request's tokens are read: by our own decoder, or by transformers' modules where that cannot."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from fim_magic.engines.decoder import Decoder
+from fim_magic.engines.kv_cache import KVCache, Tails
+
+
+class Reading(Protocol):
+    """What one request has read so far. All logits are (rows, vocabulary), float32."""
+
+    def read(self, ids: Sequence[int]) -> Tensor:
+        """Read a part of the prompt. Returns the logits after its last token."""
+        ...
+
+    def share(self, rows: int) -> None:
+        """Let several candidates go on from here."""
+        ...
+
+    def read_each(self, ids: Sequence[int]) -> Tensor:
+        """Read one token for each candidate."""
+        ...
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Keep only these candidates' rows."""
+        ...
+
+
+class OwnReading:
+    """By [`Decoder`][fim_magic.engines.decoder.Decoder]. It can read several tokens to see which of them are right."""
+
+    def __init__(self, decoder: Decoder, cache: KVCache) -> None:
+        self._decoder = decoder
+        self._cache = cache
+        self._tails: Tails | None = None
+
+    def read(self, ids: Sequence[int]) -> Tensor:
+        """See [`Reading.read`][]."""
+        return self._decoder.read(ids, self._cache)
+
+    def share(self, rows: int) -> None:
+        """See [`Reading.share`][]: the prompt's keys and values are not copied."""
+        self._tails = Tails(self._cache, rows)
+
+    def read_each(self, ids: Sequence[int]) -> Tensor:
+        """See [`Reading.read_each`][]."""
+        if self._tails is None:
+            return self._decoder.read(ids, self._cache)
+        return self._decoder.read_each(ids, self._cache, self._tails)
+
+    def select(self, rows: Sequence[int]) -> None:
+        """See [`Reading.select`][]."""
+        if self._tails is not None:
+            self._tails.select(torch.tensor(rows, device=self._tails.keys[0].device))
+
+    def read_all(self, ids: Sequence[int]) -> Tensor:
+        """Read several tokens of the only candidate. Returns the logits after each."""
+        return self._decoder.read(ids, self._cache, all_logits=True)
+
+    def forget_last(self, tokens: int) -> None:
+        """Forget the last tokens that were read."""
+        self._cache.rewind(len(self._cache.tokens) - tokens)
+
+
+class LibraryReading:
+    """By transformers' modules, over its cache."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._cache = DynamicCache(config=model.config)
+        last_only = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self._last_logits_only = {"logits_to_keep": 1} if last_only else {}
+
+    def read(self, ids: Sequence[int]) -> Tensor:
+        """See [`Reading.read`][]."""
+        return self._forward([list(ids)])
+
+    def share(self, rows: int) -> None:
+        """See [`Reading.share`][]."""
+        # Not batch_repeat_interleave and batch_select_indices: recurrent layers (Falcon H1, Granite 4) lack them.
+        self._cache.reorder_cache(torch.zeros(rows, dtype=torch.long))
+
+    def read_each(self, ids: Sequence[int]) -> Tensor:
+        """See [`Reading.read_each`][]."""
+        return self._forward([[each] for each in ids])
+
+    def select(self, rows: Sequence[int]) -> None:
+        """See [`Reading.select`][]."""
+        # An index on the CPU fits a cache whose layers are on several devices.
+        self._cache.reorder_cache(torch.tensor(rows))
+
+    # Not inference_mode: the cache must stay usable for code that runs under no_grad, as generate() does.
+    @torch.no_grad()
+    def _forward(self, ids: list[list[int]]) -> Tensor:
+        batch = torch.tensor(ids, device=self._model.device)
+        output = self._model(input_ids=batch, past_key_values=self._cache, use_cache=True, **self._last_logits_only)
+        logits: Tensor = output.logits[:, -1, :].float()
+        return logits

@@ -1,0 +1,212 @@
+"""Our decoder, its KV cache and prompt lookup: faster, and the same tokens."""
+
+from __future__ import annotations
+
+import gc
+
+import psutil
+import pytest
+import torch
+from checkpoints import KINDS, build
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from fim_magic.engines import Sampling
+from fim_magic.engines import decoder as decoder_module
+from fim_magic.engines.kv_cache import Kept, common_prefix
+from fim_magic.engines.local import LocalEngine
+from fim_magic.engines.prompt_lookup import PromptLookup
+
+STEPS = 16
+LEAN = ("qwen2", "starcoder", "santacoder", "starcoder2", "deepseek", "llama")
+LINE = [11, 45, 7, 99, 23, 5]
+
+
+def answer(engine, prompt, *, steps=STEPS, candidates=1, sampling=None):
+    generation = engine.start(prompt, candidates=candidates, sampling=sampling or Sampling())
+    list(generation.prefill())
+    found = {row: [] for row in range(candidates)}
+    while any(len(ids) < steps for ids in found.values()):
+        for token in generation.step():
+            found[token.candidate].append(token.id)
+    for row in range(candidates):
+        generation.finish(row)
+    return [ids[:steps] for ids in found.values()], generation.reused
+
+
+def fresh(engine, prompt, **options):
+    engine.forget()
+    return answer(engine, prompt, **options)[0]
+
+
+@pytest.fixture(params=LEAN)
+def lean(request, engine):
+    loaded = engine(request.param)
+    loaded.forget()
+    yield loaded
+    loaded.speculate = loaded.reuse = True
+    loaded.forget()
+
+
+def test_every_kind_that_is_described_runs_on_our_decoder(engine):
+    assert {name for name in KINDS if engine(name).decoder == "lean"} >= set(LEAN)
+
+
+@pytest.mark.parametrize("speculate", [False, True])
+@pytest.mark.parametrize("prompt", [LINE, LINE * 5, LINE * 120], ids=len)
+def test_greedy_tokens_are_those_of_generate_with_and_without_guessing(lean, prompt, speculate):
+    lean.speculate = speculate
+    batch = torch.tensor([prompt])
+    theirs = lean._model.generate(
+        batch, attention_mask=torch.ones_like(batch), do_sample=False, max_new_tokens=STEPS, eos_token_id=None
+    )
+    assert fresh(lean, prompt) == [theirs[0, len(prompt) :].tolist()]
+
+
+def test_guesses_are_taken_where_the_model_repeats_itself(engine):
+    loaded = engine("qwen2")
+    generation = loaded.start(LINE, candidates=1, sampling=Sampling())
+    list(generation.prefill())
+    first = [token.id for token in generation.step()]
+    # The answer itself is put into the prompt, so that lookup finds it.
+    whole = fresh(loaded, LINE, steps=40)[0]
+    assert first == whole[:1]
+    generation = loaded.start([*LINE, *whole, *LINE], candidates=1, sampling=Sampling())
+    list(generation.prefill())
+    assert max(len(generation.step()) for _ in range(40)) >= 1
+
+
+edits = st.lists(
+    st.tuples(st.integers(0, 60), st.integers(0, 8), st.lists(st.integers(0, 250), max_size=8)), min_size=1, max_size=3
+)
+
+
+@hypothesis_settings(max_examples=40)
+@given(edits, st.sampled_from([1, 3]))
+def test_after_any_edits_the_kept_cache_gives_what_a_fresh_run_gives(shared_engine, edits, candidates):
+    prompt = [(7 * n * n + 3) % 250 for n in range(64)]
+    shared_engine.forget()
+    answer(shared_engine, prompt, steps=4)
+    for at, gone, put in edits:
+        before = prompt
+        prompt = [*prompt[:at], *put, *prompt[at + gone :]] or [1]
+        found, reused = answer(shared_engine, prompt, steps=6, candidates=candidates)
+        assert reused >= min(common_prefix(before, prompt), len(prompt) - 1)
+        kept = shared_engine._kept
+        shared_engine._kept = Kept()
+        expected = answer(shared_engine, prompt, steps=6, candidates=candidates)[0]
+        shared_engine._kept = kept
+        assert found == expected
+
+
+@pytest.fixture(scope="session")
+def shared_engine(checkpoint):
+    return LocalEngine.load(checkpoint("qwen2"), name="qwen2", revision="tiny")
+
+
+def test_without_reuse_everything_is_read_again(lean):
+    lean.reuse = False
+    answer(lean, LINE * 4)
+    assert answer(lean, LINE * 4)[1] == 0
+
+
+def test_a_prompt_that_is_asked_again_is_read_from_its_last_token_on(lean):
+    answer(lean, LINE * 4)
+    assert answer(lean, LINE * 4)[1] == len(LINE * 4) - 1
+
+
+def test_a_prompt_that_goes_on_with_the_answer_reuses_the_answer_too(lean):
+    ids = answer(lean, LINE * 4)[0][0]
+    assert answer(lean, LINE * 4 + ids[:8] + [3, 4])[1] >= len(LINE * 4) + 8
+
+
+@pytest.mark.parametrize("stopped_after", range(6))
+@pytest.mark.parametrize("candidates", [1, 3])
+def test_a_request_that_is_dropped_anywhere_leaves_the_next_one_right(lean, stopped_after, candidates):
+    prompt = LINE * 100
+    expected = fresh(lean, prompt, candidates=candidates)
+    lean.forget()
+    generation = lean.start(prompt, candidates=candidates, sampling=Sampling())
+    reading = generation.prefill()
+    for _ in range(min(stopped_after, 2)):
+        next(reading, None)
+    if stopped_after >= 2:
+        list(reading)
+        for _ in range(stopped_after - 2):
+            generation.step()
+    del generation, reading
+    gc.collect()
+    again, reused = answer(lean, prompt, candidates=candidates)
+    assert again == expected
+    assert (reused > 0) == (stopped_after > 0)
+
+
+def test_an_error_in_the_middle_of_a_forward_pass_leaves_the_next_request_right(lean, monkeypatch):
+    expected = fresh(lean, LINE * 4)
+    generation = lean.start(LINE * 4, candidates=1, sampling=Sampling())
+    list(generation.prefill())
+    generation.step()  # the first token needs no forward pass
+    logits = lean._decoder._logits
+    monkeypatch.setattr(lean._decoder, "_logits", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        generation.step()
+    monkeypatch.setattr(lean._decoder, "_logits", logits)
+    del generation
+    assert answer(lean, LINE * 4)[0] == expected
+
+
+def test_sampling_with_a_seed_repeats_whatever_is_kept(lean):
+    sampling = Sampling(temperature=1.0, top_p=0.9, seed=3)
+    first = fresh(lean, LINE * 4, candidates=4, sampling=sampling)
+    assert answer(lean, LINE * 4, candidates=4, sampling=sampling)[0] == first
+
+
+def test_memory_does_not_grow_over_200_requests(engine):
+    loaded = engine("qwen2")
+    process = psutil.Process()
+    for n in range(50):
+        answer(loaded, [n % 200, *LINE * 20], steps=4, candidates=1 + n % 2)
+    gc.collect()
+    before = process.memory_info().rss
+    for n in range(200):
+        answer(loaded, [n % 200, *LINE * 20], steps=4, candidates=1 + n % 2)
+    gc.collect()
+    assert process.memory_info().rss - before < 20e6
+    assert len(loaded._kept._caches) <= 2
+
+
+def test_weights_beyond_float16_are_not_packed(tmp_path):
+    engine = LocalEngine.load(build("qwen2", tmp_path / "m"), name="m", revision="tiny")
+    model = engine._model
+    assert engine.place.endswith("weights in float16")
+    model.model.layers[0].self_attn.v_proj.weight.data[0, 0] = 1e5
+    assert not decoder_module.decoder_of(model).packed
+
+
+def test_a_decoder_that_says_something_else_is_not_used(checkpoint, monkeypatch):
+    monkeypatch.setattr(decoder_module, "_rms_norm", lambda module: lambda rows: rows * module.weight)
+    assert LocalEngine.load(checkpoint("qwen2"), name="qwen2", revision="tiny").decoder == "transformers"
+
+
+def test_lookup_guesses_what_followed_before_and_the_last_time_counts():
+    lookup = PromptLookup([1, 2, 3, 4, 9, 1, 2, 3, 5, 6, 7, 1, 2, 3])
+    assert lookup.guess() == [5, 6, 7]
+
+
+def test_lookup_guesses_nothing_of_what_was_never_there():
+    assert PromptLookup([1, 2, 3, 4]).guess() == []
+
+
+def test_lookup_pauses_after_two_failures_and_guesses_more_after_success():
+    lookup = PromptLookup([1, 2, 3] * 10)
+    lookup.learn(3, 3)
+    assert len(lookup.guess()) > 0
+    lookup.learn(3, 0)
+    lookup.learn(3, 0)
+    assert lookup.guess() == []
+
+
+@pytest.mark.parametrize(("one", "other", "shared"), [([], [1], 0), ([1, 2], [1, 2, 3], 2), ([1, 2], [3, 2], 0)])
+def test_common_prefix(one, other, shared):
+    assert common_prefix(one, other) == common_prefix(other, one) == shared
