@@ -34,7 +34,8 @@ _INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `fim-magic` with `arguments`, by default those of the process. Returns the exit status."""
-    options = _parser().parse_args(arguments)
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser().parse_args(typed, argparse.Namespace(typed=typed))
     try:
         return int(options.run(options))
     except FimError as error:
@@ -83,7 +84,33 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_loading_options(doctor)
     doctor.set_defaults(run=_doctor)
+
+    bench = commands.add_parser("bench", help="measure how fast this machine is, beside plain generate() and llama.cpp")
+    _add_bench_options(bench)
+    bench.set_defaults(run=_bench)
     return parser
+
+
+def _add_bench_options(parser: argparse.ArgumentParser) -> None:
+    measured = parser.add_mutually_exclusive_group()
+    measured.add_argument(
+        "-m", "--model", metavar="MODEL", default="auto", help="a short name, a folder or a .gguf file"
+    )
+    measured.add_argument(
+        "--random-weights", metavar="SIZE", default="", help="a model of this size, such as 1.3B, made in place"
+    )
+    parser.add_argument("--layout", default="llama", help="of random weights: llama, qwen2, starcoder2 or gpt_bigcode")
+    parser.add_argument("--rounds", type=int, help="how often everything is measured (default 5)")
+    parser.add_argument("--quick", action="store_true", help="two rounds")
+    parser.add_argument("--threads", type=int, help="of the CPU")
+    parser.add_argument(
+        "--only",
+        metavar="NAME,...",
+        default="",
+        help="only these of infill, edit, candidates, lengths, fresh (load time and memory), load_ext",
+    )
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write every single measurement")
+    parser.add_argument("--plot", metavar="FILE", type=Path, help="draw a picture, .png or .svg")
 
 
 def _add_request_options(parser: argparse.ArgumentParser) -> None:
@@ -151,6 +178,35 @@ def _doctor(options: argparse.Namespace) -> int:
         return _prove(options)
     print(reports.doctor() if options.model is None else reports.model(options.model))
     return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    """Measure, and print the table. Returns 1 where real weights gave other greedy tokens than generate()."""
+    from fim_magic.evaluate.speed import bench
+    from fim_magic.evaluate.speed.workloads import MEASURES
+    from fim_magic.progress import TerminalProgress
+
+    names = tuple(filter(None, options.only.split(",")))
+    rounds = options.rounds
+    if rounds is None:
+        rounds = bench.QUICK_ROUNDS if options.quick else bench.ROUNDS
+    asked = bench.Options(
+        model=options.model,
+        random_weights=options.random_weights,
+        layout=options.layout,
+        rounds=rounds,
+        measures=names or MEASURES,
+        threads=options.threads,
+        json=options.json,
+        plot=options.plot,
+    )
+    with TerminalProgress() as progress:
+        report, whole = bench.run(asked, progress, ["fim-magic", *options.typed])
+    bench.show(report, asked)
+    if not whole:
+        return _INTERRUPTED
+    # Random weights have no favourite token, so that the last bit of a logit decides.
+    return 1 if report.failed_checks and not report.random_weights else 0
 
 
 def _prove(options: argparse.Namespace) -> int:

@@ -283,17 +283,17 @@ def test_how_to_load_a_model_is_passed_on(command, file, engine, monkeypatch):
     cli.main(
         [
             *(file if word == "FILE" else word for word in command),
-            *("--quantize", "4BIT", "--family", "mellum", "--allow-code"),
+            *("--quantize", "4BIT", "--family", "mellum", "--engine", "Torch", "--allow-code"),
         ]
     )
-    assert asked == {"name": "m", "quantize": "4bit", "family": "Mellum", "allow_code": True}
+    assert asked == {"name": "m", "quantize": "4bit", "family": "Mellum", "engine": "torch", "allow_code": True}
 
 
 def test_left_out_they_say_nothing(file, engine, monkeypatch):
     asked = {}
     monkeypatch.setattr(registry, "use", lambda _name, _progress, **how: asked.update(how) or registry.adopt(engine))
     assert run("infill", file) == 0
-    assert asked == {"quantize": None, "family": None, "allow_code": False}
+    assert asked == {"quantize": None, "family": None, "engine": None, "allow_code": False}
 
 
 def test_how_to_load_a_model_can_be_wrong(file, capsys):
@@ -308,3 +308,74 @@ def test_what_the_user_should_know_of_a_model_goes_to_standard_error(file, engin
     captured = capsys.readouterr()
     assert "Its licence forbids commercial use." in captured.err
     assert captured.out == FILLED
+
+
+# --- how fast it is ------------------------------------------------------------------------------
+
+
+def bench_that_finds(monkeypatch, *checks, random_weights=False, whole=True) -> list:
+    """Let `fim-magic bench` measure nothing and find `checks`. Returns the list of what it was asked."""
+    from fim_magic.evaluate.speed import bench
+    from fim_magic.evaluate.speed.measure import Record
+    from fim_magic.evaluate.speed.report import Report
+
+    asked = []
+
+    def run(options, _progress, command):
+        asked.append((options, command))
+        return Report({"command": " ".join(command)}, Record(checks=[*checks]), random_weights=random_weights), whole
+
+    monkeypatch.setattr(bench, "run", run)
+    return asked
+
+
+def test_bench_is_asked_what_was_typed(monkeypatch, capsys):
+    asked = bench_that_finds(monkeypatch)
+    typed = ["bench", "-m", "starcoder2-3b", "--quick", "--only", "edit,infill", "--threads", "1"]
+    assert cli.main(typed) == 0
+    ((options, command),) = asked
+    assert (options.model, options.rounds, options.measures, options.threads) == (
+        "starcoder2-3b",
+        2,
+        ("edit", "infill"),
+        1,
+    )
+    assert command == ["fim-magic", *typed]
+    assert "Goals:" in capsys.readouterr().out
+
+
+def test_bench_measures_everything_five_times_unless_told_otherwise(monkeypatch):
+    from fim_magic.evaluate.speed.workloads import MEASURES
+
+    asked = bench_that_finds(monkeypatch)
+    assert cli.main(["bench"]) == 0
+    assert cli.main(["bench", "--quick", "--rounds", "7"]) == 0
+    assert [(options.model, options.rounds, options.measures) for options, _ in asked] == [
+        ("auto", 5, MEASURES),
+        ("auto", 7, MEASURES),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("found", "status"),
+    [
+        ({"same": 64}, 0),
+        ({"same": 63}, 1),
+        ({"same": 63, "random_weights": True}, 0),
+        ({"same": 64, "whole": False}, 130),
+    ],
+    ids=str,
+)
+def test_bench_fails_if_real_weights_give_other_tokens(found, status, monkeypatch):
+    from fim_magic.evaluate.speed.measure import Check
+
+    check = Check("infill, infill 1", "fim-magic", found["same"], 64, demanded=True)
+    more = {name: value for name, value in found.items() if name != "same"}
+    bench_that_finds(monkeypatch, check, **more)
+    assert cli.main(["bench"]) == status
+
+
+def test_bench_takes_a_model_or_random_weights(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["bench", "-m", "starcoder2-3b", "--random-weights", "3B"])
+    assert "not allowed with" in capsys.readouterr().err

@@ -1,0 +1,255 @@
+"""Who answers: plain `generate()`, fim-magic's engines, and llama.cpp as its binding's own examples use it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from fim_magic.engines import Engine, Sampling
+from fim_magic.engines.footprint import cache_bytes
+from fim_magic.errors import ModelError
+from fim_magic.evaluate.speed.machine import synchronize
+from fim_magic.evaluate.speed.workloads import Workload
+
+GENERATE = "generate()"
+OURS = "fim-magic"
+PLAIN = "fim-magic, no speculation"
+GGUF = "fim-magic gguf"
+LLAMA_CPP = "llama.cpp"
+
+GREEDY = Sampling()
+SAMPLED = Sampling(temperature=0.8, top_p=0.95, seed=1)
+
+
+@dataclass
+class Answer:
+    """What one arm said, and when.
+
+    Attributes:
+        ids: The tokens of each candidate; empty where an arm does not tell them.
+        at: When each token of the first candidate was on the host, in seconds since the request began.
+        seconds: Until all candidates were there.
+        reused: How many tokens of the prompt an earlier request had already read.
+    """
+
+    ids: list[list[int]]
+    at: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    reused: int = 0
+
+
+class Arm(Protocol):
+    """One who answers."""
+
+    @property
+    def name(self) -> str:
+        """What the report calls it."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        ...
+
+    def forget(self) -> None:
+        """Drop what is kept of earlier requests."""
+        ...
+
+    def ask(self, prompt: Sequence[int], workload: Workload) -> Answer:
+        """Answer `prompt` with as many tokens and candidates as `workload` says."""
+        ...
+
+    def bytes_per_token(self, context: int) -> int | None:
+        """Return what one step of decoding reads from memory, or None where nobody knows."""
+        ...
+
+
+class GenerateArm:
+    """transformers' `generate()`, as a tutorial calls it."""
+
+    name = GENERATE
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.device = torch.device(model.device)
+
+    def forget(self) -> None:
+        """Do nothing: it keeps nothing."""
+
+    def ask(self, prompt: Sequence[int], workload: Workload) -> Answer:
+        """Answer with one call of `generate()`; see [`Arm.ask`][]."""
+        options: dict[str, Any] = {"do_sample": False}
+        if workload.sampled:
+            torch.manual_seed(SAMPLED.seed)
+            # top_k: its default would draw from other tokens than the other arms do.
+            options = {"do_sample": True, "temperature": SAMPLED.temperature, "top_p": SAMPLED.top_p, "top_k": 0}
+        clock = _Clock(self.device)
+        ids = torch.tensor([list(prompt)], device=self.device)
+        output = self._model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=workload.new_tokens,
+            num_return_sequences=workload.candidates,
+            # None ends at no token, so that every arm makes as many; a checkpoint's own penalty would change the tokens
+            # (Qwen2.5-Coder-Instruct's generation_config.json has 1.1).
+            eos_token_id=None,
+            repetition_penalty=1.0,
+            streamer=clock,
+            **options,
+        )
+        seconds = clock.now()
+        return Answer(output[:, len(prompt) :].tolist(), clock.at, seconds)
+
+    def bytes_per_token(self, context: int) -> int:
+        """Return the bytes of weights and KV cache that one step reads; see [`Arm.bytes_per_token`][]."""
+        embedding, head = self._model.get_input_embeddings().weight, self._model.get_output_embeddings().weight
+        weights = sum(each.numel() * each.element_size() for each in self._model.parameters())
+        if embedding is not head:  # then it is a table of which a step reads one row
+            weights -= embedding.numel() * embedding.element_size()
+        return int(weights) + cache_bytes(self._model.config.to_dict(), context, embedding.element_size())
+
+
+class _Clock:
+    """A streamer that notes when tokens come. `generate()` hands it the prompt first."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._prompt_is_next = True
+        self.at: list[float] = []
+        synchronize(device)
+        self._began = time.perf_counter()
+
+    def put(self, _tokens: torch.Tensor) -> None:
+        """Note a token, which `generate()` has already copied to the host."""
+        if not self._prompt_is_next:
+            self.at.append(self.now())
+        self._prompt_is_next = False
+
+    def end(self) -> None:
+        """Do nothing: the last token has been noted."""
+
+    def now(self) -> float:
+        """Return the seconds since the request began."""
+        synchronize(self._device)
+        return time.perf_counter() - self._began
+
+
+class EngineArm:
+    """An engine of ours, through the protocol that requests use."""
+
+    def __init__(self, name: str, engine: Engine, device: torch.device, *, speculate: bool = True) -> None:
+        self.name = name
+        self.device = device
+        self._engine = engine
+        self._speculate = speculate
+
+    def forget(self) -> None:
+        """Drop the engine's KV caches."""
+        forget: Callable[[], object] = getattr(self._engine, "forget", lambda: None)
+        forget()
+
+    def ask(self, prompt: Sequence[int], workload: Workload) -> Answer:
+        """Answer step by step; see [`Arm.ask`][]."""
+        if hasattr(self._engine, "speculate"):
+            self._engine.speculate = self._speculate
+        wanted = workload.new_tokens
+        sampling = SAMPLED if workload.sampled else GREEDY
+        answer = Answer([[] for _ in range(workload.candidates)])
+        synchronize(self.device)
+        began = time.perf_counter()
+        generation = self._engine.start(prompt, candidates=workload.candidates, sampling=sampling)
+        for _ in generation.prefill():
+            pass
+        going = set(range(workload.candidates))
+        while going:
+            tokens = generation.step()
+            now = time.perf_counter() - began  # the step has copied its tokens to the host
+            if not tokens:
+                raise ModelError(f"{self.name} stopped before its {wanted} tokens: it has to ignore end tokens here.")
+            for token in tokens:
+                if token.candidate not in going:
+                    continue
+                answer.ids[token.candidate].append(token.id)
+                if token.candidate == 0:
+                    answer.at.append(now)
+                if len(answer.ids[token.candidate]) == wanted:
+                    going.discard(token.candidate)
+                    generation.finish(token.candidate)
+        synchronize(self.device)
+        answer.seconds = time.perf_counter() - began
+        answer.reused = int(getattr(generation, "reused", 0))
+        return answer
+
+    def bytes_per_token(self, context: int) -> int | None:
+        """Return what the engine says; see [`Arm.bytes_per_token`][]."""
+        said: Callable[[int], int] | None = getattr(self._engine, "bytes_per_token", None)
+        return None if said is None else said(context)
+
+
+class LlamaCppArm:
+    """llama.cpp through `xllamacpp`, with the plainest request that its server takes.
+
+    It tells texts, not ids, so its tokens are not compared.
+    """
+
+    name = LLAMA_CPP
+
+    def __init__(self, gguf: Path, *, context: int, threads: int) -> None:
+        """Load the file.
+
+        Args:
+            gguf: The file.
+            context: How many tokens the KV cache has room for.
+            threads: Of the CPU.
+        """
+        import xllamacpp
+
+        params = xllamacpp.CommonParams()
+        params.model.path = str(gguf)
+        params.n_ctx = context
+        params.n_parallel = 1
+        params.cpuparams.n_threads = threads
+        params.cpuparams_batch.n_threads = threads
+        params.verbosity = -1
+        params.api_keys = [secrets.token_urlsafe()]  # its server listens on this machine, and nobody is to ask it
+        self._server = xllamacpp.Server(params)
+        self.device = torch.device("cpu")
+
+    def forget(self) -> None:
+        """Do nothing: no request asks for the cache of another."""
+
+    def ask(self, prompt: Sequence[int], workload: Workload) -> Answer:
+        """Answer with one streamed request; see [`Arm.ask`][]."""
+        answer = Answer([])
+        began = time.perf_counter()
+
+        def note(chunk: Any) -> bool:
+            choices = chunk.get("choices", ()) if isinstance(chunk, dict) else ()
+            if any(choice.get("finish_reason") is None for choice in choices):
+                answer.at.append(time.perf_counter() - began)
+            return False  # go on
+
+        self._server.handle_completions(
+            {
+                "prompt": list(prompt),
+                "max_tokens": workload.new_tokens,
+                "temperature": 0.0,
+                "cache_prompt": False,
+                "ignore_eos": True,
+                "stream": True,
+            },
+            note,
+        )
+        answer.seconds = time.perf_counter() - began
+        return answer
+
+    def bytes_per_token(self, context: int) -> int | None:
+        """Return None: nobody knows here what its kernels read."""
+        del context
+        return None

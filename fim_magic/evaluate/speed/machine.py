@@ -1,0 +1,144 @@
+"""The machine that a measurement ran on, and how fast it reads memory: the limit of every decode loop."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+_CPU_BUFFER = 512 * 2**20  # bytes: far more than any cache holds
+_CUDA_BUFFER = 4 * 2**30
+_READINGS = 7
+_COLUMNS = 4096
+_STEADY = 0.15  # more than this between two readings, and the machine was not the same all the time
+_IDLE = 0.5  # of load average, beside what the measurement itself takes
+_VERSIONS = ("fim-magic", "torch", "transformers", "tokenizers", "xllamacpp", "numpy")
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done what it was given. The CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def bandwidth(device: torch.device, *, buffer_bytes: int | None = None) -> float:
+    """Return the bytes a second that the device moves from and to its memory: the best of several readings.
+
+    On a CPU a buffer is read, by a sum and by a matrix-vector product, with the threads that torch has; the faster of
+    the two counts, for a limit must not be too low. On a GPU a large copy counts as read and written.
+
+    Args:
+        device: Where.
+        buffer_bytes: Of the buffer. The default is 512 MiB on the CPU, and elsewhere 4 GiB or what is free.
+    """
+    if device.type == "cpu":
+        rows = max(1, (buffer_bytes or _CPU_BUFFER) // 4 // _COLUMNS)
+        matrix = torch.ones(rows, _COLUMNS)
+        vector = torch.ones(_COLUMNS)
+        kernels: list[Callable[[], object]] = [matrix.sum, lambda: torch.mv(matrix, vector)]
+        moved = matrix.numel() * 4
+    else:
+        size = buffer_bytes or _buffer_on(device)
+        source = torch.ones(size // 2, dtype=torch.float16, device=device)
+        target = torch.empty_like(source)
+        kernels = [lambda: target.copy_(source)]
+        moved = 2 * source.numel() * 2
+    return moved / min(_best_seconds(kernel, device) for kernel in kernels)
+
+
+def _buffer_on(device: torch.device) -> int:
+    if device.type != "cuda":
+        return _CPU_BUFFER
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(min(_CUDA_BUFFER, free // 4))
+
+
+def _best_seconds(kernel: Callable[[], object], device: torch.device) -> float:
+    kernel()
+    readings = []
+    for _ in range(_READINGS):
+        synchronize(device)
+        began = time.perf_counter()
+        kernel()
+        synchronize(device)
+        readings.append(time.perf_counter() - began)
+    return min(readings)
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """Say what a reader of the numbers has to know of the machine and of the libraries on it."""
+    about: dict[str, Any] = {
+        "device": _name_of(device),
+        "processor": _processor(),
+        "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
+        "logical_cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_bytes": int(psutil.virtual_memory().total),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {name: version for name in _VERSIONS if (version := _version(name))},
+        "load_average": load_average(),
+    }
+    if device.type == "cuda":
+        about["cuda"] = torch.version.cuda
+        about["device_memory_bytes"] = int(torch.cuda.get_device_properties(device).total_memory)
+    return about
+
+
+def load_average() -> float | None:
+    """Return how many processes wanted a processor over the last minute, or None where the system does not say."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
+def disturbances(readings: list[float], load_before: float | None) -> list[str]:
+    """Say what makes the numbers doubtful.
+
+    Args:
+        readings: Of the bandwidth, in bytes a second: before the run, and after it.
+        load_before: The load average before the run.
+    """
+    told = []
+    if len(readings) > 1 and max(readings) > (1 + _STEADY) * min(readings):
+        said = " and ".join(f"{reading / 1e9:.1f}" for reading in readings)
+        told.append(f"The memory bandwidth was {said} GB/s before and after: the machine was not steady. Run it again.")
+    if load_before is not None and load_before > _IDLE:
+        told.append(
+            f"The load average was {load_before:.1f} before the run: something else runs here, or has just run. Trust "
+            "the ratios more than the times."
+        )
+    return told
+
+
+def quiet_median(readings: list[float]) -> float:
+    """Return the bandwidth that limits are reckoned from: the median of the readings."""
+    return statistics.median(readings)
+
+
+def _name_of(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor())
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""

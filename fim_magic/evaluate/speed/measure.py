@@ -1,0 +1,247 @@
+"""Asking every arm the same, in turns: what drifts on a machine drifts for all of them alike."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from fim_magic.evaluate.speed.arms import GENERATE, GGUF, LLAMA_CPP, OURS, PLAIN, Answer, Arm
+from fim_magic.evaluate.speed.workloads import Workload
+
+TAKING_PART: Mapping[str, tuple[str, ...]] = {
+    "infill": (GENERATE, OURS, PLAIN, GGUF, LLAMA_CPP),
+    "edit": (GENERATE, OURS, GGUF),
+    "candidates": (GENERATE, OURS, GGUF),
+    "lengths": (GENERATE, OURS, GGUF, LLAMA_CPP),
+}
+"""The arms for which each measure says something. An edit shows what is kept, which llama.cpp is told not to do."""
+
+LONG_ROUNDS = 2
+"""How often a CPU reads the longest prompts: each takes minutes, beside which the noise is small."""
+
+# Tokens of a prompt; for a CPU, which compiles nothing that a warm-up would have to pay for.
+_NEEDS_NO_WARM_UP = 1500
+_LONGEST = 4000
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One request to one arm.
+
+    Attributes:
+        measure: Of the workload.
+        workload: Its name.
+        arm: Who answered.
+        round: Which, from 0; below it for warm-ups.
+        prompt_tokens: Of the prompt.
+        new_tokens: Of each candidate.
+        candidates: How many.
+        first: Seconds to the first token.
+        seconds: Seconds until everything was there.
+        rate: Tokens a second after the first one, of the first candidate; None where there is only one moment.
+        before: Seconds to the first token of the request that came before, where there was one.
+        reused: Tokens of the prompt that had already been read.
+        at: When each token of the first candidate came, in seconds.
+    """
+
+    measure: str
+    workload: str
+    arm: str
+    round: int
+    prompt_tokens: int
+    new_tokens: int
+    candidates: int
+    first: float
+    seconds: float
+    rate: float | None = None
+    before: float | None = None
+    reused: int = 0
+    at: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """One process that did nothing but load a model and answer once.
+
+    Attributes:
+        arm: Who loaded and answered.
+        round: Which, from 0.
+        load: Seconds to load, imports excluded; None for random weights, which are made and not loaded.
+        answered: Seconds to load and to have the first token of a short prompt; None likewise.
+        peak: Bytes: the most memory that was in use, less what was in use before loading.
+    """
+
+    arm: str
+    round: int
+    load: float | None
+    answered: float | None
+    peak: int
+
+
+@dataclass(frozen=True)
+class Check:
+    """Whether an arm said the same as the baseline, greedily.
+
+    Attributes:
+        workload: What was asked.
+        arm: Who is compared.
+        same: How many tokens are the same from the beginning on.
+        of: How many there are.
+        demanded: Whether they have to be the same: where weights and precision are.
+    """
+
+    workload: str
+    arm: str
+    same: int
+    of: int
+    demanded: bool
+
+    @property
+    def passed(self) -> bool:
+        """Whether all of them are the same."""
+        return self.same == self.of
+
+    def __str__(self) -> str:
+        if self.passed:
+            return f"{self.same} of {self.of} the same"
+        return f"other from token {self.same + 1} on"
+
+
+@dataclass
+class Record:
+    """All that a run has found so far.
+
+    Attributes:
+        timings: Every request that counts.
+        warm_ups: Those before them, which may compile something or touch the weights for the first time.
+        fresh: Every process that was started to load a model.
+        load_ext: Seconds of `%load_ext` for each extension: `fim_magic` and `bare`.
+        checks: The comparisons of tokens.
+        bandwidth: Bytes a second, before and after.
+        bytes_per_token: For each arm, what one decode step of the infill reads.
+    """
+
+    timings: list[Timing] = field(default_factory=list)
+    warm_ups: list[Timing] = field(default_factory=list)
+    fresh: list[Fresh] = field(default_factory=list)
+    load_ext: dict[str, list[float]] = field(default_factory=dict)
+    checks: list[Check] = field(default_factory=list)
+    bandwidth: list[float] = field(default_factory=list)
+    bytes_per_token: dict[str, int] = field(default_factory=dict)
+
+
+OnStep = Callable[[str, int, int], None]
+"""Told what comes now, how many steps are done and how many there are."""
+
+
+def rotated(items: Sequence[_T], by: int) -> list[_T]:
+    """Return `items` begun at another one for each round, so that none is always the first."""
+    at = by % len(items) if items else 0
+    return [*items[at:], *items[:at]]
+
+
+def measure(arms: Sequence[Arm], asked: Sequence[Workload], rounds: int, record: Record, on_step: OnStep) -> None:
+    """Ask every arm everything, `rounds` times, and record it. What is there when it is interrupted stays there.
+
+    Args:
+        arms: Who answers, the baseline first.
+        asked: What.
+        rounds: How many times, warm-ups not counted.
+        record: Where the results go.
+        on_step: Told before each request.
+    """
+    steps = [
+        (workload, number, [arm for arm in arms if arm.name in TAKING_PART[workload.measure]])
+        for workload in asked
+        for number in range(-_warmups(workload, arms), rounds_of(workload, arms, rounds))
+    ]
+    total, done = sum(len(taking_part) for *_, taking_part in steps), 0
+    for workload, number, taking_part in steps:
+        answers = {}
+        for arm in rotated(taking_part, number):
+            on_step(f"{workload.measure}, {workload.name}: {arm.name}", done, total)
+            timing, answers[arm.name] = ask(arm, workload, number)
+            done += 1
+            (record.timings if number >= 0 else record.warm_ups).append(timing)
+        if number == 0 and not workload.sampled:
+            record.checks += compare(workload, answers)
+
+
+def rounds_of(workload: Workload, arms: Sequence[Arm], rounds: int) -> int:
+    """Return how often this is measured, of the rounds that were asked for."""
+    return min(rounds, LONG_ROUNDS) if _on_cpu(arms) and len(workload.prompt) > _LONGEST else rounds
+
+
+def _warmups(workload: Workload, arms: Sequence[Arm]) -> int:
+    return 0 if _on_cpu(arms) and len(workload.prompt) > _NEEDS_NO_WARM_UP else 1
+
+
+def _on_cpu(arms: Sequence[Arm]) -> bool:
+    return all(arm.device.type == "cpu" for arm in arms)
+
+
+def ask(arm: Arm, workload: Workload, number: int) -> tuple[Timing, Answer]:
+    """Ask one arm once, cold, or right after the request that the workload has before it."""
+    arm.forget()
+    # generate() keeps nothing, so that what came before makes no difference to it.
+    before = arm.ask(workload.before, workload).at[0] if workload.before and arm.name != GENERATE else None
+    answer = arm.ask(workload.prompt, workload)
+    timing = Timing(
+        measure=workload.measure,
+        workload=workload.name,
+        arm=arm.name,
+        round=number,
+        prompt_tokens=len(workload.prompt),
+        new_tokens=workload.new_tokens,
+        candidates=workload.candidates,
+        first=answer.at[0],
+        seconds=answer.seconds,
+        rate=decode_rate(answer.at, workload.new_tokens),
+        before=before,
+        reused=answer.reused,
+        at=tuple(answer.at),
+    )
+    return timing, answer
+
+
+def decode_rate(at: Sequence[float], tokens: int) -> float | None:
+    """Return tokens a second after the first moment, or None where all came at once.
+
+    Args:
+        at: When tokens came. With speculation several come at one moment; a server may hold one back that is half a
+            character, so this may have fewer than `tokens` entries.
+        tokens: How many there were.
+    """
+    together = sum(moment == at[0] for moment in at)
+    return None if at[-1] <= at[0] else (tokens - together) / (at[-1] - at[0])
+
+
+def compare(workload: Workload, answers: Mapping[str, Answer]) -> Iterator[Check]:
+    """Compare what every arm said with the baseline, token by token.
+
+    Args:
+        workload: What was asked.
+        answers: By arm. An arm that does not tell its ids is left out.
+    """
+    if GENERATE not in answers:
+        return
+    expected = answers[GENERATE].ids[0]
+    for name, answer in answers.items():
+        if name != GENERATE and answer.ids:
+            same = agreement(expected, answer.ids[0])
+            yield Check(f"{workload.measure}, {workload.name}", name, same, len(expected), name in (OURS, PLAIN))
+
+
+def agreement(expected: Sequence[int], got: Sequence[int]) -> int:
+    """Return how many tokens are the same from the beginning on."""
+    pairs = zip(expected, got, strict=False)
+    return next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(expected), len(got)))
+
+
+def median(values: Sequence[float]) -> float | None:
+    """Return the median, or None of nothing."""
+    return statistics.median(values) if values else None

@@ -1,0 +1,129 @@
+"""A model of a given size with random weights, made in place: speed does not depend on what the weights say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, GPTBigCodeConfig, LlamaConfig, Qwen2Config, Starcoder2Config
+
+from fim_magic.errors import OptionError
+from fim_magic.tokenization import TextTokenizer
+
+LAYOUTS = ("llama", "qwen2", "starcoder2", "gpt_bigcode")
+SEED = 0
+
+_CONTEXT = 16384
+_UNGATED = 3 / 2  # an MLP with two matrices instead of three is as large when it is wider by this
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Depth and width of a model.
+
+    Attributes:
+        layers: Its depth.
+        width: Of the hidden state.
+        heads: Of attention.
+        kv_heads: How many of them have keys and values of their own.
+        inner: Width of the MLP with a gate.
+        vocabulary: Rows of the embedding.
+        tied: Whether the output matrix is the embedding.
+    """
+
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    inner: int
+    vocabulary: int
+    tied: bool
+
+
+SHAPES = {
+    "1M": Shape(2, 128, 4, 2, 384, 4096, tied=True),  # for tests of the bench itself
+    "25M": Shape(8, 384, 6, 2, 1024, 32000, tied=True),
+    "135M": Shape(30, 576, 9, 3, 1536, 49152, tied=True),  # SmolLM2-135M
+    "0.5B": Shape(24, 896, 14, 2, 4864, 151936, tied=True),  # Qwen2.5-Coder-0.5B
+    "1.3B": Shape(24, 2048, 16, 16, 5504, 32256, tied=False),  # DeepSeek-Coder-1.3B
+    "3B": Shape(36, 2048, 16, 2, 11008, 151936, tied=True),  # Qwen2.5-Coder-3B
+    "7B": Shape(32, 4096, 32, 32, 11008, 32016, tied=False),  # Code Llama 7B
+}
+"""Sizes by the name that users type, with the shapes that the named models publish in their config.json."""
+
+
+def shape_of(size: str) -> Shape:
+    """Return the shape for a size as users type it.
+
+    Raises:
+        OptionError: There is none of that size.
+    """
+    by_lower = {name.lower(): shape for name, shape in SHAPES.items()}
+    if size.lower() not in by_lower:
+        raise OptionError(
+            f"--random-weights is one of {', '.join(SHAPES)}; {size!r} is not. Type: fim-magic bench --random-weights "
+            "1.3B"
+        )
+    return by_lower[size.lower()]
+
+
+def config_of(size: str, layout: str = "llama") -> Any:
+    """Return transformers' configuration of that size in that layout.
+
+    Args:
+        size: A key of `SHAPES`, in any letter case.
+        layout: One of `LAYOUTS`.
+
+    Raises:
+        OptionError: One of them is unknown.
+    """
+    shape = shape_of(size)
+    if layout not in LAYOUTS:
+        raise OptionError(f"--layout is one of {', '.join(LAYOUTS)}; {layout!r} is not.")
+    ends = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+    common = {"vocab_size": shape.vocabulary, "tie_word_embeddings": shape.tied, **ends}
+    if layout == "gpt_bigcode":
+        return GPTBigCodeConfig(
+            n_layer=shape.layers,
+            n_embd=shape.width,
+            n_head=shape.heads,
+            n_inner=int(shape.inner * _UNGATED),
+            n_positions=_CONTEXT,
+            multi_query=True,
+            **common,
+        )
+    inner = int(shape.inner * _UNGATED) if layout == "starcoder2" else shape.inner
+    kinds = {"llama": LlamaConfig, "qwen2": Qwen2Config, "starcoder2": Starcoder2Config}
+    return kinds[layout](
+        num_hidden_layers=shape.layers,
+        hidden_size=shape.width,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        intermediate_size=inner,
+        max_position_embeddings=_CONTEXT,
+        **common,
+    )
+
+
+def build(size: str, layout: str, device: torch.device, dtype: torch.dtype) -> Any:
+    """Make the model on the device, at once in its precision. The same arguments make the same weights.
+
+    Raises:
+        OptionError: The size or the layout is unknown.
+    """
+    config = config_of(size, layout)
+    torch.manual_seed(SEED)
+    with torch.device(device):
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    return model.eval()
+
+
+def tokenizer_for(model: Any) -> TextTokenizer:
+    """Return a tokenizer with one token a byte: an engine has to have one, and random weights need no more."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend = Tokenizer(models.BPE(vocab={letter: at for at, letter in enumerate(alphabet)}, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    return TextTokenizer(backend, int(model.get_input_embeddings().weight.shape[0]))

@@ -1,0 +1,164 @@
+"""The model that is measured, as each arm needs it: a folder, a GGUF file, or weights made in place."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from fim_magic import catalog, weights
+from fim_magic.engines import Engine
+from fim_magic.engines.loading import load_checkpoint
+from fim_magic.engines.local import LocalEngine
+from fim_magic.engines.memory import free_memory
+from fim_magic.engines.placement import dtype_for, plan
+from fim_magic.evaluate.speed.random_weights import build, config_of, tokenizer_for
+from fim_magic.progress import OnProgress, silent
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured. It can be handed to another process as JSON (`dataclasses.asdict`).
+
+    Attributes:
+        name: For the report.
+        folder: In transformers layout, or "" for random weights.
+        gguf: The GGUF file that the folder was made from, or "".
+        family: As the catalogue states it, or "".
+        revision: Which version of the checkpoint.
+        size: Of random weights, or "".
+        layout: Of random weights.
+        why: Why "auto" chose it, or "".
+    """
+
+    name: str
+    folder: str = ""
+    gguf: str = ""
+    family: str = ""
+    revision: str = ""
+    size: str = ""
+    layout: str = "llama"
+    why: str = field(default="", compare=False)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether its weights are made in place."""
+        return self.size != ""
+
+
+def find(name: str, on_progress: OnProgress = silent) -> Subject:
+    """Bring a model to this machine, without loading it.
+
+    Args:
+        name: A short name of the catalogue, a folder, a .gguf file, `owner/name` on the Hub, or "auto".
+        on_progress: Told about fetching and converting.
+
+    Raises:
+        ModelError: There is no such model.
+        FetchError: It could not be brought to this machine.
+    """
+    why = ""
+    if name == "auto":
+        gpus = [size for device, size in free_memory().items() if device != "cpu"]
+        entry, why = catalog.choose(sum(gpus) if gpus else None)
+    else:
+        found = catalog.find(name) or catalog.by_repo(name)
+        if found is None:
+            return _not_in_catalogue(name, on_progress)
+        entry = found
+    if entry.gguf is not None:
+        from fim_magic.engines.gguf_conversion import converted  # which imports the library gguf
+
+        gguf = weights.fetch(entry.gguf, on_progress)
+        folder, revision = converted(gguf, entry.gguf.sha256, on_progress), entry.gguf.sha256[:12]
+        return Subject(entry.name, str(folder), str(gguf), entry.family, revision, why=why)
+    folder = weights.snapshot(entry.repo, None, on_progress, with_code=False)
+    return Subject(entry.name, str(folder), "", entry.family, folder.name[:12], why=why)
+
+
+def _not_in_catalogue(name: str, on_progress: OnProgress) -> Subject:
+    path = Path(name).expanduser()
+    if path.suffix == ".gguf" and path.is_file():
+        from fim_magic.engines.gguf_conversion import converted
+
+        return Subject(name, str(converted(path, None, on_progress)), str(path), revision="local file")
+    if (path / "config.json").is_file():
+        return Subject(name, str(path), revision="local folder")
+    if name.count("/") == 1 and not name.startswith((".", "~", "/")):
+        folder = weights.snapshot(name, None, on_progress, with_code=False)
+        return Subject(name, str(folder), revision=folder.name[:12])
+    raise catalog.unknown(name)
+
+
+def made_in_place(size: str, layout: str) -> Subject:
+    """Return the subject for random weights of a size.
+
+    Raises:
+        OptionError: The size or the layout is unknown.
+    """
+    config_of(size, layout)
+    return Subject(f"random weights, {size}, {layout} layout", revision="random", size=size, layout=layout)
+
+
+def device_for(subject: Subject) -> torch.device:
+    """Return where it is measured: on the GPU, if there is one."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", 0)
+    if torch.backends.mps.is_available() and not subject.gguf:
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def load_plain(subject: Subject, device: torch.device) -> Any:
+    """Load it as a tutorial does, with `from_pretrained()`, in the precision in which the device computes well."""
+    dtype = dtype_for(device)
+    if subject.is_random:
+        return build(subject.size, subject.layout, device, dtype)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(subject.folder, dtype=dtype, local_files_only=True)
+    except (OSError, ValueError):  # one that transformers loads only with the code that it brings along
+        model, _ = load_checkpoint(Path(subject.folder), subject.name)
+    return model.to(device).eval()
+
+
+def load_engine(subject: Subject, device: torch.device) -> LocalEngine:
+    """Load it as fim-magic does."""
+    if subject.is_random:
+        model = build(subject.size, subject.layout, device, dtype_for(device))
+        return LocalEngine(model, tokenizer_for(model), subject.name, subject.revision)
+    folder = Path(subject.folder)
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    placement = plan(folder, config, name=subject.name)
+    return LocalEngine.load(
+        folder, name=subject.name, revision=subject.revision, placement=placement, named=subject.family
+    )
+
+
+def load_gguf(subject: Subject) -> Engine | None:
+    """Load its GGUF file with our llama.cpp engine, or return None where that cannot be."""
+    if not has_gguf_engine(subject):
+        return None
+    from fim_magic.engines import gguf
+
+    engine: Engine = gguf.GgufEngine.load(
+        Path(subject.gguf), name=subject.name, revision=subject.revision, named=subject.family
+    )
+    return engine
+
+
+def has_gguf_engine(subject: Subject) -> bool:
+    """Whether llama.cpp can run it here: it is a GGUF file, and the binding is installed."""
+    try:
+        from fim_magic.engines import gguf
+    except ImportError:
+        return False
+    return bool(subject.gguf) and gguf.available()
+
+
+def vocabulary_of(subject: Subject) -> int:
+    """Return how many ids random weights have, for prompts of any ids; 0 for a checkpoint, which gets real code."""
+    return int(config_of(subject.size, subject.layout).vocab_size) if subject.is_random else 0

@@ -1,0 +1,176 @@
+"""What is asked: infills of real Python code, cut to length; an edit near the cursor; several candidates."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fim_magic.document import Document
+from fim_magic.engines import Engine
+from fim_magic.formats import fim_prompt
+
+MEASURES = ("infill", "edit", "candidates", "lengths", "fresh", "load_ext")
+"""The names that `--only` takes."""
+
+INFILL_TOKENS = 500
+NEW_TOKENS = 64
+EDIT_TOKENS = 2000
+EDITED = 20  # tokens that an edit near the cursor changes
+LENGTHS = (500, 2000, 8000)
+CANDIDATES = (1, 4, 8)
+
+_AFTER_THE_FIRST = 8  # new tokens where time to first token is what counts: enough to decode a few
+_SHORT_SUFFIX = 160  # characters: a cell is mostly written from top to bottom
+_HOLE = 4  # lines
+_MOST_CHARACTERS = 12  # of a token, on average: more text than that need not be encoded to fill a prompt
+# Of the standard library: plain code of several kinds, the same on every machine but for Python's version.
+_MODULES = ("argparse", "configparser", "statistics", "textwrap", "csv", "zipfile", "tarfile", "shutil")
+_EDIT = "\n    known = sorted(set(found), key=len)\n    "
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One thing that is asked of every arm.
+
+    Attributes:
+        measure: Which of `MEASURES` it belongs to.
+        name: What it is, for the report.
+        prompt: Token ids.
+        new_tokens: How many tokens each candidate gets, whatever they are.
+        candidates: How many.
+        sampled: Whether tokens are drawn; otherwise greedy, so that arms can be compared token by token.
+        before: The request on the same cell that came first, or empty: then every arm begins cold.
+    """
+
+    measure: str
+    name: str
+    prompt: tuple[int, ...]
+    new_tokens: int
+    candidates: int = 1
+    sampled: bool = False
+    before: tuple[int, ...] = ()
+
+
+def workloads(
+    engine: Engine, measures: Sequence[str], *, new_tokens: int = NEW_TOKENS, vocabulary: int = 0
+) -> list[Workload]:
+    """Return what is asked of this engine's model, as far as its context reaches.
+
+    Args:
+        engine: Its tokenizer and family make the prompts, and nothing else of it is used.
+        measures: Which of `MEASURES`.
+        new_tokens: Of an infill and of each candidate.
+        vocabulary: Prompts are random ids below it, for a model with random weights; 0 for real code.
+    """
+    prompts = _Arbitrary(vocabulary) if vocabulary else _Code(engine)
+    asked: list[Workload] = []
+    if "infill" in measures:
+        asked += [Workload("infill", f"infill {at + 1}", prompts.of(INFILL_TOKENS, at), new_tokens) for at in range(3)]
+    if "edit" in measures:
+        asked += _edits(prompts)
+    if "candidates" in measures:
+        asked += [
+            Workload("candidates", f"{n} candidates", prompts.of(INFILL_TOKENS, 3), new_tokens, n, sampled=True)
+            for n in CANDIDATES
+        ]
+    if "lengths" in measures:
+        asked += [
+            Workload("lengths", f"{tokens} tokens", prompts.of(tokens, 4), _AFTER_THE_FIRST) for tokens in LENGTHS
+        ]
+    return [each for each in asked if len(each.prompt) + each.new_tokens <= engine.context_length]
+
+
+def _edits(prompts: _Prompts) -> list[Workload]:
+    base = prompts.of(EDIT_TOKENS, 5)
+    other = prompts.of(EDIT_TOKENS, 6)
+    halves = prompts.halves(EDIT_TOKENS)
+    edits = [("the last 20 tokens", base, edited(base, other)), ("a hole in the middle", *halves)]
+    return [Workload("edit", name, after, _AFTER_THE_FIRST, before=before) for name, before, after in edits]
+
+
+def edited(base: Sequence[int], other: Sequence[int], count: int = EDITED) -> tuple[int, ...]:
+    """Return `base` with other tokens in the place of its last `count` before the very last one.
+
+    The last token of an infilling prompt is a sentinel, which no edit changes.
+
+    Args:
+        base: Token ids, more than `count`.
+        other: Where the new ones are taken from.
+        count: How many change.
+    """
+    begin = len(base) - 1 - count
+    fresh = list(other[-1 - count : -1])
+    if fresh[0] == base[begin]:
+        fresh[0] = next(token for token in other[1:-1] if token != base[begin])
+    return (*base[:begin], *fresh, base[-1])
+
+
+class _Prompts:
+    """Prompts for one model, a different one for each number, the same on every call."""
+
+    def of(self, tokens: int, number: int) -> tuple[int, ...]:
+        """Return a prompt of at most `tokens` ids."""
+        raise NotImplementedError
+
+    def halves(self, tokens: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return a prompt with as much before the hole as behind it, and the same after an edit at the hole."""
+        raise NotImplementedError
+
+
+class _Arbitrary(_Prompts):
+    """Random ids."""
+
+    def __init__(self, vocabulary: int) -> None:
+        self._vocabulary = vocabulary
+
+    def of(self, tokens: int, number: int) -> tuple[int, ...]:
+        drawn = random.Random(f"{tokens} {number}")  # noqa: S311 - not for secrets
+        return tuple(drawn.randrange(self._vocabulary) for _ in range(tokens))
+
+    def halves(self, tokens: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        base, typed = self.of(tokens, 7), self.of(EDITED, 8)
+        return base, (*base[: tokens // 2], *typed, *base[tokens // 2 : -EDITED])
+
+
+class _Code(_Prompts):
+    """The standard library's own source code, with a hole in it where the family can fill one."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._family = engine.family
+        self._tokenizer = engine.tokenizer
+        self._sources = [inspect.getsource(importlib.import_module(name)) for name in _MODULES]
+
+    def of(self, tokens: int, number: int) -> tuple[int, ...]:
+        lines = self._source(number).splitlines(keepends=True)
+        at = len(lines) * 2 // 3
+        suffix = "".join(lines[at + _HOLE :])[:_SHORT_SUFFIX]
+        prefix = "".join(lines[:at])[-tokens * _MOST_CHARACTERS :]
+        return self._prompt(prefix + _indentation(lines[at]), suffix, tokens)
+
+    def halves(self, tokens: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        lines = self._source(7).splitlines(keepends=True)
+        at = len(lines) // 2
+        half, encode = tokens // 2, self._tokenizer.encode
+        # Cut before the edit, and with room to spare: a prompt that is cut after it begins at another token.
+        prefix = self._tokenizer.decode(encode("".join(lines[:at])[-tokens * _MOST_CHARACTERS :])[-half:])
+        suffix = self._tokenizer.decode(encode("".join(lines[at + _HOLE :])[: tokens * _MOST_CHARACTERS])[:half])
+        room = 2 * tokens
+        return self._prompt(prefix, suffix, room), self._prompt(prefix + _EDIT, suffix, room)
+
+    def _source(self, number: int) -> str:
+        """All modules one behind the other, in an order that begins with another one for each number."""
+        at = number % len(self._sources)
+        return "\n\n".join((*self._sources[at:], *self._sources[:at]))
+
+    def _prompt(self, prefix: str, suffix: str, tokens: int) -> tuple[int, ...]:
+        if self._family.can_infill:
+            document = Document(prefix, suffix)
+            return fim_prompt(self._family, self._tokenizer, document, order="auto", room=tokens).ids
+        return tuple(self._tokenizer.encode(prefix)[-tokens:])
+
+
+def _indentation(line: str) -> str:
+    return line[: len(line) - len(line.lstrip(" "))]
