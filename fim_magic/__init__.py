@@ -24,7 +24,7 @@ def infill(text: str, **options: Any) -> Result:
     Args:
         text: Source text with a cursor marker, such as `<cursor>`.
         **options: As of `%%fim`, with underscores: `model`, `candidates`, `max_new_tokens`, `temperature`, `top_p`,
-            `seed`, `order`, `quantize`, `family`, `markers`.
+            `seed`, `order`, `quantize`, `family`, `engine`, `markers`.
 
     Raises:
         FimError: Something that you can mend; the message says how.

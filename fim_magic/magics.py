@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, ParamSpec
 
+import traitlets
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_arguments, parse_argstring
 
+from fim_magic.engines.idle import IdleLimit
 from fim_magic.errors import FimError, OptionError
 from fim_magic.settings import LOADING, Option, Settings, options_of
 
@@ -77,7 +80,9 @@ class FimMagics(Magics, Settings):
         self._last: Result | None = None
         self._last_prompt: Callable[[], Sheet] | None = None
         self._used: dict[str, Any] = {}  # what the last %fim use said
-        self._told: tuple[str, str] | None = None  # the model and revision whose notices were shown last
+        self._told: tuple[str, set[str]] = ("", set())  # a model, and what was said about it
+        self._uses = 0  # of the registry, after the last request of this notebook
+        self._idle = IdleLimit(self._rest, 60 * self.idle_minutes)
 
     @no_var_expand
     @magic_arguments("%fim")
@@ -116,13 +121,16 @@ class FimMagics(Magics, Settings):
 
         %fim                what is loaded, where it runs, and how the last request went
 
-        %fim use NAME       load a model: a short name, a folder, a .gguf file, or owner/name on the Hub
+        %fim use NAME       load a model: a short name, a folder, a .gguf file, or owner/name on the Hub. It loads in
+        the background, and the next request waits for it
 
           NAME@REVISION       the Hub's model as it was at that commit
 
           --quantize 8bit     or 4bit: in less GPU memory
 
           --family NAME       the model's family, where nothing in its files tells it
+
+          --engine gguf       or torch: what runs it; gguf is llama.cpp, for .gguf files
 
           --allow-code        run the code that the model brings, if NAME@REVISION is a full commit: read it first
 
@@ -132,7 +140,8 @@ class FimMagics(Magics, Settings):
 
         %fim prompt         the prompt of the last request as the model saw it, token by token
 
-        %fim unload         give the model's memory back
+        %fim unload         give the model's memory back, or stop loading it. A model that is not used for
+        FimMagics.idle_minutes (30) is unloaded by itself, and loaded again by the next %%fim
 
         %fim doctor         versions, device, memory, caches and network, and what to do about them
         """
@@ -163,13 +172,14 @@ class FimMagics(Magics, Settings):
         if into is not None and not into.isidentifier():
             raise OptionError(f"--into needs the name of a variable; {into!r} is none.")
         model, request = self.request(self._body(method, line, cell), method=method, **options)
-        engine = self._load(model, **self._loading(model, options)).engine
-        prompt = _prompt_sheet(request, engine)  # what cannot be asked is refused before anything is shown
-        if show_prompt:
-            self._show_prompt(prompt)
-            return
-        self._last_prompt = prompt
-        self._last = self._answer(request, engine, accept=accept)
+        with self._in_use():
+            engine = self._load(model, **self._loading(model, options)).engine
+            prompt = _prompt_sheet(request, engine)  # what cannot be asked is refused before anything is shown
+            if show_prompt:
+                self._show_prompt(prompt)
+                return
+            self._last_prompt = prompt
+            self._last = self._answer(request, engine, accept=accept)
         if into is not None:
             self.shell.user_ns[into] = self._last
 
@@ -211,19 +221,83 @@ class FimMagics(Magics, Settings):
         options = {name: used.get(name) if given[name] is None else given[name] for name in LOADING}
         return {**self.loading(**options), "allow_code": used.get("allow_code", False)}
 
-    def _load(self, model: str, *, chosen: bool = False, **loading: Any) -> Loaded:
+    def _load(self, model: str, **loading: Any) -> Loaded:
+        """Return a model. It loads in the background, so that whoever does not want to wait does not have to."""
         from fim_magic.engines import registry
         from fim_magic.review.progress import NotebookProgress
 
+        was_coming = registry.loading() is not None
         with NotebookProgress(self.shell) as progress:
-            loaded = registry.use(model, progress, **loading)
-            progress.loaded(loaded)
-        version = (loaded.engine.model, loaded.engine.revision)
-        if chosen or version != self._told:
-            self._told = version
-            for notice in loaded.notices:
-                print(notice)
+            try:
+                registry.begin(model, progress, **loading)
+                loaded = registry.use(model, progress, **loading)
+            except KeyboardInterrupt:
+                coming = registry.loading()
+                if coming is None:
+                    raise
+                raise FimError(
+                    f"Interrupted. {coming.name} goes on loading: run the cell again to wait for it, or stop it with "
+                    "%fim unload."
+                ) from None
+            if was_coming and self._raw_cell.lstrip().startswith("%%"):
+                progress.clear()  # the cell that began it says that it is loaded; this one's output is the answer
+            else:
+                progress.loaded(loaded)
+        self._tell(loaded.engine.model, loaded.notices)
         return loaded
+
+    def _tell(self, model: str, notices: Iterable[str]) -> None:
+        """Say what the user should know of a model, once."""
+        if self._told[0] != model:
+            self._told = (model, set())
+        for notice in notices:
+            if notice not in self._told[1]:
+                self._told[1].add(notice)
+                print(notice)
+
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        """Keep the model as long as the block lasts; its idle time counts from then."""
+        from fim_magic.engines import registry
+
+        with self._idle.used():
+            try:
+                yield
+            finally:
+                self._uses = registry.uses()
+
+    def _rest(self) -> bool:
+        """Unload the idle model; not if the Python interface has used it meanwhile."""
+        from fim_magic import request
+        from fim_magic.engines import registry
+
+        seen, self._uses = self._uses, registry.uses()
+        if seen != self._uses or request.busy():
+            return False
+        registry.rest()
+        return True
+
+    @traitlets.observe("idle_minutes")
+    def _idle_minutes_changed(self, change: Any) -> None:
+        if hasattr(self, "_idle"):  # not while the settings are read
+            self._idle.set(60 * change.new)
+
+    def begin_configured(self) -> None:
+        """Begin to load the model that the user has configured, if it is on this machine; "auto" waits."""
+        if self.model == "auto":
+            return
+        try:
+            loading = self.loading()
+        except OptionError:
+            return  # told when it is used
+        from fim_magic.engines import registry
+
+        with self._in_use():
+            registry.begin_if_here(self.model, **loading)
+
+    def close(self) -> None:
+        """End what goes on by itself."""
+        self._idle.close()
 
     def _show_prompt(self, prompt: Callable[[], Sheet]) -> None:
         from fim_magic.review.prompt import show
@@ -233,7 +307,7 @@ class FimMagics(Magics, Settings):
     def _status(self, _rest: str) -> None:
         from fim_magic import reports
 
-        print(reports.status(self._last))
+        print(reports.status(self._last, self.idle_minutes))
 
     def _use(self, line: str) -> None:
         used = _parse_use(line)
@@ -242,9 +316,25 @@ class FimMagics(Magics, Settings):
                 "%fim use needs a model's name; %fim models lists the short ones. With options: "
                 "%fim use NAME --quantize 4bit"
             )
-        options = {name: used[name] for name in LOADING}
-        self._load(used["model"], chosen=True, **self.loading(**options), allow_code=used["allow_code"])
+        loading = {**self.loading(**{name: used[name] for name in LOADING}), "allow_code": used["allow_code"]}
+        with self._in_use():
+            self._begin(used["model"], loading)
         self.model, self._used = used["model"], used
+
+    def _begin(self, model: str, loading: dict[str, Any]) -> None:
+        """Fetch what has to be fetched, begin to load, and say what is to be known of the model."""
+        from fim_magic.engines import registry
+        from fim_magic.review.progress import NotebookProgress
+
+        self._told = ("", set())
+        with NotebookProgress(self.shell) as progress:
+            there = registry.begin(model, progress, **loading, again=True, on_end=progress.ended)
+            if isinstance(there, registry.Coming):
+                progress.begun(there)
+                self._tell(there.name, there.notices)
+            else:
+                print(f"{there.engine.model} is loaded on {there.engine.place}.")
+                self._tell(there.engine.model, there.notices)
 
     def _models(self, word: str) -> None:
         from fim_magic import reports
@@ -273,8 +363,12 @@ class FimMagics(Magics, Settings):
     def _unload(self, _rest: str) -> None:
         from fim_magic.engines import registry
 
+        coming = registry.loading()
         had_one = registry.unload()
-        print("The model is unloaded." if had_one else "No model was loaded.")
+        if coming is not None and coming.load.abandoned:
+            print(f"{coming.name} is not loaded any further. What it has taken is given back.")
+        else:
+            print("The model is unloaded." if had_one else "No model was loaded.")
 
     def _doctor(self, _rest: str) -> None:
         from fim_magic import reports
@@ -328,6 +422,7 @@ def load(shell: Any) -> None:
     magics = FimMagics(shell)
     shell.register_magics(magics)
     shell.events.register("pre_run_cell", magics.remember_cell)
+    magics.begin_configured()
 
 
 def unload(shell: Any) -> None:
@@ -338,6 +433,7 @@ def unload(shell: Any) -> None:
     magics = shell.magics_manager.registry.pop(FimMagics.__name__, None)
     if magics is None:
         return
+    magics.close()
     shell.events.unregister("pre_run_cell", magics.remember_cell)
     shell.configurables.remove(magics)
     for kind, name in (("cell", "fim"), ("cell", "complete"), ("line", "fim")):

@@ -101,7 +101,9 @@ def bar(progress: Progress, width: int = BAR_CELLS, *, ascii_only: bool = False)
         What is going on, a bar, the amounts, and the speed if there is one to tell.
     """
     if progress.total <= 0 and progress.done <= 0:
-        return f"{progress.what} …" if not ascii_only else f"{progress.what} ..."
+        # What nobody can measure shows by its time that it goes on.
+        going_on = f" {progress.seconds:.0f} s" if progress.seconds >= 1 else ""
+        return f"{progress.what} …{going_on}" if not ascii_only else f"{progress.what} ...{going_on}"
     full, empty = ("#", "-") if ascii_only else ("█", "░")
     filled = int(progress.fraction * width)
     parts = [progress.what, full * filled + empty * (width - filled), _amounts(progress)]

@@ -22,10 +22,11 @@ from fim_magic.errors import OptionError
 from fim_magic.formats import ORDERS, family_names
 from fim_magic.request import Request
 
-LOADING = ("quantize", "family")
+LOADING = ("quantize", "family", "engine")
 """The options that say how a model is loaded, and not what is asked of it."""
 
 QUANTIZATIONS = ("8bit", "4bit")
+ENGINES = ("torch", "gguf")
 
 _TEMPERATURE_FOR_MANY = 0.8  # several greedy candidates would all be the same
 
@@ -64,13 +65,24 @@ class Settings(Configurable):
         "auto",
         help="the model's family, needed only where two share their sentinels, such as Mellum for a fine-tune of it",
     ).tag(config=True, flags=("--family",))
+    engine = traitlets.Unicode(
+        "auto",
+        help="what runs the model: torch, gguf (llama.cpp, for .gguf files), or auto for the faster one here",
+    ).tag(config=True, flags=("--engine",))
     markers = traitlets.List(traitlets.Unicode(), list(MARKERS), help="the texts that mark the hole").tag(config=True)
+    # Half an hour: long enough to think, to run what was written and to have a meeting. A notebook that is left open
+    # overnight must not hold 15 GB of a GPU that others wait for. On a CPU it costs the few seconds of another load.
+    idle_minutes = traitlets.Float(
+        30.0, min=0.0, help="unload the model when no request came for so many minutes; 0 keeps it"
+    ).tag(config=True, from_environment=True)
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._unreadable: dict[str, str] = {}  # told when they are used: the extension loads all the same
         configured = {*kwargs, *self.config.get(type(self).__name__, {})}
-        for name, trait in self.traits(flags=lambda flags: flags is not None).items():
+        for name, trait in self.traits(config=True).items():
+            if not (trait.metadata.get("flags") or trait.metadata.get("from_environment")):
+                continue
             value = os.environ.get(f"FIM_MAGIC_{name.upper()}")
             if value is None or name in configured:
                 continue
@@ -115,6 +127,7 @@ class Settings(Configurable):
         return {
             "quantize": _one_of(values, "quantize", QUANTIZATIONS, nothing="none"),
             "family": _one_of(values, "family", family_names(), nothing="auto"),
+            "engine": _one_of(values, "engine", ENGINES, nothing="auto"),
         }
 
     def _values(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,9 +138,10 @@ class Settings(Configurable):
         chosen = {name: value for name, value in given.items() if value is not None}
         for name, value in self._unreadable.items():
             if name not in chosen and getattr(self, name) == self.traits()[name].default_value:
+                option = _flag(name) if name in values else name
                 raise OptionError(
-                    f"The environment variable FIM_MAGIC_{name.upper()} holds {value!r}, which {_flag(name)} cannot "
-                    "be. Change it, or take it away."
+                    f"The environment variable FIM_MAGIC_{name.upper()} holds {value!r}, which {option} cannot be. "
+                    "Change it, or take it away."
                 )
         return values | chosen
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import weakref
 from dataclasses import replace
 from types import SimpleNamespace
@@ -14,6 +16,8 @@ from types import SimpleNamespace
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
 from scripted import ScriptedEngine
 from traitlets.config import Config
 
@@ -71,17 +75,21 @@ def engine(shell):
 
 @pytest.fixture
 def uses(shell, monkeypatch):
-    """What `registry.use` is asked for. It gives an engine that answers, whatever its name."""
+    """What the registry is asked to load. It gives an engine that answers, whatever its name."""
     asked = []
 
-    def use(name, _progress, **loading):
+    def begin(name, _progress, *, again=False, on_end=None, **loading):
         asked.append((name, loading))
         if name == "broken":
             raise ModelError("This model is broken.")
+        return registry.Coming(registry.Asked(name), name, NOTICES.get(name, ())[:1])
+
+    def use(name, _progress, **loading):
         engine = ScriptedEngine(ANSWER)
         engine.model = name
         return SimpleNamespace(engine=engine, notices=NOTICES.get(name, ()))
 
+    monkeypatch.setattr(registry, "begin", begin)
     monkeypatch.setattr(registry, "use", use)
     return asked
 
@@ -89,8 +97,37 @@ def uses(shell, monkeypatch):
 NOTICES = {"gpl": ("Its licence forbids this.", "And that."), "pickled": ("Its weights are a pickle.",)}
 
 
-def loading(quantize=None, family=None, allow_code=False):
-    return {"quantize": quantize, "family": family, "allow_code": allow_code}
+def loading(quantize=None, family=None, allow_code=False, engine=None):
+    return {"quantize": quantize, "family": family, "engine": engine, "allow_code": allow_code}
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """Loading ends when the test says so, with an engine that answers. No model, and no torch."""
+    slow = SimpleNamespace(began=threading.Event(), may_end=threading.Event(), fails=None, loads=0)
+
+    def load(ready, _on_progress, *, warm_up=False):
+        slow.loads += 1
+        slow.began.set()
+        assert slow.may_end.wait(60)
+        if slow.fails is not None:
+            raise slow.fails
+        engine = ScriptedEngine(ANSWER)
+        engine.model = ready.source.name
+        return registry.Loaded(engine, ready.asked, "", 0.0, runtime="torch")
+
+    monkeypatch.setattr(registry, "_load", load)
+    registry.unload()
+    yield slow
+    slow.may_end.set()
+    registry.unload()
+
+
+def settled():
+    """Wait until nothing is being loaded."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("fim-magic loads"):
+            thread.join(60)
 
 
 def test_load_ext_imports_neither_torch_nor_transformers():
@@ -228,6 +265,7 @@ def test_the_prompt_of_a_completion_has_no_other_order(shell, engine):
         ("--quantize=8bit owner/name", "owner/name", {"quantize": "8bit"}),
         ("owner/name@0123abc --allow-code", "owner/name@0123abc", {"allow_code": True}),
         ('x --family "granite code" --quantize none', "x", {"family": "Granite Code"}),
+        ("a/model.gguf --engine GGUF", "a/model.gguf", {"engine": "gguf"}),
         ("my folder/a  model", "my folder/a  model", {}),
         ('"my folder/x" --family mellum', "my folder/x", {"family": "Mellum"}),
         ("--family mellum 'my folder/x'", "my folder/x", {"family": "Mellum"}),
@@ -286,9 +324,12 @@ def test_a_fim_use_that_fails_changes_nothing(shell, uses):
 
 
 def test_what_there_is_to_know_about_a_model_is_said_once(shell, uses):
-    told = "Its licence forbids this.\nAnd that.\n"
+    told = "gpl is being loaded. You can go on; the next %%fim waits for it.\nIts licence forbids this.\n"
     assert Outcome(shell, "%fim use gpl").out == told
-    assert "licence" not in Outcome(shell, f"%%fim\n{BODY}").out
+    first = Outcome(shell, f"%%fim\n{BODY}").out
+    assert first.startswith("And that.\n")  # what is known only when it is there
+    assert "licence" not in first
+    assert "And that" not in Outcome(shell, f"%%fim\n{BODY}").out
     assert Outcome(shell, f"%%fim --model pickled\n{BODY}").out.startswith("Its weights are a pickle.\n")
     assert "Its weights" not in Outcome(shell, f"%%fim --model pickled\n{BODY}").out
     assert Outcome(shell, "%fim use gpl").out == told
@@ -469,6 +510,224 @@ def test_markers_of_the_users_own(shell, engine):
     shell.run_line_magic("config", "FimMagics.markers = ['▮']")
     Outcome(shell, "%%fim --into mine\nx = <cursor>; ▮")
     assert shell.user_ns["mine"].text == f"x = <cursor>; {ANSWER}"
+
+
+# --- loading in the background -------------------------------------------------------------------
+
+
+def test_fim_use_returns_while_the_model_loads_and_the_next_cell_waits_for_it(shell, slow, checkpoint):
+    folder = str(checkpoint("qwen2"))
+    outcome = Outcome(shell, f"%fim use {folder}")
+    assert outcome.out == f"{folder} is being loaded. You can go on; the next %%fim waits for it.\n"
+    assert registry.loaded() is None
+    told = Outcome(shell, "%fim").out
+    assert re.search(rf"Model     loading {folder}, \d+ s so far; the next %%fim waits for it", told)
+    threading.Timer(0.05, slow.may_end.set).start()
+    waited = Outcome(shell, f"%%fim --into filled\n{BODY}")
+    assert waited.result.success
+    assert f"Loading {folder} ..." in waited.error
+    assert shell.user_ns["filled"].text == FILLED
+    assert slow.loads == 1
+    assert Outcome(shell, f"%fim use {folder}").out == f"{folder} is loaded on cpu, scripted.\n"
+
+
+def test_stopping_a_cell_that_waits_leaves_the_load_as_it_is(shell, slow, checkpoint):
+    folder = str(checkpoint("qwen2"))
+    Outcome(shell, f"%fim use {folder}")
+    assert slow.began.wait(60)
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    stopped = Outcome(shell, f"%%fim\n{BODY}")
+    assert not stopped.result.success
+    assert f"Interrupted. {folder} goes on loading" in stopped.error
+    assert "%fim unload" in stopped.error
+    slow.may_end.set()
+    assert Outcome(shell, f"%%fim\n{BODY}").result.success
+    assert slow.loads == 1
+
+
+def test_a_first_cell_that_loads_by_itself_can_be_stopped_in_the_same_way(shell, slow, checkpoint):
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    stopped = Outcome(shell, f"%%fim --model {checkpoint('qwen2')}\n{BODY}")
+    assert "goes on loading" in stopped.error
+    slow.may_end.set()
+    assert Outcome(shell, f"%%fim --model {checkpoint('qwen2')}\n{BODY}").result.success
+    assert slow.loads == 1
+
+
+def test_what_went_wrong_in_the_background_is_told_once_in_words(shell, slow, checkpoint):
+    slow.fails = ModelError("It is damaged. Type %fim use qwen2.5-coder-0.5b.")
+    slow.may_end.set()
+    assert Outcome(shell, f"%fim use {checkpoint('qwen2')}").result.success
+    settled()
+    assert "could not be loaded: It is damaged." in Outcome(shell, "%fim").out
+    failed = Outcome(shell, f"%%fim\n{BODY}")
+    assert failed.error == "UsageError: It is damaged. Type %fim use qwen2.5-coder-0.5b.\n"
+    assert "Traceback" not in failed.out
+    slow.fails = None
+    assert Outcome(shell, f"%%fim\n{BODY}").result.success
+
+
+def test_choosing_another_while_one_loads(shell, slow, checkpoint):
+    first, second = checkpoint("qwen2"), checkpoint("starcoder")
+    Outcome(shell, f"%fim use {first}")
+    assert slow.began.wait(60)
+    threading.Timer(0.05, slow.may_end.set).start()
+    outcome = Outcome(shell, f"%fim use {second}")
+    assert outcome.out == f"{second} is being loaded. You can go on; the next %%fim waits for it.\n"
+    assert Outcome(shell, f"%%fim --into filled\n{BODY}").result.success
+    assert shell.user_ns["filled"].model == str(second)
+
+
+def test_a_choice_that_is_refused_leaves_the_one_that_loads(shell, slow, checkpoint):
+    folder = str(checkpoint("qwen2"))
+    Outcome(shell, f"%fim use {folder}")
+    assert "Did you mean starcoder2-3b" in Outcome(shell, "%fim use starcoder2-3").error
+    assert registry.loading().name == folder
+
+
+def test_fim_unload_stops_a_load(shell, slow, checkpoint):
+    folder = str(checkpoint("qwen2"))
+    Outcome(shell, f"%fim use {folder}")
+    assert slow.began.wait(60)
+    assert Outcome(shell, "%fim unload").out.startswith(f"{folder} is not loaded any further.")
+    assert "No model is loaded" in Outcome(shell, "%fim").out
+    slow.may_end.set()
+    settled()
+    assert registry.loaded() is None
+
+
+def test_in_a_notebook_the_cell_that_chose_says_that_it_is_loaded_and_the_answer_has_its_cell_for_itself(checkpoint):
+    """A real kernel, with a model that knows nothing."""
+    sources = ["%load_ext fim_magic", f"%fim use {checkpoint('qwen2')}", f"%%fim --max-new-tokens 2\n{BODY}", "%fim"]
+    notebook = new_notebook(cells=[new_code_cell(source) for source in sources])
+    NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    _, use, fim, status = (cell.outputs for cell in notebook.cells)
+    assert len(use) == 1
+    assert re.search(r"qwen2 is loaded on cpu, .*, in \d+\.\d s\.", use[0].data["text/plain"])
+    assert len(fim) == 1
+    assert "fim_magic" in fim[0].metadata
+    assert "cpu, float32" in status[0].text
+
+
+# --- a configured model --------------------------------------------------------------------------
+
+
+def shell_with(monkeypatch, tmp_path, **config):
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    InteractiveShell.clear_instance()
+    settings = {"FimMagics": config, "HistoryManager": {"hist_file": ":memory:"}}
+    return InteractiveShell.instance(config=Config(settings))
+
+
+@pytest.fixture
+def configured(monkeypatch, tmp_path):
+    """`configured(**config)` is a shell with that configuration, and with the extension loaded."""
+
+    def make(**config):
+        shell = shell_with(monkeypatch, tmp_path, **config)
+        shell.run_line_magic("load_ext", "fim_magic")
+        return shell
+
+    yield make
+    if InteractiveShell.initialized():
+        InteractiveShell.instance().run_line_magic("unload_ext", "fim_magic")
+    InteractiveShell.clear_instance()
+
+
+def test_load_ext_begins_to_load_a_configured_model(configured, slow, checkpoint):
+    folder = str(checkpoint("qwen2"))
+    shell = configured(model=folder)
+    assert slow.began.wait(60)
+    assert registry.loading().name == folder
+    slow.may_end.set()
+    assert Outcome(shell, f"%%fim\n{BODY}").result.success
+    assert slow.loads == 1
+
+
+def test_load_ext_begins_to_load_the_environments_model(configured, slow, checkpoint, monkeypatch):
+    monkeypatch.setenv("FIM_MAGIC_MODEL", str(checkpoint("qwen2")))
+    configured()
+    assert slow.began.wait(60)
+
+
+@pytest.mark.parametrize("config", [{}, {"model": "auto"}, {"quantize": "4bit"}])
+def test_load_ext_loads_nothing_that_was_not_configured(configured, slow, config):
+    configured(**config)
+    assert registry.loading() is None
+    settled()
+    assert slow.loads == 0
+
+
+def test_options_that_cannot_be_do_not_keep_the_extension_from_loading(configured, slow, checkpoint):
+    shell = configured(model=str(checkpoint("qwen2")), quantize="5bit")
+    assert registry.loading() is None
+    assert "--quantize is one of" in Outcome(shell, f"%%fim\n{BODY}").error
+
+
+def test_load_ext_with_a_configured_model_imports_torch_only_in_the_background(tmp_path):
+    script = (
+        "import sys, threading\n"
+        "from IPython.core.interactiveshell import InteractiveShell as S\n"
+        "s = S.instance()\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name in ('torch', 'transformers') and threading.current_thread() is threading.main_thread():\n"
+        "            print('foreground', name)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "s.run_line_magic('load_ext', 'fim_magic')\n"
+        "from fim_magic.engines import registry\n"
+        "assert registry.loading() is not None\n"
+    )
+    environment = os.environ | {"FIM_MAGIC_MODEL": str(tmp_path), "FIM_MAGIC_CACHE": str(tmp_path)}
+    (tmp_path / "config.json").write_text("{}")
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+# --- idle ----------------------------------------------------------------------------------------
+
+
+def test_an_idle_model_is_unloaded_and_the_next_cell_loads_it_again(shell, slow, checkpoint):
+    slow.may_end.set()
+    magics = shell.magics_manager.registry["FimMagics"]
+    folder = str(checkpoint("qwen2"))
+    Outcome(shell, f"%%fim --model {folder}\n{BODY}")
+    assert magics._rest() is True  # as the timer does
+    assert registry.loaded() is None
+    told = Outcome(shell, "%fim").out
+    assert f"{folder}, unloaded after 30 idle minutes" in told
+    assert "the next %%fim loads it again" in told
+    assert Outcome(shell, f"%%fim --into filled\n{BODY}").result.success
+    assert shell.user_ns["filled"].model == folder
+
+
+def test_a_model_that_python_has_used_since_is_not_idle(shell, slow, checkpoint):
+    slow.may_end.set()
+    magics = shell.magics_manager.registry["FimMagics"]
+    folder = str(checkpoint("qwen2"))
+    Outcome(shell, f"%%fim --model {folder}\n{BODY}")
+    registry.use(folder)  # as infill() does
+    assert magics._rest() is False
+    assert registry.loaded() is not None
+    assert magics._rest() is True
+
+
+def test_a_model_is_never_idle_during_a_request(shell, engine):
+    magics = shell.magics_manager.registry["FimMagics"]
+    rested = []
+    engine.before_step = lambda _step: rested.append((magics._idle._users, magics._rest()))
+    Outcome(shell, f"%%fim\n{BODY}")
+    assert set(rested) == {(1, False)}
+    assert registry.loaded().engine is engine
+
+
+def test_idle_minutes_can_be_set(shell):
+    magics = shell.magics_manager.registry["FimMagics"]
+    assert magics._idle._seconds == 1800
+    shell.run_line_magic("config", "FimMagics.idle_minutes = 5")
+    assert magics._idle._seconds == 300
+    assert "idle_minutes" in Outcome(shell, "%config FimMagics").out
 
 
 def test_unload_ext_takes_everything_away(shell, engine):

@@ -156,3 +156,5 @@ def test_stream_that_cannot_write_blocks_gets_ascii() -> None:
 def test_step_of_unknown_length_is_only_named() -> None:
     assert bar(Progress("Loading tiny", 0, 0, "")) == "Loading tiny …"
     assert bar(Progress("Loading tiny", 0, 0, ""), ascii_only=True) == "Loading tiny ..."
+    assert bar(Progress("Loading tiny", 0, 0, "", seconds=0.9)) == "Loading tiny …"
+    assert bar(Progress("Loading tiny", 0, 0, "", seconds=12.3)) == "Loading tiny … 12 s"

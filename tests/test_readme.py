@@ -8,6 +8,7 @@ from pathlib import Path
 from fim_magic import catalog, cli
 from fim_magic.document import MARKERS
 from fim_magic.magics import FimMagics
+from fim_magic.settings import LOADING, Settings, options_of
 from fim_magic.trimming import RULES
 
 ROOT = Path(__file__).parent.parent
@@ -26,6 +27,17 @@ def test_every_command_is_named_and_exists():
         assert f"%fim {command}" in manual
     for command in re.findall(r"%fim ([a-z]+)", manual):
         assert f"%fim {command}" in README
+
+
+def test_every_setting_that_no_option_sets_is_named():
+    typed = options_of(Settings)
+    for name in Settings.class_traits(config=True):
+        assert name in typed or f"FimMagics.{name}" in README
+
+
+def test_every_option_of_loading_is_named():
+    for name in LOADING:
+        assert f"`--{name}" in README
 
 
 def test_every_marker_is_named():

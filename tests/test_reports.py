@@ -102,6 +102,39 @@ def test_status_tells_model_place_and_last_request():
     assert "PSM: as asked for" in told
 
 
+def test_status_tells_what_was_still_known_of_the_prompt_and_when_the_first_token_came():
+    told = reports.status(result())
+    assert "the first token after 1.0 s\n" in told
+    again = result()
+    object.__setattr__(again, "reused_tokens", 4)
+    assert "the first token after 1.0 s: 4 of its 5 prompt tokens were still known from before" in reports.status(again)
+
+
+@pytest.mark.parametrize(("decoder", "said"), [("transformers", True), ("lean", False), (None, False)])
+def test_status_says_where_our_own_decoder_does_not_run(decoder, said):
+    engine = ScriptedEngine("x")
+    if decoder is not None:
+        engine.decoder = decoder
+    registry.adopt(engine)
+    assert ("over the library's forward" in reports.status(None)) is said
+
+
+@pytest.mark.parametrize(
+    ("runtime", "asked", "told"),
+    [
+        ("gguf", None, "by llama.cpp: it is faster; --engine torch takes the other"),
+        ("torch", None, "by torch: it is faster; --engine gguf takes the other"),
+        ("gguf", "gguf", "by llama.cpp: it is faster\n"),
+    ],
+)
+def test_status_tells_the_engine_and_why(monkeypatch, runtime, asked, told):
+    loaded = registry.Loaded(
+        ScriptedEngine("x"), registry.Asked("m", engine=asked), "", 1.0, runtime=runtime, runtime_why="it is faster"
+    )
+    monkeypatch.setattr(registry, "_loaded", loaded)
+    assert told in reports.status(None)
+
+
 # --- the list of models --------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from traitlets import TraitError
 from traitlets.config import Config
 
 from fim_magic.document import MARKERS
@@ -17,6 +18,7 @@ BUILT_IN = {
     "order": "auto",
     "quantize": None,
     "family": None,
+    "engine": None,
 }
 # Per option: a value from the environment, from the configuration, and from the call.
 VALUES = {
@@ -29,6 +31,7 @@ VALUES = {
     "order": ("psm", "spm", "auto"),
     "quantize": ("8bit", "4bit", "none"),
     "family": ("Mellum", "StarCoder", "auto"),
+    "engine": ("gguf", "torch", "auto"),
 }
 LOADED_AS = {"none": None, "auto": None}  # what `registry.use` gets for these words
 
@@ -121,14 +124,15 @@ def test_markers_that_make_no_sense(markers):
 
 @pytest.mark.parametrize("typed", ["4bit", "4BIT"])
 def test_how_a_model_is_loaded_is_said_in_any_case(typed):
-    assert Settings().loading(quantize=typed, family="granite CODE") == {"quantize": "4bit", "family": "Granite Code"}
+    told = Settings().loading(quantize=typed, family="granite CODE", engine="GGUF")
+    assert told == {"quantize": "4bit", "family": "Granite Code", "engine": "gguf"}
 
 
 def test_how_a_model_is_loaded_is_no_part_of_the_request():
-    given = {"model": "tiny", "quantize": "8bit", "family": "Mellum", "candidates": 2}
+    given = {"model": "tiny", "quantize": "8bit", "family": "Mellum", "engine": "torch", "candidates": 2}
     model, request = Settings().request("<cursor>", **given)
     assert (model, request.candidates) == ("tiny", 2)
-    assert Settings().loading(**given) == {"quantize": "8bit", "family": "Mellum"}
+    assert Settings().loading(**given) == {"quantize": "8bit", "family": "Mellum", "engine": "torch"}
 
 
 def test_none_beats_a_quantization_that_is_configured():
@@ -143,6 +147,8 @@ def test_none_beats_a_quantization_that_is_configured():
         ("quantize", 4, ["none", "8bit", "4bit"]),
         ("family", "Mellow", ["auto", *family_names()]),
         ("family", ["Mellum"], ["auto", *family_names()]),
+        ("engine", "onnx", ["auto", "torch", "gguf"]),
+        ("engine", "none", ["auto", "torch", "gguf"]),
     ],
 )
 def test_an_unknown_way_of_loading_is_told_with_the_possible_ones(name, value, possible):
@@ -170,7 +176,7 @@ def test_an_unreadable_environment_is_told_when_it_matters(name, value, monkeypa
 
 
 def test_an_option_that_does_not_exist_is_told_with_those_that_do():
-    with pytest.raises(OptionError, match=r"'colour'.*candidates, family, markers"):
+    with pytest.raises(OptionError, match=r"'colour'.*candidates, engine, family, markers"):
         Settings().request("<cursor>", colour="red")
 
 
@@ -188,3 +194,30 @@ def test_every_option_can_be_typed_and_has_a_help_text_for_argparse():
         assert "--" + name.replace("_", "-") in option.flags
         assert option.help % {}
         assert option.type(str(VALUES[name][0])) == VALUES[name][0]
+
+
+# --- how long a model may stay unused ------------------------------------------------------------
+
+
+def test_an_unused_model_stays_half_an_hour():
+    assert Settings().idle_minutes == 30
+
+
+def test_idle_minutes_come_from_the_configuration_or_the_environment(monkeypatch):
+    monkeypatch.setenv("FIM_MAGIC_IDLE_MINUTES", "2.5")
+    assert Settings().idle_minutes == 2.5
+    assert Settings(config=Config({"Settings": {"idle_minutes": 5}})).idle_minutes == 5
+    assert "idle_minutes" not in options_of(Settings)  # it is about the notebook, and not about one cell
+
+
+@pytest.mark.parametrize("minutes", [-1, "a while", None])
+def test_idle_minutes_that_make_no_sense(minutes):
+    with pytest.raises(TraitError):
+        Settings(idle_minutes=minutes)
+
+
+@pytest.mark.parametrize("value", ["-1", "long"])
+def test_unreadable_idle_minutes_are_told_when_something_is_asked(value, monkeypatch):
+    monkeypatch.setenv("FIM_MAGIC_IDLE_MINUTES", value)
+    with pytest.raises(OptionError, match=f"FIM_MAGIC_IDLE_MINUTES holds '{value}', which idle_minutes cannot be"):
+        Settings().request("<cursor>")

@@ -37,29 +37,63 @@ _LOW_MEMORY = 3.5e9  # bytes: the default model on a CPU, loaded
 _LOW_DISK = 3e9  # bytes: the default model, fetched and converted
 
 
-def status(last: Result | None) -> str:
-    """Say which model is loaded, where, and what the last request came to."""
-    loaded = registry.loaded()
+def status(last: Result | None, idle_minutes: float = 0.0) -> str:
+    """Say which model is loaded, or being loaded, where, and what the last request came to.
+
+    Args:
+        last: The last request.
+        idle_minutes: After how many of them without a request a model is unloaded; 0 is never.
+    """
+    loaded, coming = registry.loaded(), registry.loading()
     lines = []
-    if loaded is None:
-        lines.append("No model is loaded. The first %%fim loads one; so does %fim use NAME.")
+    if coming is not None:
+        lines.append(_coming(coming))
+    elif loaded is not None:
+        lines += _loaded(loaded)
+    elif registry.resting():
+        lines.append(f"Model     {registry.resting()}, unloaded after {idle_minutes:g} idle minutes")
+        lines.append("          the next %%fim loads it again")
     else:
-        engine = loaded.engine
-        lines.append(f"Model     {engine.model} ({engine.revision}), {engine.family.name}")
-        if loaded.why:
-            lines.append(f"          chosen because {loaded.why}; %fim use NAME takes another")
-        lines.append(f"Runs on   {engine.place}, context {engine.context_length} tokens")
-        lines.append(f"Loaded in {loaded.seconds:.1f} s")
+        lines.append("No model is loaded. The first %%fim loads one; so does %fim use NAME.")
     memory = psutil.Process().memory_info().rss
     lines.append(f"Memory    this process holds {gigabytes(memory)}, {gigabytes(free_ram())} are free")
     if last is not None:
-        lines.append(
-            f"Last      {last.tokens} tokens in {last.seconds:.1f} s"
-            f" ({last.tokens_per_second:.1f} tokens/s), {last.candidates[0].describe_ending()}"
-        )
-        if last.order:
-            lines.append(f"          {last.order.upper()}: {last.order_reason or 'as asked for'}")
+        lines += _last(last)
     return "\n".join(lines)
+
+
+def _coming(coming: registry.Coming) -> str:
+    if coming.failed:
+        return f"Model     {coming.name} could not be loaded: {coming.load.error}"
+    return f"Model     loading {coming.name}, {coming.load.seconds:.0f} s so far; the next %%fim waits for it"
+
+
+def _loaded(loaded: registry.Loaded) -> Iterator[str]:
+    engine = loaded.engine
+    yield f"Model     {engine.model} ({engine.revision}), {engine.family.name}"
+    if loaded.why:
+        yield f"          chosen because {loaded.why}; %fim use NAME takes another"
+    yield f"Runs on   {engine.place}, context {engine.context_length} tokens"
+    if loaded.runtime_why:
+        runtime = {"torch": "torch", "gguf": "llama.cpp"}[loaded.runtime]
+        other = {"torch": "gguf", "gguf": "torch"}[loaded.runtime]
+        why = loaded.runtime_why
+        yield f"          by {runtime}: {why}" + ("" if loaded.asked.engine else f"; --engine {other} takes the other")
+    if getattr(engine, "decoder", "") == "transformers":
+        yield "          over the library's forward: our own, faster decoder does not know this architecture"
+    yield f"Loaded in {loaded.seconds:.1f} s"
+
+
+def _last(last: Result) -> Iterator[str]:
+    yield (
+        f"Last      {last.tokens} tokens in {last.seconds:.1f} s"
+        f" ({last.tokens_per_second:.1f} tokens/s), {last.candidates[0].describe_ending()}"
+    )
+    known = getattr(last, "reused_tokens", 0)
+    before = f": {known} of its {last.prompt_tokens} prompt tokens were still known from before" if known else ""
+    yield f"          the first token after {last.first_token_seconds:.1f} s{before}"
+    if last.order:
+        yield f"          {last.order.upper()}: {last.order_reason or 'as asked for'}"
 
 
 def doctor() -> str:

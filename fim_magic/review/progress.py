@@ -6,14 +6,14 @@ import time
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from IPython.display import display
+from IPython.display import clear_output, display
 
 from fim_magic.progress import Progress, TerminalProgress, bar
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from fim_magic.engines.registry import Loaded
+    from fim_magic.engines.registry import Coming, Loaded
 
 _SECONDS_BETWEEN_DRAWINGS = 0.2
 
@@ -53,6 +53,40 @@ class NotebookProgress:
             return
         why = f" It was chosen because {loaded.why}; %fim use NAME takes another." if loaded.why else ""
         self._show(f"{engine.model} is loaded on {engine.place}, in {loaded.seconds:.1f} s.{why}")
+
+    def begun(self, coming: Coming) -> None:
+        """Say that a model is being loaded in the background."""
+        line = f"{coming.name} is being loaded. You can go on; the next %%fim waits for it."
+        if self._terminal is not None:
+            self._terminal.close()
+            print(line)  # noqa: T201 - a terminal shows what is printed
+            return
+        self._show(line)
+
+    def ended(self, coming: Coming) -> None:
+        """Say what became of it, in the place of what [`begun`][] said. This may be called on any thread.
+
+        In a notebook, an output that is rewritten stays in its cell, whichever runs meanwhile. A terminal has no such
+        place, so there nothing is said.
+        """
+        if self._output is None:
+            return
+        from fim_magic.engines import registry
+
+        loaded = registry.loaded()
+        if loaded is not None and loaded.asked == coming.asked:
+            self._what = coming.name
+            self.loaded(loaded)
+        elif coming.load.error is not None:
+            self._show(f"{coming.name} could not be loaded. The next %%fim says why; so does %fim.")
+        else:
+            self._show(f"{coming.name} was not loaded: it was given up before it was there.")
+
+    def clear(self) -> None:
+        """Take away what was shown, when what comes next is shown."""
+        if self._output is not None:
+            clear_output(wait=True)
+            self._output = None
 
     def _show(self, line: str) -> None:
         bundle = {

@@ -1,0 +1,98 @@
+"""Which engine runs a model: torch, or llama.cpp for a GGUF file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from fim_magic.engines.memory import free_memory
+from fim_magic.errors import OptionError
+
+ENGINES = ("torch", "gguf")
+FASTER_ON_A_CPU = "torch"
+"""Which engine runs a GGUF file on a CPU where nobody has measured it.
+
+Measured on two cores (AVX-512), Qwen2.5-Coder-0.5B in Q4_K_M, 500 tokens of prompt and 64 new: torch 4.4 s, llama.cpp
+5.0 s. llama.cpp makes tokens faster and reads prompts slower; on processors with less than AVX2, and for long answers,
+it may be the faster one.
+"""
+
+_GPU_NODES = ("nvidia*", "nvhost-gpu", "nvgpu", "kfd", "dxg", "dri/renderD*")
+"""What stands in /dev on Linux where there is a GPU: Nvidia's, Jetson's, AMD's, Windows' under WSL, any other."""
+
+
+def engine_for(model: str, *, is_gguf: bool, asked: str | None, quantize: str | None) -> tuple[str, str]:
+    """Decide which engine runs a model.
+
+    Args:
+        model: Its name, as the engine will have it.
+        is_gguf: Whether it is a GGUF file. Only such a file can be run by llama.cpp.
+        asked: "torch", "gguf", or None to decide.
+        quantize: As of `registry.use`; only torch can do it.
+
+    Returns:
+        "torch" or "gguf", and why: half a sentence, or "" where there was nothing to decide.
+
+    Raises:
+        OptionError: What was asked for cannot be. The message says what to type.
+    """
+    if asked is not None and asked not in ENGINES:
+        raise OptionError(f"--engine is one of auto, {', '.join(ENGINES)}; {asked!r} is not.")
+    if asked == "gguf":
+        _require_gguf(model, is_gguf=is_gguf, quantize=quantize)
+    if asked is not None:
+        return asked, "as asked for"
+    if not is_gguf or quantize is not None:
+        return "torch", ""
+    if gpus():
+        return "torch", "it computes on the GPU"
+    if not _has_binding():
+        return "torch", "llama.cpp is not installed; `%pip install fim-magic[gguf]` brings it"
+    from fim_magic.engines.fastest import fastest
+
+    found = fastest(model)
+    if found is not None:
+        return found, "fim-magic bench found it to be the faster one here"
+    return FASTER_ON_A_CPU, f"it usually is the faster one on a CPU; fim-magic bench --model {model} measures it here"
+
+
+def gpus() -> dict[str, int]:
+    """Return the free bytes of each GPU. Where there can be none, torch is not imported to look for them."""
+    if not may_have_gpu():
+        return {}
+    return {device: size for device, size in free_memory().items() if device != "cpu"}
+
+
+def may_have_gpu(devices: Path = Path("/dev")) -> bool:
+    """Whether this machine may have a GPU: False only where it certainly has none.
+
+    Args:
+        devices: Where Linux keeps its device files.
+    """
+    if sys.platform != "linux":
+        return True
+    return any(True for node in _GPU_NODES for _ in devices.glob(node))
+
+
+def _require_gguf(model: str, *, is_gguf: bool, quantize: str | None) -> None:
+    if not is_gguf:
+        raise OptionError(
+            f"--engine gguf runs .gguf files, and {model} is none. Leave it away (%fim use {model}), or name such a "
+            "file: %fim use PATH.gguf --engine gguf"
+        )
+    if quantize is not None:
+        raise OptionError(
+            f"--quantize {quantize} is for --engine torch: a .gguf file is run in the bits that it is stored in. Leave "
+            "one of them away."
+        )
+    if not _has_binding():
+        raise OptionError(
+            "--engine gguf needs llama.cpp, which is not installed here. Type `%pip install fim-magic[gguf]` and try "
+            "again, or leave it away."
+        )
+
+
+def _has_binding() -> bool:
+    from fim_magic.engines import gguf
+
+    return gguf.available()
