@@ -254,7 +254,7 @@ class _Packing:
             and first.dtype == torch.float32
             and bool({"fbgemm", "x86"} & set(torch.backends.quantized.supported_engines))
             and free_ram() - size > _FREE_AFTER_PACKING
-            and all(float(each.detach().abs().max()) < _HALF_RANGE for each in model.parameters() if each.dim() > 1)
+            and all(_largest(each.detach()) < _HALF_RANGE for each in model.parameters() if each.dim() > 1)
         )
 
     @torch.no_grad()
@@ -273,6 +273,12 @@ class _Packing:
         packed = torch.ops.quantized.linear_prepack_fp16(weight, bias)
         product = torch.ops.quantized.linear_dynamic_fp16
         return lambda rows: product(rows, packed)
+
+
+def _largest(weight: Tensor) -> float:
+    """Return the largest magnitude, without a copy of the weights."""
+    low, high = torch.aminmax(weight)
+    return max(-float(low), float(high))
 
 
 def _joined(modules: Sequence[Any]) -> tuple[Tensor, Tensor | None]:
