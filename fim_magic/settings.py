@@ -17,7 +17,7 @@ import traitlets
 from traitlets.config import Configurable
 
 from fim_magic.document import MARKERS, parse
-from fim_magic.engines import Sampling
+from fim_magic.engines import ENGINES, Sampling
 from fim_magic.errors import OptionError
 from fim_magic.formats import ORDERS, family_names
 from fim_magic.request import Request
@@ -26,7 +26,6 @@ LOADING = ("quantize", "family", "engine")
 """The options that say how a model is loaded, and not what is asked of it."""
 
 QUANTIZATIONS = ("8bit", "4bit")
-ENGINES = ("torch", "gguf")
 
 _TEMPERATURE_FOR_MANY = 0.8  # several greedy candidates would all be the same
 

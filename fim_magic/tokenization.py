@@ -214,6 +214,12 @@ def declared_bos(path: Path) -> str | None:
     return bos.get("content") if isinstance(bos, dict) else bos
 
 
+def declared_ends(tokenizer: TextTokenizer, declared: int | list[int] | None) -> list[str]:
+    """Return the tokens that a checkpoint's configuration says end a text: its `eos_token_id`, in words."""
+    ids = declared if isinstance(declared, list) else [] if declared is None else [declared]
+    return [tokenizer.decode([token]) for token in ids]
+
+
 def _guard_ids(backend: Tokenizer) -> list[int]:
     """The ids of the guard, for tokenizers to which it matters where in a text a word stands; else none."""
     guard = list(backend.encode(_GUARD, add_special_tokens=False).ids)

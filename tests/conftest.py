@@ -8,6 +8,7 @@ import pytest
 from checkpoints import KINDS, build
 from hypothesis import settings
 
+pytest.register_assert_rewrite("contract")
 settings.register_profile("fim-magic", deadline=None, derandomize=True, max_examples=200)
 settings.load_profile("fim-magic")
 

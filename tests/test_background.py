@@ -279,7 +279,7 @@ def test_what_does_not_fit_is_refused_at_once(checkpoint, gate, monkeypatch):
 
 def test_what_a_load_has_taken_by_now_counts_as_free_for_the_next(checkpoint, gate, monkeypatch):
     free = {"cpu": 10**9}
-    for module in (placement, preparation, registry):
+    for module in (placement, registry):
         monkeypatch.setattr(module, "free_memory", lambda: dict(free))
     registry.begin(str(checkpoint("qwen2")))
     assert gate.began["qwen2"].wait(SOON)

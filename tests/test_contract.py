@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
+import contract
 import pytest
 import torch
 from checkpoints import INFILLING, KINDS
+from contract import SAMPLED, STEPS, ids, started, tokens_of
 
 from fim_magic.engines import Sampling
 from fim_magic.request import Finished, prompt_for, run
 from fim_magic.settings import Settings
 
-STEPS = 12
 SHORT = 21
 LONG = 700  # longer than a part of the prompt that is read at once, and than StarCoder2's window
-SAMPLED = Sampling(temperature=1.0, top_p=0.9, seed=7)
 
 
 def prompt_of(length):
     return [(7 * n * n + 3) % 290 for n in range(length)]
-
-
-def started(engine, prompt, *, candidates=1, sampling=None):
-    generation = engine.start(prompt, candidates=candidates, sampling=sampling or Sampling())
-    read = list(generation.prefill())
-    assert read == sorted(set(read))
-    assert read[-1] == len(prompt)
-    return generation
-
-
-def tokens_of(generation, steps=STEPS):
-    found = {}
-    while not found or any(len(tokens) < steps for tokens in found.values()):
-        for token in generation.step():
-            found.setdefault(token.candidate, []).append(token)
-    return {candidate: tokens[:steps] for candidate, tokens in found.items()}
-
-
-def ids(tokens):
-    return [token.id for token in tokens]
 
 
 @pytest.fixture(params=KINDS)
@@ -67,47 +47,21 @@ def test_logprobs_are_those_of_one_full_forward(loaded, length):
 
 
 def test_greedy_candidates_are_all_the_same(loaded):
-    found = tokens_of(started(loaded, prompt_of(LONG), candidates=3))
-    alone = tokens_of(started(loaded, prompt_of(LONG)))[0]
-    assert {n: ids(tokens) for n, tokens in found.items()} == dict.fromkeys(range(3), ids(alone))
+    contract.greedy_candidates_are_all_the_same(loaded, prompt_of(LONG))
 
 
 def test_a_seed_repeats_and_another_does_not(loaded):
-    def sample(seed, candidates=2):
-        sampling = Sampling(temperature=1.0, top_p=1.0, seed=seed)
-        found = tokens_of(started(loaded, prompt_of(SHORT), candidates=candidates, sampling=sampling))
-        return [ids(tokens) for _, tokens in sorted(found.items())]
-
-    first = sample(1)
-    assert sample(1) == first
-    assert sample(2) != first
-    assert first[0] != first[1]
-    assert sample(1, candidates=4)[:2] == first
+    contract.a_seed_repeats_and_another_does_not(loaded, prompt_of(SHORT))
 
 
 @pytest.mark.parametrize("sampling", [Sampling(), SAMPLED], ids=["greedy", "sampled"])
 @pytest.mark.parametrize("finished", [0, 1, 2])
 def test_finishing_one_candidate_leaves_the_others_alone(loaded, finished, sampling):
-    whole = tokens_of(started(loaded, prompt_of(LONG), candidates=3, sampling=sampling))
-    generation = started(loaded, prompt_of(LONG), candidates=3, sampling=sampling)
-    before = tokens_of(generation, 4)
-    generation.finish(finished)
-    after = tokens_of(generation, STEPS - 4)
-    assert finished not in after
-    for other in {0, 1, 2} - {finished}:
-        assert ids(before[other] + after[other]) == ids(whole[other])
+    contract.finishing_one_candidate_leaves_the_others_alone(loaded, prompt_of(LONG), finished, sampling)
 
 
 def test_candidates_can_be_finished_before_the_first_step_and_one_after_another(loaded):
-    whole = tokens_of(started(loaded, prompt_of(SHORT), candidates=4, sampling=SAMPLED))
-    generation = started(loaded, prompt_of(SHORT), candidates=4, sampling=SAMPLED)
-    generation.finish(2)
-    found = tokens_of(generation, 3)
-    generation.finish(0)
-    generation.finish(3)
-    found[1] += tokens_of(generation, STEPS - 3)[1]
-    assert ids(found[1]) == ids(whole[1])
-    generation.finish(1)
+    contract.candidates_can_be_finished_before_the_first_step_and_one_after_another(loaded, prompt_of(SHORT))
 
 
 def test_two_generations_do_not_disturb_each_other(loaded):

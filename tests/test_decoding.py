@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from fim_magic.engines import Sampling
 from fim_magic.engines import decoder as decoder_module
-from fim_magic.engines.kv_cache import Kept, common_prefix
+from fim_magic.engines.kv_cache import Kept
 from fim_magic.engines.local import LocalEngine
 from fim_magic.engines.prompt_lookup import PromptLookup
+from fim_magic.engines.reuse import common_prefix
 
 STEPS = 16
 LEAN = ("qwen2", "starcoder", "santacoder", "starcoder2", "deepseek", "llama")
@@ -64,17 +65,21 @@ def test_greedy_tokens_are_those_of_generate_with_and_without_guessing(lean, pro
     assert fresh(lean, prompt) == [theirs[0, len(prompt) :].tolist()]
 
 
-def test_guesses_are_taken_where_the_model_repeats_itself(engine):
-    loaded = engine("qwen2")
-    generation = loaded.start(LINE, candidates=1, sampling=Sampling())
+@pytest.mark.parametrize("wrong_from", range(4))
+def test_guesses_are_taken_as_far_as_they_are_right(lean, monkeypatch, wrong_from):
+    prompt = LINE * 5
+    lean.speculate = False
+    expected = fresh(lean, prompt)[0]
+    guess = [*expected[1 : 1 + wrong_from], *(token + 1 for token in expected[1 + wrong_from : 4])]
+    guesses = [guess]
+    monkeypatch.setattr(PromptLookup, "guess", lambda _: guesses.pop() if guesses else [])
+    lean.speculate = True
+    lean.forget()
+    generation = lean.start(prompt, candidates=1, sampling=Sampling())
     list(generation.prefill())
-    first = [token.id for token in generation.step()]
-    # The answer itself is put into the prompt, so that lookup finds it.
-    whole = fresh(loaded, LINE, steps=40)[0]
-    assert first == whole[:1]
-    generation = loaded.start([*LINE, *whole, *LINE], candidates=1, sampling=Sampling())
-    list(generation.prefill())
-    assert max(len(generation.step()) for _ in range(40)) >= 1
+    steps = [[token.id for token in generation.step()] for _ in range(4)]
+    assert [len(step) for step in steps] == [1, wrong_from + 1, 1, 1]
+    assert [token for step in steps for token in step] == expected[: wrong_from + 4]
 
 
 edits = st.lists(

@@ -12,9 +12,11 @@ import weakref
 from importlib import metadata
 from pathlib import Path
 
+import contract
 import numpy as np
 import pytest
 import torch
+from contract import SAMPLED, STEPS, ids, started, tokens_of
 from gguf_files import TEXTS, write_gguf
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,10 +34,8 @@ from fim_magic.progress import Progress
 from fim_magic.request import Finished, prompt_for, run
 from fim_magic.settings import Settings
 
-STEPS = 12
 SHORT = 21
 LONG = 2 * CHUNK + 60
-SAMPLED = Sampling(temperature=1.0, top_p=0.9, seed=7)
 
 
 @pytest.fixture(scope="module")
@@ -91,26 +91,6 @@ def prompt_of(length, seed=3):
     return [(7 * n * n + seed) % 250 for n in range(length)]
 
 
-def started(engine, prompt, *, candidates=1, sampling=None):
-    generation = engine.start(prompt, candidates=candidates, sampling=sampling or Sampling())
-    read = list(generation.prefill())
-    assert read == sorted(set(read))
-    assert read[-1] == len(prompt)
-    return generation
-
-
-def tokens_of(generation, steps=STEPS):
-    found = {}
-    for _ in range(steps):
-        for token in generation.step():
-            found.setdefault(token.candidate, []).append(token)
-    return found
-
-
-def ids(tokens):
-    return [token.id for token in tokens]
-
-
 def agree(ours, theirs, within):
     """Whether greedy tokens are the same, but for what follows where two are nearly as probable."""
     for mine, its in zip(ours, theirs, strict=False):
@@ -148,48 +128,24 @@ def read_before(engine, prompt):
 
 def test_greedy_candidates_are_all_the_same(loaded):
     read_before(loaded, prompt_of(LONG))
-    found = tokens_of(started(loaded, prompt_of(LONG), candidates=3))
-    alone = tokens_of(started(loaded, prompt_of(LONG)))[0]
-    assert {n: ids(tokens) for n, tokens in found.items()} == dict.fromkeys(range(3), ids(alone))
+    contract.greedy_candidates_are_all_the_same(loaded, prompt_of(LONG))
 
 
 def test_a_seed_repeats_and_another_does_not(loaded):
-    def sample(seed, candidates=2):
-        sampling = Sampling(temperature=1.0, top_p=1.0, seed=seed)
-        found = tokens_of(started(loaded, prompt_of(SHORT), candidates=candidates, sampling=sampling))
-        return [ids(tokens) for _, tokens in sorted(found.items())]
-
-    first = sample(1)
-    assert sample(1) == first
-    assert sample(2) != first
-    assert first[0] != first[1]
-    assert sample(1, candidates=4)[:2] == first
+    contract.a_seed_repeats_and_another_does_not(loaded, prompt_of(SHORT))
 
 
 @pytest.mark.parametrize("sampling", [Sampling(), SAMPLED], ids=["greedy", "sampled"])
 @pytest.mark.parametrize("finished", [0, 1, 2])
 def test_finishing_one_candidate_leaves_the_others_alone(loaded, finished, sampling):
     read_before(loaded, prompt_of(LONG))
-    whole = tokens_of(started(loaded, prompt_of(LONG), candidates=3, sampling=sampling))
-    generation = started(loaded, prompt_of(LONG), candidates=3, sampling=sampling)
-    before = tokens_of(generation, 4)
-    generation.finish(finished)
-    after = tokens_of(generation, STEPS - 4)
-    assert finished not in after
-    for other in {0, 1, 2} - {finished}:
-        assert ids(before[other] + after[other]) == ids(whole[other])
+    contract.finishing_one_candidate_leaves_the_others_alone(loaded, prompt_of(LONG), finished, sampling)
 
 
 def test_candidates_can_be_finished_before_the_first_step_and_one_after_another(loaded):
-    whole = tokens_of(started(loaded, prompt_of(SHORT), candidates=4, sampling=SAMPLED))
-    generation = started(loaded, prompt_of(SHORT), candidates=4, sampling=SAMPLED)
-    generation.finish(2)
-    found = tokens_of(generation, 3)
-    generation.finish(0)
-    generation.finish(3)
-    found[1] += tokens_of(generation, STEPS - 3)[1]
-    assert ids(found[1]) == ids(whole[1])
-    generation.finish(1)
+    generation = contract.candidates_can_be_finished_before_the_first_step_and_one_after_another(
+        loaded, prompt_of(SHORT)
+    )
     assert generation.step() == []
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from scripted import ScriptedEngine
 
 from fim_magic import catalog, weights
-from fim_magic.engines import choice, placement, preparation, registry, sources
+from fim_magic.engines import choice, placement, registry, sources
 from fim_magic.engines.local import LocalEngine
 from fim_magic.engines.registry import Asked
 from fim_magic.errors import FetchError, ModelError, OptionError
@@ -57,7 +57,6 @@ def free(monkeypatch):
         left = {device: int(size * GB) for device, size in devices.items()}
         monkeypatch.setattr(placement, "free_memory", lambda: left)
         monkeypatch.setattr(registry, "free_memory", lambda: left)
-        monkeypatch.setattr(preparation, "free_memory", lambda: left)
         monkeypatch.setattr(choice, "free_memory", lambda: left)
         monkeypatch.setattr(choice, "may_have_gpu", lambda: True)
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import ScriptedEngine
 
-from fim_magic import cli
-from fim_magic.engines import fastest, gguf_conversion
+from fim_magic import cli, weights
+from fim_magic.engines import choice, fastest, gguf_conversion
 from fim_magic.engines.placement import dtype_for
 from fim_magic.errors import ModelError, OptionError
 from fim_magic.evaluate.speed import bench, fresh, machine, measure, plot, subject
@@ -389,11 +389,11 @@ def test_edits_of_real_code_share_their_beginning():
     engine.context_length = 16384
     last, middle = workloads(engine, ["edit"])
     for each, least in ((last, 1900), (middle, 500)):
-        assert measure.agreement(each.before, each.prompt) >= least
+        assert measure.common_prefix(each.before, each.prompt) >= least
         assert each.prompt != each.before
     assert len(last.prompt) == 2000
     # What follows the hole has to be read again: it comes after the edit.
-    shared = measure.agreement(middle.before, middle.prompt)
+    shared = measure.common_prefix(middle.before, middle.prompt)
     assert shared < len(middle.prompt) * 2 / 3
 
 
@@ -770,9 +770,9 @@ def test_a_folder_is_found(checkpoint):
 
 
 def test_a_catalogued_gguf_file_gives_a_folder_and_the_file(monkeypatch, tmp_path):
-    monkeypatch.setattr(subject.weights, "fetch", lambda gguf, _progress: tmp_path / gguf.filename)
+    monkeypatch.setattr(weights, "fetch", lambda gguf, _progress: tmp_path / gguf.filename)
     monkeypatch.setattr(gguf_conversion, "converted", lambda gguf, _sha256, _progress: gguf.with_suffix(""))
-    monkeypatch.setattr(subject, "free_memory", lambda: {"cpu": 1})
+    monkeypatch.setattr(choice, "free_memory", lambda: {"cpu": 1})
     found = subject.find("auto")
     assert found.name == "qwen2.5-coder-0.5b"
     assert found.gguf.endswith(".gguf")

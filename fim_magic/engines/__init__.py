@@ -6,12 +6,16 @@ notebooks: those belong to `fim_magic.request`.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from fim_magic.formats import Family
 from fim_magic.tokenization import TextTokenizer
+
+ENGINES = ("torch", "gguf")
+"""What `--engine` takes beside auto: transformers and torch, or llama.cpp for .gguf files."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,11 @@ class Sampling:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+
+    def seeds(self, candidates: int) -> list[int]:
+        """Return a seed for each candidate, so that none depends on how many others there are or when they end."""
+        drawn = random.Random(self.seed)  # noqa: S311 - not for secrets
+        return [drawn.getrandbits(63) for _ in range(candidates)]
 
 
 @dataclass(frozen=True)

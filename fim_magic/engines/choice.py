@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from fim_magic.engines import ENGINES
 from fim_magic.engines.memory import free_memory
 from fim_magic.errors import OptionError
 
-ENGINES = ("torch", "gguf")
 FASTER_ON_A_CPU = "torch"
 """Which engine runs a GGUF file on a CPU where nobody has measured it.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Sequence
 
 import numpy as np
@@ -54,9 +53,3 @@ def logprob(logits: Logits, token: int) -> float:
     """Return the natural log-probability of a token."""
     highest = logits.max()
     return float(logits[token] - highest) - math.log(np.exp(logits - highest).sum(dtype=np.float64))
-
-
-def generators(seed: int, candidates: int) -> list[np.random.Generator]:
-    """One sampler for each candidate, so that none depends on how many others there are or when they end."""
-    seeds = random.Random(seed)  # noqa: S311 - not for secrets
-    return [np.random.default_rng(seeds.getrandbits(63)) for _ in range(candidates)]

@@ -1,8 +1,9 @@
-"""How many threads may compute."""
+"""The processor, and how many threads may compute."""
 
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +30,15 @@ def usable_cores(cpus: Path = _CPUS, quota: Path = _QUOTA) -> int:
         if time != "max":
             cores = min(cores, int(time) // int(period))
     return max(1, cores)
+
+
+def processor() -> str:
+    """Return the processor's name, as the system tells it."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def _physical(cpus: Path) -> int:

@@ -96,12 +96,16 @@ class Decoder:
         before, count = len(cache.tokens), len(ids)
         cache.reserve(before + count)
         hidden = self._begin(ids, range(before, before + count))
+        masks = {window: self._mask(count, before + count, window) for window in {each.window for each in self._layers}}
         for at, layer in enumerate(self._layers):
             query, key, value = self._project(layer, hidden, before, count)
             keys, values = cache.keys[at], cache.values[at]
             keys[:, before : before + count] = key.transpose(0, 1)
             values[:, before : before + count] = value.transpose(0, 1)
-            mixed = self._attend(query, keys[:, : before + count], values[:, : before + count], layer.window)
+            seen = slice(None, before + count)
+            if count == 1 and layer.window is not None:
+                seen = slice(max(0, before + 1 - layer.window), before + 1)
+            mixed = self._attend(query, keys[:, seen], values[:, seen], masks[layer.window])
             hidden = _after_attention(layer, hidden, mixed)
         cache.tokens += ids  # only now: what was interrupted half-way is not there
         return self._logits(hidden if all_logits else hidden[-1:])
@@ -163,30 +167,32 @@ class Decoder:
             self._turns = cosine.to(self._embed.dtype)[:, None], sine.to(self._embed.dtype)[:, None]
         return self._turns
 
-    def _attend(self, query: Tensor, keys: Tensor, values: Tensor, window: int | None) -> Tensor:
+    def _attend(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
         """Attend from the last positions to all before them. Returns (rows, heads * head dimension)."""
         count, heads, dim = query.shape
-        length = keys.shape[1]
-        if window is not None and length - count + 1 > window and count == 1:
-            keys, values, length = keys[:, -window:], values[:, -window:], window
         if count > _FEW_QUERIES:
-            causal = self._mask(count, length, window)
             mixed = functional.scaled_dot_product_attention(
-                query.transpose(0, 1)[None], keys[None], values[None], attn_mask=causal, enable_gqa=True
+                query.transpose(0, 1)[None], keys[None], values[None], attn_mask=mask, enable_gqa=True
             )[0]
             return mixed.transpose(0, 1).reshape(count, heads * dim)
         groups = heads // keys.shape[0]
         # The heads of a group share their keys: side by side they are the rows of one product, and nothing is copied.
         packed = query.view(count, keys.shape[0], groups, dim).transpose(0, 1).reshape(-1, count * groups, dim)
-        mask = None if count == 1 else self._mask(count, length, window).repeat_interleave(groups, dim=0)
         mixed = functional.scaled_dot_product_attention(packed[None], keys[None], values[None], attn_mask=mask)[0]
         return mixed.view(-1, count, groups, dim).transpose(0, 1).reshape(count, heads * dim)
 
-    def _mask(self, count: int, length: int, window: int | None) -> Tensor:
+    def _mask(self, count: int, length: int, window: int | None) -> Tensor | None:
+        """Return which of `length` positions each of the last `count` sees, with the rows as `_attend` has them."""
+        if count == 1:
+            return None
         position = torch.arange(length - count, length, device=self._embed.device)[:, None]
         other = torch.arange(length, device=self._embed.device)
         seen = other <= position
-        return seen if window is None else seen & (other > position - window)
+        if window is not None:
+            seen = seen & (other > position - window)
+        if count > _FEW_QUERIES:
+            return seen
+        return seen.repeat_interleave(self._shape.heads // self._shape.kv_heads, dim=0)
 
     def _attend_shared(self, query: Tensor, prompt: tuple[Tensor, Tensor], own: tuple[Tensor, Tensor]) -> Tensor:
         """Attend to a prompt that all rows share, and to what each row has of its own."""
@@ -262,13 +268,16 @@ class _Packing:
         """Return the product with several modules' weights, one below the other."""
         if self.packed:
             return self._packed(modules)
+        self.read += sum(each.weight.numel() * each.weight.element_size() for each in modules)
+        if modules[0].weight.device.type == "cpu":
+            # Mapped from their file: to join them would copy them into memory, of which there was too little.
+            return lambda rows: torch.cat([functional.linear(rows, each.weight, each.bias) for each in modules], dim=-1)
         weight, bias = _joined(modules)
-        self.read += weight.numel() * weight.element_size()
         return lambda rows: functional.linear(rows, weight, bias)
 
     def _packed(self, modules: Sequence[Any]) -> Dense:
         weight = torch.cat([each.weight for each in modules])
-        bias = None if modules[0].bias is None else torch.cat([each.bias for each in modules])
+        bias = _bias(modules)
         self.read += weight.numel() * 2
         packed = torch.ops.quantized.linear_prepack_fp16(weight, bias)
         product = torch.ops.quantized.linear_dynamic_fp16
@@ -283,9 +292,8 @@ def _largest(weight: Tensor) -> float:
 
 def _joined(modules: Sequence[Any]) -> tuple[Tensor, Tensor | None]:
     """Join weights, and leave each module a view of its part, so that they take no memory twice."""
-    if len(modules) == 1 or modules[0].weight.device.type == "cpu":
-        # A CPU maps weights from their file: to join them would copy them into memory.
-        return torch.cat([m.weight for m in modules]) if len(modules) > 1 else modules[0].weight, _bias(modules)
+    if len(modules) == 1:
+        return modules[0].weight, modules[0].bias
     weight, bias = torch.cat([each.weight for each in modules]), _bias(modules)
     begin = 0
     for each in modules:

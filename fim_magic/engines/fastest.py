@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import sys
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from fim_magic import weights
-from fim_magic.engines.choice import ENGINES
+from fim_magic.engines import ENGINES
+from fim_magic.engines.cores import processor as _processor
+from fim_magic.engines.cores import usable_cores as _cores
 from fim_magic.progress import silent
 
 _PACKAGES = ("torch", "transformers", "xllamacpp")
@@ -82,16 +82,3 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "none"
-
-
-def _cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
-def _processor() -> str:
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -21,14 +21,15 @@ from typing import Any
 import numpy as np
 
 from fim_magic.engines import Sampling, Token, llama_cpp
-from fim_magic.engines.choosing import Logits, choose, generators, logprob
+from fim_magic.engines.choosing import Logits, choose, logprob
 from fim_magic.engines.gguf_conversion import converted_tokenizer
 from fim_magic.engines.llama_decoder import CHUNK, SEQUENCES, Cells, Place, Weights
 from fim_magic.engines.memory import free_ram
+from fim_magic.engines.reuse import known_tokens
 from fim_magic.errors import ModelError
 from fim_magic.formats import Family, family_of
 from fim_magic.progress import OnProgress, silent
-from fim_magic.tokenization import TextTokenizer
+from fim_magic.tokenization import TextTokenizer, declared_ends
 
 _KEPT = 0  # the sequence of the last prompt
 _LEAST_CONTEXT = 256
@@ -67,7 +68,7 @@ class GgufEngine:
         self.model = name
         self.revision = revision
         self.tokenizer = tokenizer
-        self.family: Family = family_of(config, tokenizer, _ends(config, tokenizer), named)
+        self.family: Family = family_of(config, tokenizer, declared_ends(tokenizer, config.get("eos_token_id")), named)
         self.decoder = "llama.cpp"
         self.notices: tuple[str, ...] = ()
         self.reuse = True
@@ -166,8 +167,7 @@ class _Memory:
         kept = self._kept if self.cells.length(_KEPT) == len(self._kept) else []
         self._kept = []
         self.cells.reserve(len(prompt) + CHUNK)
-        differs = (at for at, (ours, theirs) in enumerate(zip(kept, prompt[:-1], strict=False)) if ours != theirs)
-        common = next(differs, min(len(kept), len(prompt) - 1))
+        common = known_tokens(kept, prompt)
         if not self.cells.cut(_KEPT, common):
             common = 0
         if common:
@@ -201,7 +201,7 @@ class GgufGeneration:
         self._context_length = context_length
         self._sequences = memory.take(self, candidates)
         self._running = list(range(candidates))
-        self._random = generators(sampling.seed, candidates)
+        self._random = [np.random.default_rng(seed) for seed in sampling.seeds(candidates)]
         self._chosen: dict[int, int] = {}  # candidate -> its last token, which the model has not read yet
         self._length = len(prompt)
         self._logits: Logits | None = None
@@ -265,10 +265,3 @@ class GgufGeneration:
 def _config(folder: Path) -> dict[str, Any]:
     config: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
     return config
-
-
-def _ends(config: Mapping[str, Any], tokenizer: TextTokenizer) -> list[str]:
-    """The tokens that the checkpoint's configuration says end a text."""
-    declared = config.get("eos_token_id")
-    ids = declared if isinstance(declared, list) else [] if declared is None else [declared]
-    return [tokenizer.decode([token]) for token in ids]

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
+from fim_magic.engines.reuse import known_tokens
+
 _GROWTH = 256  # tokens by which a full cache grows at least
 
 
@@ -76,14 +78,6 @@ class Tails:
         self.values = [values[rows] for values in self.values]
 
 
-def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
-    """Return how many tokens two sequences have in common at their beginning."""
-    for at, (left, right) in enumerate(zip(one, other)):  # noqa: B905 - one is longer
-        if left != right:
-            return at
-    return min(len(one), len(other))
-
-
 class Kept:
     """The caches of the last prompts, for those that come next and begin like one of them."""
 
@@ -98,15 +92,13 @@ class Kept:
             self._caches = [cache, *self._caches][: self._MOST]
 
     def take(self, prompt: Sequence[int]) -> KVCache | None:
-        """Return the cache that begins most like `prompt`, rewound to what they share, or None.
-
-        At least the prompt's last token is left to be read, since its logits are wanted.
-        """
-        shared = [min(common_prefix(cache.tokens, prompt), len(prompt) - 1) for cache in self._caches]
-        if not shared or max(shared) == 0:
+        """Return the cache that begins most like `prompt`, rewound to what need not be read again, or None."""
+        known = [known_tokens(cache.tokens, prompt) for cache in self._caches]
+        most = max(known, default=0)
+        if not most:
             return None
-        cache = self._caches.pop(shared.index(max(shared)))
-        cache.rewind(max(shared))
+        cache = self._caches.pop(known.index(most))
+        cache.rewind(most)
         return cache
 
     def clear(self) -> None:

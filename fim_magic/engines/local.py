@@ -7,7 +7,6 @@ Architectures that our decoder does not know (`fim_magic.engines.decoder`) run o
 
 from __future__ import annotations
 
-import random
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,7 +26,7 @@ from fim_magic.engines.reading import LibraryReading, OwnReading, Reading
 from fim_magic.errors import ModelError
 from fim_magic.formats import Family, family_of
 from fim_magic.progress import OnProgress, silent
-from fim_magic.tokenization import TextTokenizer
+from fim_magic.tokenization import TextTokenizer, declared_ends
 
 _PREFILL_CHUNK = 512  # tokens read between two looks at the interrupt flag
 _AGREEMENT = 0.05  # how far our decoder's logits may be from transformers', in standard deviations of them
@@ -63,7 +62,9 @@ class LocalEngine:
         self.revision = revision
         self._kept = Kept()
         self._decoder = _checked_decoder(model)
-        self.family: Family = family_of(model.config.to_dict(), tokenizer, _ends(model, tokenizer), named)
+        self.family: Family = family_of(
+            model.config.to_dict(), tokenizer, declared_ends(tokenizer, _ends(model)), named
+        )
 
     @classmethod
     def load(
@@ -120,7 +121,7 @@ class LocalEngine:
     @property
     def weight_bytes(self) -> int:
         """The memory that the weights take."""
-        return sum(p.numel() * p.element_size() for p in self._model.parameters())
+        return _bytes_of_weights(self._model)
 
     @property
     def packed_bytes(self) -> int:
@@ -129,12 +130,8 @@ class LocalEngine:
 
     def bytes_per_token(self, context: int) -> int:
         """Return how many bytes one step of decoding reads: the weights once, and the KV cache of `context` tokens."""
-        embedding, head = self._model.get_input_embeddings().weight, self._model.get_output_embeddings().weight
-        if self._decoder is not None:
-            weights = self._decoder.bytes_of_weights
-        else:  # an embedding of its own is a table, of which a step reads one row
-            weights = self.weight_bytes - (0 if embedding is head else embedding.numel() * embedding.element_size())
-        return weights + cache_bytes(self._model.config.to_dict(), context, embedding.element_size())
+        weights = None if self._decoder is None else self._decoder.bytes_of_weights
+        return bytes_read(self._model, context, weights)
 
     def forget(self) -> None:
         """Drop the KV caches that are kept for the next prompts."""
@@ -185,7 +182,7 @@ class LocalGeneration:
         self._rows = list(range(candidates))  # row of the batch -> candidate
         self._chosen: list[int] = []
         self._logits = torch.empty(0)
-        self._random = _generators(sampling.seed, candidates, device)
+        self._random = [torch.Generator(device=device).manual_seed(seed) for seed in sampling.seeds(candidates)]
         self._guesses = guesses
         self._lookup = None if guesses is None else PromptLookup(prompt)
         self.reused = reused
@@ -266,6 +263,24 @@ class LocalGeneration:
         self._logits = torch.empty(0)
 
 
+def bytes_read(model: Any, context: int, weights: int | None = None) -> int:
+    """Return how many bytes a step of decoding reads with transformers' modules.
+
+    Args:
+        model: Of transformers.
+        context: How many tokens the KV cache holds.
+        weights: The bytes of the weights that are read, where they are other ones than the model's.
+    """
+    embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    if weights is None:  # an embedding of its own is a table, of which a step reads one row
+        weights = _bytes_of_weights(model) - (0 if embedding is head else embedding.numel() * embedding.element_size())
+    return weights + cache_bytes(model.config.to_dict(), context, embedding.element_size())
+
+
+def _bytes_of_weights(model: Any) -> int:
+    return sum(each.numel() * each.element_size() for each in model.parameters())
+
+
 def _checked_decoder(model: Any) -> Decoder | None:
     """Make our decoder of a model, if it says the same as transformers' modules do."""
     decoder = decoder_of(model)
@@ -293,12 +308,6 @@ def _only(logits: torch.Tensor, allowed: Mapping[int, Sequence[int]]) -> torch.T
     return constrained
 
 
-def _generators(seed: int, candidates: int, device: torch.device) -> list[torch.Generator]:
-    """One sampler for each candidate, so that none depends on how many others there are or when they end."""
-    seeds = random.Random(seed)  # noqa: S311 - not for secrets
-    return [torch.Generator(device=device).manual_seed(seeds.getrandbits(63)) for _ in range(candidates)]
-
-
 def choose(logits: torch.Tensor, sampling: Sampling, generators: Sequence[torch.Generator]) -> torch.Tensor:
     """Choose the next token of each row.
 
@@ -322,9 +331,8 @@ def choose(logits: torch.Tensor, sampling: Sampling, generators: Sequence[torch.
     return torch.cat([torch.multinomial(row, 1, generator=generator) for row, generator in rows])
 
 
-def _ends(model: Any, tokenizer: TextTokenizer) -> list[str]:
-    """The tokens that the checkpoint's configuration says end a text."""
+def _ends(model: Any) -> int | list[int] | None:
+    """The ids that the checkpoint's configuration says end a text."""
     configs = (getattr(model, "generation_config", None), model.config)
     found = (getattr(config, "eos_token_id", None) for config in configs)
-    declared: Any = next((ids for ids in found if ids is not None), [])
-    return [tokenizer.decode([token]) for token in (declared if isinstance(declared, list) else [declared])]
+    return next((ids for ids in found if ids is not None), None)

@@ -86,7 +86,7 @@ def plan(
         raise OptionError(
             f"{name} is stored quantised already{f' ({method})' if method else ''}. Leave --quantize away."
         )
-    return _first_that_fits(_Model(name, weights_in(folder, config), config, quantize), _free(replacing))
+    return _first_that_fits(_Model(name, weights_in(folder, config), config, quantize), free_without(replacing))
 
 
 def require_room_for(
@@ -106,7 +106,7 @@ def require_room_for(
     """
     require_quantisation(quantize)
     elements = int(parameters * 1e9 * _ROUNDING)
-    _first_that_fits(_Model(name, Weights(elements, linear=elements), {}, quantize), _free(replacing))
+    _first_that_fits(_Model(name, Weights(elements, linear=elements), {}, quantize), free_without(replacing))
 
 
 def require_quantisation(quantize: str | None) -> None:
@@ -176,8 +176,8 @@ class _Model:
         return bisect.bisect_right(sizes, room, key=lambda t: cache_bytes(self.config, t, dtype.itemsize)) - 1
 
 
-def _free(replacing: Placement | None) -> dict[str, int]:
-    """Free bytes by device, when the model that will be replaced is gone."""
+def free_without(replacing: Placement | None) -> dict[str, int]:
+    """Return the free bytes of each device, when the model that will be replaced is gone."""
     held = {} if replacing is None else replacing.held
     return {device: size + held.get(device, 0) for device, size in free_memory().items()}
 

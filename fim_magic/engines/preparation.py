@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fim_magic import catalog
 from fim_magic.engines.choice import engine_for
-from fim_magic.engines.memory import forget_frames, free_memory, free_ram, gigabytes, give_back
+from fim_magic.engines.memory import forget_frames, free_ram, gigabytes, give_back
 from fim_magic.engines.sources import Asked, Source, choose, known_family
 from fim_magic.errors import ModelError, OptionError
 from fim_magic.progress import OnProgress, Progress
@@ -92,9 +92,12 @@ def prepare(asked: Asked, on_progress: OnProgress, replacing: Replacing, *, fetc
         return None
     on_progress(Progress(f"Loading {source.name}", done=0, total=0, unit=""))
     _require_room(source, runtime, asked.quantize, replacing())
-    bring = _bring_gguf if runtime == "gguf" else _bring
-    path, revision = bring(source, on_progress, with_code=asked.allow_code)
-    placement = None if runtime == "gguf" else _plan(path, source.name, asked.quantize, replacing())
+    placement = None
+    if runtime == "gguf":
+        path, revision = bring_gguf(source, on_progress)
+    else:
+        path, revision = bring(source, on_progress, with_code=asked.allow_code)
+        placement = _plan(path, source.name, asked.quantize, replacing())
     return Ready(
         asked=asked,
         source=source,
@@ -105,7 +108,7 @@ def prepare(asked: Asked, on_progress: OnProgress, replacing: Replacing, *, fetc
         revision=revision,
         named=family or (source.entry.family if source.entry else ""),
         placement=placement,
-        free={} if placement is None else _free_without(replacing()),
+        free={} if placement is None else _free(replacing()),
         began=began,
     )
 
@@ -165,8 +168,13 @@ def _size(path: Path) -> int:
         ) from error
 
 
-def _bring(source: Source, on_progress: OnProgress, *, with_code: bool) -> tuple[Path, str]:
-    """Bring the checkpoint to this machine. Returns its folder and what tells its version."""
+def bring(source: Source, on_progress: OnProgress, *, with_code: bool) -> tuple[Path, str]:
+    """Bring a checkpoint to this machine, in transformers' layout. Returns its folder and what tells its version.
+
+    Raises:
+        ModelError: It cannot be converted.
+        FetchError: It could not be brought.
+    """
     from fim_magic import weights
     from fim_magic.engines.gguf_conversion import converted
 
@@ -181,8 +189,12 @@ def _bring(source: Source, on_progress: OnProgress, *, with_code: bool) -> tuple
     return source.path, "local folder"
 
 
-def _bring_gguf(source: Source, on_progress: OnProgress, *, with_code: bool) -> tuple[Path, str]:  # noqa: ARG001
-    """Bring a .gguf file to this machine, as it is. Returns it and what tells its version."""
+def bring_gguf(source: Source, on_progress: OnProgress) -> tuple[Path, str]:
+    """Bring a .gguf file to this machine, as it is. Returns it and what tells its version.
+
+    Raises:
+        FetchError: It could not be brought.
+    """
     from fim_magic import weights
 
     if source.gguf is not None:
@@ -196,9 +208,10 @@ def _plan(folder: Path, name: str, quantize: str | None, replacing: Placement | 
     return plan(folder, _config(folder, name), name=name, quantize=quantize, replacing=replacing)
 
 
-def _free_without(replacing: Placement | None) -> dict[str, int]:
-    held = {} if replacing is None else replacing.held
-    return {device: size + held.get(device, 0) for device, size in free_memory().items()}
+def _free(replacing: Placement | None) -> dict[str, int]:
+    from fim_magic.engines.placement import free_without
+
+    return free_without(replacing)
 
 
 def _config(folder: Path, name: str) -> Mapping[str, Any]:

@@ -89,7 +89,7 @@ def _last(last: Result) -> Iterator[str]:
         f"Last      {last.tokens} tokens in {last.seconds:.1f} s"
         f" ({last.tokens_per_second:.1f} tokens/s), {last.candidates[0].describe_ending()}"
     )
-    known = getattr(last, "reused_tokens", 0)
+    known = last.reused_tokens
     before = f": {known} of its {last.prompt_tokens} prompt tokens were still known from before" if known else ""
     yield f"          the first token after {last.first_token_seconds:.1f} s{before}"
     if last.order:

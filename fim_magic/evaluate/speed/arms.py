@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from fim_magic.engines import Engine, Sampling
-from fim_magic.engines.footprint import cache_bytes
+from fim_magic.engines.local import bytes_read
 from fim_magic.errors import ModelError
 from fim_magic.evaluate.speed.machine import synchronize
 from fim_magic.evaluate.speed.workloads import Workload
@@ -108,11 +108,7 @@ class GenerateArm:
 
     def bytes_per_token(self, context: int) -> int:
         """Return the bytes of weights and KV cache that one step reads; see [`Arm.bytes_per_token`][]."""
-        embedding, head = self._model.get_input_embeddings().weight, self._model.get_output_embeddings().weight
-        weights = sum(each.numel() * each.element_size() for each in self._model.parameters())
-        if embedding is not head:  # then it is a table of which a step reads one row
-            weights -= embedding.numel() * embedding.element_size()
-        return int(weights) + cache_bytes(self._model.config.to_dict(), context, embedding.element_size())
+        return bytes_read(self._model, context)
 
 
 class _Clock:
@@ -183,7 +179,7 @@ class EngineArm:
                     generation.finish(token.candidate)
         synchronize(self.device)
         answer.seconds = time.perf_counter() - began
-        answer.reused = int(getattr(generation, "reused", 0))
+        answer.reused = generation.reused
         return answer
 
     def bytes_per_token(self, context: int) -> int | None:

@@ -8,11 +8,12 @@ import statistics
 import time
 from collections.abc import Callable
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
+
+from fim_magic.engines.cores import processor
 
 _CPU_BUFFER = 512 * 2**20  # bytes: far more than any cache holds
 _CUDA_BUFFER = 4 * 2**30
@@ -79,7 +80,7 @@ def describe(device: torch.device) -> dict[str, Any]:
     """Say what a reader of the numbers has to know of the machine and of the libraries on it."""
     about: dict[str, Any] = {
         "device": _name_of(device),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
         "logical_cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -126,15 +127,6 @@ def quiet_median(readings: list[float]) -> float:
 
 def _name_of(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor())
 
 
 def _version(package: str) -> str:

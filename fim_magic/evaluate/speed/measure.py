@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from fim_magic.engines.reuse import common_prefix
 from fim_magic.evaluate.speed.arms import GENERATE, GGUF, LLAMA_CPP, OURS, PLAIN, Answer, Arm
 from fim_magic.evaluate.speed.workloads import Workload
 
@@ -232,14 +233,8 @@ def compare(workload: Workload, answers: Mapping[str, Answer]) -> Iterator[Check
     expected = answers[GENERATE].ids[0]
     for name, answer in answers.items():
         if name != GENERATE and answer.ids:
-            same = agreement(expected, answer.ids[0])
+            same = common_prefix(expected, answer.ids[0])
             yield Check(f"{workload.measure}, {workload.name}", name, same, len(expected), name in (OURS, PLAIN))
-
-
-def agreement(expected: Sequence[int], got: Sequence[int]) -> int:
-    """Return how many tokens are the same from the beginning on."""
-    pairs = zip(expected, got, strict=False)
-    return next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(expected), len(got)))
 
 
 def median(values: Sequence[float]) -> float | None:

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM
 
-from fim_magic import catalog, weights
 from fim_magic.engines import Engine
 from fim_magic.engines.loading import load_checkpoint
 from fim_magic.engines.local import LocalEngine
-from fim_magic.engines.memory import free_memory
 from fim_magic.engines.placement import dtype_for, plan
+from fim_magic.engines.preparation import bring, bring_gguf
+from fim_magic.engines.sources import choose, written_as_in_catalogue
 from fim_magic.evaluate.speed.random_weights import build, config_of, tokenizer_for
 from fim_magic.progress import OnProgress, silent
 
@@ -61,37 +61,11 @@ def find(name: str, on_progress: OnProgress = silent) -> Subject:
         ModelError: There is no such model.
         FetchError: It could not be brought to this machine.
     """
-    why = ""
-    if name == "auto":
-        gpus = [size for device, size in free_memory().items() if device != "cpu"]
-        entry, why = catalog.choose(sum(gpus) if gpus else None)
-    else:
-        found = catalog.find(name) or catalog.by_repo(name)
-        if found is None:
-            return _not_in_catalogue(name, on_progress)
-        entry = found
-    if entry.gguf is not None:
-        from fim_magic.engines.gguf_conversion import converted  # which imports the library gguf
-
-        gguf = weights.fetch(entry.gguf, on_progress)
-        folder, revision = converted(gguf, entry.gguf.sha256, on_progress), entry.gguf.sha256[:12]
-        return Subject(entry.name, str(folder), str(gguf), entry.family, revision, why=why)
-    folder = weights.snapshot(entry.repo, None, on_progress, with_code=False)
-    return Subject(entry.name, str(folder), "", entry.family, folder.name[:12], why=why)
-
-
-def _not_in_catalogue(name: str, on_progress: OnProgress) -> Subject:
-    path = Path(name).expanduser()
-    if path.suffix == ".gguf" and path.is_file():
-        from fim_magic.engines.gguf_conversion import converted
-
-        return Subject(name, str(converted(path, None, on_progress)), str(path), revision="local file")
-    if (path / "config.json").is_file():
-        return Subject(name, str(path), revision="local folder")
-    if name.count("/") == 1 and not name.startswith((".", "~", "/")):
-        folder = weights.snapshot(name, None, on_progress, with_code=False)
-        return Subject(name, str(folder), revision=folder.name[:12])
-    raise catalog.unknown(name)
+    source, why = choose(written_as_in_catalogue(name))
+    folder, revision = bring(source, on_progress, with_code=False)
+    gguf = str(bring_gguf(source, on_progress)[0]) if source.is_gguf else ""
+    family = source.entry.family if source.entry else ""
+    return Subject(source.name, str(folder), gguf, family, revision, why=why)
 
 
 def made_in_place(size: str, layout: str) -> Subject:
@@ -152,10 +126,8 @@ def load_gguf(subject: Subject) -> Engine | None:
 
 def has_gguf_engine(subject: Subject) -> bool:
     """Whether llama.cpp can run it here: it is a GGUF file, and the binding is installed."""
-    try:
-        from fim_magic.engines import gguf
-    except ImportError:
-        return False
+    from fim_magic.engines import gguf
+
     return bool(subject.gguf) and gguf.available()
 
 

@@ -1,0 +1,75 @@
+"""What every engine promises of its candidates, to be tested with each engine."""
+
+from __future__ import annotations
+
+from fim_magic.engines import Sampling
+
+STEPS = 12
+SAMPLED = Sampling(temperature=1.0, top_p=0.9, seed=7)
+
+
+def started(engine, prompt, *, candidates=1, sampling=None):
+    """Return a generation that has read its prompt."""
+    generation = engine.start(prompt, candidates=candidates, sampling=sampling or Sampling())
+    read = list(generation.prefill())
+    assert read == sorted(set(read))
+    assert read[-1] == len(prompt)
+    return generation
+
+
+def tokens_of(generation, steps=STEPS):
+    """Return the next tokens of each candidate, as many of each; an engine may make several in a step."""
+    found = {}
+    while steps and (not found or any(len(tokens) < steps for tokens in found.values())):
+        for token in generation.step():
+            found.setdefault(token.candidate, []).append(token)
+    return {candidate: tokens[:steps] for candidate, tokens in found.items()}
+
+
+def ids(tokens):
+    """Return the ids of tokens."""
+    return [token.id for token in tokens]
+
+
+def greedy_candidates_are_all_the_same(engine, prompt):
+    found = tokens_of(started(engine, prompt, candidates=3))
+    alone = tokens_of(started(engine, prompt))[0]
+    assert {n: ids(tokens) for n, tokens in found.items()} == dict.fromkeys(range(3), ids(alone))
+
+
+def a_seed_repeats_and_another_does_not(engine, prompt):
+    def sample(seed, candidates=2):
+        sampling = Sampling(temperature=1.0, top_p=1.0, seed=seed)
+        found = tokens_of(started(engine, prompt, candidates=candidates, sampling=sampling))
+        return [ids(tokens) for _, tokens in sorted(found.items())]
+
+    first = sample(1)
+    assert sample(1) == first
+    assert sample(2) != first
+    assert first[0] != first[1]
+    assert sample(1, candidates=4)[:2] == first
+
+
+def finishing_one_candidate_leaves_the_others_alone(engine, prompt, finished, sampling):
+    whole = tokens_of(started(engine, prompt, candidates=3, sampling=sampling))
+    generation = started(engine, prompt, candidates=3, sampling=sampling)
+    before = tokens_of(generation, 4)
+    generation.finish(finished)
+    after = tokens_of(generation, STEPS - 4)
+    assert finished not in after
+    for other in {0, 1, 2} - {finished}:
+        assert ids(before[other] + after[other]) == ids(whole[other])
+
+
+def candidates_can_be_finished_before_the_first_step_and_one_after_another(engine, prompt):
+    """Returns the generation, all of whose candidates are finished."""
+    whole = tokens_of(started(engine, prompt, candidates=4, sampling=SAMPLED))
+    generation = started(engine, prompt, candidates=4, sampling=SAMPLED)
+    generation.finish(2)
+    found = tokens_of(generation, 3)
+    generation.finish(0)
+    generation.finish(3)
+    found[1] += tokens_of(generation, STEPS - 3)[1]
+    assert ids(found[1]) == ids(whole[1])
+    generation.finish(1)
+    return generation
