@@ -214,7 +214,10 @@ class GgufGeneration:
             yield read
         try:
             while read < len(self._prompt):
-                part = self._prompt[read : read + CHUNK]
+                # The last token by itself, as it is read when all the others are known: llama.cpp multiplies quantised
+                # weights in another way for many rows than for one, and the answer must not hang on what was kept.
+                last = len(self._prompt) - 1
+                part = self._prompt[read : min(read + CHUNK, last)] or self._prompt[last:]
                 places = [Place(token, read + at, first) for at, token in enumerate(part)]
                 self._logits = self._memory.cells.decode(places, wanted=1)
                 read += len(part)
