@@ -286,7 +286,6 @@ def _checked_decoder(model: Any) -> Decoder | None:
     decoder = decoder_of(model)
     if decoder is None:
         return None
-    give_back()  # what packing has needed for a moment
     vocabulary = model.get_input_embeddings().weight.shape[0]
     ids = [(7 * n * n + 3) % vocabulary for n in range(24)]
     with torch.no_grad():
@@ -295,6 +294,7 @@ def _checked_decoder(model: Any) -> Decoder | None:
     # In two parts, the second of which meets what is in the cache.
     found = torch.cat([decoder.read(part, cache, all_logits=True) for part in (ids[:20], ids[20:])])
     furthest = float((found - expected).abs().max() / expected.std())
+    give_back()  # what packing and comparing have needed for a moment
     return decoder if furthest <= _AGREEMENT else None  # false for NaN, too
 
 
