@@ -290,8 +290,9 @@ def test_truncation_keeps_what_is_nearest_the_hole_and_says_so(order):
     tokens = tokens_of(row("StarCoder"))
     long = Document("# far\n" * 50 + "near_before = ", "\nnear_after\n" + "# far\n" * 50)
     prompt = fim_prompt(row("StarCoder"), tokens, long, order=order, room=43)
-    assert len(prompt.ids) == 43
-    assert prompt.dropped_prefix_tokens == len(tokens.encode(long.prefix)) - 30
+    # Beside the 3 sentinels there is room for 30 + 10, but the prefix's 314 tokens are cut in steps of 3: 285, not 284.
+    assert len(prompt.ids) == 42
+    assert prompt.dropped_prefix_tokens == len(tokens.encode(long.prefix)) - 29 == 285
     assert prompt.dropped_suffix_tokens == len(tokens.encode(long.suffix)) - 10
     text = {piece.kind: piece.text for piece in prompt.pieces}
     assert long.prefix.endswith(text["prefix"])
@@ -339,6 +340,18 @@ def test_other_files_that_do_not_fit_are_left_out():
     assert "big.py" not in text
     assert len(prompt.ids) <= 80
     assert prompt.dropped_prefix_tokens == 0
+
+
+def test_typing_in_a_text_that_is_cut_brings_no_other_file_in():
+    # A cut leaves a little room that changes with every token: a small file would come and go, ahead of all else.
+    asked = Context("", "", (File("small.py", "y = 1\n"),))
+    family, tokens = row("StarCoder2"), tokens_of(row("StarCoder2"))
+    behind = "\n" + "z = 1\n" * 200
+    for typed in range(0, 200, 5):
+        document = Document("far = 0\n" * 200 + "x" * typed, behind)
+        prompt = fim_prompt(family, tokens, document, order="psm", room=1000, context=asked)
+        assert prompt.dropped_prefix_tokens > 0
+        assert "small.py" not in "".join(piece.text for piece in prompt.pieces)
 
 
 def test_a_context_never_takes_room_from_the_document():

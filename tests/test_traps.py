@@ -534,7 +534,14 @@ def test_trap_15_what_is_far_from_the_hole_is_cut_and_never_a_sentinel(name, ord
     template = getattr(row, order)
     far = "".join(f"far_{n} = {n}\n" for n in range(200))
     found = prompt(name, Document(far + "near_before = 1\n", "\nnear_after = 2\n" + far), order, room=120)
-    assert len(found.ids) == 120
+    tokens = {piece.kind: piece.tokens for piece in found.pieces}
+    room = 120 - len(found.ids) + tokens["prefix"] + tokens["suffix"]
+    share = room * 3 // 4
+    step = share // 8  # the prefix is cut in steps, so that less than one stays empty
+    assert tokens["suffix"] == room - share
+    assert found.dropped_prefix_tokens % step == 0
+    assert 0 <= share - tokens["prefix"] < step
+    assert 120 - step < len(found.ids) <= 120
     sentinels = [token for token in template if isinstance(token, int)]
     assert [token for token in found.ids if token in sentinels] == sentinels
     texts = {piece.kind: piece.text for piece in found.pieces}

@@ -199,8 +199,10 @@ class _Builder:
             *(self._fixed(item) for item in template if not isinstance(item, Part)),
         ]
         room = self._room - sum(piece.tokens for piece in fixed)
-        fitted = fit(prefix, suffix if Part.SUFFIX in template else [], room)
-        others = self._others(room - len(fitted.prefix) - len(fitted.suffix))
+        suffix = suffix if Part.SUFFIX in template else []
+        fitted = fit(prefix, suffix, room)
+        # Not what a cut leaves empty: that changes with every edit, and other files would come and go at the beginning.
+        others = self._others(room - len(prefix) - len(suffix))
         if self._family.layout.in_prefix:
             head = [*others, *head]
         else:
