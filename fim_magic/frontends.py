@@ -9,10 +9,8 @@ that the user runs.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -77,7 +75,7 @@ class Owner:
         message = _message(shell)
         cell_id = str(message.get("metadata", {}).get("cellId") or "")
         request = str(message.get("header", {}).get("msg_id") or "")
-        return cls(shell, cell_id, request, f"fim-{uuid.uuid4().hex}")
+        return cls(shell, cell_id, request, f"fim-{os.urandom(16).hex()}")
 
     @property
     def has_kernel(self) -> bool:
@@ -245,6 +243,9 @@ def _ignore(_placed: Placed) -> None:
 
 
 def _later(seconds: float, call: Callable[[], None]) -> None:
+    # Imported at the first click: kernels have it already, and a terminal, which has no clicks, never needs it.
+    import asyncio
+
     try:
         asyncio.get_running_loop().call_later(seconds, call)
     except RuntimeError:  # no loop runs in this thread

@@ -11,7 +11,7 @@ import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import traitlets
 from traitlets.config import Configurable
@@ -19,8 +19,9 @@ from traitlets.config import Configurable
 from fim_magic.document import MARKERS, parse
 from fim_magic.engines import ENGINES, Sampling
 from fim_magic.errors import OptionError
-from fim_magic.formats import ORDERS, family_names
-from fim_magic.request import Request
+
+if TYPE_CHECKING:
+    from fim_magic.request import Request
 
 LOADING = ("quantize", "family", "engine")
 """The options that say how a model is loaded, and not what is asked of it."""
@@ -102,6 +103,10 @@ class Settings(Configurable):
             MarkerError: The text's markers do not name one hole.
             OptionError: An option is unknown or its value makes no sense.
         """
+        # Imported at the first request: they bring the tokenizers library, which %load_ext need not wait for.
+        from fim_magic.formats import ORDERS
+        from fim_magic.request import Request
+
         values = self._values(options)
         document = parse(text, _markers(values), required=method == "fim")
         return _checked(values, "model", lambda v: isinstance(v, str) and v != "", "is a name or a path"), Request(
@@ -122,6 +127,9 @@ class Settings(Configurable):
         Raises:
             OptionError: An option is unknown or its value makes no sense.
         """
+        # Imported when a model is to be loaded: it brings the tokenizers library as well.
+        from fim_magic.formats import family_names
+
         values = self._values(options)
         return {
             "quantize": _one_of(values, "quantize", QUANTIZATIONS, nothing="none"),

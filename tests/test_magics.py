@@ -130,14 +130,37 @@ def settled():
             thread.join(60)
 
 
-def test_load_ext_imports_neither_torch_nor_transformers():
+WAIT_FOR_THE_FIRST_REQUEST = {
+    *("anywidget", "asyncio", "huggingface_hub", "ipywidgets", "jinja2", "llama_cpp", "numpy", "psutil", "pygments"),
+    *("requests", "rich", "safetensors", "ssl", "subprocess", "tokenizers", "torch", "transformers", "uuid"),
+    *("xllamacpp", "fim_magic.catalog", "fim_magic.engines.registry", "fim_magic.formats", "fim_magic.request"),
+    *("fim_magic.review", "fim_magic.tokenization", "fim_magic.trimming"),
+}
+
+
+@pytest.fixture(scope="module")
+def imported_by_load_ext(tmp_path_factory):
+    """What `%load_ext` imports in a fresh process that has made a shell, and so has all that IPython needs."""
     script = (
         "from IPython.core.interactiveshell import InteractiveShell as S; import sys; s = S.instance();"
-        "s.run_line_magic('load_ext', 'fim_magic');"
-        "print([m for m in ('torch', 'transformers') if m in sys.modules])"
+        "had = set(sys.modules); s.run_line_magic('load_ext', 'fim_magic');"
+        "print(*(set(sys.modules) - had))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    # No configuration of the user's: with a default model of theirs, %load_ext begins to load it.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FIM_MAGIC_")}
+    environment["IPYTHONDIR"] = str(tmp_path_factory.mktemp("ipython"))
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_load_ext_imports_nothing_that_the_first_request_can_import(imported_by_load_ext):
+    assert "fim_magic.magics" in imported_by_load_ext
+    assert not imported_by_load_ext & WAIT_FOR_THE_FIRST_REQUEST
+
+
+def test_load_ext_imports_little_beside_fim_magic(imported_by_load_ext):
+    others = sorted(name for name in imported_by_load_ext if name.partition(".")[0] != "fim_magic")
+    assert len(others) <= 10, others  # IPython's magic_arguments, and locale for argparse's help
 
 
 def test_fim_fills_the_hole_and_keeps_the_result(shell, engine):

@@ -9,10 +9,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from fim_magic.formats import Family
-from fim_magic.tokenization import TextTokenizer
+if TYPE_CHECKING:  # %load_ext imports this module, and need not wait for the tokenizers library
+    from fim_magic.formats import Family
+    from fim_magic.tokenization import TextTokenizer
 
 ENGINES = ("torch", "gguf")
 """What `--engine` takes beside auto: transformers and torch, or llama.cpp for .gguf files."""

@@ -90,7 +90,13 @@ def measure_load_ext(rounds: int, record: Record, on_step: OnStep) -> None:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "bare.py").write_text(_BARE, "utf-8")
         # No configuration of the user's: it may load a model at once.
-        environment = {"IPYTHONDIR": folder, "PYTHONPATH": os.pathsep.join((folder, *sys.path))}
+        environment = {
+            "IPYTHONDIR": folder,
+            "PYTHONPATH": os.pathsep.join((folder, *sys.path)),
+            # An installed package has its bytecode. It is written here, also where the user has none written.
+            "PYTHONDONTWRITEBYTECODE": "",
+            "PYTHONPYCACHEPREFIX": str(Path(folder) / "bytecode"),
+        }
         extensions = ["fim_magic", "bare"]
         # One round more: the first reads the files from the disk, and writes bytecode.
         for number in range(rounds + 1):
