@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from checkpoints import CONTEXT
+from gguf_files import write_gguf
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted import ScriptedEngine
@@ -16,7 +18,7 @@ from fim_magic import cli, weights
 from fim_magic.engines import choice, fastest, gguf_conversion
 from fim_magic.engines.placement import dtype_for
 from fim_magic.errors import ModelError, OptionError
-from fim_magic.evaluate.speed import bench, fresh, machine, measure, plot, subject
+from fim_magic.evaluate.speed import bench, fresh, llama_server, machine, measure, plot, subject
 from fim_magic.evaluate.speed.arms import (
     GENERATE,
     GGUF,
@@ -30,7 +32,7 @@ from fim_magic.evaluate.speed.arms import (
 )
 from fim_magic.evaluate.speed.measure import Check, Fresh, Record, Timing, rotated
 from fim_magic.evaluate.speed.random_weights import LAYOUTS, SHAPES, build, config_of, tokenizer_for
-from fim_magic.evaluate.speed.report import WIDTH, Report, goals, limit, rows, table
+from fim_magic.evaluate.speed.report import WIDTH, Report, goals, limit, rows, share_of_limit, table
 from fim_magic.evaluate.speed.workloads import MEASURES, Workload, edited, workloads
 
 CPU = torch.device("cpu")
@@ -118,6 +120,16 @@ def test_an_arm_takes_part_only_where_it_says_something():
     assert {each.arm for each in asked(arms, edit).timings} == {GENERATE, OURS, GGUF}
 
 
+def test_bandwidth_is_read_around_each_infill_and_the_higher_reading_counts():
+    readings = iter([30e9, 20e9, 50e9])
+    record = Record(bandwidth=[10e9])
+    edit = Workload("edit", "an edit", (1, 2, 9), 2, before=(1, 2, 3))
+    measure.measure([FakeArm(OURS)], [INFILL, edit], 2, record, lambda *_: None, read_bandwidth=lambda: next(readings))
+    assert record.bandwidth == [10e9, 30e9, 20e9, 50e9]
+    assert [each.bandwidth for each in record.warm_ups] == [30e9, None]
+    assert [each.bandwidth for each in record.timings] == [30e9, 50e9, None, None]
+
+
 def test_what_was_measured_before_an_interrupt_stays():
     class Interrupted(FakeArm):
         def ask(self, prompt, workload):
@@ -192,11 +204,19 @@ def test_the_limit_is_bandwidth_by_bytes():
     assert limit(record, GENERATE) is None
 
 
+def test_a_share_of_the_limit_is_that_of_the_moment():
+    record = Record(bandwidth=[20e9], bytes_per_token={OURS: 10**9})
+    assert share_of_limit(record, timing(OURS, 1.0, rate=10.0)) == 0.5
+    assert share_of_limit(record, timing(OURS, 1.0, rate=10.0, bandwidth=40e9)) == 0.25
+    assert share_of_limit(record, timing(OURS, 1.0, rate=None)) is None
+    assert share_of_limit(record, timing(GENERATE, 1.0)) is None
+
+
 @pytest.mark.parametrize(
     ("readings", "load", "told"),
     [
         ([10e9, 11e9], 0.0, ()),
-        ([10e9, 12e9], 0.1, ("10.0 and 12.0 GB/s",)),
+        ([10e9, 12e9], 0.1, ("from 10.0 to 12.0 GB/s",)),
         ([10e9], 1.5, ("load average was 1.5",)),
         ([10e9, 8e9], 2.0, ("not steady", "something else runs")),
         ([], None, ()),
@@ -532,17 +552,36 @@ def binding(monkeypatch):
     monkeypatch.setitem(sys.modules, "xllamacpp", SimpleNamespace(CommonParams=params, Server=FakeServer))
 
 
-def test_llama_cpp_is_asked_plainly(binding, tmp_path):
-    arm = LlamaCppArm(tmp_path / "model.gguf", context=100, threads=3)
-    answer = arm.ask(INFILL.prompt, INFILL)
-    assert len(answer.at) == INFILL.new_tokens
-    assert answer.ids == []
-    asked_for = arm._server.request
+def test_llama_cpp_is_asked_plainly(binding):
+    server = llama_server.load("model.gguf", context=100, threads=3)
+    told = llama_server.answer(server, list(INFILL.prompt), INFILL.new_tokens)
+    assert len(told["at"]) == INFILL.new_tokens
+    asked_for = server.request
     assert asked_for["prompt"] == list(INFILL.prompt)
     assert (asked_for["temperature"], asked_for["cache_prompt"], asked_for["ignore_eos"]) == (0.0, False, True)
-    params = arm._server.params
+    params = server.params
     assert (params.n_ctx, params.cpuparams.n_threads, params.cpuparams_batch.n_threads) == (100, 3, 3)
     assert len(params.api_keys[0]) > 20
+
+
+def test_llama_cpp_answers_from_a_process_of_its_own(tmp_path):
+    write_gguf(tmp_path / "model.gguf", exact=True)
+    arm = LlamaCppArm(tmp_path / "model.gguf", context=100, threads=1)
+    assert arm._process.pid != os.getpid()
+    for _ in range(2):
+        answer = arm.ask(INFILL.prompt, INFILL)
+        assert answer.ids == []
+        assert answer.at == sorted(answer.at)
+        assert 0 < answer.at[0] <= answer.at[-1] <= answer.seconds
+    process = arm._process
+    del arm
+    assert process.wait(timeout=60) != 0
+
+
+def test_llama_cpp_that_cannot_load_is_one_paragraph(tmp_path):
+    (tmp_path / "model.gguf").write_bytes(b"no such file")
+    with pytest.raises(ModelError, match=r"ended with status .* --only edit,candidates"):
+        LlamaCppArm(tmp_path / "model.gguf", context=100, threads=1)
 
 
 # --- random weights ------------------------------------------------------------------------------
@@ -600,7 +639,7 @@ def test_the_command_measures_what_it_promises(run_once):
     timings = report.record.timings
     assert {each.measure for each in timings} == {"infill", "edit", "candidates"}
     assert {each.arm for each in timings} == {GENERATE, OURS, PLAIN}
-    assert len(report.record.bandwidth) == 2
+    assert len(report.record.bandwidth) > 2  # around each infill, too
     assert report.record.bytes_per_token[GENERATE] > 1e6
     assert report.failed_checks == []
     assert len(report.record.checks) == 8
@@ -618,7 +657,7 @@ def test_the_command_writes_json_and_picture(run_once):
 
 
 def test_ctrl_c_shows_what_is_there(monkeypatch, capsys):
-    def interrupted(_arms, _asked, _rounds, record, _on_step):
+    def interrupted(_arms, _asked, _rounds, record, _on_step, **_):
         record.timings.append(timing(GENERATE, 1.0))
         raise KeyboardInterrupt
 
@@ -631,7 +670,7 @@ def test_ctrl_c_shows_what_is_there(monkeypatch, capsys):
 
 
 def test_what_goes_wrong_later_leaves_what_is_there(monkeypatch):
-    def broken(_arms, _asked, _rounds, record, _on_step):
+    def broken(_arms, _asked, _rounds, record, _on_step, **_):
         record.timings.append(timing(GENERATE, 1.0))
         raise ModelError("It broke.")
 
@@ -648,7 +687,7 @@ def test_a_process_that_fails_does_not_end_the_run(monkeypatch):
         raise ModelError("There is no IPython.")
 
     monkeypatch.setattr(fresh, "measure_load_ext", without_ipython)
-    monkeypatch.setattr(measure, "measure", lambda _a, _w, _r, record, _s: record.timings.append(timing(OURS, 1.0)))
+    monkeypatch.setattr(measure, "measure", lambda *given, **_: given[3].timings.append(timing(OURS, 1.0)))
     monkeypatch.setattr(machine, "bandwidth", lambda _device: 1e10)
     report, whole = bench.run(bench.Options(random_weights="1M", measures=("infill", "load_ext")))
     assert whole

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
+import json
+import os
+import subprocess
+import sys
 import time
+import weakref
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +19,7 @@ import torch
 from fim_magic.engines import Engine, Sampling
 from fim_magic.engines.local import bytes_read
 from fim_magic.errors import ModelError
+from fim_magic.evaluate.speed import llama_server
 from fim_magic.evaluate.speed.machine import synchronize
 from fim_magic.evaluate.speed.workloads import Workload
 
@@ -197,53 +203,53 @@ class LlamaCppArm:
     name = LLAMA_CPP
 
     def __init__(self, gguf: Path, *, context: int, threads: int) -> None:
-        """Load the file.
+        """Start its process, and wait until it has loaded the file.
 
         Args:
             gguf: The file.
             context: How many tokens the KV cache has room for.
             threads: Of the CPU.
-        """
-        import xllamacpp
 
-        params = xllamacpp.CommonParams()
-        params.model.path = str(gguf)
-        params.n_ctx = context
-        params.n_parallel = 1
-        params.cpuparams.n_threads = threads
-        params.cpuparams_batch.n_threads = threads
-        params.verbosity = -1
-        params.api_keys = [secrets.token_urlsafe()]  # its server listens on this machine, and nobody is to ask it
-        self._server = xllamacpp.Server(params)
+        Raises:
+            ModelError: It could not.
+        """
         self.device = torch.device("cpu")
+        self._process = subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-m", llama_server.__name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,  # Ctrl-C is for the bench, which then ends with what it has
+        )
+        # It ends when nobody can ask any more. This is for those who drop the arm and go on.
+        weakref.finalize(self, self._process.kill)
+        self._tell({"gguf": str(gguf), "context": context, "threads": threads})
 
     def forget(self) -> None:
         """Do nothing: no request asks for the cache of another."""
 
     def ask(self, prompt: Sequence[int], workload: Workload) -> Answer:
         """Answer with one streamed request; see [`Arm.ask`][]."""
-        answer = Answer([])
-        began = time.perf_counter()
+        told = self._tell({"prompt": list(prompt), "new_tokens": workload.new_tokens})
+        return Answer([], told["at"], told["seconds"])
 
-        def note(chunk: Any) -> bool:
-            choices = chunk.get("choices", ()) if isinstance(chunk, dict) else ()
-            if any(choice.get("finish_reason") is None for choice in choices):
-                answer.at.append(time.perf_counter() - began)
-            return False  # go on
-
-        self._server.handle_completions(
-            {
-                "prompt": list(prompt),
-                "max_tokens": workload.new_tokens,
-                "temperature": 0.0,
-                "cache_prompt": False,
-                "ignore_eos": True,
-                "stream": True,
-            },
-            note,
-        )
-        answer.seconds = time.perf_counter() - began
-        return answer
+    def _tell(self, job: dict[str, Any]) -> dict[str, Any]:
+        asked, answers = self._process.stdin, self._process.stdout
+        assert asked is not None and answers is not None  # noqa: S101, PT018 - both are pipes
+        said = ""
+        with suppress(OSError):  # it has ended: the pipe is broken
+            print(json.dumps(job), file=asked, flush=True)
+            said = answers.readline()
+        if not said:
+            raise ModelError(
+                f"llama.cpp's process ended with status {self._process.wait()}. Measure without it: fim-magic bench "
+                "--only edit,candidates"
+            )
+        told: dict[str, Any] = json.loads(said)
+        return told
 
     def bytes_per_token(self, context: int) -> int | None:
         """Return None: nobody knows here what its kernels read."""

@@ -161,7 +161,7 @@ def _measure_all(options: Options, report: Report, on_progress: OnProgress) -> N
         _note_limits(arms, asked, record)
         if any(measure.rounds_of(each, arms, options.rounds) < options.rounds for each in asked):
             report.remarks.append(f"Prompts of {max(LENGTHS)} tokens were measured {measure.LONG_ROUNDS} times only.")
-        measure.measure(arms, asked, options.rounds, record, on_step)
+        measure.measure(arms, asked, options.rounds, record, on_step, read_bandwidth=lambda: machine.bandwidth(device))
     record.bandwidth.append(machine.bandwidth(device))
 
 

@@ -105,13 +105,15 @@ def disturbances(readings: list[float], load_before: float | None) -> list[str]:
     """Say what makes the numbers doubtful.
 
     Args:
-        readings: Of the bandwidth, in bytes a second: before the run, and after it.
+        readings: Of the bandwidth, in bytes a second, from before the run to after it.
         load_before: The load average before the run.
     """
     told = []
     if len(readings) > 1 and max(readings) > (1 + _STEADY) * min(readings):
-        said = " and ".join(f"{reading / 1e9:.1f}" for reading in readings)
-        told.append(f"The memory bandwidth was {said} GB/s before and after: the machine was not steady. Run it again.")
+        told.append(
+            f"The memory bandwidth went from {min(readings) / 1e9:.1f} to {max(readings) / 1e9:.1f} GB/s in this run: "
+            "the machine was not steady. Trust the ratios more than the times."
+        )
     if load_before is not None and load_before > _IDLE:
         told.append(
             f"The load average was {load_before:.1f} before the run: something else runs here, or has just run. Trust "

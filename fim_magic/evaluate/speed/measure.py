@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from fim_magic.engines.reuse import common_prefix
@@ -47,6 +47,8 @@ class Timing:
         before: Seconds to the first token of the request that came before, where there was one.
         reused: Tokens of the prompt that had already been read.
         at: When each token of the first candidate came, in seconds.
+        bandwidth: Bytes a second that the memory gave right before or right after, the higher of the two; None where
+            nobody looked. A rented machine's can change to half or double between two requests.
     """
 
     measure: str
@@ -62,6 +64,7 @@ class Timing:
     before: float | None = None
     reused: int = 0
     at: tuple[float, ...] = ()
+    bandwidth: float | None = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ class Record:
         fresh: Every process that was started to load a model.
         load_ext: Seconds of `%load_ext` for each extension: `fim_magic` and `bare`.
         checks: The comparisons of tokens.
-        bandwidth: Bytes a second, before and after.
+        bandwidth: Bytes a second, before, between infills and after.
         bytes_per_token: For each arm, what one decode step of the infill reads.
     """
 
@@ -145,7 +148,15 @@ def rotated(items: Sequence[_T], by: int) -> list[_T]:
     return [*items[at:], *items[:at]]
 
 
-def measure(arms: Sequence[Arm], asked: Sequence[Workload], rounds: int, record: Record, on_step: OnStep) -> None:
+def measure(
+    arms: Sequence[Arm],
+    asked: Sequence[Workload],
+    rounds: int,
+    record: Record,
+    on_step: OnStep,
+    *,
+    read_bandwidth: Callable[[], float] | None = None,
+) -> None:
     """Ask every arm everything, `rounds` times, and record it. What is there when it is interrupted stays there.
 
     Args:
@@ -154,6 +165,8 @@ def measure(arms: Sequence[Arm], asked: Sequence[Workload], rounds: int, record:
         rounds: How many times, warm-ups not counted.
         record: Where the results go.
         on_step: Told before each request.
+        read_bandwidth: Measures the memory, in bytes a second. Called after each infill; the reading before it is the
+            last one in `record`.
     """
     steps = [
         (workload, number, [arm for arm in arms if arm.name in TAKING_PART[workload.measure]])
@@ -166,6 +179,10 @@ def measure(arms: Sequence[Arm], asked: Sequence[Workload], rounds: int, record:
         for arm in rotated(taking_part, number):
             on_step(f"{workload.measure}, {workload.name}: {arm.name}", done, total)
             timing, answers[arm.name] = ask(arm, workload, number)
+            if read_bandwidth is not None and workload.measure == "infill":
+                before = record.bandwidth[-1] if record.bandwidth else 0.0
+                record.bandwidth.append(read_bandwidth())
+                timing = replace(timing, bandwidth=max(before, record.bandwidth[-1]))
             done += 1
             (record.timings if number >= 0 else record.warm_ups).append(timing)
         if number == 0 and not workload.sampled:

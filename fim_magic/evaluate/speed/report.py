@@ -153,6 +153,13 @@ def limit(record: Record, arm: str) -> float | None:
     return statistics.median(record.bandwidth) / size if size and record.bandwidth else None
 
 
+def share_of_limit(record: Record, timing: Timing) -> float | None:
+    """Return which share of what memory allowed at that moment a request decoded, or None where that is not known."""
+    size = record.bytes_per_token.get(timing.arm)
+    bandwidth = timing.bandwidth or (statistics.median(record.bandwidth) if record.bandwidth else None)
+    return timing.rate * size / bandwidth if timing.rate and size and bandwidth else None
+
+
 # --- rows ----------------------------------------------------------------------------------------
 
 
@@ -174,10 +181,10 @@ def _infill(record: Record) -> Iterator[Row]:
     yield from _against(whole, timings, lambda t: t.seconds, "s", baseline=LLAMA_CPP, of=(OURS, GGUF))
     yield from _against("time to the first token", timings, lambda t: t.first, "s")
     yield from _against("decode", timings, lambda t: t.rate, "tokens/s", more_is_better=True)
+    shares = _samples(timings, lambda t: share_of_limit(record, t))
     for arm, samples in _samples(timings, lambda t: t.rate).items():
-        bound = limit(record, arm)
-        if bound is not None:
-            yield Row("decode", arm, _LIMIT, statistics.median(samples) / bound, "tokens/s", samples)
+        if arm in shares:
+            yield Row("decode", arm, _LIMIT, statistics.median(shares[arm]), "tokens/s", samples)
     first = [timing for timing in record.warm_ups if timing.workload == timings[0].workload]
     yield from _against("the first infill of the process, warm-up", first, lambda t: t.seconds, "s")
 
@@ -389,8 +396,12 @@ def _line(cells: tuple[str, str, str, str, str, str]) -> str:
 
 
 def _limits(record: Record) -> list[str]:
-    readings = " and ".join(f"{reading / 1e9:.1f}" for reading in record.bandwidth)
-    lines = [f"  memory:    {readings} GB/s, before and after"] if readings else []
+    lines = []
+    if record.bandwidth:
+        low, middle, high = (each(record.bandwidth) / 1e9 for each in (min, statistics.median, max))
+        lines.append(
+            f"  memory:    {middle:.1f} GB/s, from {low:.1f} to {high:.1f} in {len(record.bandwidth)} readings"
+        )
     for arm, size in record.bytes_per_token.items():
         bound = limit(record, arm)
         if bound is not None:
@@ -401,7 +412,7 @@ def _limits(record: Record) -> list[str]:
 def _checks(checks: Sequence[Check]) -> Iterator[str]:
     for check in checks:
         mark = "ok" if check.passed else "DIFFERENT" if check.demanded else "different"
-        yield f"  {mark:<11}{check.workload:<38} {check.arm:<26} {check}"[:WIDTH]
+        yield f"  {mark:<10} {check.workload:<36} {check.arm:<26} {check}"[:WIDTH]
     if not checks:
         yield "  nothing was compared"
 

@@ -147,8 +147,11 @@ class _Code(_Prompts):
         lines = self._source(number).splitlines(keepends=True)
         at = len(lines) * 2 // 3
         suffix = "".join(lines[at + _HOLE :])[:_SHORT_SUFFIX]
-        prefix = "".join(lines[:at])[-tokens * _MOST_CHARACTERS :]
-        return self._prompt(prefix + _indentation(lines[at]), suffix, tokens)
+        prefix = "".join(lines[:at])[-tokens * _MOST_CHARACTERS :] + _indentation(lines[at])
+        # Cut here, to the token: a prompt that has to be cut leaves room for what is typed next.
+        room = tokens - len(self._prompt("", suffix, tokens))
+        prefix = self._tokenizer.decode(self._tokenizer.encode(prefix)[-room:])
+        return self._prompt(prefix, suffix, 2 * tokens)
 
     def halves(self, tokens: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         lines = self._source(7).splitlines(keepends=True)
