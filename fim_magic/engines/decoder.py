@@ -8,7 +8,8 @@ float32. An architecture that is not described here runs on transformers' module
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,14 +19,20 @@ from torch.nn import functional
 
 from fim_magic.engines.kv_cache import KVCache, Tails
 from fim_magic.engines.memory import free_ram
+from fim_magic.engines.recorded import Record, Step, record_on_cuda
 
 _HALF_RANGE = 65504.0  # the largest float16
 _FREE_AFTER_PACKING = 2_000_000_000  # bytes that must stay free on the CPU
 _FEW_QUERIES = 16  # up to so many, the queries of a group's heads are put beside one another
+_FIXED_COUNTS = (1, 4, _FEW_QUERIES)  # tokens that a recorded step reads: one, or one and guesses behind it
+_FIXED_LENGTH = 1024  # positions that a recorded step sees, or a multiple: each takes a moment to record
 _STATIC_ROPE = ("default", "linear", "llama3", "yarn")  # whose frequencies do not depend on the text's length
 
 Dense = Callable[[Tensor], Tensor]
 """A matrix product with a model's weights: (rows, inputs) -> (rows, outputs)."""
+
+_Turns = tuple[Tensor, Tensor]
+"""The cosines and the sines of some positions, each (positions, 1, head dimension)."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,14 @@ class _Shape:
 
 
 class Decoder:
-    """A model's forward pass over our own KV cache. Not thread-safe, as its buffers are shared."""
+    """A model's forward pass over our own KV cache. Not thread-safe, as its buffers are shared.
+
+    Attributes:
+        record: What records steps of fixed shapes, so that they cost the host next to nothing; None where nothing does.
+        not_recorded: Why that was given up, or "".
+        packed: Whether the weights are held in float16 beside the model's own.
+        bytes_of_weights: What a step of decoding reads of them.
+    """
 
     def __init__(
         self,
@@ -72,7 +86,9 @@ class Decoder:
         self._frequencies = frequencies
         self._norm = norm
         self._head = head
-        self._turns = (embed.new_empty(0), embed.new_empty(0))
+        self._turns: _Turns = (embed.new_empty(0), embed.new_empty(0))
+        self.record: Record | None = record_on_cuda if embed.device.type == "cuda" else None
+        self.not_recorded = ""
         self.packed = packed
         self.bytes_of_weights = bytes_of_weights
 
@@ -94,11 +110,16 @@ class Decoder:
             (1 or len(ids), vocabulary), float32.
         """
         before, count = len(cache.tokens), len(ids)
+        if self.record is not None and count <= _FIXED_COUNTS[-1]:
+            logits = self._read_recorded(ids, cache)
+            if logits is not None:
+                return logits if all_logits else logits[-1:]
         cache.reserve(before + count)
-        hidden = self._begin(ids, range(before, before + count))
+        where = self._indices(range(before, before + count))
+        hidden, turns = self._begin(self._indices(ids), where, self._turns_to(before + count))
         masks = {window: self._mask(count, before + count, window) for window in {each.window for each in self._layers}}
         for at, layer in enumerate(self._layers):
-            query, key, value = self._project(layer, hidden, before, count)
+            query, key, value = self._project(layer, hidden, turns)
             keys, values = cache.keys[at], cache.values[at]
             keys[:, before : before + count] = key.transpose(0, 1)
             values[:, before : before + count] = value.transpose(0, 1)
@@ -119,9 +140,10 @@ class Decoder:
         """
         tails.reserve()
         prompt, own = len(cache.tokens), tails.length
-        hidden = self._begin(ids, [prompt + own] * len(ids))
+        where = self._indices([prompt + own] * len(ids))
+        hidden, turns = self._begin(self._indices(ids), where, self._turns_to(prompt + own + 1))
         for at, layer in enumerate(self._layers):
-            query, key, value = self._project(layer, hidden, prompt + own, 1)
+            query, key, value = self._project(layer, hidden, turns)
             tails.keys[at][:, :, own] = key
             tails.values[at][:, :, own] = value
             first = 0 if layer.window is None else max(0, prompt + own + 1 - layer.window)
@@ -136,30 +158,107 @@ class Decoder:
         tails.length += 1
         return self._logits(hidden)
 
-    def _begin(self, ids: Sequence[int], positions: Sequence[int]) -> Tensor:
-        device = self._embed.device
-        hidden = functional.embedding(torch.tensor(list(ids), device=device), self._embed)
-        if self._positions is not None:
-            hidden = hidden + self._positions[torch.tensor(list(positions), device=device)]
-        return hidden
+    def _read_recorded(self, ids: Sequence[int], cache: KVCache) -> Tensor | None:
+        """Read a few tokens by a step that was recorded for these shapes, or return None where none can be.
 
-    def _project(self, layer: _Layer, hidden: Tensor, begin: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return query, key and value, each (rows, heads, head dimension), turned to their positions.
-
-        The rows are `count` positions from `begin`; or, with a count of 1, all at `begin`.
+        The step reads some more tokens than asked for, and looks at a longer cache, so that few have to be recorded.
+        What it writes behind the last token is not seen by anything before it is written over.
         """
+        before, count = len(cache.tokens), len(ids)
+        fixed = next(each for each in _FIXED_COUNTS if each >= count)
+        if self._positions is not None and before + fixed > len(self._positions):
+            return None
+        length = -(-(before + fixed) // _FIXED_LENGTH) * _FIXED_LENGTH
+        cache.reserve(length)
+        padded, where = self._indices([*ids, *[0] * (fixed - count)]), self._indices(range(before, before + fixed))
+        if (fixed, length) not in cache.steps:
+            step = self._recorded(padded, where, cache, length)
+            if step is None:
+                return None
+            cache.steps[fixed, length] = step
+        logits = cache.steps[fixed, length](padded, where)[:count]
+        cache.tokens += ids
+        return logits
+
+    def _recorded(self, ids: Tensor, where: Tensor, cache: KVCache, length: int) -> Step | None:
+        # The buffers as they are now: a recorded step goes on with them, whatever takes their place.
+        keys, values, turns = list(cache.keys), list(cache.values), self._turns_to(length)
+
+        def step(ids: Tensor, where: Tensor) -> Tensor:
+            return self._fixed_step(ids, where, (keys, values), turns, length)
+
+        assert self.record is not None  # noqa: S101 - `read` looked
+        try:
+            return self.record(step, ids, where)
+        except RuntimeError as error:  # what CUDA says, lack of memory among it
+            self.record = None
+            self.not_recorded = str(error).strip().partition("\n")[0]
+            return None
+
+    def _fixed_step(
+        self, ids: Tensor, where: Tensor, cache: tuple[list[Tensor], list[Tensor]], turns: _Turns | None, length: int
+    ) -> Tensor:
+        """Read tokens at `where`, with the first `length` places of a cache in view. Nothing asks the host.
+
+        Args:
+            ids: (tokens,) int64, at most 16.
+            where: (tokens,) int64: their positions, one after the other.
+            cache: Keys and values of each layer, (KV heads, capacity, head dimension).
+            turns: Of at least `length` positions.
+            length: At most the capacity, and more than every position.
+
+        Returns:
+            (tokens, vocabulary), float32.
+        """
+        hidden, turns = self._begin(ids, where, turns)
+        masks = {window: self._fixed_mask(where, length, window) for window in {each.window for each in self._layers}}
+        for layer, keys, values in zip(self._layers, *cache, strict=True):
+            query, key, value = self._project(layer, hidden, turns)
+            keys.index_copy_(1, where, key.transpose(0, 1))
+            values.index_copy_(1, where, value.transpose(0, 1))
+            mixed = self._attend(query, keys[:, :length], values[:, :length], masks[layer.window])
+            hidden = _after_attention(layer, hidden, mixed)
+        return self._logits(hidden)
+
+    def _fixed_mask(self, where: Tensor, length: int, window: int | None) -> Tensor:
+        other, position = torch.arange(length, device=where.device), where[:, None]
+        seen = other <= position
+        if window is not None:
+            seen = seen & (other > position - window)
+        return seen.repeat_interleave(self._shape.heads // self._shape.kv_heads, dim=0)
+
+    def _indices(self, numbers: Iterable[int]) -> Tensor:
+        return torch.tensor(list(numbers), device=self._embed.device)
+
+    def _begin(self, ids: Tensor, where: Tensor, turns: _Turns | None) -> tuple[Tensor, _Turns | None]:
+        """Return the embeddings of tokens, and the rows of `turns` for their positions.
+
+        Args:
+            ids: (rows,) int64.
+            where: (rows,) int64: their positions.
+            turns: Of all positions up to there.
+        """
+        hidden = functional.embedding(ids, self._embed)
+        if self._positions is not None:
+            hidden = hidden + self._positions[where]
+        return hidden, None if turns is None else (turns[0][where], turns[1][where])
+
+    def _project(self, layer: _Layer, hidden: Tensor, turns: _Turns | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return query, key and value, each (rows, heads, head dimension), turned to their positions."""
         heads, kv_heads, dim = self._shape.heads, self._shape.kv_heads, self._shape.head_dim
         mixed = layer.qkv(layer.norm(hidden)).view(-1, heads + 2 * kv_heads, dim)
         turned, value = mixed[:, : heads + kv_heads], mixed[:, heads + kv_heads :]
-        if self._frequencies is not None:
-            cosine, sine = self._turns_to(begin + count)
+        if turns is not None:
+            cosine, sine = turns
             # Rotary positions (arXiv 2104.09864), with the sign of the swapped half already in the sines.
-            turned = turned * cosine[begin : begin + count] + turned.roll(dim // 2, -1) * sine[begin : begin + count]
+            turned = turned * cosine + turned.roll(dim // 2, -1) * sine
         return turned[:, :heads], turned[:, heads:], value
 
-    def _turns_to(self, length: int) -> tuple[Tensor, Tensor]:
-        """Return cosines and sines of at least `length` positions, each (positions, 1, head dimension)."""
-        if len(self._turns[0]) < length and self._frequencies is not None:
+    def _turns_to(self, length: int) -> _Turns | None:
+        """Return cosines and sines of at least `length` positions, or None where positions are learned."""
+        if self._frequencies is None:
+            return None
+        if len(self._turns[0]) < length:
             frequencies, scaling = self._frequencies
             angles = torch.arange(2 * length, device=frequencies.device).float()[:, None] * frequencies
             cosine = torch.cat((angles, angles), dim=-1).cos() * scaling
@@ -232,7 +331,11 @@ def decoder_of(model: Any) -> Decoder | None:
     build = _BUILDERS.get(getattr(config, "model_type", ""))
     if build is None or not _is_plain(model):
         return None
-    return build(model, _Packing(model))
+    packing = _Packing(model)
+    try:
+        return build(model, packing)
+    finally:
+        packing.wait()
 
 
 def _is_plain(model: Any) -> bool:
@@ -253,6 +356,9 @@ class _Packing:
 
     def __init__(self, model: Any) -> None:
         self.read = 0  # bytes, for each token
+        # torch packs a matrix with one thread: a core for each of several is several times as fast.
+        self._threads = ThreadPoolExecutor(torch.get_num_threads())
+        self._waiting: list[Future[None]] = []
         first = next(model.parameters())
         size = sum(each.numel() for each in model.parameters()) * 2
         self.packed = (
@@ -267,7 +373,10 @@ class _Packing:
     def dense(self, *modules: Any) -> Dense:
         """Return the product with several modules' weights, one below the other."""
         if self.packed:
-            return self._packed(modules)
+            product = _PackedProduct()
+            self.read += sum(each.weight.numel() for each in modules) * 2
+            self._waiting.append(self._threads.submit(product.pack, modules))
+            return product
         self.read += sum(each.weight.numel() * each.weight.element_size() for each in modules)
         if modules[0].weight.device.type == "cpu":
             # Mapped from their file: to join them would copy them into memory, of which there was too little.
@@ -275,13 +384,28 @@ class _Packing:
         weight, bias = _joined(modules)
         return lambda rows: functional.linear(rows, weight, bias)
 
-    def _packed(self, modules: Sequence[Any]) -> Dense:
-        weight = torch.cat([each.weight for each in modules])
-        bias = _bias(modules)
-        self.read += weight.numel() * 2
-        packed = torch.ops.quantized.linear_prepack_fp16(weight, bias)
-        product = torch.ops.quantized.linear_dynamic_fp16
-        return lambda rows: product(rows, packed)
+    def wait(self) -> None:
+        """Return when all weights are packed, or raise what has kept one from it."""
+        try:
+            for each in self._waiting:
+                each.result()
+        finally:
+            self._threads.shutdown(cancel_futures=True)
+
+
+class _PackedProduct:
+    """A product with weights that another thread packs meanwhile."""
+
+    _packed: Any
+
+    @torch.no_grad()
+    def pack(self, modules: Sequence[Any]) -> None:
+        """Pack several modules' weights, one below the other."""
+        weight = modules[0].weight if len(modules) == 1 else torch.cat([each.weight for each in modules])
+        self._packed = torch.ops.quantized.linear_prepack_fp16(weight, _bias(modules))
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        return torch.ops.quantized.linear_dynamic_fp16(rows, self._packed)  # type: ignore[no-any-return]
 
 
 def _largest(weight: Tensor) -> float:
@@ -337,6 +461,7 @@ def _llama(model: Any, packing: _Packing) -> Decoder:
     body, config = model.model, model.config
     starcoder = config.model_type == "starcoder2"
     norm = _layer_norm if starcoder else _rms_norm
+    head = packing.dense(model.lm_head)  # the largest is begun first
     layers = []
     for layer, window in zip(body.layers, _windows(config), strict=True):
         attention, mlp = layer.self_attn, layer.mlp
@@ -361,7 +486,7 @@ def _llama(model: Any, packing: _Packing) -> Decoder:
         positions=None,
         frequencies=(rotary.inv_freq.float(), rotary.attention_scaling),
         norm=norm(body.norm),
-        head=packing.dense(model.lm_head),
+        head=head,
         packed=packing.packed,
         bytes_of_weights=packing.read,
     )
@@ -372,6 +497,7 @@ def _gpt_bigcode(model: Any, packing: _Packing) -> Decoder | None:
     body, config = model.transformer, model.config
     if not config.multi_query or not config.scale_attn_weights or config.add_cross_attention:
         return None
+    head = packing.dense(model.lm_head)
     layers = [
         _Layer(
             _layer_norm(block.ln_1),
@@ -392,7 +518,7 @@ def _gpt_bigcode(model: Any, packing: _Packing) -> Decoder | None:
         positions=body.wpe.weight,
         frequencies=None,
         norm=_layer_norm(body.ln_f),
-        head=packing.dense(model.lm_head),
+        head=head,
         packed=packing.packed,
         bytes_of_weights=packing.read,
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from fim_magic.engines.recorded import Step
 from fim_magic.engines.reuse import known_tokens
 
 _GROWTH = 256  # tokens by which a full cache grows at least
@@ -20,6 +21,7 @@ class KVCache:
         keys: Of each layer, (KV heads, capacity, head dimension).
         values: Of each layer, of the same shape.
         tokens: The ids of the tokens that have been read; only so much of the buffers counts.
+        steps: Recorded for these buffers, by the tokens that they read and the positions that they see.
     """
 
     def __init__(self, layers: int, kv_heads: int, head_dim: int, dtype: torch.dtype, device: torch.device) -> None:
@@ -27,6 +29,7 @@ class KVCache:
         self.keys = [empty] * layers
         self.values = [empty] * layers
         self.tokens: list[int] = []
+        self.steps: dict[tuple[int, int], Step] = {}
 
     @property
     def capacity(self) -> int:
@@ -37,10 +40,12 @@ class KVCache:
         """Make room for `tokens` tokens in all. What has been read stays."""
         if tokens <= self.capacity:
             return
+        self.steps = {}  # of the old buffers
         capacity = max(tokens, self.capacity + max(_GROWTH, self.capacity // 4))
         for buffers in (self.keys, self.values):
             for layer, old in enumerate(buffers):
-                new = old.new_empty(old.shape[0], capacity, old.shape[2])
+                # Zeros: a recorded step looks at places that nothing is in yet, and a weight of 0 does not undo a NaN.
+                new = old.new_zeros(old.shape[0], capacity, old.shape[2])
                 new[:, : len(self.tokens)] = old[:, : len(self.tokens)]
                 buffers[layer] = new
 

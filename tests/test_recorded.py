@@ -1,0 +1,198 @@
+"""Steps of fixed shapes: the same tokens, whoever replays them. What records them on a GPU is checked with a stand-in."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+import torch
+from contract import ids, started, tokens_of
+
+from fim_magic.engines import Sampling
+from fim_magic.engines import decoder as decoder_module
+from fim_magic.engines import local as local_module
+from fim_magic.engines.decoder import decoder_of
+from fim_magic.engines.recorded import record_on_cuda
+
+LEAN = ("qwen2", "starcoder", "santacoder", "starcoder2", "deepseek", "llama")
+LINE = [11, 45, 7, 99, 23, 5]
+STEPS = 16
+
+
+class Recorder:
+    """Records steps as a GPU would, but runs them: their logits stand where the last ones stood."""
+
+    def __init__(self) -> None:
+        self.shapes: list[int] = []
+
+    def __call__(self, step, ids, where):
+        self.shapes.append(len(ids))
+        logits = step(ids, where)
+        return lambda ids, where: logits.copy_(step(ids, where))
+
+
+@pytest.fixture(params=LEAN)
+def recorded(request, engine):
+    loaded = engine(request.param)
+    loaded.forget()
+    loaded._decoder.record = Recorder()
+    yield loaded
+    loaded._decoder.record = None
+    loaded.speculate = True
+    loaded.forget()
+
+
+def answer(engine, prompt, **options):
+    generation = started(engine, prompt, **options)
+    found = tokens_of(generation, STEPS)
+    for candidate in found:
+        generation.finish(candidate)
+    return [ids(tokens)[:STEPS] for tokens in found.values()]
+
+
+def generated(engine, prompt):
+    model = engine._model
+    batch = torch.tensor([prompt])
+    output = model.generate(
+        batch, attention_mask=torch.ones_like(batch), do_sample=False, max_new_tokens=STEPS, eos_token_id=None
+    )
+    return output[0, len(prompt) :].tolist()
+
+
+@pytest.mark.parametrize("speculate", [False, True])
+@pytest.mark.parametrize("prompt", [LINE, LINE * 5], ids=len)
+def test_greedy_tokens_are_those_of_generate(recorded, prompt, speculate):
+    recorded.speculate = speculate
+    assert answer(recorded, prompt) == [generated(recorded, prompt)]
+    assert recorded._decoder.record.shapes
+
+
+def test_a_prompt_that_is_known_is_gone_on_with_and_nothing_is_recorded_again(recorded):
+    recorded.speculate = False
+    answer(recorded, LINE * 5)
+    once = list(recorded._decoder.record.shapes)
+    edited = [*LINE * 4, 8, 2, 61]
+    assert answer(recorded, edited) == [generated(recorded, edited)]
+    assert recorded._decoder.record.shapes[: len(once)] == once
+    assert recorded._decoder.record.shapes.count(1) == once.count(1)
+
+
+def test_steps_go_on_where_the_cache_grows(recorded, monkeypatch):
+    monkeypatch.setattr(decoder_module, "_FIXED_LENGTH", 8)
+    assert answer(recorded, LINE) == [generated(recorded, LINE)]
+    assert len(recorded._decoder.record.shapes) > 2
+
+
+def test_candidates_are_those_of_unrecorded_steps(recorded):
+    sampling = Sampling(temperature=0.8, top_p=0.95, seed=3)
+    found = answer(recorded, LINE * 3, candidates=3, sampling=sampling)
+    recorded._decoder.record = None
+    recorded.forget()
+    assert answer(recorded, LINE * 3, candidates=3, sampling=sampling) == found
+
+
+def test_steps_that_cannot_be_recorded_run_as_they_are(recorded):
+    def refuses(_step, _ids, _where):
+        message = "CUDA error: operation not permitted when stream is capturing\nmore"
+        raise RuntimeError(message)
+
+    recorded._decoder.record = refuses
+    assert answer(recorded, LINE) == [generated(recorded, LINE)]
+    assert recorded._decoder.record is None
+    assert recorded._decoder.not_recorded == "CUDA error: operation not permitted when stream is capturing"
+
+
+def test_behind_the_last_learned_position_nothing_is_tried(engine, monkeypatch):
+    decoder = engine("starcoder")._decoder
+    room = len(decoder._positions)
+    text = [(7 * n) % 90 + 3 for n in range(room)]
+    parts = [text[: room - 20], text[room - 20 : room - 2], text[room - 2 :]]
+    plain, replayed = decoder.new_cache(), decoder.new_cache()
+    expected = [decoder.read(part, plain) for part in parts]
+    monkeypatch.setattr(decoder, "record", Recorder())
+    found = [decoder.read(part, replayed) for part in parts]
+    assert decoder.record.shapes == []
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize(("wrong", "kept"), [(True, False), (False, True)])
+def test_recorded_steps_that_say_something_else_are_not_used(engine, monkeypatch, wrong, kept):
+    def with_records(model):
+        decoder = decoder_of(model)
+        recorder = Recorder()
+        off = float(wrong)
+        decoder.record = lambda step, *tried: lambda *given: recorder(step, *tried)(*given) + off
+        return decoder
+
+    monkeypatch.setattr(local_module, "decoder_of", with_records)
+    decoder = local_module._checked_decoder(engine("qwen2")._model)
+    assert decoder is not None
+    assert (decoder.record is not None) == kept
+    assert bool(decoder.not_recorded) == wrong
+
+
+# --- a GPU's part, with a stand-in for torch's CUDA graphs ------------------------------------------
+
+
+@pytest.fixture
+def graphs(monkeypatch):
+    """CUDA's functions, which note what happens. A graph runs again what ran while it was recorded."""
+    told = SimpleNamespace(events=[], recording=None)
+
+    class Stream:
+        def __init__(self, *_):
+            self.wait_stream = lambda _other: told.events.append("wait")
+
+    class Graph:
+        def __init__(self):
+            self.calls = []
+
+        def replay(self):
+            told.events.append("replay")
+            for compute, into in self.calls:
+                into.copy_(compute())
+
+    @contextmanager
+    def stream(_stream):
+        yield
+
+    @contextmanager
+    def graph(which, capture_error_mode):
+        assert capture_error_mode == "thread_local"
+        told.recording = which
+        yield
+        told.recording = None
+
+    for name, stand_in in (
+        ("Stream", Stream),
+        ("current_stream", Stream),
+        ("CUDAGraph", Graph),
+        ("stream", stream),
+        ("graph", graph),
+    ):
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    return told
+
+
+def test_a_recorded_step_reads_its_own_copies_of_what_it_is_given(graphs):
+    calls = []
+
+    def step(ids, where):
+        calls.append(graphs.recording)
+        result = ids * 100 + where
+        if graphs.recording is not None:
+            graphs.recording.calls.append((lambda: ids * 100 + where, result))
+        return result
+
+    tokens, where = torch.tensor([1, 2]), torch.tensor([3, 4])
+    replay = record_on_cuda(step, tokens, where)
+    assert calls[:2] == [None, None]  # tried before it is recorded
+    assert calls[2] is not None
+    assert graphs.events == ["wait", "wait"]
+    first = replay(torch.tensor([5, 6]), torch.tensor([7, 8]))
+    assert first.tolist() == [507, 608]
+    assert replay(torch.tensor([1, 1]), torch.tensor([0, 9])).tolist() == [100, 109]
+    assert first.tolist() == [100, 109]  # the same place
+    assert (tokens.tolist(), where.tolist()) == ([1, 2], [3, 4])
+    assert len(calls) == 3
