@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import torch
+
 from fim_magic.engines import Sampling
+
+LEAN = ("qwen2", "starcoder", "santacoder", "starcoder2", "deepseek", "llama")
+"""The tiny checkpoints that our own decoder runs."""
 
 STEPS = 12
 SAMPLED = Sampling(temperature=1.0, top_p=0.9, seed=7)
@@ -73,3 +78,12 @@ def candidates_can_be_finished_before_the_first_step_and_one_after_another(engin
     assert ids(found[1]) == ids(whole[1])
     generation.finish(1)
     return generation
+
+
+def by_generate(engine, prompt, steps):
+    """Return what transformers' `generate()` says greedily with the engine's model, whatever ends a text."""
+    batch = torch.tensor([prompt])
+    output = engine._model.generate(
+        batch, attention_mask=torch.ones_like(batch), do_sample=False, max_new_tokens=steps, eos_token_id=None
+    )
+    return output[0, len(prompt) :].tolist()

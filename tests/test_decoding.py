@@ -6,8 +6,8 @@ import gc
 
 import psutil
 import pytest
-import torch
 from checkpoints import KINDS, build
+from contract import LEAN, by_generate
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -20,7 +20,6 @@ from fim_magic.engines.prompt_lookup import PromptLookup
 from fim_magic.engines.reuse import common_prefix
 
 STEPS = 16
-LEAN = ("qwen2", "starcoder", "santacoder", "starcoder2", "deepseek", "llama")
 LINE = [11, 45, 7, 99, 23, 5]
 
 
@@ -58,11 +57,7 @@ def test_every_kind_that_is_described_runs_on_our_decoder(engine):
 @pytest.mark.parametrize("prompt", [LINE, LINE * 5, LINE * 120], ids=len)
 def test_greedy_tokens_are_those_of_generate_with_and_without_guessing(lean, prompt, speculate):
     lean.speculate = speculate
-    batch = torch.tensor([prompt])
-    theirs = lean._model.generate(
-        batch, attention_mask=torch.ones_like(batch), do_sample=False, max_new_tokens=STEPS, eos_token_id=None
-    )
-    assert fresh(lean, prompt) == [theirs[0, len(prompt) :].tolist()]
+    assert fresh(lean, prompt) == [by_generate(lean, prompt, STEPS)]
 
 
 @pytest.mark.parametrize("wrong_from", range(4))

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from contract import ids, started, tokens_of
+from contract import LEAN, by_generate, ids, started, tokens_of
 
 from fim_magic.engines import Sampling
 from fim_magic.engines import decoder as decoder_module
@@ -15,7 +15,6 @@ from fim_magic.engines import local as local_module
 from fim_magic.engines.decoder import decoder_of
 from fim_magic.engines.recorded import record_on_cuda
 
-LEAN = ("qwen2", "starcoder", "santacoder", "starcoder2", "deepseek", "llama")
 LINE = [11, 45, 7, 99, 23, 5]
 STEPS = 16
 
@@ -51,20 +50,11 @@ def answer(engine, prompt, **options):
     return [ids(tokens)[:STEPS] for tokens in found.values()]
 
 
-def generated(engine, prompt):
-    model = engine._model
-    batch = torch.tensor([prompt])
-    output = model.generate(
-        batch, attention_mask=torch.ones_like(batch), do_sample=False, max_new_tokens=STEPS, eos_token_id=None
-    )
-    return output[0, len(prompt) :].tolist()
-
-
 @pytest.mark.parametrize("speculate", [False, True])
 @pytest.mark.parametrize("prompt", [LINE, LINE * 5], ids=len)
 def test_greedy_tokens_are_those_of_generate(recorded, prompt, speculate):
     recorded.speculate = speculate
-    assert answer(recorded, prompt) == [generated(recorded, prompt)]
+    assert answer(recorded, prompt) == [by_generate(recorded, prompt, STEPS)]
     assert recorded._decoder.record.shapes
 
 
@@ -73,14 +63,14 @@ def test_a_prompt_that_is_known_is_gone_on_with_and_nothing_is_recorded_again(re
     answer(recorded, LINE * 5)
     once = list(recorded._decoder.record.shapes)
     edited = [*LINE * 4, 8, 2, 61]
-    assert answer(recorded, edited) == [generated(recorded, edited)]
+    assert answer(recorded, edited) == [by_generate(recorded, edited, STEPS)]
     assert recorded._decoder.record.shapes[: len(once)] == once
     assert recorded._decoder.record.shapes.count(1) == once.count(1)
 
 
 def test_steps_go_on_where_the_cache_grows(recorded, monkeypatch):
     monkeypatch.setattr(decoder_module, "_FIXED_LENGTH", 8)
-    assert answer(recorded, LINE) == [generated(recorded, LINE)]
+    assert answer(recorded, LINE) == [by_generate(recorded, LINE, STEPS)]
     assert len(recorded._decoder.record.shapes) > 2
 
 
@@ -98,7 +88,7 @@ def test_steps_that_cannot_be_recorded_run_as_they_are(recorded):
         raise RuntimeError(message)
 
     recorded._decoder.record = refuses
-    assert answer(recorded, LINE) == [generated(recorded, LINE)]
+    assert answer(recorded, LINE) == [by_generate(recorded, LINE, STEPS)]
     assert recorded._decoder.record is None
     assert recorded._decoder.not_recorded == "CUDA error: operation not permitted when stream is capturing"
 

@@ -117,7 +117,10 @@ class Decoder:
         cache.reserve(before + count)
         where = self._indices(range(before, before + count))
         hidden, turns = self._begin(self._indices(ids), where, self._turns_to(before + count))
-        masks = {window: self._mask(count, before + count, window) for window in {each.window for each in self._layers}}
+        masks = {
+            window: None if count == 1 else self._mask(where, before + count, window)
+            for window in {each.window for each in self._layers}
+        }
         for at, layer in enumerate(self._layers):
             query, key, value = self._project(layer, hidden, turns)
             keys, values = cache.keys[at], cache.values[at]
@@ -211,7 +214,7 @@ class Decoder:
             (tokens, vocabulary), float32.
         """
         hidden, turns = self._begin(ids, where, turns)
-        masks = {window: self._fixed_mask(where, length, window) for window in {each.window for each in self._layers}}
+        masks = {window: self._mask(where, length, window) for window in {each.window for each in self._layers}}
         for layer, keys, values in zip(self._layers, *cache, strict=True):
             query, key, value = self._project(layer, hidden, turns)
             keys.index_copy_(1, where, key.transpose(0, 1))
@@ -219,13 +222,6 @@ class Decoder:
             mixed = self._attend(query, keys[:, :length], values[:, :length], masks[layer.window])
             hidden = _after_attention(layer, hidden, mixed)
         return self._logits(hidden)
-
-    def _fixed_mask(self, where: Tensor, length: int, window: int | None) -> Tensor:
-        other, position = torch.arange(length, device=where.device), where[:, None]
-        seen = other <= position
-        if window is not None:
-            seen = seen & (other > position - window)
-        return seen.repeat_interleave(self._shape.heads // self._shape.kv_heads, dim=0)
 
     def _indices(self, numbers: Iterable[int]) -> Tensor:
         return torch.tensor(list(numbers), device=self._embed.device)
@@ -280,16 +276,13 @@ class Decoder:
         mixed = functional.scaled_dot_product_attention(packed[None], keys[None], values[None], attn_mask=mask)[0]
         return mixed.view(-1, count, groups, dim).transpose(0, 1).reshape(count, heads * dim)
 
-    def _mask(self, count: int, length: int, window: int | None) -> Tensor | None:
-        """Return which of `length` positions each of the last `count` sees, with the rows as `_attend` has them."""
-        if count == 1:
-            return None
-        position = torch.arange(length - count, length, device=self._embed.device)[:, None]
-        other = torch.arange(length, device=self._embed.device)
+    def _mask(self, where: Tensor, length: int, window: int | None) -> Tensor:
+        """Return which of `length` positions each of those in `where` sees, with the rows as `_attend` has them."""
+        other, position = torch.arange(length, device=where.device), where[:, None]
         seen = other <= position
         if window is not None:
             seen = seen & (other > position - window)
-        if count > _FEW_QUERIES:
+        if len(where) > _FEW_QUERIES:
             return seen
         return seen.repeat_interleave(self._shape.heads // self._shape.kv_heads, dim=0)
 

@@ -156,8 +156,8 @@ def limit(record: Record, arm: str) -> float | None:
 def share_of_limit(record: Record, timing: Timing) -> float | None:
     """Return which share of what memory allowed at that moment a request decoded, or None where that is not known."""
     size = record.bytes_per_token.get(timing.arm)
-    bandwidth = timing.bandwidth or (statistics.median(record.bandwidth) if record.bandwidth else None)
-    return timing.rate * size / bandwidth if timing.rate and size and bandwidth else None
+    bound = timing.bandwidth / size if timing.bandwidth and size else limit(record, timing.arm)
+    return timing.rate / bound if timing.rate and bound else None
 
 
 # --- rows ----------------------------------------------------------------------------------------
