@@ -23,8 +23,8 @@ from fim_magic.engines.recorded import Record, Step, record_on_cuda
 
 _HALF_RANGE = 65504.0  # the largest float16
 _FREE_AFTER_PACKING = 2_000_000_000  # bytes that must stay free on the CPU
-_FEW_QUERIES = 16  # up to so many, the queries of a group's heads are put beside one another
-_FIXED_COUNTS = (1, 4, _FEW_QUERIES)  # tokens that a recorded step reads: one, or one and guesses behind it
+_ROWS_AT_ONCE = 1024  # of scores: with fewer, torch computes them in smaller parts; with more, too many that none sees
+_FIXED_COUNTS = (1, 4, 16)  # tokens that a recorded step reads: one, or one and guesses behind it
 _FIXED_LENGTH = 1024  # positions that a recorded step sees, or a multiple: each takes a moment to record
 _STATIC_ROPE = ("default", "linear", "llama3", "yarn")  # whose frequencies do not depend on the text's length
 
@@ -56,6 +56,21 @@ class _Shape:
     head_dim: int
 
 
+@dataclass(frozen=True)
+class _View:
+    """Some of the tokens that are read together, and what they see.
+
+    Attributes:
+        tokens: Which of them, by row.
+        places: Of the cache.
+        mask: Added to the scores, (tokens * heads of a group, places); None where every token sees every place.
+    """
+
+    tokens: slice
+    places: slice
+    mask: Tensor | None
+
+
 class Decoder:
     """A model's forward pass over our own KV cache. Not thread-safe, as its buffers are shared.
 
@@ -81,6 +96,7 @@ class Decoder:
     ) -> None:
         self._layers = layers
         self._shape = shape
+        self._groups = shape.heads // shape.kv_heads
         self._embed = embed
         self._positions = positions
         self._frequencies = frequencies
@@ -117,20 +133,17 @@ class Decoder:
         cache.reserve(before + count)
         where = self._indices(range(before, before + count))
         hidden, turns = self._begin(self._indices(ids), where, self._turns_to(before + count))
-        masks = {
-            window: None if count == 1 else self._mask(where, before + count, window)
-            for window in {each.window for each in self._layers}
-        }
+        views = {window: self._views(before, count, window) for window in {each.window for each in self._layers}}
         for at, layer in enumerate(self._layers):
             query, key, value = self._project(layer, hidden, turns)
             keys, values = cache.keys[at], cache.values[at]
             keys[:, before : before + count] = key.transpose(0, 1)
             values[:, before : before + count] = value.transpose(0, 1)
-            seen = slice(None, before + count)
-            if count == 1 and layer.window is not None:
-                seen = slice(max(0, before + 1 - layer.window), before + 1)
-            mixed = self._attend(query, keys[:, seen], values[:, seen], masks[layer.window])
-            hidden = _after_attention(layer, hidden, mixed)
+            mixed = [
+                self._attend(query[each.tokens], keys[:, each.places], values[:, each.places], each.mask)
+                for each in views[layer.window]
+            ]
+            hidden = _after_attention(layer, hidden, mixed[0] if len(mixed) == 1 else torch.cat(mixed))
         cache.tokens += ids  # only now: what was interrupted half-way is not there
         return self._logits(hidden if all_logits else hidden[-1:])
 
@@ -262,35 +275,46 @@ class Decoder:
             self._turns = cosine.to(self._embed.dtype)[:, None], sine.to(self._embed.dtype)[:, None]
         return self._turns
 
-    def _attend(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-        """Attend from the last positions to all before them. Returns (rows, heads * head dimension)."""
-        count, heads, dim = query.shape
-        if count > _FEW_QUERIES:
-            mixed = functional.scaled_dot_product_attention(
-                query.transpose(0, 1)[None], keys[None], values[None], attn_mask=mask, enable_gqa=True
-            )[0]
-            return mixed.transpose(0, 1).reshape(count, heads * dim)
-        groups = heads // keys.shape[0]
-        # The heads of a group share their keys: side by side they are the rows of one product, and nothing is copied.
-        packed = query.view(count, keys.shape[0], groups, dim).transpose(0, 1).reshape(-1, count * groups, dim)
-        mixed = functional.scaled_dot_product_attention(packed[None], keys[None], values[None], attn_mask=mask)[0]
-        return mixed.view(-1, count, groups, dim).transpose(0, 1).reshape(count, heads * dim)
+    def _views(self, before: int, count: int, window: int | None) -> list[_View]:
+        """Return what `count` tokens after `before` others see, in parts that see little more than they need."""
+        block = min(count, 1 << (-(-_ROWS_AT_ONCE // self._groups) - 1).bit_length())
+        length = before + count
+        # Counted from the last token, every part sees the same: one mask serves all.
+        mask = None if count == 1 else self._mask(self._indices(range(length - block, length)), length, window)
+        views = []
+        for start in range(0, count, block):
+            end = min(start + block, count)
+            first = 0 if window is None else max(0, before + start + 1 - window)
+            last = before + end
+            of_these = None if mask is None else mask[(start - end) * self._groups :, first - last :]
+            views.append(_View(slice(start, end), slice(first, last), of_these))
+        return views
 
     def _mask(self, where: Tensor, length: int, window: int | None) -> Tensor:
-        """Return which of `length` positions each of those in `where` sees, with the rows as `_attend` has them."""
+        """Return what to add to the scores, so that each position in `where` sees none of `length` behind it.
+
+        Returns:
+            (positions * heads of a group, length), in the order in which `_attend` has them.
+        """
         other, position = torch.arange(length, device=where.device), where[:, None]
-        seen = other <= position
+        hidden = other > position
         if window is not None:
-            seen = seen & (other > position - window)
-        if len(where) > _FEW_QUERIES:
-            return seen
-        return seen.repeat_interleave(self._shape.heads // self._shape.kv_heads, dim=0)
+            hidden = hidden | (other <= position - window)
+        mask = self._embed.new_zeros(hidden.shape).masked_fill_(hidden, float("-inf"))
+        return mask.repeat_interleave(self._groups, dim=0)
+
+    def _attend(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+        """Attend from some positions to those that they see. Returns (positions, heads * head dimension)."""
+        count, heads, dim = query.shape
+        # The heads of a group share their keys: side by side they are the rows of one product, and nothing is copied.
+        packed = query.view(count, -1, self._groups, dim).transpose(0, 1).reshape(-1, count * self._groups, dim)
+        mixed = functional.scaled_dot_product_attention(packed[None], keys[None], values[None], attn_mask=mask)[0]
+        return mixed.view(-1, count, self._groups, dim).transpose(0, 1).reshape(count, heads * dim)
 
     def _attend_shared(self, query: Tensor, prompt: tuple[Tensor, Tensor], own: tuple[Tensor, Tensor]) -> Tensor:
         """Attend to a prompt that all rows share, and to what each row has of its own."""
         rows, heads, dim = query.shape
-        kv_heads = prompt[0].shape[0]
-        groups = heads // kv_heads
+        kv_heads, groups = self._shape.kv_heads, self._groups
         query = query.view(rows, kv_heads, groups, dim) * dim**-0.5
         together = query.transpose(0, 1).reshape(kv_heads, rows * groups, dim)
         to_prompt = (together @ prompt[0].transpose(1, 2)).view(kv_heads, rows, groups, -1).transpose(0, 1)
