@@ -113,7 +113,7 @@ class Decoder:
         shape, embed = self._shape, self._embed
         return KVCache(len(self._layers), shape.kv_heads, shape.head_dim, embed.dtype, embed.device)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def read(self, ids: Sequence[int], cache: KVCache, *, all_logits: bool = False) -> Tensor:
         """Read tokens after those in `cache`, and add them to it.
 
@@ -147,7 +147,7 @@ class Decoder:
         cache.tokens += ids  # only now: what was interrupted half-way is not there
         return self._logits(hidden if all_logits else hidden[-1:])
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def read_each(self, ids: Sequence[int], cache: KVCache, tails: Tails) -> Tensor:
         """Read one token for each candidate, after the prompt in `cache` and what is in its row of `tails`.
 
