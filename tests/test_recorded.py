@@ -74,6 +74,12 @@ def test_steps_go_on_where_the_cache_grows(recorded, monkeypatch):
     assert len(recorded._decoder.record.shapes) > 2
 
 
+def test_the_engine_says_that_steps_are_recorded(recorded):
+    assert recorded.remark == "decoding by CUDA graphs"
+    recorded._decoder.record = None
+    assert recorded.remark == ""
+
+
 def test_candidates_are_those_of_unrecorded_steps(recorded):
     sampling = Sampling(temperature=0.8, top_p=0.95, seed=3)
     found = answer(recorded, LINE * 3, candidates=3, sampling=sampling)
@@ -90,7 +96,9 @@ def test_steps_that_cannot_be_recorded_run_as_they_are(recorded):
     recorded._decoder.record = refuses
     assert answer(recorded, LINE) == [by_generate(recorded, LINE, STEPS)]
     assert recorded._decoder.record is None
-    assert recorded._decoder.not_recorded == "CUDA error: operation not permitted when stream is capturing"
+    why = "CUDA error: operation not permitted when stream is capturing"
+    assert recorded._decoder.not_recorded == why
+    assert recorded.remark == f"decoding without CUDA graphs, more slowly: {why}"
 
 
 def test_behind_the_last_learned_position_nothing_is_tried(engine, monkeypatch):

@@ -121,6 +121,15 @@ class LocalEngine:
         return "transformers" if self._decoder is None else "lean"
 
     @property
+    def remark(self) -> str:
+        """What a user should know of how it computes, or ""."""
+        if self._decoder is None:
+            return "over the library's forward: our own, faster decoder does not know this architecture"
+        if self._decoder.not_recorded:
+            return f"decoding without CUDA graphs, more slowly: {self._decoder.not_recorded}"
+        return "decoding by CUDA graphs" if self._decoder.record is not None else ""
+
+    @property
     def weight_bytes(self) -> int:
         """The memory that the weights take."""
         return _bytes_of_weights(self._model)

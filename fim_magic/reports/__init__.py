@@ -79,8 +79,8 @@ def _loaded(loaded: registry.Loaded) -> Iterator[str]:
         other = {"torch": "gguf", "gguf": "torch"}[loaded.runtime]
         why = loaded.runtime_why
         yield f"          by {runtime}: {why}" + ("" if loaded.asked.engine else f"; --engine {other} takes the other")
-    if getattr(engine, "decoder", "") == "transformers":
-        yield "          over the library's forward: our own, faster decoder does not know this architecture"
+    if remark := getattr(engine, "remark", ""):
+        yield f"          {remark}"
     yield f"Loaded in {loaded.seconds:.1f} s"
 
 
