@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from fim_magic.document import Document
+from fim_magic.engines import GREEDY, Sampling
 
 
 class Ending(str, Enum):
@@ -40,6 +41,7 @@ class Candidate:
         cut: The rule that trimmed it and where, or None if the text is as the model gave it.
         token_ids: The generated ids, without the stop token.
         logprobs: The natural log-probability of each of `token_ids` under the model, before temperature.
+        token_ends: How many characters of `raw` there are after each of `token_ids`.
     """
 
     raw: str
@@ -47,6 +49,7 @@ class Candidate:
     cut: Cut | None = None
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
+    token_ends: tuple[int, ...] = ()
 
     @property
     def middle(self) -> str:
@@ -95,6 +98,9 @@ class Result:
         seconds: From the request to its last token, likewise.
         order_reason: Why "auto" took that order; "" where the user chose.
         reused_tokens: How many of the prompt's tokens an earlier request had read already.
+        sampling: How tokens were chosen.
+        max_new_tokens: The most tokens that an answer could have.
+        prompt_sha256: Of the prompt's ids, as unsigned 32-bit numbers in this machine's byte order.
     """
 
     document: Document
@@ -111,6 +117,9 @@ class Result:
     seconds: float
     order_reason: str = ""
     reused_tokens: int = 0
+    sampling: Sampling = GREEDY
+    max_new_tokens: int = 0
+    prompt_sha256: str = ""
 
     @property
     def middle(self) -> str:
@@ -121,6 +130,13 @@ class Result:
     def text(self) -> str:
         """The whole text with the first candidate in the hole."""
         return self.document.rebuild(self.middle)
+
+    def with_candidate(self, candidate: Candidate, index: int | None) -> Result:
+        """Return the result with `candidate` in the place of the one at `index`, or behind them all for None."""
+        candidates = list(self.candidates)
+        at = len(candidates) if index is None else index
+        candidates[at : at + 1] = [candidate]
+        return replace(self, candidates=tuple(candidates))
 
     @property
     def tokens(self) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -33,10 +34,12 @@ class Placed:
         how: "inserted" or "replaced" by the page; "next-input" with the reply of the running cell;
             "printed" on a terminal that takes no text; "pending" until the user runs a cell.
         message: The same, said to the user.
+        undo: What the page needs to take it back, or None where nobody can.
     """
 
     how: How
     message: str
+    undo: dict[str, Any] | None = None
 
 
 _SAY: dict[How, str] = {
@@ -48,8 +51,8 @@ _SAY: dict[How, str] = {
 }
 
 
-def _placed(how: How) -> Placed:
-    return Placed(how, _SAY[how])
+def _placed(how: How, undo: dict[str, Any] | None = None) -> Placed:
+    return Placed(how, _SAY[how], undo)
 
 
 @dataclass(frozen=True)
@@ -120,9 +123,9 @@ class Owner:
         bridge = page_bridge()
         client = client_of_this_message(self.shell)
         if bridge is None or not bridge.can_insert(client):
-            on_result(_keep(self.shell, text))
+            on_result(self.keep(text))
             return
-        waiting = _Waiting(self.shell, text, on_result)
+        waiting = _Waiting(self, text, on_result)
         place = {
             "client": client,
             "cell_id": self.cell_id,
@@ -131,6 +134,29 @@ class Owner:
         }
         bridge.insert(text, place, waiting.answered)
         _later(ANSWER_SECONDS, waiting.give_up)
+
+    def keep(self, text: str) -> Placed:
+        """Keep `text` for the next cell that the user runs."""
+        _pending.keep(self.shell, text)
+        return _placed("pending")
+
+    def placed_by_page(self, text: str, answer: Answer) -> Placed:
+        """Say what became of a text that the page has tried to place by itself.
+
+        Args:
+            text: The source of the cell.
+            answer: `how` and `undo`, as `put` in `review/static/notebook.js` gives them.
+        """
+        how = answer.get("how")
+        return _placed(how, answer.get("undo")) if how in ("inserted", "replaced") else self.keep(text)
+
+
+def notebook_path(shell: Any) -> Path | None:
+    """Return the file of the notebook that the shell serves, or None where the front end doesn't tell."""
+    # VS Code sets the variable; a Jupyter server names its session after the file, with the whole path.
+    said = getattr(shell, "user_ns", {}).get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME", "")
+    path = Path(str(said))
+    return path if path.suffix == ".ipynb" else None
 
 
 _opened: list[Bridge] = []
@@ -209,16 +235,11 @@ class _Pending:
 _pending = _Pending()
 
 
-def _keep(shell: Any, text: str) -> Placed:
-    _pending.keep(shell, text)
-    return _placed("pending")
-
-
 class _Waiting:
     """One text on its way to a page, which may answer in time, late, or never."""
 
-    def __init__(self, shell: Any, text: str, on_result: Callable[[Placed], None]) -> None:
-        self._shell = shell
+    def __init__(self, owner: Owner, text: str, on_result: Callable[[Placed], None]) -> None:
+        self._owner = owner
         self._text = text
         self._on_result = on_result
         self._decided = False
@@ -228,14 +249,14 @@ class _Waiting:
         if how in ("inserted", "replaced"):
             self._decided = True
             _pending.clear(self._text)  # it came late, and we had given up
-            self._on_result(_placed(how))
+            self._on_result(_placed(how, answer.get("undo")))
         else:
             self.give_up()
 
     def give_up(self) -> None:
         if not self._decided:
             self._decided = True
-            self._on_result(_keep(self._shell, self._text))
+            self._on_result(self._owner.keep(self._text))
 
 
 def _ignore(_placed: Placed) -> None:

@@ -14,8 +14,13 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_var_expand
 from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_arguments, parse_argstring
 
+from fim_magic.auto import AutoFill
+from fim_magic.classroom import HINTS, check, of_notebook, strictest
+from fim_magic.classroom import hint as hint_of
 from fim_magic.engines.idle import IdleLimit
 from fim_magic.errors import FimError, OptionError
+from fim_magic.frontends import notebook_path
+from fim_magic.history import History
 from fim_magic.settings import LOADING, Option, Settings, options_of
 
 if TYPE_CHECKING:
@@ -25,6 +30,7 @@ if TYPE_CHECKING:
     from fim_magic.formats import Prompt
     from fim_magic.request import Request
     from fim_magic.review.prompt import Sheet
+    from fim_magic.review.view import OnGrow
 
 
 _P = ParamSpec("_P")
@@ -67,6 +73,8 @@ def _with_options(function: Any) -> Any:
         ("--show-prompt", "show the prompt that the model would get, token by token, and stop there"),
     ):
         function = argument(flag, action="store_true", help=text)(function)
+    hint = "show no answer but a hint: its first line, or an outline"
+    function = argument("--hint", nargs="?", const=HINTS[0], choices=HINTS, help=hint)(function)
     return argument("--into", metavar="NAME", help="keep the result in this variable")(function)
 
 
@@ -82,6 +90,9 @@ class FimMagics(Magics, Settings):
         self._used: dict[str, Any] = {}  # what the last %fim use said
         self._told: tuple[str, set[str]] = ("", set())  # a model, and what was said about it
         self._uses = 0  # of the registry, after the last request of this notebook
+        self._history = History()
+        self._auto_fill = AutoFill(lambda: self.markers)
+        self._set_auto(self.auto)
         self._idle = IdleLimit(self._rest, 60 * self.idle_minutes)
 
     @no_var_expand
@@ -140,6 +151,12 @@ class FimMagics(Magics, Settings):
 
         %fim prompt         the prompt of the last request as the model saw it, token by token
 
+        %fim log            what was filled in this session: model, order, tokens, time, and what you decided
+
+        %fim replay [K]     make the K-th of them again, or the last, and say whether the answer is the same
+
+        %fim auto on        fill every cell that holds a marker, without %%fim; off ends that
+
         %fim unload         give the model's memory back, or stop loading it. A model that is not used for
         FimMagics.idle_minutes (30) is unloaded by itself, and loaded again by the next %%fim
 
@@ -153,6 +170,9 @@ class FimMagics(Magics, Settings):
             "models": self._models,
             "accept": self._accept,
             "prompt": self._prompt,
+            "log": self._log,
+            "replay": self._replay,
+            "auto": self._auto,
             "unload": self._unload,
             "doctor": self._doctor,
         }
@@ -168,18 +188,24 @@ class FimMagics(Magics, Settings):
     @_with_errors_for_the_user
     def _fill(self, method: str, line: str, cell: str) -> None:
         options = dict(vars(parse_argstring(getattr(self, method), line)))
-        accept, show_prompt, into = (options.pop(name) for name in ("accept", "show_prompt", "into"))
+        accept, show_prompt, into, hint = (options.pop(name) for name in ("accept", "show_prompt", "into", "hint"))
         if into is not None and not into.isidentifier():
             raise OptionError(f"--into needs the name of a variable; {into!r} is none.")
+        if not show_prompt:
+            check(strictest(self.filling, of_notebook(notebook_path(self.shell))), hint=hint is not None)
         model, request = self.request(self._body(method, line, cell), method=method, **options)
+        loading = self._loading(model, options)
         with self._in_use():
-            engine = self._load(model, **self._loading(model, options)).engine
+            engine = self._load(model, **loading).engine
             prompt = _prompt_sheet(request, engine)  # what cannot be asked is refused before anything is shown
             if show_prompt:
                 self._show_prompt(prompt)
                 return
             self._last_prompt = prompt
-            self._last = self._answer(request, engine, accept=accept)
+            if hint is not None:
+                self._show_hint(_followed(request, engine), hint)
+                return
+            self._last = self._answer(request, engine, model, loading, accept=accept)
         if into is not None:
             self.shell.user_ns[into] = self._last
 
@@ -191,29 +217,93 @@ class FimMagics(Magics, Settings):
         """
         first, _, body = self._raw_cell.lstrip().partition("\n")
         typed = first.split() == f"%%{method} {line}".split()
+        if self.auto and not line and self._auto_fill.fills(self._raw_cell):
+            return self._raw_cell
         return body if typed else cell.removesuffix("\n")
 
-    def _answer(self, request: Request, engine: Engine, *, accept: bool) -> Result:
+    def _answer(
+        self, request: Request, engine: Engine, model: str, loading: dict[str, Any], *, accept: bool = False
+    ) -> Result:
+        """Run a request and show it, with buttons unless it is accepted at once."""
+        from fim_magic.engines import registry
         from fim_magic.frontends import accept_now
         from fim_magic.provenance import record
-        from fim_magic.request import Finished, Grew, interruptible, run
         from fim_magic.review import View
 
         view = View(self.shell, request.document, title=engine.model, ask=not accept)
         try:
-            with interruptible() as stop:
-                for event in run(request, engine, stop):
-                    if isinstance(event, Grew) and event.candidate == 0:
-                        view.grow(event.middle, event.tokens, event.seconds)
-                    if isinstance(event, Finished):
-                        result = event.result
+            result = _followed(request, engine, view.grow)
         except BaseException:
             view.stop("it was stopped before it was done")
             raise
-        view.finish(result, record=record(result))
+        told = record(result)
+        self._history.add(request, model, loading, result, told)
+
+        def ask(index: int | None, on_grow: OnGrow) -> Result:
+            with self._in_use():
+                other = _followed(request.again(), registry.use(model, **loading).engine, on_grow)
+            if self._last is not None and self._last.document is request.document:  # no other cell was filled meanwhile
+                self._last = self._last.with_candidate(other.candidates[0], index)
+            return other
+
+        view.finish(result, record=told, ask=ask)
         if accept:
             accept_now(self.shell, result.text)
         return result
+
+    def _show_hint(self, result: Result, kind: str) -> None:
+        from IPython.display import publish_display_data
+
+        from fim_magic.review.render import code_html
+        from fim_magic.review.text import plain_lines
+
+        code = hint_of(result.middle, kind)
+        title = {"line": "Hint: the first line", "outline": "Hint: what kind of lines they are"}[kind]
+        if not code:
+            title = "No hint: the model has written nothing."
+        plain = plain_lines(f"{title}\n{code}")
+        if getattr(self.shell, "kernel", None) is None:
+            print(plain)
+        else:
+            publish_display_data({"text/html": code_html(title, code), "text/plain": plain})
+
+    def _log(self, _rest: str) -> None:
+        from fim_magic.reports.log import log
+
+        print(log(self._history.entries))
+
+    def _replay(self, number: str) -> None:
+        from fim_magic.history import compare
+
+        entry = self._history.entry(number)
+        with self._in_use():
+            engine = self._load(entry.model, **entry.loading).engine
+            self._last = self._answer(entry.request, engine, entry.model, entry.loading)
+        print(compare(entry.result, self._last))
+
+    def _auto(self, word: str) -> None:
+        if word not in ("", "on", "off"):
+            raise OptionError(f"%fim auto is on or off; {word!r} is neither.")
+        if word:
+            self.auto = word == "on"
+        if self.auto:
+            print(f"A cell that holds a marker ({self.markers[0]}) is filled without %%fim. %fim auto off ends that.")
+        else:
+            print(
+                "A cell is filled only where it begins with %%fim or %%complete. %fim auto on fills all with a marker."
+            )
+
+    @traitlets.observe("auto")
+    def _auto_changed(self, change: Any) -> None:
+        if hasattr(self, "_auto_fill"):  # not while the settings are read
+            self._set_auto(change.new)
+
+    def _set_auto(self, on: bool) -> None:
+        transformers = self.shell.input_transformers_cleanup
+        if self._auto_fill in transformers:
+            transformers.remove(self._auto_fill)
+        if on:
+            transformers.insert(0, self._auto_fill)  # before IPython takes white space and prompts away
 
     def _loading(self, model: str, given: dict[str, Any]) -> dict[str, Any]:
         """Say how to load `model`: as this call does, else as %fim use did for it, else as the settings do."""
@@ -297,6 +387,7 @@ class FimMagics(Magics, Settings):
 
     def close(self) -> None:
         """End what goes on by itself."""
+        self._set_auto(False)
         self._idle.close()
 
     def _show_prompt(self, prompt: Callable[[], Sheet]) -> None:
@@ -374,6 +465,19 @@ class FimMagics(Magics, Settings):
         from fim_magic import reports
 
         print(reports.doctor())
+
+
+def _followed(request: Request, engine: Engine, on_grow: OnGrow = lambda *_: None) -> Result:
+    """Run a request, and tell how its first candidate grows. Ctrl-C ends it with what is there."""
+    from fim_magic.request import Finished, Grew, interruptible, run
+
+    with interruptible() as stop:
+        for event in run(request, engine, stop):
+            if isinstance(event, Grew) and event.candidate == 0:
+                on_grow(event.middle, event.tokens, event.seconds)
+            if isinstance(event, Finished):
+                result = event.result
+    return result
 
 
 def _prompt_sheet(request: Request, engine: Engine) -> Callable[[], Sheet]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import Any
 
 from fim_magic import __version__
 from fim_magic.candidate import Candidate, Result
 
+Record = dict[str, Any]
+"""Of one request, as JSON holds it. Its `decision`, if any, is `what`, of which `candidate`, at what `time`."""
 
-def record(result: Result) -> dict[str, Any]:
+
+def record(result: Result) -> Record:
     """Return everything about a result that JSON can hold, without the user's own text.
 
     Args:
@@ -16,21 +20,56 @@ def record(result: Result) -> dict[str, Any]:
     """
     return {
         "fim_magic": __version__,
+        "time": now(),
         "model": result.model,
         "revision": result.revision,
         "method": result.method,
         "order": result.order,
         "order_reason": result.order_reason,
-        "reused_tokens": result.reused_tokens,
-        "seed": result.seed,
+        "prompt_sha256": result.prompt_sha256,
         "prompt_tokens": result.prompt_tokens,
+        "reused_tokens": result.reused_tokens,
         "dropped_prefix_tokens": result.dropped_prefix_tokens,
         "dropped_suffix_tokens": result.dropped_suffix_tokens,
+        "max_new_tokens": result.max_new_tokens,
+        **_sampling(result),
         "tokens": result.tokens,
         "first_token_seconds": round(result.first_token_seconds, 3),
         "seconds": round(result.seconds, 3),
         "candidates": [_candidate(candidate) for candidate in result.candidates],
     }
+
+
+def add_answer(record: Record, result: Result, index: int | None) -> None:
+    """Put another request's answer to the same question into a record.
+
+    Args:
+        record: Of the first request.
+        result: Of the other one, which had one candidate.
+        index: Of the candidate that it replaces, or None to put it behind them all.
+    """
+    candidates = record["candidates"]
+    at = len(candidates) if index is None else index
+    seconds = round(result.seconds, 3)
+    candidates[at : at + 1] = [{**_candidate(result.candidates[0]), **_sampling(result), "seconds": seconds}]
+
+
+def decide(record: Record, what: str, index: int) -> None:
+    """Put into a record what the user has decided, and when; "undo" takes the decision away."""
+    if what == "undo":
+        record.pop("decision", None)
+    else:
+        record["decision"] = {"what": what, "candidate": index + 1, "time": now()}
+
+
+def now() -> str:
+    """Return the time in UTC, to the second, as ISO 8601 has it."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _sampling(result: Result) -> dict[str, Any]:
+    sampling = result.sampling
+    return {"seed": result.seed, "temperature": sampling.temperature, "top_p": sampling.top_p}
 
 
 def _candidate(candidate: Candidate) -> dict[str, Any]:

@@ -6,12 +6,14 @@ ends. It knows no front end; the magics, the command line and the Python interfa
 
 from __future__ import annotations
 
+import hashlib
 import signal
 import threading
 import time
+from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType
 
 from fim_magic.candidate import Candidate, Cut, Ending, Result
@@ -50,6 +52,10 @@ class Request:
     max_new_tokens: int = 128
     sampling: Sampling = field(default_factory=Sampling)
     context: Context = NOTHING_ELSE
+
+    def again(self) -> Request:
+        """Return the request for one other answer to the same question."""
+        return replace(self, candidates=1, sampling=self.sampling.varied())
 
 
 @dataclass(frozen=True)
@@ -214,6 +220,7 @@ class _Draft:
         self.answer = Continuation(tokenizer, prompt.healed)
         self.token_ids: list[int] = []
         self.logprobs: list[float] = []
+        self.token_ends: list[int] = []
         self.cut: Cut | None = None
         self.ending: Ending | None = None
 
@@ -228,7 +235,9 @@ class _Draft:
             return
         self.token_ids.append(token.id)
         self.logprobs.append(token.logprob)
-        self.cut = trim(self._hole, self.answer.push(token.id), final=False)
+        text = self.answer.push(token.id)
+        self.token_ends.append(len(text))
+        self.cut = trim(self._hole, text, final=False)
         if self.cut is not None:
             self.ending = Ending.RULE
         elif len(self.token_ids) >= self._limit:
@@ -247,6 +256,7 @@ class _Draft:
             cut=self.cut,
             token_ids=tuple(self.token_ids),
             logprobs=tuple(self.logprobs),
+            token_ends=tuple(self.token_ends),
         )
 
 
@@ -278,4 +288,7 @@ def _result(
         first_token_seconds=first_token,
         seconds=time.perf_counter() - began,
         order_reason=prompt.order_reason,
+        sampling=request.sampling,
+        max_new_tokens=request.max_new_tokens,
+        prompt_sha256=hashlib.sha256(array("I", prompt.ids).tobytes()).hexdigest(),
     )

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import traitlets
 from traitlets.config import Configurable
 
+from fim_magic.classroom import FILLING
 from fim_magic.document import MARKERS, parse
-from fim_magic.engines import ENGINES, Sampling
+from fim_magic.engines import ENGINES, TEMPERATURE_FOR_MANY, Sampling
 from fim_magic.errors import OptionError
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ LOADING = ("quantize", "family", "engine")
 """The options that say how a model is loaded, and not what is asked of it."""
 
 QUANTIZATIONS = ("8bit", "4bit")
-
-_TEMPERATURE_FOR_MANY = 0.8  # several greedy candidates would all be the same
 
 
 class Settings(Configurable):
@@ -74,6 +73,15 @@ class Settings(Configurable):
     # overnight must not hold 15 GB of a GPU that others wait for. On a CPU it costs the few seconds of another load.
     idle_minutes = traitlets.Float(
         30.0, min=0.0, help="unload the model when no request came for so many minutes; 0 keeps it"
+    ).tag(config=True, from_environment=True)
+
+    auto = traitlets.Bool(False, help="fill a cell that holds a marker without %%fim before it").tag(
+        config=True, from_environment=True
+    )
+    filling = traitlets.Enum(
+        FILLING,
+        "on",
+        help="for classrooms: on, hints (only %%fim --hint works) or off; a notebook's metadata can say less",
     ).tag(config=True, from_environment=True)
 
     def __init__(self, **kwargs: Any) -> None:
@@ -178,7 +186,7 @@ def _sampling(values: Mapping[str, Any]) -> Sampling:
         values, "temperature", lambda v: v is None or 0 <= v < math.inf, "is 0 or more (0 is greedy)"
     )
     if temperature is None:
-        temperature = _TEMPERATURE_FOR_MANY if values["candidates"] > 1 else 0.0
+        temperature = TEMPERATURE_FOR_MANY if values["candidates"] > 1 else 0.0
     seed = _checked(values, "seed", lambda v: v is None or _whole(v), "is a whole number")
     return Sampling(
         temperature=float(temperature),

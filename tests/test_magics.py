@@ -21,6 +21,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from scripted import ScriptedEngine
 from traitlets.config import Config
 
+from fim_magic.auto import AutoFill
 from fim_magic.candidate import Ending
 from fim_magic.engines import registry
 from fim_magic.errors import ModelError
@@ -760,3 +761,104 @@ def test_unload_ext_takes_everything_away(shell, engine):
     assert registry.loaded() is None
     shell.run_line_magic("load_ext", "fim_magic")
     assert shell.find_cell_magic("fim") is not None
+
+
+# --- the log, replay, auto, hints ------------------------------------------------------------------
+
+
+def test_fim_log_lists_what_was_filled(shell, engine):
+    assert "Nothing was filled" in Outcome(shell, "%fim log").out
+    Outcome(shell, f"%%fim\n{BODY}")
+    Outcome(shell, "%%complete\nx = ")
+    lines = Outcome(shell, "%fim log").out.splitlines()
+    assert [line.split()[0] for line in lines] == ["time", "1", "2"]
+    assert "def mean(xs): …" in lines[1]
+    assert "left to right" in lines[2]
+
+
+def test_fim_replay_makes_a_request_again_with_its_seed(shell, engine):
+    Outcome(shell, f"%%fim -n 2 --seed 5 --temperature 0.7\n{BODY}")
+    Outcome(shell, "%%fim\nother = <cursor>")
+    outcome = Outcome(shell, "%fim replay 1")
+    assert outcome.result.success, outcome.error
+    assert engine.prompts[2] == engine.prompts[0]
+    assert "The same answers as before" in outcome.out
+    engine.answers = ("total = 0",)
+    assert "differs from character 9 on" in Outcome(shell, "%fim replay 2").out
+    assert "1 to 4" in Outcome(shell, "%fim replay 9").error
+
+
+def test_another_answer_is_what_fim_accept_counts_on(shell, engine):
+    magics = shell.magics_manager.registry["FimMagics"]
+    Outcome(shell, f"%%fim\n{BODY}")
+    request = magics._history.entries[0].request
+    assert request.again().sampling.temperature == 0.8
+    assert request.again().sampling.seed != request.again().sampling.seed
+
+
+@pytest.mark.parametrize("body", [BODY, f">>> x\n{BODY}\n\n", "  <游標在這>", "!ls\n%pwd\n<cursor> {x} $y"])
+def test_fim_auto_fills_what_holds_a_marker(shell, engine, body):
+    assert "filled without %%fim" in Outcome(shell, "%fim auto on").out
+    outcome = Outcome(shell, body)
+    assert outcome.result.success
+    assert ANSWER in outcome.out
+    magics = shell.magics_manager.registry["FimMagics"]
+    marker = "<游標在這>" if "游標" in body else "<cursor>"
+    assert magics._last.text == body.replace(marker, ANSWER)
+
+
+def test_fim_auto_leaves_everything_else_alone(shell, engine):
+    Outcome(shell, "%fim auto on")
+    Outcome(shell, "kept = 1 + 1")
+    assert shell.user_ns["kept"] == 2
+    Outcome(shell, "%config FimMagics.markers = ['<cursor>', '<here>']")
+    assert engine.prompts == []
+    Outcome(shell, f"%%fim --into x\n{BODY}")
+    assert shell.user_ns["x"].text == FILLED
+    Outcome(shell, f"get_ipython().run_cell_magic('fim', '', {BODY.replace('<cursor>', '<cur' + 'sor>')!r})")
+    Outcome(shell, "%fim auto off")
+    assert not Outcome(shell, BODY).result.success  # Python does not know the marker
+    assert "on or off" in Outcome(shell, "%fim auto maybe").error
+
+
+def test_fim_auto_can_be_configured_and_ends_with_the_extension(shell, engine):
+    shell.run_line_magic("config", "FimMagics.auto = True")
+    assert ANSWER in Outcome(shell, BODY).out
+    own = [each for each in shell.input_transformers_cleanup if isinstance(each, AutoFill)]
+    assert len(own) == 1
+    shell.run_line_magic("unload_ext", "fim_magic")
+    assert not any(isinstance(each, AutoFill) for each in shell.input_transformers_cleanup)
+    shell.run_line_magic("load_ext", "fim_magic")
+
+
+@pytest.mark.parametrize(("asked", "shown"), [("--hint", "total = sum(xs)"), ("--hint outline", "… = sum(…)")])
+def test_a_hint_shows_less_than_the_answer_and_can_be_accepted_by_nobody(shell, engine, asked, shown):
+    engine.answers = ("total = sum(xs)\n    count = len(xs)",)
+    outcome = Outcome(shell, f"%%fim {asked}\n{BODY}")
+    assert outcome.result.success, outcome.error
+    assert f"{shown}\n" in outcome.out
+    assert "count" not in outcome.out
+    assert "no answer to accept" in Outcome(shell, "%fim accept").error
+    assert "Nothing was filled" in Outcome(shell, "%fim log").out
+
+
+def test_a_notebook_that_gives_hints_only_says_so(shell, engine, monkeypatch, tmp_path):
+    path = tmp_path / "exercise.ipynb"
+    path.write_text('{"metadata": {"fim_magic": {"filling": "hints"}}, "cells": []}')
+    monkeypatch.setenv("JPY_SESSION_NAME", str(path))
+    for magic in ("%%fim", "%%complete", "%%fim --accept"):
+        outcome = Outcome(shell, f"{magic}\n{BODY}")
+        assert not outcome.result.success
+        assert "hints, not answers" in outcome.error
+    assert engine.prompts == []
+    assert "Hint: the first line" in Outcome(shell, f"%%fim --hint\n{BODY}").out
+    assert "<|fim_middle|>" in Outcome(shell, f"%%fim --show-prompt\n{BODY}").out
+    shell.run_line_magic("config", "FimMagics.filling = 'off'")
+    assert "switched off" in Outcome(shell, f"%%fim --hint\n{BODY}").error
+
+
+def test_vs_code_tells_which_notebook_it_is(shell, engine, tmp_path):
+    path = tmp_path / "exercise.ipynb"
+    path.write_text('{"metadata": {"fim_magic": {"filling": "off"}}, "cells": []}')
+    shell.user_ns["__vsc_ipynb_file__"] = str(path)
+    assert "switched off" in Outcome(shell, f"%%fim\n{BODY}").error

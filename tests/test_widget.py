@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import nbformat
@@ -17,9 +18,11 @@ from nbconvert import HTMLExporter
 from fim_magic import frontends
 from fim_magic.candidate import Candidate, Ending, Result
 from fim_magic.document import parse
+from fim_magic.errors import BusyError
 from fim_magic.frontends import Owner, Placed
-from fim_magic.review import View
-from fim_magic.review.widget import WIDGET_MIME, Actions
+from fim_magic.review import View, widget
+from fim_magic.review.diff import Addition
+from fim_magic.review.widget import WIDGET_MIME, Actions, Listener, Offer
 
 ROOT = Path(__file__).parents[1]
 
@@ -61,6 +64,33 @@ def result(*middles):
     return Result(parse("a = <cursor>\n"), candidates, "tiny", "", "fim", "psm", 1, 0, 0, None, 0, 0)
 
 
+class Told:
+    """Remembers what a listener is told."""
+
+    def __init__(self):
+        self.decisions, self.chosen, self.asked = [], [], []
+        self.listener = Listener(lambda *what: self.decisions.append(what), self.chosen.append, self.asked.append)
+
+
+def offers(*texts):
+    return [Offer(Addition("", text, ""), f"about {text}") for text in texts]
+
+
+def asking(texts, cell=None, told=None):
+    return Actions(offers(*texts), cell or Cell(), (told or Told()).listener)
+
+
+@pytest.fixture
+def page(shell):
+    """A page that has answered the bridge. It keeps what it is sent."""
+    frontends.prepare(shell)
+    bridge = frontends.page_bridge()
+    bridge._hear(None, {"event": "hello", "where": "lab"}, None)
+    bridge.sent = []
+    bridge.send = bridge.sent.append
+    return bridge
+
+
 def shown(actions):
     with capture_output() as captured:
         actions.show()
@@ -69,23 +99,23 @@ def shown(actions):
 
 
 def test_buttons_have_no_fallback_text(shell):
-    output = shown(Actions(["a"], Cell()))
+    output = shown(asking(["a"]))
     assert set(output.data) == {WIDGET_MIME, "text/plain"}
     assert output.data["text/plain"] == ""
 
 
 def test_two_clicks_place_once(shell):
-    cell, decisions = Cell(), []
-    actions = Actions(["a", "b"], cell, lambda *what: decisions.append(what))
+    cell, told = Cell(), Told()
+    actions = asking(["a", "b"], cell, told)
     with capture_output() as captured:
         actions._accept.click()
         actions._accept.click()
         actions._reject.click()
         assert actions._accept.disabled
-        assert decisions == []
+        assert told.decisions == []
         cell.on_result(Placed("inserted", "<It> is there."))
     assert cell.placed == [("a", False)]
-    assert decisions == [("accept", 0)]
+    assert told.decisions == [("accept", 0)]
     (note,) = captured.outputs
     assert note.data["text/plain"] == "<It> is there."
     assert "&lt;It&gt; is there." in note.data["text/html"]
@@ -93,29 +123,29 @@ def test_two_clicks_place_once(shell):
 
 
 def test_a_late_result_is_shown_and_not_decided_again(shell):
-    cell, decisions = Cell(), []
-    actions = Actions(["a"], cell, lambda *what: decisions.append(what))
+    cell, told = Cell(), Told()
+    actions = asking(["a"], cell, told)
     with capture_output() as captured:
         actions._replace.click()
         cell.on_result(Placed("pending", "kept"))
         cell.on_result(Placed("replaced", "replaced"))
     assert [output.data["text/plain"] for output in captured.outputs] == ["kept", "replaced"]
     assert cell.placed == [("a", True)]
-    assert decisions == [("replace", 0)]
+    assert told.decisions == [("replace", 0)]
 
 
 def test_reject(shell):
-    cell, decisions = Cell(), []
-    actions = Actions(["a"], cell, lambda *what: decisions.append(what))
+    cell, told = Cell(), Told()
+    actions = asking(["a"], cell, told)
     with capture_output() as captured:
         actions._reject.click()
     assert cell.placed == []
-    assert decisions == [("reject", 0)]
+    assert told.decisions == [("reject", 0)]
     assert "nothing was changed" in captured.outputs[0].data["text/plain"]
 
 
 def test_after_a_failure_the_buttons_work_again(shell):
-    actions = Actions(["a"], Cell(OSError("no disk")))
+    actions = asking(["a"], Cell(OSError("no disk")))
     with pytest.raises(OSError, match="no disk"):
         actions._place("accept")
     assert not actions._accept.disabled
@@ -123,33 +153,187 @@ def test_after_a_failure_the_buttons_work_again(shell):
 
 
 def test_the_chosen_candidate_is_placed(shell):
-    cell, chosen = Cell(), []
-    actions = Actions(["a", "b"], cell, on_choice=chosen.append)
+    cell, told = Cell(), Told()
+    actions = asking(["a", "b"], cell, told)
     actions._chooser.value = 1
     actions._accept.click()
-    assert chosen == [1]
+    assert told.chosen == [1]
     assert cell.placed == [("b", False)]
 
 
 def test_running_the_cell_again_drops_the_old_buttons(shell):
-    first, second = Actions(["a"], Cell()), Actions(["b"], Cell())
+    first, second = asking(["a"]), asking(["b"])
     shown(first)
     shown(second)
     assert first._row.comm is None
     assert second._row.comm is not None
 
 
-def test_copy_comes_when_a_page_has_answered(shell):
+def test_the_toolbar_comes_when_a_page_has_answered(shell):
     frontends.prepare(shell)
-    decisions = []
-    actions = Actions(["a"], Cell(), lambda *what: decisions.append(what))
+    actions = asking(["a", "b"])
     shown(actions)
-    assert actions._copy is None
+    assert actions._toolbar is None
+    assert actions._accept in actions._row.children
     frontends.page_bridge()._hear(None, {"event": "hello", "where": "lab"}, None)
-    assert actions._copy.text == "a"
-    assert actions._row.children[2] is actions._copy
-    actions._copy._handle_custom_msg({"event": "copied"}, [])
-    assert decisions == [("copy", 0)]
+    assert actions._row.children == (actions._toolbar,)
+    first, _ = actions._toolbar.candidates
+    assert first == {"before": "", "added": "a", "after": "", "whole_lines": True, "about": "about a"}
+    assert actions._toolbar.owner == {"cell_id": "abc", "marker": "fim-abc"}
+
+
+def owner(shell):
+    return Owner(shell, "abc", "another", "fim-abc")
+
+
+def acting(shell, told, *texts):
+    actions = asking(texts, owner(shell), told)
+    shown(actions)
+    return actions, lambda act, **more: actions._toolbar._handle_custom_msg({"act": act, "index": 0, **more}, [])
+
+
+def test_what_the_page_has_done_is_noted_and_can_be_taken_back(shell, page):
+    told = Told()
+    actions, act = acting(shell, told, "a")
+    undo = {"how": "inserted", "id": "new", "text": "a"}
+    with capture_output() as captured:
+        act("accept", how="inserted", undo=undo)
+        act("accept", how="inserted", undo=undo)  # the first of two fast clicks has closed it
+    (note,) = captured.outputs
+    assert "new cell below" in note.data["text/plain"]
+    assert 'class="fim-note fim-abc"' in note.data["text/html"]
+    settle, offered = page.sent
+    assert settle["do"] == "settle"
+    assert offered == {"do": "undo", "token": 0, "client": "page", "marker": "fim-abc", "undo": undo}
+    with capture_output() as captured:
+        page._hear(None, {"event": "answer", "token": 0, "how": "undone"}, None)
+    assert WIDGET_MIME in captured.outputs[0].data
+    assert told.decisions == [("accept", 0), ("undo", 0)]
+    with capture_output():
+        actions._toolbar._handle_custom_msg({"act": "reject", "index": 0, "kept": False}, [])
+    assert told.decisions[2:] == [("reject", 0)]
+
+
+@pytest.mark.parametrize(("how", "said"), [("edited", "edited since"), ("gone", "not there any more")])
+def test_what_the_user_went_on_with_is_not_taken_back(shell, page, how, said):
+    told = Told()
+    _, act = acting(shell, told, "a")
+    act("accept", how="inserted", undo={"id": "new"})
+    with capture_output() as captured:
+        page._hear(None, {"event": "answer", "token": 0, "how": how}, None)
+    assert said in captured.outputs[0].data["text/plain"]
+    assert told.decisions == [("accept", 0)]
+
+
+@pytest.mark.parametrize("how", ["none", "not-mine", "error"])
+def test_what_the_page_could_not_place_is_kept(shell, page, monkeypatch, how):
+    pending = []
+    monkeypatch.setattr(frontends._pending, "keep", lambda _shell, text: pending.append(text))
+    told = Told()
+    _, act = acting(shell, told, "a")
+    with capture_output() as captured:
+        act("accept", how=how)
+    assert pending == ["a"]
+    assert "next cell that you run" in captured.outputs[0].data["text/plain"]
+    assert told.decisions == [("accept", 0)]
+
+
+def test_parts_copies_and_wishes_leave_the_question_open(shell, page):
+    told = Told()
+    actions, act = acting(shell, told, "a", "b")
+    with capture_output() as captured:
+        act("part", part="a")
+        act("copy")
+        act("again")
+        act("more")
+    assert captured.outputs == []
+    assert told.decisions == [("part", 0), ("copy", 0)]
+    assert told.asked == [0, None]
+    assert not actions._decided
+
+
+def test_a_rejected_rest_leaves_the_part_that_was_taken(shell, page):
+    _, act = acting(shell, Told(), "a")
+    with capture_output() as captured:
+        act("reject", kept=True)
+    assert "stays in the new cell" in captured.outputs[0].data["text/plain"]
+
+
+def outputs_after(shell, page, ask, *acts):
+    """The outputs of a view that is asked again, and its buttons."""
+    record = {"model": "tiny", "candidates": [{"middle": "1"}]}
+    with capture_output() as captured:
+        View(shell, parse("a = <cursor>\n"), title="tiny", clock=iter(range(1000)).__next__).finish(
+            result("1"), record=record, ask=ask
+        )
+    actions = widget._shown["abc"]
+    with capture_output() as captured:
+        for act in acts:
+            actions._toolbar._handle_custom_msg({"act": act, "index": actions._index}, [])
+    return captured.outputs, actions, record
+
+
+def test_another_candidate_is_shown_while_it_grows_and_stands_beside_the_first(shell, page):
+    def ask(_index, on_grow):
+        on_grow("2", 1, 0.1)
+        assert widget._shown["abc"]._toolbar.busy
+        return result("22")
+
+    outputs, actions, record = outputs_after(shell, page, ask, "more")
+    texts = [output.data["text/plain"] for output in outputs]
+    assert "filling the hole" in texts[0]
+    assert "⟦2⟧" in texts[1]
+    assert "⟦22⟧" in texts[-1]
+    assert "candidate 2 of 2" in texts[-1]
+    assert [each["added"] for each in actions._toolbar.candidates] == ["1", "22"]
+    assert (actions._toolbar.index, actions._toolbar.busy) == (1, False)
+    assert [each["middle"] for each in record["candidates"]] == ["1", "22"]
+    assert outputs[-1].metadata["fim_magic"] == record
+
+
+def test_again_replaces_the_candidate(shell, page):
+    asked = []
+    outputs, actions, record = outputs_after(
+        shell, page, lambda index, _grow: asked.append(index) or result("3"), "again"
+    )
+    assert asked == [0]
+    assert "⟦3⟧" in outputs[-1].data["text/plain"]
+    assert [each["added"] for each in actions._toolbar.candidates] == ["3"]
+    assert [each["middle"] for each in record["candidates"]] == ["3"]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(BusyError("The model is busy."), "The model is busy."), (KeyboardInterrupt(), "Interrupted.")]
+)
+def test_where_no_other_answer_comes_the_first_stays(shell, page, error, said):
+    def ask(_index, on_grow):
+        on_grow("2", 1, 0.1)
+        raise error
+
+    outputs, actions, record = outputs_after(shell, page, ask, "more")
+    assert "⟦1⟧" in outputs[-1].data["text/plain"]
+    assert (actions._toolbar.status, actions._toolbar.busy) == (said, False)
+    assert len(actions._toolbar.candidates) == len(record["candidates"]) == 1
+
+
+def test_a_decision_is_kept_with_the_diff_and_taken_back_with_it(shell, page):
+    record = {"model": "tiny", "candidates": [{"middle": "1"}]}
+    decisions = []
+    with capture_output():
+        View(shell, parse("a = <cursor>\n")).finish(
+            result("1", "2"), record=record, on_decision=lambda *what: decisions.append(what)
+        )
+    with capture_output() as captured:
+        widget._shown["abc"]._toolbar._handle_custom_msg(
+            {"act": "accept", "index": 1, "how": "inserted", "undo": {}}, []
+        )
+    decision = captured.outputs[-1].metadata["fim_magic"]["decision"]
+    assert (decision["what"], decision["candidate"]) == ("accept", 2)
+    assert datetime.fromisoformat(decision["time"]).tzinfo is not None
+    with capture_output() as captured:
+        page._hear(None, {"event": "answer", "token": 0, "how": "undone"}, None)
+    assert "decision" not in record
+    assert decisions == [("accept", 1), ("undo", 1)]
 
 
 def test_view_on_a_page(shell):
@@ -199,7 +383,7 @@ def test_owner_of_the_view_is_the_running_cell(shell):
 CELL = """
 from fim_magic.candidate import Candidate, Ending, Result
 from fim_magic.document import parse
-from fim_magic.review import View
+from fim_magic.review import View, widget
 document = parse("a = <cursor>\\n")
 view = View(get_ipython(), document, title="tiny")
 view.grow("'<b>'", 1, 0.1)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # %load_ext imports this module, and need not wait for the tokenizers library
     from fim_magic.formats import Family
     from fim_magic.tokenization import TextTokenizer
+
+TEMPERATURE_FOR_MANY = 0.8
+"""For several candidates, where none is asked for: greedy ones would all be the same."""
 
 ENGINES = ("torch", "gguf")
 """What `--engine` takes beside auto: transformers and torch, or llama.cpp for .gguf files."""
@@ -33,10 +36,18 @@ class Sampling:
     top_p: float = 1.0
     seed: int = 0
 
+    def varied(self) -> Sampling:
+        """Return the same with another seed, and not greedy: what gives another answer to the same question."""
+        return replace(self, temperature=self.temperature or TEMPERATURE_FOR_MANY, seed=random.getrandbits(32))
+
     def seeds(self, candidates: int) -> list[int]:
         """Return a seed for each candidate, so that none depends on how many others there are or when they end."""
         drawn = random.Random(self.seed)  # noqa: S311 - not for secrets
         return [drawn.getrandbits(63) for _ in range(candidates)]
+
+
+GREEDY = Sampling()
+"""The most probable token each time."""
 
 
 @dataclass(frozen=True)

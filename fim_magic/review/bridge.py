@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from anywidget import AnyWidget
-from traitlets import Unicode
 
 _STATIC = Path(__file__).parent / "static"
 _CAN_INSERT = frozenset({"lab", "classic"})
@@ -16,10 +15,15 @@ _CAN_INSERT = frozenset({"lab", "classic"})
 Answer = dict[str, Any]
 
 
+def page_module(name: str) -> str:
+    """Return a widget's JavaScript, with what the widgets share before it: a module from the kernel imports nothing."""
+    return "\n".join((_STATIC / f"{each}.js").read_text("utf-8") for each in ("notebook", name))
+
+
 class Bridge(AnyWidget):
     """A widget that is never displayed and can add a cell to the notebook of the page that was clicked."""
 
-    _esm = _STATIC / "bridge.js"
+    _esm = page_module("bridge")
 
     def __init__(self, sender: Callable[[], str]) -> None:
         """Open the bridge.
@@ -56,16 +60,30 @@ class Bridge(AnyWidget):
 
         Args:
             text: The cell's source.
-            place: `client`, `cell_id`, `marker` and `replace`, as in `static/bridge.js`.
+            place: `client`, `cell_id`, `marker` and `replace`, as in `static/notebook.js`.
             on_answer: Called with `how`: "inserted", "replaced", "none" or "error". Maybe never.
         """
-        token = next(self._tokens)
-        self._asked[token] = on_answer
-        self.send({"do": "insert", "token": token, "text": text, **place})
+        self.send({"do": "insert", "token": self._ask(on_answer), "text": text, **place})
+
+    def offer_undo(self, client: str, marker: str, undo: Answer, on_answer: Callable[[Answer], None]) -> None:
+        """Ask the page that was clicked to offer to take back what it has done.
+
+        Args:
+            client: Which page.
+            marker: The class of the note beside which the button goes.
+            undo: What the page has answered under this name.
+            on_answer: Called when the button is clicked, with `how`: "undone", "edited", "gone" or "none".
+        """
+        self.send({"do": "undo", "token": self._ask(on_answer), "client": client, "marker": marker, "undo": undo})
 
     def settle(self, model_id: str, data: dict[str, str]) -> None:
         """Ask all pages to put `data` where their document still holds the widget `model_id`."""
         self.send({"do": "settle", "model_id": model_id, "data": data})
+
+    def _ask(self, on_answer: Callable[[Answer], None]) -> int:
+        token = next(self._tokens)
+        self._asked[token] = on_answer
+        return token
 
     def _hear(self, _widget: object, content: dict[str, Any], _buffers: object) -> None:
         if content.get("event") == "hello":
@@ -77,10 +95,3 @@ class Bridge(AnyWidget):
             on_answer = self._asked.pop(content["token"], None)
             if on_answer is not None:
                 on_answer(content)
-
-
-class CopyButton(AnyWidget):
-    """A button that copies a text to the clipboard of the browser. Display it only where a page has answered."""
-
-    _esm = _STATIC / "copy.js"
-    text = Unicode().tag(sync=True)

@@ -103,6 +103,33 @@ def diff(document: Document, middle: str) -> tuple[Line, ...]:
     )
 
 
+@dataclass(frozen=True)
+class Addition:
+    """What an infill adds to the user's text, told as whole lines where that is possible.
+
+    Attributes:
+        before: The rebuilt text before it.
+        added: What is new.
+        after: The rebuilt text behind it.
+    """
+
+    before: str
+    added: str
+    after: str
+
+    @property
+    def whole_lines(self) -> bool:
+        """Whether it begins and ends at line ends, so that any number of its first lines is an addition, too."""
+        return self.before[-1:] in ("", "\n") and (not self.after or self.added[-1:] == "\n")
+
+
+def addition(document: Document, middle: str) -> Addition:
+    """Return what `middle` adds to `document`, as [`diff`][] shows it."""
+    text = document.rebuild(middle)
+    start, end = _as_whole_lines(text, len(document.prefix), len(text) - len(document.suffix))
+    return Addition(text[:start], text[start:end], text[end:])
+
+
 def elided(lines: Sequence[Line], context: int = CONTEXT, longest: int = LONGEST) -> tuple[Line | Gap, ...]:
     """Replace long runs of unchanged lines far from the hole by gaps.
 

@@ -13,11 +13,12 @@ import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cache
+from html import escape
 from itertools import accumulate, chain
 from pathlib import Path
 
 from fim_magic.candidate import Candidate, Result
-from fim_magic.review.diff import Gap, Kind, Line
+from fim_magic.review.diff import Gap, Kind, Line, Segment
 from fim_magic.review.highlight import python_spans
 from fim_magic.review.text import DIM, RESET, columns, counted, html_text, plain_text
 
@@ -35,27 +36,44 @@ _REVISION_LENGTH = 10
 Row = Line | Gap
 
 
-def caption(result: Result, candidate: Candidate | None = None, notes: Sequence[str] = ()) -> str:
+def caption(
+    result: Result,
+    candidate: Candidate | None = None,
+    notes: Sequence[str] = (),
+    *,
+    which: tuple[int, int] | None = None,
+) -> str:
     """Say in one line how a candidate came about.
 
     Args:
         result: The finished request.
         candidate: Which of its candidates; the first if None.
         notes: More to say about this candidate, such as the checks it passed.
+        which: Its number and how many there are, where they come from several requests.
     """
     candidate = candidate or result.candidates[0]
     model = result.model
     if result.revision:
         model += f" ({result.revision[:_REVISION_LENGTH]})"
     parts = [model]
-    if len(result.candidates) > 1:
-        number = [other is candidate for other in result.candidates].index(True) + 1
-        parts.append(f"candidate {number} of {len(result.candidates)}")
+    number, count = which or (_number(result, candidate), len(result.candidates))
+    if count > 1:
+        parts.append(f"candidate {number} of {count}")
     parts += [_speed(result, candidate), candidate.describe_ending()]
     parts.append(_order(result))
     parts += _dropped(result)
     parts += notes
     return " · ".join(parts)
+
+
+def about(candidate: Candidate) -> str:
+    """Say in a few words what tells a candidate from the others: why it ended, and how sure the model was."""
+    mean = candidate.mean_logprob
+    return candidate.describe_ending() + ("" if mean is None else f", mean log-probability {mean:.2f}")
+
+
+def _number(result: Result, candidate: Candidate) -> int:
+    return [other is candidate for other in result.candidates].index(True) + 1
 
 
 def progress_caption(title: str, tokens: int, seconds: float) -> str:
@@ -69,6 +87,7 @@ def to_html(
     *,
     live: bool = False,
     others: Sequence[tuple[Sequence[Row], str]] = (),
+    details: str = "",
 ) -> str:
     """Draw a diff as one HTML element without scripts.
 
@@ -77,6 +96,7 @@ def to_html(
         caption: The line below it.
         live: Draw a caret where the model is writing.
         others: Further candidates, rows and caption of each: folded away below.
+        details: HTML of more that is folded away: `review.details`.
     """
     folded = "".join(
         f'<details class="fim-other"><summary><small>{html_text(title)}</small></summary>{_block(other)}</details>'
@@ -84,7 +104,7 @@ def to_html(
     )
     return (
         f'<div class="fim-view"><style>{styles()}</style>{_block(rows, live=live)}'
-        f'<p class="fim-caption"><small>{html_text(caption)}</small></p>{folded}</div>'
+        f'<p class="fim-caption"><small>{html_text(caption)}</small></p>{details}{folded}</div>'
     )
 
 
@@ -116,11 +136,27 @@ def to_ansi(rows: Sequence[Row], caption: str = "", *, width: int | None = None)
     return "\n".join(drawn)
 
 
-def note_html(text: str) -> str:
-    """Draw what became of a diff, as one small line."""
+def code_html(title: str, code: str) -> str:
+    """Draw some Python below a line that says what it is."""
+    lines = [
+        Line(number, (Segment(text, added=False),), "same") for number, text in enumerate(code.splitlines(True), 1)
+    ]
     return (
         f'<div class="fim-view"><style>{styles()}</style>'
-        f'<p class="fim-note" role="status"><small>{html_text(text)}</small></p></div>'
+        f'<p class="fim-caption"><small>{html_text(title)}</small></p>{_block(lines)}</div>'
+    )
+
+
+def note_html(text: str, marker: str = "") -> str:
+    """Draw what became of a diff, as one small line.
+
+    Args:
+        text: What to say.
+        marker: A CSS class by which the page finds it.
+    """
+    return (
+        f'<div class="fim-view"><style>{styles()}</style>'
+        f'<p class="{escape(f"fim-note {marker}".strip())}" role="status"><small>{html_text(text)}</small></p></div>'
     )
 
 

@@ -33,6 +33,11 @@ def plain_text(text: str) -> str:
     return _CONTROL.sub(lambda match: _name_of(match.group()), text)
 
 
+def plain_lines(text: str) -> str:
+    """Return several lines for a terminal or a file, with all control characters but their ends by name."""
+    return "\n".join(map(plain_text, text.split("\n")))
+
+
 def columns(character: str) -> int:
     """Return how many columns of a terminal a character takes: 0, 1 or 2."""
     if unicodedata.combining(character):

@@ -6,20 +6,41 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from fim_magic.candidate import Result
+from fim_magic.candidate import Candidate, Result
 from fim_magic.document import Document
+from fim_magic.errors import FimError
 from fim_magic.frontends import Owner
-from fim_magic.review.diff import Gap, Line, diff, elided
-from fim_magic.review.render import caption, progress_caption, to_ansi, to_html, to_text
+from fim_magic.provenance import Record, add_answer, decide
+from fim_magic.review.details import details_html
+from fim_magic.review.diff import Gap, Line, addition, diff, elided
+from fim_magic.review.render import about, caption, progress_caption, to_ansi, to_html, to_text
 from fim_magic.review.terminal import LiveDiff
+
+if TYPE_CHECKING:
+    from fim_magic.review.widget import Offer
 
 SECONDS_BETWEEN_DRAWINGS = 1 / 12
 METADATA_KEY = "fim_magic"
 """Under this name, the metadata of the diff's output hold the record of where it came from."""
 
 OnDecision = Callable[[str, int], None]
+OnGrow = Callable[[str, int, float], None]
+
+Ask = Callable[["int | None", OnGrow], Result]
+"""Asks the model once more: in the place of the candidate with this index, or for one beside the others (None).
+
+While it runs, it calls `OnGrow` with the middle, its tokens and seconds. Its result has one candidate.
+"""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    result: Result
+    candidate: Candidate
+    notes: Sequence[str] = ()
 
 
 class View:
@@ -57,7 +78,9 @@ class View:
         self._display_id = uuid.uuid4().hex
         self._is_displayed = False
         self._middle, self._tokens, self._seconds = "", 0, 0.0
-        self._record: dict[str, Any] = {}
+        self._answers: list[_Answer] = []
+        self._shown = 0
+        self._record: Record = {}
         self._terminal = LiveDiff(document, sys.stdout)
         if self._owner.is_watched:
             self._draw_progress()
@@ -83,31 +106,80 @@ class View:
         self,
         result: Result,
         *,
-        record: dict[str, Any] | None = None,
+        record: Record | None = None,
         notes: Sequence[Sequence[str]] = (),
         on_decision: OnDecision | None = None,
+        ask: Ask | None = None,
     ) -> None:
         """Show the finished request, and the buttons where there is somebody to click them.
 
         Args:
             result: The finished request.
-            record: Where it came from, for the output's metadata; JSON.
+            record: Where it came from, for the output's metadata. What the user decides is added to it.
             notes: More to say about each candidate, in their order.
-            on_decision: Called with what the user decided ("accept", "replace", "reject", "copy")
+            on_decision: Called with what the user decided ("accept", "replace", "reject", "part", "copy", "undo")
                 and for which candidate.
+            ask: Gets another answer; without it the user is not offered any.
         """
-        self._record = record or {}
+        said = [*notes, *[()] * (len(result.candidates) - len(notes))]
+        self._answers = [_Answer(result, *each) for each in zip(result.candidates, said, strict=True)]
+        self._record = {} if record is None else record
+        self._draw_answers()
+        if self._ask and self._owner.is_watched:
+            self._review(on_decision, ask)
 
-        def draw(index: int) -> None:
-            self._draw_result(result, notes, index)
+    def _review(self, on_decision: OnDecision | None, ask: Ask | None) -> None:
+        from fim_magic.review.widget import Actions, Listener
 
-        draw(0)
-        if not self._ask or not self._owner.is_watched:
-            return
-        from fim_magic.review.widget import Actions
+        def decided(decision: str, index: int) -> None:
+            self._note_decision(decision, index)
+            if on_decision is not None:
+                on_decision(decision, index)
 
-        texts = [result.document.rebuild(candidate.middle) for candidate in result.candidates]
-        Actions(texts, self._owner, on_decision, draw).show()
+        def asked(index: int | None) -> None:
+            if ask is not None:
+                self._ask_again(index, ask, actions.busy, actions.offer)
+
+        listener = Listener(decided, self._draw_answers, None if ask is None else asked)
+        actions = Actions(self._offers(), self._owner, listener)
+        actions.show()
+
+    def _ask_again(
+        self,
+        index: int | None,
+        ask: Ask,
+        busy: Callable[[bool, str], None],
+        offer: Callable[[Sequence[Offer], int], None],
+    ) -> None:
+        """Get another answer, shown while it grows; what was there before stays if there is none."""
+        busy(True, "Asking again…")
+        shown, said = self._shown, ""
+        self._middle, self._tokens, self._seconds = "", 0, 0.0
+        self._draw_progress()
+        try:
+            result = ask(index, self.grow)
+        except (FimError, KeyboardInterrupt) as error:
+            said = str(error) or "Interrupted."
+        else:
+            answer = _Answer(result, result.candidates[0])
+            shown = len(self._answers) if index is None else index
+            self._answers[shown : shown + 1] = [answer]
+            add_answer(self._record, result, index)
+            offer(self._offers(), shown)
+        finally:
+            self._draw_answers(shown)
+            busy(False, said)
+
+    def _offers(self) -> list[Offer]:
+        from fim_magic.review.widget import Offer
+
+        return [Offer(addition(self._document, each.candidate.middle), about(each.candidate)) for each in self._answers]
+
+    def _note_decision(self, decision: str, index: int) -> None:
+        """Keep in the diff's metadata what became of it."""
+        if decision != "copy":
+            decide(self._record, decision, index)
+            self._draw_answers(index)
 
     def stop(self, reason: str) -> None:
         """Show how far the request had come when it failed.
@@ -124,14 +196,16 @@ class View:
         words = progress_caption(self._title, self._tokens, self._seconds)
         self._draw(self._rows(self._middle), words, live=True)
 
-    def _draw_result(self, result: Result, notes: Sequence[Sequence[str]], index: int) -> None:
-        said = [*notes, *[()] * (len(result.candidates) - len(notes))]
+    def _draw_answers(self, index: int = 0) -> None:
+        """Draw one candidate, and the others folded away below it."""
+        self._shown = index
+        count = len(self._answers)
         drawn = [
-            (self._rows(candidate.middle), caption(result, candidate, note))
-            for candidate, note in zip(result.candidates, said, strict=True)
+            (self._rows(each.candidate.middle), caption(each.result, each.candidate, each.notes, which=(number, count)))
+            for number, each in enumerate(self._answers, 1)
         ]
         rows, words = drawn.pop(index)
-        self._draw(rows, words, others=drawn)
+        self._draw(rows, words, others=drawn, details=details_html(self._answers[index].candidate))
 
     def _draw(
         self,
@@ -140,6 +214,7 @@ class View:
         *,
         live: bool = False,
         others: Sequence[tuple[Sequence[Line | Gap], str]] = (),
+        details: str = "",
     ) -> None:
         if not self._owner.has_kernel:
             self._terminal.clear()
@@ -149,7 +224,7 @@ class View:
         from IPython.display import publish_display_data
 
         bundle = {
-            "text/html": to_html(rows, words, live=live, others=others),
+            "text/html": to_html(rows, words, live=live, others=others, details=details),
             "text/plain": to_text(rows, words),
         }
         publish_display_data(

@@ -1,71 +1,96 @@
-"""The buttons below a diff: Accept, Replace, Copy, Reject.
+"""The buttons below a diff.
 
-They are an output of their own, next to the diff and not around it, so that the diff stays readable
-in a saved notebook, where a widget is only an error message. For the same reason they are replaced
-by a short note, which is plain HTML, as soon as the user has decided.
+They are an output of their own, next to the diff and not around it, so that the diff stays readable in a saved
+notebook, where a widget is only an error message. For the same reason they are replaced by a short note, which is plain
+HTML, as soon as the user has decided.
 
-All but Copy are core ipywidgets, which nearly every front end can show.
+There are two kinds. Where a page has answered the bridge, it is the toolbar, which has keys and acts by itself. Until
+then, and where no page ever answers, it is a row of core ipywidgets, which nearly every front end can show.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 from IPython.display import publish_display_data
 
-from fim_magic.frontends import Owner, Placed, page_bridge
+from fim_magic.frontends import Owner, Placed, client_of_this_message, page_bridge
+from fim_magic.review.diff import Addition
 from fim_magic.review.render import note_html
+
+if TYPE_CHECKING:
+    from fim_magic.review.bridge import Answer
+    from fim_magic.review.toolbar import Message, Toolbar
 
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 
 _REJECTED = "Rejected: nothing was changed."
+_PART_KEPT = "Rejected: what had been taken of it stays in the new cell."
+_NOT_UNDONE = {
+    "edited": "Not taken back: the cell has been edited since.",
+    "gone": "Not taken back: the cell is not there any more.",
+}
 
 _shown: dict[str, Actions] = {}
 """The undecided buttons of each cell that is known by its id."""
 
 
-class Actions:
-    """One row of buttons for one request. It takes one decision."""
+@dataclass(frozen=True)
+class Offer:
+    """What the user can take.
 
-    def __init__(
-        self,
-        texts: Sequence[str],
-        owner: Owner,
-        on_decision: Callable[[str, int], None] | None = None,
-        on_choice: Callable[[int], None] | None = None,
-    ) -> None:
+    Attributes:
+        addition: What a candidate adds to the text.
+        about: The candidate in a few words.
+    """
+
+    addition: Addition
+    about: str = ""
+
+    @property
+    def text(self) -> str:
+        """The whole text that it makes."""
+        return self.addition.before + self.addition.added + self.addition.after
+
+
+@dataclass(frozen=True)
+class Listener:
+    """What is called when the user does something.
+
+    Attributes:
+        decided: With "accept", "replace", "reject", "part", "copy" or "undo" and the candidate's index, after it was
+            done.
+        chose: With the index of the candidate that the user wants to see.
+        asked: With the index of the candidate in whose place the user wants another, or None for one beside them all.
+            None where no other can be had.
+    """
+
+    decided: Callable[[str, int], None]
+    chose: Callable[[int], None]
+    asked: Callable[[int | None], None] | None = None
+
+
+class Actions:
+    """One row of buttons for one request. It takes one decision, which can be taken back."""
+
+    def __init__(self, offers: Sequence[Offer], owner: Owner, listener: Listener) -> None:
         """Make the buttons; nothing is shown yet.
 
         Args:
-            texts: The whole text that each candidate makes.
+            offers: One for each candidate.
             owner: The cell that asked.
-            on_decision: Called with "accept", "replace", "reject" or "copy", and the index of the
-                text, after it was done.
-            on_choice: Called with the index of the text that the user wants to see.
+            listener: Told what the user does.
         """
-        self._texts = texts
+        self._offers = list(offers)
         self._owner = owner
-        self._on_decision = on_decision or _ignore
-        self._on_choice = on_choice or _ignore
+        self._listener = listener
         self._index = 0
-        self._decided = False
-        self._copy: Any = None
         self._display_id = uuid.uuid4().hex
-        self._accept = _button("Accept", "Put the filled text into a new cell below", "success")
-        self._replace = _button("Replace", "Put the filled text into this cell")
-        self._reject = _button("Reject", "Change nothing")
-        self._accept.on_click(lambda _: self._place("accept"))
-        self._replace.on_click(lambda _: self._place("replace"))
-        self._reject.on_click(lambda _: self._drop())
-        self._status = ipywidgets.Label()
-        self._chooser = _chooser(len(texts))
-        self._chooser.observe(lambda change: self._choose(change["new"]), "value")
-        self._row = ipywidgets.HBox(layout=ipywidgets.Layout(flex_flow="row wrap"))
-        self._row.add_class(owner.marker)
-        self._arrange()
+        self._open()
 
     def show(self) -> None:
         """Show the buttons as an output of the running cell."""
@@ -74,81 +99,115 @@ class Actions:
             if cell_id in _shown:
                 _shown[cell_id].close()  # the cell is run again: their output is gone
             _shown[cell_id] = self
-        view = {"version_major": 2, "version_minor": 0, "model_id": self._row.model_id}
-        bundle = {WIDGET_MIME: view, "text/plain": ""}
-        self._publish(bundle)
+        self._publish(self._view())
         bridge = page_bridge()
         if bridge is not None:
-            # Where nobody has answered, anywidget may not be installed, and its button would be an
-            # error message.
-            bridge.when_page(self._add_copy)
+            # Where nobody has answered, anywidget may not be installed, and its toolbar would be an error message.
+            bridge.when_page(self._upgrade)
 
     def close(self) -> None:
         """Give back what the buttons hold in the kernel and on the page."""
         self._decided = True
-        for widget in (*self._buttons, self._copy, self._chooser, self._status, self._row):
+        for widget in (*self._buttons, self._toolbar, self._chooser, self._status, self._row):
             if widget is not None:
                 widget.close()
         if _shown.get(self._owner.cell_id) is self:
             del _shown[self._owner.cell_id]
 
+    def offer(self, offers: Sequence[Offer], index: int) -> None:
+        """Change the candidates, and which of them is shown."""
+        self._offers, self._index = list(offers), index
+        if self._toolbar is not None:
+            self._toolbar.offer([each.addition for each in offers], [each.about for each in offers])
+            self._toolbar.index = index
+
+    def busy(self, busy: bool, status: str = "") -> None:
+        """Say that the model is being asked again, or no longer."""
+        if self._toolbar is not None:
+            self._toolbar.busy, self._toolbar.status = busy, status
+
+    def _open(self) -> None:
+        """Make the widgets."""
+        self._decided = False
+        self._toolbar: Toolbar | None = None
+        self._accept = _button("Accept", "Put the filled text into a new cell below", "success")
+        self._replace = _button("Replace", "Put the filled text into this cell")
+        self._reject = _button("Reject", "Change nothing")
+        self._accept.on_click(lambda _: self._place("accept"))
+        self._replace.on_click(lambda _: self._place("replace"))
+        self._reject.on_click(lambda _: self._drop())
+        self._status = ipywidgets.Label()
+        self._chooser = _chooser(len(self._offers), self._index)
+        self._chooser.observe(lambda change: self._choose(change["new"]), "value")
+        chooser = [self._chooser] if len(self._offers) > 1 else []
+        self._row = ipywidgets.HBox(
+            [*self._buttons, *chooser, self._status], layout=ipywidgets.Layout(flex_flow="row wrap")
+        )
+        self._row.add_class(self._owner.marker)
+        self._model_id = self._row.model_id  # pages may ask for it when the row is closed
+
     @property
     def _buttons(self) -> tuple[Any, ...]:
         return (self._accept, self._replace, self._reject)
 
-    def _arrange(self) -> None:
-        row = [self._accept, self._replace, self._copy, self._reject]
-        if len(self._texts) > 1:
-            row.append(self._chooser)
-        self._row.children = [widget for widget in (*row, self._status) if widget is not None]
-
-    def _add_copy(self) -> None:
-        from fim_magic.review.bridge import CopyButton
-
-        if self._decided:
+    def _upgrade(self) -> None:
+        """Put the toolbar in the place of the core widgets."""
+        if self._decided or self._toolbar is not None:
             return
-        self._copy = CopyButton()
-        self._copy.text = self._texts[self._index]
-        self._copy.on_msg(lambda *_: self._on_decision("copy", self._index))
-        self._arrange()
+        from fim_magic.review.toolbar import Toolbar
+
+        self._toolbar = toolbar = Toolbar()
+        toolbar.owner = {"cell_id": self._owner.cell_id, "marker": self._owner.marker}
+        toolbar.can_ask = self._listener.asked is not None
+        self.offer(self._offers, self._index)
+        toolbar.observe(lambda change: self._choose(change["new"]), "index")
+        toolbar.hear(self._act)
+        self._row.children = [toolbar]
+
+    def _act(self, message: Message) -> None:
+        """Hear of what the user did with the toolbar."""
+        act, self._index = message["act"], message["index"]
+        if act in ("accept", "replace"):
+            if self._begin():
+                self._end(act, self._owner.placed_by_page(self._offers[self._index].text, message))
+        elif act == "reject":
+            self._drop(_PART_KEPT if message.get("kept") else _REJECTED)
+        elif act in ("again", "more"):
+            if self._listener.asked is not None:
+                self._listener.asked(self._index if act == "again" else None)
+        else:
+            self._listener.decided(act, self._index)
 
     def _choose(self, index: int) -> None:
-        self._index = index
-        if self._copy is not None:
-            self._copy.text = self._texts[index]
-        self._on_choice(index)
+        if index != self._index:
+            self._index = index
+            self._listener.chose(index)
 
     def _place(self, decision: str) -> None:
         if not self._begin():
             return
-        index = self._index
-        reported = False
-
-        def done(placed: Placed) -> None:
-            nonlocal reported
-            self._end(placed.message)
-            if not reported:
-                reported = True
-                self._on_decision(decision, index)
-
         try:
-            self._owner.place(self._texts[index], decision == "replace", done)
+            self._owner.place(
+                self._offers[self._index].text, decision == "replace", lambda placed: self._end(decision, placed)
+            )
         except Exception as error:
             self._decided = False
             self._enable(True)
             self._status.value = f"Not accepted: {error}"
             raise
 
-    def _drop(self) -> None:
+    def _drop(self, said: str = _REJECTED) -> None:
         if self._begin():
-            self._end(_REJECTED)
-            self._on_decision("reject", self._index)
+            self._note(said)
+            self.close()
+            self._listener.decided("reject", self._index)
 
     def _begin(self) -> bool:
         """Take the decision; False if one was taken, as by the first of two fast clicks."""
         if self._decided:
             return False
         self._decided = True
+        self._told = False
         self._enable(False)
         return True
 
@@ -156,22 +215,44 @@ class Actions:
         for button in (*self._buttons, self._chooser):
             button.disabled = not enabled
 
-    def _publish(self, bundle: dict[str, Any], *, update: bool = False) -> None:
-        transient = {"display_id": self._display_id}
-        publish_display_data(bundle, transient=transient, update=update)
+    def _end(self, decision: str, placed: Placed) -> None:
+        """Put a note in the place of the buttons. It is called again if a page answers late."""
+        self._note(placed.message)
+        self.close()
+        bridge = page_bridge()
+        if bridge is not None and placed.undo is not None:
+            client = client_of_this_message(self._owner.shell)
+            bridge.offer_undo(client, self._owner.marker, placed.undo, self._taken_back)
+        if not self._told:
+            self._told = True
+            self._listener.decided(decision, self._index)
 
-    def _end(self, message: str) -> None:
-        """Put a note in the place of the buttons."""
-        note = {"text/html": note_html(message), "text/plain": message}
+    def _taken_back(self, answer: Answer) -> None:
+        """Show the buttons again after Undo, or say why there was none."""
+        if answer["how"] != "undone":
+            self._note(_NOT_UNDONE.get(answer["how"], "Not taken back."))
+            return
+        self._open()
+        self._publish(self._view(), update=True)
+        self._upgrade()
+        if self._owner.cell_id:
+            _shown[self._owner.cell_id] = self
+        self._listener.decided("undo", self._index)
+
+    def _view(self) -> dict[str, Any]:
+        view = {"version_major": 2, "version_minor": 0, "model_id": self._model_id}
+        return {WIDGET_MIME: view, "text/plain": ""}
+
+    def _note(self, message: str) -> None:
+        note = {"text/html": note_html(message, self._owner.marker), "text/plain": message}
         self._publish(note, update=True)
         bridge = page_bridge()
         if bridge is not None:
-            bridge.settle(self._row.model_id, note)
-        self.close()
+            bridge.settle(self._model_id, note)
 
-
-def _ignore(*_: object) -> None:
-    """Do nothing."""
+    def _publish(self, bundle: dict[str, Any], *, update: bool = False) -> None:
+        transient = {"display_id": self._display_id}
+        publish_display_data(bundle, transient=transient, update=update)
 
 
 def _button(name: str, tooltip: str, style: str = "") -> Any:
@@ -183,9 +264,10 @@ def _button(name: str, tooltip: str, style: str = "") -> Any:
     )
 
 
-def _chooser(count: int) -> Any:
+def _chooser(count: int, index: int) -> Any:
     return ipywidgets.ToggleButtons(
-        options=[(str(index + 1), index) for index in range(count)],
-        tooltips=[f"Show candidate {index + 1}" for index in range(count)],
+        options=[(str(each + 1), each) for each in range(count)],
+        value=index if count else None,
+        tooltips=[f"Show candidate {each + 1}" for each in range(count)],
         style={"button_width": "auto"},
     )

@@ -201,6 +201,21 @@ class Page:
     def button(self, name):
         return self.page.get_by_role("button", name=name, exact=True).and_(self.page.locator(".jp-OutputArea button"))
 
+    def candidate(self, number):
+        return self.page.get_by_role("radio", name=f"Candidate {number} of")
+
+    @property
+    def toolbar(self):
+        return self.page.locator(".fim-toolbar")
+
+    @property
+    def status(self):
+        return self.page.locator(".fim-status")
+
+    @property
+    def note(self):
+        return self.page.locator(".fim-note")
+
     def sources(self):
         """The cells as the saved file has them."""
         return [cell.source for cell in self.saved().cells]
@@ -209,6 +224,8 @@ class Page:
         """Save the notebook, and read the file back."""
         path = self.server.notebooks / self.name
         before = path.stat().st_mtime_ns
+        # In the toolbar, Escape rejects.
+        self.page.evaluate("() => document.activeElement?.closest('.fim-toolbar') && document.activeElement.blur()")
         self.page.keyboard.press("Escape")
         self.page.keyboard.press("Control+s")
         deadline = time.monotonic() + 10

@@ -5,42 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
+from asking import MIDDLE, PREFIX, SUFFIX, WHOLE, ask
 
 expect = pytest.importorskip("playwright.sync_api").expect
-
-PREFIX = 'import csv\n\ndef mean(path):\n    """The mean of a column."""\n    '
-MIDDLE = (
-    "with open(path) as file:\n"
-    "        rows = list(csv.reader(file))\n"
-    "    total = sum(float(row[0]) for row in rows)  # one number per row"
-)
-SUFFIX = "\n    return total / len(rows)"
-WHOLE = PREFIX + MIDDLE + SUFFIX
-
-# What a cell does that runs %%fim, without a model. `decided` is filled by the buttons.
-ASK = """
-import time
-from fim_magic.candidate import Candidate, Ending, Result
-from fim_magic.document import Document
-from fim_magic.review import View
-
-decided = []
-document = Document({prefix!r}, {suffix!r}, "<cursor>")
-view = View(get_ipython(), document, title="qwen2.5-coder-0.5b")
-middles = {middles!r}
-for at in range(0, len(middles[0]) if {seconds} else 0, 4):
-    time.sleep({seconds} * 4 / len(middles[0]))
-    view.grow(middles[0][:at], at // 4, at / 100)
-candidates = tuple(
-    Candidate(middle, Ending.STOP_TOKEN, token_ids=tuple(range(41))) for middle in middles
-)
-view.finish(
-    Result(document, candidates, "qwen2.5-coder-0.5b", "1d9614638d18024d", "fim", "psm",
-           38, 0, 0, None, 0.2, 2.1),
-    record={{"model": "qwen2.5-coder-0.5b"}},
-    on_decision=lambda *what: decided.append(what),
-)
-"""
 
 EVIL = [
     "<script>window.pwned=1</script>",
@@ -53,10 +20,6 @@ EVIL = [
     "\"><b onmouseover='window.pwned=1'> $x^2$ \\(y\\)",
     "javascript:window.pwned=1",
 ]
-
-
-def ask(*middles, prefix=PREFIX, suffix=SUFFIX, seconds=0):
-    return ASK.format(prefix=prefix, suffix=suffix, middles=list(middles or (MIDDLE,)), seconds=seconds)
 
 
 def outputs_of(cell, mime):
@@ -99,6 +62,7 @@ def test_accept_when_another_cell_is_active(notebook):
     page = notebook(ask(), "other = 1", "third = 2")
     page.run_whole()
     page.cells.nth(2).locator(".cm-content").click()
+    expect(page.toolbar).to_be_visible()
     # Without the mouse, the click doesn't make the owner the active cell.
     page.button("Accept").evaluate("button => button.click()")
     page.wait_cells(4)
@@ -108,6 +72,7 @@ def test_accept_when_another_cell_is_active(notebook):
 def test_two_fast_clicks_insert_once(notebook):
     page = notebook(ask(), "decided")
     page.run_whole()
+    expect(page.toolbar).to_be_visible()
     page.button("Accept").evaluate("button => { button.click(); button.click(); }")
     page.wait_cells(3)
     expect(page.page.locator(".fim-note")).to_be_visible()
@@ -152,7 +117,7 @@ def test_copy(notebook):
     page = notebook(ask())
     page.run_whole()
     page.button("Copy").click()
-    expect(page.page.get_by_role("button", name="Copied")).to_be_visible()
+    expect(page.page.locator(".fim-status")).to_have_text("Copied.")
     assert page.page.evaluate("() => navigator.clipboard.readText()") == WHOLE
     expect(page.button("Accept")).to_be_enabled()
 
@@ -175,7 +140,9 @@ def test_saved_notebook(notebook):
     expect(page.page.locator(".fim-note")).to_be_visible()
     owner, new = page.saved().cells
     diff, note = outputs_of(owner, "text/html")
-    assert diff.metadata["fim_magic"] == {"model": "qwen2.5-coder-0.5b"}
+    told = diff.metadata["fim_magic"]
+    assert told["model"] == "qwen2.5-coder-0.5b"
+    assert (told["decision"]["what"], told["decision"]["candidate"]) == ("accept", 1)
     assert set(diff.data) == set(note.data) == {"text/html", "text/plain"}
     assert "+         rows = list(csv.reader(file))" in diff.data["text/plain"]
     assert len(owner.outputs) == 2
@@ -223,7 +190,7 @@ def test_candidates(notebook):
     assert page.page.locator(".fim-other").count() == 2
     page.page.locator(".fim-other summary").first.click()
     page.screenshot("candidates")
-    page.button("2").click()
+    page.candidate(2).click()
     expect(page.page.locator(".fim-caption")).to_contain_text("candidate 2 of 3")
     expect(page.diff.first).to_contain_text("total = rows = 1")
     page.button("Accept").click()
@@ -275,8 +242,10 @@ def test_a_cell_accepted_while_it_runs(notebook):
 
 
 def test_where_no_click_can_insert_the_next_cell_brings_it(notebook):
+    # As where anywidget cannot be shown: no toolbar, and a bridge that nobody answers.
     foreign = (
-        "import fim_magic.frontends as f\nf.prepare(get_ipython()); f.page_bridge().can_insert = lambda client: False\n"
+        "import fim_magic.frontends as f\nf.prepare(get_ipython()); bridge = f.page_bridge()\n"
+        "bridge.can_insert = lambda client: False\nbridge.when_page = lambda call: None\n"
     )
     page = notebook(foreign + ask(), "raise ValueError", "other = 1", "last = 1")
     page.run_whole()
@@ -297,7 +266,8 @@ def test_a_lost_owner_is_not_guessed(notebook):
         "import fim_magic.review.widget as w\n"
         "import dataclasses\n"
         "actions, = w._shown.values()\n"
-        "actions._owner = dataclasses.replace(actions._owner, cell_id='gone')"
+        "actions._owner = dataclasses.replace(actions._owner, cell_id='gone')\n"
+        "actions._toolbar.owner = {**actions._toolbar.owner, 'cell_id': 'gone'}"
     )
     page.cells.nth(1).locator(".cm-content").click()
     page.page.keyboard.press("Control+a")

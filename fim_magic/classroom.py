@@ -1,0 +1,97 @@
+"""For teachers: whether a notebook's holes may be filled, and hints in the place of answers.
+
+A switch, not a lock: who can run code in a kernel can run any model there. It keeps a class from filling by habit what
+it is there to think about, and says that it does.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from fim_magic.errors import FimError
+
+FILLING = ("on", "hints", "off")
+"""What a notebook may allow, most first."""
+
+HINTS = ("line", "outline")
+"""What `--hint` shows: the first line of the answer, or what kind of statement each of its lines is."""
+
+_KEPT = frozenset({"k", "b"})  # keywords, and what Python brings along: they are no part of the exercise
+_GAP = "…"
+
+
+class FillingOffError(FimError):
+    """The notebook does not allow this."""
+
+
+def strictest(*allowed: str) -> str:
+    """Return the one of several values of `FILLING` that allows least."""
+    return max(allowed, key=FILLING.index)
+
+
+def of_notebook(path: Path | None) -> str:
+    """Return what a notebook's metadata allow: `{"fim_magic": {"filling": "hints"}}`.
+
+    Args:
+        path: The file, or None where it is not known.
+
+    Returns:
+        One of `FILLING`; "on" where the file says nothing or cannot be read.
+    """
+    if path is None:
+        return "on"
+    try:
+        said = json.loads(path.read_text("utf-8"))["metadata"]["fim_magic"]["filling"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "on"
+    return said if said in FILLING else "off"  # a teacher who has mistyped it did not mean "on"
+
+
+def check(allowed: str, *, hint: bool) -> None:
+    """Raise if a cell may not be filled.
+
+    Raises:
+        FillingOffError: The notebook allows hints only, or nothing.
+    """
+    if allowed == "off":
+        raise FillingOffError(
+            "Filling is switched off in this notebook: its cells are meant to be written by hand. "
+            "The switch is fim_magic.filling in the notebook's metadata, or FimMagics.filling in the configuration."
+        )
+    if allowed == "hints" and not hint:
+        raise FillingOffError(
+            "This notebook gives hints, not answers: its cells are meant to be written by hand. Begin the cell with "
+            "%%fim --hint line to see the first line, or with %%fim --hint outline to see what kind of lines they are."
+        )
+
+
+def hint(middle: str, kind: str) -> str:
+    """Return what a hint shows of an answer.
+
+    Args:
+        middle: The answer.
+        kind: One of `HINTS`.
+    """
+    lines = [line for line in middle.splitlines() if line.strip()]
+    if not lines:
+        return ""
+    return lines[0] if kind == "line" else "\n".join(map(_outline, lines))
+
+
+def _outline(line: str) -> str:
+    """Return a line with a gap for each run of names, numbers, strings and comments."""
+    from fim_magic.review.highlight import python_spans
+
+    indent = line[: len(line) - len(line.lstrip())]
+    kept, at = "", len(indent)
+    spans = python_spans(line)
+    for name, end in spans:
+        piece = line[max(at, 0) : end]
+        at = max(at, end)
+        is_word = any(character.isalnum() or character == "_" for character in piece)
+        kept += _GAP if name in ("s", "c", "n") or (is_word and name not in _KEPT) else piece
+    while _GAP * 2 in kept or f"{_GAP}.{_GAP}" in kept:
+        kept = kept.replace(f"{_GAP}.{_GAP}", _GAP).replace(_GAP * 2, _GAP)
+    return indent + re.sub(r"\s+", " ", kept.strip())

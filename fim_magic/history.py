@@ -1,0 +1,89 @@
+"""The requests of this session: what `%fim log` lists and `%fim replay` makes again."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fim_magic.errors import OptionError
+
+if TYPE_CHECKING:  # %load_ext imports this module
+    from fim_magic.candidate import Result
+    from fim_magic.provenance import Record
+    from fim_magic.request import Request
+
+_MOST = 1000  # each keeps the text of its cell
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One finished request.
+
+    Attributes:
+        number: Its place in the session, from 1.
+        request: What was asked.
+        model: Of which model, as the user has named it.
+        loading: How that is loaded: the keyword arguments of `engines.registry.use`.
+        result: What came of it.
+        record: The same as the notebook has it; what the user decides is added to it.
+    """
+
+    number: int
+    request: Request
+    model: str
+    loading: dict[str, Any]
+    result: Result
+    record: Record
+
+
+class History:
+    """The last requests, oldest first."""
+
+    def __init__(self) -> None:
+        self._entries: deque[Entry] = deque(maxlen=_MOST)
+        self._count = 0
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """All that are kept."""
+        return tuple(self._entries)
+
+    def add(self, request: Request, model: str, loading: dict[str, Any], result: Result, record: Record) -> None:
+        """Keep a request."""
+        self._count += 1
+        self._entries.append(Entry(self._count, request, model, loading, result, record))
+
+    def entry(self, number: str) -> Entry:
+        """Return the request with this number, or the last one for "".
+
+        Raises:
+            OptionError: There is none.
+        """
+        if not self._entries:
+            raise OptionError("Nothing was filled in this session yet. Fill a hole with %%fim first.")
+        first, last = self._entries[0].number, self._entries[-1].number
+        asked = int(number) if number.isdecimal() else last if not number else 0
+        if not first <= asked <= last:
+            raise OptionError(f"%fim replay takes a number that %fim log lists, {first} to {last}; {number!r} is none.")
+        return self._entries[asked - first]
+
+
+def compare(before: Result, after: Result) -> str:
+    """Say whether a request that was made again has given the same answers."""
+    for number, (one, other) in enumerate(zip(before.candidates, after.candidates, strict=True), 1):
+        if one.middle != other.middle:
+            pairs = enumerate(zip(one.middle, other.middle, strict=False))
+            at = next((at for at, (a, b) in pairs if a != b), min(len(one.middle), len(other.middle)))
+            which = f"Candidate {number}" if len(before.candidates) > 1 else "It"
+            return f"{which} differs from character {at + 1} on{_why(before, after)}."
+    many = len(before.candidates) > 1
+    return f"The same {'answers' if many else 'answer'} as before, character for character."
+
+
+def _why(before: Result, after: Result) -> str:
+    if (before.model, before.revision) != (after.model, after.revision):
+        return f": it was made with {before.model} ({before.revision[:10]})"
+    if before.prompt_sha256 != after.prompt_sha256:
+        return ": the prompt is another one"
+    return ", though model and prompt are the same: arithmetic in another order rounds differently"

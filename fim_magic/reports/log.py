@@ -1,0 +1,63 @@
+"""What `%fim log` prints: the requests of this session, one line for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from fim_magic.document import Document
+from fim_magic.history import Entry
+from fim_magic.review.text import columns, plain_text
+
+_HEADINGS = ("", "time", "hole", "model", "order", "tokens", "seconds", "logprob", "decided")
+_RIGHT = frozenset({"", "tokens", "seconds", "logprob"})
+_HOLE_WIDTH = 36
+_DECISIONS = {"accept": "accepted", "replace": "replaced", "reject": "rejected", "part": "accepted in part"}
+
+
+def log(entries: Sequence[Entry]) -> str:
+    """Return a table of requests, oldest first."""
+    if not entries:
+        return "Nothing was filled in this session yet."
+    rows = [_HEADINGS, *map(_row, entries)]
+    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(_line(row, widths) for row in rows)
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    result = entry.result
+    decision = entry.record.get("decision", {})
+    chosen = decision.get("candidate", 1)
+    candidates = entry.record["candidates"]
+    logprob = candidates[chosen - 1]["mean_logprob"] if chosen <= len(candidates) else None
+    said = _DECISIONS.get(decision.get("what", ""), "")
+    return (
+        str(entry.number),
+        datetime.fromisoformat(entry.record["time"]).astimezone().strftime("%H:%M:%S"),
+        _hole(result.document),
+        result.model,
+        result.order.upper() or "left to right",
+        str(result.tokens),
+        f"{result.seconds:.1f}",
+        "" if logprob is None else f"{logprob:.2f}",
+        f"{said} {chosen} of {len(candidates)}" if said and len(candidates) > 1 else said,
+    )
+
+
+def _hole(document: Document) -> str:
+    """Return the line of the hole, or the last before it that says something."""
+    before, after = document.prefix.rstrip().rpartition("\n")[2].strip(), document.suffix.partition("\n")[0].strip()
+    text = plain_text(f"{before} … {after}".strip())
+    return text if len(text) <= _HOLE_WIDTH else text[: _HOLE_WIDTH - 1] + "…"
+
+
+def _width(text: str) -> int:
+    return sum(map(columns, text))
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    cells = []
+    for heading, text, width in zip(_HEADINGS, row, widths, strict=True):
+        room = " " * (width - _width(text))
+        cells.append(room + text if heading in _RIGHT else text + room)
+    return "  ".join(cells).rstrip()

@@ -1,0 +1,132 @@
+// The notebook that shows a widget: how its cells are found, made, changed and taken back. The bridge and the toolbar
+// each begin with this text, as a widget's module can import nothing.
+//
+// In JupyterLab >= 4 and in Notebook >= 7 the widget manager knows the notebook's document; in nbclassic the page does.
+// Where neither is so (VS Code, Colab), the answer is "none", and the kernel finds another way.
+
+/** The notebook's document in JupyterLab >= 4 and Notebook >= 7, or null. */
+function labDocument(model) {
+  const context = model.widget_manager?.context;
+  return typeof context?.model?.sharedModel?.insertCell === 'function' ? context : null;
+}
+
+function classicNotebook() {
+  const notebook = globalThis.Jupyter?.notebook;
+  return typeof notebook?.insert_cell_at_index === 'function' ? notebook : null;
+}
+
+/** The id by which the kernel knows this page: the `session` in the header of its messages. */
+function clientOf(model) {
+  return model.widget_manager?.kernel?.clientId ?? classicNotebook()?.kernel?.session_id ?? null;
+}
+
+function where(model) {
+  if (labDocument(model)) return 'lab';
+  return classicNotebook() ? 'classic' : 'elsewhere';
+}
+
+/** The place on the page where the kernel's buttons are; they carry a class that nothing else has. */
+function shown(marker) {
+  return document.querySelector(`.${CSS.escape(marker)}`);
+}
+
+/** Give a cell's editor the focus, which also makes the cell active. The page draws a new cell a little later. */
+function focusCell(panel, index, tries = 40) {
+  const cell = panel?.querySelector(`.jp-Cell[data-windowed-list-index="${index}"]`);
+  const editor = cell?.querySelector('.cm-content');
+  if (editor) {
+    cell.scrollIntoView({ block: 'nearest' });
+    editor.focus();
+  } else if (tries > 0) {
+    setTimeout(() => focusCell(panel, index, tries - 1), 50);
+  }
+}
+
+/** What JupyterLab's and Notebook 7's documents can do. Positions are indices of cells, -1 where there is none. */
+function labCells(context) {
+  const notebook = context.model.sharedModel;
+  const panelOf = (marker) => shown(marker)?.closest('.jp-Notebook');
+  return {
+    owner: (request) => notebook.cells.findIndex((cell) => cell.id === request.cell_id),
+    find: (id) => notebook.cells.findIndex((cell) => cell.id === id),
+    id: (index) => notebook.cells[index].id,
+    text: (index) => notebook.cells[index].source,
+    setText: (index, text) => notebook.transact(() => notebook.cells[index].setSource(text)),
+    // Not trusted: it has no outputs yet, and running it makes it trusted. JupyterLab's own payloads do the same.
+    insert: (index, text) =>
+      notebook.transact(() =>
+        notebook.insertCell(index, { cell_type: 'code', source: text, metadata: { trusted: false } }),
+      ),
+    remove: (index) => notebook.transact(() => notebook.deleteCell(index)),
+    focus: (index, marker) => focusCell(panelOf(marker), index),
+  };
+}
+
+function classicCells(notebook) {
+  const cell = (index) => notebook.get_cell(index);
+  return {
+    owner: (request) => {
+      const buttons = shown(request.marker);
+      return notebook.get_cells().findIndex((each) => buttons && each.element[0].contains(buttons));
+    },
+    find: (id) => notebook.get_cells().findIndex((each) => each.cell_id === id),
+    id: (index) => cell(index).cell_id,
+    text: (index) => cell(index).get_text(),
+    setText: (index, text) => cell(index).set_text(text),
+    insert: (index, text) => notebook.insert_cell_at_index('code', index).set_text(text),
+    remove: (index) => notebook.delete_cells([index]),
+    focus: (index) => {
+      notebook.select(index);
+      notebook.focus_cell();
+    },
+  };
+}
+
+function cellsOf(model) {
+  const context = labDocument(model);
+  if (context) return labCells(context);
+  const notebook = classicNotebook();
+  return notebook ? classicCells(notebook) : null;
+}
+
+/**
+ * Put a text into the notebook.
+ *
+ * @param request `text`; `cell_id` and `marker` of the cell that asked; `replace` to change that one instead of making
+ *   another below it; `made`: what an earlier call has answered as `undo`, to change the cell that it has made;
+ *   `quiet` to leave the focus where it is.
+ * @returns `how`: "inserted", "replaced", "edited" (the cell made before is not as we left it), "not-mine" (the cell
+ *   is gone, or in another notebook on the same kernel) or "none"; and `undo`, to be given to `takeBack`.
+ */
+function put(model, request) {
+  const cells = cellsOf(model);
+  if (!cells) return { how: 'none' };
+  const { made, text } = request;
+  if (made) {
+    const at = cells.find(made.id);
+    if (at < 0 || cells.text(at) !== made.text) return { how: 'edited' };
+    cells.setText(at, text);
+    return { how: made.how, undo: { ...made, text } };
+  }
+  const owner = cells.owner(request);
+  if (owner < 0) return { how: 'not-mine' };
+  const at = request.replace ? owner : owner + 1;
+  const how = request.replace ? 'replaced' : 'inserted';
+  const before = request.replace ? cells.text(at) : null;
+  if (request.replace) cells.setText(at, text);
+  else cells.insert(at, text);
+  if (!request.quiet) cells.focus(at, request.marker);
+  return { how, undo: { how, id: cells.id(at), text, before } };
+}
+
+/** Take back what `put` has done, unless the user has gone on with it: "undone", "edited", "gone" or "none". */
+function takeBack(model, undo) {
+  const cells = cellsOf(model);
+  if (!cells) return 'none';
+  const at = cells.find(undo.id);
+  if (at < 0) return 'gone';
+  if (cells.text(at) !== undo.text) return 'edited';
+  if (undo.how === 'replaced') cells.setText(at, undo.before);
+  else cells.remove(at);
+  return 'undone';
+}

@@ -1,0 +1,253 @@
+// What can be done with an answer: buttons below the diff, with a key for each while the toolbar has the focus.
+//
+// The page acts by itself, so that a kernel that computes something else keeps nobody waiting; then it tells the kernel.
+
+const LINE_END = /\r?\n/g;
+const WORD = /^\s*(?:[\p{L}\p{N}_]+|[^\p{L}\p{N}_\s]+)/u;
+
+/** For pages that are neither https nor on this machine: they have no `navigator.clipboard`. */
+function copyBySelection(text) {
+  const area = document.createElement('textarea');
+  area.value = text;
+  area.style.cssText = 'position: fixed; opacity: 0';
+  document.body.appendChild(area);
+  area.select();
+  const copied = document.execCommand('copy');
+  area.remove();
+  return copied;
+}
+
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return copyBySelection(text);
+  }
+}
+
+/** How much of what is added has been taken after the next word or line. */
+function next(candidate, taken, unit) {
+  const rest = candidate.added.slice(taken);
+  let length = unit === 'word' ? WORD.exec(rest)?.[0].length : endOfLine(rest, candidate.whole_lines);
+  if (!length || !rest.slice(length).trim()) length = rest.length; // no click for white space alone
+  return taken + length;
+}
+
+/** Where the next line ends: behind its line end if what is added is made of whole lines, else before it. */
+function endOfLine(text, wholeLines) {
+  for (const end of text.matchAll(LINE_END)) {
+    if (wholeLines) return end.index + end[0].length;
+    if (text.slice(0, end.index).trim()) return end.index;
+  }
+  return text.length;
+}
+
+function element(tag, attributes, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+/** One answer's buttons. Its state is kept here per widget, as one widget may be shown in several places of a page. */
+class Review {
+  taken = 0; // characters of what the chosen candidate adds
+  made = null; // the cell that holds them
+  decided = false;
+  said = '';
+  listeners = new Set();
+
+  constructor(model) {
+    this.model = model;
+    model.on('change', () => this.changed());
+  }
+
+  get candidate() {
+    return this.model.get('candidates')[this.model.get('index')];
+  }
+
+  get isOpen() {
+    return !this.decided && !this.model.get('busy');
+  }
+
+  changed() {
+    for (const each of this.listeners) each();
+  }
+
+  say(text) {
+    this.said = text;
+    this.changed();
+  }
+
+  text(taken = this.candidate.added.length) {
+    const { before, added, after } = this.candidate;
+    return before + added.slice(0, taken) + after;
+  }
+
+  tell(act, more = {}) {
+    this.model.send({ act, index: this.model.get('index'), ...more });
+  }
+
+  /** Put the text into the notebook, or ask the kernel to do so where the page cannot. */
+  place(decision) {
+    const text = this.text();
+    const request = { ...this.model.get('owner'), text, replace: decision === 'replace', made: this.made };
+    if (decision === 'replace') request.made = null;
+    const { how, undo } = put(this.model, request);
+    if (how === 'edited') return this.say('The new cell is not as it was left, so it stays as it is.');
+    this.decided = true;
+    this.say('');
+    this.tell(decision, { how, undo });
+  }
+
+  part(unit) {
+    const taken = next(this.candidate, this.taken, unit);
+    if (taken >= this.candidate.added.length) return this.place('accept');
+    const request = { ...this.model.get('owner'), text: this.text(taken), made: this.made, quiet: true };
+    const { how, undo } = put(this.model, request);
+    if (how === 'edited') return this.say('The new cell is not as it was left, so nothing is added to it.');
+    if (!undo) return this.say('Parts can be taken only where the page can make a cell. Accept takes all of it.');
+    this.taken = taken;
+    this.made = undo;
+    this.say('That much is in the new cell below.');
+    this.tell('part', { part: this.candidate.added.slice(0, taken) });
+  }
+
+  undo() {
+    if (!this.made) return;
+    const how = takeBack(this.model, this.made);
+    if (how === 'edited') return this.say('The new cell is not as it was left, so it stays.');
+    this.made = null;
+    this.taken = 0;
+    this.say('Taken back.');
+  }
+
+  choose(index) {
+    const count = this.model.get('candidates').length;
+    if (count < 2) return;
+    this.model.set('index', (index + count) % count);
+    this.model.save_changes();
+    this.taken = 0; // the cell with a part of another candidate is written over by the next part of this one
+    this.changed();
+  }
+
+  act(name) {
+    if (!this.isOpen) return;
+    if (name === 'accept' || name === 'replace') this.place(name);
+    else if (name === 'line' || name === 'word') this.part(name);
+    else if (name === 'undo') this.undo();
+    else if (name === 'copy') this.copy();
+    else {
+      this.decided = name === 'reject';
+      this.changed();
+      this.tell(name, { kept: this.made !== null });
+    }
+  }
+
+  async copy() {
+    const copied = await copy(this.text());
+    this.say(copied ? 'Copied.' : 'The browser does not let this page copy.');
+    if (copied) this.tell('copy');
+  }
+}
+
+const ACTS = [
+  { name: 'accept', label: 'Accept', key: 'Tab', about: 'Put the filled text into a new cell below', style: 'mod-success' },
+  { name: 'line', label: 'Line', key: 'l', about: 'Put only the next line into the new cell' },
+  { name: 'word', label: 'Word', key: 'w', about: 'Put only the next word into the new cell' },
+  { name: 'replace', label: 'Replace', key: 'r', about: 'Put the filled text into this cell' },
+  { name: 'copy', label: 'Copy', key: 'c', about: 'Copy the whole filled text' },
+  { name: 'reject', label: 'Reject', key: 'Escape', about: 'Change nothing' },
+  { name: 'again', label: 'Again', key: 'a', about: 'Ask once more, with another seed, in the place of this candidate' },
+  { name: 'more', label: 'More', key: 'm', about: 'Ask for another candidate beside this one' },
+  { name: 'undo', label: 'Undo', key: 'z', about: 'Take the new cell back' },
+];
+const BY_KEY = Object.fromEntries(ACTS.map((act) => [act.key.toLowerCase(), act.name]));
+
+function button(review, act) {
+  const made = element(
+    'button',
+    {
+      type: 'button',
+      class: `jupyter-button widget-button fim-act ${act.style ?? ''}`,
+      title: `${act.about} (${act.key})`,
+      'aria-keyshortcuts': act.key,
+      tabindex: '-1', // the toolbar itself has the focus: Tab is the key that accepts
+    },
+    act.label,
+  );
+  made.addEventListener('click', () => review.act(act.name));
+  return made;
+}
+
+function tab(review, index) {
+  const made = element('button', { type: 'button', class: 'fim-tab', role: 'radio', tabindex: '-1' }, `${index + 1}`);
+  made.addEventListener('click', () => review.choose(index));
+  return made;
+}
+
+function draw(review, { toolbar, buttons, tabs, status }) {
+  const { model } = review;
+  const candidates = model.get('candidates');
+  for (const each of Object.values(buttons)) each.disabled = !review.isOpen;
+  buttons.again.hidden = buttons.more.hidden = !model.get('can_ask');
+  buttons.undo.hidden = !review.made;
+  while (tabs.children.length > candidates.length) tabs.lastChild.remove();
+  while (tabs.children.length < candidates.length) tabs.append(tab(review, tabs.children.length));
+  tabs.hidden = candidates.length < 2;
+  candidates.forEach(({ about }, index) => {
+    const each = tabs.children[index];
+    each.disabled = !review.isOpen;
+    each.title = about;
+    each.setAttribute('aria-label', `Candidate ${index + 1} of ${candidates.length}: ${about}`);
+    each.setAttribute('aria-checked', `${index === model.get('index')}`);
+  });
+  status.textContent = review.said || model.get('status');
+  toolbar.setAttribute('aria-busy', `${Boolean(model.get('busy'))}`);
+}
+
+function onKey(review, event) {
+  if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
+  const { key } = event;
+  const step = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[key];
+  if (!review.isOpen || !(step || BY_KEY[key.toLowerCase()])) return;
+  event.preventDefault();
+  event.stopPropagation();
+  if (step) review.choose(review.model.get('index') + step);
+  else review.act(BY_KEY[key.toLowerCase()]);
+}
+
+const reviews = new WeakMap();
+
+export default {
+  render({ model, el }) {
+    if (!reviews.has(model)) reviews.set(model, new Review(model));
+    const review = reviews.get(model);
+    const buttons = Object.fromEntries(ACTS.map((act) => [act.name, button(review, act)]));
+    const tabs = element('span', { class: 'fim-tabs', role: 'radiogroup', 'aria-label': 'Candidates' });
+    const status = element('span', { class: 'fim-status', role: 'status' });
+    const toolbar = element(
+      'div',
+      {
+        class: 'fim-toolbar',
+        role: 'toolbar',
+        'aria-label': 'What to do with the answer: Tab accepts, Escape rejects',
+        tabindex: '0',
+        'data-lm-suppress-shortcuts': 'true', // or JupyterLab would take the keys for its own
+      },
+      ...Object.values(buttons),
+      tabs,
+      status,
+    );
+    const parts = { toolbar, buttons, tabs, status };
+    const redraw = () => draw(review, parts);
+    toolbar.addEventListener('keydown', (event) => onKey(review, event));
+    // A button that was clicked has the focus and would lose it when it is disabled; the keys need the toolbar.
+    toolbar.addEventListener('click', () => review.isOpen && toolbar.focus({ preventScroll: true }));
+    review.listeners.add(redraw);
+    redraw();
+    el.append(toolbar);
+    return () => review.listeners.delete(redraw);
+  },
+};

@@ -1,0 +1,60 @@
+"""The kernel's end of the toolbar below a diff; the page's end is `static/toolbar.js`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from anywidget import AnyWidget
+from traitlets import Bool, Dict, Int, List, Unicode
+
+from fim_magic.review.bridge import page_module
+from fim_magic.review.diff import Addition
+
+Message = dict[str, Any]
+
+
+class Toolbar(AnyWidget):
+    """Buttons and keys for an answer. Display it only where a page has answered: it needs anywidget there.
+
+    Attributes:
+        candidates: What each adds to the text: `before`, `added`, `after`, `whole_lines`; and `about`, in words.
+        index: Which of them is shown.
+        owner: `cell_id` and `marker` of the cell that asked.
+        busy: Whether the kernel is asking the model again, so that nothing can be decided.
+        can_ask: Whether it can do so.
+        status: What to say beside the buttons.
+    """
+
+    _esm = page_module("toolbar")
+    _css = (Path(__file__).parent / "static" / "toolbar.css").read_text("utf-8")
+
+    candidates = List(Dict()).tag(sync=True)
+    index = Int(0).tag(sync=True)
+    owner = Dict().tag(sync=True)
+    busy = Bool(False).tag(sync=True)
+    can_ask = Bool(False).tag(sync=True)
+    status = Unicode().tag(sync=True)
+
+    def hear(self, call: Callable[[Message], None]) -> None:
+        """Call `call` with what the page says: `act`, `index`, and what belongs to the act."""
+        self.on_msg(lambda _widget, content, _buffers: call(content))
+
+    def offer(self, additions: Sequence[Addition], about: Sequence[str]) -> None:
+        """Set the candidates.
+
+        Args:
+            additions: What each adds to the text.
+            about: Each in a few words.
+        """
+        self.candidates = [
+            {
+                "before": each.before,
+                "added": each.added,
+                "after": each.after,
+                "whole_lines": each.whole_lines,
+                "about": words,
+            }
+            for each, words in zip(additions, about, strict=True)
+        ]

@@ -1,0 +1,56 @@
+"""A cell that does what `%%fim` does, without a model: it shows given answers and asks what to do with them."""
+
+from __future__ import annotations
+
+PREFIX = 'import csv\n\ndef mean(path):\n    """The mean of a column."""\n    '
+MIDDLE = (
+    "with open(path) as file:\n"
+    "        rows = list(csv.reader(file))\n"
+    "    total = sum(float(row[0]) for row in rows)  # one number per row"
+)
+SUFFIX = "\n    return total / len(rows)"
+WHOLE = PREFIX + MIDDLE + SUFFIX
+
+# What a cell does that runs %%fim, without a model. `decided` is filled by the buttons.
+ASK = """
+import time
+from fim_magic.candidate import Candidate, Ending, Result
+from fim_magic.document import Document
+from fim_magic.review import View
+
+decided = []
+document = Document({prefix!r}, {suffix!r}, "<cursor>")
+view = View(get_ipython(), document, title="qwen2.5-coder-0.5b")
+middles = {middles!r}
+for at in range(0, len(middles[0]) if {seconds} else 0, 4):
+    time.sleep({seconds} * 4 / len(middles[0]))
+    view.grow(middles[0][:at], at // 4, at / 100)
+candidates = tuple(
+    Candidate(middle, Ending.STOP_TOKEN, token_ids=tuple(range(41))) for middle in middles
+)
+result = Result(document, candidates, "qwen2.5-coder-0.5b", "1d9614638d18024d", "fim", "psm", 38, 0, 0, None, 0.2, 2.1)
+
+
+def another(index, on_grow):
+    # What the model says when it is asked again takes a second.
+    import dataclasses
+    middle = "total = rows = [" + str(len(decided)) + "]"
+    for at in range(len(middle)):
+        time.sleep(1 / len(middle))
+        on_grow(middle[:at], at, at / 10)
+    return dataclasses.replace(result, candidates=(Candidate(middle, Ending.RULE),))
+
+
+view.finish(
+    result,
+    record={{"model": "qwen2.5-coder-0.5b", "candidates": []}},
+    on_decision=lambda *what: decided.append(what),
+    ask=another if {more} else None,
+)
+"""
+
+
+def ask(*given, middles=(), prefix=PREFIX, suffix=SUFFIX, seconds=0, more=False):
+    """The cell's source: the answers, what stands around the hole, how long it takes, whether more can be had."""
+    middles = list(given or middles or (MIDDLE,))
+    return ASK.format(prefix=prefix, suffix=suffix, middles=middles, seconds=seconds, more=more)

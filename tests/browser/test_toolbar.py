@@ -1,0 +1,228 @@
+"""The toolbar below a diff: each button and each key, in JupyterLab and Notebook 7."""
+
+from __future__ import annotations
+
+import pytest
+from asking import MIDDLE, PREFIX, SUFFIX, WHOLE, ask
+
+expect = pytest.importorskip("playwright.sync_api").expect
+
+OTHER = "total = rows = 1"
+LINES = MIDDLE.split("\n")
+
+
+def asked(notebook, *sources, **options):
+    """A notebook whose first cell has asked, with the toolbar in focus."""
+    page = notebook(ask(**options), *sources)
+    page.run_whole()
+    expect(page.button("Accept")).to_be_visible()
+    expect(page.toolbar).to_be_visible()
+    page.toolbar.focus()
+    return page
+
+
+def press(page, *keys):
+    for key in keys:
+        page.page.keyboard.press(key)
+
+
+def test_tab_accepts(notebook):
+    page = asked(notebook, "other = 1")
+    page.screenshot("toolbar", page.toolbar)
+    press(page, "Tab")
+    page.wait_cells(3)
+    expect(page.note).to_contain_text("new cell below")
+    assert page.sources() == [ask(), WHOLE, "other = 1"]
+
+
+def test_escape_rejects(notebook):
+    page = asked(notebook, "decided")
+    press(page, "Escape")
+    expect(page.note).to_contain_text("Rejected")
+    page.run_whole(1)
+    expect(page.cells.nth(1).locator(".jp-OutputArea")).to_contain_text("[('reject', 0)]")
+    assert page.sources() == [ask(), "decided"]
+
+
+def test_r_replaces_and_undo_brings_the_old_text_back(notebook):
+    page = asked(notebook)
+    press(page, "r")
+    expect(page.note).to_contain_text("replaced")
+    assert page.sources() == [WHOLE]
+    page.button("Undo").click()
+    expect(page.button("Accept")).to_be_visible()
+    assert page.sources() == [ask()]
+
+
+def test_c_copies(notebook):
+    page = asked(notebook)
+    press(page, "c")
+    expect(page.status).to_have_text("Copied.")
+    assert page.page.evaluate("() => navigator.clipboard.readText()") == WHOLE
+    expect(page.button("Accept")).to_be_enabled()
+
+
+def test_undo_takes_the_new_cell_back_and_asks_again(notebook):
+    page = asked(notebook, "other = 1")
+    press(page, "Tab")
+    page.wait_cells(3)
+    expect(page.button("Undo")).to_be_visible()
+    page.screenshot("undo")
+    page.button("Undo").click()
+    page.wait_cells(2)
+    expect(page.button("Accept")).to_be_visible()
+    page.button("Accept").click()
+    page.wait_cells(3)
+    expect(page.note).to_contain_text("new cell below")
+    saved = page.saved()
+    assert [cell.source for cell in saved.cells] == [ask(), WHOLE, "other = 1"]
+    assert {mime for output in saved.cells[0].outputs for mime in output.data} == {"text/html", "text/plain"}
+
+
+def test_undo_leaves_a_cell_that_was_edited(notebook):
+    page = asked(notebook, "other = 1")
+    press(page, "Tab")
+    page.wait_cells(3)
+    page.cells.nth(1).locator(".cm-content").click()
+    page.page.keyboard.press("Control+End")
+    page.page.keyboard.type("  # mine")
+    page.button("Undo").click()
+    expect(page.note).to_contain_text("edited since")
+    assert page.sources() == [ask(), f"{WHOLE}  # mine", "other = 1"]
+
+
+def test_undo_of_a_cell_that_is_gone_says_so(notebook):
+    page = asked(notebook, "other = 1")
+    press(page, "Tab")
+    page.wait_cells(3)
+    page.cells.nth(1).locator(".jp-InputPrompt").click()
+    press(page, "Escape", "d", "d")
+    page.wait_cells(2)
+    page.button("Undo").click()
+    expect(page.note).to_contain_text("not there any more")
+    assert page.sources() == [ask(), "other = 1"]
+
+
+def test_line_by_line_fills_one_new_cell(notebook):
+    page = asked(notebook, "other = 1")
+    press(page, "l")
+    page.wait_cells(3)
+    assert page.sources()[1:] == [PREFIX + LINES[0] + SUFFIX, "other = 1"]
+    page.toolbar.focus()
+    press(page, "l")
+    expect(page.status).to_contain_text("in the new cell below")
+    assert page.sources()[1:] == [PREFIX + "\n".join(LINES[:2]) + SUFFIX, "other = 1"]
+    page.toolbar.focus()
+    press(page, "l")
+    expect(page.note).to_contain_text("new cell below")
+    assert page.sources()[1:] == [WHOLE, "other = 1"]
+
+
+def test_word_by_word_and_back(notebook):
+    page = asked(notebook, "other = 1")
+    press(page, "w", "w", "w")
+    page.wait_cells(3)
+    page.screenshot("word")
+    assert page.sources()[1] == f"{PREFIX}with open({SUFFIX}"
+    page.button("Undo").click()
+    page.wait_cells(2)
+    press(page, "w")
+    page.wait_cells(3)
+    assert page.sources()[1] == f"{PREFIX}with{SUFFIX}"
+    page.toolbar.focus()
+    press(page, "Escape")
+    expect(page.note).to_contain_text("stays in the new cell")
+
+
+def test_a_part_is_not_added_to_what_the_user_has_edited(notebook):
+    page = asked(notebook)
+    press(page, "l")
+    page.wait_cells(2)
+    page.cells.nth(1).locator(".cm-content").click()
+    page.page.keyboard.press("Control+End")
+    page.page.keyboard.type("  # mine")
+    page.button("Line").click()
+    expect(page.status).to_contain_text("not as it was left")
+    page.button("Accept").click()
+    expect(page.status).to_contain_text("not as it was left")
+    assert page.sources()[1] == f"{PREFIX}{LINES[0]}{SUFFIX}  # mine"
+    assert page.cells.count() == 2
+
+
+def test_whole_lines_are_taken_as_such(notebook):
+    page = asked(notebook, middles=("    a = 1\n    b = 2\n",), prefix="def f():\n", suffix="    return a + b")
+    press(page, "l")
+    page.wait_cells(2)
+    assert page.sources()[1] == "def f():\n    a = 1\n    return a + b"
+
+
+def test_arrows_change_the_candidate(notebook):
+    page = asked(notebook, middles=(MIDDLE, OTHER, "pass"))
+    expect(page.candidate(1)).to_have_attribute("aria-checked", "true")
+    press(page, "ArrowRight")
+    expect(page.page.locator(".fim-caption")).to_contain_text("candidate 2 of 3")
+    expect(page.candidate(2)).to_have_attribute("aria-checked", "true")
+    press(page, "ArrowRight", "ArrowRight", "ArrowLeft", "ArrowLeft")
+    expect(page.page.locator(".fim-caption")).to_contain_text("candidate 2 of 3")
+    press(page, "Tab")
+    page.wait_cells(2)
+    assert page.sources()[1] == PREFIX + OTHER + SUFFIX
+
+
+def test_more_and_again(notebook):
+    page = asked(notebook, more=True)
+    press(page, "m")
+    expect(page.page.locator(".fim-caret")).to_be_visible()
+    assert page.button("Accept").is_disabled()
+    expect(page.page.locator(".fim-caption")).to_contain_text("candidate 2 of 2")
+    expect(page.candidate(2)).to_have_attribute("aria-checked", "true")
+    page.screenshot("more")
+    page.candidate(1).click()
+    expect(page.diff.first).to_contain_text("with open(path)")
+    press(page, "a")
+    expect(page.diff.first).to_contain_text("total = rows")
+    expect(page.page.locator(".fim-caption")).to_contain_text("candidate 1 of 2")
+    expect(page.button("Accept")).to_be_enabled()
+    press(page, "Tab")
+    page.wait_cells(2)
+    assert page.sources()[1] == f"{PREFIX}total = rows = [0]{SUFFIX}"
+
+
+def test_accept_while_the_kernel_computes_something_else(notebook):
+    page = asked(notebook, "import time; time.sleep(6)", "other = 1")
+    page.run(1)
+    expect(page.prompt(1)).to_have_text("[*]:")
+    page.button("Accept").click()
+    page.wait_cells(4)
+    assert page.prompt(1).text_content().strip() in ("[ ]:", "")
+    expect(page.prompt(2)).to_have_text("[*]:")
+    page.button("Accept").evaluate("button => button.click()")  # it has been decided, whatever the kernel knows
+    page.wait_run(2)
+    expect(page.note).to_contain_text("new cell below")
+    assert page.sources() == [ask(), WHOLE, "import time; time.sleep(6)", "other = 1"]
+
+
+def test_other_keys_stay_with_the_notebook_and_the_editor(notebook):
+    page = asked(notebook, "other = 1")
+    press(page, "Control+c", "x", "Shift+Tab")
+    expect(page.button("Accept")).to_be_enabled()
+    page.cells.nth(1).locator(".cm-content").click()
+    page.page.keyboard.type("l")
+    assert page.cells.count() == 2
+    assert page.diff.is_visible()
+
+
+def test_at_200_percent_everything_is_in_reach(notebook):
+    page = notebook(ask(middles=(MIDDLE, OTHER), more=True))
+    page.page.set_viewport_size({"width": 600, "height": 700})
+    page.run_whole()
+    expect(page.toolbar).to_be_visible()
+    page.page.evaluate("() => { document.body.style.zoom = 2; }")
+    for name in ("Accept", "Line", "Word", "Replace", "Copy", "Reject", "Again", "More"):
+        page.button(name).scroll_into_view_if_needed()
+        box = page.button(name).bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] < 602  # half a pixel is rounding
+    page.screenshot("zoomed")
+    page.button("Accept").click()
+    page.wait_cells(2)
