@@ -143,10 +143,15 @@ def server(tmp_path_factory):
     running.stop()
 
 
+def chromium_path():
+    """Debian's Chromium, or None where there is none."""
+    return shutil.which("chromium")
+
+
 @pytest.fixture(scope="session")
 def chromium():
     playwright = pytest.importorskip("playwright.sync_api")
-    path = shutil.which("chromium")
+    path = chromium_path()
     if path is None:
         # In CI a missing browser is a broken CI, not a reason to test less.
         (pytest.fail if os.environ.get("CI") else pytest.skip)("There is no chromium on the path.")

@@ -24,6 +24,7 @@ function offerUndo(model, request, tries = 40) {
   const button = document.createElement('button');
   button.type = 'button';
   button.className = 'fim-undo jupyter-button widget-button';
+  button.style.width = 'auto';
   button.textContent = 'Undo';
   button.addEventListener('click', () => {
     button.disabled = true; // the second of two clicks finds nothing to take back
