@@ -159,6 +159,8 @@ def notebook_path(shell: Any) -> Path | None:
     return path if path.suffix == ".ipynb" else None
 
 
+_UNDECIDED = "Not decided before the kernel ended. Run the cell again to be asked again."
+
 _opened: list[Bridge] = []
 
 
@@ -172,8 +174,10 @@ def prepare(shell: Any) -> None:
         return
     try:
         from fim_magic.review.bridge import Bridge
+        from fim_magic.review.render import note_html
 
-        _opened.append(Bridge(lambda: client_of_this_message(shell)))
+        stale = {"text/html": note_html(_UNDECIDED), "text/plain": _UNDECIDED}
+        _opened.append(Bridge(lambda: client_of_this_message(shell), stale))
     except Exception:  # noqa: BLE001 - without a bridge we are as in a front end that lets none in
         return
 

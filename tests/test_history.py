@@ -35,9 +35,7 @@ def test_the_log_has_a_line_for_each_request_in_columns():
     assert heading.split() == ["time", "hole", "model", "order", "tokens", "seconds", "logprob", "decided"]
     assert one.split()[0] == "1"
     assert one.endswith("def f(x): …   tiny   PSM         2      1.2    -0.50  accepted")
-    assert (
-        other.endswith("總和 = … + 1  tiny   PSM         4      1.2    -0.50  rejected 2 of 2")
-    )
+    assert other.endswith("總和 = … + 1  tiny   PSM         4      1.2    -0.50  rejected 2 of 2")
     assert one.index("def") == other.index("總和") == heading.index("hole")
 
 

@@ -25,14 +25,16 @@ class Bridge(AnyWidget):
 
     _esm = page_module("bridge")
 
-    def __init__(self, sender: Callable[[], str]) -> None:
+    def __init__(self, sender: Callable[[], str], stale: Answer | None = None) -> None:
         """Open the bridge.
 
         Args:
             sender: Says which page sent the message that is being answered.
+            stale: A bundle to put in the place of buttons that an earlier kernel has left in a notebook.
         """
         super().__init__()
         self._sender = sender
+        self._stale = stale
         self._tokens = itertools.count()
         self._asked: dict[int, Callable[[Answer], None]] = {}
         self._pages: dict[str, str] = {}
@@ -88,6 +90,8 @@ class Bridge(AnyWidget):
     def _hear(self, _widget: object, content: dict[str, Any], _buffers: object) -> None:
         if content.get("event") == "hello":
             self._pages[self._sender()] = content["where"]
+            if self._stale is not None:
+                self.send({"do": "sweep", "data": self._stale})
             waiting, self._wait_for_page = self._wait_for_page, []
             for call in waiting:
                 call()

@@ -152,11 +152,11 @@ def test_saved_notebook(notebook):
 
 @pytest.mark.parametrize("decision", ["Accept", None])
 def test_reopened_without_kernel(notebook, server, decision):
-    page = notebook(ask())
+    page = notebook(ask(), "%load_ext fim_magic")
     page.run_whole()
     if decision:
         page.button(decision).click()
-        page.wait_cells(2)
+        page.wait_cells(3)
         expect(page.page.locator(".fim-note")).to_be_visible()
     expect(page.diff).to_be_visible()
     page.saved()
@@ -167,7 +167,11 @@ def test_reopened_without_kernel(notebook, server, decision):
     page.screenshot(f"reopened-{decision}".lower())
     if decision:
         expect(page.page.locator(".fim-note")).to_be_visible()
-        assert "Error displaying widget" not in page.page.inner_text("body")
+    else:
+        page.run_whole(1)  # %load_ext, in another kernel: it takes away what the first has left
+        expect(page.note).to_contain_text("Not decided")
+        assert "widget-view" not in str([output.data.keys() for output in page.saved().cells[0].outputs])
+    assert "Error displaying widget" not in page.page.inner_text("body")
 
 
 def test_accept_after_a_reload(notebook):
