@@ -62,6 +62,22 @@ def decide(record: Record, what: str, index: int) -> None:
         record["decision"] = {"what": what, "candidate": index + 1, "time": now()}
 
 
+def of_cell(record: Record, index: int) -> Record:
+    """Return what an accepted cell's own metadata say: which model wrote a part of it, and how to make that again."""
+    if "candidates" not in record:
+        return {}
+    candidate = record["candidates"][index]
+    kept = ("fim_magic", "time", "model", "revision", "method", "order", "prompt_sha256", "max_new_tokens")
+    sampled = {name: candidate.get(name, record.get(name)) for name in ("seed", "temperature", "top_p")}
+    return {
+        **{name: record[name] for name in kept if name in record},
+        **sampled,
+        "candidate": index + 1,
+        "tokens": candidate.get("tokens"),
+        "trimmed": bool(candidate.get("trimmed")),
+    }
+
+
 def now() -> str:
     """Return the time in UTC, to the second, as ISO 8601 has it."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")

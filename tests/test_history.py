@@ -8,9 +8,10 @@ import pytest
 
 from fim_magic.candidate import Candidate, Ending, Result
 from fim_magic.document import parse
+from fim_magic.engines import Sampling
 from fim_magic.errors import OptionError
 from fim_magic.history import History, compare
-from fim_magic.provenance import add_answer, decide, record
+from fim_magic.provenance import add_answer, decide, of_cell, record
 from fim_magic.reports.log import log
 from fim_magic.request import Request
 
@@ -97,3 +98,13 @@ def test_comparing_says_where_answers_part_and_why():
     assert "differs from character 4 on: the prompt is another one" in compare(one, result("abcd", prompt_sha256="y"))
     assert "Candidate 2 differs" in compare(result("a", "b"), result("a", "c"))
     assert "it was made with tiny (0123456789)" in compare(one, replace(result("x"), revision="f"))
+
+
+def test_a_cell_says_which_candidate_of_which_model_it_holds():
+    told = record(result("1", "2", sampling=Sampling(0.8, 0.9, 3), prompt_sha256="ab"))
+    add_answer(told, result("3", sampling=Sampling(0.5, 1.0, 4)), None)
+    second, third = of_cell(told, 1), of_cell(told, 2)
+    assert (second["model"], second["prompt_sha256"], second["candidate"]) == ("tiny", "ab", 2)
+    assert (second["temperature"], third["temperature"], third["top_p"]) == (0.8, 0.5, 1.0)
+    assert "def f" not in str(second)
+    assert of_cell({}, 0) == {}

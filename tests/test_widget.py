@@ -178,7 +178,7 @@ def test_the_toolbar_comes_when_a_page_has_answered(shell):
     frontends.page_bridge()._hear(None, {"event": "hello", "where": "lab"}, None)
     assert actions._row.children == (actions._toolbar,)
     first, _ = actions._toolbar.candidates
-    assert first == {"before": "", "added": "a", "after": "", "whole_lines": True, "about": "about a"}
+    assert first == {"before": "", "added": "a", "after": "", "whole_lines": True, "about": "about a", "record": {}}
     assert actions._toolbar.owner == {"cell_id": "abc", "marker": "fim-abc"}
 
 
@@ -317,7 +317,7 @@ def test_where_no_other_answer_comes_the_first_stays(shell, page, error, said):
 
 
 def test_a_decision_is_kept_with_the_diff_and_taken_back_with_it(shell, page):
-    record = {"model": "tiny", "candidates": [{"middle": "1"}]}
+    record = {"model": "tiny", "candidates": [{"middle": "1"}, {"middle": "2"}]}
     decisions = []
     with capture_output():
         View(shell, parse("a = <cursor>\n")).finish(

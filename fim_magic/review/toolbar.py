@@ -9,6 +9,7 @@ from typing import Any
 from anywidget import AnyWidget
 from traitlets import Bool, Dict, Int, List, Unicode
 
+from fim_magic.provenance import Record
 from fim_magic.review.bridge import page_module
 from fim_magic.review.diff import Addition
 
@@ -19,7 +20,8 @@ class Toolbar(AnyWidget):
     """Buttons and keys for an answer. Display it only where a page has answered: it needs anywidget there.
 
     Attributes:
-        candidates: What each adds to the text: `before`, `added`, `after`, `whole_lines`; and `about`, in words.
+        candidates: What each adds to the text: `before`, `added`, `after`, `whole_lines`; `about`, in words; and
+            `record`, for the cell's metadata.
         index: Which of them is shown.
         owner: `cell_id` and `marker` of the cell that asked.
         busy: Whether the kernel is asking the model again, so that nothing can be decided.
@@ -41,20 +43,20 @@ class Toolbar(AnyWidget):
         """Call `call` with what the page says: `act`, `index`, and what belongs to the act."""
         self.on_msg(lambda _widget, content, _buffers: call(content))
 
-    def offer(self, additions: Sequence[Addition], about: Sequence[str]) -> None:
+    def offer(self, candidates: Sequence[tuple[Addition, str, Record]]) -> None:
         """Set the candidates.
 
         Args:
-            additions: What each adds to the text.
-            about: Each in a few words.
+            candidates: What each adds to the text, the candidate in a few words, and its cell's metadata.
         """
         self.candidates = [
             {
-                "before": each.before,
-                "added": each.added,
-                "after": each.after,
-                "whole_lines": each.whole_lines,
-                "about": words,
+                "before": addition.before,
+                "added": addition.added,
+                "after": addition.after,
+                "whole_lines": addition.whole_lines,
+                "about": about,
+                "record": record,
             }
-            for each, words in zip(additions, about, strict=True)
+            for addition, about, record in candidates
         ]

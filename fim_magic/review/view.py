@@ -13,7 +13,7 @@ from fim_magic.candidate import Candidate, Result
 from fim_magic.document import Document
 from fim_magic.errors import FimError
 from fim_magic.frontends import Owner
-from fim_magic.provenance import Record, add_answer, decide
+from fim_magic.provenance import Record, add_answer, decide, of_cell
 from fim_magic.review.details import details_html
 from fim_magic.review.diff import Gap, Line, addition, diff, elided
 from fim_magic.review.render import about, caption, progress_caption, to_ansi, to_html, to_text
@@ -173,7 +173,10 @@ class View:
     def _offers(self) -> list[Offer]:
         from fim_magic.review.widget import Offer
 
-        return [Offer(addition(self._document, each.candidate.middle), about(each.candidate)) for each in self._answers]
+        return [
+            Offer(addition(self._document, each.candidate.middle), about(each.candidate), of_cell(self._record, index))
+            for index, each in enumerate(self._answers)
+        ]
 
     def _note_decision(self, decision: str, index: int) -> None:
         """Keep in the diff's metadata what became of it."""

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 from IPython.display import publish_display_data
 
 from fim_magic.frontends import Owner, Placed, client_of_this_message, page_bridge
+from fim_magic.provenance import Record
 from fim_magic.review.diff import Addition
 from fim_magic.review.render import note_html
 
@@ -46,10 +47,12 @@ class Offer:
     Attributes:
         addition: What a candidate adds to the text.
         about: The candidate in a few words.
+        record: What the metadata of a cell with this text say.
     """
 
     addition: Addition
     about: str = ""
+    record: Record = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -118,7 +121,7 @@ class Actions:
         """Change the candidates, and which of them is shown."""
         self._offers, self._index = list(offers), index
         if self._toolbar is not None:
-            self._toolbar.offer([each.addition for each in offers], [each.about for each in offers])
+            self._toolbar.offer([(each.addition, each.about, each.record) for each in offers])
             self._toolbar.index = index
 
     def busy(self, busy: bool, status: str = "") -> None:

@@ -16,6 +16,7 @@ ASK = """
 import time
 from fim_magic.candidate import Candidate, Ending, Result
 from fim_magic.document import Document
+from fim_magic.provenance import record
 from fim_magic.review import View
 
 decided = []
@@ -43,7 +44,7 @@ def another(index, on_grow):
 
 view.finish(
     result,
-    record={{"model": "qwen2.5-coder-0.5b", "candidates": []}},
+    record=record(result),
     on_decision=lambda *what: decided.append(what),
     ask=another if {more} else None,
 )

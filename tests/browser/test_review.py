@@ -148,6 +148,9 @@ def test_saved_notebook(notebook):
     assert len(owner.outputs) == 2
     assert (new.source, new.outputs, new.execution_count) == (WHOLE, [], None)
     assert "trusted" not in new.metadata
+    written = new.metadata["fim_magic"]
+    assert (written["model"], written["revision"]) == ("qwen2.5-coder-0.5b", "1d9614638d18024d")
+    assert (written["candidate"], written["tokens"]) == (1, 41)
 
 
 @pytest.mark.parametrize("decision", ["Accept", None])

@@ -51,12 +51,18 @@ function labCells(context) {
     find: (id) => notebook.cells.findIndex((cell) => cell.id === id),
     id: (index) => notebook.cells[index].id,
     text: (index) => notebook.cells[index].source,
-    setText: (index, text) => notebook.transact(() => notebook.cells[index].setSource(text)),
+    setText: (index, text, record) =>
+      notebook.transact(() => {
+        notebook.cells[index].setSource(text);
+        if (record) notebook.cells[index].setMetadata('fim_magic', record);
+        else notebook.cells[index].deleteMetadata('fim_magic');
+      }),
     // Not trusted: it has no outputs yet, and running it makes it trusted. JupyterLab's own payloads do the same.
-    insert: (index, text) =>
-      notebook.transact(() =>
-        notebook.insertCell(index, { cell_type: 'code', source: text, metadata: { trusted: false } }),
-      ),
+    insert: (index, text, record) =>
+      notebook.transact(() => {
+        const metadata = { trusted: false, ...(record && { fim_magic: record }) };
+        notebook.insertCell(index, { cell_type: 'code', source: text, metadata });
+      }),
     remove: (index) => notebook.transact(() => notebook.deleteCell(index)),
     focus: (index, marker) => focusCell(panelOf(marker), index),
   };
@@ -64,6 +70,11 @@ function labCells(context) {
 
 function classicCells(notebook) {
   const cell = (index) => notebook.get_cell(index);
+  const set = (each, text, record) => {
+    each.set_text(text);
+    if (record) each.metadata.fim_magic = record;
+    else delete each.metadata.fim_magic;
+  };
   return {
     owner: (request) => {
       const buttons = shown(request.marker);
@@ -72,8 +83,8 @@ function classicCells(notebook) {
     find: (id) => notebook.get_cells().findIndex((each) => each.cell_id === id),
     id: (index) => cell(index).cell_id,
     text: (index) => cell(index).get_text(),
-    setText: (index, text) => cell(index).set_text(text),
-    insert: (index, text) => notebook.insert_cell_at_index('code', index).set_text(text),
+    setText: (index, text, record) => set(cell(index), text, record),
+    insert: (index, text, record) => set(notebook.insert_cell_at_index('code', index), text, record),
     remove: (index) => notebook.delete_cells([index]),
     focus: (index) => {
       notebook.select(index);
@@ -94,18 +105,18 @@ function cellsOf(model) {
  *
  * @param request `text`; `cell_id` and `marker` of the cell that asked; `replace` to change that one instead of making
  *   another below it; `made`: what an earlier call has answered as `undo`, to change the cell that it has made;
- *   `quiet` to leave the focus where it is.
+ *   `quiet` to leave the focus where it is; `record` for the metadata of the cell.
  * @returns `how`: "inserted", "replaced", "edited" (the cell made before is not as we left it), "not-mine" (the cell
  *   is gone, or in another notebook on the same kernel) or "none"; and `undo`, to be given to `takeBack`.
  */
 function put(model, request) {
   const cells = cellsOf(model);
   if (!cells) return { how: 'none' };
-  const { made, text } = request;
+  const { made, text, record } = request;
   if (made) {
     const at = cells.find(made.id);
     if (at < 0 || cells.text(at) !== made.text) return { how: 'edited' };
-    cells.setText(at, text);
+    cells.setText(at, text, record);
     return { how: made.how, undo: { ...made, text } };
   }
   const owner = cells.owner(request);
@@ -113,8 +124,8 @@ function put(model, request) {
   const at = request.replace ? owner : owner + 1;
   const how = request.replace ? 'replaced' : 'inserted';
   const before = request.replace ? cells.text(at) : null;
-  if (request.replace) cells.setText(at, text);
-  else cells.insert(at, text);
+  if (request.replace) cells.setText(at, text, record);
+  else cells.insert(at, text, record);
   if (!request.quiet) cells.focus(at, request.marker);
   return { how, undo: { how, id: cells.id(at), text, before } };
 }

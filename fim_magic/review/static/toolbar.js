@@ -89,12 +89,15 @@ class Review {
     this.model.send({ act, index: this.model.get('index'), ...more });
   }
 
+  request(text) {
+    return { ...this.model.get('owner'), text, record: this.candidate.record };
+  }
+
   /** Put the text into the notebook, or ask the kernel to do so where the page cannot. */
   place(decision) {
     const text = this.text();
-    const request = { ...this.model.get('owner'), text, replace: decision === 'replace', made: this.made };
-    if (decision === 'replace') request.made = null;
-    const { how, undo } = put(this.model, request);
+    const replace = decision === 'replace';
+    const { how, undo } = put(this.model, { ...this.request(text), replace, made: replace ? null : this.made });
     if (how === 'edited') return this.say('The new cell is not as it was left, so it stays as it is.');
     this.decided = true;
     this.say('');
@@ -104,8 +107,7 @@ class Review {
   part(unit) {
     const taken = next(this.candidate, this.taken, unit);
     if (taken >= this.candidate.added.length) return this.place('accept');
-    const request = { ...this.model.get('owner'), text: this.text(taken), made: this.made, quiet: true };
-    const { how, undo } = put(this.model, request);
+    const { how, undo } = put(this.model, { ...this.request(this.text(taken)), made: this.made, quiet: true });
     if (how === 'edited') return this.say('The new cell is not as it was left, so nothing is added to it.');
     if (!undo) return this.say('Parts can be taken only where the page can make a cell. Accept takes all of it.');
     this.taken = taken;
