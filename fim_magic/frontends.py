@@ -10,6 +10,7 @@ that the user runs.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,11 +90,11 @@ class Owner:
     def is_watched(self) -> bool:
         """Whether a page shows the outputs of this cell, so that somebody can see it change and click.
 
-        Pages send the cell's id, or answer the bridge. nbclient, papermill and text consoles do
-        neither.
+        Pages send the cell's id, or answer the bridge, or are Colab's, whose kernels have its modules. nbclient,
+        papermill and text consoles do nothing of that.
         """
         bridge = page_bridge()
-        return bool(self.cell_id) or (bridge is not None and bridge.has_page)
+        return bool(self.cell_id) or (bridge is not None and bridge.has_page) or "google.colab" in sys.modules
 
     @property
     def is_running(self) -> bool:
