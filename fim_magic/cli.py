@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from fim_magic.candidate import Result
     from fim_magic.engines.registry import Loaded
     from fim_magic.proof import Answer, Check, Proof
+    from fim_magic.request import Request
+    from fim_magic.review.terminal import LiveDiff
 
 DEMO = '''def count_words(path):
     """Return how often each word occurs in a text file."""
@@ -65,6 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     shown.add_argument("--json", action="store_true", help="print everything there is to say")
     _add_request_options(infill)
     infill.set_defaults(run=_infill)
+
+    replay = commands.add_parser("replay", help="make the infills of a saved notebook again, and compare the answers")
+    replay.add_argument("notebook", metavar="NOTEBOOK", type=Path, help="an .ipynb file whose diffs have their records")
+    _add_loading_options(replay)
+    replay.set_defaults(run=_replay)
 
     fetch = commands.add_parser("fetch", help="bring a model to this machine, ready to load")
     fetch.add_argument("model", metavar="MODEL", nargs="?", default="auto")
@@ -158,6 +165,26 @@ def _infill(options: argparse.Namespace) -> int:
     return _status(result)
 
 
+def _replay(options: argparse.Namespace) -> int:
+    """Make a notebook's infills again. Returns 1 if one cannot be made, or has another answer."""
+    from fim_magic.replay import compare, recorded, request_of
+    from fim_magic.settings import Settings
+
+    infills, markers, failed = recorded(options.notebook), Settings().markers, False
+    if not infills:
+        raise OptionError(f"{str(options.notebook)!r} holds no record of an infill.")
+    for infill in infills:
+        try:
+            request = request_of(infill, markers)
+            result = _run(request, _load(infill.record["model"], options))
+            same, said = compare(infill.record, result)
+        except FimError as error:
+            same, said = False, str(error)
+        print(f"Cell {infill.cell}: {said}")
+        failed |= not same
+    return 1 if failed else 0
+
+
 def _fetch(options: argparse.Namespace) -> int:
     loaded = _load(options.model, options)
     print(f"{loaded.engine.model} ({loaded.engine.revision}) is ready; that took {loaded.seconds:.1f} s.")
@@ -237,7 +264,6 @@ def _load(model: str, options: argparse.Namespace) -> Loaded:
 
 def _answer(text: str, method: str, options: argparse.Namespace, *, live: bool) -> Result:
     """Run one request, with progress on standard error and, if `live`, the growing diff on a terminal."""
-    from fim_magic.request import Finished, Grew, interruptible, run
     from fim_magic.review.terminal import LiveDiff
     from fim_magic.settings import Settings, options_of
 
@@ -246,14 +272,21 @@ def _answer(text: str, method: str, options: argparse.Namespace, *, live: bool) 
     loaded = _load(model, options)
     _say_model(loaded)
     view = LiveDiff(request.document, sys.stdout) if live else None
+    result = _run(request, loaded, view)
+    if view is not None:
+        view.clear()
+    return result
+
+
+def _run(request: Request, loaded: Loaded, view: LiveDiff | None = None) -> Result:
+    from fim_magic.request import Finished, Grew, interruptible, run
+
     with interruptible() as stop:
         for event in run(request, loaded.engine, stop):
             if isinstance(event, Grew) and event.candidate == 0 and view is not None:
                 view.show(event.middle)
             if isinstance(event, Finished):
                 result = event.result
-    if view is not None:
-        view.clear()
     return result
 
 

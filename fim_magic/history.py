@@ -67,23 +67,3 @@ class History:
         if not first <= asked <= last:
             raise OptionError(f"%fim replay takes a number that %fim log lists, {first} to {last}; {number!r} is none.")
         return self._entries[asked - first]
-
-
-def compare(before: Result, after: Result) -> str:
-    """Say whether a request that was made again has given the same answers."""
-    for number, (one, other) in enumerate(zip(before.candidates, after.candidates, strict=True), 1):
-        if one.middle != other.middle:
-            pairs = enumerate(zip(one.middle, other.middle, strict=False))
-            at = next((at for at, (a, b) in pairs if a != b), min(len(one.middle), len(other.middle)))
-            which = f"Candidate {number}" if len(before.candidates) > 1 else "It"
-            return f"{which} differs from character {at + 1} on{_why(before, after)}."
-    many = len(before.candidates) > 1
-    return f"The same {'answers' if many else 'answer'} as before, character for character."
-
-
-def _why(before: Result, after: Result) -> str:
-    if (before.model, before.revision) != (after.model, after.revision):
-        return f": it was made with {before.model} ({before.revision[:10]})"
-    if before.prompt_sha256 != after.prompt_sha256:
-        return ": the prompt is another one"
-    return ", though model and prompt are the same: arithmetic in another order rounds differently"

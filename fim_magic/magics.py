@@ -273,13 +273,13 @@ class FimMagics(Magics, Settings):
         print(log(self._history.entries))
 
     def _replay(self, number: str) -> None:
-        from fim_magic.history import compare
+        from fim_magic.replay import compare
 
         entry = self._history.entry(number)
         with self._in_use():
             engine = self._load(entry.model, **entry.loading).engine
             self._last = self._answer(entry.request, engine, entry.model, entry.loading)
-        print(compare(entry.result, self._last))
+        print(compare(entry.record, self._last)[1])
 
     def _auto(self, word: str) -> None:
         if word not in ("", "on", "off"):

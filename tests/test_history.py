@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from fim_magic.candidate import Candidate, Ending, Result
 from fim_magic.document import parse
 from fim_magic.engines import Sampling
 from fim_magic.errors import OptionError
-from fim_magic.history import History, compare
+from fim_magic.history import History
 from fim_magic.provenance import add_answer, decide, of_cell, record
 from fim_magic.reports.log import log
 from fim_magic.request import Request
@@ -86,18 +84,6 @@ def test_the_oldest_are_forgotten_and_numbers_stay(monkeypatch):
     assert history.entry("2").result.middle == "2"
     with pytest.raises(OptionError, match="2 to 3"):
         history.entry("1")
-
-
-def test_comparing_says_where_answers_part_and_why():
-    one = result("abc", prompt_sha256="x")
-    assert compare(one, one) == "The same answer as before, character for character."
-    assert compare(result("a", "b"), result("a", "b")).startswith("The same answers")
-    assert "It differs from character 3 on, though model and prompt are the same" in compare(
-        one, result("abd", prompt_sha256="x")
-    )
-    assert "differs from character 4 on: the prompt is another one" in compare(one, result("abcd", prompt_sha256="y"))
-    assert "Candidate 2 differs" in compare(result("a", "b"), result("a", "c"))
-    assert "it was made with tiny (0123456789)" in compare(one, replace(result("x"), revision="f"))
 
 
 def test_a_cell_says_which_candidate_of_which_model_it_holds():
