@@ -7,6 +7,9 @@ from asking import MIDDLE, PREFIX, SUFFIX, WHOLE, ask
 
 expect = pytest.importorskip("playwright.sync_api").expect
 
+# What the page does there is the same in Notebook 7, whose pages take seconds to open.
+in_lab = pytest.mark.parametrize("notebook", ["lab"], indirect=True)
+
 OTHER = "total = rows = 1"
 LINES = MIDDLE.split("\n")
 
@@ -54,6 +57,7 @@ def test_r_replaces_and_undo_brings_the_old_text_back(notebook):
     assert page.sources() == [ask()]
 
 
+@in_lab
 def test_c_copies(notebook):
     page = asked(notebook)
     press(page, "c")
@@ -79,6 +83,7 @@ def test_undo_takes_the_new_cell_back_and_asks_again(notebook):
     assert {mime for output in saved.cells[0].outputs for mime in output.data} == {"text/html", "text/plain"}
 
 
+@in_lab
 def test_undo_leaves_a_cell_that_was_edited(notebook):
     page = asked(notebook, "other = 1")
     press(page, "Tab")
@@ -91,6 +96,7 @@ def test_undo_leaves_a_cell_that_was_edited(notebook):
     assert page.sources() == [ask(), f"{WHOLE}  # mine", "other = 1"]
 
 
+@in_lab
 def test_undo_of_a_cell_that_is_gone_says_so(notebook):
     page = asked(notebook, "other = 1")
     press(page, "Tab")
@@ -118,6 +124,7 @@ def test_line_by_line_fills_one_new_cell(notebook):
     assert page.sources()[1:] == [WHOLE, "other = 1"]
 
 
+@in_lab
 def test_word_by_word_and_back(notebook):
     page = asked(notebook, "other = 1")
     press(page, "w", "w", "w")
@@ -134,6 +141,7 @@ def test_word_by_word_and_back(notebook):
     expect(page.note).to_contain_text("stays in the new cell")
 
 
+@in_lab
 def test_a_part_is_not_added_to_what_the_user_has_edited(notebook):
     page = asked(notebook)
     press(page, "l")
@@ -149,6 +157,7 @@ def test_a_part_is_not_added_to_what_the_user_has_edited(notebook):
     assert page.cells.count() == 2
 
 
+@in_lab
 def test_whole_lines_are_taken_as_such(notebook):
     page = asked(notebook, middles=("    a = 1\n    b = 2\n",), prefix="def f():\n", suffix="    return a + b")
     press(page, "l")
@@ -202,6 +211,7 @@ def test_accept_while_the_kernel_computes_something_else(notebook):
     assert page.sources() == [ask(), WHOLE, "import time; time.sleep(6)", "other = 1"]
 
 
+@in_lab
 def test_other_keys_stay_with_the_notebook_and_the_editor(notebook):
     page = asked(notebook, "other = 1")
     press(page, "Control+c", "x", "Shift+Tab")
