@@ -40,7 +40,8 @@ def test_quickstart_runs_and_its_answer_is_right(quickstart):
 
 @pytest.mark.real_model
 def test_quickstart_shows_each_diff_with_where_it_came_from(quickstart):
-    cells = [c for c in quickstart.cells if c.source.startswith(("%%fim", "%%complete"))]
+    asked = [c for c in quickstart.cells if c.source.startswith(("%%fim", "%%complete"))]
+    cells = [c for c in asked if "--hint" not in c.source]
     assert len(cells) == 3
     for cell in cells:
         (output,) = cell.outputs
@@ -52,6 +53,17 @@ def test_quickstart_shows_each_diff_with_where_it_came_from(quickstart):
             in output["data"]["text/plain"].translate(str.maketrans("", "", "⟦⟧")).replace("+ ", "  ")
             or "\n" in record["candidates"][0]["middle"]
         )
+
+
+@pytest.mark.real_model
+def test_quickstart_gives_a_hint_and_not_the_answer(quickstart):
+    (hint,) = outputs_of(quickstart, "%%fim --hint")
+    shown = hint["data"]["text/plain"]
+    assert shown.startswith("Hint: what kind of lines they are\n")
+    assert "return" in shown
+    assert "xs" not in shown
+    (log,) = outputs_of(quickstart, "%fim log")
+    assert len(log["text"].splitlines()) == 1 + 3
 
 
 @pytest.mark.real_model
