@@ -205,6 +205,22 @@ def test_a_rejected_answer_leaves_nothing_for_another_cell(vs_code):
     assert vs_code.cells == [SETUP, ASK, "other = 1"]
 
 
+def test_more_and_again_ask_the_model_and_fim_accept_knows_them(vs_code):
+    vs_code.cells[2] = "%fim accept 2"
+    vs_code.run(0)
+    vs_code.say_hello()
+    vs_code.run(1)
+    vs_code.silently("registry.loaded().engine.answers = ('max(xs)',)")
+    vs_code.send(vs_code.toolbar, {"act": "more", "index": 0})
+    assert "candidate 2 of 2" in vs_code.said
+    assert [each["added"] for each in vs_code.widgets[vs_code.toolbar]["candidates"]] == ["sum(xs)", "max(xs)"]
+    vs_code.silently("registry.loaded().engine.answers = ('min(xs)',)")
+    vs_code.send(vs_code.toolbar, {"act": "again", "index": 0})
+    assert [each["added"] for each in vs_code.widgets[vs_code.toolbar]["candidates"]] == ["min(xs)", "max(xs)"]
+    vs_code.run(2)
+    assert vs_code.cells[2] == "total = max(xs)  # of xs"
+
+
 def test_colab_shows_core_buttons_and_gets_the_answer_with_the_next_cell(colab):
     colab.run(0)
     colab.run(1)
