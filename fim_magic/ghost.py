@@ -10,8 +10,9 @@ it is imported where a terminal's prompt is, and so prompt_toolkit is there alre
 from __future__ import annotations
 
 import asyncio
+import atexit
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -41,6 +42,7 @@ help, search, reloading, debugging, menus and full screen. F8 is left to the pro
 
 _TAKING = ("right", "end", "c-e", "c-f")  # as IPython takes suggestions from the history
 _BAR_CELLS = 10
+_FILLING = Progress("Filling in at the cursor (Ctrl-C stops it)", 0, 0)
 
 _turn = threading.Lock()  # held by the thread that fills: one that was told to stop may still be in its last step
 
@@ -53,7 +55,8 @@ async def fill(shell: Any, document: Document, **options: Any) -> AsyncIterator[
     """Fill the hole in `document` with the model and the settings of the shell's magics.
 
     Generation runs on a thread of its own. It stops at its next token when this generator is closed, or when the task
-    that reads it is cancelled; a model that is being loaded by then is loaded all the same.
+    that reads it is cancelled, and so does the fetching and converting of a model; one that is being loaded by then is
+    loaded all the same.
 
     Args:
         shell: The IPython shell, with the extension loaded.
@@ -66,6 +69,8 @@ async def fill(shell: Any, document: Document, **options: Any) -> AsyncIterator[
     Raises:
         FimError: Something that the user can mend.
     """
+    from fim_magic.engines.background import SECONDS_AT_EXIT
+
     loop = asyncio.get_running_loop()
     said: asyncio.Queue[str | Progress | BaseException | None] = asyncio.Queue()
     stop = threading.Event()
@@ -82,10 +87,16 @@ async def fill(shell: Any, document: Document, **options: Any) -> AsyncIterator[
             pass
         except BaseException as error:  # noqa: BLE001 - raised again where somebody reads this
             tell(error)
+        atexit.unregister(end)
         tell(None)
 
-    # Not a daemon: Python would end it in the middle of a library's C++, which ends the process with a core dump.
-    threading.Thread(target=work, name="fim-magic fills").start()
+    def end() -> None:
+        stop.set()
+        thread.join(SECONDS_AT_EXIT)
+
+    thread = threading.Thread(target=work, name="fim-magic fills", daemon=True)
+    atexit.register(end)
+    thread.start()
     try:
         while (what := await said.get()) is not None:
             if isinstance(what, BaseException):
@@ -121,6 +132,7 @@ def _fill(
         registry.begin(model, on_progress, **loading)  # in the background, where it goes on if the user types on
         loaded = registry.use(model, on_progress, **loading)
         magics._tell(loaded.engine.model, loaded.notices)  # noqa: SLF001 - a prompt shows what is printed above itself
+        tell(_FILLING)
         infills = loaded.engine.family.can_infill or document.suffix.strip()
         request = replace(request, document=document, method="fim" if infills else "complete")
         for event in run(request, loaded.engine, stop):
@@ -145,7 +157,6 @@ class Provider:
 
         c.InteractiveShellApp.extensions = ["fim_magic"]
         c.TerminalInteractiveShell.llm_provider_class = "fim_magic.ghost.Provider"
-        c.TerminalInteractiveShell.llm_prefix_from_history = "no_prefix"
 
     and a key for `IPython:auto_suggest.llm_autosuggestion` in `c.TerminalInteractiveShell.shortcuts`.
     """
@@ -170,7 +181,7 @@ class Provider:
         Raises:
             FimError: Something that the user can mend. IPython logs the message.
         """
-        from jupyter_ai.completions import models
+        from jupyter_ai.completions import models  # type: ignore[import-not-found] # nobody has to have it
 
         def item(text: str, *, done: bool) -> Any:
             return models.InlineCompletionItem(
@@ -185,7 +196,9 @@ class Provider:
         first = models.InlineCompletionList(items=[item("", done=False)])
         yield models.InlineCompletionReply(list=first, reply_to=request.number, error=None)
         text = ""
-        async for said in fill(get_ipython(), Document(request.prefix, request.suffix), **self._options):
+        # IPython makes room for the answer with empty lines, which are not the user's.
+        document = Document(request.prefix, request.suffix if request.suffix.strip() else "")
+        async for said in fill(get_ipython(), document, **self._options):
             if isinstance(said, str):
                 text = said
                 yield chunk(text, done=False)
@@ -198,25 +211,29 @@ class Provider:
 def register(shell: Any) -> None:
     """Bind [`KEY`][] at the shell's prompt. Without a prompt of prompt_toolkit's, nothing happens."""
     unregister(shell)
-    window = _prompt(shell)
-    if window is not None:
-        Ghost(shell, window)
+    prompt = _prompt(shell)
+    if prompt is not None:
+        Ghost(shell, *prompt)
 
 
 def unregister(shell: Any) -> None:
     """Take the key away, and whatever is shown or under way."""
-    window = _prompt(shell)
-    if window is not None and isinstance(window.content, _GhostControl):
-        window.content.ghost.close()
+    prompt = _prompt(shell)
+    if prompt is not None and isinstance(prompt[1], _GhostControl):
+        prompt[1].ghost.close()
 
 
-def _prompt(shell: Any) -> Window | None:
-    """Return the window into which code is typed."""
+def _prompt(shell: Any) -> tuple[Window, BufferControl] | None:
+    """Return where code is typed, or None in a shell that reads its input in another way."""
     session = getattr(shell, "pt_app", None)
     if session is None:
         return None
-    windows = (window for window in session.layout.find_all_windows() if isinstance(window.content, BufferControl))
-    return next((window for window in windows if window.content.buffer is session.default_buffer), None)
+    windows: Iterable[Window] = session.layout.find_all_windows()
+    for window in windows:
+        control = window.content
+        if isinstance(control, BufferControl) and control.buffer is session.default_buffer:
+            return window, control
+    return None
 
 
 class Ghost:
@@ -226,12 +243,13 @@ class Ghost:
     and hide the lines below them. While this one is shown there is no suggestion.
     """
 
-    def __init__(self, shell: Any, window: Window) -> None:
+    def __init__(self, shell: Any, window: Window, typed: BufferControl) -> None:
         """Bind the keys.
 
         Args:
             shell: The IPython shell.
-            window: Where code is typed. Its control is replaced by one that shows the ghost as well.
+            window: Where code is typed.
+            typed: What shows the code there. It is replaced by what shows the ghost as well.
         """
         self.message = ""  # shown below what is typed
         self._shell = shell
@@ -241,9 +259,9 @@ class Ghost:
         self._asked: tuple[str, int] | None = None  # the text and the caret that the answer is for
         self._asked_now = False  # by the key that is being handled
         self._task: asyncio.Task[None] | None = None
-        self._typed = window.content
+        self._typed = typed
         self._above = self._session.layout.container
-        window.content = _GhostControl(window.content, self)
+        window.content = _GhostControl(typed, self)
         self._session.layout.container = HSplit([self._above, self._message_window()])
         self._session.app.key_processor.after_key_press += self._after_key
 
@@ -268,7 +286,7 @@ class Ghost:
         """Fill at the caret. An answer that is under way is dropped."""
         self.drop()
         self._asked, self._asked_now = self._caret(), True
-        self.message = "Filling in at the cursor. Ctrl-C stops it."
+        self.message = bar(_FILLING)
         text, at = self._asked
         self._task = self._session.app.create_background_task(self._grow(Document(text[:at], text[at:])))
 

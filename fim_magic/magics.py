@@ -1,4 +1,4 @@
-"""`%%fim`, `%%complete` and `%fim`. Here, and in `frontends`, fim-magic meets IPython."""
+"""`%%fim`, `%%complete` and `%fim`. Here, in `frontends` and, on a terminal, in `ghost`, fim-magic meets IPython."""
 
 from __future__ import annotations
 
@@ -526,6 +526,10 @@ def load(shell: Any) -> None:
     magics = FimMagics(shell)
     shell.register_magics(magics)
     shell.events.register("pre_run_cell", magics.remember_cell)
+    if _has_prompt(shell):
+        from fim_magic import ghost
+
+        ghost.register(shell)
     magics.begin_configured()
 
 
@@ -533,6 +537,10 @@ def unload(shell: Any) -> None:
     """Take the magics away from a shell, and unload the model."""
     from fim_magic.engines import registry
 
+    if _has_prompt(shell):
+        from fim_magic import ghost
+
+        ghost.unregister(shell)
     registry.unload()
     magics = shell.magics_manager.registry.pop(FimMagics.__name__, None)
     if magics is None:
@@ -542,3 +550,8 @@ def unload(shell: Any) -> None:
     shell.configurables.remove(magics)
     for kind, name in (("cell", "fim"), ("cell", "complete"), ("line", "fim")):
         shell.magics_manager.magics[kind].pop(name, None)
+
+
+def _has_prompt(shell: Any) -> bool:
+    """Whether the shell is a terminal's, which alone needs what `ghost` imports."""
+    return getattr(shell, "pt_app", None) is not None
