@@ -65,12 +65,14 @@ class Owner:
         cell_id: The cell's id in its notebook, or "" where the front end doesn't tell.
         request: The id of the message that runs the cell, or "" in a terminal.
         marker: A CSS class for what this cell displays, by which the page finds it.
+        from_page: Whether its message looks like one from a page.
     """
 
     shell: Any
     cell_id: str
     request: str
     marker: str
+    from_page: bool = False
 
     @classmethod
     def current(cls, shell: Any) -> Owner:
@@ -79,7 +81,7 @@ class Owner:
         message = _message(shell)
         cell_id = str(message.get("metadata", {}).get("cellId") or "")
         request = str(message.get("header", {}).get("msg_id") or "")
-        return cls(shell, cell_id, request, f"fim-{os.urandom(16).hex()}")
+        return cls(shell, cell_id, request, f"fim-{os.urandom(16).hex()}", _page_is_likely(shell))
 
     @property
     def has_kernel(self) -> bool:
@@ -94,7 +96,7 @@ class Owner:
         papermill and text consoles do nothing of that.
         """
         bridge = page_bridge()
-        return bool(self.cell_id) or (bridge is not None and bridge.has_page) or "google.colab" in sys.modules
+        return self.from_page or (bridge is not None and bridge.has_page) or "google.colab" in sys.modules
 
     @property
     def is_running(self) -> bool:
@@ -136,6 +138,26 @@ class Owner:
         bridge.insert(text, place, waiting.answered)
         _later(ANSWER_SECONDS, waiting.give_up)
 
+    def show(
+        self, name: str, data: dict[str, Any], metadata: dict[str, Any] | None = None, *, update: bool = False
+    ) -> None:
+        """Show an output of this cell, or change it.
+
+        Args:
+            name: What it is called; nothing else is.
+            data: The bundle.
+            metadata: Goes with it.
+            update: Change the output that was shown under this name.
+        """
+        from IPython.display import publish_display_data
+
+        metadata = {**(metadata or {}), OUTPUT_KEY: name}
+        publish_display_data(data, metadata=metadata, transient={"display_id": name}, update=update)
+        bridge = page_bridge()
+        if update and bridge is not None and not self.is_running:
+            # A page that was reloaded, a second one, or one whose cell was moved knows no display id any more.
+            bridge.show(name, data, metadata)
+
     def keep(self, text: str) -> Placed:
         """Keep `text` for the next cell that the user runs."""
         _pending.keep(self.shell, text)
@@ -159,6 +181,9 @@ def notebook_path(shell: Any) -> Path | None:
     path = Path(str(said))
     return path if path.suffix == ".ipynb" else None
 
+
+OUTPUT_KEY = "fim_magic_output"
+"""Under this name, the metadata of an output hold the name by which it can be changed."""
 
 _UNDECIDED = "Not decided before the kernel ended. Run the cell again to be asked again."
 
@@ -281,9 +306,12 @@ def _later(seconds: float, call: Callable[[], None]) -> None:
 
 
 def _page_is_likely(shell: Any) -> bool:
-    # nbclassic sends no cell id, but the kernels of every Jupyter server are told the name of their
-    # session.
-    return bool(_message(shell).get("metadata", {}).get("cellId") or "JPY_SESSION_NAME" in os.environ)
+    # nbclassic sends no cell id, but the kernels of every Jupyter server are told the name of their session. Programs
+    # that such a kernel starts inherit it; but nbclient, unlike a page, has nobody to answer input().
+    message = _message(shell)
+    if message.get("metadata", {}).get("cellId"):
+        return True
+    return "JPY_SESSION_NAME" in os.environ and bool(message.get("content", {}).get("allow_stdin"))
 
 
 def _has_kernel(shell: Any) -> bool:

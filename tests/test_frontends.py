@@ -203,13 +203,21 @@ def test_no_bridge_where_no_page_can_be(kernel_shell):
 
 def test_nbclassic_sends_no_cell_id_but_answers(kernel_shell, monkeypatch):
     monkeypatch.setenv("JPY_SESSION_NAME", "a.ipynb")
-    kernel_shell.kernel.message = {"header": {"msg_id": "1", "session": "page"}, "metadata": {}}
+    message = {"header": {"msg_id": "1", "session": "page"}, "metadata": {}, "content": {"allow_stdin": True}}
+    kernel_shell.kernel.message = message
     owner = Owner.current(kernel_shell)
+    assert owner.is_watched  # before it has answered: the first cells of Run All are shown while they grow, too
     bridge = frontends.page_bridge()
-    assert not owner.is_watched
     bridge._hear(None, {"event": "hello", "where": "classic"}, None)
     assert owner.is_watched
     assert bridge.can_insert("page")
+
+
+def test_a_program_that_a_notebook_starts_inherits_its_session_and_is_no_page(kernel_shell, monkeypatch):
+    monkeypatch.setenv("JPY_SESSION_NAME", "a.ipynb")
+    kernel_shell.kernel.message = {"header": {"msg_id": "1"}, "metadata": {}, "content": {"allow_stdin": False}}
+    assert not Owner.current(kernel_shell).is_watched
+    assert frontends.page_bridge() is None
 
 
 def test_the_bridge_remembers_what_each_page_is(kernel_shell):

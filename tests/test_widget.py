@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from IPython.display import publish_display_data
 from IPython.utils.capture import capture_output
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
@@ -51,6 +52,9 @@ class Cell:
     def __init__(self, error=None):
         self.placed = []
         self.error = error
+
+    def show(self, name, data, metadata=None, *, update=False):
+        publish_display_data(data, metadata=metadata or {}, transient={"display_id": name}, update=update)
 
     def place(self, text, replace, on_result):
         self.placed.append((text, replace))
@@ -202,8 +206,9 @@ def test_what_the_page_has_done_is_noted_and_can_be_taken_back(shell, page):
     (note,) = captured.outputs
     assert "new cell below" in note.data["text/plain"]
     assert 'class="fim-note fim-abc"' in note.data["text/html"]
-    settle, offered = page.sent
-    assert settle["do"] == "settle"
+    changed, offered = page.sent
+    assert changed["do"] == "show"
+    assert changed["output"]["data"] == note.data
     assert offered == {"do": "undo", "token": 0, "client": "page", "marker": "fim-abc", "undo": undo}
     with capture_output() as captured:
         page._hear(None, {"event": "answer", "token": 0, "how": "undone"}, None)
@@ -349,7 +354,7 @@ def test_view_on_a_page(shell):
     assert "⟦12⟧" in grown.data["text/plain"]
     assert "⟦123⟧" in finished.data["text/plain"]
     assert set(finished.data) == {"text/html", "text/plain"}
-    assert finished.metadata == {"fim_magic": {"model": "tiny"}}
+    assert finished.metadata["fim_magic"] == {"model": "tiny"}
     assert WIDGET_MIME in buttons.data
 
 

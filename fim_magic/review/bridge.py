@@ -78,9 +78,10 @@ class Bridge(AnyWidget):
         """
         self.send({"do": "undo", "token": self._ask(on_answer), "client": client, "marker": marker, "undo": undo})
 
-    def settle(self, model_id: str, data: dict[str, str]) -> None:
-        """Ask all pages to put `data` where their document still holds the widget `model_id`."""
-        self.send({"do": "settle", "model_id": model_id, "data": data})
+    def show(self, name: str, data: dict[str, Any], metadata: dict[str, Any]) -> None:
+        """Ask all pages to put this output where their document has an older one of the same name."""
+        output = {"output_type": "display_data", "data": data, "metadata": metadata}
+        self.send({"do": "show", "name": name, "output": output})
 
     def _ask(self, on_answer: Callable[[Answer], None]) -> int:
         token = next(self._tokens)

@@ -224,16 +224,9 @@ class View:
             draw = to_ansi if sys.stdout.isatty() else to_text
             print(draw(rows, words))  # noqa: T201 - a terminal shows what is printed
             return
-        from IPython.display import publish_display_data
-
         bundle = {
             "text/html": to_html(rows, words, live=live, others=others, details=details),
             "text/plain": to_text(rows, words),
         }
-        publish_display_data(
-            bundle,
-            metadata={METADATA_KEY: self._record},
-            transient={"display_id": self._display_id},
-            update=self._is_displayed,
-        )
+        self._owner.show(self._display_id, bundle, {METADATA_KEY: self._record}, update=self._is_displayed)
         self._is_displayed = True

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
-from IPython.display import publish_display_data
 
 from fim_magic.frontends import Owner, Placed, client_of_this_message, page_bridge
 from fim_magic.provenance import Record
@@ -102,7 +101,7 @@ class Actions:
             if cell_id in _shown:
                 _shown[cell_id].close()  # the cell is run again: their output is gone
             _shown[cell_id] = self
-        self._publish(self._view())
+        self._owner.show(self._display_id, self._view())
         bridge = page_bridge()
         if bridge is not None:
             # Where nobody has answered, anywidget may not be installed, and its toolbar would be an error message.
@@ -147,7 +146,6 @@ class Actions:
             [*self._buttons, *chooser, self._status], layout=ipywidgets.Layout(flex_flow="row wrap")
         )
         self._row.add_class(self._owner.marker)
-        self._model_id = self._row.model_id  # pages may ask for it when the row is closed
 
     @property
     def _buttons(self) -> tuple[Any, ...]:
@@ -236,26 +234,19 @@ class Actions:
             self._note(_NOT_UNDONE.get(answer["how"], "Not taken back."))
             return
         self._open()
-        self._publish(self._view(), update=True)
+        self._owner.show(self._display_id, self._view(), update=True)
         self._upgrade()
         if self._owner.cell_id:
             _shown[self._owner.cell_id] = self
         self._listener.decided("undo", self._index)
 
     def _view(self) -> dict[str, Any]:
-        view = {"version_major": 2, "version_minor": 0, "model_id": self._model_id}
+        view = {"version_major": 2, "version_minor": 0, "model_id": self._row.model_id}
         return {WIDGET_MIME: view, "text/plain": ""}
 
     def _note(self, message: str) -> None:
         note = {"text/html": note_html(message, self._owner.marker), "text/plain": message}
-        self._publish(note, update=True)
-        bridge = page_bridge()
-        if bridge is not None:
-            bridge.settle(self._model_id, note)
-
-    def _publish(self, bundle: dict[str, Any], *, update: bool = False) -> None:
-        transient = {"display_id": self._display_id}
-        publish_display_data(bundle, transient=transient, update=update)
+        self._owner.show(self._display_id, note, update=True)
 
 
 def _button(name: str, tooltip: str, style: str = "") -> Any:

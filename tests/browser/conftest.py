@@ -115,7 +115,8 @@ class Server:
 
     def shut_kernels_down(self):
         for session in self.api("sessions"):
-            self.api(f"sessions/{session['id']}", "DELETE")
+            with contextlib.suppress(urllib.error.HTTPError):  # another session on its kernel went with it
+                self.api(f"sessions/{session['id']}", "DELETE")
 
     def write(self, name, *sources):
         notebook = new_notebook(cells=[new_code_cell(source) for source in sources])

@@ -5,31 +5,53 @@ const SWEEP_MS = 3000;
 
 const VIEW = 'application/vnd.jupyter.widget-view+json';
 
-/** Put a plain output in the place of each widget that `replaces` wants, told its id and the output before it. */
-function replaceWidgets(model, data, replaces) {
+/** Put what `replace` returns, if anything, in the place of each output. It is told the output, and the one before it. */
+function replaceOutputs(model, replace) {
+  if (where(model) === 'classic') return replaceClassicOutputs(replace);
   for (const cell of labDocument(model)?.model.cells ?? []) {
     const outputs = cell.type === 'code' ? cell.outputs : null;
     for (let i = 0; i < (outputs?.length ?? 0); i++) {
-      const id = outputs.get(i).data[VIEW]?.model_id;
-      if (!id || !replaces(id, i > 0 ? outputs.get(i - 1) : null)) continue;
-      outputs.set(i, { output_type: 'display_data', data, metadata: {} });
+      const output = replace(outputs.get(i), i > 0 ? outputs.get(i - 1) : null);
+      if (output) outputs.set(i, output);
     }
   }
 }
 
-/** Put a plain output where the document still holds the buttons. After a reload, the kernel cannot do that itself. */
-function settle(model, request) {
-  replaceWidgets(model, request.data, (id) => id === request.model_id);
+/** The same in nbclassic, which draws an output again if it knows it by a display id: it forgets them at a reload. */
+function replaceClassicOutputs(replace) {
+  for (const { output_area: area } of classicNotebook().get_cells()) {
+    (area?.outputs ?? []).forEach((before, index, all) => {
+      const after = before.data && replace(before, all[index - 1] ?? null);
+      if (!after) return;
+      const display_id = `fim-${index}`;
+      area._display_id_targets[display_id] = [{ index, element: area.element.children('.output_area').eq(index) }];
+      area.update_display_data({ ...after, transient: { display_id } });
+    });
+  }
+}
+
+/**
+ * Put an output where the document has an older one of this name. Pages follow the kernel's own updates only in a cell
+ * that they have run themselves, and only until it is moved.
+ */
+function show(model, { name, output }) {
+  const differ = (one, other) => JSON.stringify(one) !== JSON.stringify(other);
+  const isOlder = (before) =>
+    before.metadata?.fim_magic_output === name &&
+    (differ(before.data, output.data) || differ(before.metadata, output.metadata));
+  replaceOutputs(model, (before) => (isOlder(before) ? output : null));
 }
 
 /**
  * Put a plain output where the document holds buttons of a kernel that is gone: they would be an error message. Those of
  * this kernel may still be on their way after a reload, so it waits a moment.
  */
-function sweep(model, request) {
+function sweep(model, { data }) {
   const known = (id) => model.widget_manager.has_model?.(id) ?? true;
+  const isStale = ({ data }) => data[VIEW] && !known(data[VIEW].model_id);
   const ours = (output) => output?.metadata?.fim_magic !== undefined;
-  setTimeout(() => replaceWidgets(model, request.data, (id, before) => ours(before) && !known(id)), SWEEP_MS);
+  const plain = { output_type: 'display_data', data, metadata: {} };
+  setTimeout(() => replaceOutputs(model, (each, before) => (ours(before) && isStale(each) ? plain : null)), SWEEP_MS);
 }
 
 /** Put an Undo button beside the note that carries `marker`. It is not in the document, so no saved notebook has it. */
@@ -65,7 +87,7 @@ function insert(model, request) {
 export default {
   initialize({ model }) {
     model.on('msg:custom', (request) => {
-      if (request.do === 'settle') return settle(model, request);
+      if (request.do === 'show') return show(model, request);
       if (request.do === 'sweep') return sweep(model, request);
       // Every page on this kernel hears this. Only the one that was clicked acts, or there would be two cells.
       const client = clientOf(model);

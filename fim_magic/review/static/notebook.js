@@ -86,10 +86,12 @@ function classicCells(notebook) {
     setText: (index, text, record) => set(cell(index), text, record),
     insert: (index, text, record) => set(notebook.insert_cell_at_index('code', index), text, record),
     remove: (index) => notebook.delete_cells([index]),
-    focus: (index) => {
-      notebook.select(index);
-      notebook.focus_cell();
-    },
+    // The click that brought us here is on its way to the cell that asked, which takes it as a wish to be selected.
+    focus: (index) =>
+      setTimeout(() => {
+        notebook.select(index);
+        notebook.edit_mode();
+      }),
   };
 }
 

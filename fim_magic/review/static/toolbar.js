@@ -2,6 +2,7 @@
 //
 // The page acts by itself, so that a kernel that computes something else keeps nobody waiting; then it tells the kernel.
 
+const OWNER_IS_GONE = 'The cell that asked is not in this notebook any more. Copy takes the text.';
 const LINE_END = /\r?\n/g;
 const WORD = /^\s*(?:[\p{L}\p{N}_]+|[^\p{L}\p{N}_\s]+)/u;
 
@@ -99,6 +100,7 @@ class Review {
     const replace = decision === 'replace';
     const { how, undo } = put(this.model, { ...this.request(text), replace, made: replace ? null : this.made });
     if (how === 'edited') return this.say('The new cell is not as it was left, so it stays as it is.');
+    if (how === 'not-mine') return this.say(OWNER_IS_GONE);
     this.decided = true;
     this.say('');
     this.tell(decision, { how, undo });
@@ -109,6 +111,7 @@ class Review {
     if (taken >= this.candidate.added.length) return this.place('accept');
     const { how, undo } = put(this.model, { ...this.request(this.text(taken)), made: this.made, quiet: true });
     if (how === 'edited') return this.say('The new cell is not as it was left, so nothing is added to it.');
+    if (how === 'not-mine') return this.say(OWNER_IS_GONE);
     if (!undo) return this.say('Parts can be taken only where the page can make a cell. Accept takes all of it.');
     this.taken = taken;
     this.made = undo;
