@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
+# For what a page of Notebook 7, which takes seconds to open, does in the same way.
+in_lab = pytest.mark.parametrize("notebook", ["lab"], indirect=True)
+
 PREFIX = 'import csv\n\ndef mean(path):\n    """The mean of a column."""\n    '
 MIDDLE = (
     "with open(path) as file:\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from asking import MIDDLE, ask
+from asking import MIDDLE, ask, in_lab
 
 expect = pytest.importorskip("playwright.sync_api").expect
 Axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe
@@ -73,7 +73,7 @@ def theme(request, server):
     server.set_theme("JupyterLab Light")
 
 
-@pytest.mark.parametrize("notebook", ["lab"], indirect=True)
+@in_lab
 @pytest.mark.parametrize(
     "theme", ["JupyterLab Light", "JupyterLab Dark", "JupyterLab Dark High Contrast"], indirect=True
 )
@@ -91,7 +91,7 @@ def test_nothing_serious_is_found(notebook, theme):
     assert findings(page, {"include": [[".fim-view"]]}) == []
 
 
-@pytest.mark.parametrize("notebook", ["lab"], indirect=True)
+@in_lab
 def test_a_screen_reader_is_told_what_each_thing_is(notebook):
     page = notebook(ask(MIDDLE, "pass", more=True))
     page.run_whole()

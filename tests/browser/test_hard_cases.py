@@ -7,12 +7,11 @@ import urllib.error
 
 import nbconvert
 import pytest
-from asking import MIDDLE, PREFIX, SUFFIX, WHOLE, ask
+from asking import MIDDLE, PREFIX, SUFFIX, WHOLE, ask, in_lab
 from conftest import Page
 
 expect = pytest.importorskip("playwright.sync_api").expect
 
-lab = pytest.mark.parametrize("notebook", ["lab"], indirect=True)
 OTHER = "total = rows = 1"
 ERRORS = ("Error displaying widget", "Error creating widget", "Failed to load model", "Traceback")
 
@@ -47,7 +46,7 @@ def mimes(cell):
     return {mime for output in cell.outputs for mime in output.data}
 
 
-@lab
+@in_lab
 def test_a_moved_owner_gets_the_cell_where_it_is_now(notebook):
     page = asked(notebook, "first = 1", "second = 2", "third = 3", owner=1)
     command(page, 1, "Control+Shift+ArrowDown")
@@ -68,7 +67,7 @@ def test_a_moved_owner_gets_the_cell_where_it_is_now(notebook):
     assert page.sources() == [ask(), WHOLE, "first = 1", "second = 2", "third = 3"]
 
 
-@lab
+@in_lab
 def test_nothing_is_inserted_for_a_deleted_owner(notebook):
     page = asked(notebook, "other = 1", "third = 2")
     page.diff.click(button="right")
@@ -91,7 +90,7 @@ def test_nothing_is_inserted_for_a_deleted_owner(notebook):
     expect(page.status).to_have_text("Copied.")
 
 
-@lab
+@in_lab
 def test_asked_again_and_in_a_restarted_kernel(notebook):
     page = asked(notebook, "x = 6 * 7; x")
     page.run()
@@ -121,7 +120,7 @@ def test_asked_again_and_in_a_restarted_kernel(notebook):
     assert mimes(saved.cells[0]) == {"text/html", "text/plain"}
 
 
-@lab
+@in_lab
 def test_two_notebooks_on_one_kernel(notebook, server, chromium):
     page = notebook(ask(), "other = 1")
     (session,) = server.api("sessions")
@@ -153,7 +152,7 @@ def test_two_notebooks_on_one_kernel(notebook, server, chromium):
             server.shut_kernels_down()
 
 
-@lab
+@in_lab
 def test_undo_in_the_tab_that_accepted(notebook):
     page = asked(notebook, "other = 1")
     page.saved()
@@ -180,7 +179,7 @@ def test_undo_in_the_tab_that_accepted(notebook):
         second.close()
 
 
-@lab
+@in_lab
 def test_scrolled_far_away(notebook):
     others = [f"number = {number}\n" * 8 for number in range(60)]
     page = asked(notebook, *others)
@@ -193,7 +192,7 @@ def test_scrolled_far_away(notebook):
     assert page.sources() == [ask(), WHOLE, *others]
 
 
-@lab
+@in_lab
 def test_reloaded_then_exported(notebook, chromium, tmp_path):
     page = asked(notebook, middles=(MIDDLE, OTHER), more=True)
     page.saved()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from asking import in_lab
 
 expect = pytest.importorskip("playwright.sync_api").expect
 
@@ -55,6 +56,7 @@ def test_from_cell_to_accepted_code(notebook):
     page.screenshot("fim-accepted")
 
 
+@in_lab
 def test_stop_button_keeps_the_partial_text_and_the_model(notebook):
     # Greedy: a sampled story may end at its first token. This one goes on for more than 200.
     page = loaded(notebook, "%%fim --max-new-tokens 2000\n# A long story about a cursor:\n<cursor>", FIM)
@@ -73,6 +75,7 @@ def test_stop_button_keeps_the_partial_text_and_the_model(notebook):
     expect(page.cells.nth(2).locator(".fim-caption")).to_contain_text("ended", timeout=A_WHILE)
 
 
+@in_lab
 def test_fim_accept_in_an_empty_cell_turns_it_into_the_answer(notebook):
     page = loaded(notebook, FIM, "%fim accept")
     page.run(1)
@@ -86,6 +89,7 @@ def test_fim_accept_in_an_empty_cell_turns_it_into_the_answer(notebook):
     assert "<cursor>" not in sources[2]
 
 
+@in_lab
 def test_fim_with_accept_puts_the_cell_below_at_once(notebook):
     page = loaded(notebook, FIM.replace("%%fim", "%%fim --accept"), AFTER)
     page.run(1)
@@ -96,6 +100,7 @@ def test_fim_with_accept_puts_the_cell_below_at_once(notebook):
     assert page.button("Accept").count() == 0
 
 
+@in_lab
 def test_errors_are_one_paragraph(notebook):
     page = notebook("%load_ext fim_magic", "%%fim\nx = 1")
     page.run_whole(0)

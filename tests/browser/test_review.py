@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from asking import MIDDLE, PREFIX, SUFFIX, WHOLE, ask
+from asking import MIDDLE, PREFIX, SUFFIX, WHOLE, ask, in_lab
 
 expect = pytest.importorskip("playwright.sync_api").expect
 
@@ -56,6 +56,7 @@ def test_accept_inserts_below_the_owner(notebook):
     assert page.sources() == [ask(), WHOLE, "other = 1", "third = 2"]
 
 
+@in_lab
 def test_accept_when_another_cell_is_active(notebook):
     page = notebook(ask(), "other = 1", "third = 2")
     page.run_whole()
@@ -101,6 +102,7 @@ def test_replace(notebook):
     expect(page.diff).to_be_visible()
 
 
+@in_lab
 def test_reject_changes_nothing(notebook):
     page = notebook(ask(), "decided")
     page.run_whole()
@@ -111,6 +113,7 @@ def test_reject_changes_nothing(notebook):
     assert page.sources() == [ask(), "decided"]
 
 
+@in_lab
 def test_copy(notebook):
     page = notebook(ask())
     page.run_whole()
@@ -120,6 +123,7 @@ def test_copy(notebook):
     expect(page.button("Accept")).to_be_enabled()
 
 
+@in_lab
 def test_selecting_the_diff_copies_code_without_gutter(notebook):
     page = notebook(ask())
     page.run_whole()
@@ -189,6 +193,7 @@ def test_accept_after_a_reload(notebook):
     assert all("widget-view" not in mime for out in saved.cells[0].outputs for mime in out.data)
 
 
+@in_lab
 def test_candidates(notebook):
     page = notebook(ask(MIDDLE, "total = rows = 1", "pass"))
     page.run_whole()
@@ -219,6 +224,7 @@ def test_untrusted_text_stays_text(notebook):
     assert page.sources()[1] == prefix + middle + suffix
 
 
+@in_lab
 def test_dark_theme(notebook, server):
     server.set_theme("JupyterLab Dark")
     try:
@@ -235,6 +241,7 @@ def test_dark_theme(notebook, server):
         server.set_theme("JupyterLab Light")
 
 
+@in_lab
 def test_a_cell_accepted_while_it_runs(notebook):
     source = (
         ask()
@@ -246,6 +253,7 @@ def test_a_cell_accepted_while_it_runs(notebook):
     assert page.sources()[1] == PREFIX + "pass" + SUFFIX
 
 
+@in_lab
 def test_where_no_click_can_insert_the_next_cell_brings_it(notebook):
     # As where anywidget cannot be shown: no toolbar, and a bridge that nobody answers.
     foreign = (
@@ -263,6 +271,7 @@ def test_where_no_click_can_insert_the_next_cell_brings_it(notebook):
     assert page.sources()[2:] == ["other = 1", WHOLE, "last = 1"]
 
 
+@in_lab
 def test_a_lost_owner_is_not_guessed(notebook):
     page = notebook(ask(), "other = 1")
     page.run_whole()

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from asking import MIDDLE, PREFIX, SUFFIX, WHOLE, ask
+from asking import MIDDLE, PREFIX, SUFFIX, WHOLE, ask, in_lab
 
 expect = pytest.importorskip("playwright.sync_api").expect
-
-# What the page does there is the same in Notebook 7, whose pages take seconds to open.
-in_lab = pytest.mark.parametrize("notebook", ["lab"], indirect=True)
 
 OTHER = "total = rows = 1"
 LINES = MIDDLE.split("\n")
@@ -38,6 +35,7 @@ def test_tab_accepts(notebook):
     assert page.sources() == [ask(), WHOLE, "other = 1"]
 
 
+@in_lab
 def test_escape_rejects(notebook):
     page = asked(notebook, "decided")
     press(page, "Escape")
@@ -66,6 +64,7 @@ def test_c_copies(notebook):
     expect(page.button("Accept")).to_be_enabled()
 
 
+@in_lab
 def test_undo_takes_the_new_cell_back_and_asks_again(notebook):
     page = asked(notebook, "other = 1")
     press(page, "Tab")
@@ -165,6 +164,7 @@ def test_whole_lines_are_taken_as_such(notebook):
     assert page.sources()[1] == "def f():\n    a = 1\n    return a + b"
 
 
+@in_lab
 def test_arrows_change_the_candidate(notebook):
     page = asked(notebook, middles=(MIDDLE, OTHER, "pass"))
     expect(page.candidate(1)).to_have_attribute("aria-checked", "true")
@@ -222,6 +222,7 @@ def test_other_keys_stay_with_the_notebook_and_the_editor(notebook):
     assert page.diff.is_visible()
 
 
+@in_lab
 def test_at_200_percent_everything_is_in_reach(notebook):
     page = notebook(ask(middles=(MIDDLE, OTHER), more=True))
     page.page.set_viewport_size({"width": 600, "height": 700})
