@@ -206,6 +206,14 @@ def test_caption_of_one_of_many():
     assert said.endswith("left to right · parses")
 
 
+def test_captions_of_several_say_how_sure_the_model_was_of_each():
+    one, other = Candidate("a", Ending.STOP_TOKEN, None, (1, 2), (-0.5, -1.0)), Candidate("b", Ending.LENGTH)
+    assert "ended by itself, mean log-probability -0.75" in caption(result(one, other), one)
+    assert "log-probability" not in caption(result(one, other), other)
+    assert "log-probability" not in caption(result(one))
+    assert "log-probability" in caption(result(one), one, which=(2, 2))
+
+
 def test_drawing_needs_no_widgets():
     check = (
         "import sys, fim_magic.review.diff, fim_magic.review.render\n"

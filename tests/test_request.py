@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -77,6 +78,33 @@ def test_how_a_candidate_ends(answer, limit, middle, ending, cut):
     assert len(candidate.token_ids) <= limit
     stop = ScriptedEngine("").tokenizer.sentinel("<|endoftext|>")
     assert stop not in candidate.token_ids
+
+
+@pytest.mark.parametrize("answer", ["total = 0", "x = '數🙂'", ""])
+def test_a_candidate_tells_how_far_the_text_had_come_with_each_token(answer):
+    _, result = answered(ScriptedEngine(answer))
+    (candidate,) = result.candidates
+    assert len(candidate.token_ends) == len(candidate.token_ids) == len(answer.encode())  # a token is a byte here
+    ends = [len(answer.encode()[: n + 1].decode(errors="ignore")) for n in range(len(candidate.token_ids))]
+    assert list(candidate.token_ends) == ends
+
+
+def test_asking_again_asks_for_one_other_answer():
+    greedy, sampled = Request(MEAN, candidates=3), Request(MEAN, order="psm", sampling=Sampling(0.3, 0.9, 7))
+    assert (greedy.again().candidates, greedy.again().sampling.temperature) == (1, 0.8)
+    again = sampled.again()
+    assert (again.sampling.temperature, again.sampling.top_p, again.order) == (0.3, 0.9, "psm")
+    assert len({request.again().sampling.seed for request in [sampled] * 8} | {7}) > 2
+
+
+def test_a_result_says_what_its_prompt_and_its_sampling_were():
+    request = Request(MEAN, max_new_tokens=7, sampling=Sampling(0.5, 0.9, 3))
+    _, one = answered(ScriptedEngine("a"), request)
+    _, same = answered(ScriptedEngine("b"), request)
+    _, other = answered(ScriptedEngine("a"), Request(Document("x = ", "")))
+    assert (one.sampling, one.max_new_tokens) == (request.sampling, 7)
+    assert re.fullmatch("[0-9a-f]{64}", one.prompt_sha256)
+    assert one.prompt_sha256 == same.prompt_sha256 != other.prompt_sha256
 
 
 def test_finished_candidates_come_before_unfinished_ones():

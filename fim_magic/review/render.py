@@ -59,7 +59,8 @@ def caption(
     number, count = which or (_number(result, candidate), len(result.candidates))
     if count > 1:
         parts.append(f"candidate {number} of {count}")
-    parts += [_speed(result, candidate), candidate.describe_ending()]
+    parts.append(_speed(result, candidate))
+    parts.append(about(candidate) if count > 1 else candidate.describe_ending())
     parts.append(_order(result))
     parts += _dropped(result)
     parts += notes

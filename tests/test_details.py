@@ -1,0 +1,57 @@
+"""What can be unfolded below a diff."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from fim_magic.candidate import Candidate, Cut, Ending
+from fim_magic.review.details import details_html
+
+EVIL = "<script>x</script>"
+
+
+def text_of(html):
+    return re.sub(r"<[^>]*>", "", html)
+
+
+def candidate(raw, *probabilities, ends=(), cut=None):
+    logprobs = tuple(math.log(each) for each in probabilities)
+    ids = tuple(range(len(logprobs)))
+    return Candidate(raw, Ending.RULE, cut, ids, logprobs, tuple(ends))
+
+
+def test_nothing_is_folded_away_where_there_is_nothing_to_say():
+    assert details_html(Candidate("abc", Ending.STOP_TOKEN)) == ""
+    assert details_html(Candidate("abc\n\n", Ending.RULE, Cut("dedent", 3))) == ""  # white space alone
+
+
+def test_what_was_trimmed_is_struck_out_and_stays_text():
+    html = details_html(Candidate(f"abc{EVIL}\nmore", Ending.RULE, Cut("repeats-suffix", 3)))
+    assert "Trimmed by repeats-suffix: 23 characters" in html
+    assert "<del>&lt;script&gt;x&lt;/script&gt;\nmore</del>" in html
+    assert "<script" not in html
+
+
+def test_tokens_are_shaded_by_how_unsure_the_model_was():
+    html = details_html(candidate("abcd", 0.95, 0.6, 0.3, 0.1, ends=(1, 2, 3, 4)))
+    assert "3 of 4 tokens below 90%" in html
+    shades = re.findall(r'fim-doubt-(\d)" title="(\d+%): ([^"]+)">(.)<', html)
+    assert shades == [
+        ("1", "60%", "a little unsure", "b"),
+        ("2", "30%", "unsure", "c"),
+        ("3", "10%", "guessed", "d"),
+    ]
+    assert ">a<" in html
+    assert 'title="95%' not in html
+
+
+def test_the_tokens_together_are_the_middle():
+    middle = f"x = '{EVIL}'\n\ty = 1 # 數"
+    # A token that ends within a character has no text; one that was cut in two shows what was kept.
+    ends = (1, 5, 5, 20, 30, len(middle) + 4)
+    html = details_html(candidate(middle + " tail", *[0.5] * 6, ends=ends, cut=Cut("dedent", len(middle))))
+    sure = html[html.index("fim-sureness") :]
+    shown = text_of(sure[sure.index("<pre") :]).replace("&lt;", "<").replace("&gt;", ">").replace("&#x27;", "'")
+    assert shown == middle
+    assert "5 of 5 tokens" in sure
