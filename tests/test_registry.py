@@ -15,6 +15,7 @@ from scripted import ScriptedEngine
 from fim_magic import catalog, weights
 from fim_magic.engines import choice, placement, registry, sources
 from fim_magic.engines.local import LocalEngine
+from fim_magic.engines.memory import give_back
 from fim_magic.engines.registry import Asked
 from fim_magic.errors import FetchError, ModelError, OptionError
 from fim_magic.request import Finished, run
@@ -517,6 +518,7 @@ def test_what_the_plan_says_unloading_gives_back_is_what_it_gives_back(large, tm
     loaded = registry.use(folder)
     held, size = loaded.placement.held["cpu"], loaded.engine.weight_bytes
     generate(loaded.engine)
+    give_back()  # what other tests have left behind is not the model's
     with_model = anonymous()
     del loaded
     registry.unload()
