@@ -6,9 +6,9 @@ JupyterLab runs headless, in the light theme and in the dark one. Of the light o
 from __future__ import annotations
 
 import io
-import itertools
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 from conftest import CHROMIUM_FLAGS, ROOT, Page, Server, chromium_path
@@ -54,6 +54,22 @@ def picture(server: Server, browser, name: str) -> None:
     page.page.get_by_text("is loaded on").wait_for(timeout=120_000)
     page.page.locator(".jp-Cell").nth(0).evaluate("cell => cell.remove()")  # the picture is of the other
     page.cells.nth(0).locator(".cm-content").click()
+    if name == "light":
+        animate(page)
+        page.button("Undo").click()
+        page.wait_cells(1)
+        page.cells.nth(0).locator(".cm-content").click()
+    page.page.keyboard.press("Control+Enter")  # nobody takes pictures meanwhile, which would slow it down
+    page.page.get_by_text("filling the hole").wait_for()
+    page.toolbar.wait_for()
+    page.page.mouse.move(0, 0)
+    page.page.wait_for_timeout(500)
+    page.page.screenshot(path=IMAGES / f"diff-view-{name}.png", clip=area(page))
+    page.close()
+
+
+def animate(page: Page) -> None:
+    """Fill the cell and accept the answer, with a picture every moment."""
     frames = [shot(page)]
     page.page.keyboard.press("Control+Enter")
     began = time.monotonic()
@@ -62,16 +78,19 @@ def picture(server: Server, browser, name: str) -> None:
     page.toolbar.wait_for()
     page.page.wait_for_timeout(500)
     frames.append(shot(page))
-    page.page.screenshot(path=IMAGES / f"diff-view-{name}.png", clip=area(page))
     page.toolbar.focus()
     page.page.keyboard.press("Tab")
     page.note.wait_for()
     page.page.wait_for_timeout(500)
     page.cells.nth(1).scroll_into_view_if_needed()
     frames.append(shot(page))
-    if name == "light":
-        animate([frame for frame, _ in frames], [at - frames[0][1] for _, at in frames])
-    page.close()
+    times = [at for _, at in frames]
+    lasts = [round(1000 * (after - before)) for before, after in pairwise(times)] + [LAST_FRAME_MS]
+    lasts[0] = lasts[-2] = LAST_FRAME_MS // 2  # time to read the question, and the answer
+    reduced = [frame.quantize(COLOURS) for frame, _ in frames]
+    reduced[0].save(
+        IMAGES / "filling.gif", save_all=True, append_images=reduced[1:], duration=lasts, loop=0, optimize=True
+    )
 
 
 def area(page: Page) -> dict[str, float]:
@@ -83,16 +102,6 @@ def shot(page: Page) -> tuple[Image.Image, float]:
     """A frame, and when it was taken."""
     taken = page.page.screenshot(clip=area(page))
     return Image.open(io.BytesIO(taken)).convert("RGB"), time.monotonic()
-
-
-def animate(frames: list[Image.Image], times: list[float]) -> None:
-    """Write the frames, each shown as long as it took to the next."""
-    lasts = [round(1000 * (after - before)) for before, after in itertools.pairwise(times)] + [LAST_FRAME_MS]
-    lasts[0] = lasts[-2] = LAST_FRAME_MS // 2  # time to read the question, and the answer
-    reduced = [frame.quantize(COLOURS) for frame in frames]
-    reduced[0].save(
-        IMAGES / "filling.gif", save_all=True, append_images=reduced[1:], duration=lasts, loop=0, optimize=True
-    )
 
 
 if __name__ == "__main__":
