@@ -88,7 +88,7 @@ def _outline(line: str) -> str:
     kept, at = "", len(indent)
     spans = python_spans(line)
     for name, end in spans:
-        piece = line[max(at, 0) : end]
+        piece = line[at:end]
         at = max(at, end)
         is_word = any(character.isalnum() or character == "_" for character in piece)
         kept += _GAP if name in ("s", "c", "n") or (is_word and name not in _KEPT) else piece

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from fim_magic.candidate import Result
     from fim_magic.engines.registry import Loaded
     from fim_magic.proof import Answer, Check, Proof
-    from fim_magic.request import Request
-    from fim_magic.review.terminal import LiveDiff
 
 DEMO = '''def count_words(path):
     """Return how often each word occurs in a text file."""
@@ -168,6 +166,7 @@ def _infill(options: argparse.Namespace) -> int:
 def _replay(options: argparse.Namespace) -> int:
     """Make a notebook's infills again. Returns 1 if one cannot be made, or has another answer."""
     from fim_magic.replay import compare, recorded, request_of
+    from fim_magic.request import follow
     from fim_magic.settings import Settings
 
     infills, markers, failed = recorded(options.notebook), Settings().markers, False
@@ -176,7 +175,7 @@ def _replay(options: argparse.Namespace) -> int:
     for infill in infills:
         try:
             request = request_of(infill, markers)
-            result = _run(request, _load(infill.record["model"], options))
+            result = follow(request, _load(infill.record["model"], options).engine)
             same, said = compare(infill.record, result)
         except FimError as error:
             same, said = False, str(error)
@@ -264,6 +263,7 @@ def _load(model: str, options: argparse.Namespace) -> Loaded:
 
 def _answer(text: str, method: str, options: argparse.Namespace, *, live: bool) -> Result:
     """Run one request, with progress on standard error and, if `live`, the growing diff on a terminal."""
+    from fim_magic.request import follow
     from fim_magic.review.terminal import LiveDiff
     from fim_magic.settings import Settings, options_of
 
@@ -272,21 +272,9 @@ def _answer(text: str, method: str, options: argparse.Namespace, *, live: bool) 
     loaded = _load(model, options)
     _say_model(loaded)
     view = LiveDiff(request.document, sys.stdout) if live else None
-    result = _run(request, loaded, view)
+    result = follow(request, loaded.engine, None if view is None else lambda middle, *_: view.show(middle))
     if view is not None:
         view.clear()
-    return result
-
-
-def _run(request: Request, loaded: Loaded, view: LiveDiff | None = None) -> Result:
-    from fim_magic.request import Finished, Grew, interruptible, run
-
-    with interruptible() as stop:
-        for event in run(request, loaded.engine, stop):
-            if isinstance(event, Grew) and event.candidate == 0 and view is not None:
-                view.show(event.middle)
-            if isinstance(event, Finished):
-                result = event.result
     return result
 
 

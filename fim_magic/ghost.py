@@ -24,10 +24,8 @@ from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.layout import BufferControl, ConditionalContainer, FormattedTextControl, HSplit, UIContent, Window
 from prompt_toolkit.layout.utils import explode_text_fragments
 
-from fim_magic.classroom import check, of_notebook, strictest
 from fim_magic.document import Document
 from fim_magic.errors import FimError
-from fim_magic.frontends import notebook_path
 from fim_magic.progress import Progress, bar
 from fim_magic.settings import LOADING
 
@@ -124,7 +122,7 @@ def _fill(
         tell(progress)
 
     magics = _magics(shell)
-    check(strictest(magics.filling, of_notebook(notebook_path(shell))), hint=False)
+    magics.check_allowed()
     # The text may hold markers, which are nothing but text here: the caret is the hole.
     model, request = magics.request("", method="complete", **{**options, "candidates": 1})
     loading = magics._loading(model, {name: options.get(name) for name in LOADING})  # noqa: SLF001

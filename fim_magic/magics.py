@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from fim_magic.engines import Engine
     from fim_magic.engines.registry import Loaded
     from fim_magic.formats import Prompt
-    from fim_magic.request import Request
+    from fim_magic.request import OnGrow, Request
     from fim_magic.review.prompt import Sheet
-    from fim_magic.review.view import OnGrow
 
 
 _P = ParamSpec("_P")
@@ -181,6 +180,14 @@ class FimMagics(Magics, Settings):
             raise OptionError(f"There is no %fim {name}; there is {known}. To fill a hole, begin the cell with %%fim.")
         commands[name](rest.strip())
 
+    def check_allowed(self, *, hint: bool = False) -> None:
+        """Raise if the settings, or the notebook's metadata, do not let a hole be filled, or not without `hint`.
+
+        Raises:
+            FillingOffError: They do not.
+        """
+        check(strictest(self.filling, of_notebook(notebook_path(self.shell))), hint=hint)
+
     def remember_cell(self, info: Any) -> None:
         """Keep the cell as the user typed it (a `pre_run_cell` event)."""
         self._raw_cell = info.raw_cell or ""
@@ -192,7 +199,7 @@ class FimMagics(Magics, Settings):
         if into is not None and not into.isidentifier():
             raise OptionError(f"--into needs the name of a variable; {into!r} is none.")
         if not show_prompt:
-            check(strictest(self.filling, of_notebook(notebook_path(self.shell))), hint=hint is not None)
+            self.check_allowed(hint=hint is not None)
         model, request = self.request(self._body(method, line, cell), method=method, **options)
         loading = self._loading(model, options)
         with self._in_use():
@@ -203,7 +210,7 @@ class FimMagics(Magics, Settings):
                 return
             self._last_prompt = prompt
             if hint is not None:
-                self._show_hint(_followed(request, engine), hint)
+                self._show_hint(request, engine, hint)
                 return
             self._last = self._answer(request, engine, model, loading, accept=accept)
         if into is not None:
@@ -228,11 +235,12 @@ class FimMagics(Magics, Settings):
         from fim_magic.engines import registry
         from fim_magic.frontends import accept_now
         from fim_magic.provenance import record
+        from fim_magic.request import follow
         from fim_magic.review import View
 
         view = View(self.shell, request.document, title=engine.model, ask=not accept)
         try:
-            result = _followed(request, engine, view.grow)
+            result = follow(request, engine, view.grow)
         except BaseException:
             view.stop("it was stopped before it was done")
             raise
@@ -241,7 +249,7 @@ class FimMagics(Magics, Settings):
 
         def ask(index: int | None, on_grow: OnGrow) -> Result:
             with self._in_use():
-                other = _followed(request.again(), registry.use(model, **loading).engine, on_grow)
+                other = follow(request.again(), registry.use(model, **loading).engine, on_grow)
             if self._last is not None and self._last.document is request.document:  # no other cell was filled meanwhile
                 self._last = self._last.with_candidate(other.candidates[0], index)
             return other
@@ -251,13 +259,14 @@ class FimMagics(Magics, Settings):
             accept_now(self.shell, result.text)
         return result
 
-    def _show_hint(self, result: Result, kind: str) -> None:
+    def _show_hint(self, request: Request, engine: Engine, kind: str) -> None:
         from IPython.display import publish_display_data
 
+        from fim_magic.request import follow
         from fim_magic.review.render import code_html
         from fim_magic.review.text import plain_lines
 
-        code = hint_of(result.middle, kind)
+        code = hint_of(follow(request, engine).middle, kind)
         title = {"line": "Hint: the first line", "outline": "Hint: what kind of lines they are"}[kind]
         if not code:
             title = "No hint: the model has written nothing."
@@ -465,19 +474,6 @@ class FimMagics(Magics, Settings):
         from fim_magic import reports
 
         print(reports.doctor())
-
-
-def _followed(request: Request, engine: Engine, on_grow: OnGrow = lambda *_: None) -> Result:
-    """Run a request, and tell how its first candidate grows. Ctrl-C ends it with what is there."""
-    from fim_magic.request import Finished, Grew, interruptible, run
-
-    with interruptible() as stop:
-        for event in run(request, engine, stop):
-            if isinstance(event, Grew) and event.candidate == 0:
-                on_grow(event.middle, event.tokens, event.seconds)
-            if isinstance(event, Finished):
-                result = event.result
-    return result
 
 
 def _prompt_sheet(request: Request, engine: Engine) -> Callable[[], Sheet]:

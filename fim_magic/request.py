@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import FrameType
@@ -92,6 +92,9 @@ class Finished:
 
 Event = Reading | Grew | Finished
 
+OnGrow = Callable[[str, int, float], None]
+"""Told all of the middle so far, how many tokens it has, and the seconds since the request began."""
+
 
 class Interrupted(KeyboardInterrupt):
     """The user stopped a request of the Python interface. What was there is kept.
@@ -103,6 +106,26 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, result: Result) -> None:
         super().__init__("interrupted; the partial result is in .result")
         self.result = result
+
+
+def follow(request: Request, engine: Engine, on_grow: OnGrow | None = None) -> Result:
+    """Answer `request` at once. Ctrl-C ends it with what is there.
+
+    Args:
+        request: What is asked.
+        engine: The loaded model.
+        on_grow: Told how the first candidate grows: its middle, tokens and seconds.
+
+    Raises:
+        FimError: As [`run`][] says.
+    """
+    with interruptible() as stop:
+        for event in run(request, engine, stop):
+            if isinstance(event, Grew) and event.candidate == 0 and on_grow is not None:
+                on_grow(event.middle, event.tokens, event.seconds)
+            if isinstance(event, Finished):
+                result = event.result
+    return result
 
 
 @contextmanager

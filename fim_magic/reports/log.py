@@ -7,7 +7,7 @@ from datetime import datetime
 
 from fim_magic.document import Document
 from fim_magic.history import Entry
-from fim_magic.review.text import columns, plain_text
+from fim_magic.review.text import columns_of, plain_text
 
 _HEADINGS = ("", "time", "hole", "model", "order", "tokens", "seconds", "logprob", "decided")
 _RIGHT = frozenset({"", "tokens", "seconds", "logprob"})
@@ -20,7 +20,7 @@ def log(entries: Sequence[Entry]) -> str:
     if not entries:
         return "Nothing was filled in this session yet."
     rows = [_HEADINGS, *map(_row, entries)]
-    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(columns_of, column)) for column in zip(*rows, strict=True)]
     return "\n".join(_line(row, widths) for row in rows)
 
 
@@ -51,13 +51,9 @@ def _hole(document: Document) -> str:
     return text if len(text) <= _HOLE_WIDTH else text[: _HOLE_WIDTH - 1] + "…"
 
 
-def _width(text: str) -> int:
-    return sum(map(columns, text))
-
-
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
     cells = []
     for heading, text, width in zip(_HEADINGS, row, widths, strict=True):
-        room = " " * (width - _width(text))
+        room = " " * (width - columns_of(text))
         cells.append(room + text if heading in _RIGHT else text + room)
     return "  ".join(cells).rstrip()

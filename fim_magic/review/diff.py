@@ -94,12 +94,13 @@ def diff(document: Document, middle: str) -> tuple[Line, ...]:
     The texts of all segments, joined, are `document.rebuild(middle)`. Without the added ones, they
     are the user's text.
     """
-    text = document.rebuild(middle)
-    start, end = _as_whole_lines(text, len(document.prefix), len(text) - len(document.suffix))
-    splits_line = bool(text[end:].partition("\n")[0].strip())
+    whole = addition(document, middle)
+    start = len(whole.before)
+    end = start + len(whole.added)
+    splits_line = bool(whole.after.partition("\n")[0].strip())
     return tuple(
         _line(number, match.start(), match.group(), (start, end), splits_line=splits_line)
-        for number, match in enumerate(_LINE.finditer(text), 1)
+        for number, match in enumerate(_LINE.finditer(whole.text), 1)
     )
 
 
@@ -116,6 +117,11 @@ class Addition:
     before: str
     added: str
     after: str
+
+    @property
+    def text(self) -> str:
+        """The rebuilt text."""
+        return self.before + self.added + self.after
 
     @property
     def whole_lines(self) -> bool:

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from fim_magic.formats import Piece, Prompt
 from fim_magic.review.render import styles
-from fim_magic.review.text import DIM, RESET, columns, counted, html_text, plain_text
+from fim_magic.review.text import DIM, RESET, columns_of, counted, html_text, plain_text
 
 WIDTH = 100
 """Columns of the plain text where no terminal says how many it has."""
@@ -345,7 +345,7 @@ def _text_row(row: Row, width: int, *, plain: bool) -> Iterator[str]:
             below = "" if isinstance(box, Skipped) else _ids(box, "+")
             room = _cell(box)
             shade = "" if plain or isinstance(box, Skipped) else _SHADES[row.kind][at % 2]
-            texts += f"{shade}{shown}{reset if shade else ''}{' ' * (room - _width(shown))}"
+            texts += f"{shade}{shown}{reset if shade else ''}{' ' * (room - columns_of(shown))}"
             ids += f"{below:<{room}}"
         yield f"{next(gutter, ''):<{_GUTTER}}{texts}".rstrip(" ")
         yield f"{next(gutter, ''):<{_GUTTER}}{dim}{ids.rstrip(' ')}{reset}".rstrip(" ")
@@ -368,8 +368,8 @@ def _lines_of(boxes: Sequence[Box | Skipped], width: int) -> list[list[tuple[int
 def _cell(box: Box | Skipped) -> int:
     """Return the columns that a box takes with its id under it and a blank beside it."""
     if isinstance(box, Skipped):
-        return _width(_skipped(box)) + 1
-    return max(_width(_marked(box.text)), len(_ids(box, "+"))) + 1
+        return columns_of(_skipped(box)) + 1
+    return max(columns_of(_marked(box.text)), len(_ids(box, "+"))) + 1
 
 
 def _ids(box: Box, between: str = " ") -> str:
@@ -388,7 +388,3 @@ def _skipped(box: Skipped) -> str:
 def _marked(text: str) -> str:
     """Return `text` for a terminal, with marks in the place of white space."""
     return plain_text(text.translate(_MARKS))
-
-
-def _width(text: str) -> int:
-    return sum(map(columns, text))

@@ -20,7 +20,7 @@ from pathlib import Path
 from fim_magic.candidate import Candidate, Result
 from fim_magic.review.diff import Gap, Kind, Line, Segment
 from fim_magic.review.highlight import python_spans
-from fim_magic.review.text import DIM, RESET, columns, counted, html_text, plain_text
+from fim_magic.review.text import DIM, RESET, columns, columns_of, counted, html_text, plain_text
 
 MARKS: dict[Kind, str] = {"same": " ", "added": "+", "changed": "~"}
 """What stands in the gutter."""
@@ -288,7 +288,7 @@ def _terminal_row(row: Row, width: int | None, *, plain: bool) -> Iterator[str]:
     room = math.inf if width is None else width
     for text, added in _bracketed(row) if plain else _pieces(row):
         clipped = _clip(text.replace("\t", _TAB), room)
-        room -= sum(map(columns, clipped))
+        room -= columns_of(clipped)
         yield f"{_GREEN}{clipped}{RESET}" if added and clipped and not plain else clipped
 
 

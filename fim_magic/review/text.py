@@ -45,6 +45,11 @@ def columns(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
+def columns_of(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    return sum(map(columns, text))
+
+
 def counted(number: int, what: str) -> str:
     """Return a number of things in words: 1 token, 1,234 tokens."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

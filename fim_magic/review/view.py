@@ -20,6 +20,7 @@ from fim_magic.review.render import about, caption, progress_caption, to_ansi, t
 from fim_magic.review.terminal import LiveDiff
 
 if TYPE_CHECKING:
+    from fim_magic.request import OnGrow
     from fim_magic.review.widget import Offer
 
 SECONDS_BETWEEN_DRAWINGS = 1 / 12
@@ -27,9 +28,8 @@ METADATA_KEY = "fim_magic"
 """Under this name, the metadata of the diff's output hold the record of where it came from."""
 
 OnDecision = Callable[[str, int], None]
-OnGrow = Callable[[str, int, float], None]
 
-Ask = Callable[["int | None", OnGrow], Result]
+Ask = Callable[["int | None", "OnGrow"], Result]
 """Asks the model once more: in the place of the candidate with this index, or for one beside the others (None).
 
 While it runs, it calls `OnGrow` with the middle, its tokens and seconds. Its result has one candidate.

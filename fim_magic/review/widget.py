@@ -56,7 +56,7 @@ class Offer:
     @property
     def text(self) -> str:
         """The whole text that it makes."""
-        return self.addition.before + self.addition.added + self.addition.after
+        return self.addition.text
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+expect = pytest.importorskip("playwright.sync_api").expect
+
 # For what a page of Notebook 7, which takes seconds to open, does in the same way.
 in_lab = pytest.mark.parametrize("notebook", ["lab"], indirect=True)
 
@@ -60,3 +62,17 @@ def ask(*given, middles=(), prefix=PREFIX, suffix=SUFFIX, seconds=0, more=False)
     """The cell's source: the answers, what stands around the hole, how long it takes, whether more can be had."""
     middles = list(given or middles or (MIDDLE,))
     return ASK.format(prefix=prefix, suffix=suffix, middles=middles, seconds=seconds, more=more)
+
+
+def with_toolbar(page, index=0):
+    """Run the cell that asks, and put the toolbar below its diff in focus."""
+    page.run_whole(index)
+    expect(page.toolbar).to_be_visible()
+    page.toolbar.focus()
+    return page
+
+
+def press(page, *keys):
+    """Press keys, one after the other."""
+    for key in keys:
+        page.page.keyboard.press(key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from asking import MIDDLE, PREFIX, SUFFIX, WHOLE, ask
+from asking import MIDDLE, PREFIX, SUFFIX, WHOLE, ask, press, with_toolbar
 from conftest import TOKEN, Page
 
 pytest.importorskip("nbclassic")
@@ -94,15 +94,7 @@ def asked(classic, *sources, **options):
     """A notebook whose second cell has asked, with the toolbar in focus."""
     page = classic(LOAD, ask(**options), *sources)
     page.run_whole(0)
-    page.run_whole(1)
-    expect(page.toolbar).to_be_visible()
-    page.toolbar.focus()
-    return page
-
-
-def press(page, *keys):
-    for key in keys:
-        page.page.keyboard.press(key)
+    return with_toolbar(page, 1)
 
 
 def test_growing_then_buttons(classic):

@@ -9,7 +9,7 @@ import sys
 import venv
 
 import pytest
-from asking import MIDDLE, PREFIX, SUFFIX, WHOLE, ask
+from asking import MIDDLE, PREFIX, SUFFIX, WHOLE, ask, press, with_toolbar
 from conftest import Page, Server
 
 expect = pytest.importorskip("playwright.sync_api").expect
@@ -91,16 +91,7 @@ def mimes(cell):
 
 def asked(old_lab, *sources, **options):
     """A notebook whose first cell has asked, with the toolbar in focus."""
-    page = old_lab(ask(**options), *sources)
-    page.run_whole()
-    expect(page.toolbar).to_be_visible()
-    page.toolbar.focus()
-    return page
-
-
-def press(page, *keys):
-    for key in keys:
-        page.page.keyboard.press(key)
+    return with_toolbar(old_lab(ask(**options), *sources))
 
 
 def test_streams_and_accepts_once_below_the_owner(old_lab):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from asking import MIDDLE, PREFIX, SUFFIX, WHOLE, ask, in_lab
+from asking import MIDDLE, PREFIX, SUFFIX, WHOLE, ask, in_lab, press, with_toolbar
 
 expect = pytest.importorskip("playwright.sync_api").expect
 
@@ -13,17 +13,9 @@ LINES = MIDDLE.split("\n")
 
 def asked(notebook, *sources, **options):
     """A notebook whose first cell has asked, with the toolbar in focus."""
-    page = notebook(ask(**options), *sources)
-    page.run_whole()
+    page = with_toolbar(notebook(ask(**options), *sources))
     expect(page.button("Accept")).to_be_visible()
-    expect(page.toolbar).to_be_visible()
-    page.toolbar.focus()
     return page
-
-
-def press(page, *keys):
-    for key in keys:
-        page.page.keyboard.press(key)
 
 
 def test_tab_accepts(notebook):
