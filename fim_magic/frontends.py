@@ -314,6 +314,15 @@ def _page_is_likely(shell: Any) -> bool:
     return "JPY_SESSION_NAME" in os.environ and bool(message.get("content", {}).get("allow_stdin"))
 
 
+def is_console(shell: Any) -> bool:
+    """Whether a text console asks a kernel, as `jupyter console` and qtconsole do: what it has shown it cannot change.
+
+    Unlike nbclient, it has somebody who answers input().
+    """
+    asks = bool(_message(shell).get("content", {}).get("allow_stdin"))
+    return _has_kernel(shell) and asks and not _page_is_likely(shell) and "google.colab" not in sys.modules
+
+
 def _has_kernel(shell: Any) -> bool:
     return getattr(shell, "kernel", None) is not None
 

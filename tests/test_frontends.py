@@ -201,6 +201,29 @@ def test_no_bridge_where_no_page_can_be(kernel_shell):
     assert not owner.is_watched
 
 
+def test_a_text_console_is_told_from_nbclient_by_its_input(kernel_shell):
+    assert not frontends.is_console(kernel_shell)  # a page: it sends the cell's id
+    kernel_shell.kernel.message = {"header": {}, "metadata": {}, "content": {"allow_stdin": True}}
+    assert frontends.is_console(kernel_shell)
+    kernel_shell.kernel.message = {"header": {}, "metadata": {}, "content": {"allow_stdin": False}}
+    assert not frontends.is_console(kernel_shell)
+
+
+def test_a_text_console_gets_lines_and_nothing_is_cleared(kernel_shell, capsys, monkeypatch):
+    from fim_magic.progress import Progress
+    from fim_magic.review import progress
+
+    kernel_shell.kernel.message = {"header": {}, "metadata": {}, "content": {"allow_stdin": True}}
+    monkeypatch.setattr(progress, "clear_output", lambda **_: pytest.fail("it would clear the prompt"))
+    shown = progress.NotebookProgress(kernel_shell)
+    for done in range(5):
+        shown(Progress("Reading", done, 4))
+    shown.clear()
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert out.startswith("Reading")
+
+
 def test_nbclassic_sends_no_cell_id_but_answers(kernel_shell, monkeypatch):
     monkeypatch.setenv("JPY_SESSION_NAME", "a.ipynb")
     message = {"header": {"msg_id": "1", "session": "page"}, "metadata": {}, "content": {"allow_stdin": True}}

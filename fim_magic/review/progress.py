@@ -1,4 +1,8 @@
-"""Progress in a notebook: one output that is rewritten while a model is fetched and loaded."""
+"""Progress in a notebook: one output that is rewritten while a model is fetched and loaded.
+
+A text console cannot rewrite what it has shown, and would clear the prompt instead. It gets a line when something
+begins and when the model is there.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.display import clear_output, display
 
+from fim_magic.frontends import is_console
 from fim_magic.progress import Progress, TerminalProgress, bar
 
 if TYPE_CHECKING:
@@ -23,6 +28,7 @@ class NotebookProgress:
 
     def __init__(self, shell: Any) -> None:
         self._terminal = None if hasattr(shell, "kernel") else TerminalProgress()
+        self._is_console = is_console(shell)
         self._output: Any = None
         self._drawn_at = 0.0
         self._what = ""
@@ -41,6 +47,8 @@ class NotebookProgress:
             return
         now = time.monotonic()
         begins = progress.what != self._what
+        if not begins and self._is_console:
+            return
         if not begins and not progress.finished and now - self._drawn_at < _SECONDS_BETWEEN_DRAWINGS:
             return
         self._what, self._drawn_at = progress.what, now
@@ -89,6 +97,9 @@ class NotebookProgress:
             self._output = None
 
     def _show(self, line: str) -> None:
+        if self._is_console:
+            print(line)  # noqa: T201 - a console shows what is printed
+            return
         bundle = {
             "text/plain": line,
             "text/html": f"<pre style='margin:0;opacity:.7;white-space:pre-wrap'>{escape(line)}</pre>",

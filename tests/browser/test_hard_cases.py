@@ -231,5 +231,16 @@ def test_reloaded_then_exported(notebook, chromium, tmp_path):
             expect(shown.locator(".fim-other .fim-diff").first).to_contain_text("one number per row")
             assert not any(error in shown.inner_text("body") for error in ERRORS)
             page.screenshot(f"exported-{'with' if scripts else 'without'}-scripts", shown)
+            if not scripts:
+                fits_on_paper(shown)
         finally:
             context.close()
+
+
+def fits_on_paper(shown):
+    """Look at the page as a printer, or nbconvert's PDF, has it: nothing scrolls there."""
+    shown.emulate_media(media="print")
+    shown.set_viewport_size({"width": 500, "height": 900})
+    too_wide = "lines => lines.filter(line => line.scrollWidth > line.parentElement.clientWidth + 1).length"
+    assert shown.locator(".fim-diff .fim-line").evaluate_all(too_wide) == 0
+    assert len(shown.pdf()) > 1000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from asking import MIDDLE, PREFIX, SUFFIX, WHOLE, ask, in_lab
 
@@ -38,6 +40,40 @@ def test_growing_then_buttons(notebook):
         expect(page.button(name)).to_be_visible()
     expect(page.page.locator(".fim-caption")).to_contain_text("41 tokens in 2.1 s")
     page.screenshot("buttons")
+
+
+# Looks at every drawn frame: how tall the cell's outputs are, and how much of the diff is there.
+WATCH = """
+() => {
+  window.frames_seen = [];
+  const look = () => {
+    const area = document.querySelector('.jp-OutputArea');
+    const diff = document.querySelector('.fim-diff');
+    window.frames_seen.push([area.offsetHeight, diff ? diff.textContent.length : 0]);
+    requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
+}
+"""
+
+
+@in_lab
+@pytest.mark.parametrize("lines", [3, 2000])
+def test_a_hundred_tokens_a_second_do_not_flicker(notebook, lines):
+    middle = "\n".join(f"    value_{number} = {number}" for number in range(60)).strip()
+    prefix = "".join(f"line_{number} = {number}\n" for number in range(lines)) + "if line_0 == 0:\n    "
+    # 4 characters a token: about 100 tokens a second.
+    page = notebook(ask(middle, prefix=prefix, suffix="\nprint(line_0)", seconds=len(middle) / 400))
+    page.run()
+    expect(page.diff).to_be_visible()
+    page.page.evaluate(WATCH)
+    expect(page.button("Accept")).to_be_visible()
+    frames = page.page.evaluate("() => window.frames_seen")
+    before_buttons = [frame for frame in frames if frame[0] < frames[-1][0]]
+    assert len({text for _, text in frames}) > 10  # it did grow before our eyes
+    for (height, text), (next_height, next_text) in pairwise(before_buttons):
+        assert next_height >= height, "the outputs shrank between two frames"
+        assert next_text >= text > 0, "the diff was away, or shorter, for a frame"
 
 
 def test_accept_inserts_below_the_owner(notebook):
