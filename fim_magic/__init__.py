@@ -43,12 +43,14 @@ def complete(text: str, **options: Any) -> Result:
 
 def _ask(text: str, method: str, options: dict[str, Any]) -> Result:
     # Imported at the first request: torch and transformers take seconds.
+    from fim_magic.classroom import check
     from fim_magic.engines import registry
     from fim_magic.progress import TerminalProgress
     from fim_magic.request import Finished, Interrupted, interruptible, run
     from fim_magic.settings import Settings
 
     settings = Settings()
+    check(settings.filling, hint=False)
     model, request = settings.request(text, method=method, **options)
     engine = registry.use(model, TerminalProgress(), **settings.loading(**options)).engine
     with interruptible() as stop:

@@ -27,6 +27,7 @@ from prompt_toolkit.layout.utils import explode_text_fragments
 from fim_magic.document import Document
 from fim_magic.errors import FimError
 from fim_magic.progress import Progress, bar
+from fim_magic.provenance import Record, decide
 from fim_magic.settings import LOADING
 
 KEY = "f8"
@@ -49,7 +50,31 @@ class _StoppedError(BaseException):
     """Ends the waiting for a model. Not an `Exception`, so that no library takes it for a failure of its own."""
 
 
-async def fill(shell: Any, document: Document, **options: Any) -> AsyncIterator[str | Progress]:
+class Fate:
+    """What becomes of an answer, in its record: the user may take it before the model is done, or after."""
+
+    def __init__(self) -> None:
+        self.taken = False
+        self._record: Record | None = None
+
+    def take(self) -> None:
+        """Say that the user has taken the answer."""
+        self.taken = True
+        self._note()
+
+    def tell(self, record: Record) -> None:
+        """Say that the answer has a record."""
+        self._record = record
+        self._note()
+
+    def _note(self) -> None:
+        if self.taken and self._record is not None:
+            decide(self._record, "accept", 0)
+
+
+async def fill(
+    shell: Any, document: Document, fate: Fate | None = None, **options: Any
+) -> AsyncIterator[str | Progress]:
     """Fill the hole in `document` with the model and the settings of the shell's magics.
 
     Generation runs on a thread of its own. It stops at its next token when this generator is closed, or when the task
@@ -59,6 +84,7 @@ async def fill(shell: Any, document: Document, **options: Any) -> AsyncIterator[
     Args:
         shell: The IPython shell, with the extension loaded.
         document: The text and its hole.
+        fate: Whether the user takes the answer, for `%fim log`.
         **options: As of `%%fim`, with underscores.
 
     Yields:
@@ -80,7 +106,7 @@ async def fill(shell: Any, document: Document, **options: Any) -> AsyncIterator[
     def work() -> None:
         try:
             with _turn:
-                _fill(shell, document, options, stop, tell)
+                _fill(shell, document, options, stop=stop, tell=tell, fate=fate or Fate())
         except _StoppedError:
             pass
         except BaseException as error:  # noqa: BLE001 - raised again where somebody reads this
@@ -108,13 +134,15 @@ def _fill(
     shell: Any,
     document: Document,
     options: dict[str, Any],
+    *,
     stop: threading.Event,
     tell: Callable[[str | Progress], None],
+    fate: Fate,
 ) -> None:
     """Do what `fill` says, on whatever thread this is."""
     # Imported at the first request: they bring the tokenizers library, which %load_ext need not wait for.
     from fim_magic.engines import registry
-    from fim_magic.request import Grew, run
+    from fim_magic.request import Finished, Grew, run
 
     def on_progress(progress: Progress) -> None:
         if stop.is_set():
@@ -133,9 +161,13 @@ def _fill(
         tell(_FILLING)
         infills = loaded.engine.family.can_infill or document.suffix.strip()
         request = replace(request, document=document, method="fim" if infills else "complete")
+        magics.remember_prompt(request, loaded.engine)
         for event in run(request, loaded.engine, stop):
             if isinstance(event, Grew):
                 tell(event.middle)
+            # What was dropped on the way did not fill anything.
+            if isinstance(event, Finished) and (fate.taken or not stop.is_set()):
+                fate.tell(magics.remember(request, model, loading, event.result))
 
 
 def _magics(shell: Any) -> Any:
@@ -257,6 +289,7 @@ class Ghost:
         self._asked: tuple[str, int] | None = None  # the text and the caret that the answer is for
         self._asked_now = False  # by the key that is being handled
         self._task: asyncio.Task[None] | None = None
+        self._fate = Fate()
         self._typed = typed
         self._above = self._session.layout.container
         window.content = _GhostControl(typed, self)
@@ -283,6 +316,7 @@ class Ghost:
     def ask(self) -> None:
         """Fill at the caret. An answer that is under way is dropped."""
         self.drop()
+        self._fate = Fate()
         self._asked, self._asked_now = self._caret(), True
         self.message = bar(_FILLING)
         text, at = self._asked
@@ -291,6 +325,8 @@ class Ghost:
     def take(self) -> None:
         """Turn what is shown into text."""
         text = self.text
+        if text:
+            self._fate.take()
         self.drop()
         self._session.default_buffer.insert_text(text)
 
@@ -316,7 +352,7 @@ class Ghost:
 
     async def _grow(self, document: Document) -> None:
         try:
-            async for said in fill(self._shell, document):
+            async for said in fill(self._shell, document, self._fate):
                 if isinstance(said, str):
                     self._session.default_buffer.suggestion = None
                     self._text, self.message = said, ""

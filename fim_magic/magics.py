@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fim_magic.engines import Engine
     from fim_magic.engines.registry import Loaded
     from fim_magic.formats import Prompt
+    from fim_magic.provenance import Record
     from fim_magic.request import OnGrow, Request
     from fim_magic.review.prompt import Sheet
 
@@ -192,6 +193,32 @@ class FimMagics(Magics, Settings):
         """Keep the cell as the user typed it (a `pre_run_cell` event)."""
         self._raw_cell = info.raw_cell or ""
 
+    def remember_prompt(self, request: Request, engine: Engine) -> None:
+        """Keep the prompt of a request for `%fim prompt`.
+
+        Raises:
+            FimError: The model cannot be asked this.
+        """
+        self._last_prompt = _prompt_sheet(request, engine)
+
+    def remember(self, request: Request, model: str, loading: dict[str, Any], result: Result) -> Record:
+        """Keep a finished request for `%fim log` and `%fim replay`.
+
+        Args:
+            request: What was asked.
+            model: Its name, as the user has given it.
+            loading: How it is loaded: the keyword arguments of `engines.registry.use`.
+            result: The answer.
+
+        Returns:
+            Its record. What the user decides is to be added to it.
+        """
+        from fim_magic.provenance import record
+
+        told = record(result)
+        self._history.add(request, model, loading, result, told)
+        return told
+
     @_with_errors_for_the_user
     def _fill(self, method: str, line: str, cell: str) -> None:
         options = dict(vars(parse_argstring(getattr(self, method), line)))
@@ -234,7 +261,6 @@ class FimMagics(Magics, Settings):
         """Run a request and show it, with buttons unless it is accepted at once."""
         from fim_magic.engines import registry
         from fim_magic.frontends import accept_now
-        from fim_magic.provenance import record
         from fim_magic.request import follow
         from fim_magic.review import View
 
@@ -244,8 +270,7 @@ class FimMagics(Magics, Settings):
         except BaseException:
             view.stop("it was stopped before it was done")
             raise
-        told = record(result)
-        self._history.add(request, model, loading, result, told)
+        told = self.remember(request, model, loading, result)
 
         def ask(index: int | None, on_grow: OnGrow) -> Result:
             with self._in_use():

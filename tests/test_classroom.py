@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from fim_magic import infill
 from fim_magic.classroom import FILLING, FillingOffError, check, hint, of_notebook, strictest
 
 
@@ -79,3 +80,9 @@ def test_an_outline_never_fails_and_holds_no_name(middle):
     shown = hint(middle, "outline")
     assert shown.startswith("\t") == middle.startswith("\t")
     assert not {"資料", "讀取", "unclosed", "x", "decorated"} & set(shown.replace("…", " ").split())
+
+
+def test_the_python_interface_asks_the_configured_switch(monkeypatch):
+    monkeypatch.setenv("FIM_MAGIC_FILLING", "hints")
+    with pytest.raises(FillingOffError, match="hints, not answers"):
+        infill("total = <cursor>", model="no such model")

@@ -189,6 +189,8 @@ def test_the_key_shows_grey_text_at_the_end_of_a_line_and_an_arrow_takes_it(open
     assert GREY + "sum(xs)" in drawn(terminal, "total = sum(xs)")
     enter(terminal, takes)
     prints(terminal, "total", "3")
+    terminal.send("%fim log\r")
+    terminal.expect_exact("accepted")
 
 
 @pytest.mark.parametrize(("mode", "takes"), [("emacs", RIGHT), ("vi", CTRL_E)])
@@ -350,6 +352,14 @@ def test_fill_tells_all_of_the_answer_each_time_that_it_has_grown(shell, scripte
     assert [text for text in said if isinstance(text, str)][:3] == ["s", "su", "sum"]
     assert said[-1] == "sum(xs)"
     assert scripted.tokenizer.decode(scripted.prompts[0]) == "<|fim_prefix|>total = <|fim_suffix|>\n<|fim_middle|>"
+
+
+def test_a_whole_answer_is_in_the_log_and_its_prompt_is_kept(shell, scripted, capsys):
+    filled(shell, "total = ", "\n")
+    shell.run_line_magic("fim", "log")
+    assert "total = …" in capsys.readouterr().out
+    shell.run_line_magic("fim", "prompt")
+    assert "8 prefix" in capsys.readouterr().out
 
 
 def test_markers_at_the_prompt_are_text(shell, scripted):

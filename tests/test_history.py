@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fim_magic.candidate import Candidate, Ending, Result
@@ -12,6 +14,7 @@ from fim_magic.history import History
 from fim_magic.provenance import add_answer, decide, of_cell, record
 from fim_magic.reports.log import log
 from fim_magic.request import Request
+from fim_magic.review.text import columns_of
 
 
 def result(*middles, text="def f(x):\n    <cursor>\n", **more):
@@ -48,6 +51,14 @@ def test_the_log_follows_what_the_user_decides():
     add_answer(told, result("other"), None)
     decide(told, "replace", 1)
     assert log(history.entries).endswith("replaced 2 of 2")
+
+
+def test_a_line_of_the_log_is_not_wider_than_a_notebook():
+    long = result("1", text="def a_function_with_a_long_name(of, many, arguments): <cursor>")
+    path = replace(long, model="/home/me/models/a-folder-with-a-long-name/qwen2.5-coder-0.5b-q4_k_m.gguf")
+    lines = log(filled(History(), path, result("1", text="總和" * 40 + " <cursor>")).entries).splitlines()
+    assert max(map(columns_of, lines)) <= 100
+    assert "…-coder-0.5b-q4_k_m.gguf" in lines[1]
 
 
 def test_control_characters_stay_out_of_the_log():

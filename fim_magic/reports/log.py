@@ -10,8 +10,11 @@ from fim_magic.history import Entry
 from fim_magic.review.text import columns_of, plain_text
 
 _HEADINGS = ("", "time", "hole", "model", "order", "tokens", "seconds", "logprob", "decided")
+_GAP = "  "
 _RIGHT = frozenset({"", "tokens", "seconds", "logprob"})
-_HOLE_WIDTH = 36
+_COLUMNS = 100  # what JupyterLab shows of a line beside an open side bar, on a small screen
+_LEAST_HOLE, _MOST_HOLE = 12, 36  # columns
+_MODEL = 24  # columns; of a path, its end
 _DECISIONS = {"accept": "accepted", "replace": "replaced", "reject": "rejected", "part": "accepted in part"}
 
 
@@ -20,8 +23,18 @@ def log(entries: Sequence[Entry]) -> str:
     if not entries:
         return "Nothing was filled in this session yet."
     rows = [_HEADINGS, *map(_row, entries)]
-    widths = [max(map(columns_of, column)) for column in zip(*rows, strict=True)]
+    widths = _widths(rows)
+    over = sum(widths) + len(_GAP) * (len(widths) - 1) - _COLUMNS
+    if over > 0:
+        at = _HEADINGS.index("hole")
+        room = max(widths[at] - over, _LEAST_HOLE)
+        rows = [(*row[:at], _shortened(row[at], room), *row[at + 1 :]) for row in rows]
+        widths = _widths(rows)
     return "\n".join(_line(row, widths) for row in rows)
+
+
+def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(columns_of, column)) for column in zip(*rows, strict=True)]
 
 
 def _row(entry: Entry) -> tuple[str, ...]:
@@ -35,7 +48,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
         str(entry.number),
         datetime.fromisoformat(entry.record["time"]).astimezone().strftime("%H:%M:%S"),
         _hole(result.document),
-        result.model,
+        _end_of(plain_text(result.model)),
         result.order.upper() or "left to right",
         str(result.tokens),
         f"{result.seconds:.1f}",
@@ -47,8 +60,25 @@ def _row(entry: Entry) -> tuple[str, ...]:
 def _hole(document: Document) -> str:
     """Return the line of the hole, or the last before it that says something."""
     before, after = document.prefix.rstrip().rpartition("\n")[2].strip(), document.suffix.partition("\n")[0].strip()
-    text = plain_text(f"{before} … {after}".strip())
-    return text if len(text) <= _HOLE_WIDTH else text[: _HOLE_WIDTH - 1] + "…"
+    return _shortened(plain_text(f"{before} … {after}".strip()), _MOST_HOLE)
+
+
+def _shortened(text: str, columns: int) -> str:
+    """Cut the end of a text that takes more columns."""
+    if columns_of(text) <= columns:
+        return text
+    while columns_of(text) > columns - 1:
+        text = text[:-1]
+    return text + "…"
+
+
+def _end_of(model: str) -> str:
+    """Cut the beginning of a model's name that is too long, as a path may be."""
+    if columns_of(model) <= _MODEL:
+        return model
+    while columns_of(model) > _MODEL - 1:
+        model = model[1:]
+    return "…" + model
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
@@ -56,4 +86,4 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
     for heading, text, width in zip(_HEADINGS, row, widths, strict=True):
         room = " " * (width - columns_of(text))
         cells.append(room + text if heading in _RIGHT else text + room)
-    return "  ".join(cells).rstrip()
+    return _GAP.join(cells).rstrip()
