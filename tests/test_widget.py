@@ -165,6 +165,27 @@ def test_the_chosen_candidate_is_placed(shell):
     assert cell.placed == [("b", False)]
 
 
+def test_core_buttons_ask_again_as_the_toolbar_does(shell):
+    told = Told()
+    actions = asking(["a"], told=told)
+    actions._again.click()
+    actions._more.click()
+    assert told.asked == [0, None]
+    actions.busy(True, "Asking again…")
+    assert actions._accept.disabled
+    assert actions._more.disabled
+    actions.offer(offers("a", "b"), 1)
+    actions.busy(False)
+    assert not actions._accept.disabled
+    assert actions._chooser in actions._row.children
+    assert actions._chooser.value == 1
+
+
+def test_core_buttons_offer_no_other_answer_where_none_can_be_had(shell):
+    actions = Actions(offers("a"), Cell(), Listener(lambda *_: None, lambda _: None))
+    assert actions._more not in actions._row.children
+
+
 def test_running_the_cell_again_drops_the_old_buttons(shell):
     first, second = asking(["a"]), asking(["b"])
     shown(first)
@@ -305,6 +326,15 @@ def test_again_replaces_the_candidate(shell, page):
     assert "⟦3⟧" in outputs[-1].data["text/plain"]
     assert [each["added"] for each in actions._toolbar.candidates] == ["3"]
     assert [each["middle"] for each in record["candidates"]] == ["3"]
+
+
+def test_the_same_answer_once_more_is_said_to_be_that(shell, page):
+    answers = iter(["1", "2", "1"])
+    outputs, *_ = outputs_after(shell, page, lambda *_: result(next(answers)), "again", "more", "more")
+    said = [output.data["text/plain"] for output in outputs if "filling the hole" not in output.data["text/plain"]]
+    assert "the same text as before" in said[0]
+    assert "the same text" not in said[1]
+    assert "the same text as candidate 1" in said[2]
 
 
 @pytest.mark.parametrize(

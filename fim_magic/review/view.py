@@ -161,7 +161,7 @@ class View:
         except (FimError, KeyboardInterrupt) as error:
             said = str(error) or "Interrupted."
         else:
-            answer = _Answer(result, result.candidates[0])
+            answer = _Answer(result, result.candidates[0], self._same_as(result.middle))
             shown = len(self._answers) if index is None else index
             self._answers[shown : shown + 1] = [answer]
             add_answer(self._record, result, index)
@@ -169,6 +169,14 @@ class View:
         finally:
             self._draw_answers(shown)
             busy(False, said)
+
+    def _same_as(self, middle: str) -> list[str]:
+        """Say it where the model has answered the same before: it is no failure to show something new."""
+        middles = [each.candidate.middle for each in self._answers]
+        if middle not in middles:
+            return []
+        which = f"candidate {middles.index(middle) + 1}" if len(middles) > 1 else "before"
+        return [f"the same text as {which}"]
 
     def _offers(self) -> list[Offer]:
         from fim_magic.review.widget import Offer

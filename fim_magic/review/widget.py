@@ -110,7 +110,7 @@ class Actions:
     def close(self) -> None:
         """Give back what the buttons hold in the kernel and on the page."""
         self._decided = True
-        for widget in (*self._buttons, self._toolbar, self._chooser, self._status, self._row):
+        for widget in (*self._buttons, *self._askers, self._toolbar, self._chooser, self._status, self._row):
             if widget is not None:
                 widget.close()
         if _shown.get(self._owner.cell_id) is self:
@@ -122,11 +122,16 @@ class Actions:
         if self._toolbar is not None:
             self._toolbar.offer([(each.addition, each.about, each.record) for each in offers])
             self._toolbar.index = index
+        else:
+            self._fill_row()
 
     def busy(self, busy: bool, status: str = "") -> None:
         """Say that the model is being asked again, or no longer."""
         if self._toolbar is not None:
             self._toolbar.busy, self._toolbar.status = busy, status
+        else:
+            self._enable(not busy)
+            self._status.value = status
 
     def _open(self) -> None:
         """Make the widgets."""
@@ -138,14 +143,33 @@ class Actions:
         self._accept.on_click(lambda _: self._place("accept"))
         self._replace.on_click(lambda _: self._place("replace"))
         self._reject.on_click(lambda _: self._drop())
+        self._again = _button("Again", "Ask once more, with another seed, in the place of this candidate")
+        self._more = _button("More", "Ask for another candidate beside this one")
+        self._again.on_click(lambda _: self._ask(self._index))
+        self._more.on_click(lambda _: self._ask(None))
         self._status = ipywidgets.Label()
+        self._chooser: Any = None
+        self._row = ipywidgets.HBox(layout=ipywidgets.Layout(flex_flow="row wrap"))
+        self._row.add_class(self._owner.marker)
+        self._fill_row()
+
+    def _fill_row(self) -> None:
+        """Put the core widgets into the row, with a button for each candidate."""
+        if self._chooser is not None:
+            self._chooser.close()
         self._chooser = _chooser(len(self._offers), self._index)
         self._chooser.observe(lambda change: self._choose(change["new"]), "value")
         chooser = [self._chooser] if len(self._offers) > 1 else []
-        self._row = ipywidgets.HBox(
-            [*self._buttons, *chooser, self._status], layout=ipywidgets.Layout(flex_flow="row wrap")
-        )
-        self._row.add_class(self._owner.marker)
+        askers = [] if self._listener.asked is None else self._askers
+        self._row.children = [*self._buttons, *askers, *chooser, self._status]
+
+    def _ask(self, index: int | None) -> None:
+        if not self._decided and self._listener.asked is not None:
+            self._listener.asked(index)
+
+    @property
+    def _askers(self) -> tuple[Any, ...]:
+        return (self._again, self._more)
 
     @property
     def _buttons(self) -> tuple[Any, ...]:
@@ -174,8 +198,7 @@ class Actions:
         elif act == "reject":
             self._drop(_PART_KEPT if message.get("kept") else _REJECTED)
         elif act in ("again", "more"):
-            if self._listener.asked is not None:
-                self._listener.asked(self._index if act == "again" else None)
+            self._ask(self._index if act == "again" else None)
         else:
             self._listener.decided(act, self._index)
 
@@ -213,7 +236,7 @@ class Actions:
         return True
 
     def _enable(self, enabled: bool) -> None:
-        for button in (*self._buttons, self._chooser):
+        for button in (*self._buttons, *self._askers, self._chooser):
             button.disabled = not enabled
 
     def _end(self, decision: str, placed: Placed) -> None:
