@@ -28,6 +28,9 @@ MARKS: dict[Kind, str] = {"same": " ", "added": "+", "changed": "~"}
 OPEN, CLOSE = "⟦", "⟧"
 """What stands around the new part of a changed line where there are no colours."""
 
+VIEW = "fim-view mathjax_ignore tex2jax_ignore"
+"""The classes of everything that is drawn. Names and checks may hold `$`, which MathJax, new and old, must not typeset."""
+
 _STATIC = Path(__file__).parent / "static"
 _GREEN = "\x1b[30;42m"
 _TAB = " " * 4
@@ -104,7 +107,7 @@ def to_html(
         for other, title in others
     )
     return (
-        f'<div class="fim-view"><style>{styles()}</style>{_block(rows, live=live)}'
+        f'<div class="{VIEW}"><style>{styles()}</style>{_block(rows, live=live)}'
         f'<p class="fim-caption"><small>{html_text(caption)}</small></p>{details}{folded}</div>'
     )
 
@@ -143,7 +146,7 @@ def code_html(title: str, code: str) -> str:
         Line(number, (Segment(text, added=False),), "same") for number, text in enumerate(code.splitlines(True), 1)
     ]
     return (
-        f'<div class="fim-view"><style>{styles()}</style>'
+        f'<div class="{VIEW}"><style>{styles()}</style>'
         f'<p class="fim-caption"><small>{html_text(title)}</small></p>{_block(lines)}</div>'
     )
 
@@ -156,7 +159,7 @@ def note_html(text: str, marker: str = "") -> str:
         marker: A CSS class by which the page finds it.
     """
     return (
-        f'<div class="fim-view"><style>{styles()}</style>'
+        f'<div class="{VIEW}"><style>{styles()}</style>'
         f'<p class="{escape(f"fim-note {marker}".strip())}" role="status"><small>{html_text(text)}</small></p></div>'
     )
 

@@ -28,7 +28,8 @@ from fim_magic.review import View
 
 decided = []
 document = Document({prefix!r}, {suffix!r}, "<cursor>")
-view = View(get_ipython(), document, title="qwen2.5-coder-0.5b")
+model = {model!r}
+view = View(get_ipython(), document, title=model)
 middles = {middles!r}
 for at in range(0, len(middles[0]) if {seconds} else 0, 4):
     time.sleep({seconds} * 4 / len(middles[0]))
@@ -36,7 +37,7 @@ for at in range(0, len(middles[0]) if {seconds} else 0, 4):
 candidates = tuple(
     Candidate(middle, Ending.STOP_TOKEN, token_ids=tuple(range(41))) for middle in middles
 )
-result = Result(document, candidates, "qwen2.5-coder-0.5b", "1d9614638d18024d", "fim", "psm", 38, 0, 0, None, 0.2, 2.1)
+result = Result(document, candidates, model, "1d9614638d18024d", "fim", "psm", 38, 0, 0, None, 0.2, 2.1)
 
 
 def another(index, on_grow):
@@ -58,10 +59,10 @@ view.finish(
 """
 
 
-def ask(*given, middles=(), prefix=PREFIX, suffix=SUFFIX, seconds=0, more=False):
+def ask(*given, middles=(), prefix=PREFIX, suffix=SUFFIX, seconds=0, more=False, model="qwen2.5-coder-0.5b"):
     """The cell's source: the answers, what stands around the hole, how long it takes, whether more can be had."""
     middles = list(given or middles or (MIDDLE,))
-    return ASK.format(prefix=prefix, suffix=suffix, middles=middles, seconds=seconds, more=more)
+    return ASK.format(prefix=prefix, suffix=suffix, middles=middles, seconds=seconds, more=more, model=model)
 
 
 def with_toolbar(page, index=0):

@@ -108,8 +108,12 @@ class Server:
     def set_theme(self, name):
         self._set("themes", theme=name)
 
-    def _set(self, plugin, **settings):
-        folder = self.folder / "settings" / "@jupyterlab" / "apputils-extension"
+    def set_windowing(self, mode):
+        """Say which cells JupyterLab keeps on the page: "full" takes away those that are out of sight."""
+        self._set("tracker", "notebook-extension", windowingMode=mode)
+
+    def _set(self, plugin, extension="apputils-extension", **settings):
+        folder = self.folder / "settings" / "@jupyterlab" / extension
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{plugin}.jupyterlab-settings").write_text(json.dumps(settings))
 

@@ -248,9 +248,12 @@ def test_untrusted_text_stays_text(notebook):
     prefix = "".join(f"a = 1 # {evil}\n" for evil in EVIL)
     middle = "".join(f"b = '{evil}'\n{evil}\n" for evil in EVIL)
     suffix = "".join(f"c = 3 # {evil}\n" for evil in EVIL) + EVIL[0]
-    page = notebook(ask(middle, prefix=prefix, suffix=suffix))
+    # A model's name may be that of a file. It stands above the growing diff and below the whole one.
+    page = notebook(ask(middle, prefix=prefix, suffix=suffix, model="/".join(EVIL), seconds=1))
     page.run_whole()
     expect(page.button("Accept")).to_be_visible()
+    caption = page.page.locator(".fim-caption").text_content()
+    assert [evil for evil in EVIL if evil not in caption] == []
     page.button("Accept").click()
     page.wait_cells(2)
     expect(page.page.locator(".fim-note")).to_be_visible()

@@ -38,8 +38,19 @@ function focusCell(panel, index, tries = 40) {
     cell.scrollIntoView({ block: 'nearest' });
     editor.focus();
   } else if (tries > 0) {
+    if (cell) scrollTowards(panel, index);
     setTimeout(() => focusCell(panel, index, tries - 1), 50);
   }
+}
+
+/** JupyterLab's windowing mode "full" draws only the cells in sight: go to where this one should be, to have it drawn. */
+function scrollTowards(panel, index) {
+  const outer = panel.querySelector('.jp-WindowedPanel-outer');
+  const cells = [...panel.querySelectorAll('.jp-Cell[data-windowed-list-index]')];
+  const first = cells.find((cell) => cell.offsetHeight > 0);
+  if (!outer || !first) return;
+  const cellHeight = outer.scrollHeight / cells.length;
+  outer.scrollTop += (index - Number(first.dataset.windowedListIndex)) * cellHeight;
 }
 
 /** What JupyterLab's and Notebook 7's documents can do. Positions are indices of cells, -1 where there is none. */
