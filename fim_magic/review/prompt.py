@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fim_magic.formats import Piece, Prompt
-from fim_magic.review.render import styles
+from fim_magic.review.render import VIEW, styles
 from fim_magic.review.text import DIM, RESET, columns_of, counted, html_text, plain_text
 
 WIDTH = 100
@@ -160,7 +160,7 @@ def to_html(sheet: Sheet) -> str:
     facts = "".join(f"<p><b>{html_text(about)}</b> {html_text(said)}</p>" for about, said in sheet.facts)
     drawn = "".join(map(_html_column, sheet.columns))
     return (
-        f'<div class="fim-view fim-prompt"><style>{styles("prompt")}</style>'
+        f'<div class="{VIEW} fim-prompt"><style>{styles("prompt")}</style>'
         f'<p class="fim-title"><b>Prompt</b> {html_text(sheet.title)}</p>'
         f'<div class="fim-facts">{facts}</div><div class="fim-columns">{drawn}</div></div>'
     )
