@@ -29,7 +29,7 @@ OPEN, CLOSE = "⟦", "⟧"
 """What stands around the new part of a changed line where there are no colours."""
 
 VIEW = "fim-view mathjax_ignore tex2jax_ignore"
-"""The classes of everything that is drawn. Names and checks may hold `$`, and MathJax (3 and 2) must not typeset that."""
+"""The classes of everything that is drawn. Names and checks may hold `$`, which MathJax (3 and 2) must not typeset."""
 
 _STATIC = Path(__file__).parent / "static"
 _GREEN = "\x1b[30;42m"
