@@ -96,7 +96,7 @@ class Owner:
         papermill and text consoles do nothing of that.
         """
         bridge = page_bridge()
-        return self.from_page or (bridge is not None and bridge.has_page) or "google.colab" in sys.modules
+        return self.from_page or (bridge is not None and bridge.has_page) or _is_colab()
 
     @property
     def is_running(self) -> bool:
@@ -180,6 +180,11 @@ def notebook_path(shell: Any) -> Path | None:
     said = getattr(shell, "user_ns", {}).get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME", "")
     path = Path(str(said))
     return path if path.suffix == ".ipynb" else None
+
+
+def is_console(shell: Any) -> bool:
+    """Whether a text console asks a kernel, as jupyter console and qtconsole do: it cannot change what it has shown."""
+    return _answers_input(shell) and not _page_is_likely(shell) and not _is_colab()
 
 
 OUTPUT_KEY = "fim_magic_output"
@@ -308,19 +313,18 @@ def _later(seconds: float, call: Callable[[], None]) -> None:
 def _page_is_likely(shell: Any) -> bool:
     # nbclassic sends no cell id, but the kernels of every Jupyter server are told the name of their session. Programs
     # that such a kernel starts inherit it; but nbclient, unlike a page, has nobody to answer input().
-    message = _message(shell)
-    if message.get("metadata", {}).get("cellId"):
+    if _message(shell).get("metadata", {}).get("cellId"):
         return True
-    return "JPY_SESSION_NAME" in os.environ and bool(message.get("content", {}).get("allow_stdin"))
+    return "JPY_SESSION_NAME" in os.environ and _answers_input(shell)
 
 
-def is_console(shell: Any) -> bool:
-    """Whether a text console asks a kernel, as `jupyter console` and qtconsole do: what it has shown it cannot change.
+def _answers_input(shell: Any) -> bool:
+    """Whether somebody is there who answers input(): a page or a text console, and not nbclient."""
+    return bool(_message(shell).get("content", {}).get("allow_stdin"))
 
-    Unlike nbclient, it has somebody who answers input().
-    """
-    asks = bool(_message(shell).get("content", {}).get("allow_stdin"))
-    return _has_kernel(shell) and asks and not _page_is_likely(shell) and "google.colab" not in sys.modules
+
+def _is_colab() -> bool:
+    return "google.colab" in sys.modules  # its kernels bring it
 
 
 def _has_kernel(shell: Any) -> bool:

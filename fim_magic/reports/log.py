@@ -7,7 +7,7 @@ from datetime import datetime
 
 from fim_magic.document import Document
 from fim_magic.history import Entry
-from fim_magic.review.text import columns_of, plain_text
+from fim_magic.review.text import clipped, columns_of, plain_text
 
 _HEADINGS = ("", "time", "hole", "model", "order", "tokens", "seconds", "logprob", "decided")
 _GAP = "  "
@@ -65,20 +65,12 @@ def _hole(document: Document) -> str:
 
 def _shortened(text: str, columns: int) -> str:
     """Cut the end of a text that takes more columns."""
-    if columns_of(text) <= columns:
-        return text
-    while columns_of(text) > columns - 1:
-        text = text[:-1]
-    return text + "…"
+    return text if columns_of(text) <= columns else clipped(text, columns - 1) + "…"
 
 
 def _end_of(model: str) -> str:
     """Cut the beginning of a model's name that is too long, as a path may be."""
-    if columns_of(model) <= _MODEL:
-        return model
-    while columns_of(model) > _MODEL - 1:
-        model = model[1:]
-    return "…" + model
+    return model if columns_of(model) <= _MODEL else "…" + clipped(model[::-1], _MODEL - 1)[::-1]
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:

@@ -14,13 +14,13 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cache
 from html import escape
-from itertools import accumulate, chain
+from itertools import chain
 from pathlib import Path
 
 from fim_magic.candidate import Candidate, Result
 from fim_magic.review.diff import Gap, Kind, Line, Segment
 from fim_magic.review.highlight import python_spans
-from fim_magic.review.text import DIM, RESET, columns, columns_of, counted, html_text, plain_text
+from fim_magic.review.text import DIM, RESET, clipped, columns_of, counted, html_text, plain_text
 
 MARKS: dict[Kind, str] = {"same": " ", "added": "+", "changed": "~"}
 """What stands in the gutter."""
@@ -290,11 +290,6 @@ def _text_row(row: Row) -> str:
 def _terminal_row(row: Row, width: int | None, *, plain: bool) -> Iterator[str]:
     room = math.inf if width is None else width
     for text, added in _bracketed(row) if plain else _pieces(row):
-        clipped = _clip(text.replace("\t", _TAB), room)
-        room -= columns_of(clipped)
-        yield f"{_GREEN}{clipped}{RESET}" if added and clipped and not plain else clipped
-
-
-def _clip(text: str, room: float) -> str:
-    ends = accumulate(map(columns, text))
-    return "".join(character for character, end in zip(text, ends, strict=True) if end <= room)
+        shown = clipped(text.replace("\t", _TAB), room)
+        room -= columns_of(shown)
+        yield f"{_GREEN}{shown}{RESET}" if added and shown and not plain else shown

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from html import escape
+from itertools import accumulate
 
 DIM = "\x1b[2m"
 RESET = "\x1b[0m"
@@ -48,6 +49,12 @@ def columns(character: str) -> int:
 def columns_of(text: str) -> int:
     """Return how many columns of a terminal a text takes."""
     return sum(map(columns, text))
+
+
+def clipped(text: str, room: float) -> str:
+    """Return as much of the beginning of `text` as takes at most `room` columns of a terminal."""
+    ends = accumulate(map(columns, text))
+    return "".join(character for character, end in zip(text, ends, strict=True) if end <= room)
 
 
 def counted(number: int, what: str) -> str:

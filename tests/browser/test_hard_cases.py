@@ -37,7 +37,8 @@ def scroll_to(page, text):
     for _ in range(100):
         page.page.mouse.wheel(0, 500)
         page.page.wait_for_timeout(50)
-        if line.count() and line.bounding_box() and line.bounding_box()["y"] < 900:
+        box = line.bounding_box() if line.count() else None
+        if box is not None and box["y"] < 900:
             return
     pytest.fail("It does not come into sight.")
 
@@ -179,10 +180,16 @@ def test_undo_in_the_tab_that_accepted(notebook):
         second.close()
 
 
+@pytest.fixture(params=["contentVisibility", "full"])
+def windowing(request, server):
+    server.set_windowing(request.param)
+    yield
+    server.set_windowing("contentVisibility")  # JupyterLab's own: the server stays for other tests
+
+
 @in_lab
-@pytest.mark.parametrize("windowing", ["contentVisibility", "full"])
-def test_scrolled_far_away(notebook, server, windowing):
-    server.set_windowing(windowing)
+@pytest.mark.usefixtures("windowing")
+def test_scrolled_far_away(notebook):
     others = [f"number = {number}\n" * 8 for number in range(60)]
     page = asked(notebook, *others)
     page.toolbar.focus()

@@ -38,7 +38,7 @@ function focusCell(panel, index, tries = 40) {
     cell.scrollIntoView({ block: 'nearest' });
     editor.focus();
   } else if (tries > 0) {
-    if (cell) scrollTowards(panel, index);
+    if (cell?.offsetHeight === 0) scrollTowards(panel, index);
     setTimeout(() => focusCell(panel, index, tries - 1), 50);
   }
 }
