@@ -32,6 +32,21 @@ class Cut:
 
 
 @dataclass(frozen=True)
+class Check:
+    """What came of one look at the rebuilt text.
+
+    Attributes:
+        name: What was looked at: "parses", "names", "doctests", "test", or the user's expression.
+        passed: Whether it is as it should be; None where that could not be found out.
+        said: What was found, in a few words for the user, on one line.
+    """
+
+    name: str
+    passed: bool | None
+    said: str = ""
+
+
+@dataclass(frozen=True)
 class Candidate:
     """One answer for the hole.
 
@@ -42,6 +57,10 @@ class Candidate:
         token_ids: The generated ids, without the stop token.
         logprobs: The natural log-probability of each of `token_ids` under the model, before temperature.
         token_ends: How many characters of `raw` there are after each of `token_ids`.
+        checks: What was found when it was put into the text.
+        same: How many of the request's answers say the same; one is shown for all of them.
+        reason: Why it stands where it does among several, in a few words.
+        kept: Where `middle` is the user's own text, as (start, end): what stands between several holes.
     """
 
     raw: str
@@ -50,6 +69,10 @@ class Candidate:
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
     token_ends: tuple[int, ...] = ()
+    checks: tuple[Check, ...] = ()
+    same: int = 1
+    reason: str = ""
+    kept: tuple[tuple[int, int], ...] = ()
 
     @property
     def middle(self) -> str:
