@@ -24,13 +24,13 @@ def infill(text: str, **options: Any) -> Result:
     Args:
         text: Source text with a cursor marker, such as `<cursor>`.
         **options: As of `%%fim`, with underscores: `model`, `candidates`, `max_new_tokens`, `temperature`, `top_p`,
-            `seed`, `order`, `quantize`, `family`, `engine`, `markers`.
+            `seed`, `order`, `method`, `check`, `quantize`, `family`, `engine`, `markers`.
 
     Raises:
         FimError: Something that you can mend; the message says how.
         Interrupted: Ctrl-C; a KeyboardInterrupt whose `.result` holds the partial text.
     """
-    return _ask(text, "fim", options)
+    return _ask(text, options)
 
 
 def complete(text: str, **options: Any) -> Result:
@@ -38,10 +38,10 @@ def complete(text: str, **options: Any) -> Result:
 
     Text after the marker is kept in the rebuilt text, and not shown to the model. Arguments as of [`infill`][].
     """
-    return _ask(text, "complete", options)
+    return _ask(text, options, complete=True)
 
 
-def _ask(text: str, method: str, options: dict[str, Any]) -> Result:
+def _ask(text: str, options: dict[str, Any], *, complete: bool = False) -> Result:
     # Imported at the first request: torch and transformers take seconds.
     from fim_magic.classroom import check
     from fim_magic.engines import registry
@@ -51,7 +51,7 @@ def _ask(text: str, method: str, options: dict[str, Any]) -> Result:
 
     settings = Settings()
     check(settings.filling, hint=False)
-    model, request = settings.request(text, method=method, **options)
+    model, request = settings.request(text, complete=complete, **options)
     engine = registry.use(model, TerminalProgress(), **settings.loading(**options)).engine
     with interruptible() as stop:
         *_, last = run(request, engine, stop)

@@ -124,6 +124,10 @@ class Result:
         sampling: How tokens were chosen.
         max_new_tokens: The most tokens that an answer could have.
         prompt_sha256: Of the prompt's ids, as unsigned 32-bit numbers in this machine's byte order.
+        answers: How many were asked for; fewer are candidates where several say the same.
+        generated: How many tokens were generated, over all answers; None for those of the candidates.
+        context: What the model saw beside the text, in a few words.
+        holes: How many holes the text has.
     """
 
     document: Document
@@ -143,6 +147,10 @@ class Result:
     sampling: Sampling = GREEDY
     max_new_tokens: int = 0
     prompt_sha256: str = ""
+    answers: int = 1
+    generated: int | None = None
+    context: str = ""
+    holes: int = 1
 
     @property
     def middle(self) -> str:
@@ -163,12 +171,14 @@ class Result:
 
     @property
     def tokens(self) -> int:
-        """How many tokens were generated, over all candidates."""
+        """How many tokens were generated, over all answers."""
+        if self.generated is not None:
+            return self.generated
         return sum(len(candidate.token_ids) for candidate in self.candidates)
 
     @property
     def tokens_per_second(self) -> float:
         """Tokens after the first step, over the time after it; 0.0 where there is nothing to measure."""
-        after_first = self.tokens - len(self.candidates)
+        after_first = self.tokens - self.answers
         elapsed = self.seconds - self.first_token_seconds
         return after_first / elapsed if after_first > 0 and elapsed > 0 else 0.0

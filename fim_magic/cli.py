@@ -141,19 +141,18 @@ def _add_options(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
 
     options = options_of(Settings)
     for name in names:
-        parser.add_argument(*options[name].flags, dest=name, type=options[name].type, help=options[name].help)
+        parser.add_argument(*options[name].flags, dest=name, type=options[name].type, **options[name].typed)
 
 
 def _demo(options: argparse.Namespace) -> int:
-    result = _answer(DEMO, "fim", options, live=True)
+    result = _answer(DEMO, options, live=True)
     _print_diff(result)
     return _status(result)
 
 
 def _infill(options: argparse.Namespace) -> int:
     text = _read(options.file)
-    method = "complete" if options.complete else "fim"
-    result = _answer(text, method, options, live=options.diff)
+    result = _answer(text, options, complete=options.complete, live=options.diff)
     if options.json:
         print(json.dumps(_as_json(result), ensure_ascii=False, indent=2))
     elif options.diff:
@@ -261,14 +260,14 @@ def _load(model: str, options: argparse.Namespace) -> Loaded:
     return loaded
 
 
-def _answer(text: str, method: str, options: argparse.Namespace, *, live: bool) -> Result:
+def _answer(text: str, options: argparse.Namespace, *, complete: bool = False, live: bool) -> Result:
     """Run one request, with progress on standard error and, if `live`, the growing diff on a terminal."""
     from fim_magic.request import follow
     from fim_magic.review.terminal import LiveDiff
     from fim_magic.settings import Settings, options_of
 
     given = {name: getattr(options, name) for name in options_of(Settings)}
-    model, request = Settings().request(text, method=method, **given)
+    model, request = Settings().request(text, complete=complete, **given)
     loaded = _load(model, options)
     _say_model(loaded)
     view = LiveDiff(request.document, sys.stdout) if live else None

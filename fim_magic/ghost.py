@@ -152,7 +152,7 @@ def _fill(
     magics = _magics(shell)
     magics.check_allowed()
     # The text may hold markers, which are nothing but text here: the caret is the hole.
-    model, request = magics.request("", method="complete", **{**options, "candidates": 1})
+    model, request = magics.request("", complete=True, **{**options, "candidates": 1})
     loading = magics._loading(model, {name: options.get(name) for name in LOADING})  # noqa: SLF001
     with magics._in_use():  # noqa: SLF001
         registry.begin(model, on_progress, **loading)  # in the background, where it goes on if the user types on
@@ -161,6 +161,7 @@ def _fill(
         tell(_FILLING)
         infills = loaded.engine.family.can_infill or document.suffix.strip()
         request = replace(request, document=document, method="fim" if infills else "complete")
+        request = magics.in_notebook(request)
         magics.remember_prompt(request, loaded.engine)
         for event in run(request, loaded.engine, stop):
             if isinstance(event, Grew):

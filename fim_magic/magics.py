@@ -67,7 +67,7 @@ def _unquoted(text: str) -> str:
 def _with_options(function: Any) -> Any:
     """Give a cell magic every option of `Settings`, and those that only a notebook has."""
     for name, option in reversed(options_of(Settings).items()):
-        function = argument(*option.flags, dest=name, type=_typed(option), help=option.help)(function)
+        function = argument(*option.flags, dest=name, type=_typed(option), **option.typed)(function)
     for flag, text in (
         ("--accept", "do not ask: put the rebuilt cell below at once"),
         ("--show-prompt", "show the prompt that the model would get, token by token, and stop there"),
@@ -193,6 +193,28 @@ class FimMagics(Magics, Settings):
         """Keep the cell as the user typed it (a `pre_run_cell` event)."""
         self._raw_cell = info.raw_cell or ""
 
+    def in_notebook(self, request: Request, context: str | None = None) -> Request:
+        """Return a request with what the notebook around it says: context, names, and the cells that checks need.
+
+        Args:
+            request: What is asked.
+            context: One of `fim_magic.context.MODES`; None for what is configured.
+
+        Raises:
+            OptionError: There is no such context, or no such test.
+        """
+        from fim_magic import session
+        from fim_magic.checks import in_cells
+
+        mode = self.context if context is None else context
+        cells = session.executed_cells(self.shell)
+        return replace(
+            request,
+            context=session.context_for(self.shell, request.document, mode, markers=self.markers),
+            known=session.known_names(self.shell),
+            asked=in_cells(request.asked, cells),
+        )
+
     def remember_prompt(self, request: Request, engine: Engine) -> None:
         """Keep the prompt of a request for `%fim prompt`.
 
@@ -227,10 +249,12 @@ class FimMagics(Magics, Settings):
             raise OptionError(f"--into needs the name of a variable; {into!r} is none.")
         if not show_prompt:
             self.check_allowed(hint=hint is not None)
-        model, request = self.request(self._body(method, line, cell), method=method, **options)
+        context = options["context"]
+        model, request = self.request(self._body(method, line, cell), complete=method == "complete", **options)
         loading = self._loading(model, options)
         with self._in_use():
             engine = self._load(model, **loading).engine
+            request = self.in_notebook(request, context)
             prompt = _prompt_sheet(request, engine)  # what cannot be asked is refused before anything is shown
             if show_prompt:
                 self._show_prompt(prompt)

@@ -33,6 +33,9 @@ def record(result: Result) -> Record:
         "dropped_suffix_tokens": result.dropped_suffix_tokens,
         "max_new_tokens": result.max_new_tokens,
         **_sampling(result),
+        "answers": result.answers,
+        "context": result.context,
+        "holes": result.holes,
         "tokens": result.tokens,
         "first_token_seconds": round(result.first_token_seconds, 3),
         "seconds": round(result.seconds, 3),
@@ -97,4 +100,7 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
         "trimmed": candidate.trimmed,
         "tokens": len(candidate.token_ids),
         "mean_logprob": None if mean is None else round(mean, 4),
+        "checks": [{"name": check.name, "passed": check.passed, "said": check.said} for check in candidate.checks],
+        "same": candidate.same,
+        "reason": candidate.reason,
     }

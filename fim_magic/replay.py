@@ -16,6 +16,7 @@ from fim_magic.candidate import Candidate, Result
 from fim_magic.document import MARKERS, parse
 from fim_magic.engines import Sampling
 from fim_magic.errors import MarkerError, OptionError
+from fim_magic.holes import parse as parse_holes
 from fim_magic.provenance import Record
 from fim_magic.request import Request
 
@@ -62,12 +63,16 @@ def request_of(infill: Recorded, markers: Sequence[str] = MARKERS) -> Request:
     text = body if first.startswith("%%") else infill.source
     record = infill.record
     try:
-        document = parse(text, markers, required=record["method"] == "fim")
+        if record["method"] == "complete":
+            document, blanks = parse(text, markers, required=False), None
+        else:
+            document, blanks = parse_holes(text, markers)
         return Request(
             document=document,
+            blanks=blanks,
             method=record["method"],
             order=record["order"] or "auto",
-            candidates=len(record["candidates"]),
+            candidates=record.get("answers", len(record["candidates"])),
             max_new_tokens=record["max_new_tokens"],
             sampling=Sampling(record["temperature"], record["top_p"], record["seed"] or 0),
         )

@@ -7,25 +7,33 @@ ends. It knows no front end; the magics, the command line and the Python interfa
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
 import threading
 import time
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import FrameType
 
 from fim_magic.candidate import Candidate, Cut, Ending, Result
+from fim_magic.checks import NOTHING_ASKED, Asked, look
+from fim_magic.choosing import merged, ranked
 from fim_magic.context import NOTHING_ELSE, Context
 from fim_magic.document import Document
-from fim_magic.engines import Engine, Sampling, Token
+from fim_magic.engines import TEMPERATURE_FOR_MANY, Engine, Sampling, Token
 from fim_magic.errors import BusyError, OptionError
 from fim_magic.formats import Prompt, completion_prompt, fim_prompt
 from fim_magic.healing import Continuation
+from fim_magic.holes import Blanks, combine
+from fim_magic.ranking import by_suffix, suffix_scores
 from fim_magic.tokenization import TextTokenizer
 from fim_magic.trimming import Hole, trim
 
+_FOR_CHECKS = 8  # candidates, of which checks choose
+_ON_A_GPU = 4  # candidates: little dearer than one there
 _LEAST_ROOM = 16  # tokens of prompt without which a request makes no sense
 
 _generating = threading.Lock()
@@ -37,12 +45,18 @@ class Request:
 
     Attributes:
         document: The user's text, with the hole.
-        method: "fim", or "complete" to keep the suffix from the model.
+        method: "fim", "complete" to keep the suffix from the model, or "rank": complete from left to right, and prefer
+            what makes the suffix likely.
         order: "auto", "psm" or "spm".
-        candidates: How many answers.
+        candidates: How many answers; 0 for as many as this machine makes cheap.
         max_new_tokens: The most tokens that one answer may have.
         sampling: How tokens are chosen.
         context: What the model may see beside the document.
+        blanks: Where the text has several holes, its parts; `document` then has them all as one.
+        known: The names that the notebook defines, for the check of names.
+        asked: What is to be run on each candidate.
+        trimming: Whether our rules end an answer; without them it is the model's raw text.
+        healing: Whether a token that the hole cuts in two is generated again.
     """
 
     document: Document
@@ -52,10 +66,29 @@ class Request:
     max_new_tokens: int = 128
     sampling: Sampling = field(default_factory=Sampling)
     context: Context = NOTHING_ELSE
+    blanks: Blanks | None = None
+    known: frozenset[str] = frozenset()
+    asked: Asked = NOTHING_ASKED
+    trimming: bool = True
+    healing: bool = True
 
     def again(self) -> Request:
         """Return the request for one other answer to the same question."""
         return replace(self, candidates=1, sampling=self.sampling.varied())
+
+    def settled(self, engine: Engine) -> Request:
+        """Return the request with a number of candidates, where that was left to us.
+
+        One on a CPU, where each costs time; a GPU reads its weights once for all of them. Checks can only choose among
+        several, so that they are worth the time anywhere.
+        """
+        if self.candidates:
+            return self
+        several = _FOR_CHECKS if self.asked != NOTHING_ASKED else 1 if engine.place.startswith("cpu") else _ON_A_GPU
+        sampling = self.sampling
+        if several > 1 and not sampling.temperature:
+            sampling = replace(sampling, temperature=TEMPERATURE_FOR_MANY)
+        return replace(self, candidates=several, sampling=sampling)
 
 
 @dataclass(frozen=True)
@@ -75,12 +108,14 @@ class Grew:
         middle: All its text so far, trimmed.
         tokens: How many tokens it has.
         seconds: Since the request began.
+        kept: Where `middle` is the user's own text: what stands between several holes.
     """
 
     candidate: int
     middle: str
     tokens: int
     seconds: float
+    kept: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,8 +127,8 @@ class Finished:
 
 Event = Reading | Grew | Finished
 
-OnGrow = Callable[[str, int, float], None]
-"""Told all of the middle so far, how many tokens it has, and the seconds since the request began."""
+OnGrow = Callable[[str, int, float, tuple[tuple[int, int], ...]], None]
+"""Told all of the middle so far, how many tokens it has, the seconds since the request began, and what of it is kept."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -114,7 +149,7 @@ def follow(request: Request, engine: Engine, on_grow: OnGrow | None = None) -> R
     Args:
         request: What is asked.
         engine: The loaded model.
-        on_grow: Told how the first candidate grows: its middle, tokens and seconds.
+        on_grow: Told how the first candidate grows.
 
     Raises:
         FimError: As [`run`][] says.
@@ -122,7 +157,7 @@ def follow(request: Request, engine: Engine, on_grow: OnGrow | None = None) -> R
     with interruptible() as stop:
         for event in run(request, engine, stop):
             if isinstance(event, Grew) and event.candidate == 0 and on_grow is not None:
-                on_grow(event.middle, event.tokens, event.seconds)
+                on_grow(event.middle, event.tokens, event.seconds, event.kept)
             if isinstance(event, Finished):
                 result = event.result
     return result
@@ -170,10 +205,11 @@ def prompt_for(request: Request, engine: Engine) -> Prompt:
             f"--max-new-tokens {request.max_new_tokens} leaves no room for a prompt: the model's context is "
             f"{engine.context_length} tokens in all. Ask for fewer."
         )
-    asked = (engine.family, engine.tokenizer, request.document.for_model())
-    if request.method == "complete":
-        return completion_prompt(*asked, room=room, context=request.context)
-    return fim_prompt(*asked, order=request.order, room=room, context=request.context)
+    document = request.document if request.blanks is None else request.blanks.hole(0, ())
+    asked = (engine.family, engine.tokenizer, document.for_model())
+    if request.method != "fim":
+        return completion_prompt(*asked, room=room, context=request.context, healing=request.healing)
+    return fim_prompt(*asked, order=request.order, room=room, context=request.context, healing=request.healing)
 
 
 def run(request: Request, engine: Engine, stop: threading.Event | None = None) -> Iterator[Event]:
@@ -189,20 +225,61 @@ def run(request: Request, engine: Engine, stop: threading.Event | None = None) -
         ModelError: The model cannot do this.
         OptionError: An option makes no sense for this model.
     """
-    prompt = prompt_for(request, engine)
+    request = request.settled(engine)
+    prompt_for(request, engine)  # what cannot be asked is refused before anything is
     if not _generating.acquire(blocking=False):
         raise BusyError(
             "The model is busy with another request in this process. Wait for it, or stop it with the stop button "
             "(Ctrl-C), and run this again."
         )
     try:
-        yield from _generate(request, engine, prompt, stop or threading.Event())
+        yield from _finished(request, engine, stop or threading.Event())
     finally:
         _generating.release()
 
 
-def _generate(request: Request, engine: Engine, prompt: Prompt, stop: threading.Event) -> Iterator[Event]:
+@dataclass(frozen=True)
+class _Answered:
+    """What came of one prompt.
+
+    Attributes:
+        prompt: The prompt.
+        candidates: As the model gave them, ended by the rules.
+        first_token_seconds: Until the first token.
+        seconds: Until the last.
+        reused: How many of the prompt's tokens had been read before.
+    """
+
+    prompt: Prompt
+    candidates: tuple[Candidate, ...]
+    first_token_seconds: float
+    seconds: float
+    reused: int
+
+
+def _finished(request: Request, engine: Engine, stop: threading.Event) -> Iterator[Event]:
+    """Generate, look at what came, and choose."""
     began = time.perf_counter()
+    answered: list[_Answered] = []
+    for event in (_generate if request.blanks is None else _generate_each)(request, engine, stop):
+        if isinstance(event, _Answered):
+            answered.append(event)
+        else:
+            yield event
+    seconds = time.perf_counter() - began
+    if request.blanks is None:
+        candidates = answered[0].candidates
+    else:
+        candidates = _joined(request.blanks, answered)
+    if request.method == "rank" and not stop.is_set():
+        candidates = by_suffix(candidates, suffix_scores(engine, request.document.for_model(), candidates))
+    chosen = _judged(request, candidates, stop)
+    yield Finished(_result(request, engine, answered, chosen, seconds))
+
+
+def _generate(request: Request, engine: Engine, stop: threading.Event) -> Iterator[Event | _Answered]:
+    began = time.perf_counter()
+    prompt = prompt_for(request, engine)
     first_token = 0.0
     hole = Hole(request.document.for_model())
     drafts = [_Draft(hole, engine.tokenizer, request, prompt) for _ in range(request.candidates)]
@@ -223,8 +300,59 @@ def _generate(request: Request, engine: Engine, prompt: Prompt, stop: threading.
             if draft.ending is not None:
                 generation.finish(token.candidate)
             yield Grew(token.candidate, draft.middle, len(draft.token_ids), elapsed)
-    reused = generation.reused
-    yield Finished(_result(request, engine, prompt, drafts, first_token=first_token, began=began, reused=reused))
+    seconds = time.perf_counter() - began
+    candidates = tuple(draft.finished() for draft in drafts)
+    yield _Answered(prompt, candidates, first_token, seconds, generation.reused)
+
+
+def _generate_each(request: Request, engine: Engine, stop: threading.Event) -> Iterator[Event | _Answered]:
+    """Fill several holes in order, each with what the ones before it got; all of them once for each candidate."""
+    assert request.blanks is not None  # noqa: S101 - whoever calls has looked
+    blanks, began = request.blanks, time.perf_counter()
+    for number, seed in enumerate(request.sampling.seeds(request.candidates)):
+        sampling = replace(request.sampling, seed=seed)
+        middles: list[str] = []
+        tokens = 0
+        while len(middles) < blanks.count:
+            document = blanks.hole(len(middles), middles)
+            one = replace(request, document=document, blanks=None, candidates=1, sampling=sampling)
+            for event in _generate(one, engine, stop):
+                if isinstance(event, Grew):
+                    whole, kept = blanks.joined([*middles, event.middle])
+                    seconds = time.perf_counter() - began
+                    yield Grew(number, whole, tokens + event.tokens, seconds, kept)
+                    continue
+                yield event
+                if isinstance(event, _Answered):
+                    (answer,) = event.candidates
+                    middles.append(answer.middle)
+                    tokens += len(answer.token_ids)
+
+
+def _joined(blanks: Blanks, answered: Sequence[_Answered]) -> tuple[Candidate, ...]:
+    """Make one candidate of the answers for all holes, as often as there were any."""
+    answers = [answer.candidates[0] for answer in answered]
+    return tuple(
+        combine(blanks, answers[start : start + blanks.count]) for start in range(0, len(answers), blanks.count)
+    )
+
+
+def _judged(request: Request, candidates: Sequence[Candidate], stop: threading.Event) -> tuple[Candidate, ...]:
+    """Look at each candidate in its place, and put the best first."""
+    document = request.document
+    # What was stopped is to be shown at once.
+    asked = NOTHING_ASKED if stop.is_set() else request.asked
+    before = document.rebuild("")
+
+    def looked(candidate: Candidate) -> Candidate:
+        found = look(document.rebuild(candidate.middle), known=request.known, before=before, asked=asked)
+        return replace(candidate, checks=found)
+
+    distinct = merged(candidates, document.rebuild)
+    # The checks run in processes of their own, so that threads are enough to wait for several.
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        checked = [*pool.map(looked, distinct)]
+    return tuple(checked) if request.method == "rank" else ranked(checked)
 
 
 def _allowed(drafts: list[_Draft]) -> dict[int, list[int]]:
@@ -239,6 +367,7 @@ class _Draft:
     def __init__(self, hole: Hole, tokenizer: TextTokenizer, request: Request, prompt: Prompt) -> None:
         self._hole = hole
         self._limit = request.max_new_tokens
+        self._trimming = request.trimming
         self._stop_ids = prompt.stop_ids
         self.answer = Continuation(tokenizer, prompt.healed)
         self.token_ids: list[int] = []
@@ -260,7 +389,8 @@ class _Draft:
         self.logprobs.append(token.logprob)
         text = self.answer.push(token.id)
         self.token_ends.append(len(text))
-        self.cut = trim(self._hole, text, final=False)
+        if self._trimming:
+            self.cut = trim(self._hole, text, final=False)
         if self.cut is not None:
             self.ending = Ending.RULE
         elif len(self.token_ids) >= self._limit:
@@ -268,7 +398,8 @@ class _Draft:
 
     def _end(self, ending: Ending) -> None:
         self.ending = ending
-        self.cut = trim(self._hole, self.answer.text, final=True)
+        if self._trimming:
+            self.cut = trim(self._hole, self.answer.text, final=True)
         if ending is Ending.LENGTH and self.cut is not None:
             self.ending = Ending.RULE
 
@@ -284,34 +415,30 @@ class _Draft:
 
 
 def _result(
-    request: Request,
-    engine: Engine,
-    prompt: Prompt,
-    drafts: list[_Draft],
-    *,
-    first_token: float,
-    began: float,
-    reused: int,
+    request: Request, engine: Engine, answered: Sequence[_Answered], candidates: tuple[Candidate, ...], seconds: float
 ) -> Result:
-    candidates = [draft.finished() for draft in drafts]
-    # One that reached its end is more likely right than one that was cut (arXiv 2207.14255, appendix H.3).
-    unfinished = (Ending.LENGTH, Ending.INTERRUPTED)
+    first = answered[0]
+    prompt = first.prompt
     return Result(
         document=request.document,
-        candidates=tuple(sorted(candidates, key=lambda c: c.ending in unfinished)),
+        candidates=candidates,
         model=engine.model,
         revision=engine.revision,
         method=request.method,
         order=prompt.order,
         prompt_tokens=len(prompt.ids),
-        reused_tokens=reused,
+        reused_tokens=first.reused,
         dropped_prefix_tokens=prompt.dropped_prefix_tokens,
         dropped_suffix_tokens=prompt.dropped_suffix_tokens,
         seed=request.sampling.seed if request.sampling.temperature else None,
-        first_token_seconds=first_token,
-        seconds=time.perf_counter() - began,
+        first_token_seconds=first.first_token_seconds,
+        seconds=seconds,
         order_reason=prompt.order_reason,
         sampling=request.sampling,
         max_new_tokens=request.max_new_tokens,
         prompt_sha256=hashlib.sha256(array("I", prompt.ids).tobytes()).hexdigest(),
+        answers=request.candidates,
+        generated=sum(len(candidate.token_ids) for each in answered for candidate in each.candidates),
+        context=request.context.describe(),
+        holes=1 if request.blanks is None else request.blanks.count,
     )

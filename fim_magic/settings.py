@@ -20,14 +20,26 @@ from fim_magic.classroom import FILLING
 from fim_magic.document import MARKERS, parse
 from fim_magic.engines import ENGINES, TEMPERATURE_FOR_MANY, Sampling
 from fim_magic.errors import OptionError
+from fim_magic.holes import parse as parse_holes
 
 if TYPE_CHECKING:
+    from fim_magic.checks import Asked
     from fim_magic.request import Request
+
+METHODS = ("fim", "rank")
+"""What `--method` takes; `%%complete` is a third one."""
+
+DOCTESTS = "doctests"
+"""The word for `--check` that means those in the cell."""
 
 LOADING = ("quantize", "family", "engine")
 """The options that say how a model is loaded, and not what is asked of it."""
 
 QUANTIZATIONS = ("8bit", "4bit")
+
+
+def _number_or_word(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
 
 
 class Settings(Configurable):
@@ -37,7 +49,24 @@ class Settings(Configurable):
         "auto",
         help="the model: a short name from %fim models, a folder, a .gguf file, owner/name on the Hub, or auto",
     ).tag(config=True, flags=("-m", "--model"))
-    candidates = traitlets.Int(1, help="how many answers to generate").tag(config=True, flags=("-n", "--candidates"))
+    method = traitlets.Unicode(
+        "fim",
+        help="fim, or rank: for a model that cannot infill, complete and prefer what makes the text after the hole likely",
+    ).tag(config=True, flags=("--method",))
+    candidates = traitlets.Union(
+        [traitlets.Int(), traitlets.Unicode()],
+        default_value="auto",
+        help="how many answers to generate; auto: 1 on a CPU, 4 on a GPU, 8 where checks choose among them",
+    ).tag(config=True, flags=("-n", "--candidates"), typed=_number_or_word)
+    check = traitlets.List(
+        traitlets.Unicode(),
+        help="what has to be true when the cell has run, as an expression; doctests for those in the cell; or the name "
+        "of a test: a function of this notebook, or the first line of a cell as a comment. In a process of its own",
+    ).tag(config=True, flags=("--check",))
+    context = traitlets.Unicode(
+        "auto",
+        help="what else of the notebook the model sees: cells, names (what the kernel knows), all, none, or auto",
+    ).tag(config=True, flags=("--context",))
     max_new_tokens = traitlets.Int(128, help="the most tokens that an answer may have").tag(
         config=True, flags=("--max-new-tokens",)
     )
@@ -99,16 +128,16 @@ class Settings(Configurable):
             except (ValueError, traitlets.TraitError):
                 self._unreadable[name] = value
 
-    def request(self, text: str, *, method: str = "fim", **options: Any) -> tuple[str, Request]:
+    def request(self, text: str, *, complete: bool = False, **options: Any) -> tuple[str, Request]:
         """Turn a text and the options of one call into the model's name and a request.
 
         Args:
-            text: With a cursor marker, which `method="complete"` can do without.
-            method: "fim" or "complete".
+            text: With a cursor marker, which `complete` can do without, or with several of one kind.
+            complete: From left to right: what stands after the marker is kept from the model.
             **options: Any of the options above; those that are None count as not given.
 
         Raises:
-            MarkerError: The text's markers do not name one hole.
+            MarkerError: The text's markers do not name holes.
             OptionError: An option is unknown or its value makes no sense.
         """
         # Imported at the first request: they bring the tokenizers library, which %load_ext need not wait for.
@@ -116,14 +145,20 @@ class Settings(Configurable):
         from fim_magic.request import Request
 
         values = self._values(options)
-        document = parse(text, _markers(values), required=method == "fim")
+        method = _checked(values, "method", lambda v: v in METHODS, f"is one of {', '.join(METHODS)}")
+        if complete:
+            document, blanks = parse(text, _markers(values), required=False), None
+        else:
+            document, blanks = parse_holes(text, _markers(values))
         return _checked(values, "model", lambda v: isinstance(v, str) and v != "", "is a name or a path"), Request(
             document=document,
-            method=method,
+            blanks=blanks,
+            method="complete" if complete else method,
             order=_checked(values, "order", lambda v: v in ORDERS, f"is one of {', '.join(ORDERS)}"),
-            candidates=_checked(values, "candidates", lambda v: _whole(v) and 1 <= v <= 64, "is from 1 to 64"),  # noqa: PLR2004
+            candidates=_candidates(values),
             max_new_tokens=_checked(values, "max_new_tokens", lambda v: _whole(v) and v >= 1, "is at least 1"),
             sampling=_sampling(values),
+            asked=_asked(values),
         )
 
     def loading(self, **options: Any) -> dict[str, Any]:
@@ -168,17 +203,48 @@ class Option:
     flags: tuple[str, ...]
     help: str
     type: Callable[[str], Any]
+    repeats: bool = False
+
+    @property
+    def typed(self) -> dict[str, Any]:
+        """What argparse is to know of it beside its flags, its name and its type."""
+        return {"help": self.help, **({"action": "append"} if self.repeats else {})}
 
 
 def options_of(settings: type[Settings]) -> dict[str, Option]:
     """Return the options that can be typed, by name."""
-    kinds = {traitlets.Int: int, traitlets.Float: float, traitlets.Unicode: str}
+    kinds = {traitlets.Int: int, traitlets.Float: float, traitlets.Unicode: str, traitlets.List: str}
     traits = settings.class_traits(flags=lambda flags: flags is not None)
     return {
-        # argparse, which the magics use as well, reads a single % in a help text as a format.
-        name: Option(trait.metadata["flags"], trait.help.replace("%", "%%"), kinds[type(trait)])
+        name: Option(
+            trait.metadata["flags"],
+            # argparse, which the magics use as well, reads a single % in a help text as a format.
+            trait.help.replace("%", "%%"),
+            trait.metadata.get("typed") or kinds[type(trait)],
+            repeats=isinstance(trait, traitlets.List),
+        )
         for name, trait in traits.items()
     }
+
+
+def _candidates(values: Mapping[str, Any]) -> int:
+    """Return how many candidates there are to be, 0 for as many as the machine makes cheap."""
+    rule = "is auto, or from 1 to 64"
+    asked = _checked(values, "candidates", lambda v: v == "auto" or (_whole(v) and 1 <= v <= 64), rule)  # noqa: PLR2004
+    if asked != "auto":
+        return int(asked)
+    # Greedy answers are all the same.
+    return 1 if values["temperature"] == 0 else 0
+
+
+def _asked(values: Mapping[str, Any]) -> Asked:
+    from fim_magic.checks import Asked
+
+    check = values["check"]
+    texts = [check] if isinstance(check, str) else check
+    _checked(values, "check", lambda _: all(isinstance(text, str) for text in texts), "is an expression, or several")
+    expressions = tuple(text for text in texts if text != DOCTESTS)
+    return Asked(expressions=expressions, doctests=DOCTESTS in texts)
 
 
 def _sampling(values: Mapping[str, Any]) -> Sampling:
@@ -186,7 +252,8 @@ def _sampling(values: Mapping[str, Any]) -> Sampling:
         values, "temperature", lambda v: v is None or 0 <= v < math.inf, "is 0 or more (0 is greedy)"
     )
     if temperature is None:
-        temperature = TEMPERATURE_FOR_MANY if values["candidates"] > 1 else 0.0
+        many = values["candidates"] != "auto" and values["candidates"] > 1
+        temperature = TEMPERATURE_FOR_MANY if many else 0.0
     seed = _checked(values, "seed", lambda v: v is None or _whole(v), "is a whole number")
     return Sampling(
         temperature=float(temperature),

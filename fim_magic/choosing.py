@@ -1,0 +1,108 @@
+"""Choosing among several candidates: which is offered first, and why.
+
+A failing candidate is never hidden, only placed later. The order is that of the evidence: what ended before what was cut
+(arXiv 2207.14255, appendix H.3, on best-of-n with a stop token), then what the checks say, then how probable the model
+finds it, where several candidates that say the same speak for each other.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from fim_magic.candidate import Candidate, Ending
+
+_UNFINISHED = (Ending.LENGTH, Ending.INTERRUPTED)
+
+
+def merged(candidates: Sequence[Candidate], rebuild: Callable[[str], str]) -> tuple[Candidate, ...]:
+    """Return one candidate for all that say the same, told apart by what Python reads, not by blanks or comments.
+
+    Args:
+        candidates: Those of one request. What ended by itself stands for what was cut.
+        rebuild: Puts a middle into the text.
+    """
+    groups: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        groups.setdefault(_meaning(rebuild(candidate.middle)), []).append(candidate)
+    return tuple(
+        replace(max(group, key=_standing), same=sum(each.same for each in group)) for group in groups.values()
+    )
+
+
+def ranked(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Return the candidates, the best first, each with the reason for its place if there are several."""
+    ordered = sorted(candidates, key=_standing, reverse=True)
+    if len(ordered) < 2:  # noqa: PLR2004 - nothing to choose from
+        return tuple(ordered)
+    return tuple(replace(each, reason=_reason(each, ordered)) for each in ordered)
+
+
+@dataclass(frozen=True, order=True)
+class _Standing:
+    """What speaks for a candidate; the first difference decides."""
+
+    tests_passed: int
+    ended: bool
+    sound: int
+    likely: float
+
+
+_STATIC = frozenset({"parses", "names"})
+
+
+def _standing(candidate: Candidate) -> _Standing:
+    asked = [check for check in candidate.checks if check.name not in _STATIC]
+    static = [check for check in candidate.checks if check.name in _STATIC]
+    return _Standing(
+        tests_passed=sum(check.passed is True for check in asked),
+        ended=candidate.ending not in _UNFINISHED,
+        sound=-sum(check.passed is False for check in static),
+        likely=_likely(candidate),
+    )
+
+
+def _likely(candidate: Candidate) -> float:
+    """The mean log-probability of a token, and what it is worth that others say the same.
+
+    An answer of no token at all is as probable as its one stop token, of which nothing is known.
+    """
+    mean = candidate.mean_logprob
+    return (-math.inf if mean is None else mean) + _AGREEMENT * math.log(candidate.same)
+
+
+_AGREEMENT = 0.25
+"""How much log-probability per token e times as many equal answers are worth."""
+
+
+def _reason(candidate: Candidate, ordered: Sequence[Candidate]) -> str:
+    """Say what put a candidate before the next one, or after the one before it."""
+    at = ordered.index(candidate)
+    first = at == 0
+    one, other = _standing(candidate), _standing(ordered[1 if first else 0])
+    for name, (better, worse) in _WORDS.items():
+        mine, its = getattr(one, name), getattr(other, name)
+        if mine != its:
+            return better if mine > its else worse
+    return "equally probable"
+
+
+_WORDS = {
+    "tests_passed": ("passes more of your checks", "passes fewer of your checks"),
+    "ended": ("it is finished", "it is not finished"),
+    "sound": ("parses, and knows its names", "does not parse, or uses names that nobody defines"),
+    "likely": ("the most probable", "less probable"),
+}
+
+
+def _meaning(text: str) -> str:
+    """Return what Python reads in `text`; of what it cannot read, the text without its blanks."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.dump(ast.parse(text))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return "".join(text.split())
