@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fim_magic.errors import MarkerError
 
@@ -24,19 +24,22 @@ class Document:
         prefix: Everything before the hole, exactly as the user wrote it.
         suffix: Everything after the hole, exactly as the user wrote it.
         marker: The marker that stood at the hole, or "" where the hole is the end of the text.
+        holes: How many holes the user made. What stands between several is part of the middle; `holes.Blanks` makes it.
     """
 
     prefix: str
     suffix: str
     marker: str = ""
+    holes: int = 1
 
     def rebuild(self, middle: str) -> str:
         r"""Return the whole text with `middle` in the hole.
 
-        A text whose lines end in CR LF gets a middle whose lines do too; models write LF.
+        A text whose lines end in CR LF gets a middle whose lines do too; models write LF. The middle of several holes
+        holds text of the user's, so it is taken as it is.
         """
-        if self._has_crlf:
-            middle = re.sub(r"(?<!\r)\n", "\r\n", middle)
+        if self.holes == 1 and self._has_crlf:
+            middle = with_crlf(middle)
         return self.prefix + middle + self.suffix
 
     def for_model(self) -> Document:
@@ -47,7 +50,8 @@ class Document:
         """
         if not self._has_crlf:
             return self
-        return Document(self.prefix.replace("\r\n", "\n"), self.suffix.replace("\r\n", "\n"), self.marker)
+        prefix, suffix = (text.replace("\r\n", "\n") for text in (self.prefix, self.suffix))
+        return replace(self, prefix=prefix, suffix=suffix)
 
     @property
     def hole_begins_line(self) -> bool:
@@ -59,8 +63,13 @@ class Document:
         return "\r\n" in self.prefix or "\r\n" in self.suffix
 
 
+def with_crlf(text: str) -> str:
+    r"""Return `text` with CR LF where it has LF."""
+    return re.sub(r"(?<!\r)\n", "\r\n", text)
+
+
 def parse(text: str, markers: Sequence[str] = MARKERS, *, required: bool = True) -> Document:
-    """Split `text` at its cursor marker.
+    """Split `text` at its cursor marker. `holes.parse` takes several.
 
     Args:
         text: Source text in any script, with one marker.
@@ -70,18 +79,20 @@ def parse(text: str, markers: Sequence[str] = MARKERS, *, required: bool = True)
     Raises:
         MarkerError: There is no marker and one is required; or there are two, of one kind or of different kinds.
     """
-    found = _occurrences(text, markers)
+    found = occurrences(text, markers)
     if not found:
         if required:
-            raise MarkerError(_no_marker(markers))
+            raise MarkerError(no_marker(markers))
         return Document(text, "")
     if len(found) > 1:
-        raise MarkerError(_too_many(text, found))
+        wanted = "one hole is filled at a time" if required else "a completion goes on from one"
+        raise MarkerError(too_many(text, found, wanted))
     at, marker = found[0]
     return Document(text[:at], text[at + len(marker) :], marker)
 
 
-def _occurrences(text: str, markers: Sequence[str]) -> list[tuple[int, str]]:
+def occurrences(text: str, markers: Sequence[str]) -> list[tuple[int, str]]:
+    """Return where in `text` a marker begins, and which, in order. Where one contains another, the longer is found."""
     usable = sorted((m for m in markers if m), key=len, reverse=True)
     if not usable:
         return []
@@ -89,7 +100,8 @@ def _occurrences(text: str, markers: Sequence[str]) -> list[tuple[int, str]]:
     return [(match.start(), match.group()) for match in re.finditer(pattern, text)]
 
 
-def _no_marker(markers: Sequence[str]) -> str:
+def no_marker(markers: Sequence[str]) -> str:
+    """Say that there is no hole, and how to make one."""
     first, *others = markers or MARKERS
     known = ", ".join(others)
     return (
@@ -99,17 +111,25 @@ def _no_marker(markers: Sequence[str]) -> str:
     )
 
 
-def _too_many(text: str, found: Sequence[tuple[int, str]]) -> str:
-    places = "; ".join(f"{marker} in {_place(text, at)}" for at, marker in found)
+def too_many(text: str, found: Sequence[tuple[int, str]], wanted: str) -> str:
+    """Say where the markers are that are too many.
+
+    Args:
+        text: The user's text.
+        found: Its markers, as [`occurrences`][] gives them.
+        wanted: What there should be instead, as a clause.
+    """
+    places = "; ".join(f"{marker} in {place(text, at)}" for at, marker in found)
     kinds = {marker for _, marker in found}
     what = "different cursor markers" if len(kinds) > 1 else "cursor markers"
     return (
-        f"There are {len(found)} {what}, and one hole is filled at a time: {places}. "
+        f"There are {len(found)} {what}, and {wanted}: {places}. "
         "Keep the one where the code should go. If a marker is part of your code, use another one for the hole."
     )
 
 
-def _place(text: str, at: int) -> str:
+def place(text: str, at: int) -> str:
+    """Say where in `text` the character at `at` stands: "line 2, column 5"."""
     line = text.count("\n", 0, at) + 1
     column = at - (text.rfind("\n", 0, at) + 1) + 1
     return f"line {line}, column {column}"

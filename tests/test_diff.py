@@ -4,8 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fim_magic import holes
 from fim_magic.document import Document, parse
-from fim_magic.review.diff import Gap, Line, Segment, diff, elided
+from fim_magic.holes import Blanks
+from fim_magic.review.diff import Gap, Line, Segment, addition, diff, elided, writing_at
 
 # Whitespace and repetition are where insertions can be told in several ways.
 TEXT = st.one_of(st.text(max_size=40), st.text("ab \t\n", max_size=20), st.text("a\r\n", max_size=12))
@@ -156,3 +158,133 @@ def test_elided_keeps_changes_and_counts(prefix, middle, suffix, context, longes
     shown = [row for row in rows if isinstance(row, Line)]
     assert len(shown) + sum(row.count for row in rows if isinstance(row, Gap)) == len(lines)
     assert {line for line in lines if line.kind != "same"} <= set(shown)
+
+
+# --- several holes -------------------------------------------------------------------------------
+
+
+@st.composite
+def filled(draw):
+    """A text with one to four holes, and something or nothing for each."""
+    between = draw(st.lists(TEXT.filter(bool), max_size=3))
+    middles = draw(st.lists(TEXT, min_size=len(between) + 1, max_size=len(between) + 1))
+    return Blanks((draw(TEXT), *between, draw(TEXT)), "█"), middles
+
+
+def diff_of(marked, *middles):
+    blanks = holes.parse(marked)
+    return diff(blanks.document, *blanks.joined(middles))
+
+
+@given(filled())
+def test_segments_of_several_holes_are_the_rebuilt_text(made):
+    blanks, middles = made
+    middle, kept = blanks.joined(middles)
+    lines = diff(blanks.document, middle, kept)
+    assert "".join(line.text for line in lines) == blanks.document.rebuild(middle)
+    assert [line.number for line in lines] == list(range(1, len(lines) + 1))
+    assert all("\n" not in line.text[:-1] for line in lines)
+
+
+@given(filled())
+def test_what_is_not_marked_is_exactly_the_users_text(made):
+    blanks, middles = made
+    segments = [part for line in diff(blanks.document, *blanks.joined(middles)) for part in line.segments]
+    assert "".join(part.text for part in segments if not part.added) == "".join(blanks.texts)
+    new = sum(len(part.text) for part in segments if part.added)
+    assert new == len(blanks.document.rebuild(blanks.joined(middles)[0])) - len("".join(blanks.texts))
+
+
+@given(filled())
+def test_kinds_of_several_holes_say_what_the_segments_say(made):
+    blanks, middles = made
+    for line in diff(blanks.document, *blanks.joined(middles)):
+        old = "".join(part.text for part in line.segments if not part.added)
+        assert line.kind != "same" or not added(line).strip()
+        assert line.kind != "added" or (not old.strip() and added(line))
+        assert line.kind != "changed" or (old.strip() and added(line))
+
+
+@given(filled())
+def test_an_addition_is_told_hole_by_hole(made):
+    blanks, middles = made
+    middle, kept = blanks.joined(middles)
+    whole = addition(blanks.document, middle, kept)
+    assert whole.text == blanks.document.rebuild(middle)
+    assert "".join(whole.texts) == "".join(blanks.texts)
+    assert len(whole.texts) == len(whole.added) + 1 == len(whole.whole_lines) + 1 == blanks.count + 1
+
+
+@pytest.mark.parametrize(
+    ("marked", "middles", "expected"),
+    [
+        pytest.param("█ + █", ["a", "b"], ["changed"], id="two in one line"),
+        pytest.param("f(█, █)", ["1,\n  2", "3"], ["changed", "changed"], id="the first tears the line"),
+        pytest.param("f(█, █)", ["\n", "3"], ["changed", "changed"], id="a line end and text"),
+        pytest.param("a\n█\nb\n█\nc", ["x", "y\nz"], ["same", "added", "same", "added", "added", "same"], id="lines"),
+        pytest.param("a█\nb█\nc", ["\nx", "\ny"], ["same", "added", "same", "added", "same"], id="as whole lines"),
+        pytest.param("    █\n    █\n", ["x", "y"], ["added", "added"], id="indented lines"),
+        pytest.param("a = █\nb = █\n", ["1", ""], ["changed", "same"], id="one is not filled"),
+    ],
+)
+def test_kinds_of_lines_with_several_holes(marked, middles, expected):
+    assert [line.kind for line in diff_of(marked, *middles)] == expected
+
+
+def test_several_insertions_in_one_line():
+    (line,) = diff_of("f(█, a, █)\n", "x", "y")
+    assert line.segments == (
+        Segment("f(", False),
+        Segment("x", True),
+        Segment(", a, ", False),
+        Segment("y", True),
+        Segment(")\n", False),
+    )
+    (line,) = diff_of("f(█, █)", "", "")
+    assert [part.text for part in line.segments if part.added] == ["", ""]
+
+
+def test_an_insertion_told_as_whole_lines_takes_nothing_of_the_next_hole():
+    # "\nx" could be told as "x\n" if the "\n" behind it were the user's; the next hole has written it.
+    lines = diff_of("a█b█", "\nx", "\nx")
+    assert [[(part.text, part.added) for part in line.segments] for line in lines] == [
+        [("a", False), ("\n", True)],
+        [("x", True), ("b", False), ("\n", True)],
+        [("x", True)],
+    ]
+
+
+def test_kept_text_is_found_where_line_ends_are_widened():
+    # Not as `Blanks` gives it: the document has one hole, so the middle comes with LF.
+    lines = diff(Document("a\r\n", "\r\nd"), "b\nkeep\nc", ((2, 6),))
+    assert [(line.text, line.kind) for line in lines] == [
+        ("a\r\n", "same"),
+        ("b\r\n", "added"),
+        ("keep\r\n", "same"),
+        ("c\r\n", "added"),
+        ("d", "same"),
+    ]
+
+
+def test_what_lies_between_far_holes_is_elided():
+    blanks = Blanks(("a\n" * 20, "b\n" * 40, "c\n" * 20), "█")
+    rows = elided(diff(blanks.document, *blanks.joined(["x\n", "y\n"])))
+    assert numbers(rows) == ["17 more", 18, 19, 20, 21, 22, 23, 24, "34 more", 59, 60, 61, 62, 63, 64, 65, "17 more"]
+
+
+@pytest.mark.parametrize(
+    ("middles", "where"),
+    [
+        pytest.param([], (1, 0), id="nothing yet"),
+        pytest.param(["1"], (1, 0), id="in the first"),
+        pytest.param(["1", "2"], (1, 1), id="in the second, on the same line"),
+        pytest.param(["", "2"], (1, 1), id="the first stays empty"),
+        pytest.param(["1", "2", "3\n4"], (3, 0), id="in the last"),
+    ],
+)
+def test_where_the_model_is_writing(middles, where):
+    assert writing_at(diff_of("f(█, █)\n█", *middles)) == where
+
+
+def test_nobody_writes_where_there_is_no_hole():
+    assert writing_at(()) is None

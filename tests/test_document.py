@@ -98,5 +98,13 @@ def test_what_is_said_about_the_wrong_number_of_markers(text, said):
 def test_completion_needs_no_marker_but_takes_one():
     assert parse("x = 1\n", required=False) == Document("x = 1\n", "", "")
     assert parse("x = █\n", required=False) == Document("x = ", "\n", "█")
-    with pytest.raises(MarkerError):
+    with pytest.raises(
+        MarkerError, match="a completion goes on from one: █ in line 1, column 1; █ in line 1, column 3"
+    ):
         parse("█ █", required=False)
+
+
+def test_the_middle_of_several_holes_holds_text_of_the_users_and_is_taken_as_it_is():
+    several = Document("a\r\n", "\r\n", "█", holes=2)
+    assert several.rebuild("x\ny") == "a\r\nx\ny\r\n"
+    assert several.for_model() == Document("a\n", "\n", "█", holes=2)

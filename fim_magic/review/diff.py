@@ -4,6 +4,8 @@ The middle is an insertion at a known place, so the difference is known exactly 
 be searched for. What is left to decide is how it reads. An insertion can often be told in more than
 one way: "\n    b" after a line is the same text as "    b\n" before the next one. Where one of
 those ways is made of whole lines, that is the one shown.
+
+Several holes are several insertions: the middle then holds text of the user's, too, and is told where.
 """
 
 from __future__ import annotations
@@ -11,9 +13,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Literal
 
 from fim_magic.document import Document
+from fim_magic.holes import Spans, written
 
 Kind = Literal["same", "added", "changed"]
 
@@ -88,20 +92,38 @@ class Gap:
     count: int
 
 
-def diff(document: Document, middle: str) -> tuple[Line, ...]:
+def diff(document: Document, middle: str, kept: Spans = ()) -> tuple[Line, ...]:
     """Return the lines of the rebuilt text, with what is new marked as such.
 
     The texts of all segments, joined, are `document.rebuild(middle)`. Without the added ones, they
     are the user's text.
+
+    Args:
+        document: The user's text.
+        middle: What fills its hole.
+        kept: Where the middle is the user's own text, as `Candidate.kept` has it.
     """
-    whole = addition(document, middle)
-    start = len(whole.before)
-    end = start + len(whole.added)
-    splits_line = bool(whole.after.partition("\n")[0].strip())
+    whole = addition(document, middle, kept)
+    insertions = tuple(whole.insertions())
     return tuple(
-        _line(number, match.start(), match.group(), (start, end), splits_line=splits_line)
+        _line(number, match.start(), match.group(), insertions)
         for number, match in enumerate(_LINE.finditer(whole.text), 1)
     )
+
+
+@dataclass(frozen=True)
+class Insertion:
+    """What one hole adds to the rebuilt text.
+
+    Attributes:
+        start: Where it begins there.
+        end: Where it ends.
+        splits_line: Whether text of the user's follows it on its line.
+    """
+
+    start: int
+    end: int
+    splits_line: bool
 
 
 @dataclass(frozen=True)
@@ -109,47 +131,96 @@ class Addition:
     """What an infill adds to the user's text, told as whole lines where that is possible.
 
     Attributes:
-        before: The rebuilt text before it.
-        added: What is new.
-        after: The rebuilt text behind it.
+        texts: The user's text before the first hole, between each two, and after the last.
+        added: What is new in each hole.
     """
 
-    before: str
-    added: str
-    after: str
+    texts: tuple[str, ...]
+    added: tuple[str, ...]
 
     @property
     def text(self) -> str:
         """The rebuilt text."""
-        return self.before + self.added + self.after
+        return "".join(text + added for text, added in zip(self.texts, (*self.added, ""), strict=True))
 
     @property
-    def whole_lines(self) -> bool:
-        """Whether it begins and ends at line ends, so that any number of its first lines is an addition, too."""
-        return self.before[-1:] in ("", "\n") and (not self.after or self.added[-1:] == "\n")
+    def whole_lines(self) -> tuple[bool, ...]:
+        """For each hole, whether it begins and ends at line ends: then any number of its first lines may be added."""
+        text = self.text
+        return tuple(
+            text[: each.start][-1:] in ("", "\n") and (each.end == len(text) or text[: each.end][-1:] == "\n")
+            for each in self.insertions()
+        )
+
+    def insertions(self) -> Iterator[Insertion]:
+        """Yield where in the rebuilt text each hole is."""
+        at = 0
+        for hole, added in enumerate(self.added):
+            at += len(self.texts[hole])
+            follows = "".join(self.texts[hole + 1 :]).partition("\n")[0]
+            yield Insertion(at, at + len(added), bool(follows.strip()))
+            at += len(added)
 
 
-def addition(document: Document, middle: str) -> Addition:
-    """Return what `middle` adds to `document`, as [`diff`][] shows it."""
+def addition(document: Document, middle: str, kept: Spans = ()) -> Addition:
+    """Return what `middle` adds to `document`, as [`diff`][] shows it.
+
+    Args:
+        document: The user's text.
+        middle: What fills its hole.
+        kept: Where the middle is the user's own text, as `Candidate.kept` has it.
+    """
     text = document.rebuild(middle)
-    start, end = _as_whole_lines(text, len(document.prefix), len(text) - len(document.suffix))
-    return Addition(text[:start], text[start:end], text[end:])
+    ranges = [
+        (_rebuilt_at(document, middle, start), _rebuilt_at(document, middle, end))
+        for start, end in written(kept, len(middle))
+    ]
+    texts, added, begin = [], [], 0
+    for at, (start, end) in enumerate(ranges):
+        stop = ranges[at + 1][0] if at + 1 < len(ranges) else len(text)
+        first, last = _as_whole_lines(text, start, end, begin, stop)
+        texts.append(text[begin:first])
+        added.append(text[first:last])
+        begin = last
+    return Addition((*texts, text[begin:]), tuple(added))
+
+
+def _rebuilt_at(document: Document, middle: str, at: int) -> int:
+    """Return where the place `at` of the middle is in the rebuilt text, whose lines may end in CR LF."""
+    return len(document.rebuild(middle[:at])) - len(document.suffix)
+
+
+def writing_at(lines: Sequence[Line]) -> tuple[int, int] | None:
+    """Return where the model is writing: the number of the line, and which of its added segments.
+
+    That is the last hole in which there is something, or else the first.
+    """
+    holes = [
+        (line.number, at, bool(segment.text))
+        for line in lines
+        for at, segment in enumerate(each for each in line.segments if each.added)
+    ]
+    begun = [(number, at) for number, at, is_begun in holes if is_begun]
+    return begun[-1] if begun else holes[0][:2] if holes else None
 
 
 def elided(lines: Sequence[Line], context: int = CONTEXT, longest: int = LONGEST) -> tuple[Line | Gap, ...]:
-    """Replace long runs of unchanged lines far from the hole by gaps.
+    """Replace long runs of unchanged lines far from the holes by gaps.
 
     Args:
         lines: The lines of a diff.
-        context: How many unchanged lines to keep on each side of the hole.
+        context: How many unchanged lines to keep on each side of a hole.
         longest: With at most so many lines, all are kept.
     """
     if len(lines) <= longest:
         return tuple(lines)
-    at = [index for index, line in enumerate(lines) if line.has_hole] or [len(lines) - 1]
-    first = max(at[0] - context, 0)
-    last = min(at[-1] + context, len(lines) - 1)
-    return (*_gap(lines[:first]), *lines[first : last + 1], *_gap(lines[last + 1 :]))
+    holes = [index for index, line in enumerate(lines) if line.has_hole] or [len(lines) - 1]
+    near = {index for hole in holes for index in range(hole - context, hole + context + 1)}
+    rows: list[Line | Gap] = []
+    for is_near, run in groupby(enumerate(lines), key=lambda each: each[0] in near):
+        shown = [line for _, line in run]
+        rows += shown if is_near else _gap(shown)
+    return tuple(rows)
 
 
 def _gap(lines: Sequence[Line]) -> tuple[Line | Gap, ...]:
@@ -157,9 +228,9 @@ def _gap(lines: Sequence[Line]) -> tuple[Line | Gap, ...]:
     return (Gap(len(lines)),) if len(lines) > 1 else tuple(lines)
 
 
-def _as_whole_lines(text: str, start: int, end: int) -> tuple[int, int]:
-    """Shift the added range to whole lines, if the same insertion can be told so."""
-    for shift in _equal_shifts(text, start, end):
+def _as_whole_lines(text: str, start: int, end: int, begin: int, stop: int) -> tuple[int, int]:
+    """Shift the added range to whole lines, if the same insertion can be told so between `begin` and `stop`."""
+    for shift in _equal_shifts(text, start, end, begin, stop):
         first, last = start + shift, end + shift
         begins_line = first == 0 or text[first - 1] == "\n"
         ends_line = last == len(text) or text[last - 1] == "\n"
@@ -168,43 +239,52 @@ def _as_whole_lines(text: str, start: int, end: int) -> tuple[int, int]:
     return start, end
 
 
-def _equal_shifts(text: str, start: int, end: int) -> Iterator[int]:
-    """Yield by how much the range may move without telling of another insertion, nearest first."""
+def _equal_shifts(text: str, start: int, end: int, begin: int, stop: int) -> Iterator[int]:
+    """Yield by how much the range may move without telling of another insertion, nearest first.
+
+    What is from `begin` to `stop` and not in the range is the user's: beyond that, other holes are.
+    """
     yield 0
     if start == end:
         return
     shift = 0
-    while end + shift < len(text) and text[start + shift] == text[end + shift]:
+    while end + shift < stop and text[start + shift] == text[end + shift]:
         shift += 1
         yield shift
     shift = 0
-    while start + shift > 0 and text[start + shift - 1] == text[end + shift - 1]:
+    while start + shift > begin and text[start + shift - 1] == text[end + shift - 1]:
         shift -= 1
         yield shift
 
 
-def _line(number: int, begin: int, text: str, added: tuple[int, int], *, splits_line: bool) -> Line:
-    start = min(max(added[0] - begin, 0), len(text))
-    end = min(max(added[1] - begin, 0), len(text))
-    # After the last line end there is no line that an empty hole could stand in.
-    is_hole = added[0] == added[1] and 0 <= added[0] - begin <= len(_without_end(text))
-    parts = (
-        Segment(text[:start], added=False),
-        Segment(text[start:end], added=True),
-        Segment(text[end:], added=False),
-    )
-    segments = tuple(part for part in parts if part.text or (part.added and is_hole))
-    return Line(number, segments, _kind(text, start, end, splits_line=splits_line))
+def _line(number: int, begin: int, text: str, insertions: Sequence[Insertion]) -> Line:
+    segments: list[Segment] = []
+    added: list[tuple[int, int]] = []
+    splits_line = False
+    at = 0
+    for each in insertions:
+        start, end = (min(max(place - begin, 0), len(text)) for place in (each.start, each.end))
+        # After the last line end there is no line that an empty hole could stand in.
+        is_hole = each.start == each.end and 0 <= each.start - begin <= len(_without_end(text))
+        if start < end or is_hole:
+            segments += Segment(text[at:start], added=False), Segment(text[start:end], added=True)
+            at = end
+        if start < end:
+            added.append((start, end))
+            splits_line = each.splits_line
+    segments.append(Segment(text[at:], added=False))
+    kept = tuple(part for part in segments if part.text or part.added)
+    return Line(number, kept, _kind(text, added, splits_line=splits_line))
 
 
-def _kind(text: str, start: int, end: int, *, splits_line: bool) -> Kind:
-    if start == end:
+def _kind(text: str, added: Spans, *, splits_line: bool) -> Kind:
+    if not added:
         return "same"
     content = _without_end(text)
-    if start >= len(content) > 0:
+    if added[0][0] >= len(content) > 0:
         # Only the line end is new. "foo(" + "\n" + ")" tore a line of the user's in two; "a" + "\nb" did not touch "a".
         return "changed" if splits_line and content.strip() else "same"
-    old = content[:start] + content[end:]
+    old = "".join(content[start:end] for start, end in written(added, len(content)))
     return "changed" if old.strip() else "added"
 
 

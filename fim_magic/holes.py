@@ -1,0 +1,163 @@
+"""Text with several holes <-> the user's text between them, and one answer that fills them all.
+
+A model fills one hole at a time: for each there is a [`Document`][fim_magic.document.Document], with the earlier holes
+filled and the later ones left out. To everything that shows, checks or places an answer, the several are one hole: it
+reaches from the first marker to behind the last, and its middle holds the user's own text between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from fim_magic.candidate import Candidate, Cut, Ending
+from fim_magic.document import MARKERS, Document, no_marker, occurrences, place, too_many, with_crlf
+from fim_magic.errors import MarkerError
+
+Spans = Sequence[tuple[int, int]]
+
+# The best first. One hole that is not finished leaves the whole unfinished.
+_ENDINGS = (Ending.STOP_TOKEN, Ending.RULE, Ending.LENGTH, Ending.INTERRUPTED)
+
+
+@dataclass(frozen=True)
+class Blanks:
+    """A text with one or several holes.
+
+    Attributes:
+        texts: The user's text before the first hole, between each two, and after the last, exactly as it was written.
+        marker: The marker that stood at each hole.
+    """
+
+    texts: tuple[str, ...]
+    marker: str
+
+    @property
+    def count(self) -> int:
+        """How many holes there are."""
+        return len(self.texts) - 1
+
+    @property
+    def document(self) -> Document:
+        """The text with one hole from the first marker to behind the last."""
+        return Document(self.texts[0], self.texts[-1], self.marker, self.count)
+
+    def hole(self, index: int, middles: Sequence[str] = ()) -> Document:
+        """Return the text with only one of its holes.
+
+        Of a later hole nothing is left but the white space around it: a line where one stood alone stays as a blank
+        line, so that the model can see that something belongs there, and need not follow a placeholder of ours.
+
+        Args:
+            index: Which hole, from 0.
+            middles: What fills the earlier ones, at least `index` of them.
+        """
+        before = self._woven(self.texts[: index + 1], middles[:index])
+        return Document(before, "".join(self.texts[index + 1 :]), self.marker)
+
+    def joined(self, middles: Sequence[str]) -> tuple[str, tuple[tuple[int, int], ...]]:
+        r"""Join what fills the holes to the middle of [`document`][].
+
+        Args:
+            middles: One text for each hole; holes that have none yet stay empty.
+
+        Returns:
+            The middle, and where in it the user's own text stands, as (start, end). Where the user's lines end in
+            CR LF, those of the middles do then, too; that of one hole is left to `Document.rebuild`.
+        """
+        if self.count == 1:
+            return "".join(middles), ()
+        filled = [*map(self.with_line_ends, middles), *[""] * (self.count - len(middles))]
+        parts = [filled[0]]
+        kept: list[tuple[int, int]] = []
+        at = len(filled[0])
+        for text, middle in zip(self.texts[1:-1], filled[1:], strict=True):
+            parts += text, middle
+            kept.append((at, at + len(text)))
+            at += len(text) + len(middle)
+        return "".join(parts), tuple(kept)
+
+    def _woven(self, texts: Sequence[str], middles: Sequence[str]) -> str:
+        filled = map(self.with_line_ends, middles)
+        return texts[0] + "".join(middle + text for middle, text in zip(filled, texts[1:], strict=True))
+
+    def with_line_ends(self, middle: str) -> str:
+        """Return `middle` with the line ends of the user's text."""
+        return with_crlf(middle) if any("\r\n" in text for text in self.texts) else middle
+
+
+def parse(text: str, markers: Sequence[str] = MARKERS) -> Blanks:
+    """Split `text` at its cursor markers.
+
+    Args:
+        text: Source text in any script, with one marker or several of one kind.
+        markers: The markers to look for. Where one contains another, the longer is recognised.
+
+    Raises:
+        MarkerError: There is no marker; there are different ones; or nothing on their line parts two of them.
+    """
+    found = occurrences(text, markers)
+    if not found:
+        raise MarkerError(no_marker(markers))
+    if len({marker for _, marker in found}) > 1:
+        raise MarkerError(too_many(text, found, "holes are made with markers of one kind"))
+    marker = found[0][1]
+    for (one, _), (other, _) in pairwise(found):
+        between = text[one + len(marker) : other]
+        if not between.strip() and "\n" not in between:
+            raise MarkerError(_side_by_side(text, marker, one, other))
+    starts = [0, *(at + len(marker) for at, _ in found)]
+    ends = [*(at for at, _ in found), len(text)]
+    return Blanks(tuple(text[start:end] for start, end in zip(starts, ends, strict=True)), marker)
+
+
+def combine(blanks: Blanks, candidates: Sequence[Candidate]) -> Candidate:
+    """Join one candidate for each hole to one for them all.
+
+    What was trimmed from each stands at the end of its `raw`, behind the middle, one after the other; so `middle` and
+    `trimmed` are what they are for one hole. Tokens that were trimmed, as those of one hole may be, have no text in it.
+
+    Args:
+        blanks: The text.
+        candidates: For the first holes; those that have none yet stay empty.
+    """
+    if blanks.count == 1:
+        return candidates[0]
+    middle, kept = blanks.joined([candidate.middle for candidate in candidates])
+    cuts = [candidate.cut.rule for candidate in candidates if candidate.cut is not None]
+    starts = [start for start, _ in written(kept, len(middle))]
+    return Candidate(
+        raw=middle + "".join(candidate.trimmed for candidate in candidates),
+        ending=max((candidate.ending for candidate in candidates), key=_ENDINGS.index),
+        cut=Cut(", ".join(dict.fromkeys(cuts)), len(middle)) if cuts else None,
+        token_ids=tuple(id_ for candidate in candidates for id_ in candidate.token_ids),
+        logprobs=tuple(logprob for candidate in candidates for logprob in candidate.logprobs),
+        token_ends=tuple(
+            start + len(blanks.with_line_ends(candidate.middle[:end]))
+            for start, candidate in zip(starts, candidates, strict=False)  # an interrupted request has fewer candidates
+            for end in candidate.token_ends
+        ),
+        kept=kept,
+    )
+
+
+def written(kept: Spans, length: int) -> Iterator[tuple[int, int]]:
+    """Yield where in a middle the model's own text stands, once for each hole; it may be empty.
+
+    Args:
+        kept: Where the user's text stands, in order.
+        length: Of the middle.
+    """
+    start = 0
+    for first, end in kept:
+        yield start, first
+        start = end
+    yield start, length
+
+
+def _side_by_side(text: str, marker: str, one: int, other: int) -> str:
+    return (
+        f"Two cursor markers have nothing between them that would part their holes: {marker} in {place(text, one)}, "
+        f"and in {place(text, other)}. Keep one of them: a hole takes any amount of code."
+    )
