@@ -112,6 +112,16 @@ def parse(text: str, markers: Sequence[str] = MARKERS) -> Blanks:
     return Blanks(tuple(text[start:end] for start, end in zip(starts, ends, strict=True)), marker)
 
 
+def split(text: str, markers: Sequence[str] = MARKERS) -> tuple[Document, Blanks | None]:
+    """Return the text as a request has it: its document, and its parts where it has several holes.
+
+    Raises:
+        MarkerError: As [`parse`][] says.
+    """
+    blanks = parse(text, markers)
+    return blanks.document, blanks if blanks.count > 1 else None
+
+
 def combine(blanks: Blanks, candidates: Sequence[Candidate]) -> Candidate:
     """Join one candidate for each hole to one for them all.
 

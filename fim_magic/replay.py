@@ -16,7 +16,7 @@ from fim_magic.candidate import Candidate, Result
 from fim_magic.document import MARKERS, parse
 from fim_magic.engines import Sampling
 from fim_magic.errors import MarkerError, OptionError
-from fim_magic.holes import parse as parse_holes
+from fim_magic.holes import split
 from fim_magic.provenance import Record
 from fim_magic.request import Request
 
@@ -66,7 +66,7 @@ def request_of(infill: Recorded, markers: Sequence[str] = MARKERS) -> Request:
         if record["method"] == "complete":
             document, blanks = parse(text, markers, required=False), None
         else:
-            document, blanks = parse_holes(text, markers)
+            document, blanks = split(text, markers)
         return Request(
             document=document,
             blanks=blanks,

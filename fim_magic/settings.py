@@ -20,7 +20,7 @@ from fim_magic.classroom import FILLING
 from fim_magic.document import MARKERS, parse
 from fim_magic.engines import ENGINES, TEMPERATURE_FOR_MANY, Sampling
 from fim_magic.errors import OptionError
-from fim_magic.holes import parse as parse_holes
+from fim_magic.holes import split
 
 if TYPE_CHECKING:
     from fim_magic.checks import Asked
@@ -149,7 +149,7 @@ class Settings(Configurable):
         if complete:
             document, blanks = parse(text, _markers(values), required=False), None
         else:
-            document, blanks = parse_holes(text, _markers(values))
+            document, blanks = split(text, _markers(values))
         return _checked(values, "model", lambda v: isinstance(v, str) and v != "", "is a name or a path"), Request(
             document=document,
             blanks=blanks,
