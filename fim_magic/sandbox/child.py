@@ -1,0 +1,345 @@
+"""The child's side: confine this process, run the steps of one job, and report each as it ends.
+
+It is started as `python -I child.py`, knows nothing of the package, and speaks with `running.py` over its standard
+input and output. In: 16 digits, so many bytes of JSON (the job), then a token for the greeting and for each step. Out: for
+each a line, the token, `+` or `-`, and the hexadecimal form of what is to be said, whose parts are separated by NUL.
+
+A step's token stays unread in the pipe until that step has ended, so it is nowhere in this process while a program
+runs. What runs after a program's first line uses its own copy of the builtins, code that was compiled before, and
+functions that were bound before. A program written against this very file can still read the pipe, or change our
+frames: it runs in the same interpreter.
+"""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import io
+import json
+import os
+import sys
+import types
+from collections.abc import Callable
+from importlib.util import module_from_spec, spec_from_file_location
+from typing import Any
+
+# Functions take their builtins from their globals when they are made: a program that replaces `len` does not reach us.
+globals()["__builtins__"] = dict(vars(builtins))
+
+_TOKEN = 32  # characters
+_HEADER = 16  # digits
+_SAID = 500  # characters of a message
+_GOT = 20_000  # characters of what an example printed
+_OPEN_FILES = 128
+_FRAMES = 12  # of a traceback
+_ALLOW_TOP_LEVEL_AWAIT = 0x2000  # ast.PyCF_ALLOW_TOP_LEVEL_AWAIT; ast takes milliseconds to import
+_COROUTINE = 0x80  # inspect.CO_COROUTINE
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+_REFUSED_EVENTS = frozenset(
+    {
+        "os.exec",
+        "os.fork",
+        "os.forkpty",
+        "os.killpg",
+        "os.posix_spawn",
+        "os.spawn",
+        "os.startfile",
+        "os.startfile/2",
+        "os.system",
+        "pty.spawn",
+        "resource.prlimit",
+        "resource.setrlimit",
+        "socket.bind",
+        "socket.connect",
+        "socket.getaddrinfo",
+        "socket.gethostbyaddr",
+        "socket.gethostbyname",
+        "socket.getnameinfo",
+        "socket.sendmsg",
+        "socket.sendto",
+        "socket.sethostname",
+        "subprocess.Popen",
+        "webbrowser.open",
+        "_winapi.CreateNamedPipe",
+        "_winapi.CreateProcess",
+        "_winapi.OpenProcess",
+        "_winapi.TerminateProcess",
+    }
+)
+_READING_EVENTS = frozenset({"os.listdir", "os.scandir"})
+# How many of an event's first arguments are paths that it changes.
+_CHANGING_EVENTS = {
+    "os.chflags": 1,
+    "os.chmod": 1,
+    "os.chown": 1,
+    "os.link": 2,
+    "os.mkdir": 1,
+    "os.remove": 1,
+    "os.removexattr": 1,
+    "os.rename": 2,
+    "os.rmdir": 1,
+    "os.setxattr": 1,
+    "os.symlink": 2,
+    "os.truncate": 1,
+    "os.utime": 1,
+    "sqlite3.connect": 1,
+}
+
+
+def _read(source: int, size: int, read: Callable[[int, int], bytes] = os.read) -> bytes:
+    found = b""
+    while len(found) < size:
+        more = read(source, size - len(found))
+        if not more:
+            raise EOFError
+        found += more
+    return found
+
+
+def _reporter(source: int, target: int) -> Callable[[bool, tuple[str, ...]], None]:
+    read, write = _read, os.write
+
+    def report(ok: bool, parts: tuple[str, ...]) -> None:
+        text = "\0".join([part for part in parts if type(part) is str])
+        line = read(source, _TOKEN) + (b"+" if ok else b"-") + text.encode("utf-8", "replace").hex().encode() + b"\n"
+        while line:
+            line = line[write(target, line) :]
+
+    return report
+
+
+def _kernel() -> types.ModuleType:
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kernel.py")  # noqa: PTH100, PTH118, PTH120 - slow
+    spec = spec_from_file_location("kernel", path)
+    assert spec is not None  # noqa: S101 - the file lies beside this one
+    assert spec.loader is not None  # noqa: S101
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _limit(limits: dict[str, int]) -> bool:
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return False
+    wanted = {
+        "RLIMIT_CPU": limits["seconds"],
+        "RLIMIT_AS": limits["memory"],
+        "RLIMIT_FSIZE": limits["file_size"],
+        "RLIMIT_NOFILE": _OPEN_FILES,
+        "RLIMIT_CORE": 0,
+    }
+    if sys.platform == "darwin":
+        wanted["RLIMIT_NPROC"] = 0  # Linux counts threads with it, and not root's
+    for name, value in wanted.items():
+        with contextlib.suppress(AttributeError, ValueError, OSError):  # macOS refuses RLIMIT_AS
+            number = getattr(resource, name)
+            before = resource.getrlimit(number)[1]
+            # Past the soft limit of processor time SIGXCPU says what happened; past the hard one comes SIGKILL.
+            hard = value + 1 if name == "RLIMIT_CPU" else value
+            hard = hard if before == resource.RLIM_INFINITY else min(before, hard)
+            resource.setrlimit(number, (min(value, hard), hard))
+    return True
+
+
+def _confine(job: dict[str, Any]) -> tuple[str, ...]:
+    """Put every layer into force that was asked for, and return those that hold."""
+    asked = job["layers"]
+    kernel = _kernel()
+    kernel.die_with_parent()
+    held = ["limits"] if _limit(job["limits"]) else []
+    for_good = ("capabilities" in asked and kernel.drop_capabilities(), kernel.no_new_privileges())
+    held += ["capabilities"] if all(for_good) else []
+    writable = [job["scratch"], os.devnull, "/dev/zero", "/dev/full"]
+    abi = kernel.restrict_files(job["readable"], writable) if "landlock" in asked else 0
+    held += [f"landlock {abi}"] if abi else []
+    held += ["seccomp"] if "seccomp" in asked and kernel.refuse_system_calls() else []
+    sys.addaudithook(_guard(job["readable"], writable, files=not abi))
+    return (*held, "audit")
+
+
+def _guard(readable: list[str], writable: list[str], *, files: bool) -> Callable[[str, tuple[Any, ...]], None]:
+    """The portable layer: Python's own functions refuse. Where Landlock holds, files are its affair."""
+    real, own = os.path.realpath, os.getpid()
+    may_write = [real(path) for path in writable]
+    may_read = [*may_write, *(real(path) for path in readable)]
+
+    def check(path: Any, allowed: list[str]) -> None:
+        if type(path) is int:
+            return  # it was opened before
+        where = real(os.fsdecode("." if path is None else path))
+        if not any(where == root or where.startswith(root.rstrip(os.sep) + os.sep) for root in allowed):
+            raise PermissionError(f"not in the sandbox: {where}")
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        other_process = event == "os.kill" and arguments[0] != own
+        if event in _REFUSED_EVENTS or other_process or event.startswith("winreg."):
+            raise PermissionError(f"not in the sandbox: {event}")
+        if not files:
+            return
+        if event == "open":
+            check(arguments[0], may_write if (arguments[2] or 0) & _WRITES else may_read)
+        elif event in _READING_EVENTS:
+            check(arguments[0], may_read)
+        elif event in _CHANGING_EVENTS:
+            for path in arguments[: _CHANGING_EVENTS[event]]:
+                check(path, may_write)
+
+    return hook
+
+
+def _compiled(source: str, name: str, mode: str) -> types.CodeType | Exception:
+    try:
+        return compile(source, name, mode, flags=_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    except (SyntaxError, ValueError, MemoryError, RecursionError, OverflowError) as error:
+        return error.with_traceback(None)
+
+
+class _Runner:
+    """Runs steps in one namespace, that of a module `__main__`."""
+
+    def __init__(self, steps: list[dict[str, Any]]) -> None:
+        self._module = types.ModuleType("__main__")
+        self._loops: list[Any] = []
+        self._eval, self._repr, self._stream = eval, repr, io.StringIO
+        self._display = sys.displayhook
+        self._steps = steps
+        self._names = [step["name"] for step in steps]
+        self._codes = [self._compile(step) for step in steps]
+        sys.modules["__main__"] = self._module
+        sys.argv = [""]
+
+    @staticmethod
+    def _compile(step: dict[str, Any]) -> list[types.CodeType | Exception]:
+        if step["kind"] == "examples":
+            return [_compiled(source, step["name"], "single") for source in step["examples"]]
+        if step["kind"] == "expression":
+            code = _compiled(step["source"].strip(), step["name"], "eval")
+            if not isinstance(code, Exception):
+                return [code]
+            step["kind"] = "cell"  # `assert …`
+        return [_compiled(step["source"], step["name"], "exec")]
+
+    def run(self, report: Callable[[bool, tuple[str, ...]], None]) -> None:
+        """Run the steps in their order, up to one that fails and has to succeed."""
+        for step, codes in zip(self._steps, self._codes):  # noqa: B905 - they are as many
+            self._show_source(step)
+            ok, parts = self._examples(codes) if step["kind"] == "examples" else self._attempt(step["kind"], codes[0])
+            self._flush()
+            report(ok, parts)
+            if not ok and step["vital"]:
+                return
+
+    def _attempt(self, kind: str, code: types.CodeType | Exception) -> tuple[bool, tuple[str, ...]]:
+        try:
+            value = self._value(code, self._module.__dict__)
+            if kind == "cell" or value:
+                return True, ()
+            return False, (f"gave {_one_line(self._repr(value))}",)
+        except MemoryError:
+            return False, ("MemoryError",)
+        except BaseException as error:  # noqa: BLE001 - SystemExit too is no success
+            self._print(error)
+            return False, (self._words(error),)
+
+    def _value(self, code: types.CodeType | Exception, namespace: dict[str, Any]) -> object:
+        if isinstance(code, Exception):
+            raise code
+        value = self._eval(code, namespace)
+        return self._awaited(value) if code.co_flags & _COROUTINE else value
+
+    def _awaited(self, coroutine: Any) -> object:
+        if not self._loops:
+            import asyncio
+
+            self._loops.append(asyncio.new_event_loop())
+        return self._loops[0].run_until_complete(coroutine)
+
+    def _examples(self, codes: list[types.CodeType | Exception]) -> tuple[bool, tuple[str, ...]]:
+        """Run a docstring's examples in a copy of the namespace; whether they are right is the parent's to say."""
+        namespace = dict(self._module.__dict__)
+        got = []
+        before = sys.stdout
+        for code in codes:
+            stream = self._stream()
+            sys.stdout, sys.displayhook = stream, self._display
+            try:
+                self._value(code, namespace)
+                got.append("=" + stream.getvalue()[:_GOT])
+            except BaseException as error:  # noqa: BLE001
+                got.append("!" + self._words(error))
+            finally:
+                sys.stdout = before
+        return True, tuple(got)
+
+    def _words(self, error: BaseException) -> str:
+        try:
+            name, text = type(error).__name__, _one_line(str(error))
+            if not text and name == "AssertionError":
+                text = self._line_of(error)
+        except BaseException:  # noqa: BLE001 - its __str__ is the program's
+            return "an error that cannot be shown"
+        return f"{name}: {text}" if text else f"{name}"
+
+    def _line_of(self, error: BaseException) -> str:
+        import linecache
+
+        trace, found = error.__traceback__, ""
+        while trace is not None:
+            name = trace.tb_frame.f_code.co_filename
+            if name in self._names:
+                found = linecache.getline(name, trace.tb_lineno).strip()
+            trace = trace.tb_next
+        return _one_line(found)
+
+    def _print(self, error: BaseException) -> None:
+        with contextlib.suppress(BaseException):
+            import traceback
+
+            trace = error.__traceback__
+            while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+                trace = trace.tb_next
+            traceback.print_exception(type(error), error, trace, limit=-_FRAMES)
+
+    @staticmethod
+    def _show_source(step: dict[str, Any]) -> None:
+        """Let tracebacks and inspect.getsource find the lines."""
+        with contextlib.suppress(BaseException):
+            import linecache
+
+            source = step["source"]
+            linecache.cache[step["name"]] = (len(source), None, source.splitlines(keepends=True), step["name"])
+
+    @staticmethod
+    def _flush() -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(BaseException):
+                stream.flush()
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text[: 2 * _SAID].split())[:_SAID]
+
+
+def main() -> None:
+    """Read a job from standard input, do it, and end this process."""
+    source, target, end = os.dup(0), os.dup(1), os._exit
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    os.close(nothing)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a real stream
+    job = json.loads(_read(source, int(_read(source, _HEADER))))
+    sys.path += job["paths"]
+    report = _reporter(source, target)
+    held = _confine(job)
+    runner = _Runner(job["steps"])
+    report(True, held)  # noqa: FBT003
+    runner.run(report)
+    end(0)
+
+
+if __name__ == "__main__":
+    main()
