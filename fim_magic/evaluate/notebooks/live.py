@@ -1,0 +1,163 @@
+"""What a kernel knows at a hole: the cells above it run in an IPython of their own, and a function asks that IPython.
+
+This process stays as it is: the cells run in another one, without a terminal and without the user's configuration.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from importlib import import_module
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any
+
+from fim_magic.context import Context
+from fim_magic.errors import FimError
+from fim_magic.evaluate.notebooks import NotebookTask
+
+BUILDER = "fim_magic.session:context_for"
+"""The function that knows what a live kernel tells a model, as module:function."""
+
+_SECONDS = 120  # for the cells of one task; importing pandas and torch on a busy machine takes most of it
+
+
+class KernelError(FimError):
+    """A notebook's cells could not be run, or what they left could not be asked."""
+
+
+class Kernel:
+    """An IPython shell in a process of its own, as a context manager."""
+
+    def __init__(self) -> None:
+        # Spawned, not forked: a fork of a process with a model in it has threads that no longer run.
+        spawning = get_context("spawn")
+        self._connection, theirs = spawning.Pipe()
+        self._process = spawning.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def __enter__(self) -> Kernel:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._connection.close()
+        self._process.kill()
+        self._process.join()
+
+    def run(self, cells: Sequence[str]) -> None:
+        """Run `cells` one after the other, as a user would.
+
+        Raises:
+            KernelError: One of them failed.
+        """
+        self._answer("run", tuple(cells))
+
+    def ask(self, function: str, *arguments: object) -> Any:
+        """Call a function in the kernel and return what it returns.
+
+        Args:
+            function: Its name, as module:function. It gets the shell first.
+            arguments: What it gets after the shell; they are pickled, and so is the answer.
+
+        Raises:
+            KernelError: It raised, or its answer cannot be pickled.
+        """
+        return self._answer("ask", (function, *arguments))
+
+    def _answer(self, verb: str, arguments: tuple[object, ...]) -> Any:
+        try:
+            self._connection.send((verb, arguments))
+            if not self._connection.poll(_SECONDS):
+                raise KernelError(f"The notebook's kernel did not answer within {_SECONDS} seconds.")
+            failed, answer = self._connection.recv()
+        except (EOFError, OSError) as error:
+            raise KernelError("The notebook's kernel ended. Is there memory left for another one?") from error
+        if failed:
+            raise KernelError(f"{answer} If a library is missing: pip install 'fim-magic[eval]'")
+        return answer
+
+
+def contexts(tasks: Sequence[NotebookTask], mode: str, builder: str = BUILDER) -> Iterator[Context]:
+    """Yield the context of each task, built where its cells have run.
+
+    Tasks of one notebook that follow each other share a kernel: it runs only the cells that are new.
+
+    Args:
+        tasks: In any order; that of `read` is the fastest.
+        mode: Handed to the builder.
+        builder: A function (shell, document, mode) -> Context, as module:function.
+
+    Raises:
+        KernelError: The cells or the builder failed.
+    """
+    with ExitStack() as stack:
+        kernel: Kernel | None = None
+        ran: tuple[str, ...] = ()
+        for task in tasks:
+            if kernel is None or not ran or task.cells[: len(ran)] != ran:
+                stack.close()
+                kernel = stack.enter_context(Kernel())
+                ran = ()
+            kernel.run(task.cells[len(ran) :])
+            ran = task.cells
+            yield kernel.ask(builder, task.document, mode)
+
+
+def context_of(task: NotebookTask, mode: str, builder: str = BUILDER) -> Context:
+    """Return the context of one task; as [`contexts`][] does.
+
+    Raises:
+        KernelError: The cells or the builder failed.
+    """
+    (context,) = contexts([task], mode, builder)
+    return context
+
+
+def _serve(connection: Connection) -> None:
+    """Answer the other process until it closes the connection."""
+    _silence()
+    os.environ["MPLBACKEND"] = "Agg"
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["IPYTHONDIR"] = folder
+        shell = _shell()
+        while True:
+            try:
+                verb, arguments = connection.recv()
+            except EOFError:
+                return
+            try:
+                connection.send((False, _run(shell, arguments) if verb == "run" else _ask(shell, *arguments)))
+            except Exception as error:  # noqa: BLE001 - whatever it is, the other process says it
+                connection.send((True, f"{type(error).__name__}: {error}"))
+
+
+def _silence() -> None:
+    """Throw away what cells print; IPython shows their errors there, too."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nowhere, stream)
+
+
+def _shell() -> Any:
+    from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
+
+    config = Config()
+    config.HistoryManager.hist_file = ":memory:"
+    return InteractiveShell.instance(config=config)
+
+
+def _run(shell: Any, cells: Sequence[str]) -> None:
+    for cell in cells:
+        shell.run_cell(cell, store_history=True).raise_error()
+
+
+def _ask(shell: Any, function: str, *arguments: object) -> object:
+    module, _, name = function.partition(":")
+    return getattr(import_module(module), name)(shell, *arguments)
