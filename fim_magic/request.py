@@ -43,6 +43,8 @@ class Request:
         max_new_tokens: The most tokens that one answer may have.
         sampling: How tokens are chosen.
         context: What the model may see beside the document.
+        trimming: Whether rules may end an answer; without, it goes on to the model's own stop token or the limit.
+        healing: Whether a word that the hole cuts in two is generated again.
     """
 
     document: Document
@@ -52,6 +54,8 @@ class Request:
     max_new_tokens: int = 128
     sampling: Sampling = field(default_factory=Sampling)
     context: Context = NOTHING_ELSE
+    trimming: bool = True
+    healing: bool = True
 
     def again(self) -> Request:
         """Return the request for one other answer to the same question."""
@@ -239,6 +243,7 @@ class _Draft:
     def __init__(self, hole: Hole, tokenizer: TextTokenizer, request: Request, prompt: Prompt) -> None:
         self._hole = hole
         self._limit = request.max_new_tokens
+        self._trimming = request.trimming
         self._stop_ids = prompt.stop_ids
         self.answer = Continuation(tokenizer, prompt.healed)
         self.token_ids: list[int] = []
@@ -260,7 +265,7 @@ class _Draft:
         self.logprobs.append(token.logprob)
         text = self.answer.push(token.id)
         self.token_ends.append(len(text))
-        self.cut = trim(self._hole, text, final=False)
+        self.cut = self._trimmed(text, final=False)
         if self.cut is not None:
             self.ending = Ending.RULE
         elif len(self.token_ids) >= self._limit:
@@ -268,9 +273,12 @@ class _Draft:
 
     def _end(self, ending: Ending) -> None:
         self.ending = ending
-        self.cut = trim(self._hole, self.answer.text, final=True)
+        self.cut = self._trimmed(self.answer.text, final=True)
         if ending is Ending.LENGTH and self.cut is not None:
             self.ending = Ending.RULE
+
+    def _trimmed(self, text: str, *, final: bool) -> Cut | None:
+        return trim(self._hole, text, final=final) if self._trimming else None
 
     def finished(self) -> Candidate:
         return Candidate(
