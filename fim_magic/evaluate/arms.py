@@ -15,6 +15,9 @@ from fim_magic.request import Request
 RAW, HEALED, TRIMMED, MANY = "raw", "healed", "trimmed", "many"
 CONTEXTS = ("cells", "names", "auto")
 
+REQUESTS = (RAW, HEALED, TRIMMED, MANY, *(f"context {mode}" for mode in CONTEXTS))
+"""Every kind of request, in the order in which they are made. "many" is the one for several candidates."""
+
 ARMS = ("raw", "healed", "trimmed", "chosen", "checked", "context")
 """What `--arms` takes."""
 
@@ -81,8 +84,7 @@ def requests_for(names: Iterable[str], benchmark: Benchmark) -> list[str]:
     needed = {each for name in names for each in _NEEDED[name]}
     if benchmark.context_of is None:
         needed = {each for each in needed if not each.startswith("context ")}
-    order = (RAW, HEALED, TRIMMED, MANY, *_NEEDED["context"][1:])
-    return [each for each in order if each in needed]
+    return [each for each in REQUESTS if each in needed]
 
 
 def request(kind: str, task: Task, benchmark: Benchmark, template: Request) -> Request:

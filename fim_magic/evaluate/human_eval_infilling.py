@@ -19,7 +19,7 @@ from fim_magic.errors import FetchError, OptionError
 _COMMIT = "88062ff9859c875d04db115b698ed4b0f0395170"
 _URL = f"https://raw.githubusercontent.com/openai/human-eval-infilling/{_COMMIT}/data"
 _FIELDS = ("task_id", "entry_point", "prompt", "suffix", "canonical_solution", "test")
-_NOT_FOUND = 404
+_FOUND = 200
 _FETCH_SECONDS = 60.0
 
 
@@ -101,14 +101,15 @@ def read(path: Path) -> list[Task]:
         OptionError: It is not there, or not such a file.
     """
     try:
-        stream = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-        with stream:
-            tasks = [_task(path, number, line) for number, line in enumerate(stream, 1) if line.strip()]
+        content = path.read_bytes()
+        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise OptionError(
             f"{str(path)!r} cannot be read ({_reason(error)}). Give a .jsonl or .jsonl.gz file of HumanEval-Infilling, "
             "or one of its sets' names to fetch it: fim-magic eval --fetch --set single-line"
         ) from error
+    lines = enumerate(text.split("\n"), 1)  # not splitlines(): the texts may hold other line ends
+    tasks = [_task(path, number, line) for number, line in lines if line.strip()]
     if not tasks:
         raise OptionError(f"{str(path)!r} holds no task. Give another file after --set.")
     twice = len(tasks) - len({task.task_id for task in tasks})
@@ -133,8 +134,8 @@ def _task(path: Path, number: int, line: str) -> Task:
         wrong = "" if texts else f"lacks one of the texts {', '.join(_FIELDS)}"
     if wrong:
         raise OptionError(
-            f"Line {number} of {str(path)!r} {wrong}, so this is no file of HumanEval-Infilling. Give another one after "
-            "--set, or fetch it anew: fim-magic eval --fetch --set single-line"
+            f"Line {number} of {str(path)!r} {wrong}, so this is no file of HumanEval-Infilling. Give another one "
+            "after --set, or fetch it anew: fim-magic eval --fetch --set single-line"
         )
     return Task(
         task_id=row["task_id"],
@@ -209,6 +210,6 @@ def _get(url: str) -> tuple[bytes | None, str]:
         answer = get_session().get(url, timeout=_FETCH_SECONDS, follow_redirects=True)
     except Exception as error:  # noqa: BLE001 - whichever HTTP library it is, the answer is that it did not come
         return None, type(error).__name__
-    if answer.status_code >= _NOT_FOUND - 4:
+    if answer.status_code != _FOUND:
         return None, f"it answered {answer.status_code}"
     return bytes(answer.content), ""

@@ -75,7 +75,7 @@ def mcnemar(gained: int, lost: int) -> float:
     """
     different = gained + lost
     tail = sum(math.comb(different, k) for k in range(min(gained, lost) + 1))
-    return min(1.0, 2 * tail / 2**different)
+    return min(1.0, float(2 * tail / 2**different))
 
 
 def pass_at(k: int, samples: int, right: int) -> float:

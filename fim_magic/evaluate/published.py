@@ -33,7 +33,9 @@ class Published:
     source: str
 
 
-def _row(model: str, order: str, shares: tuple[float | None, float | None, float | None], source: str) -> list[Published]:
+def _row(
+    model: str, order: str, shares: tuple[float | None, float | None, float | None], source: str
+) -> list[Published]:
     sets = ("single-line", "multi-line", "random-span")
     return [
         Published(model, order, name, share, source)
