@@ -81,9 +81,8 @@ def requests_for(names: Iterable[str], benchmark: Benchmark) -> list[str]:
         names: Some of `ARMS`.
         benchmark: Its tasks may have nothing around them that a context could show.
     """
-    needed = {each for name in names for each in _NEEDED[name]}
-    if benchmark.context_of is None:
-        needed = {each for each in needed if not each.startswith("context ")}
+    possible = [name for name in names if name != "context" or benchmark.context_of is not None]
+    needed = {each for name in possible for each in _NEEDED[name]}
     return [each for each in REQUESTS if each in needed]
 
 

@@ -15,13 +15,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fim_magic.candidate import Result
 from fim_magic.document import Document
+from fim_magic.engines import TEMPERATURE_FOR_MANY, Sampling
 from fim_magic.errors import BusyError, OptionError
 from fim_magic.evaluate import arms, benchmarks, plot
 from fim_magic.evaluate.answers import Answer, answer_of, sha256_of
@@ -40,10 +41,14 @@ if TYPE_CHECKING:
     from fim_magic.formats import Prompt
 
 CANDIDATES = 5
+_TOP_P = 0.95  # as of a request
 OUT = Path("fim-magic-eval")
 _SETTINGS = "run.json"
 _REPORT = "report.json"
 _SAME_PROMPT = {arms.HEALED: arms.RAW, **{f"context {mode}": arms.TRIMMED for mode in arms.CONTEXTS}}
+
+
+_TEMPLATE = Request(Document("", ""), candidates=CANDIDATES, sampling=Sampling(TEMPERATURE_FOR_MANY, top_p=_TOP_P))
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,7 @@ class Options:
     offset: int = 0
     limit: int | None = None
     arms: tuple[str, ...] = arms.ARMS
-    template: Request = field(default_factory=lambda: Request(Document("", ""), candidates=CANDIDATES))
+    template: Request = _TEMPLATE
     out: Path = OUT
     plot: Path | None = None
     only_report: bool = False
@@ -128,7 +133,7 @@ def _check_numbers(options: Options) -> None:
         raise OptionError(f"--limit is at least 1; {options.limit} is not.")
     if options.workers < 1:
         raise OptionError(f"--workers is at least 1; {options.workers} is not.")
-    several = {"chosen", "checked"} & set(options.arms)
+    several = {"chosen", "checked"} & set(options.arms) and not options.only_report
     if several and options.template.candidates > 1 and not options.template.sampling.temperature:
         raise OptionError("Greedy candidates are all the same. Give a --temperature above 0 for the arms of several.")
 
@@ -376,7 +381,9 @@ def _earlier(benchmark: Benchmark, answers: Mapping[str, Mapping[str, Answer]], 
     earlier = [at for at in every if at < began]
     if not earlier:
         return []
-    told = f"{benchmark.name}: {len(earlier)} of {len(every)} answers are of earlier runs with the same model and options"
+    told = (
+        f"{benchmark.name}: {len(earlier)} of {len(every)} answers are of earlier runs with the same model and options"
+    )
     return [f"{told}, the first of {min(earlier)}; their times are of the machine as it was then."]
 
 
