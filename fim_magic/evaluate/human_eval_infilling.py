@@ -1,38 +1,78 @@
-"""HumanEval-Infilling (arXiv 2207.14255): how many holes are filled right, with the raw model and with fim-magic.
+"""HumanEval-Infilling (arXiv 2207.14255): its tasks, from a file or from where its authors keep them.
 
-    python -m fim_magic.evaluate.human_eval_infilling HumanEval-SingleLineInfilling.jsonl.gz --limit 100
-
-The data is openai/human-eval-infilling's. One greedy answer is sampled for each task and counted twice: as the model
-gave it, up to its own stop token or the token limit, and as fim-magic would have ended it. So the difference is what
-the rules are worth, and what they cost.
+The data is openai/human-eval-infilling's (MIT): HumanEval's solutions with a hole, and HumanEval's own tests to tell
+whether the rebuilt function is right. All four sets have the same fields.
 """
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
-import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+import zlib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from fim_magic.candidate import Cut
 from fim_magic.document import Document
-from fim_magic.engines import Engine, Sampling, registry
-from fim_magic.evaluate.sandbox import passes
-from fim_magic.formats import fim_prompt
-from fim_magic.healing import Continuation
-from fim_magic.progress import TerminalProgress
-from fim_magic.trimming import Hole, trim
+from fim_magic.errors import FetchError, OptionError
 
-_Z = 1.96  # of a 95 % interval
+_COMMIT = "88062ff9859c875d04db115b698ed4b0f0395170"
+_URL = f"https://raw.githubusercontent.com/openai/human-eval-infilling/{_COMMIT}/data"
+_FIELDS = ("task_id", "entry_point", "prompt", "suffix", "canonical_solution", "test")
+_FOUND = 200
+_FETCH_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Set:
+    """One of the four sets.
+
+    Attributes:
+        name: As the user types it.
+        title: What its tasks' ids begin with.
+        files: What the file is called: the repository's own reader and its data disagree about two of them.
+        tasks: How many there are.
+    """
+
+    name: str
+    title: str
+    files: tuple[str, ...]
+    tasks: int
+
+
+SETS = {
+    each.name: each
+    for each in (
+        Set("single-line", "SingleLineInfilling", ("HumanEval-SingleLineInfilling.jsonl.gz",), 1033),
+        Set("multi-line", "MultiLineInfilling", ("HumanEval-MultiLineInfilling.jsonl.gz",), 5815),
+        Set(
+            "random-span",
+            "RandomSpanInfilling",
+            ("HumanEval-RandomSpanInfilling.jsonl.gz", "HumanEval-RandomSpan.jsonl.gz"),
+            1640,
+        ),
+        Set(
+            "random-span-light",
+            "RandomSpanInfillingLight",
+            ("HumanEval-RandomSpanInfillingLight.jsonl.gz", "HumanEval-RandomSpanLight.jsonl.gz"),
+            164,
+        ),
+    )
+}
+"""By the names that the repository gives them."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """One hole of the benchmark."""
+    """One hole of the benchmark.
+
+    Attributes:
+        task_id: Such as "SingleLineInfilling/HumanEval/0/L0".
+        document: The function with its hole.
+        canonical: What stood in the hole.
+        test: Source that defines `check(candidate)`.
+        entry_point: The function's name.
+    """
 
     task_id: str
     document: Document
@@ -40,141 +80,136 @@ class Task:
     test: str
     entry_point: str
 
+    @property
+    def group(self) -> str:
+        """The function that the hole is in: "HumanEval/0". Its other holes stand or fall with the same tests."""
+        parts = self.task_id.split("/")
+        return "/".join(parts[1:3]) if len(parts) > 3 else self.task_id  # noqa: PLR2004 - set, HumanEval, 0, L0
+
     def program(self, middle: str) -> str:
         """Return the program that tells whether `middle` is right."""
         return f"{self.document.rebuild(middle)}\n{self.test}\ncheck({self.entry_point})\n"
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What came of one task."""
-
-    task_id: str
-    raw: str
-    middle: str
-    rule: str | None
-    ended_by_itself: bool
-    tokens: int
-    raw_passes: bool
-    passes: bool
-    exact: bool
-
-
 def read(path: Path) -> list[Task]:
-    """Read a benchmark file, gzipped JSON lines, in the file's order."""
-    with gzip.open(path, "rt", encoding="utf-8") as stream:
-        return [_task(json.loads(line)) for line in stream]
+    """Read a file of the benchmark in its order.
+
+    Args:
+        path: JSON lines, gzipped if the name ends in .gz.
+
+    Raises:
+        OptionError: It is not there, or not such a file.
+    """
+    try:
+        content = path.read_bytes()
+        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise OptionError(
+            f"{str(path)!r} cannot be read ({_reason(error)}). Give a .jsonl or .jsonl.gz file of HumanEval-Infilling, "
+            "or one of its sets' names to fetch it: fim-magic eval --fetch --set single-line"
+        ) from error
+    lines = enumerate(text.split("\n"), 1)  # not splitlines(): the texts may hold other line ends
+    tasks = [_task(path, number, line) for number, line in lines if line.strip()]
+    if not tasks:
+        raise OptionError(f"{str(path)!r} holds no task. Give another file after --set.")
+    twice = len(tasks) - len({task.task_id for task in tasks})
+    if twice:
+        raise OptionError(f"{str(path)!r} has {twice} task_id more than once. Give another file after --set.")
+    return tasks
 
 
-def _task(row: dict[str, str]) -> Task:
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _task(path: Path, number: int, line: str) -> Task:
+    wrong = ""
+    row: Any = None
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError:
+        wrong = "is not JSON"
+    else:
+        texts = isinstance(row, dict) and all(isinstance(row.get(name), str) for name in _FIELDS)
+        wrong = "" if texts else f"lacks one of the texts {', '.join(_FIELDS)}"
+    if wrong:
+        raise OptionError(
+            f"Line {number} of {str(path)!r} {wrong}, so this is no file of HumanEval-Infilling. Give another one "
+            "after --set, or fetch it anew: fim-magic eval --fetch --set single-line"
+        )
     return Task(
-        row["task_id"],
-        Document(row["prompt"], row["suffix"]),
-        row["canonical_solution"],
-        row["test"],
-        row["entry_point"],
+        task_id=row["task_id"],
+        document=Document(row["prompt"], row["suffix"]),
+        canonical=row["canonical_solution"],
+        test=row["test"],
+        entry_point=row["entry_point"],
     )
 
 
-def answer(engine: Engine, task: Task, max_new_tokens: int) -> tuple[str, Cut | None, bool, int]:
-    """Generate one greedy answer and end it as a request would, but let the model go on all the same.
+def name_of(tasks: list[Task], otherwise: str) -> str:
+    """Return which set tasks are of, by their ids, whatever their file is called.
 
-    Returns:
-        The raw text, where the first rule that fired would have cut it, whether the model ended it, and its tokens.
+    Args:
+        tasks: At least one.
+        otherwise: What to call those of no known set.
     """
-    document = task.document.for_model()
-    room = engine.context_length - max_new_tokens
-    prompt = fim_prompt(engine.family, engine.tokenizer, document, order="auto", room=room)
-    hole = Hole(document)
-    generation = engine.start(prompt.ids, candidates=1, sampling=Sampling())
-    for _ in generation.prefill():
-        pass
-    continuation = Continuation(engine.tokenizer, prompt.healed)
-    cut = None
-    tokens = 0
-    ended = False
-    while tokens < max_new_tokens and not ended:
-        allowed = continuation.allowed()
-        token = generation.step({} if allowed is None else {0: allowed})[0].id
-        ended = token in prompt.stop_ids
-        if not ended:
-            tokens += 1
-            text = continuation.push(token)
-            cut = cut or trim(hole, text, final=False)
-    return continuation.text, cut or trim(hole, continuation.text, final=True), ended, tokens
+    titles = {task.task_id.partition("/")[0] for task in tasks}
+    return next((each.name for each in SETS.values() if titles == {each.title}), otherwise)
 
 
-def evaluate(engine: Engine, tasks: Iterable[Task], max_new_tokens: int) -> Iterator[Outcome]:
-    """Answer every task, and run every answer."""
-    for task in tasks:
-        raw, cut, ended, tokens = answer(engine, task, max_new_tokens)
-        middle = raw if cut is None else raw[: cut.at]
-        raw_passes = passes(task.program(raw))
-        yield Outcome(
-            task_id=task.task_id,
-            raw=raw,
-            middle=middle,
-            rule=None if cut is None else cut.rule,
-            ended_by_itself=ended,
-            tokens=tokens,
-            raw_passes=raw_passes,
-            passes=raw_passes if middle == raw else passes(task.program(middle)),
-            exact=middle == task.canonical,
+def find(folder: Path, chosen: Set) -> Path | None:
+    """Return where a set's file is in `folder`, packed or unpacked, or None."""
+    names = [name for file in chosen.files for name in (file, file.removesuffix(".gz"))]
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def fetch(chosen: Set, folder: Path) -> Path:
+    """Bring a set's file from its authors' repository on GitHub into `folder`, at one commit. Returns where it is.
+
+    Args:
+        chosen: Which set.
+        folder: Made if it is not there.
+
+    Raises:
+        FetchError: It could not be brought, or is not what it should be. Nothing half-made is left.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    content, answered = None, ""
+    for name in chosen.files:
+        content, answered = _get(f"{_URL}/{name}")
+        if content is not None:
+            break
+    if content is None:
+        raise FetchError(
+            f"The set {chosen.name} could not be fetched from {_URL} ({answered}). Download it by hand, and give its "
+            f"path: fim-magic eval --set {chosen.files[0]}"
         )
+    path = folder / chosen.files[0]
+    part = path.with_name("part-" + path.name)
+    part.write_bytes(content)
+    try:
+        found = len(read(part))
+    except OptionError:
+        found = 0
+    if found != chosen.tasks:
+        part.unlink()
+        raise FetchError(
+            f"What {_URL} gave for {chosen.name} has {found} tasks, and the set has {chosen.tasks}. Try again, or "
+            f"download it by hand and give its path: fim-magic eval --set {chosen.files[0]}"
+        )
+    part.replace(path)
+    return path
 
 
-def interval(successes: int, total: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a share (Wilson 1927)."""
-    if not total:
-        return 0.0, 1.0
-    share = successes / total
-    centre = share + _Z**2 / (2 * total)
-    spread = _Z * math.sqrt(share * (1 - share) / total + _Z**2 / (4 * total**2))
-    scale = 1 + _Z**2 / total
-    return max((centre - spread) / scale, 0.0), min((centre + spread) / scale, 1.0)
+def _get(url: str) -> tuple[bytes | None, str]:
+    """Return what is there, or None and why it is not."""
+    # With the Hub's client, which knows the user's proxies and certificates.
+    from huggingface_hub import get_session
 
-
-def report(outcomes: Sequence[Outcome]) -> str:
-    """Return the counts as a table, and for each rule how often it fired, mended and broke an answer."""
-    total = len(outcomes)
-    lines = [f"{total} tasks, one greedy answer each"]
-    for name, right in (
-        ("raw model text", sum(outcome.raw_passes for outcome in outcomes)),
-        ("ended by fim-magic", sum(outcome.passes for outcome in outcomes)),
-        ("exact match", sum(outcome.exact for outcome in outcomes)),
-    ):
-        low, high = interval(right, total)
-        share = right / total if total else 0.0
-        lines.append(f"{name:<20}{right:>5}  {share:6.1%}  (95 %: {low:.1%} to {high:.1%})")
-    fired = Counter(outcome.rule or "no rule" for outcome in outcomes)
-    for rule, times in fired.most_common():
-        of_rule = [outcome for outcome in outcomes if (outcome.rule or "no rule") == rule]
-        mended = sum(outcome.passes and not outcome.raw_passes for outcome in of_rule)
-        broke = sum(outcome.raw_passes and not outcome.passes for outcome in of_rule)
-        lines.append(f"{rule:<20}{times:>5}  mended {mended}, broke {broke}")
-    return "\n".join(lines)
-
-
-def main() -> None:
-    """Run the benchmark from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("data", type=Path, help="a HumanEval-Infilling .jsonl.gz file")
-    parser.add_argument("--model", default="auto")
-    parser.add_argument("--limit", type=int, help="the first so many tasks only")
-    parser.add_argument("--max-new-tokens", type=int, default=96)
-    parser.add_argument("--out", type=Path, help="write every outcome here, as JSON lines")
-    options = parser.parse_args()
-    with TerminalProgress() as progress:
-        engine = registry.use(options.model, progress).engine
-    outcomes = []
-    for outcome in evaluate(engine, read(options.data)[: options.limit], options.max_new_tokens):
-        outcomes.append(outcome)
-        print(f"{outcome.task_id}: raw {outcome.raw_passes}, trimmed {outcome.passes}", flush=True)
-        if options.out:
-            with options.out.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
-    print(report(outcomes))
-
-
-if __name__ == "__main__":
-    main()
+    try:
+        answer = get_session().get(url, timeout=_FETCH_SECONDS, follow_redirects=True)
+    except Exception as error:  # noqa: BLE001 - whichever HTTP library it is, the answer is that it did not come
+        return None, type(error).__name__
+    if answer.status_code != _FOUND:
+        return None, f"it answered {answer.status_code}"
+    return bytes(answer.content), ""

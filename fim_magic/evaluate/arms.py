@@ -1,0 +1,134 @@
+"""What is compared: the stages that an answer goes through, each an arm, and the requests that they need."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from fim_magic import __version__
+from fim_magic.engines import GREEDY, Engine
+from fim_magic.errors import OptionError
+from fim_magic.evaluate.benchmarks import Benchmark, Task
+from fim_magic.request import Request
+
+RAW, HEALED, TRIMMED, MANY = "raw", "healed", "trimmed", "many"
+CONTEXTS = ("cells", "names", "auto")
+
+REQUESTS = (RAW, HEALED, TRIMMED, MANY, *(f"context {mode}" for mode in CONTEXTS))
+"""Every kind of request, in the order in which they are made. "many" is the one for several candidates."""
+
+ARMS = ("raw", "healed", "trimmed", "chosen", "checked", "context")
+"""What `--arms` takes."""
+
+WHAT = {
+    RAW: "one greedy answer to the vendor's prompt, as the model gave it",
+    HEALED: "the same, and a word that the hole cuts in two is generated again; no trimming",
+    TRIMMED: "fim-magic's one answer: greedy, healed, ended by its rules where the hole ends",
+    "random": "one of the sampled candidates at random: the mean over them",
+    "chosen": "the candidate that fim-magic shows first, chosen without running anything",
+    "checked": "the same candidates, put in order by checks, the docstring's examples among them",
+    "any": "whether any of the same candidates passes: what a perfect choice would reach",
+    "context cells": "as trimmed, and the model sees the notebook's other cells",
+    "context names": "as trimmed, and the model sees what the kernel's names are",
+    "context auto": "as trimmed, and the model sees what fim-magic would show it by itself",
+}
+"""Of each arm, for the report."""
+
+_NEEDED = {
+    "raw": (RAW,),
+    "healed": (HEALED,),
+    "trimmed": (TRIMMED,),
+    "chosen": (MANY,),
+    "checked": (MANY,),
+    "context": (TRIMMED, *(f"context {mode}" for mode in CONTEXTS)),
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two arms whose difference on the same tasks is told."""
+
+    first: str
+    second: str
+
+
+PAIRS = (
+    Pair(RAW, HEALED),
+    Pair(HEALED, TRIMMED),
+    Pair(RAW, TRIMMED),
+    Pair(TRIMMED, "chosen"),
+    Pair("random", "chosen"),
+    Pair("chosen", "checked"),
+    Pair("trimmed", "checked"),
+    Pair("checked", "any"),
+    *(Pair(TRIMMED, f"context {mode}") for mode in CONTEXTS),
+)
+"""What the report compares; each as second less first."""
+
+
+def check(names: Sequence[str]) -> None:
+    """Raise an OptionError if `names` are not some of `ARMS`."""
+    unknown = [name for name in names if name not in ARMS]
+    if unknown or not names:
+        raise OptionError(f"--arms names some of {','.join(ARMS)}; {','.join(unknown)!r} is none of them.")
+
+
+def requests_for(names: Iterable[str], benchmark: Benchmark) -> list[str]:
+    """Return the requests that arms need of each task, in the order in which they are made.
+
+    Args:
+        names: Some of `ARMS`.
+        benchmark: Its tasks may have nothing around them that a context could show.
+    """
+    possible = [name for name in names if name != "context" or benchmark.context_of is not None]
+    needed = {each for name in possible for each in _NEEDED[name]}
+    return [each for each in REQUESTS if each in needed]
+
+
+def request(kind: str, task: Task, benchmark: Benchmark, template: Request) -> Request:
+    """Return what is asked.
+
+    Args:
+        kind: One of `requests_for`.
+        task: Of `benchmark`.
+        benchmark: Knows what is around the hole.
+        template: Its order and token limit hold for all; its sampling, and how many candidates, for several.
+    """
+    asked = replace(template, document=task.document)
+    if kind == MANY:
+        return replace(asked, sampling=replace(asked.sampling, seed=seed_of(asked.sampling.seed, task)))
+    asked = replace(asked, candidates=1, sampling=GREEDY)
+    if kind == RAW:
+        return replace(asked, trimming=False, healing=False)
+    if kind == HEALED:
+        return replace(asked, trimming=False)
+    if kind != TRIMMED and benchmark.context_of is not None:
+        return replace(asked, context=benchmark.context_of(task, kind.removeprefix("context ")))
+    return asked
+
+
+def seed_of(seed: int, task: Task) -> int:
+    """Return a task's own seed: with one seed for all, a rare draw would be the same rare draw in every task."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {task.task_id}".encode()).digest()[:4], "big")
+
+
+def key(kind: str, engine: Engine, template: Request) -> str:
+    """Return all that an answer depends on beside its task and prompt, on one line."""
+    parts = [
+        f"fim-magic {__version__}",
+        kind,
+        f"{engine.model}@{engine.revision}",
+        engine.place,
+        f"order {template.order}",
+        f"{template.max_new_tokens} tokens",
+    ]
+    if kind == MANY:
+        sampling = template.sampling
+        parts += [
+            f"n {template.candidates}",
+            f"temperature {sampling.temperature:g}",
+            f"top-p {sampling.top_p:g}",
+            f"seed {sampling.seed}",
+        ]
+    return ", ".join(parts)

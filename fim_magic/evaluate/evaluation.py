@@ -1,0 +1,409 @@
+"""`fim-magic eval` as a whole: ask the model for every task and arm, run what it answers, and say what came of it.
+
+Every request goes through the product's own pipeline, [`fim_magic.request.run`][]. An engine answers several candidates
+of one prompt in a batch; different prompts are answered one after another.
+
+Whatever is known is in a folder: for each set and request `SET.REQUEST.jsonl`, what the programs came to in
+`verdicts.jsonl`, and what was chosen in `choices.jsonl`. A run that was cut off goes on from there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fim_magic.candidate import Result
+from fim_magic.document import Document
+from fim_magic.engines import TEMPERATURE_FOR_MANY, Sampling
+from fim_magic.errors import BusyError, OptionError
+from fim_magic.evaluate import arms, benchmarks, plot
+from fim_magic.evaluate.answers import Answer, answer_of, sha256_of
+from fim_magic.evaluate.benchmarks import NOTEBOOKS, Benchmark, Task
+from fim_magic.evaluate.human_eval_infilling import SETS
+from fim_magic.evaluate.journal import Journal
+from fim_magic.evaluate.reckoning import reckon
+from fim_magic.evaluate.report import Report, table
+from fim_magic.evaluate.scoring import Choose, Judge, Passes, as_given, in_sandbox
+from fim_magic.progress import OnProgress, Progress, silent
+from fim_magic.request import Finished, Request, interruptible, prompt_for
+from fim_magic.request import run as ask
+
+if TYPE_CHECKING:
+    from fim_magic.engines import Engine
+    from fim_magic.formats import Prompt
+
+CANDIDATES = 5
+_TOP_P = 0.95  # as of a request
+OUT = Path("fim-magic-eval")
+_SETTINGS = "run.json"
+_REPORT = "report.json"
+_SAME_PROMPT = {arms.HEALED: arms.RAW, **{f"context {mode}": arms.TRIMMED for mode in arms.CONTEXTS}}
+
+
+_TEMPLATE = Request(Document("", ""), candidates=CANDIDATES, sampling=Sampling(TEMPERATURE_FOR_MANY, top_p=_TOP_P))
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run is asked to do.
+
+    Attributes:
+        sets: Names or paths.
+        fetch: Whether a set may be fetched.
+        every: Only every so many tasks.
+        offset: The index of the first of them.
+        limit: The most tasks of each set.
+        arms: Which of `arms.ARMS`.
+        template: The order, token limit, sampling and number of candidates of every request.
+        out: The folder for everything.
+        plot: Where the picture is written, or None.
+        only_report: Whether to ask nothing: report what the folder holds.
+        workers: How many programs run at once.
+    """
+
+    sets: tuple[str, ...] = (NOTEBOOKS,)
+    fetch: bool = False
+    every: int = 1
+    offset: int = 0
+    limit: int | None = None
+    arms: tuple[str, ...] = arms.ARMS
+    template: Request = _TEMPLATE
+    out: Path = OUT
+    plot: Path | None = None
+    only_report: bool = False
+    workers: int = 1
+
+
+def default_workers() -> int:
+    """Return how many programs run at once: half the processors, for the model has work as well."""
+    return max(1, (os.cpu_count() or 1) // 2)
+
+
+def prepare(options: Options) -> tuple[Options, list[Benchmark]]:
+    """Find out everything that can be found out without a model.
+
+    Returns:
+        The options, for `only_report` those of the run that it reports; and the tasks to ask.
+
+    Raises:
+        OptionError: An option makes no sense, or a set cannot be read.
+        FetchError: A set could not be fetched.
+    """
+    if options.plot is not None:
+        plot.require(options.plot)
+    if options.only_report:
+        options = _as_before(options)
+    arms.check(options.arms)
+    _check_numbers(options)
+    found = [
+        each.subset(options.every, options.offset, options.limit)
+        for each in benchmarks.load(options.sets, fetch=options.fetch)
+    ]
+    for each in found:
+        if not each.tasks:
+            raise OptionError(f"--offset {options.offset} leaves none of the {each.whole} tasks of {each.name}.")
+        if not arms.requests_for(options.arms, each):
+            raise OptionError(f"--arms context needs tasks in notebooks, and {each.name} has none: --set {NOTEBOOKS}")
+    if not options.only_report:
+        try:
+            options.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OptionError(
+                f"The folder {str(options.out)!r} cannot be made ({error.strerror}). Name another: --out FOLDER"
+            ) from error
+    return options, found
+
+
+def _check_numbers(options: Options) -> None:
+    if options.every < 1:
+        raise OptionError(f"--every is at least 1; {options.every} is not.")
+    if not 0 <= options.offset < options.every and options.every > 1:
+        raise OptionError(f"--offset is from 0 to {options.every - 1} with --every {options.every}.")
+    if options.offset < 0:
+        raise OptionError(f"--offset is at least 0; {options.offset} is not.")
+    if options.limit is not None and options.limit < 1:
+        raise OptionError(f"--limit is at least 1; {options.limit} is not.")
+    if options.workers < 1:
+        raise OptionError(f"--workers is at least 1; {options.workers} is not.")
+    several = {"chosen", "checked"} & set(options.arms) and not options.only_report
+    if several and options.template.candidates > 1 and not options.template.sampling.temperature:
+        raise OptionError("Greedy candidates are all the same. Give a --temperature above 0 for the arms of several.")
+
+
+def run(
+    options: Options,
+    found: Sequence[Benchmark],
+    engine: Engine | None,
+    on_progress: OnProgress = silent,
+    command: Sequence[str] = (),
+    *,
+    passes: Passes = in_sandbox,
+    choose: Choose = as_given,
+) -> tuple[Report, bool]:
+    """Ask, run, and return the report and whether it is whole: Ctrl-C ends a run early, and keeps everything.
+
+    Args:
+        options: As `prepare` returned them.
+        found: As `prepare` returned them.
+        engine: The loaded model; None for `only_report`.
+        on_progress: Told how far it is.
+        command: What the user typed, for the report.
+        passes: Runs a program.
+        choose: Puts candidates in order.
+
+    Raises:
+        BusyError: Another run uses the folder.
+        ModelError: The model cannot infill.
+        OptionError: An option makes no sense for this model, or the folder holds something else.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(_locked(options.out))
+        settings = _settings(options) if engine is None else _begun(options, engine, command)
+        judge = stack.enter_context(closing(Judge(options.out, passes=passes, choose=choose, workers=options.workers)))
+        books = {
+            each.name: stack.enter_context(closing(_Book(options, each, settings["keys"], judge))) for each in found
+        }
+        report, whole = Report(settings["about"]), True
+        try:
+            if engine is not None:
+                _ask_all(options, found, engine, books, on_progress)
+            judge.finish(on_progress)
+        except KeyboardInterrupt:
+            whole = False
+            report.warnings.append(
+                "It was interrupted. What follows is what was there by then; the same command goes on from it."
+            )
+        for each in found:
+            answers = books[each.name].answers
+            known = reckon(
+                each, answers, judge.passed, lambda a, c: judge.first(a, checked=c), model=settings["about"]["model"]
+            )
+            report.sets.append(known)
+            report.warnings += _missing(each, answers, arms.requests_for(options.arms, each))
+            report.remarks += _earlier(each, answers, settings["began"])
+    _write(options.out / _REPORT, report.to_json())
+    return report, whole
+
+
+def _ask_all(
+    options: Options,
+    found: Sequence[Benchmark],
+    engine: Engine,
+    books: Mapping[str, _Book],
+    on_progress: OnProgress,
+) -> None:
+    """Ask task by task, so that a run that is cut off has every arm of the tasks that it came to."""
+    total = sum(len(each.tasks) * len(arms.requests_for(options.arms, each)) for each in found)
+    began, done, resumed = time.monotonic(), 0, 0
+    for each in found:
+        for task in each.tasks:
+            for kind in arms.requests_for(options.arms, each):
+                on_progress(Progress(f"Asking {each.name}", done, total, "requests", time.monotonic() - began, resumed))
+                asked = books[each.name].answer(kind, task, engine)
+                done += 1
+                resumed += not asked
+    on_progress(Progress("Asking", total, total, "requests", time.monotonic() - began, resumed))
+
+
+class _Book:
+    """The answers to one set, and the files that they are kept in."""
+
+    def __init__(self, options: Options, benchmark: Benchmark, keys: Mapping[str, str], judge: Judge) -> None:
+        self._template = options.template
+        self._benchmark = benchmark
+        self._keys = keys
+        self._judge = judge
+        self._journals: dict[str, Journal] = {}
+        self.answers: dict[str, dict[str, Answer]] = {}
+        tasks = benchmarks.by_id(benchmark.tasks)
+        for kind in arms.requests_for(options.arms, benchmark):
+            path = options.out / f"{benchmark.name}.{kind.replace(' ', '-')}.jsonl"
+            journal = self._journals[kind] = Journal(path)
+            told = (row for row in journal.rows if row.get("key") == keys[kind] and row.get("task") in tasks)
+            own = self.answers[kind] = {row["task"]: Answer.from_json(row) for row in told}
+            for name, answer in own.items():
+                if options.only_report:
+                    judge.look_at(tasks[name], kind, answer)
+
+    def answer(self, kind: str, task: Task, engine: Engine) -> bool:
+        """Make sure that there is an answer to what is asked now. Returns whether the model had to be asked."""
+        asked = arms.request(kind, task, self._benchmark, self._template)
+        prompt = prompt_for(asked, engine)
+        own = self.answers[kind]
+        known = own.get(task.task_id)
+        needed = known is None or known.prompt != sha256_of(prompt)
+        if needed:
+            own.pop(task.task_id, None)
+            answer = self._twin(kind, task, prompt, engine)
+            if answer is None:
+                answer = answer_of(task.task_id, self._keys[kind], _ask(asked, engine))
+            own[task.task_id] = answer
+            self._journals[kind].add(answer.to_json())
+        self._judge.look_at(task, kind, own[task.task_id])
+        return needed
+
+    def _twin(self, kind: str, task: Task, prompt: Prompt, engine: Engine) -> Answer | None:
+        """Return the answer to the same greedy request under another name, if there is one."""
+        other = _SAME_PROMPT.get(kind, "")
+        there = self.answers.get(other, {}).get(task.task_id)
+        if there is None:
+            return None
+        twin = prompt_for(arms.request(other, task, self._benchmark, self._template), engine)
+        if (twin.ids, twin.healed) != (prompt.ids, prompt.healed):
+            return None
+        return replace(there, key=self._keys[kind], same_as=other)
+
+    def close(self) -> None:
+        """Close the files."""
+        for journal in self._journals.values():
+            journal.close()
+
+
+def _ask(asked: Request, engine: Engine) -> Result:
+    with interruptible() as stop:
+        for event in ask(asked, engine, stop):
+            if isinstance(event, Finished):
+                result = event.result
+    if stop.is_set():
+        raise KeyboardInterrupt  # half an answer must not count as one
+    return result
+
+
+# --- the folder ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise BusyError(
+            f"Another fim-magic eval writes to {str(folder)!r}. Wait for it, or name another folder: --out FOLDER"
+        ) from None
+
+
+def _begun(options: Options, engine: Engine, command: Sequence[str]) -> dict[str, Any]:
+    """Note what is asked, for a report of it without the model."""
+    template = options.template
+    sampling = template.sampling
+    settings = {
+        "began": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "about": {
+            "model": engine.model,
+            "revision": engine.revision,
+            "place": engine.place,
+            **_machine(engine),
+            "command": " ".join(command),
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "options": (
+                f"order {template.order}, at most {template.max_new_tokens} new tokens; several: "
+                f"n = {template.candidates}, temperature {sampling.temperature:g}, top-p {sampling.top_p:g}, "
+                f"seed {sampling.seed} made into one for each task"
+            ),
+            "candidates": template.candidates,
+            "every": options.every,
+            "offset": options.offset,
+            "limit": options.limit,
+        },
+        "keys": {kind: arms.key(kind, engine, template) for kind in arms.REQUESTS},
+        "sets": [
+            name if name in (NOTEBOOKS, *SETS) else str(Path(name).expanduser().absolute()) for name in options.sets
+        ],
+        "arms": list(options.arms),
+    }
+    _write(options.out / _SETTINGS, json.dumps(settings, indent=1, ensure_ascii=False))
+    return settings
+
+
+def _machine(engine: Engine) -> dict[str, Any]:
+    import torch
+
+    from fim_magic.evaluate.speed import machine
+
+    on_gpu = engine.place.startswith("cuda") and torch.cuda.is_available()
+    about = machine.describe(torch.device("cuda" if on_gpu else "cpu"))
+    where = about["device"] if on_gpu else about["processor"]
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    line = f"{where}, {about['cores']} cores, {about['threads']} threads; Python {about['python']}, {versions}"
+    return {"machine": line, "details": about}
+
+
+def _settings(options: Options) -> dict[str, Any]:
+    path = options.out / _SETTINGS
+    try:
+        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        complete = all(found[name] for name in ("keys", "sets", "arms", "began")) and found["about"]["model"]
+    except (OSError, ValueError, KeyError, TypeError):
+        complete = False
+    if not complete:
+        raise OptionError(
+            f"The folder {str(options.out)!r} holds no run to report. Name the one that it was given: "
+            "fim-magic eval --only-report --out FOLDER"
+        )
+    return found
+
+
+def _as_before(options: Options) -> Options:
+    settings = _settings(options)
+    about = settings["about"]
+    return replace(
+        options,
+        sets=tuple(settings["sets"]),
+        arms=tuple(settings["arms"]),
+        every=about["every"],
+        offset=about["offset"],
+        limit=about["limit"],
+        template=replace(options.template, candidates=about["candidates"]),
+    )
+
+
+def _missing(benchmark: Benchmark, answers: Mapping[str, Mapping[str, Answer]], kinds: Sequence[str]) -> list[str]:
+    most = len(benchmark.tasks)
+    short = [f"{kind} {len(answers[kind])}" for kind in kinds if len(answers[kind]) < most]
+    if not short:
+        return []
+    return [f"Of the {most} tasks of {benchmark.name}, not all have been answered: {', '.join(short)}."]
+
+
+def _earlier(benchmark: Benchmark, answers: Mapping[str, Mapping[str, Answer]], began: str) -> list[str]:
+    every = [answer.at for own in answers.values() for answer in own.values()]
+    earlier = [at for at in every if at < began]
+    if not earlier:
+        return []
+    told = (
+        f"{benchmark.name}: {len(earlier)} of {len(every)} answers are of earlier runs with the same model and options"
+    )
+    return [f"{told}, the first of {min(earlier)}; their times are of the machine as it was then."]
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text + "\n", "utf-8")
+    except OSError as error:
+        raise OptionError(
+            f"{str(path)!r} could not be written: {error.strerror}. Name another folder after --out."
+        ) from error
+
+
+def show(report: Report, options: Options, write: Callable[[str], None] = print) -> None:
+    """Print the report, and draw the picture that was asked for.
+
+    Raises:
+        OptionError: It cannot be drawn.
+    """
+    write(table(report))
+    print(f"Everything is in {options.out}; the report as JSON is {options.out / _REPORT}.", file=sys.stderr)
+    if options.plot is not None:
+        plot.draw(report, options.plot)
+        print(f"The picture is {options.plot}.", file=sys.stderr)

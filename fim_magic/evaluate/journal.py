@@ -1,0 +1,135 @@
+"""A file that a long run adds a line to whenever something is done, so that the next run goes on from there.
+
+A run may be killed in the middle of a line: that line is dropped, and what it told is done again.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, Future, wait
+from pathlib import Path
+from typing import Any
+
+from fim_magic.errors import OptionError
+
+_POLL_SECONDS = 0.2
+
+
+class Journal:
+    """JSON lines, read once and then only added to. Any thread may add."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, and make it if it is not there.
+
+        Args:
+            path: In a folder that exists.
+
+        Raises:
+            OptionError: It cannot be written, or holds something else.
+        """
+        self._lock = threading.Lock()
+        try:
+            text = path.read_bytes() if path.exists() else b""
+            whole = text.rfind(b"\n") + 1
+            self._rows = list(_rows(path, text[:whole]))
+            self._stream = path.open("ab")
+            self._stream.truncate(whole)
+        except OSError as error:
+            raise OptionError(
+                f"{str(path)!r} cannot be written ({error.strerror}). Name another folder: fim-magic eval --out FOLDER"
+            ) from error
+
+    @property
+    def rows(self) -> list[Mapping[str, Any]]:
+        """What there was when it was opened."""
+        return self._rows
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Add a line, and hand it to the system at once."""
+        line = json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        with self._lock:
+            self._stream.write(line)
+            self._stream.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._stream.close()
+
+
+def _rows(path: Path, text: bytes) -> Iterator[Mapping[str, Any]]:
+    for number, line in enumerate(text.split(b"\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not isinstance(row, dict):
+            raise OptionError(
+                f"Line {number} of {str(path)!r} is none that fim-magic eval wrote. Delete that line, or name another "
+                "folder: fim-magic eval --out FOLDER"
+            )
+        yield row
+
+
+class Memory:
+    """What work on other threads has found out, by key: nothing is worked out twice, not even by another run."""
+
+    def __init__(self, path: Path, executor: Executor) -> None:
+        """Read what is known.
+
+        Args:
+            path: Of its journal.
+            executor: Whose threads work.
+
+        Raises:
+            OptionError: The file cannot be used.
+        """
+        self._journal = Journal(path)
+        self._executor = executor
+        self._known: dict[str, Any] = {row["key"]: row["value"] for row in self._journal.rows if "key" in row}
+        self._coming: dict[str, Future[None]] = {}
+
+    def want(self, key: str, work: Callable[[], Any]) -> None:
+        """Have `work` done, unless its value is known or under way.
+
+        Args:
+            key: Names the value for ever.
+            work: Returns the value, which JSON can hold.
+        """
+        if key not in self._known and key not in self._coming:
+            self._coming[key] = self._executor.submit(self._do, key, work)
+
+    def _do(self, key: str, work: Callable[[], Any]) -> None:
+        value = work()
+        self._journal.add({"key": key, "value": value})
+        self._known[key] = value
+
+    def get(self, key: str) -> Any:
+        """Return a value, or None where it is not known (yet)."""
+        return self._known.get(key)
+
+    def wait(self, on_done: Callable[[int, int], None]) -> None:
+        """Wait until everything that is wanted is known.
+
+        Args:
+            on_done: Told now and then how much is, and of how much.
+
+        Raises:
+            Exception: Whatever the work raised first; the rest is done all the same.
+        """
+        waiting = set(self._coming.values())
+        total = len(waiting)
+        while waiting:
+            _, waiting = wait(waiting, timeout=_POLL_SECONDS)
+            on_done(total - len(waiting), total)
+        done, self._coming = self._coming, {}
+        for future in done.values():
+            future.result()
+
+    def close(self) -> None:
+        """Close its file; the executor's work has to have ended."""
+        self._journal.close()

@@ -1,0 +1,81 @@
+"""The picture of an evaluation: for each set, pass@1 of every arm with its interval."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from fim_magic.errors import OptionError
+from fim_magic.evaluate.reckoning import SetReport
+from fim_magic.evaluate.report import Report, subset
+
+FORMATS = (".png", ".svg", ".pdf")
+_BAR, _OURS, _BOUND, _LINE = "#4c6a92", "#2a7f62", "#b9c3d0", "#222222"
+_BEST = ("trimmed", "chosen", "checked")
+_ROW_INCHES = 0.34
+
+
+def require(path: Path) -> None:
+    """Say at once what would only be found out after hours of asking.
+
+    Raises:
+        OptionError: There is nothing to draw with, or the file cannot be a picture.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise OptionError(f"--plot is a file that ends in {', '.join(FORMATS)}; {path.name!r} does not.")
+    if not path.absolute().parent.is_dir():
+        raise OptionError(f"There is no folder {str(path.parent)!r} to write {path.name} to. Make it first.")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise OptionError("--plot draws with matplotlib, which is not installed. Type: pip install 'fim-magic[bench]'")
+
+
+def draw(report: Report, path: Path) -> None:
+    """Draw the report.
+
+    Args:
+        report: With at least one set that has an arm.
+        path: Of the picture; its ending says the format.
+
+    Raises:
+        OptionError: matplotlib is missing, there is nothing to draw, or the file cannot be written.
+    """
+    require(path)
+    from matplotlib.figure import Figure
+
+    sets = [each for each in report.sets if each.arms]
+    if not sets:
+        raise OptionError("There is nothing to draw yet: no task was answered. Run it without --only-report first.")
+    heights = [len(each.arms) + 2 for each in sets]
+    figure = Figure(figsize=(9, 1.2 + _ROW_INCHES * sum(heights)), layout="constrained", facecolor="white")
+    panels = figure.subplots(len(sets), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, each in zip(panels, sets, strict=True):
+        _panel(axes, each, report.about)
+    panels[-1].set_xlabel("pass@1 in percent, with its 95 % interval", fontsize=9)
+    figure.suptitle(f"fim-magic eval: {report.about.get('model', '')}", fontsize=11)
+    try:
+        figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise OptionError(
+            f"{str(path)!r} could not be written: {error.strerror}. Name another file after --plot."
+        ) from error
+
+
+def _panel(axes: Any, found: SetReport, about: dict[str, Any]) -> None:
+    """One bar for each arm; a dashed line for each number that others have published."""
+    for at, arm in enumerate(found.arms):
+        share, low, high = (100 * value for value in (arm.share, arm.interval.low, arm.interval.high))
+        colour = _OURS if arm.name in _BEST or arm.name.startswith("context") else _BAR
+        axes.barh(at, share, color=_BOUND if arm.name == "any" else colour, height=0.62)
+        axes.errorbar(share, at, xerr=[[max(share - low, 0)], [max(high - share, 0)]], color=_LINE, capsize=3, lw=1)
+        axes.text(1.02, at, f"{share:.1f} %", transform=axes.get_yaxis_transform(), va="center", fontsize=8)
+    for each in found.published:
+        axes.axvline(each.percent, color=_LINE, linewidth=1, linestyle="--")
+    sampled = ("random", "chosen", "checked", "any")
+    names = [f"n={about.get('candidates')} {arm.name}" if arm.name in sampled else arm.name for arm in found.arms]
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 100)
+    dashed = "; dashed: published" if found.published else ""
+    axes.set_title(f"{found.name}: {subset(found, about)}{dashed}", fontsize=9, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)

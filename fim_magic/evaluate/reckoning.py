@@ -1,0 +1,345 @@
+"""From answers and verdicts to shares, differences and intervals. Nothing here asks a model or runs a program."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fim_magic.evaluate.answers import Answer
+from fim_magic.evaluate.arms import HEALED, MANY, PAIRS, RAW, REQUESTS, TRIMMED, WHAT
+from fim_magic.evaluate.benchmarks import Benchmark, Task, canonical, facets, group
+from fim_magic.evaluate.intervals import Interval, bootstrap, mcnemar, mean, pass_at, wilson
+from fim_magic.evaluate.published import Published, published
+
+Answers = Mapping[str, Mapping[str, Answer]]
+"""For each kind of request, the answers by their tasks' names."""
+
+Passed = Callable[[Task, str], "bool | None"]
+First = Callable[[Answer, bool], "str | None"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one task is worth in one arm.
+
+    Attributes:
+        value: From 0.0 to 1.0: whether it passes, or the chance that it does.
+        exact: Likewise, whether the hole holds what stood there; None where nobody knows what did.
+        answer: Where it came from.
+    """
+
+    value: float
+    exact: float | None
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One line of the table.
+
+    Attributes:
+        name: One of `arms.WHAT`.
+        what: In words.
+        tasks: How many were answered and run.
+        share: pass@1, from 0.0 to 1.0.
+        interval: Of `share`.
+        exact: The share of exact matches, white space at the end aside; None where nothing is known of that.
+        tokens: Generated, a task.
+        seconds: A task.
+        prompt_tokens: Of a task's prompt.
+        reused_tokens: How many of them the request before had read already, on average.
+        answers: How often each candidate's request was made, rather than taken from one with the same prompt.
+    """
+
+    name: str
+    what: str
+    tasks: int
+    share: float
+    interval: Interval
+    exact: float | None
+    tokens: float
+    seconds: float
+    prompt_tokens: float
+    reused_tokens: float
+    answers: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two arms on the tasks that both answered.
+
+    Attributes:
+        first: An arm.
+        second: The other.
+        tasks: How many both answered.
+        difference: The second's pass@1 less the first's.
+        interval: Of `difference`, paired.
+        gained: Tasks that only the second solves; None where an arm has no yes or no.
+        lost: Tasks that only the first solves.
+        p: Of McNemar's exact test.
+    """
+
+    first: str
+    second: str
+    tasks: int
+    difference: float
+    interval: Interval
+    gained: int | None
+    lost: int | None
+    p: float | None
+
+
+@dataclass(frozen=True)
+class Trimming:
+    """What a rule did.
+
+    Attributes:
+        rule: Its name, or "no rule".
+        fired: In how many tasks.
+        share: Of the tasks.
+        mended: How many of them pass trimmed, and do not without.
+        broke: How many pass without, and do not trimmed.
+    """
+
+    rule: str
+    fired: int
+    share: float
+    mended: int
+    broke: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """The tasks of a set that say the same of themselves.
+
+    Attributes:
+        facet: "topic" or "needs".
+        word: What they say.
+        tasks: How many there are.
+        passed: For each arm, how many of how many it solves.
+    """
+
+    facet: str
+    word: str
+    tasks: int
+    passed: Mapping[str, tuple[float, int]]
+
+
+@dataclass(frozen=True)
+class SetReport:
+    """A set's numbers.
+
+    Attributes:
+        name: Of the set.
+        source: The file, or "built in".
+        sha256: Of the file.
+        asked: How many tasks were to be asked.
+        whole: How many the set has.
+        arms: The table.
+        differences: Between arms.
+        untrimmed: Which arm the rules are compared with, or "".
+        trimming: By rule.
+        pass_at: pass@k of the sampled candidates, for each k.
+        parts: By topic and the like.
+        published: What others have published for this model.
+    """
+
+    name: str
+    source: str
+    sha256: str
+    asked: int
+    whole: int
+    arms: Sequence[Arm] = ()
+    differences: Sequence[Difference] = ()
+    untrimmed: str = ""
+    trimming: Sequence[Trimming] = ()
+    pass_at: Mapping[int, float] = field(default_factory=dict)
+    parts: Sequence[Part] = ()
+    published: Sequence[Published] = ()
+
+
+Scores = dict[str, dict[str, Score]]
+
+
+def reckon(benchmark: Benchmark, answers: Answers, passed: Passed, first: First, *, model: str) -> SetReport:
+    """Return a set's numbers. What has not been answered, or not been run, does not count.
+
+    Args:
+        benchmark: The tasks that were to be asked.
+        answers: What there is.
+        passed: Whether a task is solved by a middle.
+        first: Which candidate's middle of an answer would be offered first, with or without checks.
+        model: The catalogue's name.
+    """
+    scores = _scores(benchmark.tasks, answers, passed, first)
+    groups = {task.task_id: group(task) for task in benchmark.tasks}
+    untrimmed = next((name for name in (HEALED, RAW) if name in scores), "") if TRIMMED in scores else ""
+    return SetReport(
+        name=benchmark.name,
+        source=benchmark.source,
+        sha256=benchmark.sha256,
+        asked=len(benchmark.tasks),
+        whole=benchmark.whole,
+        arms=[_arm(name, own, groups) for name, own in scores.items()],
+        differences=[
+            _difference(pair.first, pair.second, scores, groups)
+            for pair in PAIRS
+            if pair.first in scores and pair.second in scores and scores[pair.first].keys() & scores[pair.second]
+        ],
+        untrimmed=untrimmed,
+        trimming=_trimming(scores[untrimmed], scores[TRIMMED]) if untrimmed else (),
+        pass_at=_pass_at(benchmark.tasks, answers.get(MANY, {}), passed),
+        parts=_parts(benchmark.tasks, scores),
+        published=published(model, benchmark.name),
+    )
+
+
+# --- scores --------------------------------------------------------------------------------------
+
+
+def _scores(tasks: Sequence[Task], answers: Answers, passed: Passed, first: First) -> Scores:
+    """Score every arm that has any answer, in the order of the table."""
+    found: Scores = {name: {} for name in WHAT}
+    for task in tasks:
+        for kind in (each for each in REQUESTS if each != MANY):
+            answer = answers.get(kind, {}).get(task.task_id)
+            if answer is not None:
+                _add(found[kind], task, answer, answer.candidates[0].middle, passed)
+        many = answers.get(MANY, {}).get(task.task_id)
+        if many is None:
+            continue
+        for name, checked in (("chosen", False), ("checked", True)):
+            middle = first(many, checked)
+            if middle is not None:
+                _add(found[name], task, many, middle, passed)
+        _add_samples(found, task, many, passed)
+    return {name: own for name, own in found.items() if own}
+
+
+def _add(own: dict[str, Score], task: Task, answer: Answer, middle: str, passed: Passed) -> None:
+    verdict = passed(task, middle)
+    if verdict is not None:
+        own[task.task_id] = Score(float(verdict), _exact(task, middle), answer)
+
+
+def _add_samples(found: Scores, task: Task, answer: Answer, passed: Passed) -> None:
+    right = _right(task, answer, passed)
+    if right is None:
+        return
+    matches = [(_exact(task, candidate.middle), candidate.same) for candidate in answer.candidates]
+    known = [(match, same) for match, same in matches if match is not None]
+    exact = sum(match * same for match, same in known) / answer.samples if known else None
+    found["random"][task.task_id] = Score(right / answer.samples, exact, answer)
+    any_exact = max(match for match, _ in known) if known else None
+    found["any"][task.task_id] = Score(float(right > 0), any_exact, answer)
+
+
+def _right(task: Task, answer: Answer, passed: Passed) -> int | None:
+    """How many samples pass; those that say the same were made into one, and count as many."""
+    right = 0
+    for candidate in answer.candidates:
+        verdict = passed(task, candidate.middle)
+        if verdict is None:
+            return None
+        right += candidate.same * verdict
+    return right
+
+
+def _exact(task: Task, middle: str) -> float | None:
+    wanted = canonical(task)
+    return None if wanted is None else float(middle.rstrip() == wanted.rstrip())
+
+
+# --- what comes of them --------------------------------------------------------------------------
+
+
+def _arm(name: str, own: Mapping[str, Score], groups: Mapping[str, str]) -> Arm:
+    scores = list(own.values())
+    values = {task: score.value for task, score in own.items()}
+    exact = [score.exact for score in scores if score.exact is not None]
+    return Arm(
+        name=name,
+        what=WHAT[name],
+        tasks=len(scores),
+        share=mean([*values.values()]),
+        interval=_interval(values, groups),
+        exact=mean(exact) if exact else None,
+        tokens=mean([score.answer.tokens for score in scores]),
+        seconds=mean([score.answer.seconds for score in scores]),
+        prompt_tokens=mean([score.answer.prompt_tokens for score in scores]),
+        reused_tokens=mean([score.answer.reused_tokens for score in scores]),
+        answers=sum(not score.answer.same_as for score in scores),
+    )
+
+
+def _interval(values: Mapping[str, float], groups: Mapping[str, str]) -> Interval:
+    if _yes_or_no(values):
+        return wilson(round(sum(values.values())), len(values))
+    return bootstrap(values, groups)
+
+
+def _yes_or_no(values: Mapping[str, float]) -> bool:
+    return all(value in (0.0, 1.0) for value in values.values())
+
+
+def _difference(first: str, second: str, scores: Scores, groups: Mapping[str, str]) -> Difference:
+    both = [task for task in scores[first] if task in scores[second]]
+    one = {task: scores[first][task].value for task in both}
+    other = {task: scores[second][task].value for task in both}
+    changes = {task: other[task] - one[task] for task in both}
+    decided = _yes_or_no(one) and _yes_or_no(other)
+    gained = sum(change > 0 for change in changes.values())
+    lost = sum(change < 0 for change in changes.values())
+    return Difference(
+        first=first,
+        second=second,
+        tasks=len(both),
+        difference=mean([*changes.values()]),
+        interval=bootstrap(changes, groups),
+        gained=gained if decided else None,
+        lost=lost if decided else None,
+        p=mcnemar(gained, lost) if decided else None,
+    )
+
+
+def _trimming(without: Mapping[str, Score], trimmed: Mapping[str, Score]) -> list[Trimming]:
+    both = [task for task in trimmed if task in without]
+    fired: Counter[str] = Counter()
+    mended: Counter[str] = Counter()
+    broke: Counter[str] = Counter()
+    for task in both:
+        cut = trimmed[task].answer.candidates[0].cut
+        rule = "no rule" if cut is None else cut.rule
+        fired[rule] += 1
+        mended[rule] += trimmed[task].value > without[task].value
+        broke[rule] += trimmed[task].value < without[task].value
+    return [Trimming(rule, times, times / len(both), mended[rule], broke[rule]) for rule, times in fired.most_common()]
+
+
+def _pass_at(tasks: Sequence[Task], answers: Mapping[str, Answer], passed: Passed) -> dict[int, float]:
+    counted = []
+    for task in tasks:
+        answer = answers.get(task.task_id)
+        right = None if answer is None else _right(task, answer, passed)
+        if answer is not None and right is not None:
+            counted.append((answer.samples, right))
+    most = min((samples for samples, _ in counted), default=0)
+    return {k: mean([pass_at(k, samples, right) for samples, right in counted]) for k in range(1, most + 1)}
+
+
+def _parts(tasks: Sequence[Task], scores: Scores) -> list[Part]:
+    members: dict[tuple[str, str], list[str]] = {}
+    for task in tasks:
+        for facet, words in facets(task).items():
+            for word in words:
+                members.setdefault((facet, word), []).append(task.task_id)
+    found = []
+    for (facet, word), ids in sorted(members.items()):
+        passed = {}
+        for name, own in scores.items():
+            values = [own[each].value for each in ids if each in own]
+            if values:
+                passed[name] = (sum(values), len(values))
+        found.append(Part(facet, word, len(ids), passed))
+    return found

@@ -1,0 +1,137 @@
+"""Which answers are right: their programs run in a sandbox, on threads of their own while the model goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fim_magic import __version__
+from fim_magic.candidate import Candidate
+from fim_magic.evaluate.answers import Answer
+from fim_magic.evaluate.arms import MANY
+from fim_magic.evaluate.benchmarks import Task
+from fim_magic.evaluate.journal import Memory
+from fim_magic.progress import OnProgress, Progress, silent
+
+SECONDS = 5
+"""Of processor time that a program may take."""
+
+Passes = Callable[[str], bool]
+"""Runs a program, and says whether it ended in time and without an error."""
+
+Choose = Callable[[Task, Sequence[Candidate], bool], list[Candidate]]
+"""`choose(task, candidates, checked)`: the candidates in the order in which they should be offered."""
+
+
+def in_sandbox(program: str) -> bool:
+    """Run a program where it can do no harm by mistake. Whatever runs programs, it is called here only."""
+    from fim_magic.evaluate.sandbox import passes
+
+    return passes(program, SECONDS)
+
+
+def as_given(task: Task, candidates: Sequence[Candidate], checked: bool) -> list[Candidate]:  # noqa: ARG001 - a Choose
+    """Leave candidates in the order in which the request gave them."""
+    return list(candidates)
+
+
+class Judge:
+    """Runs candidates, and puts them in order, and remembers both in files.
+
+    What it found out is in `verdicts.jsonl`, by the program's sha256, and in `choices.jsonl`. A change to how fim-magic
+    chooses shows after `choices.jsonl` is deleted.
+    """
+
+    def __init__(
+        self, folder: Path, *, passes: Passes = in_sandbox, choose: Choose = as_given, workers: int = 1
+    ) -> None:
+        """Start no thread yet.
+
+        Args:
+            folder: Where it remembers.
+            passes: Runs a program.
+            choose: Puts candidates in order; run on a worker's thread.
+            workers: How many programs run at once.
+
+        Raises:
+            OptionError: Its files cannot be used.
+        """
+        self._passes = passes
+        self._choose = choose
+        self._executor = ThreadPoolExecutor(workers, thread_name_prefix="fim-magic-eval")
+        self._verdicts = Memory(folder / "verdicts.jsonl", self._executor)
+        self._choices = Memory(folder / "choices.jsonl", self._executor)
+        self._many: list[tuple[Task, Answer]] = []
+
+    def look_at(self, task: Task, kind: str, answer: Answer) -> None:
+        """Have an answer's candidates run, and put in order where there are several."""
+        for candidate in answer.candidates:
+            self._run(task, candidate.middle)
+        if kind == MANY:
+            self._many.append((task, answer))
+            for checked in (False, True):
+                self._choices.want(_choice_key(answer, checked), partial(self._first, task, answer, checked))
+
+    def _run(self, task: Task, middle: str) -> None:
+        program = task.program(middle)
+        self._verdicts.want(_program_key(program), partial(self._passes, program))
+
+    def _first(self, task: Task, answer: Answer, checked: bool) -> dict[str, Any]:
+        first = self._choose(task, answer.candidates, checked)[0]
+        return {"task": task.task_id, "checked": checked, "middle": first.middle, "reason": first.reason}
+
+    def passed(self, task: Task, middle: str) -> bool | None:
+        """Return whether the task is solved with `middle` in its hole, or None where that is not known."""
+        verdict: bool | None = self._verdicts.get(_program_key(task.program(middle)))
+        return verdict
+
+    def first(self, answer: Answer, *, checked: bool) -> str | None:
+        """Return the middle of the candidate that would be offered first, or None where that is not known."""
+        choice = self._choices.get(_choice_key(answer, checked))
+        return None if choice is None else str(choice["middle"])
+
+    def finish(self, on_progress: OnProgress = silent) -> None:
+        """Wait until everything has been run."""
+        for memory, what, unit in (
+            (self._choices, "Choosing among candidates", "choices"),
+            (self._verdicts, "Running the candidates", "programs"),
+        ):
+            began = time.monotonic()
+
+            def tell(done: int, total: int, what: str = what, unit: str = unit, began: float = began) -> None:
+                on_progress(Progress(what, done, total, unit, time.monotonic() - began))
+
+            memory.wait(tell)
+            if memory is self._choices:
+                self._run_chosen()
+
+    def _run_chosen(self) -> None:
+        """Choosing may make candidates anew, such as one of several that say the same."""
+        for task, answer in self._many:
+            for checked in (False, True):
+                middle = self.first(answer, checked=checked)
+                if middle is not None:
+                    self._run(task, middle)
+
+    def close(self) -> None:
+        """Let the programs that run end, and drop those that have not begun."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._verdicts.close()
+        self._choices.close()
+
+
+def _program_key(program: str) -> str:
+    digest = hashlib.sha256(program.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"python {platform.python_version()}, {SECONDS} s, {digest}"
+
+
+def _choice_key(answer: Answer, checked: bool) -> str:
+    said = "\0".join(candidate.raw for candidate in answer.candidates)
+    digest = hashlib.sha256(f"{answer.task}\0{answer.key}\0{said}".encode("utf-8", "surrogatepass")).hexdigest()
+    return f"fim-magic {__version__}, {'checked' if checked else 'chosen'}, {digest}"
