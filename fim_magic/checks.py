@@ -14,7 +14,7 @@ import symtable
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 
@@ -60,6 +60,15 @@ class Asked:
     tests: tuple[str, ...] = ()
     doctests: bool = False
     setup: tuple[str, ...] = ()
+
+    @property
+    def anything(self) -> bool:
+        """Whether something has to be run."""
+        return bool(self.expressions or self.tests or self.doctests)
+
+
+NOTHING_ASKED = Asked()
+"""Only what can be seen without running anything."""
 
 
 def parses(text: str) -> Check:
@@ -199,6 +208,37 @@ def look(
     if not first.passed:
         return (first,)
     return (first, names_defined(text, known, before), *tried(text, asked, limits))
+
+
+def in_cells(asked: Asked, cells: Sequence[str]) -> Asked:
+    """Return what is asked with the cells that it needs, and with tests in the place of their names.
+
+    Args:
+        asked: An expression that is one name may name a test: a function of these cells whose name begins with `test`,
+            or a cell whose first line is a comment with that name.
+        cells: Those that ran, oldest first.
+    """
+    if not asked.anything:
+        return asked
+    expressions, tests = [], [*asked.tests]
+    for expression in asked.expressions:
+        test = _test_called(expression.strip(), cells)
+        if test is None:
+            expressions.append(expression)
+        else:
+            tests.append(test)
+    return replace(asked, expressions=tuple(expressions), tests=tuple(tests), setup=tuple(cells))
+
+
+def _test_called(name: str, cells: Sequence[str]) -> str | None:
+    if not name.isidentifier():
+        return None
+    for cell in reversed(cells):
+        if cell.lstrip().partition("\n")[0].lstrip("# ").rstrip() == name and cell.lstrip().startswith("#"):
+            return cell
+    defines = re.compile(rf"^def {re.escape(name)}\(\s*\)", re.MULTILINE)
+    is_test = name.startswith("test") and any(map(defines.search, cells))
+    return f"{name}()" if is_test else None
 
 
 def _short(text: str) -> str:

@@ -84,7 +84,7 @@ class Request:
         """
         if self.candidates:
             return self
-        several = _FOR_CHECKS if self.asked != NOTHING_ASKED else 1 if engine.place.startswith("cpu") else _ON_A_GPU
+        several = _FOR_CHECKS if self.asked.anything else 1 if engine.place.startswith("cpu") else _ON_A_GPU
         sampling = self.sampling
         if several > 1 and not sampling.temperature:
             sampling = replace(sampling, temperature=TEMPERATURE_FOR_MANY)

@@ -1,0 +1,134 @@
+"""Which of several candidates is offered first, and what is said of why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fim_magic.candidate import Candidate, Check, Cut, Ending
+from fim_magic.choosing import merged, ranked
+
+
+def made(middle="x", logprob=-0.5, ending=Ending.STOP_TOKEN, checks=(), **more):
+    return Candidate(
+        middle, ending, token_ids=(1,), logprobs=(logprob,), token_ends=(len(middle),), checks=tuple(checks), **more
+    )
+
+
+def rebuild(middle):
+    return f"def f(x):\n    return {middle}\n"
+
+
+GOOD, BAD = Check("parses", True), Check("parses", False, "line 1")
+NAMES = Check("names", False, "undefined: np")
+RIGHT, WRONG = Check("f(1) == 2", True), Check("f(1) == 2", False, "gave 3")
+UNKNOWN = Check("f(1) == 2", None, "needs a file")
+
+
+def test_of_those_that_say_the_same_one_stays_and_speaks_for_all():
+    answers = [made("x+1", -0.9), made("x + 1", -0.2), made("(x + 1)  # one more", -0.7), made("x - 1", -0.1)]
+    one, other = merged(answers, rebuild)
+    assert (one.middle, one.same) == ("x + 1", 3)
+    assert (other.middle, other.same) == ("x - 1", 1)
+
+
+def test_of_those_that_say_the_same_the_finished_one_stays():
+    cut = made("x + 1", -0.1, Ending.LENGTH)
+    assert merged([cut, made("x + 1", -0.9)], rebuild)[0].ending is Ending.STOP_TOKEN
+
+
+def test_what_does_not_parse_is_told_apart_by_all_but_its_blanks():
+    both = merged([made("x +"), made("x  +"), made("x -")], rebuild)
+    assert [(each.middle, each.same) for each in both] == [("x +", 2), ("x -", 1)]
+
+
+def test_merging_twice_counts_nobody_twice():
+    once = merged([made("x"), made("x"), made("y")], rebuild)
+    assert merged(once, rebuild) == once
+    assert sum(each.same for each in once) == 3
+
+
+@pytest.mark.parametrize(
+    ("better", "worse", "why"),
+    [
+        pytest.param(made("b", -0.1), made("w", -0.9), "the most probable", id="probable"),
+        pytest.param(made("b", -9.0), made("w", -0.1, Ending.LENGTH), "it is finished", id="finished"),
+        pytest.param(
+            made("b", -9.0, Ending.RULE, cut=Cut("dedent", 1)),
+            made("w", -0.1, Ending.INTERRUPTED),
+            "it is finished",
+            id="ended by a rule",
+        ),
+        pytest.param(
+            made("b", -9.0, checks=[GOOD]),
+            made("w", -0.1, checks=[BAD]),
+            "parses, and knows its names",
+            id="parses",
+        ),
+        pytest.param(
+            made("b", -9.0, checks=[GOOD]),
+            made("w", -0.1, checks=[GOOD, NAMES]),
+            "parses, and knows its names",
+            id="names",
+        ),
+        pytest.param(
+            made("b", -9.0, Ending.LENGTH, checks=[GOOD, RIGHT]),
+            made("w", -0.1, checks=[GOOD, WRONG]),
+            "passes more of your checks",
+            id="the user's check before all",
+        ),
+        pytest.param(
+            made("b", -9.0, checks=[RIGHT]),
+            made("w", -0.1, checks=[UNKNOWN]),
+            "passes more of your checks",
+            id="passed before nobody knows",
+        ),
+    ],
+)
+def test_what_comes_first(better, worse, why):
+    for answers in ([better, worse], [worse, better]):
+        first, second = ranked(answers)
+        assert (first.middle, second.middle) == ("b", "w")
+        assert first.reason == why
+        assert second.reason not in ("", why)
+
+
+def test_several_that_agree_speak_for_each_other():
+    agreed, alone = made("b", -0.6, same=5), made("w", -0.5)
+    assert ranked([alone, agreed])[0].middle == "b"
+    assert ranked([alone, replace(agreed, logprobs=(-3.0,))])[0].middle == "w"
+
+
+def test_one_answer_needs_no_reason():
+    assert ranked([made("x")])[0].reason == ""
+
+
+def test_an_empty_answer_can_be_ranked():
+    empty = Candidate("", Ending.STOP_TOKEN)
+    assert ranked([empty, made("x")])[0].middle == "x"
+    assert "probable" in ranked([empty, made("x")])[1].reason
+
+
+@given(
+    st.lists(
+        st.builds(
+            made,
+            st.sampled_from(["x", "x + 1", "x+1", "(", "y"]),
+            st.floats(-9, 0),
+            st.sampled_from(Ending),
+            st.lists(st.sampled_from([GOOD, BAD, NAMES, RIGHT, WRONG, UNKNOWN]), max_size=3),
+        ),
+        max_size=9,
+    )
+)
+def test_nothing_is_hidden_and_the_order_given_does_not_matter(answers):
+    distinct = merged(answers, rebuild)
+    assert sum(each.same for each in distinct) == len(answers)
+    assert {"".join(each.middle.split()) for each in answers} == {"".join(each.middle.split()) for each in distinct}
+    ordered = ranked(distinct)
+    assert sorted(each.middle for each in ordered) == sorted(each.middle for each in distinct)
+    for first, second in zip(ordered, ordered[1:], strict=False):
+        assert sum(c is RIGHT for c in first.checks) >= sum(c is RIGHT for c in second.checks)

@@ -1,0 +1,179 @@
+"""What a request does beside filling one hole once: several holes, several answers, checks, and the raw model."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from scripted import ScriptedEngine, word_tokenizer
+
+from fim_magic.candidate import Ending
+from fim_magic.checks import Asked
+from fim_magic.document import Document
+from fim_magic.engines import TEMPERATURE_FOR_MANY, Sampling
+from fim_magic.errors import MarkerError
+from fim_magic.request import Finished, Grew, Request, prompt_for, run
+from fim_magic.settings import Settings
+
+LINE = Document("def one():\n    ", "\n    return x\n")
+
+
+def answered(engine, request, stop=None):
+    *events, last = run(request, engine, stop)
+    assert isinstance(last, Finished)
+    return events, last.result
+
+
+def asked(text, **options):
+    return Settings().request(text, **options)[1]
+
+
+class FillsInTurn(ScriptedEngine):
+    """Answers each prompt with the next text."""
+
+    def start(self, prompt, *, candidates, sampling):
+        turn = len(self.prompts)
+        self.turns = getattr(self, "turns", None) or self.answers
+        self.answers = (self.turns[turn % len(self.turns)],)
+        return super().start(prompt, candidates=candidates, sampling=sampling)
+
+
+# --- several holes -----------------------------------------------------------------------------------
+
+
+def test_several_holes_are_filled_in_order_each_with_what_the_ones_before_it_got():
+    engine = FillsInTurn("1", "2", "3")
+    events, result = answered(engine, asked("a = <cursor>\nb = <cursor>\nc = <cursor>\n"))
+    assert result.text == "a = 1\nb = 2\nc = 3\n"
+    assert result.holes == 3
+    seen = [engine.tokenizer.decode(prompt) for prompt in engine.prompts]
+    assert ["a = 1" in text for text in seen] == [False, True, True]
+    assert ["b = 2" in text for text in seen] == [False, False, True]
+    assert all("\nc = " in text and "<cursor>" not in text for text in seen)
+    (candidate,) = result.candidates
+    own = [candidate.middle[start:end] for start, end in candidate.kept]
+    assert own == ["\nb = ", "\nc = "]
+    grown = [event.middle for event in events if isinstance(event, Grew)]
+    assert grown[-1] == candidate.middle
+    assert all(event.kept for event in events if isinstance(event, Grew))
+
+
+def test_several_holes_of_several_candidates_are_chains_of_their_own():
+    engine = FillsInTurn("1", "2", "3", "4")
+    _, result = answered(engine, asked("a = <cursor>\nb = <cursor>\n", candidates=2, seed=1))
+    assert sorted(result.document.rebuild(each.middle) for each in result.candidates) == [
+        "a = 1\nb = 2\n",
+        "a = 3\nb = 4\n",
+    ]
+    assert (result.answers, result.tokens) == (2, 4)
+
+
+def test_checks_are_over_the_whole_of_several_holes():
+    engine = FillsInTurn("1", "a + 1")
+    _, result = answered(engine, asked("a = <cursor>\nb = <cursor>\n", candidates=1, check="(a, b) == (1, 2)"))
+    (check,) = [each for each in result.candidates[0].checks if each.name not in ("parses", "names")]
+    assert check.passed is True
+
+
+def test_an_interrupt_keeps_the_holes_that_are_filled():
+    engine, stop = FillsInTurn("1", "22222"), threading.Event()
+
+    def interrupt(step):
+        if len(engine.prompts) == 2 and step == 1:
+            stop.set()
+
+    engine.before_step = interrupt
+    _, result = answered(engine, asked("a = <cursor>\nb = <cursor>\n"), stop)
+    assert result.text == "a = 1\nb = 22\n"
+    assert result.candidates[0].ending is Ending.INTERRUPTED
+
+
+def test_complete_has_one_hole():
+    with pytest.raises(MarkerError):
+        asked("a = <cursor>\nb = <cursor>\n", complete=True)
+
+
+# --- several answers -----------------------------------------------------------------------------------
+
+
+def test_the_same_answers_are_one_candidate_and_all_are_counted():
+    engine = ScriptedEngine("x = 1", "x = 2", "x  =  1")
+    _, result = answered(engine, Request(LINE, candidates=3, sampling=Sampling(0.8, seed=1)))
+    assert [each.same for each in result.candidates] == [2, 1]
+    assert (result.answers, result.tokens) == (3, len("x = 1x = 2x  =  1"))
+    assert all(each.reason for each in result.candidates)
+
+
+def test_what_parses_comes_before_what_does_not():
+    engine = ScriptedEngine("x = (", "x = 1")
+    _, result = answered(engine, Request(LINE, candidates=2, sampling=Sampling(0.8, seed=1)))
+    assert [each.middle for each in result.candidates] == ["x = 1", "x = ("]
+    assert [each.checks[0].passed for each in result.candidates] == [True, False]
+
+
+def test_names_of_the_notebook_are_known():
+    engine = ScriptedEngine("x = np.pi")
+    for known, passed in ((frozenset({"np"}), True), (frozenset(), False)):
+        _, result = answered(engine, Request(LINE, known=known))
+        names = next(check for check in result.candidates[0].checks if check.name == "names")
+        assert names.passed is passed
+
+
+def test_a_check_chooses_and_hides_nothing():
+    engine = ScriptedEngine("x = 1", "x = 2")
+    request = Request(LINE, candidates=2, sampling=Sampling(0.8, seed=1), asked=Asked(("one() == 2",)))
+    _, result = answered(engine, request)
+    assert [each.middle for each in result.candidates] == ["x = 2", "x = 1"]
+    assert [each.checks[-1].passed for each in result.candidates] == [True, False]
+
+
+def test_nothing_is_run_of_what_was_stopped():
+    stop = threading.Event()
+    engine = ScriptedEngine("x = 1 + 1")
+    engine.before_step = lambda step: stop.set() if step == 4 else None
+    _, result = answered(engine, Request(LINE, asked=Asked(("one() == 1",))), stop)
+    assert {check.name for check in result.candidates[0].checks} <= {"parses", "names"}
+
+
+@pytest.mark.parametrize(
+    ("place", "more", "number"),
+    [
+        ("cpu, float32", {}, 1),
+        ("cuda:0, bfloat16", {}, 4),
+        ("cpu, float32", {"asked": Asked(doctests=True)}, 8),
+        ("cuda:0, bfloat16", {"asked": Asked(doctests=True)}, 8),
+        ("cuda:0, bfloat16", {"candidates": 2}, 2),
+    ],
+)
+def test_how_many_answers_are_made_where_nobody_says(place, more, number):
+    engine = ScriptedEngine("")
+    engine.place = place
+    request = Request(LINE, **{"candidates": 0, **more}).settled(engine)
+    assert request.candidates == number
+    assert request.sampling.temperature == (0.0 if number == 1 or "candidates" in more else TEMPERATURE_FOR_MANY)
+
+
+def test_a_temperature_that_was_chosen_stays():
+    engine = ScriptedEngine("")
+    engine.place = "cuda:0"
+    assert asked("<cursor>", temperature=0.3).settled(engine).sampling.temperature == 0.3
+    assert asked("<cursor>", temperature=0.0).settled(engine).candidates == 1
+
+
+# --- the raw model --------------------------------------------------------------------------------------
+
+
+def test_without_trimming_an_answer_is_what_the_model_wrote():
+    text = "x = 1\n    return x\n\ndef two():\n    pass"
+    _, trimmed = answered(ScriptedEngine(text), Request(LINE))
+    _, raw = answered(ScriptedEngine(text), Request(LINE, trimming=False))
+    assert (trimmed.middle, raw.middle) == ("x = 1", text)
+    assert raw.candidates[0].cut is None
+
+
+def test_without_healing_the_prompt_has_the_whole_prefix():
+    engine = ScriptedEngine("", tokenizer=word_tokenizer())
+    document = Document("x = 1\nif x:\n    pri", "\n")
+    healed, raw = (prompt_for(Request(document, healing=healing), engine) for healing in (True, False))
+    assert (healed.healed, raw.healed) == ("pri", "")
+    assert len(raw.ids) == len(healed.ids) + 1
