@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fim_magic.context import NOTHING_ELSE, Context, fit
 from fim_magic.document import Document
@@ -25,7 +25,8 @@ class Piece:
     """A part of a prompt.
 
     Attributes:
-        kind: "sentinel", "prefix", "suffix", "context" (other files), or "text" (words of the template).
+        kind: "sentinel", "prefix", "suffix", "context" (other files, cells and names), or "text" (words of the
+            template).
         text: What it says.
         ids: Its token ids.
     """
@@ -52,6 +53,7 @@ class Prompt:
         dropped_prefix_tokens: Tokens cut from the start of the prefix so that it fits.
         dropped_suffix_tokens: Tokens cut from the end of the suffix, likewise.
         healed: The end of the prefix that is not in the prompt: the answer has to begin with it (token healing).
+        context: What of the context is in the prompt. It says so in words by its `describe()`.
     """
 
     pieces: tuple[Piece, ...]
@@ -61,6 +63,7 @@ class Prompt:
     dropped_prefix_tokens: int = 0
     dropped_suffix_tokens: int = 0
     healed: str = ""
+    context: Context = NOTHING_ELSE
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -85,7 +88,8 @@ def fim_prompt(
         document: The text, as models know it.
         order: "psm", "spm" or "auto".
         room: How many tokens the prompt may have.
-        context: The other files, shown as the family was trained to see them. Those that don't fit are left out.
+        context: The other files, shown as the family was trained to see them, and the notebook's cells and names as
+            a script around the text. What doesn't fit beside the text is left out.
 
     Raises:
         ModelError: The family cannot infill, or the checkpoint lacks a token that its prompts need.
@@ -187,7 +191,8 @@ class _Builder:
     def build(self, template: Template, order: str, reason: str) -> Prompt:
         before, head = self._own()
         bos = self._bos()
-        follows = bool(head) or (self._family.layout.in_prefix and bool(self._context.files))
+        notebook = bool(self._context.cells or self._context.described)
+        follows = bool(head) or (self._family.layout.in_prefix and bool(self._context.files)) or notebook
         prefix, suffix = self._encoded(Part.PREFIX, follows=follows), self._encoded(Part.SUFFIX)
         healed = self._healed(order, prefix)
         if healed:
@@ -202,17 +207,24 @@ class _Builder:
         suffix = suffix if Part.SUFFIX in template else []
         fitted = fit(prefix, suffix, room)
         # Not what a cut leaves empty: that changes with every edit, and other files would come and go at the beginning.
-        others = self._others(room - len(prefix) - len(suffix))
+        room -= len(prefix) + len(suffix)
+        others = self._others(room)
+        chosen = self._chosen(room - self._tokens(others), below=Part.SUFFIX in template)
+        above, below = chosen.above_text, self._below(chosen) if Part.SUFFIX in template else ""
         if self._family.layout.in_prefix:
             head = [*others, *head]
         else:
             before = [*others, *before]
+        head = [*head, *([Piece("context", above, ())] if above else [])]
         texts = {
             Part.PREFIX: [
                 *self._joined(head, spaced=Part.PREFIX not in self._family.unspaced),
                 self._text(Part.PREFIX, fitted.prefix, unspaced=follows or fitted.dropped_prefix > 0),
             ],
-            Part.SUFFIX: [self._text(Part.SUFFIX, fitted.suffix)],
+            Part.SUFFIX: [
+                self._text(Part.SUFFIX, fitted.suffix),
+                *([Piece("context", below, tuple(self._ids(below, unspaced=True)))] if below else []),
+            ],
         }
         pieces = [*bos, *self._joined(before)]
         for item in template:
@@ -225,6 +237,7 @@ class _Builder:
             fitted.dropped_prefix,
             fitted.dropped_suffix,
             healed,
+            chosen,
         )
 
     def _encoded(self, part: Part, *, follows: bool = False) -> list[int]:
@@ -290,6 +303,27 @@ class _Builder:
             if self._tokens([*pieces, *more]) <= room:
                 pieces += more
         return pieces if self._tokens(pieces) <= room else []
+
+    def _chosen(self, room: int, *, below: bool) -> Context:
+        """What of the notebook fits into `room` tokens. In a left-to-right prompt nothing stands below."""
+        context = self._context if below else replace(self._context, below=())
+        if not (context.cells or context.below or context.described):
+            return context
+
+        def count(text: str) -> int:
+            return len(self._ids(text, unspaced=True))
+
+        chosen, limit = context.within(room, count), room
+        # Parts that are encoded together rarely have more tokens than apart, but may.
+        while limit > 0 and (over := count(chosen.above_text) + count(chosen.below_text) + 1 - room) > 0:
+            limit -= over
+            chosen = context.within(limit, count)
+        return chosen
+
+    def _below(self, chosen: Context) -> str:
+        """The cells below, a blank line after the text with the hole."""
+        text = chosen.below_text
+        return text.removeprefix("\n") if self._document.suffix.endswith("\n") else text
 
     def _tokens(self, pieces: Sequence[Piece]) -> int:
         return sum(piece.tokens for piece in self._joined(pieces, spaced=True))

@@ -1,4 +1,4 @@
-"""What of the text around the hole goes into a model's context."""
+"""How much of the text around the hole goes into a model's context."""
 
 from __future__ import annotations
 
@@ -12,37 +12,6 @@ _PREFIX_SHARE = 0.75  # what stands before the hole tells more; llama.cpp's infi
 # room: the whole share is read anew once in a step. More steps cost more; fewer leave more empty (here at most an
 # eighth of the share, a sixteenth on average).
 _STEPS = 8
-
-
-@dataclass(frozen=True)
-class File:
-    """Another text that the model may see.
-
-    Attributes:
-        path: What it is called, in the repository's own terms.
-        text: All of it.
-    """
-
-    path: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Context:
-    """What is known beside the text with the hole.
-
-    Attributes:
-        repository: The repository's name, or "".
-        path: What the text with the hole is called, or "".
-        files: Others, the most useful first.
-    """
-
-    repository: str = ""
-    path: str = ""
-    files: tuple[File, ...] = ()
-
-
-NOTHING_ELSE = Context()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,173 @@
+"""Cells of a notebook as parts of a script: Python without IPython's own lines, texts as comments, no secrets."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fim_magic import lexing
+from fim_magic.context.beside import Cell
+from fim_magic.context.redaction import redacted
+from fim_magic.document import MARKERS
+
+LARGEST_FILE = 20 * 2**20
+"""Bytes of a notebook that is read; one with more holds pictures, and takes long."""
+
+_LONGEST_TEXT = 600  # characters of a markdown cell
+_PYTHON_MAGICS = frozenset({"time", "timeit", "capture", "prun", "memray_flamegraph", "mypy"})
+_IPYTHON = re.compile(r"\s*(?:[%!?]|[\w\s,.\[\]]+=\s*[%!](?!=)|[\w.%]+\?{1,2}\s*$|(?:pip|conda)\s+(?:un)?install\b)")
+_TARGET = re.compile(r"^(?:async\s+def|def|class)\s+(\w+)|^(\w+)\s*(?::[^=]+)?=(?!=)", re.MULTILINE)
+_ALIKE = 0.75  # of 1: how like each other two versions of a cell are
+_SURELY_THE_CELL = 0.6
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A cell as the notebook's file has it.
+
+    Attributes:
+        source: Its text.
+        markdown: Whether it is a text; else it is code.
+    """
+
+    source: str
+    markdown: bool
+
+
+def code_cell(source: str, number: int = 0, *, markers: Sequence[str] = MARKERS) -> Cell | None:
+    """Return a code cell as a script has it, or None if nothing of it is of use.
+
+    Args:
+        source: As it was typed. A cell for `%%fim`, or with a marker, holds a hole and no code.
+        number: Its number in the session.
+        markers: What marks a hole.
+    """
+    first, _, rest = source.lstrip().partition("\n")
+    if first.startswith("%%"):
+        if (first[2:].split() or [""])[0] not in _PYTHON_MAGICS:
+            return None
+        source = rest
+    if any(marker in source for marker in markers if marker):
+        return None
+    text = _python_lines(source).strip("\n").rstrip()
+    if not text.strip():
+        return None
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None  # it cannot have run
+    return Cell(redacted(text), number)
+
+
+def text_cell(source: str) -> Cell | None:
+    """Return a markdown cell as comments, or None if it is empty."""
+    text = source.strip()
+    if len(text) > _LONGEST_TEXT:
+        text = text[:_LONGEST_TEXT].rpartition("\n")[0] or text[:_LONGEST_TEXT]
+    if not text:
+        return None
+    return Cell("\n".join(f"# {line}".rstrip() for line in redacted(text).splitlines()), markdown=True)
+
+
+def last_versions(cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    """Leave out cells that were run again later, changed or not. The last version keeps its place.
+
+    Front ends do not tell a kernel which cell a text is of, so those count as one that define the same names, and whose
+    texts are much alike.
+    """
+    kept: list[Cell] = []
+    for cell in reversed(cells):
+        if not any(_same_cell(cell.source, later.source) for later in kept):
+            kept.append(cell)
+    return tuple(reversed(kept))
+
+
+def of_notebook(path: Path | None) -> tuple[Stored, ...]:
+    """Return the cells of a notebook's file, in order; none if it cannot be read or is too large.
+
+    Args:
+        path: The file, or None where it is not known.
+    """
+    try:
+        if path is None or path.stat().st_size > LARGEST_FILE:
+            return ()
+        cells = json.loads(path.read_text("utf-8"))["cells"]
+        return tuple(
+            Stored("".join(cell["source"]), cell["cell_type"] == "markdown")
+            for cell in cells
+            if cell["cell_type"] in ("code", "markdown")
+        )
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ()
+
+
+def position(cells: Sequence[Stored], source: str) -> int | None:
+    """Return which of a notebook's cells is the one with this source, or None if that is not clear.
+
+    The file may be older than what the user sees, so a cell that is much like it will do, if no other is as like.
+    """
+    wanted = _essence(source)
+    exact = [at for at, cell in enumerate(cells) if not cell.markdown and _essence(cell.source) == wanted]
+    if exact:
+        return exact[0] if len(exact) == 1 else None
+    likeness = sorted(
+        (
+            (_likeness(_essence(cell.source), wanted), at)
+            for at, cell in enumerate(cells)
+            if not cell.markdown and cell.source.strip()
+        ),
+        reverse=True,
+    )
+    if not likeness or likeness[0][0] < _SURELY_THE_CELL or (len(likeness) > 1 and likeness[1][0] == likeness[0][0]):
+        return None
+    return likeness[0][1]
+
+
+def same_text(one: str, other: str) -> bool:
+    """Whether two cells have the same text, but for white space at ends of lines and magic lines above."""
+    return _essence(one) == _essence(other)
+
+
+def _python_lines(source: str) -> str:
+    kept, start, state = [], 0, lexing.State()
+    for line in source.splitlines(keepends=True):
+        begins_statement = not state.depth and not state.string
+        is_ipython = begins_statement and _IPYTHON.match(line) is not None
+        if not is_ipython:
+            kept.append(line)
+            state = lexing.state_after(line, state)
+        start += len(line)
+    return "".join(kept)
+
+
+def _same_cell(one: str, other: str) -> bool:
+    if one == other:
+        return True
+    names = _targets(one)
+    return bool(names) and names == _targets(other) and _likeness(one, other) >= _ALIKE
+
+
+def _targets(source: str) -> set[str]:
+    return {match[1] or match[2] for match in _TARGET.finditer(source)}
+
+
+def _likeness(one: str, other: str) -> float:
+    matcher = difflib.SequenceMatcher(None, one, other, autojunk=False)
+    if matcher.real_quick_ratio() < _SURELY_THE_CELL or matcher.quick_ratio() < _SURELY_THE_CELL:
+        return 0.0
+    # Exact comparison takes time that grows with the square: long cells are compared by lines.
+    if len(one) + len(other) > 4000:  # noqa: PLR2004
+        matcher = difflib.SequenceMatcher(None, one.splitlines(), other.splitlines(), autojunk=False)
+    return matcher.ratio()
+
+
+def _essence(source: str) -> str:
+    lines = source.strip().splitlines()
+    if lines and lines[0].lstrip().startswith(("%%fim", "%%complete")):
+        lines = lines[1:]
+    return "\n".join(line.rstrip() for line in lines).strip()

@@ -1,0 +1,112 @@
+"""Which cells and names a model is told of, the nearest and most relevant first."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fim_magic.context.beside import NOTHING_ELSE, Cell, Context
+from fim_magic.context.namespace import Described
+from fim_magic.document import Document
+from fim_magic.errors import OptionError
+
+MODES = ("auto", "none", "cells", "names", "all")
+"""What a model may be told beside the cell: what helps and is short, nothing, only cells, only names, or all that fits.
+"""
+
+TOKENS = 1024
+"""How many tokens of a prompt cells and names may take where nobody says."""
+
+_NAME = re.compile(r"(?<![\w.])[^\W\d]\w*")
+_DEFINED = re.compile(
+    r"^\s*(?:async\s+def|def|class)\s+(\w+)|^(\w+)\s*(?::[^=]+)?=(?!=)|^[ \t]*(?:from\s+\S+\s+)?import\s+(.+)$",
+    re.MULTILINE,
+)
+_IMPORT = re.compile(r"^\s*(?:from\s+\S+\s+)?import\s", re.MULTILINE)
+
+_FOR_DEFINING = 4.0
+_FOR_USING = 1.0
+_MOST_FOR_USING = 4.0
+_FOR_IMPORTS = 3.0
+_FOR_NEARNESS = 2.0
+_FOR_BELOW = 2.0
+
+
+def names_in(text: str) -> list[str]:
+    """Return the names that a text has, in order, each once. What stands behind a dot is no name."""
+    return [name for name in dict.fromkeys(_NAME.findall(text)) if not keyword.iskeyword(name)]
+
+
+def names_near(document: Document) -> list[str]:
+    """Return the names around a hole, the nearest first."""
+    places = [(len(document.prefix) - match.end(), match.group()) for match in _NAME.finditer(document.prefix)]
+    places += [(match.start(), match.group()) for match in _NAME.finditer(document.suffix)]
+    return [name for name in dict.fromkeys(name for _, name in sorted(places)) if not keyword.iskeyword(name)]
+
+
+def gather(
+    document: Document,
+    *,
+    above: Sequence[Cell] = (),
+    below: Sequence[Cell] = (),
+    described: Sequence[Described] = (),
+    mode: str = "auto",
+    tokens: int | None = TOKENS,
+) -> Context:
+    """Return what a model may be told beside `document`. How much of it fits is found where the prompt is made.
+
+    Args:
+        document: The cell with the hole.
+        above: The cells before it with their texts, oldest first.
+        below: The cells after it, nearest first.
+        described: What is known of names, the most useful first.
+        mode: One of `MODES`.
+        tokens: The most that all this may take of the prompt; None for all that is left. "all" takes no note of it.
+
+    Raises:
+        OptionError: There is no such mode.
+    """
+    if mode not in MODES:
+        raise OptionError(f"--context is one of {', '.join(MODES)}; {mode!r} is none of them.")
+    if mode == "names":
+        above, below = (), ()
+    if mode == "cells":
+        described = ()
+    if mode == "none" or not (above or below or described):
+        return NOTHING_ELSE
+    ranks = _ranks(document, above, below)
+    return Context(
+        cells=tuple(replace(cell, rank=ranks[at]) for at, cell in enumerate(above)),
+        below=tuple(replace(cell, rank=ranks[len(above) + at]) for at, cell in enumerate(below)),
+        described=tuple(described),
+        tokens=None if mode == "all" else tokens,
+    )
+
+
+def _ranks(document: Document, above: Sequence[Cell], below: Sequence[Cell]) -> list[int]:
+    wanted = set(names_near(document))
+    scores = [_score(cell, wanted) + _FOR_NEARNESS * (at + 1) / len(above) for at, cell in enumerate(above)]
+    scores += [_score(cell, wanted) + _FOR_BELOW / (at + 1) for at, cell in enumerate(below)]
+    order = sorted(range(len(scores)), key=lambda at: -scores[at])
+    ranks = [0] * len(scores)
+    for rank, at in enumerate(order):
+        ranks[at] = rank
+    return ranks
+
+
+def _score(cell: Cell, wanted: set[str]) -> float:
+    used = wanted & set(names_in(cell.source))
+    score = min(_FOR_USING * len(used), _MOST_FOR_USING)
+    if cell.markdown:
+        return score
+    score += _FOR_DEFINING * len(wanted & _defined(cell.source))
+    return score + (_FOR_IMPORTS if _IMPORT.search(cell.source) else 0.0)
+
+
+def _defined(source: str) -> set[str]:
+    found: set[str] = set()
+    for match in _DEFINED.finditer(source):
+        found.update(names_in(match[1] or match[2] or match[3]))
+    return found
