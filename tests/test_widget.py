@@ -77,7 +77,7 @@ class Told:
 
 
 def offers(*texts):
-    return [Offer(Addition("", text, ""), f"about {text}") for text in texts]
+    return [Offer(Addition(("", ""), (text,)), f"about {text}") for text in texts]
 
 
 def asking(texts, cell=None, told=None):
@@ -203,7 +203,14 @@ def test_the_toolbar_comes_when_a_page_has_answered(shell):
     frontends.page_bridge()._hear(None, {"event": "hello", "where": "lab"}, None)
     assert actions._row.children == (actions._toolbar,)
     first, _ = actions._toolbar.candidates
-    assert first == {"before": "", "added": "a", "after": "", "whole_lines": True, "about": "about a", "record": {}}
+    assert first == {
+        "texts": ["", ""],
+        "added": ["a"],
+        "whole_lines": [True],
+        "about": "about a",
+        "has_failed": False,
+        "record": {},
+    }
     assert actions._toolbar.owner == {"cell_id": "abc", "marker": "fim-abc"}
 
 
@@ -311,7 +318,7 @@ def test_another_candidate_is_shown_while_it_grows_and_stands_beside_the_first(s
     assert "⟦2⟧" in texts[1]
     assert "⟦22⟧" in texts[-1]
     assert "candidate 2 of 2" in texts[-1]
-    assert [each["added"] for each in actions._toolbar.candidates] == ["1", "22"]
+    assert [each["added"] for each in actions._toolbar.candidates] == [["1"], ["22"]]
     assert (actions._toolbar.index, actions._toolbar.busy) == (1, False)
     assert [each["middle"] for each in record["candidates"]] == ["1", "22"]
     assert outputs[-1].metadata["fim_magic"] == record
@@ -324,7 +331,7 @@ def test_again_replaces_the_candidate(shell, page):
     )
     assert asked == [0]
     assert "⟦3⟧" in outputs[-1].data["text/plain"]
-    assert [each["added"] for each in actions._toolbar.candidates] == ["3"]
+    assert [each["added"] for each in actions._toolbar.candidates] == [["3"]]
     assert [each["middle"] for each in record["candidates"]] == ["3"]
 
 

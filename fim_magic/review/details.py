@@ -1,4 +1,4 @@
-"""What can be unfolded below a diff: the text that was trimmed away, and how sure the model was of each token."""
+"""What can be unfolded below a diff: what was checked, what was trimmed, how sure the model was of each token."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator
 
 from fim_magic.candidate import Candidate
+from fim_magic.holes import written
+from fim_magic.review.checks import list_html
 from fim_magic.review.text import counted, html_text
 
 SURE = 0.9
@@ -14,10 +16,13 @@ SURE = 0.9
 _DOUBTS = ((0.5, "a little unsure"), (0.2, "unsure"), (0.0, "guessed"))
 """The least probability of each shade, and what it is called."""
 
+_BETWEEN_HOLES = '\n<span class="fim-gap">⋯</span>\n'
+"""In the place of the user's text between two holes, of which the model was not asked."""
+
 
 def details_html(candidate: Candidate) -> str:
     """Draw what can be unfolded, without scripts."""
-    return _trimmed(candidate) + _sureness(candidate)
+    return list_html(candidate.checks) + _trimmed(candidate) + _sureness(candidate)
 
 
 def _trimmed(candidate: Candidate) -> str:
@@ -28,19 +33,21 @@ def _trimmed(candidate: Candidate) -> str:
 
 
 def _sureness(candidate: Candidate) -> str:
-    tokens = list(_tokens(candidate))
+    spans = written(candidate.kept, len(candidate.middle))
+    holes = list(filter(None, (list(_tokens(candidate, *span)) for span in spans)))
+    tokens = [token for hole in holes for token in hole]
     unsure = sum(probability < SURE for _, probability in tokens)
     if not tokens:
         return ""
     title = f"How sure the model was: {unsure} of {counted(len(tokens), 'token')} below {SURE:.0%}"
-    return _folded("sureness", title, "".join(_token(*each) for each in tokens))
+    return _folded("sureness", title, _BETWEEN_HOLES.join("".join(_token(*each) for each in hole) for hole in holes))
 
 
-def _tokens(candidate: Candidate) -> Iterator[tuple[str, float]]:
-    """Yield each token of the middle with its probability. Some have no text of their own: half a character."""
-    begin = 0
+def _tokens(candidate: Candidate, start: int, stop: int) -> Iterator[tuple[str, float]]:
+    """Yield each token of one hole with its probability. Some have no text of their own: half a character."""
+    begin = start
     for end, logprob in zip(candidate.token_ends, candidate.logprobs, strict=False):
-        text = candidate.middle[begin:end]
+        text = candidate.middle[begin : min(end, stop)]
         if text:
             yield text, math.exp(logprob)
         begin = max(begin, end)

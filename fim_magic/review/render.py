@@ -14,11 +14,12 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cache
 from html import escape
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 
 from fim_magic.candidate import Candidate, Result
-from fim_magic.review.diff import Gap, Kind, Line, Segment
+from fim_magic.review.checks import findings
+from fim_magic.review.diff import Gap, Kind, Line, Segment, writing_at
 from fim_magic.review.highlight import python_spans
 from fim_magic.review.text import DIM, RESET, clipped, columns_of, counted, html_text, plain_text
 
@@ -62,16 +63,24 @@ def caption(
     number, count = which or (_number(result, candidate), len(result.candidates))
     if count > 1:
         parts.append(f"candidate {number} of {count}")
+    if result.document.holes > 1:
+        parts.append(counted(result.document.holes, "hole"))
     parts.append(_speed(result, candidate))
-    parts.append(about(candidate) if count > 1 else candidate.describe_ending())
+    parts.append(_ending(candidate) if count > 1 else candidate.describe_ending())
+    parts += findings(candidate)
     parts.append(_order(result))
+    parts += _context(result)
     parts += _dropped(result)
     parts += notes
     return " · ".join(parts)
 
 
 def about(candidate: Candidate) -> str:
-    """Say in a few words what tells a candidate from the others: why it ended, and how sure the model was."""
+    """Say in a few words what tells a candidate from the others: its ending, how sure the model was, what is known."""
+    return "; ".join([_ending(candidate), *findings(candidate)])
+
+
+def _ending(candidate: Candidate) -> str:
     mean = candidate.mean_logprob
     return candidate.describe_ending() + ("" if mean is None else f", mean log-probability {mean:.2f}")
 
@@ -80,9 +89,10 @@ def _number(result: Result, candidate: Candidate) -> int:
     return [other is candidate for other in result.candidates].index(True) + 1
 
 
-def progress_caption(title: str, tokens: int, seconds: float) -> str:
+def progress_caption(title: str, tokens: int, seconds: float, holes: int = 1) -> str:
     """Say in one line how far a request has come."""
-    return f"{title} · filling the hole… {counted(tokens, 'token')}, {seconds:.1f} s"
+    filled = "the hole" if holes == 1 else counted(holes, "hole")
+    return f"{title} · filling {filled}… {counted(tokens, 'token')}, {seconds:.1f} s"
 
 
 def to_html(
@@ -118,7 +128,7 @@ def to_text(rows: Sequence[Row], caption: str = "") -> str:
     As in a unified diff, `+` is before an added line and two blanks before an unchanged one. `~` is
     before a line of the user's that got new text, which stands between ⟦ and ⟧.
     """
-    return "\n".join([*map(_text_row, rows), *(["", caption] if caption else [])])
+    return "\n".join([*map(_text_row, rows), *(["", plain_text(caption)] if caption else [])])
 
 
 def to_ansi(rows: Sequence[Row], caption: str = "", *, width: int | None = None) -> str:
@@ -136,7 +146,8 @@ def to_ansi(rows: Sequence[Row], caption: str = "", *, width: int | None = None)
     plain = bool(os.environ.get("NO_COLOR"))
     drawn = ["".join(_terminal_row(row, width, plain=plain)) for row in rows]
     if caption:
-        drawn += ["", caption if plain else f"{DIM}{caption}{RESET}"]
+        shown = plain_text(caption)
+        drawn += ["", shown if plain else f"{DIM}{shown}{RESET}"]
     return "\n".join(drawn)
 
 
@@ -185,6 +196,13 @@ def _order(result: Result) -> str:
     return result.order.upper() + (f" ({result.order_reason})" if result.order_reason else "")
 
 
+def _context(result: Result) -> Iterator[str]:
+    """Yield what the model saw beside the text, if anything."""
+    context = getattr(result, "context", "")
+    if context:
+        yield f"context: {context}"
+
+
 def _dropped(result: Result) -> Iterator[str]:
     dropped = [
         f"{count} at its {where}"
@@ -202,25 +220,30 @@ def _block(rows: Sequence[Row], *, live: bool = False) -> str:
     lines = [row for row in rows if isinstance(row, Line)]
     width = len(str(lines[-1].number)) if lines else 1
     colours = _Colours(lines)
-    caret_at = max((line.number for line in lines if line.has_hole), default=None) if live else None
+    number, hole = (writing_at(lines) if live else None) or (None, None)
     body = "".join(
-        _html_gap(row, width) if isinstance(row, Gap) else _html_line(row, width, colours, caret=row.number == caret_at)
+        _html_gap(row, width)
+        if isinstance(row, Gap)
+        else _html_line(row, width, colours, caret=hole if row.number == number else None)
         for row in rows
     )
     return f'<pre class="fim-diff">{body}</pre>'
 
 
-def _html_line(line: Line, width: int, colours: _Colours, *, caret: bool) -> str:
+def _html_line(line: Line, width: int, colours: _Colours, *, caret: int | None) -> str:
+    """Draw a line, with a caret behind the added segment of this number."""
     parts: list[str] = []
     at = colours.start_of(line)
+    holes = count()
     for segment in line.visible():
         coloured = "".join(colours.cut(at, segment.text))
         at += len(segment.text)
         if not segment.added:
             parts.append(coloured)
-        elif coloured:
+            continue
+        if coloured:
             parts.append(f"<ins>{coloured}</ins>")
-        if segment.added and caret:
+        if next(holes) == caret:
             parts.append('<i class="fim-caret"></i>')
     gutter = f"{line.number:>{width}} {MARKS[line.kind]} "
     return (

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from typing import TextIO
 
 from fim_magic.document import Document
-from fim_magic.review.diff import diff
+from fim_magic.holes import Spans
+from fim_magic.review.diff import CONTEXT, Line, diff, writing_at
 from fim_magic.review.render import to_ansi
 
 _SECONDS_BETWEEN_DRAWINGS = 0.08
@@ -24,15 +26,20 @@ class LiveDiff:
         self._lines_drawn = 0
         self._drawn_at = 0.0
 
-    def show(self, middle: str) -> None:
-        """Draw the diff with `middle` in the hole, unless it was drawn a moment ago."""
+    def show(self, middle: str, kept: Spans = ()) -> None:
+        """Draw the diff with `middle` in the hole, unless it was drawn a moment ago.
+
+        Args:
+            middle: The text so far.
+            kept: Where it is the user's own, between several holes.
+        """
         now = time.monotonic()
         if not self._active or now - self._drawn_at < _SECONDS_BETWEEN_DRAWINGS:
             return
         size = shutil.get_terminal_size()
-        lines = diff(self._document, middle)
-        # A diff taller than the screen cannot be redrawn in place: its last lines are where it grows.
-        drawn = to_ansi(lines[-(size.lines - 1) :], width=size.columns).split("\n")
+        # A diff taller than the screen cannot be redrawn in place.
+        lines = _around_the_end(diff(self._document, middle, kept), size.lines - 1)
+        drawn = to_ansi(lines, width=size.columns).split("\n")
         self.clear()
         self._stream.write("\n".join(drawn) + "\n")
         self._stream.flush()
@@ -44,3 +51,10 @@ class LiveDiff:
             self._stream.write(_UP_AND_CLEAR.format(self._lines_drawn))
             self._stream.flush()
         self._lines_drawn = 0
+
+
+def _around_the_end(lines: Sequence[Line], most: int) -> Sequence[Line]:
+    """Return at most so many lines: those before where the text grows, and a few behind it."""
+    number, _ = writing_at(lines) or (len(lines), 0)
+    last = min(max(number + CONTEXT, most), len(lines))
+    return lines[max(last - most, 0) : last]

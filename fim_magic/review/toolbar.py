@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anywidget import AnyWidget
 from traitlets import Bool, Dict, Int, List, Unicode
 
-from fim_magic.provenance import Record
 from fim_magic.review.bridge import page_module
-from fim_magic.review.diff import Addition
+
+if TYPE_CHECKING:
+    from fim_magic.review.widget import Offer
 
 Message = dict[str, Any]
 
@@ -20,8 +21,8 @@ class Toolbar(AnyWidget):
     """Buttons and keys for an answer. Display it only where a page has answered: it needs anywidget there.
 
     Attributes:
-        candidates: What each adds to the text: `before`, `added`, `after`, `whole_lines`; `about`, in words; and
-            `record`, for the cell's metadata.
+        candidates: What each adds to the text: `texts`, the user's, around the holes; `added` and `whole_lines`, one
+            for each hole; `about`, in words; `has_failed`, a check; and `record`, for the cell's metadata.
         index: Which of them is shown.
         owner: `cell_id` and `marker` of the cell that asked.
         busy: Whether the kernel is asking the model again, so that nothing can be decided.
@@ -43,20 +44,16 @@ class Toolbar(AnyWidget):
         """Call `call` with what the page says: `act`, `index`, and what belongs to the act."""
         self.on_msg(lambda _widget, content, _buffers: call(content))
 
-    def offer(self, candidates: Sequence[tuple[Addition, str, Record]]) -> None:
-        """Set the candidates.
-
-        Args:
-            candidates: What each adds to the text, the candidate in a few words, and its cell's metadata.
-        """
+    def offer(self, offers: Sequence[Offer]) -> None:
+        """Set the candidates."""
         self.candidates = [
             {
-                "before": addition.before,
-                "added": addition.added,
-                "after": addition.after,
-                "whole_lines": addition.whole_lines,
-                "about": about,
-                "record": record,
+                "texts": list(offer.addition.texts),
+                "added": list(offer.addition.added),
+                "whole_lines": list(offer.addition.whole_lines),
+                "about": offer.about,
+                "has_failed": offer.has_failed,
+                "record": offer.record,
             }
-            for addition, about, record in candidates
+            for offer in offers
         ]

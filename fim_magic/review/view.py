@@ -13,7 +13,9 @@ from fim_magic.candidate import Candidate, Result
 from fim_magic.document import Document
 from fim_magic.errors import FimError
 from fim_magic.frontends import Owner
+from fim_magic.holes import Spans
 from fim_magic.provenance import Record, add_answer, decide, of_cell
+from fim_magic.review.checks import has_failed
 from fim_magic.review.details import details_html
 from fim_magic.review.diff import Gap, Line, addition, diff, elided
 from fim_magic.review.render import about, caption, progress_caption, to_ansi, to_html, to_text
@@ -77,7 +79,7 @@ class View:
         self._drawn_at = clock()
         self._display_id = uuid.uuid4().hex
         self._is_displayed = False
-        self._middle, self._tokens, self._seconds = "", 0, 0.0
+        self._forget_growth()
         self._answers: list[_Answer] = []
         self._shown = 0
         self._record: Record = {}
@@ -85,17 +87,22 @@ class View:
         if self._owner.is_watched:
             self._draw_progress()
 
-    def grow(self, middle: str, tokens: int, seconds: float) -> None:
+    def _forget_growth(self) -> None:
+        self._middle, self._tokens, self._seconds = "", 0, 0.0
+        self._kept: Spans = ()
+
+    def grow(self, middle: str, tokens: int, seconds: float, kept: Spans = ()) -> None:
         """Show what the model has written so far, if it is time to draw again.
 
         Args:
             middle: The text in the hole.
             tokens: How many tokens it took.
             seconds: How long it took.
+            kept: Where the text in the hole is the user's own, between several holes.
         """
-        self._middle, self._tokens, self._seconds = middle, tokens, seconds
+        self._middle, self._tokens, self._seconds, self._kept = middle, tokens, seconds, kept
         if not self._owner.has_kernel:
-            self._terminal.show(middle)
+            self._terminal.show(middle, kept)
             return
         now = self._clock()
         if self._owner.is_watched and now - self._drawn_at >= SECONDS_BETWEEN_DRAWINGS:
@@ -154,7 +161,7 @@ class View:
         """Get another answer, shown while it grows; what was there before stays if there is none."""
         busy(True, "Asking again…")
         shown, said = self._shown, ""
-        self._middle, self._tokens, self._seconds = "", 0, 0.0
+        self._forget_growth()
         self._draw_progress()
         try:
             result = ask(index, self.grow)
@@ -182,8 +189,13 @@ class View:
         from fim_magic.review.widget import Offer
 
         return [
-            Offer(addition(self._document, each.candidate.middle), about(each.candidate), of_cell(self._record, index))
-            for index, each in enumerate(self._answers)
+            Offer(
+                addition(self._document, one.middle, one.kept),
+                about(one),
+                of_cell(self._record, index),
+                has_failed=has_failed(one),
+            )
+            for index, one in enumerate(each.candidate for each in self._answers)
         ]
 
     def _note_decision(self, decision: str, index: int) -> None:
@@ -198,21 +210,24 @@ class View:
         Args:
             reason: What stopped it, in a few words.
         """
-        self._draw(self._rows(self._middle), f"{self._title} · {reason}")
+        self._draw(self._rows(self._middle, self._kept), f"{self._title} · {reason}")
 
-    def _rows(self, middle: str) -> tuple[Line | Gap, ...]:
-        return elided(diff(self._document, middle))
+    def _rows(self, middle: str, kept: Spans) -> tuple[Line | Gap, ...]:
+        return elided(diff(self._document, middle, kept))
 
     def _draw_progress(self) -> None:
-        words = progress_caption(self._title, self._tokens, self._seconds)
-        self._draw(self._rows(self._middle), words, live=True)
+        words = progress_caption(self._title, self._tokens, self._seconds, self._document.holes)
+        self._draw(self._rows(self._middle, self._kept), words, live=True)
 
     def _draw_answers(self, index: int = 0) -> None:
         """Draw one candidate, and the others folded away below it."""
         self._shown = index
         count = len(self._answers)
         drawn = [
-            (self._rows(each.candidate.middle), caption(each.result, each.candidate, each.notes, which=(number, count)))
+            (
+                self._rows(each.candidate.middle, each.candidate.kept),
+                caption(each.result, each.candidate, each.notes, which=(number, count)),
+            )
             for number, each in enumerate(self._answers, 1)
         ]
         rows, words = drawn.pop(index)

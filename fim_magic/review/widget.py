@@ -47,11 +47,13 @@ class Offer:
         addition: What a candidate adds to the text.
         about: The candidate in a few words.
         record: What the metadata of a cell with this text say.
+        has_failed: Whether a check says that it is not as it should be.
     """
 
     addition: Addition
     about: str = ""
     record: Record = field(default_factory=dict)
+    has_failed: bool = False
 
     @property
     def text(self) -> str:
@@ -120,7 +122,7 @@ class Actions:
         """Change the candidates, and which of them is shown."""
         self._offers, self._index = list(offers), index
         if self._toolbar is not None:
-            self._toolbar.offer([(each.addition, each.about, each.record) for each in offers])
+            self._toolbar.offer(offers)
             self._toolbar.index = index
         else:
             self._fill_row()
@@ -157,7 +159,7 @@ class Actions:
         """Put the core widgets into the row, with a button for each candidate."""
         if self._chooser is not None:
             self._chooser.close()
-        self._chooser = _chooser(len(self._offers), self._index)
+        self._chooser = _chooser(self._offers, self._index)
         self._chooser.observe(lambda change: self._choose(change["new"]), "value")
         chooser = [self._chooser] if len(self._offers) > 1 else []
         askers = [] if self._listener.asked is None else self._askers
@@ -281,10 +283,10 @@ def _button(name: str, tooltip: str, style: str = "") -> Any:
     )
 
 
-def _chooser(count: int, index: int) -> Any:
+def _chooser(offers: Sequence[Offer], index: int) -> Any:
     return ipywidgets.ToggleButtons(
-        options=[(str(each + 1), each) for each in range(count)],
-        value=index if count else None,
-        tooltips=[f"Show candidate {each + 1}" for each in range(count)],
+        options=[(f"{at + 1} ✗" if each.has_failed else str(at + 1), at) for at, each in enumerate(offers)],
+        value=index if offers else None,
+        tooltips=[f"Show candidate {number}: {each.about}" for number, each in enumerate(offers, 1)],
         style={"button_width": "auto"},
     )

@@ -27,12 +27,19 @@ async function copy(text) {
   }
 }
 
-/** How much of what is added has been taken after the next word or line. */
+/** How much of what is added, over all holes, has been taken after the next word or line. */
 function next(candidate, taken, unit) {
-  const rest = candidate.added.slice(taken);
-  let length = unit === 'word' ? WORD.exec(rest)?.[0].length : endOfLine(rest, candidate.whole_lines);
-  if (!length || !rest.slice(length).trim()) length = rest.length; // no click for white space alone
-  return taken + length;
+  const { added, whole_lines: wholeLines } = candidate;
+  let end = 0;
+  for (const [hole, text] of added.entries()) {
+    const rest = text.slice(Math.max(taken - end, 0));
+    end += text.length;
+    if (!rest.trim()) continue; // no click for white space alone
+    const length = unit === 'word' ? WORD.exec(rest)[0].length : endOfLine(rest, wholeLines[hole]);
+    if (rest.slice(length).trim()) return end - rest.length + length;
+    if (added.slice(hole + 1).some((later) => later.trim())) return end;
+  }
+  return end;
 }
 
 /** Where the next line ends: behind its line end if what is added is made of whole lines, else before it. */
@@ -53,7 +60,7 @@ function element(tag, attributes, ...children) {
 
 /** One answer's buttons. Its state is kept here per widget, as one widget may be shown in several places of a page. */
 class Review {
-  taken = 0; // characters of what the chosen candidate adds
+  taken = 0; // characters of what the chosen candidate adds, over all holes
   made = null; // the cell that holds them
   decided = false;
   said = '';
@@ -81,9 +88,16 @@ class Review {
     this.changed();
   }
 
-  text(taken = this.candidate.added.length) {
-    const { before, added, after } = this.candidate;
-    return before + added.slice(0, taken) + after;
+  /** The user's text with so much of what is added. */
+  text(taken = Infinity) {
+    const { texts, added } = this.candidate;
+    let left = taken;
+    let whole = texts[0];
+    for (const [hole, text] of added.entries()) {
+      whole += text.slice(0, Math.max(left, 0)) + texts[hole + 1];
+      left -= text.length;
+    }
+    return whole;
   }
 
   tell(act, more = {}) {
@@ -108,7 +122,8 @@ class Review {
 
   part(unit) {
     const taken = next(this.candidate, this.taken, unit);
-    if (taken >= this.candidate.added.length) return this.place('accept');
+    const added = this.candidate.added.join('');
+    if (taken >= added.length) return this.place('accept');
     const { how, undo } = put(this.model, { ...this.request(this.text(taken)), made: this.made, quiet: true });
     if (how === 'edited') return this.say('The new cell is not as it was left, so nothing is added to it.');
     if (how === 'not-mine') return this.say(OWNER_IS_GONE);
@@ -116,7 +131,7 @@ class Review {
     this.taken = taken;
     this.made = undo;
     this.say('That much is in the new cell below.');
-    this.tell('part', { part: this.candidate.added.slice(0, taken) });
+    this.tell('part', { part: added.slice(0, taken) });
   }
 
   undo() {
@@ -201,8 +216,9 @@ function draw(review, { toolbar, buttons, tabs, status }) {
   while (tabs.children.length > candidates.length) tabs.lastChild.remove();
   while (tabs.children.length < candidates.length) tabs.append(tab(review, tabs.children.length));
   tabs.hidden = candidates.length < 2;
-  candidates.forEach(({ about }, index) => {
+  candidates.forEach(({ about, has_failed: hasFailed }, index) => {
     const each = tabs.children[index];
+    each.textContent = hasFailed ? `${index + 1} ✗` : `${index + 1}`;
     each.disabled = !review.isOpen;
     each.title = about;
     each.setAttribute('aria-label', `Candidate ${index + 1} of ${candidates.length}: ${about}`);
