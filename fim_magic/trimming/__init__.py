@@ -17,12 +17,14 @@ from fim_magic.trimming.fence import code_fence
 from fim_magic.trimming.hole import Hole, Rule
 from fim_magic.trimming.line import end_of_line
 from fim_magic.trimming.repetition import repetition
+from fim_magic.trimming.rewriting import rewrites_suffix
 from fim_magic.trimming.suffix import repeats_suffix
 
 __all__ = ["RULES", "Hole", "Rule", "trim"]
 
 RULES: dict[str, Rule] = {
     "repeats-suffix": repeats_suffix,
+    "rewrites-suffix": rewrites_suffix,
     "closes-outer": closes_outer,
     "end-of-line": end_of_line,
     "opens-block": opens_block,

@@ -17,6 +17,8 @@ Rule = Callable[["Hole", str, bool], "int | None"]
 
 _USUAL_STEP = 4  # columns by which Python code is indented
 _CELL_MAGIC = re.compile(r"\s*%%(\S*)")
+_TRIPLE = ('"""', "'''")
+_FUNCTION = re.compile(r"[ \t]*(async[ \t]+)?(def|class)\b")
 _PYTHON_MAGICS = frozenset({"capture", "memit", "prun", "python", "python3", "time", "timeit"})
 
 
@@ -76,10 +78,41 @@ class Hole:
                 start = event.at + 1
         return indent(self.prefix[start:].partition("\n")[0])
 
+    @cached_property
+    def suffix_string(self) -> str:
+        """The delimiter of the string that the suffix begins in, or "".
+
+        A candidate may have to end the docstring that the hole is in, or to begin the one that the suffix ends: it is
+        so where the suffix's own strings end well only then.
+        """
+        likely = (self.state.string, *(string for string in ("", *_TRIPLE) if string != self.state.string))
+        if len(self.state.string) == 1 or not any(string in self.suffix for string in _TRIPLE):
+            return self.state.string
+        ends = (string for string in likely if not lexing.state_after(self.suffix, lexing.State(string=string)).string)
+        return next(ends, self.state.string)
+
+    @property
+    def in_indentation(self) -> bool:
+        """Whether the marker stands in the indentation of a line that has nothing else."""
+        return bool(self.head) and not self.head.strip()
+
+    @cached_property
+    def functions(self) -> tuple[int, ...]:
+        """The indentation of every function and class that the hole may be in, outermost first."""
+        found: list[int] = []
+        for start, end in statements(self.prefix, lexing.events(self.prefix), unfinished=True):
+            line = self.prefix[start:end]
+            if not line.strip() or line.lstrip().startswith("#"):
+                continue
+            found = [depth for depth in found if depth < indent(line)]
+            if _FUNCTION.match(line):
+                found.append(indent(line))
+        return tuple(found)
+
     @property
     def above_code(self) -> bool:
         """Whether the hole is one for whole lines of Python, with a line of code somewhere below it."""
-        open_here = self.state.depth or self.state.string
+        open_here = self.state.depth or self.state.string or self.suffix_string
         return self.is_python and not self.within_line and not open_here and bool(self.following)
 
     @cached_property
@@ -108,6 +141,8 @@ class Hole:
     @cached_property
     def closed_at(self) -> int | None:
         """Where the suffix closes the innermost bracket or the string that is open at the hole, if it does."""
+        if self.state.string and self.state.string != self.suffix_string:
+            return None
         if self.state.string:
             return end_of_string(lexing.events(self.suffix, self.state), self.state)
         # More than are open at the hole: the candidate has to open the brackets that come first.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from fim_magic import lexing
 
@@ -102,9 +102,9 @@ def end_of_string(found: Iterable[lexing.Event], state: lexing.State) -> int | N
     return None
 
 
-def may_be_clause(line: str) -> bool:
-    """Whether `line` goes on with the compound statement above it, or may do so when the rest of it has come."""
+def may_be_clause(line: str, clauses: Sequence[str] = CLAUSES) -> bool:
+    """Whether `line` begins with one of `clauses`, or may do so when the rest of it has come."""
     written = first_word(line)
     if written == line.strip():
-        return any(clause.startswith(written) for clause in CLAUSES if written)
-    return written in CLAUSES
+        return any(clause.startswith(written) for clause in clauses if written)
+    return written in clauses
