@@ -124,6 +124,61 @@ KEPT_REPEATS_SUFFIX = {
     "another branch": ("if a:\n    <cursor>\nelse:\n    c()\n", "if b:\n        d()\n    else:\n        e()"),
 }
 
+REWRITES_SUFFIX = {
+    "without its first line, up to its return": (
+        (
+            "def f(xs):\n<cursor>    best = None\n    for x in xs:\n        if x.ok and x.size > 3:\n"
+            "            keep(x, best)\n    return best\n"
+        ),
+        (
+            "    found = []\n│    for x in xs:\n        if x.ok and x.size > 3:\n"
+            "            keep(x, found)\n    return found\n\n\ndef g():\n"
+        ),
+    ),
+    "with other names": (
+        (
+            "def f(xs):\n    <cursor>\n    for x in xs:\n        total += x * x\n        count += 1\n"
+            "    return total / count\n"
+        ),
+        (
+            "total = count = 0│\n    for value in values:\n        s += value * value\n        n += 1\n"
+            "    return s / n\n\n\nprint(f([1]))\n"
+        ),
+    ),
+    "with one line of another kind": (
+        (
+            "def f(ns, d):\n<cursor>    for n in ns[:-1]:\n        out.append(n)\n        out.append(d)\n"
+            "    out.append(ns[-1])\n    out.append(None)\n    return out\n"
+        ),
+        (
+            "    out = []\n│    for n in ns[1:]:\n        out.append(n)\n        out.append(d)\n"
+            "    out.append(ns[-1])\n    out.append(None)\n    return out\n\n\nf([1], 2)\n"
+        ),
+    ),
+    "with other quotes": (
+        "def f(xs):\n    <cursor>\n    for x in xs:\n        print('a', x)\n        print('b', x)\n    return xs\n",
+        'xs = [*xs]│\n    for y in ys:\n        print("a", y)\n        print("b", y)\n    return ys\n\nf(1)\n',
+    ),
+    "中文": (
+        "def f(數):\n    <cursor>\n    for x in 數:\n        總和 += x * x\n        個數 += 1\n    return 總和 / 個數\n",
+        "總和 = 0│\n    for y in 值:\n        s += y * y\n        n += 1\n    return s / n\n\n\nprint(f([1]))\n",
+    ),
+}
+KEPT_REWRITES_SUFFIX = {
+    "a twin of what follows": (
+        "def f(xs, ys):\n    <cursor>\n    for y in ys:\n        total += y * y\n        count += 1\n    return total\n",
+        "a = b = 0\n    for x in xs:\n        a += x * x\n        b += 1\n",
+    ),
+    "branches alike": (
+        "def f(x):\n    if x:\n        <cursor>\n    else:\n        a = g(x, 1)\n        b = h(a, 2)\n        c = k(b, 3)\n",
+        "y = 1\n        a = g(x, 1)\n        b = h(a, 2)\n        c = k(b, 3)",
+    ),
+    "in another language": (
+        "%%bash\n<cursor>\na $x y z\nb $x y z\nc $x y z\nd $x\n",
+        "q\na $y y z\nb $y y z\nc $y y z\n",
+    ),
+}
+
 CLOSES_OUTER = {
     "a call": ("print(<cursor>)\n", "f(x)│)\n"),
     "a call with the line's rest": ("x = max(<cursor>, key=len)\n", "names│, key=len)\n"),
@@ -182,6 +237,18 @@ KEPT_END_OF_LINE = {
 }
 
 DEDENT = {
+    "a branch of its own, then out of the function": (
+        "def f(x):\n    if x:\n<cursor>        return 2\n",
+        "        y = 1\n│    else:\n        y = 2\n    return y\n\nprint(f(1))\n",
+    ),
+    "out of the function, at a line's end": (
+        "def f(x):\n    return x<cursor>\n\nprint(f(2))\n",
+        " + 1│\n\ndef g(x):\n    return 2\n",
+    ),
+    "out of the inner function, at a line's end": (
+        "def f(x):\n    def g(y):\n        if y:\n            return y<cursor>\n    return g\n",
+        " + 1\n        return 0│\n    g.x = 1\n",
+    ),
     "the next function": ("def f(x):\n    <cursor>\n", "return x│\n\n\ndef g(x):\n    return 1\n"),
     "a comment": ("def f(x):\n    <cursor>\n", "return x│\n\n# Test it\n"),
     "to the outer block": ("for x in y:\n    if x:\n        <cursor>\n", "break│\n    print(x)\n"),
@@ -207,6 +274,26 @@ DEDENT = {
     "a cell that is timed": ("%%time\ndef f(x):\n    <cursor>\n", "return x│\nf(1)\n"),
 }
 KEPT_DEDENT = {
+    "out to where the suffix stands": (
+        "def f(x):\n    if x < 2:\n        return False<cursor>\n    return True\n",
+        "\n    for k in range(2, x):\n        if x % k == 0:\n            return False",
+    ),
+    "out of a block that the line opened": (
+        "def f(s):\n    for c in s:<cursor>\n    return t.split()\n",
+        "\n        t.append(c)\n\n    t = ''.join(t)",
+    ),
+    "a branch that the suffix is in": (
+        "def f(x):\n    if x:\n<cursor>        return 2\n",
+        "        return 1\n    else:\n",
+    ),
+    "a branch before the suffix's": (
+        "def f(x):\n    if x:\n<cursor>    else:\n        c()\n",
+        "        a()\n    elif y:\n        b()\n",
+    ),
+    "the end of a docstring": (
+        'def f():\n    """One.\n<cursor>def g():\n    """Two."""\n    return 2\n',
+        '    """\n    return 1\n\n\n',
+    ),
     "a nested function": (
         "def f(x):\n    <cursor>\n    return g\n",
         "def g(y):\n        return x + y\n\n    g.x = x",
@@ -266,28 +353,43 @@ KEPT_REPETITION = {
 OPENS_BLOCK = {
     "the marker in column 0": (
         "def f(xs):\n    ys = []\n<cursor>        ys.append(x)\n    return ys\n",
-        "    for x in xs:\n│        ys.append(x + 1)\n",
+        "    for x in xs:\n│        ys.append(x + 1)\n    return\n\n\nprint(f([1]))\n",
     ),
     "a block in a block": (
         "for x in xs:\n    y = x\n<cursor>        print(x)\n",
-        "    if x:\n│        log(x)\n",
+        "    if x:\n│        log(x)\n\nprint(y)\n",
     ),
-    "a comment after the colon": ("x = 1\n<cursor>    print(x)\n", "if x:  # yes\n│    y = 2\n"),
-    "on its own line": ("for x in xs:\n    <cursor>\n        print(x)\n", "if x:│\n        log(x)\n"),
-    "at the end of a line": ("for x in <cursor>\n    print(x)\n", "range(9):│\n    log(x)\n"),
-    "after statements": ("<cursor>\n    print(x)\n", "xs = [1]\nfor x in xs:│\n    log(x)\n"),
-    "with a statement over lines": ("<cursor>\n    print(x)\n", "for x in f(\n    a,\n):│\n    log(x)\n"),
+    "a comment after the colon": ("x = 1\n<cursor>    print(x)\n", "if x:  # yes\n│    y = 2\nz = 3\n"),
+    "on its own line": ("for x in xs:\n    <cursor>\n        print(x)\n", "if x:│\n        log(x)\n\nz = 3\n"),
+    "at the end of a line": ("for x in <cursor>\n    print(x)\n", "range(9):│\n    log(x)\nz = 3\n"),
+    "after statements": ("<cursor>\n    print(x)\n", "xs = [1]\nfor x in xs:│\n    log(x)\nz = 3\n"),
+    "with a statement over lines": ("<cursor>\n    print(x)\n", "for x in f(\n    a,\n):│\n    log(x)\nz = 3\n"),
     "after a function's head over lines": (
         "def f(\n    a,\n):\n<cursor>        print(a)\n",
-        "    if a:\n│        log(a)\n",
+        "    if a:\n│        log(a)\n\n\nf(1)\n",
     ),
-    "中文": ("若 = 1\n<cursor>    印(若)\n", "while 若:\n│    加(若)\n"),
-    "else": ("def f():\n    if a:\n        b()\n    <cursor>\n        c()\n", "else:│\n        d()\n"),
-    "except": ("def f():\n    try:\n        b()\n    <cursor>\n        c()\n", "except OSError:│\n        d()\n"),
-    "a comment with a colon": ("<cursor>\n    return a\n", "def f(a):  # why:│\n    return b\n"),
-    "with tabs": ("def f(xs):\n\t<cursor>\n\t\tprint(x)\n", "for x in xs:│\n\t\tuse(x)\n"),
+    "中文": ("若 = 1\n<cursor>    印(若)\n", "while 若:\n│    加(若)\n若 = 2\n"),
+    "else": ("def f():\n    if a:\n        b()\n    <cursor>\n        c()\n", "else:│\n        d()\n\nf()\n"),
+    "except": (
+        "def f():\n    try:\n        b()\n    <cursor>\n        c()\n",
+        "except OSError:│\n        d()\n\nf()\n",
+    ),
+    "a comment with a colon": ("<cursor>\n    return a\n", "def f(a):  # why:│\n    return b\n\nf(1)\n"),
+    "with tabs": ("def f(xs):\n\t<cursor>\n\t\tprint(x)\n", "for x in xs:│\n\t\tuse(x)\n\nf(1)\n"),
 }
 KEPT_OPENS_BLOCK = {
+    "the opened block has lines of the candidate's": (
+        "def f(xs):\n<cursor>        ys.append(x)\n    return ys\n",
+        "    ys = []\n    for x in xs:\n        x = g(x)\n",
+    ),
+    "a block ends and another begins": (
+        "def f(n):\n<cursor>\n        if n % i == 0:\n            return False\n    return True\n",
+        "    if n == 0:\n        return False\n    for i in range(2, n):",
+    ),
+    "a branch follows": (
+        "def f(xs):\n<cursor>        elif x:\n            c()\n    return d\n",
+        "    for x in xs:\n        if y:\n            b()\n",
+    ),
     "the line below is as deep as the hole": (MEAN, "total = 0\n    for x in xs:\n        total += x"),
     "the block is open": ("for x in xs:\n<cursor>    print(x)\n", "    if x:\n        log(x)\n"),
     "the colon is a slice's": ("<cursor>\n    print(x)\n", "x = xs[1:\n  2]\n"),
@@ -306,6 +408,12 @@ KEPT_OPENS_BLOCK = {
 }
 
 UNREACHABLE = {
+    "in a branch that the candidate began": (
+        "def f(x):\n    if x:\n        return 1\n<cursor>        return 0\n",
+        "    else:\n│        return x\n\n# Test cases\n",
+    ),
+    "and the block goes on": ("def f(x):\n    <cursor>\n    return y\n", "y = x│\n    return x\n    z = 1\n"),
+    "and the function ends": ("def f(x):\n    <cursor>\n    return y\n", "y = x│\n    return x\n\ndef g():\n"),
     "return": ("def f(x):\n    <cursor>\n    return y\n", "y = x + 1│\n    return x\n"),
     "raise": ("def f(x):\n    <cursor>\n    g(x)\n", "y = x + 1│\n    raise E\n"),
     "break": ("for x in xs:\n    <cursor>\n    print(x)\n", "x += 1│\n    break\n"),
@@ -315,6 +423,10 @@ UNREACHABLE = {
     "a return over lines": ("def f(x):\n    <cursor>\n    return y\n", "y = x│\n    return g(\n        x,\n    )\n"),
 }
 KEPT_UNREACHABLE = {
+    "before a block that what follows is in": (
+        "def f(n):\n<cursor>\n        go(i)\n",
+        "    if n:\n        x = 1\n        return x\n    for i in n:",
+    ),
     "in a deeper block": ("def f(x):\n    <cursor>\n    return y\n", "if x:\n        return 0\n    y = 1"),
     "another branch follows": ("if a:\n    <cursor>\nelse:\n    b()\n", "c()\n    return"),
     "another function follows": ("def f():\n    <cursor>\n\ndef g():\n    pass\n", "a()\n    return 1"),
@@ -337,6 +449,7 @@ KEPT_UNREACHABLE = {
 
 TABLES = {
     "repeats-suffix": (REPEATS_SUFFIX, KEPT_REPEATS_SUFFIX),
+    "rewrites-suffix": (REWRITES_SUFFIX, KEPT_REWRITES_SUFFIX),
     "closes-outer": (CLOSES_OUTER, KEPT_CLOSES_OUTER),
     "end-of-line": (END_OF_LINE, KEPT_END_OF_LINE),
     "opens-block": (OPENS_BLOCK, KEPT_OPENS_BLOCK),

@@ -1,0 +1,50 @@
+"""Where the user's hole ends.
+
+A model rarely stops where the hole does: it goes on to write the suffix again, the next function, or the same line for
+ever. Each rule here is one reason to end a candidate. It gets the hole and the text so far, and answers how many
+characters to keep, or None. A rule decides only on evidence that more text cannot take back, so that the same rules
+stop the model token by token while it streams.
+
+The rules are cut-only: what they keep is byte for byte what the model wrote.
+"""
+
+from __future__ import annotations
+
+from fim_magic.candidate import Cut
+from fim_magic.trimming.blocks import dedent, opens_block, unreachable
+from fim_magic.trimming.brackets import closes_outer
+from fim_magic.trimming.fence import code_fence
+from fim_magic.trimming.hole import Hole, Rule
+from fim_magic.trimming.line import end_of_line
+from fim_magic.trimming.repetition import repetition
+from fim_magic.trimming.rewriting import rewrites_suffix
+from fim_magic.trimming.suffix import repeats_suffix
+
+__all__ = ["RULES", "Hole", "Rule", "trim"]
+
+RULES: dict[str, Rule] = {
+    "repeats-suffix": repeats_suffix,
+    "rewrites-suffix": rewrites_suffix,
+    "closes-outer": closes_outer,
+    "end-of-line": end_of_line,
+    "opens-block": opens_block,
+    "unreachable": unreachable,
+    "dedent": dedent,
+    "code-fence": code_fence,
+    "repetition": repetition,
+}
+"""Every rule by the name that a result shows. Where two end a candidate at the same place, the first is named."""
+
+
+def trim(hole: Hole, text: str, *, final: bool) -> Cut | None:
+    """Return where the earliest rule ends `text`, or None if it may stand (or go on) as it is.
+
+    Args:
+        hole: Where the text goes.
+        text: What the model wrote so far.
+        final: Whether the model has ended, so that a line end or a bracket that is not there will not come.
+    """
+    cuts = [
+        Cut(name, at) for name, rule in RULES.items() if (at := rule(hole, text, final)) is not None and at < len(text)
+    ]
+    return min(cuts, key=lambda cut: cut.at, default=None)

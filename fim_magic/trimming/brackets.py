@@ -1,0 +1,26 @@
+"""The hole is within brackets or a string."""
+
+from __future__ import annotations
+
+from fim_magic.trimming.hole import Hole, end_before
+from fim_magic.trimming.layout import end_of_string
+
+
+def closes_outer(hole: Hole, text: str, final: bool) -> int | None:  # noqa: ARG001 - a Rule
+    """End before a bracket or quote that closes what was opened before the hole, if the suffix closes it too.
+
+    What the suffix has before that bracket or quote is not the candidate's either, if the text ends with it.
+    """
+    if not hole.is_python or hole.state.comment:
+        return None
+    found = hole.events(text)
+    if hole.state.string:
+        at = None if hole.closed_at is None else end_of_string(found, hole.state)
+    else:
+        # Of the brackets that are open at the hole, the suffix leaves some: those are the candidate's to close.
+        floor = min(len(hole.outer), hole.state.depth)
+        at = next((event.at for event in found if event.kind == "close" and event.state.depth < floor), None)
+    if at is None:
+        return None
+    repeated = hole.suffix[: hole.closed_at]
+    return end_before(hole, text, at - len(repeated) if text[:at].endswith(repeated) else at)

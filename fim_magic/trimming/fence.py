@@ -1,0 +1,18 @@
+"""The text ends its Markdown code block."""
+
+from __future__ import annotations
+
+from fim_magic.trimming.hole import Hole, end_before
+
+
+def code_fence(hole: Hole, text: str, final: bool) -> int | None:  # noqa: ARG001 - a Rule
+    """End before a Markdown fence: an instruct model that ends its code block goes on to explain it."""
+    if not hole.is_python or hole.state.string:
+        return None
+    if text.startswith("```") and not hole.head.strip():
+        return 0
+    for event in hole.events(text):
+        outside = event.kind == "newline" and not event.state.string
+        if outside and text.startswith("```", event.at + 1):
+            return end_before(hole, text, event.at + 1)
+    return None

@@ -1,0 +1,192 @@
+"""The place that a candidate has to fit into."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import takewhile
+
+from fim_magic import lexing
+from fim_magic.document import Document
+from fim_magic.trimming.layout import INSIDE, code_of, end_of_string, indent, statements, unmatched
+
+Rule = Callable[["Hole", str, bool], "int | None"]
+"""`rule(hole, text, final)`: `text` is what the model wrote so far, `final` says that nothing more will come."""
+
+_USUAL_STEP = 4  # columns by which Python code is indented
+_CELL_MAGIC = re.compile(r"\s*%%(\S*)")
+_TRIPLE = ('"""', "'''")
+_FUNCTION = re.compile(r"[ \t]*(async[ \t]+)?(def|class)\b")
+_PYTHON_MAGICS = frozenset({"capture", "memit", "prun", "python", "python3", "time", "timeit"})
+
+
+@dataclass(frozen=True)
+class Hole:
+    """The place that a candidate has to fit into, in a document as models know it (LF line ends)."""
+
+    document: Document
+
+    @property
+    def prefix(self) -> str:
+        """Everything before the hole."""
+        return self.document.prefix
+
+    @property
+    def suffix(self) -> str:
+        """Everything after the hole."""
+        return self.document.suffix
+
+    @cached_property
+    def head(self) -> str:
+        """What stands before the hole on its line."""
+        return self.prefix[self.prefix.rfind("\n") + 1 :]
+
+    @cached_property
+    def tail(self) -> str:
+        """What stands after the hole on its line."""
+        return self.suffix.partition("\n")[0]
+
+    @property
+    def within_line(self) -> bool:
+        """Whether there is text on both sides of the hole on its line."""
+        return bool(self.head.strip() and self.tail.strip())
+
+    @property
+    def ends_line(self) -> bool:
+        """Whether nothing stands after the hole on its line."""
+        return not self.tail.strip()
+
+    @cached_property
+    def is_python(self) -> bool:
+        """Whether the cell is Python. One that begins with `%%bash` or `%%html` is not, one with `%%time` is."""
+        magic = _CELL_MAGIC.match(self.prefix)
+        return magic is None or magic.group(1) in _PYTHON_MAGICS
+
+    @cached_property
+    def state(self) -> lexing.State:
+        """What is open at the hole."""
+        return lexing.state_after(self.prefix)
+
+    @cached_property
+    def statement_indent(self) -> int:
+        """The indentation of the statement that the hole is in; of its first line, where it has several."""
+        start = 0
+        for event in lexing.events(self.prefix):
+            if event.ends_statement:
+                start = event.at + 1
+        return indent(self.prefix[start:].partition("\n")[0])
+
+    @cached_property
+    def suffix_string(self) -> str:
+        """The delimiter of the string that the suffix begins in, or "".
+
+        A candidate may have to end the docstring that the hole is in, or to begin the one that the suffix ends: it is
+        so where the suffix's own strings end well only then.
+        """
+        likely = (self.state.string, *(string for string in ("", *_TRIPLE) if string != self.state.string))
+        if len(self.state.string) == 1 or not any(string in self.suffix for string in _TRIPLE):
+            return self.state.string
+        ends = (string for string in likely if not lexing.state_after(self.suffix, lexing.State(string=string)).string)
+        return next(ends, self.state.string)
+
+    @property
+    def in_indentation(self) -> bool:
+        """Whether the marker stands in the indentation of a line that has nothing else."""
+        return bool(self.head) and not self.head.strip()
+
+    @cached_property
+    def functions(self) -> tuple[int, ...]:
+        """The indentation of every function and class that the hole may be in, outermost first."""
+        found: list[int] = []
+        for start, end in statements(self.prefix, lexing.events(self.prefix), unfinished=True):
+            line = self.prefix[start:end]
+            if not line.strip() or line.lstrip().startswith("#"):
+                continue
+            found = [depth for depth in found if depth < indent(line)]
+            if _FUNCTION.match(line):
+                found.append(indent(line))
+        return tuple(found)
+
+    @property
+    def above_code(self) -> bool:
+        """Whether the hole is one for whole lines of Python, with a line of code somewhere below it."""
+        open_here = self.state.depth or self.state.string or self.suffix_string
+        return self.is_python and not self.within_line and not open_here and bool(self.following)
+
+    @cached_property
+    def deepest_indent(self) -> int:
+        """The deepest indentation that a line below the hole may have if the candidate opens no block."""
+        if self.head.strip():
+            opens_block = code_of(self.head).endswith(":")
+            return self.statement_indent + (self.indent_step if opens_block else 0)
+        if self.head and self.ends_line:
+            return indent(self.head)
+        above = (self.prefix[a:b] for a, b in statements(self.prefix, lexing.events(self.prefix)))
+        last = next((line for line in reversed([*above]) if code_of(line).strip()), "")
+        return indent(last) + (self.indent_step if code_of(last).endswith(":") else 0)
+
+    @cached_property
+    def indent_step(self) -> int:
+        """How far this text indents a block: the smallest indentation that it has."""
+        lines = (self.prefix + "|" + self.suffix).split("\n")  # the hole's own line counts, whatever is on it
+        return min({indent(line) for line in lines if line.strip()} - {0}, default=_USUAL_STEP)
+
+    @cached_property
+    def outer(self) -> list[int]:
+        """Where the suffix closes brackets that it did not open."""
+        return unmatched(lexing.events(self.suffix, INSIDE))
+
+    @cached_property
+    def closed_at(self) -> int | None:
+        """Where the suffix closes the innermost bracket or the string that is open at the hole, if it does."""
+        if self.state.string and self.state.string != self.suffix_string:
+            return None
+        if self.state.string:
+            return end_of_string(lexing.events(self.suffix, self.state), self.state)
+        # More than are open at the hole: the candidate has to open the brackets that come first.
+        from_candidate = max(len(self.outer) - self.state.depth, 0)
+        return self.outer[from_candidate] if from_candidate < len(self.outer) else None
+
+    @cached_property
+    def _scan_start(self) -> tuple[str, lexing.State]:
+        at = lexing.safe_split(self.prefix)
+        return self.prefix[at:], lexing.state_after(self.prefix[:at])
+
+    def state_after(self, text: str) -> lexing.State:
+        """What is open after `text` in the hole."""
+        lead, state = self._scan_start
+        return lexing.state_after(lead + text, state)
+
+    def events(self, text: str) -> list[lexing.Event]:
+        """The lexical events of `text` in the hole, with positions in `text`."""
+        lead, state = self._scan_start
+        found = lexing.events(lead + text, state)
+        return [lexing.Event(event.at - len(lead), event.kind, event.state) for event in found if event.at >= len(lead)]
+
+    @cached_property
+    def following(self) -> tuple[str, ...]:
+        """The lines with text on them that a model that repeats the suffix would write, whole lines only."""
+        rest = self.suffix if self.ends_line else self.head + self.suffix
+        if self.within_line:
+            rest = self.suffix.partition("\n")[2]
+        return tuple(line for line in rest.split("\n") if line.strip())
+
+
+def end_before(hole: Hole, text: str, at: int) -> int:
+    """Where to cut so that what comes after the hole follows well on `text[:at]`.
+
+    Where nothing follows on the hole's line, the suffix brings its own line end, so the candidate's goes; where a
+    whole line follows, the candidate keeps one, and the indentation that the user wrote before the marker.
+    """
+    kept = len(text[:at].rstrip())
+    if hole.ends_line:
+        return kept
+    line_start = text.rfind("\n", 0, at) + 1
+    if hole.within_line or text[line_start:at].strip():
+        return at
+    if not hole.head:
+        return text.find("\n", kept) + 1
+    shared = takewhile(lambda pair: pair[0] == pair[1], zip(hole.head, text[line_start:]))  # noqa: B905
+    return line_start + sum(1 for _ in shared)

@@ -1,0 +1,110 @@
+"""Lines, statements and indentation, as the rules look at them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from fim_magic import lexing
+
+INSIDE = lexing.State(("(",) * 64)
+"""Inside more brackets than any code has open."""
+
+CLAUSES = ("elif", "else", "except", "finally")
+"""What goes on with the compound statement above it."""
+
+JUMPS = frozenset({"break", "continue", "raise", "return"})
+"""After these, nothing of the same block runs."""
+
+_STRONG_CHARACTERS = 4  # letters and digits that a line needs to be recognised on its own
+_TAB_WIDTH = 8  # Python's own: tabs go to the next multiple of 8
+_WORD = re.compile(r"\w*")
+_WEAK_LINES = frozenset({"break", "continue", "finally:", "return", "return none", "pass", "else:"})
+
+
+def lines_of(text: str) -> list[tuple[int, str, bool]]:
+    """The lines of `text` as (start, line, whether it is complete)."""
+    lines = []
+    start = 0
+    for line in text.split("\n"):
+        end = start + len(line)
+        lines.append((start, line, end < len(text)))
+        start = end + 1
+    return lines
+
+
+def indent(line: str) -> int:
+    """The width of a line's leading white space, in columns."""
+    expanded = line.expandtabs(_TAB_WIDTH)
+    return len(expanded) - len(expanded.lstrip(" "))
+
+
+def statements(text: str, found: Iterable[lexing.Event], *, unfinished: bool = False) -> list[tuple[int, int]]:
+    """Where the statements of `text` begin and end; one over several lines is one."""
+    ends = [event.at for event in found if event.ends_statement]
+    if unfinished:
+        ends.append(len(text))
+    starts = [0, *(end + 1 for end in ends[:-1])]
+    return list(zip(starts, ends, strict=False))  # without an end there is no statement yet
+
+
+def code_of(line: str) -> str:
+    """A line without a comment at its end."""
+    for event in lexing.events(line):
+        if event.kind == "comment":
+            return line[: event.at].rstrip()
+    return line.rstrip()
+
+
+def first_word(line: str) -> str:
+    """The word that a line begins with, or ""."""
+    word = _WORD.match(line.strip())
+    return word.group() if word else ""
+
+
+def essence(line: str) -> str:
+    """A line without white space and without a comment at its end: models add comments when they repeat."""
+    return "".join((code_of(line).strip() or line).split())
+
+
+def joins_words(before: str, after: str) -> bool:
+    """Whether one word would go over from `before` to `after`."""
+    return is_word(before[-1:]) and is_word(after[:1])
+
+
+def is_word(char: str) -> bool:
+    """Whether a name may have this character."""
+    return char.isalnum() or char == "_"
+
+
+def is_strong(line: str) -> bool:
+    """Whether a line says enough to be recognised when it comes again."""
+    words = " ".join(line.split()).lower()
+    return sum(c.isalnum() for c in words) >= _STRONG_CHARACTERS and words not in _WEAK_LINES
+
+
+def unmatched(found: Iterable[lexing.Event]) -> list[int]:
+    """Where brackets are closed that were opened outside; the scan began `INSIDE` them."""
+    closed: list[int] = []
+    for event in found:
+        if event.kind == "close" and event.state.depth < INSIDE.depth - len(closed):
+            closed.append(event.at)
+    return closed
+
+
+def end_of_string(found: Iterable[lexing.Event], state: lexing.State) -> int | None:
+    """Where the string that `state` is in ends, or None if it does not; a line end breaks any but a triple-quoted."""
+    for event in found:
+        if event.kind == "end of string":
+            return event.at
+        if event.kind == "newline" and len(state.string) == 1:
+            return None
+    return None
+
+
+def may_be_clause(line: str, clauses: Sequence[str] = CLAUSES) -> bool:
+    """Whether `line` begins with one of `clauses`, or may do so when the rest of it has come."""
+    written = first_word(line)
+    if written == line.strip():
+        return any(clause.startswith(written) for clause in clauses if written)
+    return written in clauses
