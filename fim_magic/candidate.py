@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from fim_magic.context import NOTHING_ELSE, Context
 from fim_magic.document import Document
 from fim_magic.engines import GREEDY, Sampling
 
@@ -126,7 +127,7 @@ class Result:
         prompt_sha256: Of the prompt's ids, as unsigned 32-bit numbers in this machine's byte order.
         answers: How many were asked for; fewer are candidates where several say the same.
         generated: How many tokens were generated, over all answers; None for those of the candidates.
-        context: What the model saw beside the text, in a few words.
+        seen: What the model saw beside the text.
         holes: How many holes the text has.
     """
 
@@ -149,7 +150,7 @@ class Result:
     prompt_sha256: str = ""
     answers: int = 1
     generated: int | None = None
-    context: str = ""
+    seen: Context = NOTHING_ELSE
     holes: int = 1
 
     @property
@@ -161,6 +162,11 @@ class Result:
     def text(self) -> str:
         """The whole text with the first candidate in the hole."""
         return self.document.rebuild(self.middle)
+
+    @property
+    def context(self) -> str:
+        """What the model saw beside the text, in a few words."""
+        return self.seen.describe()
 
     def with_candidate(self, candidate: Candidate, index: int | None) -> Result:
         """Return the result with `candidate` in the place of the one at `index`, or behind them all for None."""

@@ -34,7 +34,7 @@ def record(result: Result) -> Record:
         "max_new_tokens": result.max_new_tokens,
         **_sampling(result),
         "answers": result.answers,
-        "context": result.context,
+        "context": result.seen.summary() if result.context else {},
         "holes": result.holes,
         "tokens": result.tokens,
         "first_token_seconds": round(result.first_token_seconds, 3),

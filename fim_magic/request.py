@@ -439,6 +439,6 @@ def _result(
         prompt_sha256=hashlib.sha256(array("I", prompt.ids).tobytes()).hexdigest(),
         answers=request.candidates,
         generated=sum(len(candidate.token_ids) for each in answered for candidate in each.candidates),
-        context=request.context.describe(),
+        seen=prompt.context,
         holes=1 if request.blanks is None else request.blanks.count,
     )

@@ -79,6 +79,7 @@ def fim_prompt(
     order: str,
     room: int,
     context: Context = NOTHING_ELSE,
+    healing: bool = True,
 ) -> Prompt:
     """Build the infilling prompt for the hole in `document`.
 
@@ -90,6 +91,7 @@ def fim_prompt(
         room: How many tokens the prompt may have.
         context: The other files, shown as the family was trained to see them, and the notebook's cells and names as
             a script around the text. What doesn't fit beside the text is left out.
+        healing: Whether a token that the hole cuts in two is left out, to be generated again.
 
     Raises:
         ModelError: The family cannot infill, or the checkpoint lacks a token that its prompts need.
@@ -97,7 +99,7 @@ def fim_prompt(
     """
     order, reason = _order(family, document, order)
     template = family.psm if order == "psm" else family.spm
-    return _Builder(family, tokenizer, document, context, room).build(template or (), order, reason)
+    return _Builder(family, tokenizer, document, context, room).build(template or (), order, reason, healing=healing)
 
 
 def completion_prompt(
@@ -107,6 +109,7 @@ def completion_prompt(
     *,
     room: int,
     context: Context = NOTHING_ELSE,
+    healing: bool = True,
 ) -> Prompt:
     """Build the left-to-right prompt: only what stands before the hole.
 
@@ -116,11 +119,12 @@ def completion_prompt(
         document: The text, as models know it.
         room: How many tokens the prompt may have.
         context: As for `fim_prompt`.
+        healing: Likewise.
 
     Raises:
         OptionError: There is nothing to continue.
     """
-    prompt = _Builder(family, tokenizer, document, context, room).build(family.complete, "", "")
+    prompt = _Builder(family, tokenizer, document, context, room).build(family.complete, "", "", healing=healing)
     if prompt.ids or prompt.healed:
         return prompt
     # A model needs something to continue: an end-of-text token is what stands between documents in training.
@@ -188,13 +192,13 @@ class _Builder:
         controls = (*family.sentinels(), *family.stop, family.bos or "")
         self._controls = {at for at in map(tokenizer.sentinel, controls) if at is not None}
 
-    def build(self, template: Template, order: str, reason: str) -> Prompt:
+    def build(self, template: Template, order: str, reason: str, *, healing: bool) -> Prompt:
         before, head = self._own()
         bos = self._bos()
         notebook = bool(self._context.cells or self._context.described)
         follows = bool(head) or (self._family.layout.in_prefix and bool(self._context.files)) or notebook
         prefix, suffix = self._encoded(Part.PREFIX, follows=follows), self._encoded(Part.SUFFIX)
-        healed = self._healed(order, prefix)
+        healed = self._healed(order, prefix) if healing else ""
         if healed:
             prefix = prefix[:-1]
         fixed = [
