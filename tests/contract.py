@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from fim_magic.engines import Sampling
+from fim_magic.errors import ModelError
 
 LEAN = ("qwen2", "starcoder", "santacoder", "starcoder2", "deepseek", "llama")
 """The tiny checkpoints that our own decoder runs."""
@@ -87,3 +89,47 @@ def by_generate(engine, prompt, steps):
         batch, attention_mask=torch.ones_like(batch), do_sample=False, max_new_tokens=steps, eos_token_id=None
     )
     return output[0, len(prompt) :].tolist()
+
+
+def scores_are_those_of_generating(engine, prompt, within):
+    """A text that was generated is as likely as was said of each of its tokens when they came."""
+    for sampling in (Sampling(), SAMPLED):
+        tokens = tokens_of(started(engine, prompt, sampling=sampling))[0]
+        found = engine.score(prompt, ids(tokens))
+        assert found == pytest.approx([token.logprob for token in tokens], abs=within)
+
+
+def scores_do_not_hang_on_what_was_read_before(engine, prompt, continuation, within):
+    engine.forget()
+    fresh = engine.score(prompt, continuation)
+    assert engine.score(prompt, continuation) == pytest.approx(fresh, abs=within)
+    engine.score(prompt[: len(prompt) // 2], continuation)
+    assert engine.score(prompt, continuation) == pytest.approx(fresh, abs=within)
+    tokens_of(started(engine, [*prompt, *continuation[:3], 9]))
+    assert engine.score(prompt, continuation) == pytest.approx(fresh, abs=within)
+
+
+def scoring_leaves_requests_alone(engine, prompt, continuation):
+    """Before a request, and while one is under way."""
+    expected = ids(tokens_of(started(engine, prompt))[0])
+    engine.score(prompt, continuation)
+    assert ids(tokens_of(started(engine, prompt))[0]) == expected
+    engine.score(prompt[: len(prompt) // 2 + 1], continuation)
+    generation = started(engine, prompt)
+    first = tokens_of(generation, 1)[0]
+    engine.score(prompt, continuation)
+    assert ids(first + tokens_of(generation, STEPS)[0])[:STEPS] == expected
+
+
+def nothing_is_scored_as_nothing(engine, prompt):
+    expected = ids(tokens_of(started(engine, prompt))[0])
+    assert engine.score(prompt, []) == []
+    assert ids(tokens_of(started(engine, prompt))[0]) == expected
+
+
+def a_text_beyond_the_context_is_not_scored(engine):
+    whole = [7] * engine.context_length
+    assert len(engine.score(whole[:-1], [8])) == 1
+    with pytest.raises(ModelError, match=f"{engine.context_length} tokens in all"):
+        engine.score(whole, [8])
+    assert len(engine.score([7], [8, 9])) == 2

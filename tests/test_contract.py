@@ -8,7 +8,7 @@ import torch
 from checkpoints import INFILLING, KINDS
 from contract import SAMPLED, STEPS, ids, started, tokens_of
 
-from fim_magic.engines import Sampling
+from fim_magic.engines import SCORED_AT_ONCE, Sampling
 from fim_magic.request import Finished, prompt_for, run
 from fim_magic.settings import Settings
 
@@ -73,6 +73,47 @@ def test_two_generations_do_not_disturb_each_other(loaded):
         found += one.step()
         other.step()
     assert ids(found)[:STEPS] == expected
+
+
+@pytest.fixture(params=["its own forward pass", "the library's"])
+def scoring(request, loaded, monkeypatch):
+    """Every kind of checkpoint, on our decoder and on transformers' modules."""
+    loaded.forget()
+    if request.param == "the library's":
+        monkeypatch.setattr(loaded, "_decoder", None)
+    yield loaded
+    loaded.forget()
+
+
+@pytest.mark.parametrize(("length", "more"), [(1, 1), (1, 2 * SCORED_AT_ONCE), (SHORT, 64), (LONG, 65), (512, 200)])
+def test_scores_are_those_of_one_full_forward(scoring, length, more):
+    prompt, continuation = prompt_of(length), [(5 * n * n + 1) % 290 for n in range(more)]
+    with torch.no_grad():
+        logits = scoring._model(torch.tensor([prompt + continuation])).logits.float()
+    rows = torch.log_softmax(logits[0, length - 1 : -1], dim=-1)
+    expected = [float(row[token]) for row, token in zip(rows, continuation, strict=True)]
+    assert scoring.score(prompt, continuation) == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("length", [1, SHORT, LONG])
+def test_scores_are_those_of_generating(scoring, length):
+    contract.scores_are_those_of_generating(scoring, prompt_of(length), within=1e-3)
+
+
+def test_scores_do_not_hang_on_what_was_read_before(scoring):
+    contract.scores_do_not_hang_on_what_was_read_before(scoring, prompt_of(LONG), prompt_of(70), within=1e-3)
+
+
+def test_scoring_leaves_requests_alone(scoring):
+    contract.scoring_leaves_requests_alone(scoring, prompt_of(LONG), prompt_of(70))
+
+
+def test_nothing_is_scored_as_nothing(scoring):
+    contract.nothing_is_scored_as_nothing(scoring, prompt_of(SHORT))
+
+
+def test_a_text_beyond_the_context_is_not_scored(scoring):
+    contract.a_text_beyond_the_context_is_not_scored(scoring)
 
 
 PLACES = {

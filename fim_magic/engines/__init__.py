@@ -49,6 +49,9 @@ class Sampling:
 GREEDY = Sampling()
 """The most probable token each time."""
 
+SCORED_AT_ONCE = 64
+"""Tokens of a continuation that an engine scores at once: of a vocabulary of 150,000, their logits take 40 MB."""
+
 
 @dataclass(frozen=True)
 class Token:
@@ -92,6 +95,14 @@ class Generation(Protocol):
         ...
 
 
+def too_long_to_score(model: str, tokens: int, context_length: int) -> str:
+    """Say that a text with its continuation does not fit into a model's context."""
+    return (
+        f"The text to be scored has {tokens} tokens, and the context of {model} is {context_length} tokens in all. "
+        "Give it a shorter text, or less context."
+    )
+
+
 class Engine(Protocol):
     """A loaded model."""
 
@@ -132,5 +143,23 @@ class Engine(Protocol):
             prompt: Token ids, at least one.
             candidates: How many answers, each sampled by itself.
             sampling: How tokens are chosen.
+        """
+        ...
+
+    def score(self, prompt: Sequence[int], continuation: Sequence[int]) -> list[float]:
+        """Say how likely a text is after another. Requests before and after are not disturbed.
+
+        What an earlier prompt has in common with this one is not read again, where the engine keeps that for requests:
+        of several continuations of one prompt, only the first has to read it.
+
+        Args:
+            prompt: Token ids, at least one.
+            continuation: The ids that follow it; there may be none.
+
+        Returns:
+            The natural log-probability of each id of `continuation`, given all before it.
+
+        Raises:
+            ModelError: Both together are longer than the context, or there is not enough memory.
         """
         ...

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from fim_magic.engines import Sampling, Token, llama_cpp
+from fim_magic.engines import GREEDY, SCORED_AT_ONCE, Sampling, Token, llama_cpp, too_long_to_score
 from fim_magic.engines.choosing import Logits, choose, logprob
 from fim_magic.engines.gguf_conversion import converted_tokenizer
 from fim_magic.engines.llama_decoder import CHUNK, SEQUENCES, Cells, Place, Weights
@@ -133,6 +133,18 @@ class GgufEngine:
             self.forget()
         return GgufGeneration(self._memory, prompt, candidates, sampling, self.context_length)
 
+    def score(self, prompt: Sequence[int], continuation: Sequence[int]) -> list[float]:
+        """Say how likely a text is after another; see [`fim_magic.engines.Engine.score`][].
+
+        Raises:
+            ModelError: Both together are longer than the context, or there is no room for them in the KV cache.
+        """
+        if len(prompt) + len(continuation) > self.context_length:
+            raise ModelError(too_long_to_score(self.model, len(prompt) + len(continuation), self.context_length))
+        if not continuation:
+            return []
+        return self.start(prompt, candidates=1, sampling=GREEDY).score(continuation)
+
 
 class _Memory:
     """Which sequence of the KV cache is whose, and what the last prompt left there."""
@@ -206,6 +218,34 @@ class GgufGeneration:
         self._length = len(prompt)
         self._logits: Logits | None = None
 
+    def score(self, continuation: Sequence[int]) -> list[float]:
+        """Read the prompt and a continuation of it, instead of generating one. This ends the request.
+
+        Args:
+            continuation: Token ids, at least one.
+
+        Returns:
+            The natural log-probability of each.
+        """
+        (sequence,) = self._sequences
+        last = len(self._prompt) - 1
+        self.reused = read = self._memory.begin(sequence, self._prompt)
+        try:
+            while read < last:
+                part = self._prompt[read : min(read + CHUNK, last)]
+                self._memory.cells.decode(_places(part, read, sequence), wanted=0)
+                read += len(part)
+        finally:  # what was read of an interrupted prompt is good, too
+            self._memory.keep(sequence, self._prompt[:read])
+        # What the model says after each of these is about the one behind it.
+        ids = [self._prompt[last], *continuation[:-1]]
+        found: list[float] = []
+        for start in range(0, len(ids), SCORED_AT_ONCE):
+            part = ids[start : start + SCORED_AT_ONCE]
+            rows = self._memory.cells.decode(_places(part, last + start, sequence), wanted=len(part))
+            found += map(logprob, rows, continuation[start : start + SCORED_AT_ONCE])
+        return found
+
     def prefill(self) -> Iterator[int]:
         """Read the prompt once, in parts, and share it among the candidates."""
         first, *others = self._sequences
@@ -218,8 +258,7 @@ class GgufGeneration:
                 # weights in another way for many rows than for one, and the answer must not hang on what was kept.
                 last = len(self._prompt) - 1
                 part = self._prompt[read : min(read + CHUNK, last)] or self._prompt[last:]
-                places = [Place(token, read + at, first) for at, token in enumerate(part)]
-                self._logits = self._memory.cells.decode(places, wanted=1)
+                self._logits = self._memory.cells.decode(_places(part, read, first), wanted=1)
                 read += len(part)
                 if read == len(self._prompt):
                     for other in others:
@@ -263,6 +302,11 @@ class GgufGeneration:
         places = [Place(self._chosen[at], self._length, self._sequences[at]) for at in self._running]
         self._logits = self._memory.cells.decode(places, wanted=len(places))
         self._length += 1
+
+
+def _places(ids: Sequence[int], position: int, sequence: int) -> list[Place]:
+    """Return the places of tokens that follow each other, the first of them at `position`."""
+    return [Place(token, position + at, sequence) for at, token in enumerate(ids)]
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from fim_magic.engines import Sampling, Token
+from fim_magic.engines import GREEDY, SCORED_AT_ONCE, Sampling, Token, too_long_to_score
 from fim_magic.engines.decoder import Decoder, decoder_of
 from fim_magic.engines.footprint import cache_bytes
 from fim_magic.engines.kv_cache import Kept
@@ -172,6 +172,18 @@ class LocalEngine:
         generation.on_end.atexit = False
         return generation
 
+    def score(self, prompt: Sequence[int], continuation: Sequence[int]) -> list[float]:
+        """Say how likely a text is after another; see [`fim_magic.engines.Engine.score`][].
+
+        Raises:
+            ModelError: Both together are longer than the context, or there is not enough memory.
+        """
+        if len(prompt) + len(continuation) > self.context_length:
+            raise ModelError(too_long_to_score(self.model, len(prompt) + len(continuation), self.context_length))
+        if not continuation:
+            return []
+        return self.start(prompt, candidates=1, sampling=GREEDY).score(continuation)
+
 
 class LocalGeneration:
     """One request to a [`LocalEngine`][]. Satisfies [`fim_magic.engines.Generation`][]."""
@@ -224,7 +236,7 @@ class LocalGeneration:
         if allowed:
             logits = _only(logits, {self._rows.index(candidate): ids for candidate, ids in allowed.items()})
         chosen = choose(logits, self._sampling, [self._random[candidate] for candidate in self._rows])
-        logprobs = torch.log_softmax(self._logits, dim=-1).gather(1, chosen[:, None])[:, 0].tolist()
+        logprobs = _logprobs(self._logits, chosen)
         self._chosen = chosen.tolist()
         if self._lookup is not None:
             self._lookup.push(self._chosen[0])
@@ -235,7 +247,7 @@ class LocalGeneration:
         assert self._guesses is not None and self._lookup is not None  # noqa: S101, PT018 - `step` looked
         logits = self._guesses.read_all([*self._chosen, *guess])
         chosen = logits.argmax(dim=-1)
-        logprobs = torch.log_softmax(logits, dim=-1).gather(1, chosen[:, None])[:, 0].tolist()
+        logprobs = _logprobs(logits, chosen)
         ids = chosen.tolist()
         right = next((at for at, (own, guessed) in enumerate(zip(ids, guess)) if own != guessed), len(guess))  # noqa: B905 - one more is chosen
         self._guesses.forget_last(len(guess) - right)
@@ -245,6 +257,32 @@ class LocalGeneration:
             self._lookup.push(token)
         candidate = self._rows[0]
         return [Token(candidate, ids[at], logprobs[at]) for at in range(right + 1)]
+
+    def score(self, continuation: Sequence[int]) -> list[float]:
+        """Read the prompt and a continuation of it, instead of generating one. This ends the request.
+
+        Args:
+            continuation: Token ids, at least one.
+
+        Returns:
+            The natural log-probability of each.
+        """
+        last = len(self._prompt) - 1
+        # What the model says after each of these is about the one behind it.
+        ids = [self._prompt[last], *continuation[:-1]]
+        found: list[float] = []
+        try:
+            for start in range(self.reused, last, _PREFILL_CHUNK):
+                with freeing_memory("reading the prompt", self._drop):
+                    self._read().read(self._prompt[start : min(start + _PREFILL_CHUNK, last)])
+            for start in range(0, len(ids), SCORED_AT_ONCE):
+                end = start + SCORED_AT_ONCE
+                with freeing_memory("scoring a text", self._drop):
+                    logits = self._read().read_all(ids[start:end])
+                    found += _logprobs(logits, torch.tensor(continuation[start:end], device=logits.device))
+        finally:  # what was read until an interrupt serves the next request, too
+            self.finish(0)
+        return found
 
     def finish(self, candidate: int) -> None:
         """Take a candidate out of the batch."""
@@ -315,6 +353,12 @@ def _furthest(decoder: Decoder, ids: Sequence[int], expected: torch.Tensor) -> f
     # In two parts, the second of which meets what is in the cache, and is read by recorded steps where there are any.
     found = torch.cat([decoder.read(part, cache, all_logits=True) for part in (ids[:20], ids[20:])])
     return float((found - expected).abs().max() / expected.std())
+
+
+def _logprobs(logits: torch.Tensor, ids: torch.Tensor) -> list[float]:
+    """Return the log-probability of one id for each row of `logits`."""
+    found: list[float] = torch.log_softmax(logits, dim=-1).gather(1, ids[:, None])[:, 0].tolist()
+    return found
 
 
 def _only(logits: torch.Tensor, allowed: Mapping[int, Sequence[int]]) -> torch.Tensor:

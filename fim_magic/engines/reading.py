@@ -21,6 +21,10 @@ class Reading(Protocol):
         """Read a part of the prompt. Returns the logits after its last token."""
         ...
 
+    def read_all(self, ids: Sequence[int]) -> Tensor:
+        """Read several tokens, before there are several candidates. Returns the logits after each."""
+        ...
+
     def share(self, rows: int) -> None:
         """Let several candidates go on from here."""
         ...
@@ -62,7 +66,7 @@ class OwnReading:
             self._tails.select(torch.tensor(rows, device=self._tails.keys[0].device))
 
     def read_all(self, ids: Sequence[int]) -> Tensor:
-        """Read several tokens of the only candidate. Returns the logits after each."""
+        """See [`Reading.read_all`][]."""
         return self._decoder.read(ids, self._cache, all_logits=True)
 
     def forget_last(self, tokens: int) -> None:
@@ -83,6 +87,10 @@ class LibraryReading:
         """See [`Reading.read`][]."""
         return self._forward([list(ids)])
 
+    def read_all(self, ids: Sequence[int]) -> Tensor:
+        """See [`Reading.read_all`][]."""
+        return self._forward_all([list(ids)])[0].float()
+
     def share(self, rows: int) -> None:
         """See [`Reading.share`][]."""
         # Not batch_repeat_interleave and batch_select_indices: recurrent layers (Falcon H1, Granite 4) lack them.
@@ -97,10 +105,13 @@ class LibraryReading:
         # An index on the CPU fits a cache whose layers are on several devices.
         self._cache.reorder_cache(torch.tensor(rows))
 
+    def _forward(self, ids: list[list[int]]) -> Tensor:
+        return self._forward_all(ids, **self._last_logits_only)[:, -1, :].float()
+
     # Not inference_mode: the cache must stay usable for code that runs under no_grad, as generate() does.
     @torch.no_grad()
-    def _forward(self, ids: list[list[int]]) -> Tensor:
+    def _forward_all(self, ids: list[list[int]], **options: int) -> Tensor:
         batch = torch.tensor(ids, device=self._model.device)
-        output = self._model(input_ids=batch, past_key_values=self._cache, use_cache=True, **self._last_logits_only)
-        logits: Tensor = output.logits[:, -1, :].float()
+        output = self._model(input_ids=batch, past_key_values=self._cache, use_cache=True, **options)
+        logits: Tensor = output.logits
         return logits
