@@ -70,6 +70,7 @@ def test_every_arm_is_asked_and_scored(options):
         "any": 1.0,
     }
     assert not report.warnings
+    assert "Nothing was checked" in report.remarks[0]
     assert [t.mended for t in report.sets[0].trimming] == [3]
     # Raw, trimmed and several: no word is cut in two here, so that the healed prompt is the raw one.
     assert len(engine.prompts) == 3 * 3
@@ -195,6 +196,7 @@ def test_candidates_are_chosen_as_the_caller_says_and_once(options):
     report, _ = evaluated(options, ScriptedEngine("total = 1", RIGHT), choose=choose)
     assert shares(report) == {"random": 0.5, "chosen": 0.0, "checked": 1.0, "any": 1.0}
     assert report.sets[0].pass_at == {1: 0.5, 2: 1.0}
+    assert not report.remarks
     assert len(asked) == 2 * 3
     evaluated(options, ScriptedEngine("total = 1", RIGHT), choose=choose)
     assert len(asked) == 2 * 3
