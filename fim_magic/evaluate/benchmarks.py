@@ -27,8 +27,8 @@ FACETS = ("topic", "needs")
 class Task(Protocol):
     """A hole, and the program that tells whether it is filled right.
 
-    A task may have more: `canonical`, what stood in the hole; `group`, tasks of which stand or fall together; and
-    `FACETS`, each one word or several.
+    A task may have more: `canonical`, what stood in the hole; `group` or `notebook`, whose tasks stand or fall
+    together; and `FACETS`, each one word or several.
     """
 
     @property
@@ -54,7 +54,7 @@ def canonical(task: Task) -> str | None:
 
 def group(task: Task) -> str:
     """Return the name that the task shares with those that stand or fall with it."""
-    return str(getattr(task, "group", task.task_id))
+    return str(getattr(task, "group", getattr(task, "notebook", task.task_id)))
 
 
 def facets(task: Task) -> dict[str, tuple[str, ...]]:
@@ -157,9 +157,10 @@ def _from_file(path: Path) -> Benchmark:
 
 
 def _notebooks() -> Benchmark:
-    module: Any = importlib.import_module("fim_magic.evaluate.notebooks")
-    tasks = tuple(module.read())
-    return Benchmark(NOTEBOOKS, tasks, len(tasks), "built in", context_of=module.context_of)
+    # By name: reading tasks brings nothing that a set from a file has use for, such as IPython.
+    tasks = tuple(importlib.import_module("fim_magic.evaluate.notebooks").read())
+    live = importlib.import_module("fim_magic.evaluate.notebooks.live")
+    return Benchmark(NOTEBOOKS, tasks, len(tasks), "built in", context_of=live.context_of)
 
 
 def by_id(tasks: Sequence[Task]) -> Mapping[str, Task]:

@@ -189,6 +189,8 @@ def run(
             report.sets.append(known)
             report.warnings += _missing(each, answers, arms.requests_for(options.arms, each))
             report.remarks += _earlier(each, answers, settings["began"])
+    if choose is as_given and any(arms.MANY in own.answers for own in books.values()):
+        report.remarks.append("Nothing was checked: candidates were left in the order in which the request gave them.")
     _write(options.out / _REPORT, report.to_json())
     return report, whole
 
