@@ -130,16 +130,16 @@ def combine(blanks: Blanks, candidates: Sequence[Candidate]) -> Candidate:
 
     Args:
         blanks: The text.
-        candidates: For the first holes; those that have none yet stay empty.
+        candidates: For the first holes; those that an interrupted request has not come to stay empty.
     """
-    if blanks.count == 1:
+    if blanks.count == 1 and candidates:
         return candidates[0]
     middle, kept = blanks.joined([candidate.middle for candidate in candidates])
     cuts = [candidate.cut.rule for candidate in candidates if candidate.cut is not None]
     starts = [start for start, _ in written(kept, len(middle))]
     return Candidate(
         raw=middle + "".join(candidate.trimmed for candidate in candidates),
-        ending=max((candidate.ending for candidate in candidates), key=_ENDINGS.index),
+        ending=max((candidate.ending for candidate in candidates), key=_ENDINGS.index, default=Ending.INTERRUPTED),
         cut=Cut(", ".join(dict.fromkeys(cuts)), len(middle)) if cuts else None,
         token_ids=tuple(id_ for candidate in candidates for id_ in candidate.token_ids),
         logprobs=tuple(logprob for candidate in candidates for logprob in candidate.logprobs),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 
-from fim_magic.candidate import Candidate, Cut, Ending
+from fim_magic import holes
+from fim_magic.candidate import Candidate, Check, Cut, Ending
 from fim_magic.review.details import details_html
 
 EVIL = "<script>x</script>"
@@ -55,3 +56,20 @@ def test_the_tokens_together_are_the_middle():
     shown = text_of(sure[sure.index("<pre") :]).replace("&lt;", "<").replace("&gt;", ">").replace("&#x27;", "'")
     assert shown == middle
     assert "5 of 5 tokens" in sure
+
+
+def test_checks_come_first():
+    html = details_html(Candidate("abc", Ending.RULE, Cut("dedent", 1), checks=(Check("parses", True),)))
+    assert html.index("Checks: 1 of 1 passed") < html.index("Trimmed by dedent")
+
+
+def test_the_users_text_between_holes_is_not_a_token():
+    one = candidate("a1|", 0.95, 0.6, 0.1, ends=(1, 2, 3), cut=Cut("dedent", 2))
+    other = candidate("b2", 0.95, 0.3, ends=(1, 2))
+    nothing = candidate("")
+    both = holes.combine(holes.parse("f(█, mine, █, █)"), [one, other, nothing])
+    html = details_html(both)
+    assert "Trimmed by dedent: 1 character<" in html
+    sure = html[html.index("fim-sureness") :]
+    assert text_of(sure[sure.index("<pre") :]) == "a1\n⋯\nb2"
+    assert "2 of 4 tokens below 90%" in sure

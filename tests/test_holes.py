@@ -169,6 +169,8 @@ def test_all_rules_that_cut_are_named_once():
 def test_an_interrupted_request_has_fewer_candidates_than_holes():
     both = combine(parse("f(█, a, █)"), [answer("x", ending=Ending.INTERRUPTED)])
     assert (both.middle, both.ending, both.kept) == ("x, a, ", Ending.INTERRUPTED, ((1, 6),))
+    assert combine(parse("f(█, a, █)"), []) == Candidate(", a, ", Ending.INTERRUPTED, kept=((0, 5),))
+    assert combine(parse("f(█)"), []) == Candidate("", Ending.INTERRUPTED)
 
 
 def test_the_only_hole_keeps_its_candidate():

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fim_magic.candidate import Candidate, Cut, Ending, Result
+from fim_magic import holes
+from fim_magic.candidate import Candidate, Check, Cut, Ending, Result
 from fim_magic.document import Document, parse
 from fim_magic.review.diff import diff, elided
-from fim_magic.review.render import caption, note_html, progress_caption, to_ansi, to_html, to_text
+from fim_magic.review.render import about, caption, note_html, progress_caption, to_ansi, to_html, to_text
 
 CODE = "def mean(xs):\n    total = <cursor>\n    return total / len(xs)\n"
 
@@ -212,6 +213,67 @@ def test_captions_of_several_say_how_sure_the_model_was_of_each():
     assert "log-probability" not in caption(result(one, other), other)
     assert "log-probability" not in caption(result(one))
     assert "log-probability" in caption(result(one), one, which=(2, 2))
+
+
+def test_captions_say_what_was_found_out():
+    fine = Candidate("a", Ending.STOP_TOKEN, checks=(Check("parses", True),), same=3, reason="most say so")
+    bad = Candidate("b", Ending.STOP_TOKEN, checks=(Check("parses", False, "line 2"),))
+    both = result(fine, bad)
+    assert caption(result(fine)).endswith(
+        "ended by itself · checks: 1 of 1 · 3 answers say the same · most say so · PSM"
+    )
+    assert "ended by itself · checks: 0 of 1; ✗ failed: parses (line 2) · PSM" in caption(both, bad)
+    assert about(fine) == "ended by itself; checks: 1 of 1; 3 answers say the same; most say so"
+    assert about(Candidate("a", Ending.STOP_TOKEN)) == "ended by itself"
+
+
+def test_captions_say_what_the_model_saw():
+    seen = result()
+    assert "context" not in caption(seen)
+    object.__setattr__(seen, "context", "3 cells above, 5 names")
+    assert caption(seen).endswith("PSM · context: 3 cells above, 5 names")
+
+
+def test_control_characters_stay_out_of_captions_in_a_terminal(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert to_ansi((), "a\x1b[31m") == to_text((), "a\x1b[31m") == "\na<U+001B>[31m"
+
+
+# --- several holes -------------------------------------------------------------------------------
+
+
+def rows_of(marked, *middles):
+    blanks = holes.parse(marked)
+    return elided(diff(blanks.document, *blanks.joined(middles)))
+
+
+def test_several_holes_are_told():
+    several = holes.parse("f(█, █)").document
+    assert " · 2 holes · " in caption(result(document=several))
+    assert progress_caption("tiny", 2, 0.5, several.holes) == "tiny · filling 2 holes… 2 tokens, 0.5 s"
+
+
+def test_each_hole_of_a_line_is_marked():
+    drawn = rows_of("f(█, a, █)\n█", "x", "y", "z = 1\n")
+    assert to_text(drawn) == "~ f(⟦x⟧, a, ⟦y⟧)\n+ z = 1"
+    assert Outline(to_html(drawn, "")).new == "xyz = 1"
+    assert "f(<ins>x</ins>, a, <ins>y</ins>)" in re.sub(r"</?span[^>]*>", "", to_html(drawn, ""))
+
+
+@pytest.mark.parametrize(
+    ("middles", "written"),
+    [
+        ([], r"f\(\^, a, \)"),
+        (["x"], r"f\(x\^, a, \)"),
+        (["x", "y"], r"f\(x, a, y\^\)"),
+        (["", "y\n"], r"f\(, a, y\^"),
+    ],
+)
+def test_one_caret_is_where_the_model_writes(middles, written):
+    drawn = to_html(rows_of("f(█, a, █)\n", *middles), "", live=True)
+    shown = re.sub(r"<style>.*?</style>|<[^>]+>", "", drawn.replace('<i class="fim-caret"></i>', "^"))
+    assert re.search(written, shown)
+    assert shown.count("^") == 1
 
 
 def test_drawing_needs_no_widgets():

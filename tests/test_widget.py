@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -16,13 +17,14 @@ from IPython.utils.capture import capture_output
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
-from fim_magic import frontends
-from fim_magic.candidate import Candidate, Ending, Result
-from fim_magic.document import parse
+from fim_magic import frontends, holes
+from fim_magic.candidate import Candidate, Check, Ending, Result
+from fim_magic.document import Document, parse
 from fim_magic.errors import BusyError
 from fim_magic.frontends import Owner, Placed
 from fim_magic.review import View, widget
 from fim_magic.review.diff import Addition
+from fim_magic.review.terminal import LiveDiff
 from fim_magic.review.widget import WIDGET_MIME, Actions, Listener, Offer
 
 ROOT = Path(__file__).parents[1]
@@ -409,6 +411,100 @@ def test_view_of_a_failure(shell):
         view.grow("1", 1, 0.1)
         view.stop("out of memory")
     assert captured.outputs[-1].data["text/plain"] == "~ a = ⟦1⟧\n\ntiny · out of memory"
+
+
+def two_holes():
+    """A request with two holes, and its only candidate."""
+    blanks = holes.parse("a = █\nb = 2\nc = █\n")
+    parts = [Candidate("1", Ending.STOP_TOKEN), Candidate("3 +\n  4", Ending.LENGTH)]
+    one = holes.combine(blanks, parts)
+    return blanks, Result(blanks.document, (one,), "tiny", "", "fim", "psm", 1, 0, 0, None, 0, 0)
+
+
+def test_view_of_several_holes(shell, page):
+    blanks, both = two_holes()
+    now = 0.0
+    with capture_output() as captured:
+        view = View(shell, blanks.document, title="tiny", unfilled=blanks.joined([]), clock=lambda: now)
+        now = 1.0
+        middle, kept = blanks.joined(["1"])
+        view.grow(middle, 1, 0.1, kept)
+        view.finish(both)
+    first, grown, finished, _ = [output.data["text/plain"] for output in captured.outputs]
+    assert first.startswith("  a =\n  b = 2\n  c =\n\ntiny · filling 2 holes…")
+    assert grown.startswith("~ a = ⟦1⟧\n  b = 2\n  c =\n\n")
+    assert finished.startswith("~ a = ⟦1⟧\n  b = 2\n~ c = ⟦3 +⟧\n+   4\n\ntiny · 2 holes · ")
+    (offered,) = widget._shown["abc"]._toolbar.candidates
+    assert (offered["texts"], offered["added"]) == (["a = ", "\nb = 2\nc = ", "\n"], ["1", "3 +\n  4"])
+    assert offered["whole_lines"] == [False, False]
+
+
+def test_several_holes_are_placed_as_one_text(shell):
+    blanks, both = two_holes()
+    cell, told = Cell(), Told()
+    with capture_output():
+        view = View(shell, blanks.document)
+        view.finish(both)
+        Actions(view._offers(), cell, told.listener)._accept.click()
+    assert cell.placed == [("a = 1\nb = 2\nc = 3 +\n  4\n", False)]
+
+
+def test_a_view_that_fails_between_holes_keeps_what_is_the_users_apart(shell):
+    blanks, _ = two_holes()
+    middle, kept = blanks.joined(["1"])
+    with capture_output() as captured:
+        view = View(shell, blanks.document, title="tiny")
+        view.grow(middle, 1, 0.1, kept)
+        view.stop("out of memory")
+    assert captured.outputs[-1].data["text/plain"] == "~ a = ⟦1⟧\n  b = 2\n  c =\n\ntiny · out of memory"
+
+
+def checked(shell):
+    """The outputs of a view of two candidates, of which the second has failed a check."""
+    fine = Candidate("1", Ending.STOP_TOKEN, checks=(Check("parses", True),), reason="it parses")
+    bad = Candidate("(", Ending.STOP_TOKEN, checks=(Check("parses", False, "'(' was <never> closed"),))
+    both = Result(parse("a = <cursor>\n"), (fine, bad), "tiny", "", "fim", "psm", 1, 0, 0, None, 0, 0)
+    with capture_output() as captured:
+        View(shell, both.document).finish(both)
+    return captured.outputs
+
+
+def test_a_candidate_that_failed_is_shown_and_said_to_have(shell, page):
+    html = checked(shell)[-2].data["text/html"]
+    assert "Checks: 1 of 1 passed" in html
+    assert "candidate 2 of 2" in html
+    assert "✗ failed: parses (&#x27;(&#x27; was &lt;never&gt; closed)" in html
+    first, second = widget._shown["abc"]._toolbar.candidates
+    assert first["about"] == "ended by itself; checks: 1 of 1; it parses"
+    assert second["about"] == "ended by itself; checks: 0 of 1; ✗ failed: parses ('(' was <never> closed)"
+    assert (first["has_failed"], second["has_failed"]) == (False, True)
+
+
+def test_core_buttons_mark_a_candidate_that_failed(shell):
+    checked(shell)
+    chooser = widget._shown["abc"]._chooser
+    assert [label for label, _ in chooser.options] == ["1", "2 ✗"]
+    assert chooser.tooltips[1].startswith("Show candidate 2: ended by itself; checks: 0 of 1; ✗ failed: parses")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "suffix", "middle", "shown"),
+    [
+        pytest.param("a\n" * 9, "\nz" * 9, "b", "b", id="the middle of a long text"),
+        pytest.param("", "", "b\n" * 20 + "c", "c", id="a long middle"),
+        pytest.param("a\n", "", "b", "b", id="a short text"),
+    ],
+)
+def test_a_growing_diff_in_a_terminal_shows_where_it_grows(monkeypatch, prefix, suffix, middle, shown):
+    monkeypatch.setenv("LINES", "6")
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    LiveDiff(Document(prefix, suffix), stream).show(middle)
+    lines = stream.getvalue().splitlines()
+    assert f"+ {shown}" in lines
+    assert len(lines) <= 5
 
 
 def test_view_in_a_terminal(capsys):

@@ -7,11 +7,12 @@ from datetime import datetime
 
 from fim_magic.document import Document
 from fim_magic.history import Entry
+from fim_magic.review.checks import tally
 from fim_magic.review.text import clipped, columns_of, plain_text
 
-_HEADINGS = ("", "time", "hole", "model", "order", "tokens", "seconds", "logprob", "decided")
+_HEADINGS = ("", "time", "hole", "model", "order", "tokens", "seconds", "logprob", "checks", "decided")
 _GAP = "  "
-_RIGHT = frozenset({"", "tokens", "seconds", "logprob"})
+_RIGHT = frozenset({"", "tokens", "seconds", "logprob", "checks"})
 _COLUMNS = 100  # what JupyterLab shows of a line beside an open side bar, on a small screen
 _LEAST_HOLE, _MOST_HOLE = 12, 36  # columns
 _MODEL = 24  # columns; of a path, its end
@@ -23,14 +24,27 @@ def log(entries: Sequence[Entry]) -> str:
     if not entries:
         return "Nothing was filled in this session yet."
     rows = [_HEADINGS, *map(_row, entries)]
+    checks = _HEADINGS.index("checks")
+    fitting = _fitted(rows)
+    if not any(row[checks] for row in rows[1:]) or _over(_widths(fitting)) > 0:
+        fitting = _fitted([(*row[:checks], *row[checks + 1 :]) for row in rows])
+    widths = _widths(fitting)
+    return "\n".join(_line(fitting[0], row, widths) for row in fitting)
+
+
+def _fitted(rows: Sequence[tuple[str, ...]]) -> Sequence[tuple[str, ...]]:
+    """Shorten the column of holes as far as the others need it to."""
     widths = _widths(rows)
-    over = sum(widths) + len(_GAP) * (len(widths) - 1) - _COLUMNS
-    if over > 0:
-        at = _HEADINGS.index("hole")
-        room = max(widths[at] - over, _LEAST_HOLE)
-        rows = [(*row[:at], _shortened(row[at], room), *row[at + 1 :]) for row in rows]
-        widths = _widths(rows)
-    return "\n".join(_line(row, widths) for row in rows)
+    over = _over(widths)
+    if over <= 0:
+        return rows
+    at = _HEADINGS.index("hole")
+    room = max(widths[at] - over, _LEAST_HOLE)
+    return [(*row[:at], _shortened(row[at], room), *row[at + 1 :]) for row in rows]
+
+
+def _over(widths: Sequence[int]) -> int:
+    return sum(widths) + len(_GAP) * (len(widths) - 1) - _COLUMNS
 
 
 def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
@@ -42,7 +56,8 @@ def _row(entry: Entry) -> tuple[str, ...]:
     decision = entry.record.get("decision", {})
     chosen = decision.get("candidate", 1)
     candidates = entry.record["candidates"]
-    logprob = candidates[chosen - 1]["mean_logprob"] if chosen <= len(candidates) else None
+    candidate = candidates[chosen - 1] if chosen <= len(candidates) else {}
+    logprob = candidate.get("mean_logprob")
     said = _DECISIONS.get(decision.get("what", ""), "")
     return (
         str(entry.number),
@@ -53,6 +68,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
         str(result.tokens),
         f"{result.seconds:.1f}",
         "" if logprob is None else f"{logprob:.2f}",
+        tally([check["passed"] for check in candidate.get("checks", ())]),
         f"{said} {chosen} of {len(candidates)}" if said and len(candidates) > 1 else said,
     )
 
@@ -73,9 +89,9 @@ def _end_of(model: str) -> str:
     return model if columns_of(model) <= _MODEL else "…" + clipped(model[::-1], _MODEL - 1)[::-1]
 
 
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+def _line(headings: Sequence[str], row: Sequence[str], widths: Sequence[int]) -> str:
     cells = []
-    for heading, text, width in zip(_HEADINGS, row, widths, strict=True):
+    for heading, text, width in zip(headings, row, widths, strict=True):
         room = " " * (width - columns_of(text))
         cells.append(room + text if heading in _RIGHT else text + room)
     return _GAP.join(cells).rstrip()

@@ -59,6 +59,7 @@ class View:
         document: Document,
         *,
         title: str = "",
+        unfilled: tuple[str, Spans] = ("", ()),
         ask: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -68,6 +69,7 @@ class View:
             shell: The IPython shell.
             document: The user's text.
             title: What is filling the hole: the model's name.
+            unfilled: The middle before the model writes, and where it is the user's own: `Blanks.joined([])`.
             ask: Whether to show buttons at the end, where there is somebody to click them.
             clock: Tells when it is time to draw again.
         """
@@ -79,6 +81,7 @@ class View:
         self._drawn_at = clock()
         self._display_id = uuid.uuid4().hex
         self._is_displayed = False
+        self._unfilled = unfilled
         self._forget_growth()
         self._answers: list[_Answer] = []
         self._shown = 0
@@ -88,8 +91,8 @@ class View:
             self._draw_progress()
 
     def _forget_growth(self) -> None:
-        self._middle, self._tokens, self._seconds = "", 0, 0.0
-        self._kept: Spans = ()
+        self._middle, self._kept = self._unfilled
+        self._tokens, self._seconds = 0, 0.0
 
     def grow(self, middle: str, tokens: int, seconds: float, kept: Spans = ()) -> None:
         """Show what the model has written so far, if it is time to draw again.
