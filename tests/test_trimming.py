@@ -315,7 +315,30 @@ KEPT_DEDENT = {
     "in a docstring": ('def f():\n    """\n    <cursor>\n    """\n', "a\n  b\nc"),
 }
 
+DEMONSTRATION = {
+    "a main block": ("<cursor>", "def f(x):\n    return x│\n\n\nif __name__ == '__main__':\n    f(1)\n"),
+    "test cases": ("# The mean.\n<cursor>\n", "def f(x):\n    return x│\n\n# Test cases\nf(1)\n"),
+    "an example": ("<cursor>\n", "def f(x):\n    return x│\n\n# Example usage:\nf(1)\n"),
+    "a call that is printed": ("<cursor>\n", "async def f(x):\n    return x│\n\nprint(f(1))\n"),
+    "a call that is checked": ("<cursor>\n", "class A:\n    x = 1│\n\nassert A().x == 1\n"),
+    "of the first of two": ("<cursor>\n", "def f():\n    pass\n\ndef g():\n    pass│\n\nprint(f())\n"),
+    "type parameters": ("<cursor>\n", "def f[T](x: T) -> T:\n    return x│\n\nprint(f(1))\n"),
+    "中文": ("<cursor>\n", "def 平均(數):\n    return 數│\n\nprint(平均(1))\n"),
+}
+KEPT_DEMONSTRATION = {
+    "it is asked for": ("# f, and a test of it\n<cursor>\n", "def f(x):\n    return x\n\nprint(f(1))\n"),
+    "something follows": ("<cursor>\nx = 1\n", "def f(x):\n    return x\n\nprint(f(1))\n"),
+    "of something else": ("<cursor>\n", "def f(x):\n    return x\n\nprint(g(1))\n"),
+    "nothing is defined": ("<cursor>\n", "# Example\nx = 1\nprint(x)\n"),
+    "in the function": ("<cursor>\n", "def f(x):\n    # Test it\n    print(f)\n    return x"),
+    "in a string": ("<cursor>\n", 'def f(x):\n    return x\n\ny = """\nprint(f(1))\n# Test\n"""\n'),
+    "a name that goes on": ("<cursor>\n", "def f(x):\n    return x\n\nprint(f1)\n# Testament\n"),
+    "another language": ("%%cpp\n<cursor>\n", "class A\n# Example\n"),
+}
+
 CODE_FENCE = {
+    "a shell cell": ("%%bash\n<cursor>\n", "ls│\n```\nThis lists.\n"),
+    "a query": ("%%sql\n<cursor>\n", "SELECT 'a'│\n```\n"),
     "after the code": ("<cursor>\n", "x = 1│\n```\nThis sets x.\n"),
     "with a language": ("y = 0\n<cursor>\n", "x = 1│\n```python\n"),
     "at once": ("<cursor>\n", "│```python\nx = 1\n"),
@@ -455,6 +478,7 @@ TABLES = {
     "opens-block": (OPENS_BLOCK, KEPT_OPENS_BLOCK),
     "unreachable": (UNREACHABLE, KEPT_UNREACHABLE),
     "dedent": (DEDENT, KEPT_DEDENT),
+    "demonstration": (DEMONSTRATION, KEPT_DEMONSTRATION),
     "code-fence": (CODE_FENCE, KEPT_CODE_FENCE),
     "repetition": (REPETITION, KEPT_REPETITION),
 }
