@@ -42,6 +42,13 @@ MEAN = "def mean(xs):\n    <cursor>\n    return total / len(xs)\n"
 FLUSH = "def mean(xs):\n<cursor>    return total / len(xs)\n"
 
 REPEATS_SUFFIX = {
+    "the next line, with other quotes": ("<cursor>\nprint('total', x)\n", 'x = 1│\nprint("total", x)\n'),
+    "the next line, with a comma": ("f(\n    <cursor>\n    second\n)\n", "first,│\n    second,\n    third\n"),
+    "type parameters": ("<cursor>\ndef f[T](x: T) -> T:\n    return x\n", "T = 1│\ndef f[T](x: T) -> T:\n"),
+    "a chain of calls": (
+        "x = (\n    rows\n    <cursor>\n    .sorted(key)\n)\n",
+        ".where(ok)│\n    .sorted(key)\n    .first()\n)\n",
+    ),
     "the next line": (MEAN, "total = sum(xs)│\n    return total / len(xs)\n"),
     "the next line, with a comment added": (MEAN, "total = sum(xs)│\n    return total / len(xs)  # done\n"),
     "the next line, with other spaces": (MEAN, "total = sum(xs)│\n    return total/len( xs )\n"),
@@ -180,6 +187,10 @@ KEPT_REWRITES_SUFFIX = {
 }
 
 CLOSES_OUTER = {
+    "a brace": ("%%javascript\nif (a) {\n  <cursor>\n}\n", "b()│\n}\nc()\n"),
+    "a brace after a block": ("%%cpp\nint f() {\n  <cursor>\n}\n", "for (;;) {\n    b();\n  }│\n}\nint g();\n"),
+    "the outer of two braces": ("%%cpp\nint f() {\n  if (a) {\n    <cursor>\n}\n", "b();\n  }│\n}\nint g();\n"),
+    "a brace in R": ("%%R\nf <- function(x) {\n  <cursor>\n}\n", "x # don't }│\n}\nf(1)\n"),
     "a call": ("print(<cursor>)\n", "f(x)│)\n"),
     "a call with the line's rest": ("x = max(<cursor>, key=len)\n", "names│, key=len)\n"),
     "a call within the middle": ("x = pick(<cursor>, key)\n", "one(a, key), two(b, key)│, key)\n"),
@@ -203,6 +214,10 @@ CLOSES_OUTER = {
     "中文": ('print("<cursor>")\n', '你好│")\n'),
 }
 KEPT_CLOSES_OUTER = {
+    "a brace of the middle's own": ("%%cpp\nint f() {\n  <cursor>\n}\n", "if (a) {\n    b();\n  }\n  c();"),
+    "braces in strings and comments": ("%%js\nif (a) {\n  <cursor>\n}\n", "b('}') // }\n  c(`}`) /* } */\n  d(\"}\")"),
+    "a brace that the suffix leaves open": ("%%R\nf <- function(x) {\n  <cursor>\n", "x\n}\n"),
+    "a brace in a language without": ("%%bash\nf() {\n  <cursor>\n}\n", "echo ${a}\n  b }\n"),
     "a bracket of the middle's own": ("print(<cursor>)\n", "f(x)"),
     "closers in a string": ("print(<cursor>)\n", "')]}'"),
     "closers in a comment": ("call(\n    <cursor>\n)\n", "a,  # :-)\n    b,"),

@@ -20,6 +20,7 @@ _CELL_MAGIC = re.compile(r"\s*%%(\S*)")
 _TRIPLE = ('"""', "'''")
 _FUNCTION = re.compile(r"[ \t]*(async[ \t]+)?(def|class)\b")
 _MARKUP_MAGICS = frozenset({"html", "HTML", "latex", "markdown", "svg", "SVG", "writefile"})
+_BRACE_MAGICS = frozenset({"R", "cpp", "java", "javascript", "js"})
 _PYTHON_MAGICS = frozenset({"capture", "memit", "prun", "python", "python3", "time", "timeit"})
 
 
@@ -64,6 +65,20 @@ class Hole:
         """Whether the cell is text for readers, where a Markdown fence is part of it."""
         magic = _CELL_MAGIC.match(self.prefix)
         return magic is not None and magic.group(1) in _MARKUP_MAGICS
+
+    @cached_property
+    def brace_language(self) -> str:
+        """The magic of a cell whose language has its blocks in braces, or ""."""
+        magic = _CELL_MAGIC.match(self.prefix)
+        return magic.group(1) if magic is not None and magic.group(1) in _BRACE_MAGICS else ""
+
+    @cached_property
+    def braces(self) -> tuple[int, int]:
+        """How many braces are open at the hole, and how many of those the suffix closes."""
+        hash_comments = self.brace_language == "R"
+        open_here, _ = lexing.braces(self.prefix, hash_comments=hash_comments)
+        _, closed = lexing.braces(self.suffix, hash_comments=hash_comments)
+        return open_here, len(closed)
 
     @cached_property
     def is_python(self) -> bool:
