@@ -14,7 +14,6 @@ _HEADING = re.compile(
     re.IGNORECASE,
 )
 _SHOWS = re.compile(r"(?:print[ \t]*\(|assert\b)")
-_ASKED = re.compile(r"test|example|demo|usage|print|assert|__main__|show|try it", re.IGNORECASE)
 
 
 def demonstration(hole: Hole, text: str, final: bool) -> int | None:
@@ -24,7 +23,7 @@ def demonstration(hole: Hole, text: str, final: bool) -> int | None:
     """
     if not hole.is_python or hole.suffix.strip() or not hole.state.in_code or hole.state.depth or hole.head.strip():
         return None
-    if _ASKED.search(hole.prefix):
+    if hole.asks_to_show:
         return None
     defined: list[str] = []
     for start, end in statements(text, hole.events(text), unfinished=True):

@@ -19,6 +19,7 @@ _USUAL_STEP = 4  # columns by which Python code is indented
 _CELL_MAGIC = re.compile(r"\s*%%(\S*)")
 _TRIPLE = ('"""', "'''")
 _FUNCTION = re.compile(r"[ \t]*(async[ \t]+)?(def|class)\b")
+_SHOWING = re.compile(r"test|example|demo|usage|print|assert|__main__|show|try it", re.IGNORECASE)
 _MARKUP_MAGICS = frozenset({"html", "HTML", "latex", "markdown", "svg", "SVG", "writefile"})
 _BRACE_MAGICS = frozenset({"R", "cpp", "java", "javascript", "js"})
 _PYTHON_MAGICS = frozenset({"capture", "memit", "prun", "python", "python3", "time", "timeit"})
@@ -59,6 +60,11 @@ class Hole:
     def ends_line(self) -> bool:
         """Whether nothing stands after the hole on its line."""
         return not self.tail.strip()
+
+    @cached_property
+    def asks_to_show(self) -> bool:
+        """Whether the text before the hole speaks of tests, examples or printing."""
+        return _SHOWING.search(self.prefix) is not None
 
     @cached_property
     def is_markup(self) -> bool:
