@@ -16,6 +16,11 @@ _CLOSERS = frozenset(_OPENERS.values())
 _QUOTES = frozenset("'\"")
 _IPYTHON_LINE = frozenset("%!?")
 _PLAIN = re.compile(r"[^\n#'\"()\[\]{}\\%!?]+")
+_OUTSIDE_PYTHON = (
+    r"""//[^\n]*|/\*.*?(?:\*/|\Z)|"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?|`[^`]*`?|[{}]"""  # C, Java, JavaScript
+)
+_BRACED = re.compile(_OUTSIDE_PYTHON, re.DOTALL)
+_BRACED_WITH_HASH = re.compile(r"#[^\n]*|" + _OUTSIDE_PYTHON, re.DOTALL)  # R, which has other comments
 _NOT_IN_STRING = re.compile(r"[^\n'\"\\]+")
 
 
@@ -92,6 +97,28 @@ def events(text: str, state: State = State()) -> Iterator[Event]:
 def safe_split(text: str) -> int:
     """Return the last position at which a scan of `text` may be parted from what follows it."""
     return len(text.rstrip("'\"\\!"))
+
+
+def braces(text: str, *, hash_comments: bool = False) -> tuple[int, list[int]]:
+    """Look at the braces of a language that has its blocks in them; strings and comments are left out.
+
+    Args:
+        text: Code in such a language.
+        hash_comments: Whether `#` begins a comment.
+
+    Returns:
+        How many are open at the end of `text`, and where it closes those that it did not open.
+    """
+    depth = 0
+    closed = []
+    for match in (_BRACED_WITH_HASH if hash_comments else _BRACED).finditer(text):
+        if match.group() == "{":
+            depth += 1
+        elif match.group() == "}" and depth:
+            depth -= 1
+        elif match.group() == "}":
+            closed.append(match.start())
+    return depth, closed
 
 
 def _step(text: str, at: int, state: State) -> tuple[str, int, State]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fim_magic.lexing import State, events, safe_split, state_after
+from fim_magic.lexing import State, braces, events, safe_split, state_after
 
 # What matters to the scanner, so that chance finds its combinations.
 CODE = st.text(st.sampled_from("abc \t\n\\'\"#()[]{}%!?=中"), max_size=60)
@@ -139,3 +139,22 @@ def test_pythons_own_tokenizer_agrees(module):
             assert (state.depth, bool(state.string)) == (depth, inside), line
             compared += 1
     assert compared > 0.9 * len(depths)
+
+
+@pytest.mark.parametrize(
+    ("text", "hash_comments", "found"),
+    [
+        pytest.param("", False, (0, []), id="nothing"),
+        pytest.param("if (a) { b({", False, (2, []), id="open"),
+        pytest.param("a } { b } }", False, (0, [2, 10]), id="closed"),
+        pytest.param("'{' \"{\" `{\n{`", False, (0, []), id="strings"),
+        pytest.param("'\\'{' {", False, (1, []), id="an escaped quote"),
+        pytest.param("don't {\n{", False, (1, []), id="a string ends with its line"),
+        pytest.param("// {\n/* {\n{ */ {", False, (1, []), id="comments"),
+        pytest.param("/* {", False, (0, []), id="a comment that goes on"),
+        pytest.param("# }\n}", True, (0, [4]), id="R"),
+        pytest.param("#f() {", False, (1, []), id="a private method of JavaScript"),
+    ],
+)
+def test_braces(text, hash_comments, found):
+    assert braces(text, hash_comments=hash_comments) == found

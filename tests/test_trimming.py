@@ -42,6 +42,13 @@ MEAN = "def mean(xs):\n    <cursor>\n    return total / len(xs)\n"
 FLUSH = "def mean(xs):\n<cursor>    return total / len(xs)\n"
 
 REPEATS_SUFFIX = {
+    "the next line, with other quotes": ("<cursor>\nprint('total', x)\n", 'x = 1│\nprint("total", x)\n'),
+    "the next line, with a comma": ("f(\n    <cursor>\n    second\n)\n", "first,│\n    second,\n    third\n"),
+    "type parameters": ("<cursor>\ndef f[T](x: T) -> T:\n    return x\n", "T = 1│\ndef f[T](x: T) -> T:\n"),
+    "a chain of calls": (
+        "x = (\n    rows\n    <cursor>\n    .sorted(key)\n)\n",
+        ".where(ok)│\n    .sorted(key)\n    .first()\n)\n",
+    ),
     "the next line": (MEAN, "total = sum(xs)│\n    return total / len(xs)\n"),
     "the next line, with a comment added": (MEAN, "total = sum(xs)│\n    return total / len(xs)  # done\n"),
     "the next line, with other spaces": (MEAN, "total = sum(xs)│\n    return total/len( xs )\n"),
@@ -180,6 +187,10 @@ KEPT_REWRITES_SUFFIX = {
 }
 
 CLOSES_OUTER = {
+    "a brace": ("%%javascript\nif (a) {\n  <cursor>\n}\n", "b()│\n}\nc()\n"),
+    "a brace after a block": ("%%cpp\nint f() {\n  <cursor>\n}\n", "for (;;) {\n    b();\n  }│\n}\nint g();\n"),
+    "the outer of two braces": ("%%cpp\nint f() {\n  if (a) {\n    <cursor>\n}\n", "b();\n  }│\n}\nint g();\n"),
+    "a brace in R": ("%%R\nf <- function(x) {\n  <cursor>\n}\n", "x # don't }│\n}\nf(1)\n"),
     "a call": ("print(<cursor>)\n", "f(x)│)\n"),
     "a call with the line's rest": ("x = max(<cursor>, key=len)\n", "names│, key=len)\n"),
     "a call within the middle": ("x = pick(<cursor>, key)\n", "one(a, key), two(b, key)│, key)\n"),
@@ -203,6 +214,10 @@ CLOSES_OUTER = {
     "中文": ('print("<cursor>")\n', '你好│")\n'),
 }
 KEPT_CLOSES_OUTER = {
+    "a brace of the middle's own": ("%%cpp\nint f() {\n  <cursor>\n}\n", "if (a) {\n    b();\n  }\n  c();"),
+    "braces in strings and comments": ("%%js\nif (a) {\n  <cursor>\n}\n", "b('}') // }\n  c(`}`) /* } */\n  d(\"}\")"),
+    "a brace that the suffix leaves open": ("%%R\nf <- function(x) {\n  <cursor>\n", "x\n}\n"),
+    "a brace in a language without": ("%%bash\nf() {\n  <cursor>\n}\n", "echo ${a}\n  b }\n"),
     "a bracket of the middle's own": ("print(<cursor>)\n", "f(x)"),
     "closers in a string": ("print(<cursor>)\n", "')]}'"),
     "closers in a comment": ("call(\n    <cursor>\n)\n", "a,  # :-)\n    b,"),
@@ -315,7 +330,30 @@ KEPT_DEDENT = {
     "in a docstring": ('def f():\n    """\n    <cursor>\n    """\n', "a\n  b\nc"),
 }
 
+DEMONSTRATION = {
+    "a main block": ("<cursor>", "def f(x):\n    return x│\n\n\nif __name__ == '__main__':\n    f(1)\n"),
+    "test cases": ("# The mean.\n<cursor>\n", "def f(x):\n    return x│\n\n# Test cases\nf(1)\n"),
+    "an example": ("<cursor>\n", "def f(x):\n    return x│\n\n# Example usage:\nf(1)\n"),
+    "a call that is printed": ("<cursor>\n", "async def f(x):\n    return x│\n\nprint(f(1))\n"),
+    "a call that is checked": ("<cursor>\n", "class A:\n    x = 1│\n\nassert A().x == 1\n"),
+    "of the first of two": ("<cursor>\n", "def f():\n    pass\n\ndef g():\n    pass│\n\nprint(f())\n"),
+    "type parameters": ("<cursor>\n", "def f[T](x: T) -> T:\n    return x│\n\nprint(f(1))\n"),
+    "中文": ("<cursor>\n", "def 平均(數):\n    return 數│\n\nprint(平均(1))\n"),
+}
+KEPT_DEMONSTRATION = {
+    "it is asked for": ("# f, and a test of it\n<cursor>\n", "def f(x):\n    return x\n\nprint(f(1))\n"),
+    "something follows": ("<cursor>\nx = 1\n", "def f(x):\n    return x\n\nprint(f(1))\n"),
+    "of something else": ("<cursor>\n", "def f(x):\n    return x\n\nprint(g(1))\n"),
+    "nothing is defined": ("<cursor>\n", "# Example\nx = 1\nprint(x)\n"),
+    "in the function": ("<cursor>\n", "def f(x):\n    # Test it\n    print(f)\n    return x"),
+    "in a string": ("<cursor>\n", 'def f(x):\n    return x\n\ny = """\nprint(f(1))\n# Test\n"""\n'),
+    "a name that goes on": ("<cursor>\n", "def f(x):\n    return x\n\nprint(f1)\n# Testament\n"),
+    "another language": ("%%cpp\n<cursor>\n", "class A\n# Example\n"),
+}
+
 CODE_FENCE = {
+    "a shell cell": ("%%bash\n<cursor>\n", "ls│\n```\nThis lists.\n"),
+    "a query": ("%%sql\n<cursor>\n", "SELECT 'a'│\n```\n"),
     "after the code": ("<cursor>\n", "x = 1│\n```\nThis sets x.\n"),
     "with a language": ("y = 0\n<cursor>\n", "x = 1│\n```python\n"),
     "at once": ("<cursor>\n", "│```python\nx = 1\n"),
@@ -455,6 +493,7 @@ TABLES = {
     "opens-block": (OPENS_BLOCK, KEPT_OPENS_BLOCK),
     "unreachable": (UNREACHABLE, KEPT_UNREACHABLE),
     "dedent": (DEDENT, KEPT_DEDENT),
+    "demonstration": (DEMONSTRATION, KEPT_DEMONSTRATION),
     "code-fence": (CODE_FENCE, KEPT_CODE_FENCE),
     "repetition": (REPETITION, KEPT_REPETITION),
 }

@@ -13,6 +13,7 @@ from __future__ import annotations
 from fim_magic.candidate import Cut
 from fim_magic.trimming.blocks import dedent, opens_block, unreachable
 from fim_magic.trimming.brackets import closes_outer
+from fim_magic.trimming.demonstration import demonstration
 from fim_magic.trimming.fence import code_fence
 from fim_magic.trimming.hole import Hole, Rule
 from fim_magic.trimming.line import end_of_line
@@ -30,6 +31,7 @@ RULES: dict[str, Rule] = {
     "opens-block": opens_block,
     "unreachable": unreachable,
     "dedent": dedent,
+    "demonstration": demonstration,
     "code-fence": code_fence,
     "repetition": repetition,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fim_magic import lexing
 from fim_magic.trimming.hole import Hole, end_before
 from fim_magic.trimming.layout import end_of_string
 
@@ -11,7 +12,9 @@ def closes_outer(hole: Hole, text: str, final: bool) -> int | None:  # noqa: ARG
 
     What the suffix has before that bracket or quote is not the candidate's either, if the text ends with it.
     """
-    if not hole.is_python or hole.state.comment:
+    if not hole.is_python:
+        return _closes_braces(hole, text)
+    if hole.state.comment:
         return None
     found = hole.events(text)
     if hole.state.string:
@@ -24,3 +27,15 @@ def closes_outer(hole: Hole, text: str, final: bool) -> int | None:  # noqa: ARG
         return None
     repeated = hole.suffix[: hole.closed_at]
     return end_before(hole, text, at - len(repeated) if text[:at].endswith(repeated) else at)
+
+
+def _closes_braces(hole: Hole, text: str) -> int | None:
+    """In a language whose blocks stand in braces: where one is closed that the suffix closes too."""
+    if not hole.brace_language or hole.within_line:
+        return None
+    open_here, by_suffix = hole.braces
+    mine = open_here - by_suffix  # what the suffix leaves open is the candidate's to close
+    if by_suffix == 0 or mine < 0:
+        return None
+    _, closed = lexing.braces(text, hash_comments=hole.brace_language == "R")
+    return end_before(hole, text, closed[mine]) if len(closed) > mine else None

@@ -7,10 +7,14 @@ from fim_magic.trimming.hole import Hole, end_before
 
 def code_fence(hole: Hole, text: str, final: bool) -> int | None:  # noqa: ARG001 - a Rule
     """End before a Markdown fence: an instruct model that ends its code block goes on to explain it."""
-    if not hole.is_python or hole.state.string:
+    if hole.is_markup or (hole.is_python and hole.state.string):
         return None
     if text.startswith("```") and not hole.head.strip():
         return 0
+    if not hole.is_python:
+        # No other language of a cell has a line that begins so, and its strings are not known here.
+        at = text.find("\n```")
+        return end_before(hole, text, at + 1) if at >= 0 else None
     for event in hole.events(text):
         outside = event.kind == "newline" and not event.state.string
         if outside and text.startswith("```", event.at + 1):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import takewhile
 
@@ -19,6 +19,9 @@ _USUAL_STEP = 4  # columns by which Python code is indented
 _CELL_MAGIC = re.compile(r"\s*%%(\S*)")
 _TRIPLE = ('"""', "'''")
 _FUNCTION = re.compile(r"[ \t]*(async[ \t]+)?(def|class)\b")
+_SHOWING = re.compile(r"test|example|demo|usage|print|assert|__main__|show|try it", re.IGNORECASE)
+_MARKUP_MAGICS = frozenset({"html", "HTML", "latex", "markdown", "svg", "SVG", "writefile"})
+_BRACE_MAGICS = frozenset({"R", "cpp", "java", "javascript", "js"})
 _PYTHON_MAGICS = frozenset({"capture", "memit", "prun", "python", "python3", "time", "timeit"})
 
 
@@ -57,6 +60,31 @@ class Hole:
     def ends_line(self) -> bool:
         """Whether nothing stands after the hole on its line."""
         return not self.tail.strip()
+
+    @cached_property
+    def asks_to_show(self) -> bool:
+        """Whether the text before the hole speaks of tests, examples or printing."""
+        return _SHOWING.search(self.prefix) is not None
+
+    @cached_property
+    def is_markup(self) -> bool:
+        """Whether the cell is text for readers, where a Markdown fence is part of it."""
+        magic = _CELL_MAGIC.match(self.prefix)
+        return magic is not None and magic.group(1) in _MARKUP_MAGICS
+
+    @cached_property
+    def brace_language(self) -> str:
+        """The magic of a cell whose language has its blocks in braces, or ""."""
+        magic = _CELL_MAGIC.match(self.prefix)
+        return magic.group(1) if magic is not None and magic.group(1) in _BRACE_MAGICS else ""
+
+    @cached_property
+    def braces(self) -> tuple[int, int]:
+        """How many braces are open at the hole, and how many of those the suffix closes."""
+        hash_comments = self.brace_language == "R"
+        open_here, _ = lexing.braces(self.prefix, hash_comments=hash_comments)
+        _, closed = lexing.braces(self.suffix, hash_comments=hash_comments)
+        return open_here, len(closed)
 
     @cached_property
     def is_python(self) -> bool:
@@ -161,9 +189,16 @@ class Hole:
 
     def events(self, text: str) -> list[lexing.Event]:
         """The lexical events of `text` in the hole, with positions in `text`."""
-        lead, state = self._scan_start
-        found = lexing.events(lead + text, state)
-        return [lexing.Event(event.at - len(lead), event.kind, event.state) for event in found if event.at >= len(lead)]
+        if text not in self._scanned:
+            lead, state = self._scan_start
+            found = lexing.events(lead + text, state)
+            self._scanned.clear()  # the rules ask one after the other about the same text
+            self._scanned[text] = [replace(e, at=e.at - len(lead)) for e in found if e.at >= len(lead)]
+        return self._scanned[text]
+
+    @cached_property
+    def _scanned(self) -> dict[str, list[lexing.Event]]:
+        return {}
 
     @cached_property
     def following(self) -> tuple[str, ...]:

@@ -63,8 +63,12 @@ def first_word(line: str) -> str:
 
 
 def essence(line: str) -> str:
-    """A line without white space and without a comment at its end: models add comments when they repeat."""
-    return "".join((code_of(line).strip() or line).split())
+    """What a line says: without white space, a comment or a comma at its end, and with one kind of quotes.
+
+    Models add comments and commas when they repeat, and write the quotes that they are used to.
+    """
+    code = "".join((code_of(line).strip() or line).split())
+    return (code.rstrip(",") or code).replace("'", '"')
 
 
 def joins_words(before: str, after: str) -> bool:
