@@ -2,7 +2,7 @@
 
 The child loads this file by its path, before it runs anything: it needs nothing but Python's own library.
 
-Landlock allows by path and does not know chmod, chown, utime, extended attributes and stat. seccomp does not know paths.
+Landlock allows by path and does not know chmod, chown, utime, extended attributes and stat. seccomp knows no paths.
 So the files' contents are Landlock's, and what would change a file's attributes is refused altogether; that a file is
 there, and how large it is, a program can still find out if it knows its path.
 
