@@ -1,7 +1,7 @@
 """What can be said about a rebuilt cell: does it parse, are its names defined, do the user's examples and tests pass?
 
-Nothing here knows models or IPython's shell. `parses`, `names_defined` and `needed_cells` only read; `tried` runs the cell
-in `sandbox`.
+Nothing here knows models or IPython's shell. `parses`, `names_defined` and `needed_cells` only read; `tried` runs the
+cell in `sandbox`.
 """
 
 from __future__ import annotations
@@ -31,9 +31,36 @@ _MAGIC_LINE = re.compile(r"^([ \t]*)(?:[%!?].*|[^\n#'\"]*=[ \t]*[%!](?!=).*|[\w.
 _NAME = re.compile(r"(?<![\w.])[^\W\d]\w*")
 _PROMPT = re.compile(r"^([ \t]*)(>>>|\.\.\.)(?=[^\s.])", re.MULTILINE)
 _IN_A_NOTEBOOK = frozenset(
-    "__file__ __name__ __doc__ __builtins__ __builtin__ __spec__ __loader__ __package__ __annotations__ __class__ "
-    "__conditional_annotations__ __classdict__ __static_attributes__ "
-    "In Out _ __ ___ _i _ii _iii _ih _oh _dh exit quit get_ipython display open".split()
+    [
+        "__file__",
+        "__name__",
+        "__doc__",
+        "__builtins__",
+        "__builtin__",
+        "__spec__",
+        "__loader__",
+        "__package__",
+        "__annotations__",
+        "__class__",
+        "__conditional_annotations__",
+        "__classdict__",
+        "__static_attributes__",
+        "In",
+        "Out",
+        "_",
+        "__",
+        "___",
+        "_i",
+        "_ii",
+        "_iii",
+        "_ih",
+        "_oh",
+        "_dh",
+        "exit",
+        "quit",
+        "get_ipython",
+        "display",
+    ]
 )
 _HISTORY = re.compile(r"_i?\d+")
 _ONLY_SHOWS = frozenset({"describe", "head", "hist", "info", "plot", "sample", "show", "tail"})
@@ -87,12 +114,12 @@ def parses(text: str) -> Check:
         _compiled(source)
     except SyntaxError as error:
         line = f" in line {error.lineno}" if error.lineno else ""
-        return check(False, _short(f"{type(error).__name__}: {error.msg}{line}"))  # noqa: FBT003
+        return check(False, _short(f"{type(error).__name__}: {error.msg}{line}"))
     except (RecursionError, MemoryError):
         return check(None, "nested too deep to look at")
     except (ValueError, OverflowError) as error:  # null bytes, a lone surrogate
-        return check(False, _short(f"not Python source: {error}"))  # noqa: FBT003
-    return check(True)  # noqa: FBT003
+        return check(False, _short(f"not Python source: {error}"))
+    return check(True)
 
 
 def names_defined(text: str, known: AbstractSet[str], before: str = "") -> Check:
@@ -110,18 +137,18 @@ def names_defined(text: str, known: AbstractSet[str], before: str = "") -> Check
     excused = set(known) | (_undefined_before(before) if before else set())
     missing = [name for name in names.undefined() if name not in excused]
     if not missing:
-        return check(True)  # noqa: FBT003
+        return check(True)
     if names.open:
         return check(None, _short(f"cannot tell where {', '.join(missing)} may come from"))
-    return check(False, _short(f"undefined: {', '.join(missing)}"))  # noqa: FBT003
+    return check(False, _short(f"undefined: {', '.join(missing)}"))
 
 
 def needed_cells(text: str, cells: Sequence[str]) -> tuple[str, ...]:
     """Return the cells that define, or change, what a text needs, and what they need in turn.
 
     That is told from their text alone: a name counts as changed where it is assigned, where something is stored in it
-    (`df["x"] = …`), and by a statement that calls a method of it (`xs.append(…)`). What a call does to its arguments is not
-    seen.
+    (`df["x"] = …`), and by a statement that calls a method of it (`xs.append(…)`). What a call does to its arguments is
+    not seen.
 
     Args:
         text: What is to be run after them.
@@ -192,7 +219,7 @@ def look(
     *,
     known: AbstractSet[str] = frozenset(),
     before: str = "",
-    asked: Asked = Asked(),  # noqa: B008 - frozen
+    asked: Asked = Asked(),
     limits: Limits = Limits(),  # noqa: B008 - frozen
 ) -> tuple[Check, ...]:
     """Check a rebuilt cell: that it parses, then its names, then what was asked for. Nothing is run if nothing was.
@@ -261,14 +288,14 @@ def _tree(source: str) -> ast.Module | None:
 
 
 def _without_cell_magics(text: str) -> str | None:
-    """The text with the lines of its cell magics empty, or None if one of them is not about Python."""
+    """The text with comments for its cell magics, or None if one of them is not about Python."""
     dropped = 0
     while match := _CELL_MAGIC.match(text):
         if match.group(1) not in _PYTHON_MAGICS:
             return None
         dropped += match.group().count("\n")
         text = text[match.end() :]
-    return "\n" * dropped + text
+    return "#\n" * dropped + text  # IPython would take empty lines away, and errors name lines
 
 
 def _python(text: str) -> str | None:
@@ -276,6 +303,7 @@ def _python(text: str) -> str | None:
     source = _without_cell_magics(text)
     if source is None or _tree(source) is not None:
         return source
+    source = _timed_lines(source)
     from IPython.core.inputtransformer2 import TransformerManager
 
     try:
@@ -289,8 +317,12 @@ def _without_magics(text: str) -> str | None:
     source = _without_cell_magics(text)
     if source is None or _tree(source) is not None:
         return source
-    lines = (_TIMED.sub(r"\1", line) for line in source.split("\n"))
-    return "\n".join(_MAGIC_LINE.sub(r"\1pass", line) for line in lines)
+    return "\n".join(_MAGIC_LINE.sub(r"\1pass", line) for line in _timed_lines(source).split("\n"))
+
+
+def _timed_lines(source: str) -> str:
+    """`%time x = 1` binds a name of the notebook: it stands for its statement."""
+    return "\n".join(_TIMED.sub(r"\1", line) for line in source.split("\n"))
 
 
 @dataclass
@@ -326,7 +358,9 @@ def _names(text: str) -> _Names | None:
         return None
     for match in _CELL_MAGIC.finditer(text):
         names.bound.update(_NAME.findall(match.group(2)) if match.group(1) == "capture" else ())
-    names.bound -= _only_changed(nodes)
+    only_changed = _only_changed(nodes) & names.bound
+    names.bound -= only_changed
+    names.loaded.update(dict.fromkeys(only_changed))
     names.open = any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in nodes)
     names.open = names.open or bool(_DEFINING_MAGIC.search(text))
     place = {node.id: (node.lineno, node.col_offset) for node in reversed(nodes) if isinstance(node, ast.Name)}
@@ -399,15 +433,14 @@ def _flow(source: str) -> _Flow | None:
     modules: set[str] = set()
     for statement in tree.body:
         deferred = isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef))
-        changed = _changed(statement)
+        changed = _changed(statement) & (names.loaded.keys() | names.bound)
         loaded = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and not _stores(node)}
         loaded = (loaded | changed) & (names.loaded.keys() | changed)
         (later if deferred else needs).update(loaded - surely)
         changes |= changed
         modules |= _imported(statement)
         surely |= _binds_surely(statement)
-    plain = names.bound
-    found = (needs, later - surely, plain | _only_changed(ast.walk(tree)), surely, changes, modules)
+    found = (needs, later - surely, names.bound, surely, changes, modules)
     return _Flow(*(frozenset(part) for part in found))
 
 
@@ -497,7 +530,11 @@ def _wanted(asked: Asked) -> Iterator[_Wanted]:
 
 
 def _judge(
-    report: Report, before: int, wanted: Sequence[_Wanted], examples: Sequence[Sequence[doctest.Example]], limits: Limits
+    report: Report,
+    before: int,
+    wanted: Sequence[_Wanted],
+    examples: Sequence[Sequence[doctest.Example]],
+    limits: Limits,
 ) -> Iterator[Check]:
     done = report.done
     cell = done[before] if len(done) > before else None

@@ -1,8 +1,8 @@
 """The child's side: confine this process, run the steps of one job, and report each as it ends.
 
 It is started as `python -I child.py`, knows nothing of the package, and speaks with `running.py` over its standard
-input and output. In: 16 digits, so many bytes of JSON (the job), then a token for the greeting and for each step. Out: for
-each a line, the token, `+` or `-`, and the hexadecimal form of what is to be said, whose parts are separated by NUL.
+input and output. In: 16 digits, so many bytes of JSON (the job), then a token for the greeting and for each step. Out:
+for each a line: the token, `+` or `-`, and the hexadecimal form of what is to be said, its parts separated by NUL.
 
 A step's token stays unread in the pipe until that step has ended, so it is nowhere in this process while a program
 runs. What runs after a program's first line uses its own copy of the builtins, code that was compiled before, and
@@ -160,25 +160,30 @@ def _confine(job: dict[str, Any]) -> tuple[str, ...]:
     return (*held, "audit")
 
 
+def _check_path(path: Any, allowed: list[str]) -> None:
+    if type(path) is int:
+        return  # it was opened before
+    where = os.path.realpath(os.fsdecode("." if path is None else path))
+    if not any(where == root or where.startswith(root.rstrip(os.sep) + os.sep) for root in allowed):
+        raise PermissionError(f"not in the sandbox: {where}")
+
+
 def _guard(readable: list[str], writable: list[str], *, files: bool) -> Callable[[str, tuple[Any, ...]], None]:
     """The portable layer: Python's own functions refuse. Where Landlock holds, files are its affair."""
     real, own = os.path.realpath, os.getpid()
     may_write = [real(path) for path in writable]
     may_read = [*may_write, *(real(path) for path in readable)]
 
-    def check(path: Any, allowed: list[str]) -> None:
-        if type(path) is int:
-            return  # it was opened before
-        where = real(os.fsdecode("." if path is None else path))
-        if not any(where == root or where.startswith(root.rstrip(os.sep) + os.sep) for root in allowed):
-            raise PermissionError(f"not in the sandbox: {where}")
-
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         other_process = event == "os.kill" and arguments[0] != own
         if event in _REFUSED_EVENTS or other_process or event.startswith("winreg."):
             raise PermissionError(f"not in the sandbox: {event}")
-        if not files:
-            return
+        if files:
+            check_files(event, arguments)
+
+    check = _check_path
+
+    def check_files(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
             check(arguments[0], may_write if (arguments[2] or 0) & _WRITES else may_read)
         elif event in _READING_EVENTS:
@@ -192,9 +197,10 @@ def _guard(readable: list[str], writable: list[str], *, files: bool) -> Callable
 
 def _compiled(source: str, name: str, mode: str) -> types.CodeType | Exception:
     try:
-        return compile(source, name, mode, flags=_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        code: types.CodeType = compile(source, name, mode, flags=_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     except (SyntaxError, ValueError, MemoryError, RecursionError, OverflowError) as error:
         return error.with_traceback(None)
+    return code
 
 
 class _Runner:
@@ -336,7 +342,7 @@ def main() -> None:
     report = _reporter(source, target)
     held = _confine(job)
     runner = _Runner(job["steps"])
-    report(True, held)  # noqa: FBT003
+    report(True, held)
     runner.run(report)
     end(0)
 

@@ -2,7 +2,7 @@
 
 The child loads this file by its path, before it runs anything: it needs nothing but Python's own library.
 
-Landlock allows by path and does not know chmod, chown, utime, extended attributes and stat. seccomp does not know paths.
+Landlock allows by path and does not know chmod, chown, utime, extended attributes and stat. seccomp knows no paths.
 So the files' contents are Landlock's, and what would change a file's attributes is refused altogether; that a file is
 there, and how large it is, a program can still find out if it knows its path.
 
@@ -50,6 +50,7 @@ _ON_A_FILE = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 
 _CAP_DAC_READ_SEARCH = 2
 _CAPABILITY_VERSION = 0x20080522
+_CAPABILITY_SIZE = 24  # bytes: effective, permitted and inheritable, the lower 32 and the upper 32
 
 # struct sock_filter's codes, and what a filter may answer.
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _ANSWER, _AND = 0x20, 0x15, 0x35, 0x45, 0x06, 0x54
@@ -231,16 +232,17 @@ def no_new_privileges() -> bool:
 
 
 def drop_capabilities() -> bool:
-    """Give up root's powers, all but reading: root may run a Python that belongs to a user."""
+    """Give up powers such as root's, all but reading: root may run a Python that belongs to a user."""
     architecture = _architecture()
     if architecture is None:
         return False
-    if os.geteuid() != 0:
-        return True
-    kept = 1 << _CAP_DAC_READ_SEARCH
+    libc, capset = _libc(), architecture[2]
     header = struct.pack("=Ii", _CAPABILITY_VERSION, 0)
-    data = struct.pack("=6I", kept, kept, 0, 0, 0, 0)
-    return bool(_libc().syscall(architecture[2], header, data) == 0)
+    held = ctypes.create_string_buffer(_CAPABILITY_SIZE)
+    if libc.syscall(capset - 1, header, held):  # capget
+        return False
+    kept = struct.unpack_from("=I", held, 4)[0] & (1 << _CAP_DAC_READ_SEARCH)  # of those that are permitted
+    return bool(libc.syscall(capset, header, struct.pack("=6I", kept, kept, 0, 0, 0, 0)) == 0)
 
 
 def landlock_abi() -> int:

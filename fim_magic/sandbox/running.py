@@ -100,8 +100,8 @@ class Step:
     """One thing to do in a run.
 
     Attributes:
-        kind: "cell" (statements), "expression" (succeeds if its value is true) or "examples" (each in turn, in a copy of
-            the namespace; what they print comes back).
+        kind: "cell" (statements), "expression" (succeeds if its value is true) or "examples" (each in turn, in a copy
+            of the namespace; what they print comes back).
         source: Python source; await is allowed at its top level.
         name: What tracebacks call it.
         examples: The sources of "examples".
@@ -144,7 +144,7 @@ class Report:
     layers: tuple[str, ...] = ()
 
 
-def run(program: str, *, limits: Limits = Limits()) -> Outcome:  # noqa: B008 - frozen
+def run(program: str, *, limits: Limits = Limits()) -> Outcome:
     """Run a Python program in a process of its own, confined as far as this machine can do it.
 
     Args:
@@ -167,7 +167,7 @@ def passes(program: str, seconds: float = 5) -> bool:
 def run_steps(
     steps: Sequence[Step],
     *,
-    limits: Limits = Limits(),  # noqa: B008 - frozen
+    limits: Limits = Limits(),
     layers: Sequence[str] = KERNEL_LAYERS,
 ) -> Report:
     """Run several pieces of source in one process and one namespace.
@@ -237,7 +237,11 @@ class _Run:
         )
         threads = [
             threading.Thread(target=work, args=(pipe,), daemon=True)
-            for work, pipe in ((self._feed, process.stdin), (self._collect, process.stdout), (self._drain, process.stderr))
+            for work, pipe in (
+                (self._feed, process.stdin),
+                (self._collect, process.stdout),
+                (self._drain, process.stderr),
+            )
         ]
         stopped = ""
         try:
@@ -334,7 +338,10 @@ def _ending(code: int) -> str:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the child, and whoever it left behind in its process group."""
+    """End the child, and whoever it left behind in its process group.
+
+    The group's number stays taken while anybody is left in it, and numbers are given in turn: it is nobody else's yet.
+    """
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -385,7 +392,7 @@ def _on_disk(folder: Path, pid: int, enough: int) -> int:
     for root, folders, files in os.walk(folder):
         for name in (*folders, *files):
             with contextlib.suppress(OSError):
-                total += max(_BLOCK, _allocated(os.lstat(os.path.join(root, name))))  # noqa: PTH116, PTH118 - fast
+                total += max(_BLOCK, _allocated(os.lstat(os.path.join(root, name))))  # noqa: PTH118 - fast
             if total > enough:
                 return total
     with contextlib.suppress(OSError):
@@ -407,5 +414,3 @@ def _threads(pid: int) -> int:
         return os.stat(f"/proc/{pid}/task").st_nlink - 2  # noqa: PTH116 - one link for each thread, and its own two
     except OSError:
         return 0
-
-
