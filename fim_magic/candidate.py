@@ -24,7 +24,7 @@ class Cut:
     """Where a rule ended a candidate.
 
     Attributes:
-        rule: The name of the rule, one of `trimming.RULES`.
+        rule: The name of the rule, one of `trimming.RULES`; of several holes maybe several, with commas.
         at: How many characters of the model's text were kept.
     """
 
@@ -52,7 +52,7 @@ class Candidate:
     """One answer for the hole.
 
     Attributes:
-        raw: The text that the model generated, byte for byte.
+        raw: The text that the model generated, byte for byte; of several holes the middle, then what was trimmed.
         ending: Why generation ended.
         cut: The rule that trimmed it and where, or None if the text is as the model gave it.
         token_ids: The generated ids, without the stop token.
@@ -125,7 +125,6 @@ class Result:
         sampling: How tokens were chosen.
         max_new_tokens: The most tokens that an answer could have.
         prompt_sha256: Of the prompt's ids, as unsigned 32-bit numbers in this machine's byte order.
-        answers: How many were asked for; fewer are candidates where several say the same.
         generated: How many tokens were generated, over all answers; None for those of the candidates.
         seen: What the model saw beside the text.
         holes: How many holes the text has.
@@ -148,7 +147,6 @@ class Result:
     sampling: Sampling = GREEDY
     max_new_tokens: int = 0
     prompt_sha256: str = ""
-    answers: int = 1
     generated: int | None = None
     seen: Context = NOTHING_ELSE
     holes: int = 1
@@ -173,7 +171,13 @@ class Result:
         candidates = list(self.candidates)
         at = len(candidates) if index is None else index
         candidates[at : at + 1] = [candidate]
-        return replace(self, candidates=tuple(candidates))
+        generated = None if self.generated is None else self.generated + len(candidate.token_ids)
+        return replace(self, candidates=tuple(candidates), generated=generated)
+
+    @property
+    def answers(self) -> int:
+        """How many answers there were; fewer are candidates where several say the same."""
+        return sum(candidate.same for candidate in self.candidates)
 
     @property
     def tokens(self) -> int:

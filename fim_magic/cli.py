@@ -90,6 +90,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_loading_options(doctor)
     doctor.set_defaults(run=_doctor)
 
+    from fim_magic.evaluate import command  # light: torch comes later
+
+    evaluate = commands.add_parser("eval", help="measure how many holes are filled right, stage by stage")
+    command.add_options(evaluate)
+    evaluate.set_defaults(run=command.run)
+
     bench = commands.add_parser("bench", help="measure how fast this machine is, beside plain generate() and llama.cpp")
     _add_bench_options(bench)
     bench.set_defaults(run=_bench)
@@ -271,7 +277,7 @@ def _answer(text: str, options: argparse.Namespace, *, complete: bool = False, l
     loaded = _load(model, options)
     _say_model(loaded)
     view = LiveDiff(request.document, sys.stdout) if live else None
-    result = follow(request, loaded.engine, None if view is None else lambda middle, *_: view.show(middle))
+    result = follow(request, loaded.engine, None if view is None else lambda middle, _tokens, _seconds, kept: view.show(middle, kept))
     if view is not None:
         view.clear()
     return result
@@ -298,7 +304,7 @@ def _print_diff(result: Result) -> None:
 
     draw = to_ansi if sys.stdout.isatty() else to_text
     for candidate in result.candidates:
-        print(draw(diff(result.document, candidate.middle), caption(result, candidate)))
+        print(draw(diff(result.document, candidate.middle, candidate.kept), caption(result, candidate)))
 
 
 def _print_proof(loaded: Loaded, proof: Proof) -> None:

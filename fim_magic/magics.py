@@ -288,7 +288,7 @@ class FimMagics(Magics, Settings):
         from fim_magic.request import follow
         from fim_magic.review import View
 
-        view = View(self.shell, request.document, title=engine.model, ask=not accept)
+        view = View(self.shell, request.document, title=engine.model, ask=not accept, unfilled=request.unfilled)
         try:
             result = follow(request, engine, view.grow)
         except BaseException:

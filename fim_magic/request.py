@@ -72,6 +72,11 @@ class Request:
     trimming: bool = True
     healing: bool = True
 
+    @property
+    def unfilled(self) -> tuple[str, tuple[tuple[int, int], ...]]:
+        """The middle before anything is written, and where it is the user's own text."""
+        return ("", ()) if self.blanks is None else self.blanks.joined(())
+
     def again(self) -> Request:
         """Return the request for one other answer to the same question."""
         return replace(self, candidates=1, sampling=self.sampling.varied())
@@ -437,7 +442,6 @@ def _result(
         sampling=request.sampling,
         max_new_tokens=request.max_new_tokens,
         prompt_sha256=hashlib.sha256(array("I", prompt.ids).tobytes()).hexdigest(),
-        answers=request.candidates,
         generated=sum(len(candidate.token_ids) for each in answered for candidate in each.candidates),
         seen=prompt.context,
         holes=1 if request.blanks is None else request.blanks.count,

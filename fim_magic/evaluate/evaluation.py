@@ -31,7 +31,7 @@ from fim_magic.evaluate.human_eval_infilling import SETS
 from fim_magic.evaluate.journal import Journal
 from fim_magic.evaluate.reckoning import reckon
 from fim_magic.evaluate.report import Report, table
-from fim_magic.evaluate.scoring import Choose, Judge, Passes, as_given, in_sandbox
+from fim_magic.evaluate.scoring import Choose, Judge, Passes, by_product, in_sandbox
 from fim_magic.progress import OnProgress, Progress, silent
 from fim_magic.request import Finished, Request, interruptible, prompt_for
 from fim_magic.request import run as ask
@@ -146,7 +146,7 @@ def run(
     command: Sequence[str] = (),
     *,
     passes: Passes = in_sandbox,
-    choose: Choose = as_given,
+    choose: Choose = by_product,
 ) -> tuple[Report, bool]:
     """Ask, run, and return the report and whether it is whole: Ctrl-C ends a run early, and keeps everything.
 
@@ -189,8 +189,6 @@ def run(
             report.sets.append(known)
             report.warnings += _missing(each, answers, arms.requests_for(options.arms, each))
             report.remarks += _earlier(each, answers, settings["began"])
-    if choose is as_given and any(arms.MANY in own.answers for own in books.values()):
-        report.remarks.append("Nothing was checked: candidates were left in the order in which the request gave them.")
     _write(options.out / _REPORT, report.to_json())
     return report, whole
 

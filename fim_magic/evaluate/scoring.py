@@ -7,20 +7,23 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fim_magic import __version__
 from fim_magic.candidate import Candidate
+from fim_magic.checks import Asked, look
+from fim_magic.choosing import merged, ranked
 from fim_magic.evaluate.answers import Answer
 from fim_magic.evaluate.arms import MANY
 from fim_magic.evaluate.benchmarks import Task
 from fim_magic.evaluate.journal import Memory
 from fim_magic.progress import OnProgress, Progress, silent
+from fim_magic.sandbox import Limits, run
 
-SECONDS = 5
-"""Of processor time that a program may take."""
+_LIMITS = Limits(seconds=5, memory=8 << 30)  # libraries such as torch reserve more address space than they use
 
 Passes = Callable[[str], bool]
 """Runs a program, and says whether it ended in time and without an error."""
@@ -31,14 +34,19 @@ Choose = Callable[[Task, Sequence[Candidate], bool], list[Candidate]]
 
 def in_sandbox(program: str) -> bool:
     """Run a program where it can do no harm by mistake. Whatever runs programs, it is called here only."""
-    from fim_magic.evaluate.sandbox import passes
-
-    return passes(program, SECONDS)
+    return run(program, limits=_LIMITS).ok
 
 
-def as_given(task: Task, candidates: Sequence[Candidate], checked: bool) -> list[Candidate]:  # noqa: ARG001 - a Choose
-    """Leave candidates in the order in which the request gave them."""
-    return list(candidates)
+def by_product(task: Task, candidates: Sequence[Candidate], checked: bool) -> list[Candidate]:
+    """Put candidates in the order in which a request would, without and with the docstring's examples as a check."""
+    rebuild = task.document.rebuild
+    before = rebuild("")
+    asked = Asked(doctests=checked)
+    looked = [
+        replace(each, checks=look(rebuild(each.middle), before=before, asked=asked))
+        for each in merged(candidates, rebuild)
+    ]
+    return list(ranked(looked))
 
 
 class Judge:
@@ -49,7 +57,7 @@ class Judge:
     """
 
     def __init__(
-        self, folder: Path, *, passes: Passes = in_sandbox, choose: Choose = as_given, workers: int = 1
+        self, folder: Path, *, passes: Passes = in_sandbox, choose: Choose = by_product, workers: int = 1
     ) -> None:
         """Start no thread yet.
 
@@ -128,7 +136,7 @@ class Judge:
 
 def _program_key(program: str) -> str:
     digest = hashlib.sha256(program.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"python {platform.python_version()}, {SECONDS} s, {digest}"
+    return f"python {platform.python_version()}, {_LIMITS.seconds} s, {digest}"
 
 
 def _choice_key(answer: Answer, checked: bool) -> str:

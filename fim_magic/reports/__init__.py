@@ -15,6 +15,7 @@ from fim_magic.engines import registry
 from fim_magic.engines.memory import free_ram, gigabytes
 from fim_magic.reports.catalogue import model, models
 from fim_magic.reports.machine import this_machine
+from fim_magic.sandbox import protections
 
 if TYPE_CHECKING:
     from fim_magic.candidate import Result
@@ -114,6 +115,8 @@ def _findings() -> Iterator[str]:
     disk = psutil.disk_usage(str(_existing(cache))).free
     low_disk = "make room, or set FIM_MAGIC_CACHE to another folder" if disk < _LOW_DISK else ""
     yield _finding("free disk", gigabytes(disk), low_disk)
+    for line in protections():
+        yield _finding("checks run", line, "")
     for place, answers in weights.reachable().items():
         advice = "" if answers else "models that are in the cache work; fetching others will not"
         yield _finding(place, "reachable" if answers else "not reachable", advice)

@@ -198,7 +198,7 @@ def _order(result: Result) -> str:
 
 def _context(result: Result) -> Iterator[str]:
     """Yield what the model saw beside the text, if anything."""
-    context = getattr(result, "context", "")
+    context = result.context
     if context:
         yield f"context: {context}"
 
