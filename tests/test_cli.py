@@ -141,7 +141,7 @@ def plain(text: str) -> str:
     ("arguments", "told"),
     [
         (["infill", "no-such-file.py"], "could not be read"),
-        (["infill", "FILE", "-n", "0"], "--candidates is from 1 to 64"),
+        (["infill", "FILE", "-n", "0"], "--candidates is auto, or from 1 to 64"),
         (["infill", "FILE", "--temperature", "-1"], "--temperature is 0 or more"),
         (["infill", "FILE", "--order", "mps"], "--order is one of"),
         (["infill", "FILE", "--order", "spm"], "was not trained in that order"),

@@ -170,7 +170,7 @@ def test_only_allowed_tokens_come_and_only_where_they_are_asked_for(loaded):
     "text", ["def f(x):\n    return <cursor> / len(x)\n", "if x<cursor>", "# 平均\n平均 = <cursor>\n"]
 )
 def test_a_whole_request(loaded, method, text):
-    _, request = Settings().request(text, method=method, candidates=2, max_new_tokens=8, seed=3)
+    _, request = Settings().request(text, complete=method == "complete", candidates=2, max_new_tokens=8, seed=3)
     events = list(run(request, loaded))
     assert [isinstance(event, Finished) for event in events] == [False] * (len(events) - 1) + [True]
     result = events[-1].result
@@ -182,11 +182,11 @@ def test_a_whole_request(loaded, method, text):
 
 
 def test_a_token_that_the_hole_cut_in_two_is_healed(exact):
-    _, request = Settings().request("if x:\n    i<cursor>", method="complete", max_new_tokens=8, temperature=1.0)
+    _, request = Settings().request("if x:\n    i<cursor>", complete=True, max_new_tokens=8, temperature=1.0)
     assert prompt_for(request, exact).healed == "i"
     for seed in range(5):
         _, request = Settings().request(
-            "if x:\n    i<cursor>", method="complete", max_new_tokens=8, temperature=1.0, seed=seed
+            "if x:\n    i<cursor>", complete=True, max_new_tokens=8, temperature=1.0, seed=seed
         )
         found = list(run(request, exact))[-1].result.candidates[0]
         assert exact.tokenizer.decode(list(found.token_ids)).startswith("i")

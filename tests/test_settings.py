@@ -11,7 +11,9 @@ from fim_magic.settings import LOADING, Settings, options_of
 
 BUILT_IN = {
     "model": "auto",
-    "candidates": 1,
+    "method": "fim",
+    "candidates": 0,  # as many as the machine makes cheap
+    "check": [],
     "max_new_tokens": 128,
     "temperature": 0.0,
     "top_p": 0.95,
@@ -23,7 +25,9 @@ BUILT_IN = {
 # Per option: a value from the environment, from the configuration, and from the call.
 VALUES = {
     "model": ("from-environment", "from-config", "from-call"),
+    "method": ("rank", "fim", "rank"),
     "candidates": (2, 3, 4),
+    "check": (["a"], ["b"], ["c"]),
     "max_new_tokens": (20, 30, 40),
     "temperature": (0.2, 0.3, 0.4),
     "top_p": (0.2, 0.3, 0.4),
@@ -40,7 +44,9 @@ def asked(settings, **options):
     model, request = settings.request("a <cursor> b", **options)
     return {
         "model": model,
+        "method": request.method,
         "candidates": request.candidates,
+        "check": [*request.asked.expressions],
         "max_new_tokens": request.max_new_tokens,
         "temperature": request.sampling.temperature,
         "top_p": request.sampling.top_p,
@@ -92,6 +98,9 @@ def test_without_a_seed_each_request_has_another():
         ("candidates", 65),
         ("candidates", 1.5),
         ("candidates", "3"),
+        ("candidates", "many"),
+        ("method", "guess"),
+        ("check", [1]),
         ("max_new_tokens", 0),
         ("max_new_tokens", 12.5),
         ("temperature", -0.1),
@@ -176,24 +185,39 @@ def test_an_unreadable_environment_is_told_when_it_matters(name, value, monkeypa
 
 
 def test_an_option_that_does_not_exist_is_told_with_those_that_do():
-    with pytest.raises(OptionError, match=r"'colour'.*candidates, engine, family, markers"):
+    with pytest.raises(OptionError, match=r"'colour'.*candidates, check, context, engine, family, markers"):
         Settings().request("<cursor>", colour="red")
+
+
+def test_checks_are_expressions_or_the_doctests():
+    asked = Settings().request("<cursor>", check=["f(1) == 2", "doctests"])[1].asked
+    assert (asked.expressions, asked.doctests) == (("f(1) == 2",), True)
+    assert not Settings().request("<cursor>")[1].asked.anything
+    assert Settings().request("<cursor>", check="f(1) == 2")[1].asked.expressions == ("f(1) == 2",)
+
+
+def test_several_markers_are_several_holes():
+    _, request = Settings().request("a = <cursor>\nb = <cursor>\n")
+    assert request.blanks.count == request.document.holes == 2
+    assert Settings().request("a = <cursor>")[1].blanks is None
 
 
 def test_infilling_needs_a_marker_and_completion_does_not():
     with pytest.raises(MarkerError):
         Settings().request("x = ")
-    _, request = Settings().request("x = ", method="complete")
+    _, request = Settings().request("x = ", complete=True)
     assert (request.document.prefix, request.method) == ("x = ", "complete")
 
 
 def test_every_option_can_be_typed_and_has_a_help_text_for_argparse():
     options = options_of(Settings)
-    assert set(options) == set(VALUES)
+    assert set(options) == {*VALUES, "context"}  # which is about the notebook around the text
     for name, option in options.items():
         assert "--" + name.replace("_", "-") in option.flags
         assert option.help % {}
-        assert option.type(str(VALUES[name][0])) == VALUES[name][0]
+        for value in VALUES.get(name, ["cells"]):
+            for each in value if option.repeats else [value]:
+                assert option.type(str(each)) == each
 
 
 # --- how long a model may stay unused ------------------------------------------------------------
