@@ -16,6 +16,7 @@ from fim_magic.frontends import notebook_path
 _MOST_CELLS = 100  # of the last that ran
 _MOST_BELOW = 3
 _MOST_NAMES = 24  # that stand near the hole
+_MOST_OTHERS = 64  # of the last, that are looked at
 _MOST_DATA = 8  # that do not, but hold data which the code may be about
 _OWN = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open", "display"})
 
@@ -81,9 +82,11 @@ def _described(shell: Any, document: Document, values: bool) -> tuple[Described,
     others = [name for name in reversed(entries) if name in known and name not in set(near)]
     asked = frozenset(name for source in executed_cells(shell) for name in asked_for(source))
     near, others = ([name for name in names if name not in asked] for names in (near, others))
-    found = describe([*near, *others], {name: entries[name] for name in known}, values=values)
+    found = describe(
+        [*near[:_MOST_NAMES], *others[:_MOST_OTHERS]], {name: entries[name] for name in known}, values=values
+    )
     beside = set(near)
-    told = [each for each in found if each.name in beside][:_MOST_NAMES]
+    told = [each for each in found if each.name in beside]
     return (*told, *[each for each in found if each.name not in beside and not each.by_source][:_MOST_DATA])
 
 
