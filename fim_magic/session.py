@@ -8,7 +8,7 @@ from typing import Any
 from fim_magic.context.beside import NOTHING_ELSE, Cell, Context
 from fim_magic.context.cells import Stored, code_cell, last_versions, of_notebook, position, same_text, text_cell
 from fim_magic.context.gathering import TOKENS, gather, names_near
-from fim_magic.context.namespace import Described, describe
+from fim_magic.context.namespace import Described, describe, entries_of
 from fim_magic.context.redaction import asked_for
 from fim_magic.document import MARKERS, Document
 from fim_magic.frontends import notebook_path
@@ -16,6 +16,7 @@ from fim_magic.frontends import notebook_path
 _MOST_CELLS = 100  # of the last that ran
 _MOST_BELOW = 3
 _MOST_NAMES = 24  # that stand near the hole
+_MOST_OTHERS = 64  # of the last, that are looked at
 _MOST_DATA = 8  # that do not, but hold data which the code may be about
 _OWN = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open", "display"})
 
@@ -26,11 +27,11 @@ def known_names(shell: Any) -> frozenset[str]:
     Args:
         shell: IPython's.
     """
-    hidden = _entries(getattr(shell, "user_ns_hidden", None))
+    hidden = entries_of(getattr(shell, "user_ns_hidden", None))
     # A name of IPython's own that the user has given a new meaning is the user's.
     return frozenset(
         name
-        for name, value in _entries(getattr(shell, "user_ns", None)).items()
+        for name, value in entries_of(getattr(shell, "user_ns", None)).items()
         if not name.startswith("_") and name not in _OWN and not (name in hidden and hidden[name] is value)
     )
 
@@ -76,14 +77,16 @@ def context_for(
 def _described(shell: Any, document: Document, values: bool) -> tuple[Described, ...]:
     """What is known of the names near the hole, then of the data that came last."""
     known = known_names(shell)
-    entries = _entries(getattr(shell, "user_ns", None))
+    entries = entries_of(getattr(shell, "user_ns", None))
     near = [name for name in names_near(document) if name in known]
     others = [name for name in reversed(entries) if name in known and name not in set(near)]
     asked = frozenset(name for source in executed_cells(shell) for name in asked_for(source))
     near, others = ([name for name in names if name not in asked] for names in (near, others))
-    found = describe([*near, *others], {name: entries[name] for name in known}, values=values)
+    found = describe(
+        [*near[:_MOST_NAMES], *others[:_MOST_OTHERS]], {name: entries[name] for name in known}, values=values
+    )
     beside = set(near)
-    told = [each for each in found if each.name in beside][:_MOST_NAMES]
+    told = [each for each in found if each.name in beside]
     return (*told, *[each for each in found if each.name not in beside and not each.by_source][:_MOST_DATA])
 
 
@@ -131,7 +134,7 @@ def _history(shell: Any) -> list[tuple[int, str]]:
     """The cells with their numbers. A shell that keeps no history file keeps them nevertheless, or else `In`."""
     inputs = getattr(getattr(shell, "history_manager", None), "input_hist_raw", None)
     if type(inputs) is not list:
-        inputs = _entries(getattr(shell, "user_ns", None)).get("In")
+        inputs = entries_of(getattr(shell, "user_ns", None)).get("In")
     if type(inputs) is not list:
         return []
     return [(number, source) for number, source in enumerate(inputs) if type(source) is str and source.strip()]
@@ -141,10 +144,3 @@ def _failed(shell: Any) -> frozenset[int]:
     """The numbers of the cells that ended in an error, where IPython keeps them (from version 9 on)."""
     raised = getattr(getattr(shell, "history_manager", None), "exceptions", None)
     return frozenset(raised) if isinstance(raised, dict) else frozenset()
-
-
-def _entries(namespace: Any) -> dict[str, Any]:
-    """The entries under plain strings: other keys may run code when they are compared."""
-    if not isinstance(namespace, dict):
-        return {}
-    return {key: value for key, value in list(dict.items(namespace)) if type(key) is str}

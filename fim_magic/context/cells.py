@@ -21,6 +21,7 @@ LARGEST_FILE = 20 * 2**20
 _LONGEST_TEXT = 600  # characters of a markdown cell
 _PYTHON_MAGICS = frozenset({"time", "timeit", "capture", "prun", "memray_flamegraph", "mypy"})
 _IPYTHON = re.compile(r"\s*(?:[%!?]|[\w\s,.\[\]]+=\s*[%!](?!=)|[\w.%]+\?{1,2}\s*$|(?:pip|conda)\s+(?:un)?install\b)")
+_BLANK_LINES = re.compile(r"\A(?:[ \t]*\n)+")
 _TARGET = re.compile(r"^(?:async\s+def|def|class)\s+(\w+)|^(\w+)\s*(?::[^=]+)?=(?!=)", re.MULTILINE)
 _ALIKE = 0.75  # of 1: how like each other two versions of a cell are
 _SURELY_THE_CELL = 0.6
@@ -54,8 +55,8 @@ def code_cell(source: str, number: int = 0, *, markers: Sequence[str] = MARKERS)
         source = rest
     if any(marker in source for marker in markers if marker):
         return None
-    text = _python_lines(source).strip("\n").rstrip()
-    if not text.strip():
+    text = _BLANK_LINES.sub("", _python_lines(source)).rstrip()
+    if not text:
         return None
     try:
         ast.parse(text)
@@ -71,7 +72,7 @@ def text_cell(source: str) -> Cell | None:
         text = text[:_LONGEST_TEXT].rpartition("\n")[0] or text[:_LONGEST_TEXT]
     if not text:
         return None
-    return Cell("\n".join(f"# {line}".rstrip() for line in redacted(text).splitlines()), markdown=True)
+    return Cell(redacted("\n".join(f"# {line}".rstrip() for line in text.splitlines())), markdown=True)
 
 
 def last_versions(cells: Sequence[Cell]) -> tuple[Cell, ...]:
@@ -134,14 +135,13 @@ def same_text(one: str, other: str) -> bool:
 
 
 def _python_lines(source: str) -> str:
-    kept, start, state = [], 0, lexing.State()
+    kept, state = [], lexing.State()
     for line in source.splitlines(keepends=True):
         begins_statement = not state.depth and not state.string
         is_ipython = begins_statement and _IPYTHON.match(line) is not None
         if not is_ipython:
             kept.append(line)
             state = lexing.state_after(line, state)
-        start += len(line)
     return "".join(kept)
 
 

@@ -24,10 +24,12 @@ _MOST = 12  # keys, members or parameters that are named
 _MOST_COLUMNS = 24
 _FIRST = 5  # elements whose types are looked at
 _LONGEST_LABEL = 40
+_SHORTEST_SECRET = 16  # characters of a text that can be told by its look
 _LONGEST_DOC = 100
 _BIGGEST_DEFAULT = 10**6
 _HEAP_TYPE = 1 << 9  # of a type's flags: made by a class statement
 
+_STORE_ATTR = dis.opmap["STORE_ATTR"]
 _MODULE_NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -42,6 +44,15 @@ _mro, _namespace_of, _name_of, _bases, _flags = map(
     _of_type, ("__mro__", "__dict__", "__name__", "__bases__", "__flags__")
 )
 _module_of_static_type = _of_type("__module__")
+
+
+def _one_of(cls: object, classes: Iterable[object]) -> bool:
+    """Whether a class is among others. `in` would compare, and hash, as its metaclass says."""
+    return any(each is cls for each in classes)
+
+
+def _derives(cls: object, base: type) -> bool:
+    return _one_of(base, _mro(cls))
 
 
 @dataclass(frozen=True)
@@ -69,15 +80,19 @@ def describe(names: Iterable[str], namespace: Mapping[str, object], *, values: b
         namespace: Where they are, a `dict`: of another mapping nothing can be read without running its code.
         values: Say also the values of numbers and short strings.
     """
-    known, readers = _entries(namespace), _readers()
+    known, readers = entries_of(namespace), _readers()
     wanted = (name for name in dict.fromkeys(each for each in names if type(each) is str) if name in known)
     found = (_described(name, known[name], readers, values=values) for name in wanted if not secret_name(name))
     return tuple(each for each in found if each is not None)
 
 
-def _entries(namespace: object) -> dict[str, Any]:
-    """The entries of a dict whose keys are plain strings: comparing other keys may run code."""
-    if dict not in _mro(type(namespace)):
+def entries_of(namespace: object) -> dict[str, Any]:
+    """Return the entries of a dict whose keys are plain strings; comparing other keys may run code.
+
+    Args:
+        namespace: A dict, or anything else, which has none.
+    """
+    if not _derives(type(namespace), dict):
         return {}
     items: list[tuple[Any, Any]] = list(dict.items(namespace))  # type: ignore[arg-type] # it is a dict
     return {key: value for key, value in items if type(key) is str}
@@ -90,7 +105,7 @@ def _described(name: str, value: object, readers: _Readers, *, values: bool) -> 
         return None if line is None else Described(name, line, by_source=True)
     if kind is types.FunctionType or kind is types.BuiltinFunctionType:
         return Described(name, _function(name, value), by_source=True)
-    if type in _mro(kind):
+    if _derives(kind, type):
         return Described(name, _class(name, value), by_source=True)
     read = next((read for cls, read in readers if kind is cls), None)
     said = _data(value, values) if read is None else read(value)
@@ -124,7 +139,7 @@ def _import_of(name: str, value: object, module: object) -> str | None:
     own = value.__name__ if type(value) is types.BuiltinFunctionType else None
     if own is None:
         own = types.FunctionType.__dict__["__name__"].__get__(value) if type(value) is types.FunctionType else None
-    own = _text(_name_of(value) if own is None and type in _mro(type(value)) else own)
+    own = _text(_name_of(value) if own is None and _derives(type(value), type) else own)
     if own is None or not own.isidentifier():
         return None
     return f"from {module} import {own}" + ("" if own == name else f" as {name}")
@@ -148,7 +163,7 @@ def _signature(function: types.FunctionType, *, bound: bool = False) -> str:
     names = [_text(each) or "…" for each in code.co_varnames]
     positional, keyword_only = code.co_argcount, code.co_kwonlyargcount
     defaults = function.__defaults__ or ()
-    of_keywords = _entries(function.__kwdefaults__)
+    of_keywords = entries_of(function.__kwdefaults__)
     first_default = positional - len(defaults)
     said = []
     for at in range(positional):
@@ -192,7 +207,7 @@ def _default(name: str, value: object) -> str:
 
 def _annotations(function: types.FunctionType) -> dict[str, Any]:
     # From Python 3.14 on they are made when they are asked for, by running code of the user's.
-    return {} if sys.version_info >= (3, 14) else _entries(function.__annotations__)
+    return {} if sys.version_info >= (3, 14) else entries_of(function.__annotations__)
 
 
 def _annotation(note: object) -> str:
@@ -211,7 +226,7 @@ def _annotation(note: object) -> str:
         members = types.UnionType.__dict__["__args__"].__get__(note)
         parts = ["None" if each is types.NoneType else _annotation(each) for each in members]
         return " | ".join(parts) if all(parts) else ""
-    return _text(_name_of(note)) or "" if type in _mro(kind) else ""
+    return _text(_name_of(note)) or "" if _derives(kind, type) else ""
 
 
 def _class(name: str, cls: Any) -> str:
@@ -234,7 +249,7 @@ def _members(cls: Any) -> list[str]:
     for each in _mro(cls):
         if _module_of(each) != "__main__":
             continue
-        entries = _entries(dict(_namespace_of(each)))
+        entries = entries_of(dict(_namespace_of(each)))
         for name in _fields(entries):
             fields.setdefault(name, name)
         for name, member in entries.items():
@@ -253,15 +268,25 @@ def _members(cls: Any) -> list[str]:
 
 def _fields(entries: Mapping[str, Any]) -> Iterator[str]:
     for name in ("__annotations__", "__dataclass_fields__"):
-        yield from _entries(entries.get(name))
+        yield from entries_of(entries.get(name))
     for name in ("_fields", "__slots__"):
         if type(entries.get(name)) is tuple:
             yield from (each for each in entries[name] if type(each) is str)
     made = entries.get("__init__")
     if type(made) is types.FunctionType and "__dataclass_fields__" not in entries:
-        for instruction in dis.get_instructions(made.__code__):
-            if instruction.opname == "STORE_ATTR" and type(instruction.argval) is str:
-                yield instruction.argval
+        yield from _set_attributes(made.__code__)
+
+
+def _set_attributes(code: types.CodeType) -> Iterator[str]:
+    """The attributes that a function sets, of any object. `dis` would ask the code's constants for their `repr`."""
+    high = 0
+    for operation, low in zip(code.co_code[::2], code.co_code[1::2], strict=True):
+        if operation == dis.EXTENDED_ARG:
+            high = (high | low) << 8
+            continue
+        if operation == _STORE_ATTR and type(code.co_names[high | low]) is str:
+            yield code.co_names[high | low]
+        high = 0
 
 
 def _function_of(member: object) -> types.FunctionType | None:
@@ -273,7 +298,7 @@ def _function_of(member: object) -> types.FunctionType | None:
 
 def _module_of(cls: Any) -> object:
     if _flags(cls) & _HEAP_TYPE:
-        return _entries(dict(_namespace_of(cls))).get("__module__")
+        return entries_of(dict(_namespace_of(cls))).get("__module__")
     return _module_of_static_type(cls)
 
 
@@ -286,23 +311,23 @@ def _class_name(cls: Any) -> str:
 
 def _data(value: object, values: bool) -> str:
     kind = type(value)
-    if kind in _SCALARS:
+    if _one_of(kind, _SCALARS):
         said = _class_name(kind)
         return f"{said} = {_value(value)}" if values else said
-    if kind in _TEXTS:
+    if _one_of(kind, _TEXTS):
         said = f"{_class_name(kind)}, length {len(value)}"  # type: ignore[arg-type] # a str or bytes
         shown = values and kind is str and len(value) <= _LONGEST_LABEL  # type: ignore[arg-type] # likewise
         return f"{said} = {_value(value)}" if shown else said
     if kind is dict:
         return _dict(value)
-    if kind in _COLLECTIONS:
+    if _one_of(kind, _COLLECTIONS):
         return _collection(value)
     return "None" if value is None else _instance(kind)
 
 
-_SCALARS: frozenset[type] = frozenset({int, float, bool, complex})
-_TEXTS: frozenset[type] = frozenset({str, bytes, bytearray})
-_COLLECTIONS: frozenset[type] = frozenset({list, tuple, set, frozenset})
+_SCALARS: tuple[type, ...] = (int, float, bool, complex)
+_TEXTS: tuple[type, ...] = (str, bytes, bytearray)
+_COLLECTIONS: tuple[type, ...] = (list, tuple, set, frozenset)
 
 
 def _value(value: object) -> str:
@@ -342,8 +367,10 @@ def _kinds(values: Iterable[object]) -> str:
 
 def _label(text: str) -> str:
     """A key or a column's name in quotes, on one line, without what looks like a secret."""
-    short = text if len(text) <= _LONGEST_LABEL else text[:_LONGEST_LABEL] + "…"
-    return redacted(repr(short))
+    if len(text) < _SHORTEST_SECRET:
+        return repr(text)
+    shown = redacted(repr(text[: _LONGEST_LABEL**2]))[1:-1]
+    return f"'{shown if len(shown) <= _LONGEST_LABEL else shown[:_LONGEST_LABEL] + '…'}'"
 
 
 # Libraries, if the user has imported them
@@ -354,7 +381,7 @@ _Readers = Sequence[tuple[object, Callable[[Any], str]]]
 
 def _readers() -> _Readers:
     """The classes of the libraries that are there, each with what describes its instances."""
-    loaded = _entries(sys.modules)
+    loaded = entries_of(sys.modules)
     found = ((_library_class(loaded.get(module), module, name), read) for module, name, read in _LIBRARIES)
     return [(cls, read) for cls, read in found if cls is not None]
 
@@ -364,7 +391,7 @@ def _library_class(loaded: object, module: str, name: str) -> object:
     if type(loaded) is not types.ModuleType:
         return None
     found = next((value for key, value in _entries_of_module(loaded) if type(key) is str and key == name), None)
-    if type not in _mro(type(found)):
+    if not _derives(type(found), type):
         return None
     made_in = _module_of(found)
     return found if type(made_in) is str and made_in.partition(".")[0] == module.partition(".")[0] else None
@@ -399,11 +426,7 @@ def _column(label: object) -> str:
     if type(label) is int:
         return str(label)
     if type(label) is str:
-        return (
-            label
-            if label.isidentifier() and len(label) <= _LONGEST_LABEL and redacted(label) == label
-            else _label(label)
-        )
+        return label if label.isidentifier() and len(label) < _SHORTEST_SECRET else _label(label)
     return f"({_class_name(type(label))})"
 
 
@@ -431,7 +454,7 @@ def _text(value: object) -> str | None:
     """A string as a plain one: a subclass may say something else when it is formatted."""
     if type(value) is str:
         return value
-    return str.__str__(value) if str in _mro(type(value)) else None
+    return str.__str__(value) if _derives(type(value), str) else None
 
 
 def _first_line(doc: object) -> str:

@@ -70,6 +70,7 @@ _SAID_IN_COMMENT = re.compile(
 _LONG_RUN = re.compile(r"[A-Za-z0-9+/=_-]{24,}")
 _HEX = re.compile(r"[0-9a-fA-F]{32,}")
 _PUBLIC = re.compile(r"sha|hash|digest|checksum|commit|revision|md5|etag|fingerprint|uuid", re.IGNORECASE)
+_NEAR = 100  # characters before a literal that say what it is
 _LEAST_ENTROPY = 4.0  # bits a character; English words in snake_case have about 3.5, random base64 of 32 about 4.6
 _LEAST_CHANGES = 4  # between letters and digits; names and paths change once or twice
 
@@ -151,8 +152,10 @@ def _comments(source: str) -> Iterator[tuple[int, int]]:
 
 
 def _in_literal(source: str, literal: _Literal) -> Iterator[tuple[int, int]]:
-    before = source[literal.statement : literal.opening].rstrip("rRbBfFuU")
-    if literal.end > literal.start and _belongs_to_secret(before):
+    # Of a long list of strings each would otherwise be looked for in all that stands before it.
+    head = source[literal.statement : min(literal.opening, literal.statement + _NEAR)]
+    before = source[max(literal.statement, literal.opening - _NEAR) : literal.opening].rstrip("rRbBfFuU")
+    if literal.end > literal.start and _belongs_to_secret(head, before):
         yield literal.start, literal.end
         return
     public = _PUBLIC.search(before) is not None
@@ -162,11 +165,11 @@ def _in_literal(source: str, literal: _Literal) -> Iterator[tuple[int, int]]:
             yield match.span()
 
 
-def _belongs_to_secret(before: str) -> bool:
+def _belongs_to_secret(head: str, before: str) -> bool:
     named = _NAMED.search(before)
     if named and secret_name(named["name"]):
         return True
-    assigned = _ASSIGNED.match(before)
+    assigned = _ASSIGNED.match(head)
     return assigned is not None and any(map(secret_name, re.findall(r"\w+", assigned["target"])))
 
 
