@@ -82,6 +82,8 @@ class ScriptedEngine:
         self.place = "cpu, scripted"
         self.prompts: list[list[int]] = []
         self.allowed: list[dict[int, list[int]]] = []  # what each step was told
+        self.scored: list[tuple[str, str]] = []  # prompts and continuations
+        self.likelihood = lambda _prompt, continuation: [-0.1] * len(continuation)  # of the ids, as `score` has it
         self.before_step = lambda _step: None
         self.may_go_on = threading.Event()
         self.may_go_on.set()
@@ -89,6 +91,11 @@ class ScriptedEngine:
     def start(self, prompt: Sequence[int], *, candidates: int, sampling: Sampling) -> ScriptedGeneration:
         self.prompts.append(list(prompt))
         return ScriptedGeneration(self, len(prompt), candidates)
+
+    def score(self, prompt: Sequence[int], continuation: Sequence[int]) -> list[float]:
+        """What `likelihood` says; a test sets it."""
+        self.scored.append((self.tokenizer.decode(list(prompt)), self.tokenizer.decode(list(continuation))))
+        return self.likelihood(prompt, continuation)
 
 
 class ScriptedGeneration:

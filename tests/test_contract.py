@@ -9,6 +9,7 @@ from checkpoints import INFILLING, KINDS
 from contract import SAMPLED, STEPS, ids, started, tokens_of
 
 from fim_magic.engines import SCORED_AT_ONCE, Sampling
+from fim_magic.errors import ModelError
 from fim_magic.request import Finished, prompt_for, run
 from fim_magic.settings import Settings
 
@@ -114,6 +115,52 @@ def test_nothing_is_scored_as_nothing(scoring):
 
 def test_a_text_beyond_the_context_is_not_scored(scoring):
     contract.a_text_beyond_the_context_is_not_scored(scoring)
+
+
+def test_a_prompt_is_read_once_for_all_that_is_scored_after_it(engine, monkeypatch):
+    loaded = engine("qwen2")
+    loaded.forget()
+    real, read = loaded._decoder.read, []
+    monkeypatch.setattr(
+        loaded._decoder, "read", lambda ids, *rest, **how: read.append(len(ids)) or real(ids, *rest, **how)
+    )
+    generation = started(loaded, prompt_of(LONG))
+    generation.finish(0)
+    assert sum(read) == LONG
+    read.clear()
+    for seed in range(3):
+        loaded.score(prompt_of(LONG), [seed, *prompt_of(SCORED_AT_ONCE + 5)])
+    assert read == [SCORED_AT_ONCE, 6] * 3
+    assert started(loaded, prompt_of(LONG)).reused == LONG - 1
+
+
+@pytest.mark.parametrize("at", range(4))
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_what_ends_scoring_half_way_leaves_the_engine_usable(engine, monkeypatch, at, error):
+    loaded = engine("qwen2")
+    prompt, continuation = prompt_of(LONG), prompt_of(70)
+    loaded.forget()
+    expected, scores = ids(tokens_of(started(loaded, prompt))[0]), loaded.score(prompt, continuation)
+    loaded.forget()
+    real, calls = loaded._decoder.read, []
+
+    def ended(*arguments, **options):
+        calls.append(True)
+        if len(calls) > at:
+            raise error
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(loaded._decoder, "read", ended)
+    with pytest.raises(ModelError if error is MemoryError else error) as caught:
+        loaded.score(prompt, continuation)
+    monkeypatch.undo()
+    if error is MemoryError:
+        assert "not enough memory" in str(caught.value)
+        assert not loaded._kept._caches
+    else:  # what was read is known, though the error still holds what it passed through
+        assert bool(loaded._kept._caches) == (at > 0)
+    assert loaded.score(prompt, continuation) == pytest.approx(scores, abs=1e-3)
+    assert ids(tokens_of(started(loaded, prompt))[0]) == expected
 
 
 PLACES = {

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from fim_magic import weights
 from fim_magic.catalog import QWEN_0_5B_GGUF
-from fim_magic.engines import Sampling, gguf, llama_cpp, llama_decoder
+from fim_magic.engines import SCORED_AT_ONCE, Sampling, gguf, llama_cpp, llama_decoder
 from fim_magic.engines.choosing import choose
 from fim_magic.engines.gguf import GgufEngine
 from fim_magic.engines.gguf_conversion import converted
@@ -36,6 +36,7 @@ from fim_magic.settings import Settings
 
 SHORT = 21
 LONG = 2 * CHUNK + 60
+ROUNDED = 0.05  # llama.cpp adds up in float16, and multiplies many rows in another way than one
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +191,72 @@ def test_a_token_that_the_hole_cut_in_two_is_healed(exact):
         )
         found = list(run(request, exact))[-1].result.candidates[0]
         assert exact.tokenizer.decode(list(found.token_ids)).startswith("i")
+
+
+@pytest.mark.parametrize(("length", "more"), [(1, 1), (SHORT, SCORED_AT_ONCE + 1), (LONG, 200)])
+def test_scores_are_those_of_torch_on_the_same_weights(exact, reference, length, more):
+    prompt, continuation = prompt_of(length), prompt_of(more, seed=8)
+    expected = reference.score(prompt, continuation)
+    assert exact.score(prompt, continuation) == pytest.approx(expected, abs=0.03)  # as above
+
+
+@pytest.mark.parametrize("length", [1, SHORT, LONG])
+def test_scores_are_those_of_generating(loaded, length):
+    contract.scores_are_those_of_generating(loaded, prompt_of(length), within=ROUNDED)
+
+
+def test_scores_do_not_hang_on_what_was_read_before(loaded):
+    contract.scores_do_not_hang_on_what_was_read_before(loaded, prompt_of(LONG), prompt_of(70, seed=8), within=ROUNDED)
+
+
+def test_scoring_leaves_requests_alone(loaded):
+    contract.scoring_leaves_requests_alone(loaded, prompt_of(LONG), prompt_of(70, seed=8))
+
+
+def test_nothing_is_scored_as_nothing(loaded):
+    contract.nothing_is_scored_as_nothing(loaded, prompt_of(SHORT))
+
+
+def test_a_text_beyond_the_context_is_not_scored(home, monkeypatch):
+    monkeypatch.setattr(gguf, "free_ram", lambda: 2 * 256 * 300)
+    engine = load(home / "exact.gguf")
+    assert engine.context_length == 300
+    contract.a_text_beyond_the_context_is_not_scored(engine)
+
+
+def test_a_prompt_is_read_once_for_all_that_is_scored_after_it(loaded, monkeypatch):
+    real, read = Cells.decode, []
+    monkeypatch.setattr(
+        Cells, "decode", lambda cells, batch, wanted: read.append(len(batch)) or real(cells, batch, wanted)
+    )
+    tokens_of(started(loaded, prompt_of(LONG), candidates=2), 2)
+    read.clear()
+    for seed in range(3):
+        loaded.score(prompt_of(LONG), prompt_of(40, seed))
+    assert read == [40, 40, 40]
+    assert started(loaded, prompt_of(LONG)).reused == LONG - 1
+
+
+@pytest.mark.parametrize("calls", range(4))
+def test_an_interrupt_while_scoring_leaves_the_next_request_correct(loaded, calls, monkeypatch):
+    expected = ids(tokens_of(started(loaded, prompt_of(LONG)))[0])
+    scores = loaded.score(prompt_of(LONG), prompt_of(150, seed=8))
+    loaded.forget()
+    real, made = Cells.decode, []
+
+    def interrupted(*arguments, **options):
+        found = real(*arguments, **options)
+        made.append(found)
+        if len(made) > calls:
+            raise KeyboardInterrupt
+        return found
+
+    monkeypatch.setattr(Cells, "decode", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        loaded.score(prompt_of(LONG), prompt_of(150, seed=8))
+    monkeypatch.undo()
+    assert ids(tokens_of(started(loaded, prompt_of(LONG)))[0]) == expected
+    assert loaded.score(prompt_of(LONG), prompt_of(150, seed=8)) == pytest.approx(scores, abs=ROUNDED)
 
 
 # --- the KV cache --------------------------------------------------------------------------------

@@ -1,0 +1,192 @@
+r"""Infilling with a model that was never trained to infill: several continuations, ranked by what follows the hole.
+
+Such a model sees only what stands before the hole. But it can say how likely the text after the hole is once an answer
+stands in it, and by Bayes' rule that is what tells the answers apart:
+
+    P(middle | prefix, suffix)  ~  P(middle | prefix) P(suffix | prefix, middle)
+
+Candidates are drawn from the first factor; the second is computed here. Only the beginning of the suffix counts: over
+two thousand tokens, the few that hang on the hole would drown in the noise of the others.
+
+Prefix, middle and suffix are encoded as one text, as the model saw texts in training. Encoded by itself, an answer that
+ends in `)` before a line end would become the tokens `)` and `\n`, where texts have the one token `)\n`: after `)`, the
+model finds a line end most unlikely, and the right answer would be the worst. A token that has characters of both
+counts to the suffix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from fim_magic.candidate import Candidate
+from fim_magic.context import NOTHING_ELSE, Context
+from fim_magic.document import Document
+from fim_magic.engines import Engine
+from fim_magic.engines.reuse import common_prefix
+from fim_magic.errors import OptionError
+from fim_magic.formats import Prompt, completion_prompt
+from fim_magic.tokenization import TextTokenizer
+
+SUFFIX_TOKENS = 64
+"""How many tokens of the suffix count at most."""
+
+_REOPENED = 16  # tokens at the end of the prompt that may become others with what follows: more than a word has
+_LEAST_ROOM = 16  # tokens of prompt without which scores make no sense
+
+
+@dataclass(frozen=True)
+class Score:
+    """How likely a middle and what follows it are, left to right.
+
+    Attributes:
+        middle: The natural log-probability of the middle after the prefix.
+        suffix: That of the first tokens of the suffix after both.
+        suffix_tokens: How many tokens of the suffix counted: the same number for every middle, though the first of
+            them may have been read as other tokens.
+    """
+
+    middle: float
+    suffix: float
+    suffix_tokens: int
+
+    @property
+    def suffix_mean(self) -> float:
+        """The log-probability of what follows, per token; 0.0 where nothing follows."""
+        return self.suffix / self.suffix_tokens if self.suffix_tokens else 0.0
+
+
+def suffix_scores(
+    engine: Engine,
+    document: Document,
+    candidates: Sequence[Candidate],
+    *,
+    context: Context = NOTHING_ELSE,
+    suffix_tokens: int = SUFFIX_TOKENS,
+) -> list[float]:
+    """Return for each candidate how likely it makes what follows the hole: the mean log-probability per token.
+
+    Args:
+        engine: The loaded model.
+        document: The text with the hole.
+        candidates: Answers for the hole, of any model.
+        context: What the model sees beside the document.
+        suffix_tokens: How many tokens of the suffix count at most.
+
+    Raises:
+        ModelError: There is not enough memory.
+        OptionError: The candidates leave no room for a prompt.
+    """
+    middles = [candidate.middle for candidate in candidates]
+    return [each.suffix_mean for each in scores(engine, document, middles, context, suffix_tokens)]
+
+
+def scores(
+    engine: Engine,
+    document: Document,
+    middles: Sequence[str],
+    context: Context = NOTHING_ELSE,
+    suffix_tokens: int = SUFFIX_TOKENS,
+) -> Iterator[Score]:
+    """Read the text with each of `middles` in its hole, left to right. The caller may stop between any two.
+
+    The prompt is that of a completion, so what an engine has kept of one is not read again.
+
+    Args:
+        engine: The loaded model.
+        document: The text with the hole.
+        middles: Texts for the hole.
+        context: What the model sees beside the document.
+        suffix_tokens: How many tokens of the suffix count at most.
+
+    Yields:
+        The score of each, in their order.
+
+    Raises:
+        ModelError: There is not enough memory.
+        OptionError: They leave no room for a prompt.
+    """
+    known, tokenizer = document.for_model(), engine.tokenizer
+    suffix, counted = _beginning(tokenizer, known.suffix, suffix_tokens)
+    longest = max((len(tokenizer.encode(middle)) for middle in middles), default=0)
+    room = engine.context_length - longest - counted - _REOPENED
+    if room < _LEAST_ROOM:
+        raise OptionError(
+            f"The longest answer has {longest} tokens, which leaves no room for what stands before it: the model's "
+            f"context is {engine.context_length} tokens in all. Ask for shorter ones (--max-new-tokens 64)."
+        )
+    prompt = completion_prompt(engine.family, tokenizer, known, room=room, context=context)
+    opened = _Opened.at_the_end_of(prompt, tokenizer)
+    found: dict[str, Score] = {}
+    for middle in middles:
+        if middle not in found:
+            found[middle] = _score(engine, opened, middle, suffix, counted)
+        yield found[middle]
+
+
+def by_suffix(candidates: Sequence[Candidate], scores: Sequence[float]) -> tuple[Candidate, ...]:
+    """Order candidates by how likely they make what follows the hole, the likeliest first, and say so of each.
+
+    Those that do so equally well stay as they are.
+
+    Args:
+        candidates: Answers for the hole.
+        scores: Of each, as of [`suffix_scores`][].
+    """
+    ranked = sorted(zip(candidates, scores, strict=True), key=lambda pair: -pair[1])
+    if len(set(scores)) < 2:  # noqa: PLR2004 - nothing tells them apart
+        return tuple(candidates)
+    best = ranked[0][1]
+    return tuple(
+        replace(candidate, reason=f"makes what follows {_how_likely(score, best)}: {_signed(score)} per token")
+        for candidate, score in ranked
+    )
+
+
+def _how_likely(score: float, best: float) -> str:
+    return "likeliest" if score == best else "less likely"
+
+
+def _signed(number: float) -> str:
+    return f"{number:.2f}".replace("-", "−")
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A prompt whose last tokens are text again, since they may become others with what follows."""
+
+    ids: tuple[int, ...]
+    text: str
+    controls: frozenset[int]
+
+    @classmethod
+    def at_the_end_of(cls, prompt: Prompt, tokenizer: TextTokenizer) -> _Opened:
+        ids = prompt.ids
+        last = prompt.pieces[-1]
+        open_to = min(_REOPENED, last.tokens) if last.kind == "prefix" else 0
+        for at in range(max(1, len(ids) - open_to), len(ids)):  # an engine needs one token at least
+            text = tokenizer.decode(list(ids[at:]), unspaced=True)
+            # Not within a character, nor where a text that begins there would be encoded in another way.
+            if tokenizer.encode(text, unspaced=True, apart=prompt.stop_ids) == list(ids[at:]):
+                return cls(ids[:at], text + prompt.healed, prompt.stop_ids)
+        return cls(ids, prompt.healed, prompt.stop_ids)
+
+
+def _beginning(tokenizer: TextTokenizer, suffix: str, tokens: int) -> tuple[str, int]:
+    """Return the beginning of a suffix, and how many tokens it has by itself."""
+    ids = tokenizer.encode(suffix, unspaced=True)
+    if len(ids) <= tokens:
+        return suffix, len(ids)
+    # Without the half of a character.
+    return tokenizer.decode(ids[:tokens], unspaced=True).rstrip("\ufffd"), tokens
+
+
+def _score(engine: Engine, opened: _Opened, middle: str, suffix: str, counted: int) -> Score:
+    def encoded(text: str) -> list[int]:
+        return engine.tokenizer.encode(opened.text + text, unspaced=True, apart=opened.controls)
+
+    whole = encoded(middle + suffix)
+    begin, end = (common_prefix(encoded(text), whole) for text in ("", middle))
+    logprobs = engine.score([*opened.ids, *whole[:begin]], whole[begin:])
+    split = max(0, end - begin)
+    return Score(sum(logprobs[:split]), sum(logprobs[split:]), counted)
