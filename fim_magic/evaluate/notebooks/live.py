@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from importlib import import_module
 from multiprocessing import get_context
@@ -40,7 +40,7 @@ class Kernel:
         self._process.start()
         theirs.close()
 
-    def __enter__(self) -> Kernel:
+    def __enter__(self) -> Kernel:  # noqa: PYI034 - typing.Self is not in Python 3.10
         return self
 
     def __exit__(
@@ -56,7 +56,7 @@ class Kernel:
         Raises:
             KernelError: One of them failed.
         """
-        self._answer("run", tuple(cells))
+        self._answer("run", (tuple(cells),))
 
     def ask(self, function: str, *arguments: object) -> Any:
         """Call a function in the kernel and return what it returns.
@@ -132,7 +132,7 @@ def _serve(connection: Connection) -> None:
             except EOFError:
                 return
             try:
-                connection.send((False, _run(shell, arguments) if verb == "run" else _ask(shell, *arguments)))
+                connection.send((False, _VERBS[verb](shell, *arguments)))
             except Exception as error:  # noqa: BLE001 - whatever it is, the other process says it
                 connection.send((True, f"{type(error).__name__}: {error}"))
 
@@ -161,3 +161,6 @@ def _run(shell: Any, cells: Sequence[str]) -> None:
 def _ask(shell: Any, function: str, *arguments: object) -> object:
     module, _, name = function.partition(":")
     return getattr(import_module(module), name)(shell, *arguments)
+
+
+_VERBS: dict[str, Callable[..., object]] = {"run": _run, "ask": _ask}
