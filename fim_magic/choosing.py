@@ -1,7 +1,7 @@
 """Choosing among several candidates: which is offered first, and why.
 
-A failing candidate is never hidden, only placed later. The order is that of the evidence: what ended before what was cut
-(arXiv 2207.14255, appendix H.3, on best-of-n with a stop token), then what the checks say, then how probable the model
+A failing candidate is never hidden, only placed later. The order is that of the evidence: what ended before what was
+cut (arXiv 2207.14255, appendix H.3, on best-of-n with a stop token), then what the checks say, then how probable the model
 finds it, where several candidates that say the same speak for each other.
 """
 
@@ -28,9 +28,7 @@ def merged(candidates: Sequence[Candidate], rebuild: Callable[[str], str]) -> tu
     groups: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         groups.setdefault(_meaning(rebuild(candidate.middle)), []).append(candidate)
-    return tuple(
-        replace(max(group, key=_standing), same=sum(each.same for each in group)) for group in groups.values()
-    )
+    return tuple(replace(max(group, key=_standing), same=sum(each.same for each in group)) for group in groups.values())
 
 
 def ranked(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:

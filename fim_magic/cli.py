@@ -277,7 +277,11 @@ def _answer(text: str, options: argparse.Namespace, *, complete: bool = False, l
     loaded = _load(model, options)
     _say_model(loaded)
     view = LiveDiff(request.document, sys.stdout) if live else None
-    result = follow(request, loaded.engine, None if view is None else lambda middle, _tokens, _seconds, kept: view.show(middle, kept))
+    result = follow(
+        request,
+        loaded.engine,
+        None if view is None else lambda middle, _tokens, _seconds, kept: view.show(middle, kept),
+    )
     if view is not None:
         view.clear()
     return result

@@ -133,7 +133,7 @@ class Finished:
 Event = Reading | Grew | Finished
 
 OnGrow = Callable[[str, int, float, tuple[tuple[int, int], ...]], None]
-"""Told all of the middle so far, how many tokens it has, the seconds since the request began, and what of it is kept."""
+"""Told all of the middle so far, how many tokens it has, the seconds it took, and what is kept of it."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -272,10 +272,7 @@ def _finished(request: Request, engine: Engine, stop: threading.Event) -> Iterat
         else:
             yield event
     seconds = time.perf_counter() - began
-    if request.blanks is None:
-        candidates = answered[0].candidates
-    else:
-        candidates = _joined(request.blanks, answered)
+    candidates = answered[0].candidates if request.blanks is None else _joined(request.blanks, answered)
     if request.method == "rank" and not stop.is_set():
         candidates = by_suffix(candidates, suffix_scores(engine, request.document.for_model(), candidates))
     chosen = _judged(request, candidates, stop)

@@ -38,6 +38,14 @@ LOADING = ("quantize", "family", "engine")
 QUANTIZATIONS = ("8bit", "4bit")
 
 
+class _Texts(traitlets.List):
+    """Texts; from the environment one text, which is no list of Python's."""
+
+    def from_string(self, s: str) -> list[str] | None:
+        """Read what an environment variable holds."""
+        return [s]
+
+
 def _number_or_word(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 
@@ -51,15 +59,14 @@ class Settings(Configurable):
     ).tag(config=True, flags=("-m", "--model"))
     method = traitlets.Unicode(
         "fim",
-        help="fim, or rank: for a model that cannot infill, complete and prefer what makes the text after the hole likely",
+        help="fim, or rank: for a model that cannot infill, complete, and prefer what makes the text after it likely",
     ).tag(config=True, flags=("--method",))
     candidates = traitlets.Union(
         [traitlets.Int(), traitlets.Unicode()],
         default_value="auto",
         help="how many answers to generate; auto: 1 on a CPU, 4 on a GPU, 8 where checks choose among them",
     ).tag(config=True, flags=("-n", "--candidates"), typed=_number_or_word)
-    check = traitlets.List(
-        traitlets.Unicode(),
+    check = _Texts(
         help="what has to be true when the cell has run, as an expression; doctests for those in the cell; or the name "
         "of a test: a function of this notebook, or the first line of a cell as a comment. In a process of its own",
     ).tag(config=True, flags=("--check",))
@@ -213,7 +220,7 @@ class Option:
 
 def options_of(settings: type[Settings]) -> dict[str, Option]:
     """Return the options that can be typed, by name."""
-    kinds = {traitlets.Int: int, traitlets.Float: float, traitlets.Unicode: str, traitlets.List: str}
+    kinds = {traitlets.Int: int, traitlets.Float: float, traitlets.Unicode: str, _Texts: str}
     traits = settings.class_traits(flags=lambda flags: flags is not None)
     return {
         name: Option(
@@ -221,7 +228,7 @@ def options_of(settings: type[Settings]) -> dict[str, Option]:
             # argparse, which the magics use as well, reads a single % in a help text as a format.
             trait.help.replace("%", "%%"),
             trait.metadata.get("typed") or kinds[type(trait)],
-            repeats=isinstance(trait, traitlets.List),
+            repeats=isinstance(trait, _Texts),
         )
         for name, trait in traits.items()
     }

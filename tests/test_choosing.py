@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -130,5 +131,5 @@ def test_nothing_is_hidden_and_the_order_given_does_not_matter(answers):
     assert {"".join(each.middle.split()) for each in answers} == {"".join(each.middle.split()) for each in distinct}
     ordered = ranked(distinct)
     assert sorted(each.middle for each in ordered) == sorted(each.middle for each in distinct)
-    for first, second in zip(ordered, ordered[1:], strict=False):
+    for first, second in pairwise(ordered):
         assert sum(c is RIGHT for c in first.checks) >= sum(c is RIGHT for c in second.checks)

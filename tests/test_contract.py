@@ -177,7 +177,9 @@ PLACES = {
     ("name", "method"), [*((name, "fim") for name in INFILLING), *((name, "complete") for name in KINDS)]
 )
 def test_a_whole_request(engine, name, method, place):
-    _, request = Settings().request(PLACES[place], complete=method == "complete", candidates=2, max_new_tokens=8, seed=3)
+    _, request = Settings().request(
+        PLACES[place], complete=method == "complete", candidates=2, max_new_tokens=8, seed=3
+    )
     events = list(run(request, engine(name)))
     assert [isinstance(event, Finished) for event in events] == [False] * (len(events) - 1) + [True]
     result = events[-1].result

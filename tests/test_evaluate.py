@@ -1,4 +1,4 @@
-"""HumanEval-Infilling's files and tasks, and the sandbox that its programs run in."""
+"""HumanEval-Infilling's files and tasks, and that its own answers pass."""
 
 from __future__ import annotations
 
@@ -15,29 +15,7 @@ from fim_magic.errors import FetchError, OptionError
 from fim_magic.evaluate import benchmarks, human_eval_infilling
 from fim_magic.evaluate.benchmarks import load
 from fim_magic.evaluate.human_eval_infilling import SETS, Task, fetch, read
-from fim_magic.evaluate.sandbox import passes
 from fim_magic.evaluate.scoring import in_sandbox
-
-
-@pytest.mark.parametrize(
-    ("program", "right"),
-    [
-        ("print(1)", True),
-        ("assert False", False),
-        ("not python", False),
-        ("raise SystemExit(1)", False),
-        ("while True: pass", False),
-        ("import time; time.sleep(60)", False),
-        ("import socket; socket.create_connection(('127.0.0.1', 9))", False),
-        ("x = bytearray(4 << 30)", False),
-        ("open('big', 'wb').write(bytes(4 << 20))", False),
-        ("print('游標', {'braces': 1}, '%s')", True),
-        ("import os; assert 'HOME' not in os.environ", True),
-        ("import pathlib; assert not list(pathlib.Path('.').iterdir())", True),
-    ],
-)
-def test_sandbox(program, right):
-    assert passes(program, seconds=1) is right
 
 
 # --- files ---------------------------------------------------------------------------------------

@@ -207,7 +207,7 @@ def test_a_cell_that_code_runs_is_not_mistaken_for_the_typed_one(shell, engine):
 def test_complete_needs_no_marker_and_hides_what_follows_it(shell, engine):
     Outcome(shell, "%%complete --into plain\ndef mean(xs):\n    ")
     assert shell.user_ns["plain"].text == f"def mean(xs):\n    {ANSWER}"
-    Outcome(shell, f"%%complete --into marked\n{BODY}")
+    Outcome(shell, f"%%complete --into marked --context none\n{BODY}")
     assert engine.tokenizer.decode(engine.prompts[1]) == "def mean(xs):\n    "
     assert shell.user_ns["marked"].text == FILLED
 
@@ -782,7 +782,7 @@ def test_fim_replay_makes_a_request_again_with_its_seed(shell, engine):
     outcome = Outcome(shell, "%fim replay 1")
     assert outcome.result.success, outcome.error
     assert engine.prompts[2] == engine.prompts[0]
-    assert "The same answers as before" in outcome.out
+    assert "The same answer as before" in outcome.out  # both said the same
     engine.answers = ("total = 0",)
     assert "differs from character 9 on" in Outcome(shell, "%fim replay 2").out
     assert "1 to 4" in Outcome(shell, "%fim replay 9").error
