@@ -58,6 +58,8 @@ class Candidate:
         token_ids: The generated ids, without the stop token.
         logprobs: The natural log-probability of each of `token_ids` under the model, before temperature.
         token_ends: How many characters of `raw` there are after each of `token_ids`.
+        suffix_logprob: The mean log-probability of a token that follows the hole, once this stands in it; None where
+            nobody asked.
         checks: What was found when it was put into the text.
         same: How many of the request's answers say the same; one is shown for all of them.
         reason: Why it stands where it does among several, in a few words.
@@ -70,6 +72,7 @@ class Candidate:
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
     token_ends: tuple[int, ...] = ()
+    suffix_logprob: float | None = None
     checks: tuple[Check, ...] = ()
     same: int = 1
     reason: str = ""

@@ -2,7 +2,7 @@
 
 A failing candidate is never hidden, only placed later. The order is that of the evidence: what ended before what was
 cut (arXiv 2207.14255, appendix H.3, on best-of-n with a stop token), then what the checks say, then how probable the model
-finds it, where several candidates that say the same speak for each other.
+finds it and what follows it.
 """
 
 from __future__ import annotations
@@ -64,16 +64,14 @@ def _standing(candidate: Candidate) -> _Standing:
 
 
 def _likely(candidate: Candidate) -> float:
-    """The mean log-probability of a token, and what it is worth that others say the same.
+    """How probable the model finds it, per token, and how probable what follows the hole then is, per token.
 
-    An answer of no token at all is as probable as its one stop token, of which nothing is known.
+    By Bayes' rule the two belong together (`ranking` says why), and each alone is the worse guide: with eight answers of
+    Qwen2.5-Coder-0.5B, on a half of HumanEval-Infilling that nothing is reported on. How many of them say the same was
+    no guide at all. An answer of no token is as probable as its one stop token, of which nothing is known.
     """
     mean = candidate.mean_logprob
-    return (-math.inf if mean is None else mean) + _AGREEMENT * math.log(candidate.same)
-
-
-_AGREEMENT = 0.25
-"""How much log-probability per token e times as many equal answers are worth."""
+    return (-math.inf if mean is None else mean) + (candidate.suffix_logprob or 0.0)
 
 
 def _reason(candidate: Candidate, ordered: Sequence[Candidate]) -> str:
@@ -92,7 +90,7 @@ _WORDS = {
     "tests_passed": ("passes more of your checks", "passes fewer of your checks"),
     "ended": ("it is finished", "it is not finished"),
     "sound": ("parses, and knows its names", "does not parse, or uses names that nobody defines"),
-    "likely": ("the most probable", "less probable"),
+    "likely": ("the most probable with what follows", "less probable with what follows"),
 }
 
 

@@ -100,6 +100,7 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
         "trimmed": candidate.trimmed,
         "tokens": len(candidate.token_ids),
         "mean_logprob": None if mean is None else round(mean, 4),
+        "suffix_logprob": None if candidate.suffix_logprob is None else round(candidate.suffix_logprob, 4),
         "checks": [{"name": check.name, "passed": check.passed, "said": check.said} for check in candidate.checks],
         "same": candidate.same,
         "reason": candidate.reason,

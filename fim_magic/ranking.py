@@ -1,12 +1,13 @@
-r"""Infilling with a model that was never trained to infill: several continuations, ranked by what follows the hole.
+r"""How probable a candidate makes what follows the hole: what a model can say of it beside its own probability.
 
-Such a model sees only what stands before the hole. But it can say how likely the text after the hole is once an answer
-stands in it, and by Bayes' rule that is what tells the answers apart:
+A model that was never trained to infill sees only what stands before the hole. But it can say how probable the text
+after the hole is once an answer stands in it, and by Bayes' rule that is what tells the answers apart:
 
     P(middle | prefix, suffix)  ~  P(middle | prefix) P(suffix | prefix, middle)
 
-Candidates are drawn from the first factor; the second is computed here. Only the beginning of the suffix counts: over
-two thousand tokens, the few that hang on the hole would drown in the noise of the others.
+Candidates are drawn from the first factor; the second is computed here. It helps to choose among the answers of models
+that infill as well: they look at the suffix less than they should. Only the beginning of the suffix counts: over two
+thousand tokens, the few that hang on the hole would drown in the noise of the others.
 
 Prefix, middle and suffix are encoded as one text, as the model saw texts in training. Encoded by itself, an answer that
 ends in `)` before a line end would become the tokens `)` and `\n`, where texts have the one token `)\n`: after `)`, the
@@ -17,9 +18,8 @@ counts to the suffix.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from fim_magic.candidate import Candidate
 from fim_magic.context import NOTHING_ELSE, Context
 from fim_magic.document import Document
 from fim_magic.engines import Engine
@@ -28,7 +28,7 @@ from fim_magic.errors import OptionError
 from fim_magic.formats import Prompt, completion_prompt
 from fim_magic.tokenization import TextTokenizer
 
-SUFFIX_TOKENS = 64
+SUFFIX_TOKENS = 32
 """How many tokens of the suffix count at most."""
 
 _REOPENED = 16  # tokens at the end of the prompt that may become others with what follows: more than a word has
@@ -54,31 +54,6 @@ class Score:
     def suffix_mean(self) -> float:
         """The log-probability of what follows, per token; 0.0 where nothing follows."""
         return self.suffix / self.suffix_tokens if self.suffix_tokens else 0.0
-
-
-def suffix_scores(
-    engine: Engine,
-    document: Document,
-    candidates: Sequence[Candidate],
-    *,
-    context: Context = NOTHING_ELSE,
-    suffix_tokens: int = SUFFIX_TOKENS,
-) -> list[float]:
-    """Return for each candidate how likely it makes what follows the hole: the mean log-probability per token.
-
-    Args:
-        engine: The loaded model.
-        document: The text with the hole.
-        candidates: Answers for the hole, of any model.
-        context: What the model sees beside the document.
-        suffix_tokens: How many tokens of the suffix count at most.
-
-    Raises:
-        ModelError: There is not enough memory.
-        OptionError: The candidates leave no room for a prompt.
-    """
-    middles = [candidate.middle for candidate in candidates]
-    return [each.suffix_mean for each in scores(engine, document, middles, context, suffix_tokens)]
 
 
 def scores(
@@ -122,33 +97,6 @@ def scores(
         if middle not in found:
             found[middle] = _score(engine, opened, middle, suffix, counted)
         yield found[middle]
-
-
-def by_suffix(candidates: Sequence[Candidate], scores: Sequence[float]) -> tuple[Candidate, ...]:
-    """Order candidates by how likely they make what follows the hole, the likeliest first, and say so of each.
-
-    Those that do so equally well stay as they are.
-
-    Args:
-        candidates: Answers for the hole.
-        scores: Of each, as of [`suffix_scores`][].
-    """
-    ranked = sorted(zip(candidates, scores, strict=True), key=lambda pair: -pair[1])
-    if len(set(scores)) < 2:  # noqa: PLR2004 - nothing tells them apart
-        return tuple(candidates)
-    best = ranked[0][1]
-    return tuple(
-        replace(candidate, reason=f"makes what follows {_how_likely(score, best)}: {_signed(score)} per token")
-        for candidate, score in ranked
-    )
-
-
-def _how_likely(score: float, best: float) -> str:
-    return "likeliest" if score == best else "less likely"
-
-
-def _signed(number: float) -> str:
-    return f"{number:.2f}".replace("-", "−")
 
 
 @dataclass(frozen=True)

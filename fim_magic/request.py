@@ -28,7 +28,7 @@ from fim_magic.errors import BusyError, OptionError
 from fim_magic.formats import Prompt, completion_prompt, fim_prompt
 from fim_magic.healing import Continuation
 from fim_magic.holes import Blanks, combine
-from fim_magic.ranking import by_suffix, suffix_scores
+from fim_magic.ranking import scores
 from fim_magic.tokenization import TextTokenizer
 from fim_magic.trimming import Hole, trim
 
@@ -273,9 +273,8 @@ def _finished(request: Request, engine: Engine, stop: threading.Event) -> Iterat
             yield event
     seconds = time.perf_counter() - began
     candidates = answered[0].candidates if request.blanks is None else _joined(request.blanks, answered)
-    if request.method == "rank" and not stop.is_set():
-        candidates = by_suffix(candidates, suffix_scores(engine, request.document.for_model(), candidates))
-    chosen = _judged(request, candidates, stop)
+    distinct = merged(candidates, request.document.rebuild)
+    chosen = ranked(_judged(request, _weighed(request, engine, distinct, stop), stop))
     yield Finished(_result(request, engine, answered, chosen, seconds))
 
 
@@ -340,7 +339,7 @@ def _joined(blanks: Blanks, answered: Sequence[_Answered]) -> tuple[Candidate, .
 
 
 def _judged(request: Request, candidates: Sequence[Candidate], stop: threading.Event) -> tuple[Candidate, ...]:
-    """Look at each candidate in its place, and put the best first."""
+    """Look at each candidate in its place."""
     document = request.document
     # What was stopped is to be shown at once.
     asked = NOTHING_ASKED if stop.is_set() else request.asked
@@ -350,11 +349,24 @@ def _judged(request: Request, candidates: Sequence[Candidate], stop: threading.E
         found = look(document.rebuild(candidate.middle), known=request.known, before=before, asked=asked)
         return replace(candidate, checks=found)
 
-    distinct = merged(candidates, document.rebuild)
     # The checks run in processes of their own, so that threads are enough to wait for several.
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        checked = [*pool.map(looked, distinct)]
-    return tuple(checked) if request.method == "rank" else ranked(checked)
+        return tuple(pool.map(looked, candidates))
+
+
+def _weighed(
+    request: Request, engine: Engine, candidates: Sequence[Candidate], stop: threading.Event
+) -> tuple[Candidate, ...]:
+    """Let the model say of each of several candidates how probable it makes what follows the hole."""
+    if len(candidates) < 2 or not request.document.suffix.strip():  # noqa: PLR2004 - nothing to choose from
+        return tuple(candidates)
+    found: list[Candidate] = []
+    middles = [candidate.middle for candidate in candidates]
+    for candidate, score in zip(candidates, scores(engine, request.document, middles, request.context), strict=True):
+        found.append(replace(candidate, suffix_logprob=score.suffix_mean))
+        if stop.is_set():
+            return tuple(candidates)
+    return tuple(found)
 
 
 def _allowed(drafts: list[_Draft]) -> dict[int, list[int]]:

@@ -38,7 +38,7 @@ LOADING = ("quantize", "family", "engine")
 QUANTIZATIONS = ("8bit", "4bit")
 
 
-class _Texts(traitlets.List):
+class _Texts(traitlets.List[str]):
     """Texts; from the environment one text, which is no list of Python's."""
 
     def from_string(self, s: str) -> list[str] | None:

@@ -55,7 +55,7 @@ def test_merging_twice_counts_nobody_twice():
 @pytest.mark.parametrize(
     ("better", "worse", "why"),
     [
-        pytest.param(made("b", -0.1), made("w", -0.9), "the most probable", id="probable"),
+        pytest.param(made("b", -0.1), made("w", -0.9), "the most probable with what follows", id="probable"),
         pytest.param(made("b", -9.0), made("w", -0.1, Ending.LENGTH), "it is finished", id="finished"),
         pytest.param(
             made("b", -9.0, Ending.RULE, cut=Cut("dedent", 1)),
@@ -97,10 +97,10 @@ def test_what_comes_first(better, worse, why):
         assert second.reason not in ("", why)
 
 
-def test_several_that_agree_speak_for_each_other():
-    agreed, alone = made("b", -0.6, same=5), made("w", -0.5)
-    assert ranked([alone, agreed])[0].middle == "b"
-    assert ranked([alone, replace(agreed, logprobs=(-3.0,))])[0].middle == "w"
+def test_what_follows_counts_as_much_as_the_answer():
+    fits, likely = made("b", -0.6, suffix_logprob=-0.3), made("w", -0.1, suffix_logprob=-0.9)
+    assert ranked([likely, fits])[0].middle == "b"
+    assert ranked([likely, replace(fits, suffix_logprob=-0.8)])[0].middle == "w"
 
 
 def test_one_answer_needs_no_reason():

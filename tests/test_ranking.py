@@ -11,18 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import ScriptedEngine, byte_tokenizer, spaced_tokenizer, word_tokenizer
 
-from fim_magic.candidate import Candidate, Ending
 from fim_magic.context import Context, File
 from fim_magic.document import Document
 from fim_magic.errors import OptionError
-from fim_magic.ranking import SUFFIX_TOKENS, Score, by_suffix, scores, suffix_scores
+from fim_magic.ranking import SUFFIX_TOKENS, Score, scores
 from fim_magic.request import Request, follow
 
 MEAN = Document("def mean(xs):\n    total = ", "\n    return total / len(xs)\n")
-
-
-def candidates(*middles):
-    return [Candidate(middle, Ending.STOP_TOKEN) for middle in middles]
 
 
 def by_token(tokenizer, values):
@@ -114,14 +109,12 @@ def test_what_is_read_is_the_text_itself(kind, prefix, middle, suffix):
 
 def test_nothing_follows_nothing_is_said_about_it():
     engine = ScriptedEngine()
-    assert suffix_scores(engine, Document("a = ", ""), candidates("1", "2")) == [0.0, 0.0]
-    found = candidates("1", "2")
-    assert by_suffix(found, [0.0, 0.0]) == tuple(found)
+    assert [each.suffix_mean for each in scores(engine, Document("a = ", ""), ["1", "2"])] == [0.0, 0.0]
 
 
 def test_an_empty_text_can_be_read():
     engine = ScriptedEngine()
-    assert suffix_scores(engine, Document("", ""), candidates("", "a")) == [0.0, 0.0]
+    assert [each.suffix_mean for each in scores(engine, Document("", ""), ["", "a"])] == [0.0, 0.0]
 
 
 def test_windows_line_ends_are_not_shown_to_the_model():
@@ -153,22 +146,6 @@ def test_answers_without_room_are_told():
     engine.context_length = 64
     with pytest.raises(OptionError, match="leaves no room"):
         list(scores(engine, MEAN, ["a" * 60]))
-
-
-def test_answers_are_ordered_by_what_they_make_of_what_follows():
-    first, second, third = candidates("a", "b", "c")
-    ranked = by_suffix([first, second, third], [-2.0, -0.414, -2.0])
-    assert [each.middle for each in ranked] == ["b", "a", "c"]
-    assert [each.reason for each in ranked] == [
-        "makes what follows likeliest: −0.41 per token",
-        "makes what follows less likely: −2.00 per token",
-        "makes what follows less likely: −2.00 per token",
-    ]
-
-
-def test_each_candidate_needs_a_score():
-    with pytest.raises(ValueError, match="zip"):
-        by_suffix(candidates("a", "b"), [-1.0])
 
 
 @pytest.mark.parametrize("name", KINDS)

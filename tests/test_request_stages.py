@@ -11,7 +11,8 @@ from fim_magic.candidate import Ending
 from fim_magic.checks import Asked
 from fim_magic.document import Document
 from fim_magic.engines import TEMPERATURE_FOR_MANY, Sampling
-from fim_magic.errors import MarkerError
+from fim_magic.errors import MarkerError, ModelError
+from fim_magic.formats import FAMILIES
 from fim_magic.request import Finished, Grew, Request, prompt_for, run
 from fim_magic.settings import Settings
 
@@ -125,6 +126,31 @@ def test_a_check_chooses_and_hides_nothing():
     _, result = answered(engine, request)
     assert [each.middle for each in result.candidates] == ["x = 2", "x = 1"]
     assert [each.checks[-1].passed for each in result.candidates] == [True, False]
+
+
+def test_of_several_the_model_says_how_probable_they_make_what_follows():
+    engine = ScriptedEngine("x = 1", "x = 2")
+    engine.likelihood = lambda prompt, ids: [0.0 if "= 2" in engine.tokenizer.decode(list(ids)) else -9.0 for _ in ids]
+    _, result = answered(engine, Request(LINE, candidates=2, sampling=Sampling(0.8, seed=1)))
+    assert [each.middle for each in result.candidates] == ["x = 2", "x = 1"]
+    assert result.candidates[0].suffix_logprob > result.candidates[1].suffix_logprob
+    assert "most probable with what follows" in result.candidates[0].reason
+    engine.scored.clear()
+    answered(engine, Request(LINE))
+    answered(engine, Request(Document("x = ", ""), candidates=2, sampling=Sampling(0.8, seed=1)))
+    assert engine.scored == []  # one answer, or nothing that follows
+
+
+def test_a_model_that_cannot_infill_may_rank():
+    family = next(each for each in FAMILIES if each.name == "CodeGen")
+    engine = ScriptedEngine("x = 1", "x = 2", family=family)
+    with pytest.raises(ModelError):
+        answered(engine, asked("def one():\n    <cursor>\n    return x\n"))
+    request = asked("def one():\n    <cursor>\n    return x\n", method="rank", candidates=2)
+    _, result = answered(engine, request)
+    assert (result.method, result.order, len(result.candidates)) == ("rank", "", 2)
+    assert engine.tokenizer.decode(engine.prompts[-1]).endswith("def one():\n    ")
+    assert len(engine.scored) == 2
 
 
 def test_nothing_is_run_of_what_was_stopped():

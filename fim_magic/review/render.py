@@ -191,6 +191,8 @@ def _speed(result: Result, candidate: Candidate) -> str:
 
 
 def _order(result: Result) -> str:
+    if result.method == "rank":
+        return "left to right, ranked by how probable it makes what follows"
     if not result.order:
         return "left to right"
     return result.order.upper() + (f" ({result.order_reason})" if result.order_reason else "")
