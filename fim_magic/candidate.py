@@ -40,11 +40,13 @@ class Check:
         name: What was looked at: "parses", "names", "doctests", "test", or the user's expression.
         passed: Whether it is as it should be; None where that could not be found out.
         said: What was found, in a few words for the user, on one line.
+        share: How many of its parts are as they should be, from 0.0 to 1.0, where it has several and not all are.
     """
 
     name: str
     passed: bool | None
     said: str = ""
+    share: float = 0.0
 
 
 @dataclass(frozen=True)

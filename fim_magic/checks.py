@@ -19,6 +19,7 @@ from functools import partial
 from itertools import chain
 
 from fim_magic.candidate import Check
+from fim_magic.examples import examples_in
 from fim_magic.sandbox import Done, Limits, Report, Step, run_steps
 
 _LONGEST = 1_000_000  # characters
@@ -29,38 +30,10 @@ _DEFINING_MAGIC = re.compile(r"^[ \t]*%(?:run|pylab|store|load)\b", re.MULTILINE
 _TIMED = re.compile(r"^([ \t]*)%time[ \t]+(?=\S)")
 _MAGIC_LINE = re.compile(r"^([ \t]*)(?:[%!?].*|[^\n#'\"]*=[ \t]*[%!](?!=).*|[\w.%* \t]+\?{1,2}[ \t]*)$")
 _NAME = re.compile(r"(?<![\w.])[^\W\d]\w*")
-_PROMPT = re.compile(r"^([ \t]*)(>>>|\.\.\.)(?=[^\s.])", re.MULTILINE)
 _IN_A_NOTEBOOK = frozenset(
-    [
-        "__file__",
-        "__name__",
-        "__doc__",
-        "__builtins__",
-        "__builtin__",
-        "__spec__",
-        "__loader__",
-        "__package__",
-        "__annotations__",
-        "__class__",
-        "__conditional_annotations__",
-        "__classdict__",
-        "__static_attributes__",
-        "In",
-        "Out",
-        "_",
-        "__",
-        "___",
-        "_i",
-        "_ii",
-        "_iii",
-        "_ih",
-        "_oh",
-        "_dh",
-        "exit",
-        "quit",
-        "get_ipython",
-        "display",
-    ]
+    "__file__ __name__ __doc__ __builtins__ __builtin__ __spec__ __loader__ __package__ __annotations__ __class__ "
+    "__conditional_annotations__ __classdict__ __static_attributes__ "
+    "In Out _ __ ___ _i _ii _iii _ih _oh _dh exit quit get_ipython display open".split()  # noqa: SIM905 - 28 words
 )
 _HISTORY = re.compile(r"_i?\d+")
 _ONLY_SHOWS = frozenset({"describe", "head", "hist", "info", "plot", "sample", "show", "tail"})
@@ -490,27 +463,7 @@ def _docstrings(text: str) -> list[list[doctest.Example]]:
     """The examples of each docstring that has any."""
     source = _without_magics(text)
     tree = None if source is None or len(text) > _LONGEST else _tree(source)
-    if tree is None:
-        return []
-    owners = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    found = []
-    for node in ast.walk(tree):
-        docstring = ast.get_docstring(node, clean=True) if isinstance(node, owners) else None
-        examples = _examples(docstring) if docstring else []
-        found += [examples] if examples else []
-    return found
-
-
-def _examples(docstring: str) -> list[doctest.Example]:
-    # `>>>f(x)`, as people write it when no program reads it.
-    for text in (docstring, _PROMPT.sub(r"\1\2 ", docstring)):
-        try:
-            found = doctest.DocTestParser().get_examples(text)
-        except ValueError:
-            continue
-        if found:
-            return [example for example in found if not example.options.get(doctest.SKIP)]
-    return []
+    return [] if tree is None else examples_in(tree)
 
 
 @dataclass(frozen=True)
@@ -591,7 +544,7 @@ def _how_it_ended(report: Report, limits: Limits) -> str:
 
 def _of_doctests(
     examples: Sequence[Sequence[doctest.Example]], rest: Sequence[Done], report: Report, limits: Limits
-) -> tuple[bool, str]:
+) -> tuple[bool, str, float]:
     total, right, wrong = sum(map(len, examples)), 0, ""
     for index, group in enumerate(examples):
         if index >= len(rest):
@@ -606,7 +559,7 @@ def _of_doctests(
                 shown = said[1:].strip() or "nothing"
                 wrong = wrong or f"{example.source.strip()[:_SHOWN]} gave {shown[:_SHOWN]}"
     counted = f"{right} of {total} doctests"
-    return right == total, _short(" ".join((f"{counted}: {wrong}" if wrong else counted).split()))
+    return right == total, _short(" ".join((f"{counted}: {wrong}" if wrong else counted).split())), right / total
 
 
 def _as_wanted(example: doctest.Example, said: str) -> bool:

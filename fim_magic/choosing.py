@@ -43,7 +43,7 @@ def ranked(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
 class _Standing:
     """What speaks for a candidate; the first difference decides."""
 
-    tests_passed: int
+    tests_passed: float
     ended: bool
     sound: int
     likely: float
@@ -56,7 +56,7 @@ def _standing(candidate: Candidate) -> _Standing:
     asked = [check for check in candidate.checks if check.name not in _STATIC]
     static = [check for check in candidate.checks if check.name in _STATIC]
     return _Standing(
-        tests_passed=sum(check.passed is True for check in asked),
+        tests_passed=sum(1.0 if check.passed else check.share for check in asked),
         ended=candidate.ending not in _UNFINISHED,
         sound=-sum(check.passed is False for check in static),
         likely=_likely(candidate),

@@ -1,0 +1,101 @@
+"""The examples that docstrings hold: doctests, and the ways in which people write them when no program reads them."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import re
+import warnings
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+
+_PROMPT = re.compile(r"^([ \t]*)(>>>|\.\.\.)(?=[^\s.])", re.MULTILINE)
+_BULLET = re.compile(r"^[\s*\-•#>\d.)]*(?=[^\W\d])")
+# Between a call and what comes of it. The longer ones first, since they hold the shorter ones.
+_GIVES = re.compile(r"\s*(?:==>|===|=>|->|➞|→|==|=|\breturns?\b|\bshould (?:return|be|equal)\b|\bequals\b|\bis\b):?\s*")
+_END = re.compile(r"[\s.,;:#`)]")
+_OPERATORS = tuple("+-*/%=<>")
+_OWNERS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def examples_in(tree: ast.Module) -> list[list[doctest.Example]]:
+    """Return the examples of each docstring that has any.
+
+    Doctests go first; only a docstring without any is searched for `mean([1, 3]) == 2`, `mean([1, 3]) -> 2` and the
+    like, where the call is one of a function of this text, and what comes of it is a literal.
+
+    Args:
+        tree: Of a cell or a module.
+    """
+    functions = {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
+    found = []
+    for node in ast.walk(tree):
+        docstring = ast.get_docstring(node, clean=True) if isinstance(node, _OWNERS) else None
+        if docstring:
+            found.append(_doctests(docstring) or [*_informal(docstring, functions)])
+    return [examples for examples in found if examples]
+
+
+def _doctests(docstring: str) -> list[doctest.Example]:
+    # `>>>f(x)`, as people write it when no program reads it.
+    for text in (docstring, _PROMPT.sub(r"\1\2 ", docstring)):
+        try:
+            found = doctest.DocTestParser().get_examples(text)
+        except ValueError:
+            continue
+        if found:
+            return [_told(example) for example in found if not example.options.get(doctest.SKIP)]
+    return []
+
+
+def _told(example: doctest.Example) -> doctest.Example:
+    """Return an example; one that compares and tells of no result was meant to be true."""
+    if not example.want and isinstance(_expression(example.source), ast.Compare):
+        example.want = "True\n"
+    return example
+
+
+def _informal(docstring: str, functions: AbstractSet[str]) -> Iterator[doctest.Example]:
+    for line in docstring.splitlines():
+        text = _BULLET.sub("", line, count=1)
+        for gives in _GIVES.finditer(text):
+            call, value = _call(text[: gives.start()], functions), _literal(text[gives.end() :])
+            if call and value:
+                yield doctest.Example(f"{call} == {value}", "True\n")
+                break
+
+
+def _call(text: str, functions: AbstractSet[str]) -> str:
+    """Return a text that is a call of one of these functions with arguments that are written out, or nothing."""
+    call = _expression(text.strip("` "))
+    if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in functions):
+        return ""
+    values = [*call.args, *(keyword.value for keyword in call.keywords)]
+    return ast.unparse(call) if all(map(_is_literal, values)) else ""
+
+
+def _literal(text: str) -> str:
+    """Return the literal that a text begins with, up to a blank or punctuation; nothing if it goes on to reckon."""
+    ends = [len(text), *(match.start() for match in _END.finditer(text))]
+    for end in sorted(set(ends), reverse=True):
+        value = _expression(text[:end].strip("` "))
+        if value is not None and _is_literal(value):
+            return "" if text[end:].lstrip()[:1] in _OPERATORS else ast.unparse(value)
+    return ""
+
+
+def _expression(text: str) -> ast.expr | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _is_literal(value: ast.expr) -> bool:
+    try:
+        ast.literal_eval(value)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return True
