@@ -31,9 +31,37 @@ _TIMED = re.compile(r"^([ \t]*)%time[ \t]+(?=\S)")
 _MAGIC_LINE = re.compile(r"^([ \t]*)(?:[%!?].*|[^\n#'\"]*=[ \t]*[%!](?!=).*|[\w.%* \t]+\?{1,2}[ \t]*)$")
 _NAME = re.compile(r"(?<![\w.])[^\W\d]\w*")
 _IN_A_NOTEBOOK = frozenset(
-    "__file__ __name__ __doc__ __builtins__ __builtin__ __spec__ __loader__ __package__ __annotations__ __class__ "
-    "__conditional_annotations__ __classdict__ __static_attributes__ "
-    "In Out _ __ ___ _i _ii _iii _ih _oh _dh exit quit get_ipython display open".split()  # noqa: SIM905 - 28 words
+    [
+        "__file__",
+        "__name__",
+        "__doc__",
+        "__builtins__",
+        "__builtin__",
+        "__spec__",
+        "__loader__",
+        "__package__",
+        "__annotations__",
+        "__class__",
+        "__conditional_annotations__",
+        "__classdict__",
+        "__static_attributes__",
+        "In",
+        "Out",
+        "_",
+        "__",
+        "___",
+        "_i",
+        "_ii",
+        "_iii",
+        "_ih",
+        "_oh",
+        "_dh",
+        "exit",
+        "quit",
+        "get_ipython",
+        "display",
+        "open",
+    ]
 )
 _HISTORY = re.compile(r"_i?\d+")
 _ONLY_SHOWS = frozenset({"describe", "head", "hist", "info", "plot", "sample", "show", "tail"})

@@ -17,7 +17,6 @@ from fim_magic.evaluate.benchmarks import load
 from fim_magic.evaluate.human_eval_infilling import SETS, Task, fetch, read
 from fim_magic.evaluate.scoring import in_sandbox
 
-
 # --- files ---------------------------------------------------------------------------------------
 
 IDS = {

@@ -248,7 +248,8 @@ def around(task, mode):
 
 
 def test_notebooks_are_asked_with_every_context(options, monkeypatch):
-    module = SimpleNamespace(read=lambda: [notebook("a"), notebook("b")], context_of=around)
+    kernels = SimpleNamespace(context_of=around)
+    module = SimpleNamespace(read=lambda: [notebook("a"), notebook("b")], Kernels=lambda: kernels)
     monkeypatch.setattr(benchmarks.importlib, "import_module", lambda name: module)
     engine = ScriptedEngine("7")
     report, _ = evaluated(replace(options, sets=("notebooks",), arms=("context",)), engine)

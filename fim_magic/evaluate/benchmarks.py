@@ -160,7 +160,7 @@ def _notebooks() -> Benchmark:
     # By name: reading tasks brings nothing that a set from a file has use for, such as IPython.
     tasks = tuple(importlib.import_module("fim_magic.evaluate.notebooks").read())
     live = importlib.import_module("fim_magic.evaluate.notebooks.live")
-    return Benchmark(NOTEBOOKS, tasks, len(tasks), "built in", context_of=live.context_of)
+    return Benchmark(NOTEBOOKS, tasks, len(tasks), "built in", context_of=live.Kernels().context_of)
 
 
 def by_id(tasks: Sequence[Task]) -> Mapping[str, Task]:

@@ -5,6 +5,7 @@ This process stays as it is: the cells run in another one, without a terminal an
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from contextlib import ExitStack
 from importlib import import_module
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -58,6 +60,15 @@ class Kernel:
         """
         self._answer("run", (tuple(cells),))
 
+    def save(self, task: NotebookTask) -> None:
+        """Save the notebook of a task where the kernel's own front end would have it, with the hole's cell empty.
+
+        Raises:
+            KernelError: It cannot be written.
+        """
+        own = task.document.prefix + task.document.suffix
+        self._answer("save", (tuple((kind, own if kind == "hole" else source) for kind, source in task.order),))
+
     def ask(self, function: str, *arguments: object) -> Any:
         """Call a function in the kernel and return what it returns.
 
@@ -83,10 +94,57 @@ class Kernel:
         return answer
 
 
-def contexts(tasks: Sequence[NotebookTask], mode: str, builder: str = BUILDER) -> Iterator[Context]:
-    """Yield the context of each task, built where its cells have run.
+class Kernels:
+    """Builds contexts where the cells of a task have run, as a context manager.
 
     Tasks of one notebook that follow each other share a kernel: it runs only the cells that are new.
+    """
+
+    def __init__(self, builder: str = BUILDER) -> None:
+        """Start no kernel yet.
+
+        Args:
+            builder: A function (shell, document, mode) -> Context, as module:function.
+        """
+        self._builder = builder
+        self._stack = ExitStack()
+        self._kernel: Kernel | None = None
+        self._ran: tuple[str, ...] = ()
+
+    def __enter__(self) -> Kernels:  # noqa: PYI034 - typing.Self is not in Python 3.10
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the kernel."""
+        self._stack.close()
+        self._kernel = None
+
+    def context_of(self, task: NotebookTask, mode: str) -> Context:
+        """Return what the builder makes of a task.
+
+        Args:
+            task: The one whose cells are to have run.
+            mode: Handed to the builder.
+
+        Raises:
+            KernelError: The cells or the builder failed.
+        """
+        if self._kernel is None or not self._ran or task.cells[: len(self._ran)] != self._ran:
+            self.close()
+            self._kernel = self._stack.enter_context(Kernel())
+            self._ran = ()
+        self._kernel.save(task)
+        self._kernel.run(task.cells[len(self._ran) :])
+        self._ran = task.cells
+        context: Context = self._kernel.ask(self._builder, task.document, mode)
+        return context
+
+
+def contexts(tasks: Sequence[NotebookTask], mode: str, builder: str = BUILDER) -> Iterator[Context]:
+    """Yield the context of each task, built where its cells have run.
 
     Args:
         tasks: In any order; that of `read` is the fastest.
@@ -96,27 +154,9 @@ def contexts(tasks: Sequence[NotebookTask], mode: str, builder: str = BUILDER) -
     Raises:
         KernelError: The cells or the builder failed.
     """
-    with ExitStack() as stack:
-        kernel: Kernel | None = None
-        ran: tuple[str, ...] = ()
+    with Kernels(builder) as kernels:
         for task in tasks:
-            if kernel is None or not ran or task.cells[: len(ran)] != ran:
-                stack.close()
-                kernel = stack.enter_context(Kernel())
-                ran = ()
-            kernel.run(task.cells[len(ran) :])
-            ran = task.cells
-            yield kernel.ask(builder, task.document, mode)
-
-
-def context_of(task: NotebookTask, mode: str, builder: str = BUILDER) -> Context:
-    """Return the context of one task; as [`contexts`][] does.
-
-    Raises:
-        KernelError: The cells or the builder failed.
-    """
-    (context,) = contexts([task], mode, builder)
-    return context
+            yield kernels.context_of(task, mode)
 
 
 def _serve(connection: Connection) -> None:
@@ -158,9 +198,20 @@ def _run(shell: Any, cells: Sequence[str]) -> None:
         shell.run_cell(cell, store_history=True).raise_error()
 
 
+def _save(_shell: Any, cells: Sequence[tuple[str, str]]) -> None:
+    """Write the notebook where [`fim_magic.frontends.notebook_path`][] looks for it."""
+    told = [
+        {"cell_type": "markdown" if kind == "markdown" else "code", "source": [source], "metadata": {}}
+        for kind, source in cells
+    ]
+    path = Path(os.environ["IPYTHONDIR"]) / "notebook.ipynb"
+    path.write_text(json.dumps({"cells": told, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}), "utf-8")
+    os.environ["JPY_SESSION_NAME"] = str(path)
+
+
 def _ask(shell: Any, function: str, *arguments: object) -> object:
     module, _, name = function.partition(":")
     return getattr(import_module(module), name)(shell, *arguments)
 
 
-_VERBS: dict[str, Callable[..., object]] = {"run": _run, "ask": _ask}
+_VERBS: dict[str, Callable[..., object]] = {"run": _run, "save": _save, "ask": _ask}
