@@ -9,10 +9,13 @@ In a notebook, `%load_ext fim_magic` and then `%%fim?`. In Python:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fim_magic.candidate import Result
+    from fim_magic.context import Context
+    from fim_magic.request import Request
 
 __version__ = "0.1.0"
 __all__ = ["complete", "infill", "load_ipython_extension", "unload_ipython_extension"]
@@ -24,7 +27,8 @@ def infill(text: str, **options: Any) -> Result:
     Args:
         text: Source text with a cursor marker, such as `<cursor>`.
         **options: As of `%%fim`, with underscores: `model`, `candidates`, `max_new_tokens`, `temperature`, `top_p`,
-            `seed`, `order`, `method`, `check`, `quantize`, `family`, `engine`, `markers`.
+            `seed`, `order`, `method`, `check`, `quantize`, `family`, `engine`, `markers`; and `context`, if this is
+            called in a notebook: without it, the model sees only the text.
 
     Raises:
         FimError: Something that you can mend; the message says how.
@@ -52,6 +56,7 @@ def _ask(text: str, options: dict[str, Any], *, complete: bool = False) -> Resul
     settings = Settings()
     check(settings.filling, hint=False)
     model, request = settings.request(text, complete=complete, **options)
+    request = replace(request, context=_context(request, options.get("context") or "none"))
     engine = registry.use(model, TerminalProgress(), **settings.loading(**options)).engine
     with interruptible() as stop:
         *_, last = run(request, engine, stop)
@@ -59,6 +64,19 @@ def _ask(text: str, options: dict[str, Any], *, complete: bool = False) -> Resul
     if stop.is_set():
         raise Interrupted(last.result)
     return last.result
+
+
+def _context(request: Request, mode: str) -> Context:
+    """Return what the notebook that this runs in says."""
+    from IPython.core.getipython import get_ipython
+
+    from fim_magic.errors import OptionError
+    from fim_magic.session import context_for
+
+    shell = get_ipython()
+    if shell is None and mode != "none":
+        raise OptionError(f"context={mode!r} needs a notebook, and this runs in none. Leave it out.")
+    return context_for(shell, request.document, mode)
 
 
 def load_ipython_extension(shell: Any) -> None:

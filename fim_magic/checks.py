@@ -30,39 +30,12 @@ _DEFINING_MAGIC = re.compile(r"^[ \t]*%(?:run|pylab|store|load)\b", re.MULTILINE
 _TIMED = re.compile(r"^([ \t]*)%time[ \t]+(?=\S)")
 _MAGIC_LINE = re.compile(r"^([ \t]*)(?:[%!?].*|[^\n#'\"]*=[ \t]*[%!](?!=).*|[\w.%* \t]+\?{1,2}[ \t]*)$")
 _NAME = re.compile(r"(?<![\w.])[^\W\d]\w*")
-_IN_A_NOTEBOOK = frozenset(
-    [
-        "__file__",
-        "__name__",
-        "__doc__",
-        "__builtins__",
-        "__builtin__",
-        "__spec__",
-        "__loader__",
-        "__package__",
-        "__annotations__",
-        "__class__",
-        "__conditional_annotations__",
-        "__classdict__",
-        "__static_attributes__",
-        "In",
-        "Out",
-        "_",
-        "__",
-        "___",
-        "_i",
-        "_ii",
-        "_iii",
-        "_ih",
-        "_oh",
-        "_dh",
-        "exit",
-        "quit",
-        "get_ipython",
-        "display",
-        "open",
-    ]
-)
+_EVERYWHERE = """
+    __file__ __name__ __doc__ __builtins__ __builtin__ __spec__ __loader__ __package__ __annotations__ __class__
+    __conditional_annotations__ __classdict__ __static_attributes__
+    In Out _ __ ___ _i _ii _iii _ih _oh _dh exit quit get_ipython display open
+"""
+_IN_A_NOTEBOOK = frozenset(_EVERYWHERE.split())
 _HISTORY = re.compile(r"_i?\d+")
 _ONLY_SHOWS = frozenset({"describe", "head", "hist", "info", "plot", "sample", "show", "tail"})
 # What these say may be the sandbox's fault, not the cell's: it has none of the user's files.

@@ -1,8 +1,8 @@
 """Choosing among several candidates: which is offered first, and why.
 
-A failing candidate is never hidden, only placed later. The order is that of the evidence: what ended before what was
-cut (arXiv 2207.14255, appendix H.3, on best-of-n with a stop token), then what the checks say, then how probable the model
-finds it and what follows it.
+A failing candidate is never hidden, only placed later. What the user has asked to be checked decides first. Then what
+ended comes before what was cut (arXiv 2207.14255, appendix H.3, on best-of-n with a stop token), then what parses and
+knows its names, then what the model finds probable together with what follows the hole.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ def _standing(candidate: Candidate) -> _Standing:
 def _likely(candidate: Candidate) -> float:
     """How probable the model finds it, per token, and how probable what follows the hole then is, per token.
 
-    By Bayes' rule the two belong together (`ranking` says why), and each alone is the worse guide: with eight answers of
-    Qwen2.5-Coder-0.5B, on a half of HumanEval-Infilling that nothing is reported on. How many of them say the same was
-    no guide at all. An answer of no token is as probable as its one stop token, of which nothing is known.
+    By Bayes' rule the two belong together (`ranking` says why), and each alone is the worse guide: with eight answers
+    of Qwen2.5-Coder-0.5B, on those tasks of HumanEval-Infilling that nothing is reported on. How many of them say the
+    same was no guide at all. An answer of no token is as probable as its one stop token, of which nothing is known.
     """
     mean = candidate.mean_logprob
     return (-math.inf if mean is None else mean) + (candidate.suffix_logprob or 0.0)

@@ -127,7 +127,8 @@ def _add_bench_options(parser: argparse.ArgumentParser) -> None:
 def _add_request_options(parser: argparse.ArgumentParser) -> None:
     from fim_magic.settings import LOADING, Settings, options_of
 
-    _add_options(parser, [name for name in options_of(Settings) if name not in LOADING])
+    beside_the_text = ("context",)  # which only a notebook has
+    _add_options(parser, [name for name in options_of(Settings) if name not in (*LOADING, *beside_the_text)])
     _add_loading_options(parser)
 
 
@@ -272,7 +273,7 @@ def _answer(text: str, options: argparse.Namespace, *, complete: bool = False, l
     from fim_magic.review.terminal import LiveDiff
     from fim_magic.settings import Settings, options_of
 
-    given = {name: getattr(options, name) for name in options_of(Settings)}
+    given = {name: getattr(options, name, None) for name in options_of(Settings)}
     model, request = Settings().request(text, complete=complete, **given)
     loaded = _load(model, options)
     _say_model(loaded)

@@ -20,7 +20,6 @@ from fim_magic.classroom import FILLING
 from fim_magic.document import MARKERS, parse
 from fim_magic.engines import ENGINES, TEMPERATURE_FOR_MANY, Sampling
 from fim_magic.errors import OptionError
-from fim_magic.holes import split
 
 if TYPE_CHECKING:
     from fim_magic.checks import Asked
@@ -149,6 +148,7 @@ class Settings(Configurable):
         """
         # Imported at the first request: they bring the tokenizers library, which %load_ext need not wait for.
         from fim_magic.formats import ORDERS
+        from fim_magic.holes import split
         from fim_magic.request import Request
 
         values = self._values(options)

@@ -38,7 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="only these of raw, healed, trimmed, chosen, checked, context",
     )
     parser.add_argument(
-        "-n", "--candidates", type=int, default=5, help="how many answers the arms of several have (default 5)"
+        "-n", "--candidates", type=int, default=8, help="how many answers the arms of several have (default 8)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the sampled answers (default 0)")
     parser.add_argument("--out", metavar="FOLDER", type=Path, help="for answers and report (default fim-magic-eval)")

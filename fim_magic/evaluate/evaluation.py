@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from fim_magic.engines import Engine
     from fim_magic.formats import Prompt
 
-CANDIDATES = 5
+CANDIDATES = 8
 _TOP_P = 0.95  # as of a request
 OUT = Path("fim-magic-eval")
 _SETTINGS = "run.json"

@@ -200,7 +200,7 @@ def _run(shell: Any, cells: Sequence[str]) -> None:
 
 def _save(_shell: Any, cells: Sequence[tuple[str, str]]) -> None:
     """Write the notebook where [`fim_magic.frontends.notebook_path`][] looks for it."""
-    told = [
+    told: list[dict[str, Any]] = [
         {"cell_type": "markdown" if kind == "markdown" else "code", "source": [source], "metadata": {}}
         for kind, source in cells
     ]
