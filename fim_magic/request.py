@@ -343,10 +343,9 @@ def _judged(request: Request, candidates: Sequence[Candidate], stop: threading.E
     document = request.document
     # What was stopped is to be shown at once.
     asked = NOTHING_ASKED if stop.is_set() else request.asked
-    before = document.rebuild("")
 
     def looked(candidate: Candidate) -> Candidate:
-        found = look(document.rebuild(candidate.middle), known=request.known, before=before, asked=asked)
+        found = look(document.rebuild(candidate.middle), known=request.known, asked=asked)
         return replace(candidate, checks=found)
 
     # The checks run in processes of their own, so that threads are enough to wait for several.

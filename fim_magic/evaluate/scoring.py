@@ -40,10 +40,9 @@ def in_sandbox(program: str) -> bool:
 def by_product(task: Task, candidates: Sequence[Candidate], checked: bool) -> list[Candidate]:
     """Put candidates in the order in which a request would, without and with the docstring's examples as a check."""
     rebuild = task.document.rebuild
-    before = rebuild("")
     asked = Asked(doctests=checked)
     looked = [
-        replace(each, checks=look(rebuild(each.middle), before=before, asked=asked))
+        replace(each, checks=look(rebuild(each.middle), asked=asked))
         for each in merged(candidates, rebuild)
     ]
     return list(ranked(looked))
