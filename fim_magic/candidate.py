@@ -60,12 +60,12 @@ class Candidate:
         token_ids: The generated ids, without the stop token.
         logprobs: The natural log-probability of each of `token_ids` under the model, before temperature.
         token_ends: How many characters of `raw` there are after each of `token_ids`.
-        suffix_logprob: The mean log-probability of a token that follows the hole, once this stands in it; None where
-            nobody asked.
         checks: What was found when it was put into the text.
         same: How many of the request's answers say the same; one is shown for all of them.
         reason: Why it stands where it does among several, in a few words.
         kept: Where `middle` is the user's own text, as (start, end): what stands between several holes.
+        suffix_logprob: The mean log-probability of a token that follows the hole, once this stands in it; None where
+            nobody asked.
     """
 
     raw: str
@@ -74,11 +74,11 @@ class Candidate:
     token_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
     token_ends: tuple[int, ...] = ()
-    suffix_logprob: float | None = None
     checks: tuple[Check, ...] = ()
     same: int = 1
     reason: str = ""
     kept: tuple[tuple[int, int], ...] = ()
+    suffix_logprob: float | None = None
 
     @property
     def middle(self) -> str:

@@ -96,20 +96,18 @@ def parses(text: str) -> Check:
     return check(True)
 
 
-def names_defined(text: str, known: AbstractSet[str], before: str = "") -> Check:
+def names_defined(text: str, known: AbstractSet[str]) -> Check:
     """Tell whether every global name that a cell loads is defined in it, known, or Python's own.
 
     Args:
         text: The whole cell.
         known: The names in the notebook's namespace.
-        before: The text with its hole empty. What was undefined in it already is not the answer's fault.
     """
     check = partial(Check, "names")
     names = _names(text)
     if names is None:
         return check(None, "cannot be read")
-    excused = set(known) | (_undefined_before(before) if before else set())
-    missing = [name for name in names.undefined() if name not in excused]
+    missing = [name for name in names.undefined() if name not in known]
     if not missing:
         return check(True)
     if names.open:
@@ -192,7 +190,6 @@ def look(
     text: str,
     *,
     known: AbstractSet[str] = frozenset(),
-    before: str = "",
     asked: Asked = Asked(),
     limits: Limits = Limits(),  # noqa: B008 - frozen
 ) -> tuple[Check, ...]:
@@ -201,14 +198,13 @@ def look(
     Args:
         text: The whole cell.
         known: The names in the notebook's namespace.
-        before: The text with its hole empty.
         asked: What is to be tried in the sandbox.
         limits: What that may use.
     """
     first = parses(text)
     if not first.passed:
         return (first,)
-    return (first, names_defined(text, known, before), *tried(text, asked, limits))
+    return (first, names_defined(text, known), *tried(text, asked, limits))
 
 
 def in_cells(asked: Asked, cells: Sequence[str]) -> Asked:
@@ -376,12 +372,6 @@ def _stores(node: ast.Name) -> bool:
 
 def _tokens(text: str) -> set[str]:
     return set(_NAME.findall(text))
-
-
-def _undefined_before(before: str) -> set[str]:
-    names = _names(before)
-    # With its hole empty a text often does not parse; then every name in it counts as the user's.
-    return _tokens(before) if names is None else set(names.undefined())
 
 
 @dataclass(frozen=True)

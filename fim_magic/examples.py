@@ -76,6 +76,7 @@ def _call(text: str, functions: AbstractSet[str]) -> str:
 
 def _literal(text: str) -> str:
     """Return the literal that a text begins with, up to a blank or punctuation; nothing if it goes on to reckon."""
+    text = text.rstrip(" .;,")
     ends = [len(text), *(match.start() for match in _END.finditer(text))]
     for end in sorted(set(ends), reverse=True):
         value = _expression(text[:end].strip("` "))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fim_magic import checks
-from fim_magic.checks import Asked, docstring_examples, look, names_defined, needed_cells, parses, tried
+from fim_magic.checks import Asked, docstring_examples, in_cells, look, names_defined, needed_cells, parses, tried
 from fim_magic.sandbox import Limits
 
 MEAN = '''def mean(xs):
@@ -140,10 +140,11 @@ def test_names_that_cannot_be_told():
     assert names_defined("from numpy import *\nlen(())", set()).passed
 
 
-def test_what_was_undefined_before_is_not_the_answers_fault():
-    before = "def f(xs):\n    \n    return helper(xs)\n"
-    assert names_defined("def f(xs):\n    xs = 1\n    return helper(xs)\n", set(), before).passed
-    assert names_defined("f(np.ones(k))", set(), "f(np.ones()").said == "undefined: k"
+def test_what_follows_the_hole_may_need_what_the_answer_has_to_define():
+    text = "def mean(xs):\n    {}\n    return total / len(xs)\n"
+    assert names_defined(text.format("total = sum(xs)"), set()).passed
+    assert names_defined(text.format("return 0"), set()).said == "undefined: total"
+    assert names_defined(text.format("return 0"), {"total"}).passed
 
 
 def test_needed_cells_are_those_whose_names_are_needed_and_what_they_need():
@@ -287,3 +288,35 @@ def test_look_takes_all_together():
         ("names", True),
         ("mean([2]) == 2", True),
     ]
+
+
+def test_a_check_may_name_a_test_of_the_notebook():
+    cells = (
+        "def test_mean():\n    assert mean([1, 3]) == 2",
+        "# test of the mean\nassert mean([2]) == 2",
+        "x = 1",
+    )
+    by_function = in_cells(Asked(("test_mean",)), cells)
+    assert (by_function.expressions, by_function.tests, by_function.setup) == ((), ("test_mean()",), cells)
+    by_comment = in_cells(Asked(("test_the_mean",)), ("# test_the_mean\nassert mean([2]) == 2",))
+    assert by_comment.tests == ("# test_the_mean\nassert mean([2]) == 2",)
+    assert in_cells(Asked(("x",)), cells).expressions == ("x",)
+    assert in_cells(Asked(("x == test_mean",)), cells).tests == ()
+    assert in_cells(Asked(), cells) == Asked()
+
+
+def test_a_test_of_the_notebook_is_run_with_the_cell_that_defines_it():
+    asked = in_cells(
+        Asked(("test_mean",)), ("import math", "def test_mean():\n    assert mean([1, 3]) == math.sqrt(4)")
+    )
+    (check,) = tried("def mean(xs):\n    return sum(xs) / len(xs)\n", asked)
+    assert check.passed
+    (check,) = tried("def mean(xs):\n    return sum(xs)\n", asked)
+    assert check.passed is False
+
+
+def test_a_part_of_the_doctests_is_a_share():
+    (check,) = tried(
+        'def f(x):\n    """f(1) == 1, f(2) -> 3\n    f(2) -> 3\n    """\n    return x\n', Asked(doctests=True)
+    )
+    assert (check.passed, check.share) == (False, 0.5)

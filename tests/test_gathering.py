@@ -47,6 +47,8 @@ def test_a_cell_as_a_script_has_it(source, shown):
         "%%bash\nls",
         "x = <cursor>",
         "def f(:",
+        "# 0.5 GB, the first time only\n%fim use qwen2.5-coder-0.5b",
+        "# nothing yet",
     ],
 )
 def test_cells_of_no_use(source):

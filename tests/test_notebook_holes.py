@@ -13,7 +13,7 @@ import pytest
 
 from fim_magic.context import Context, File
 from fim_magic.evaluate.notebooks import NEEDS, Cell, parse, read
-from fim_magic.evaluate.notebooks.live import Kernel, KernelError, context_of, contexts
+from fim_magic.evaluate.notebooks.live import Kernel, KernelError, Kernels, contexts
 
 TASKS = read()
 BY_ID = {task.task_id: task for task in TASKS}
@@ -208,8 +208,15 @@ def test_contexts_are_built_where_the_cells_have_run():
     assert other.files[0] == File("2", "")
 
 
-def test_one_context():
-    assert context_of(BY_ID["roof_station/1"], "cells", BUILDER).path == "cells"
+def test_the_product_s_own_context_has_cells_above_and_below_texts_and_names():
+    task = BY_ID["corner_shop/3"]
+    with Kernels() as kernels:
+        found = kernels.context_of(task, "auto")
+    assert "import pandas as pd" in found.above_text
+    assert "# receipts: DataFrame, 10 rows, columns: weekday str, item str, qty int64" in found.above_text
+    assert "def busiest_days" in found.below_text
+    assert task.canonical not in found.above_text
+    assert "1 text" in found.describe()
 
 
 def test_a_cell_that_fails_is_told():

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fim_magic import holes
 from fim_magic.candidate import Candidate, Check, Cut, Ending, Result
+from fim_magic.context import Cell, Context, Described
 from fim_magic.document import Document, parse
 from fim_magic.review.diff import diff, elided
 from fim_magic.review.render import about, caption, note_html, progress_caption, to_ansi, to_html, to_text
@@ -228,10 +229,9 @@ def test_captions_say_what_was_found_out():
 
 
 def test_captions_say_what_the_model_saw():
-    seen = result()
-    assert "context" not in caption(seen)
-    object.__setattr__(seen, "context", "3 cells above, 5 names")
-    assert caption(seen).endswith("PSM · context: 3 cells above, 5 names")
+    assert "context" not in caption(result())
+    seen = Context(cells=(Cell("a = 1", 1), Cell("b = 2", 2)), described=(Described("c", "# c: int"),))
+    assert caption(result(seen=seen)).endswith("PSM · context: 2 cells above, 1 name")
 
 
 def test_control_characters_stay_out_of_captions_in_a_terminal(monkeypatch):

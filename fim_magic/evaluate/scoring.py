@@ -41,10 +41,7 @@ def by_product(task: Task, candidates: Sequence[Candidate], checked: bool) -> li
     """Put candidates in the order in which a request would, without and with the docstring's examples as a check."""
     rebuild = task.document.rebuild
     asked = Asked(doctests=checked)
-    looked = [
-        replace(each, checks=look(rebuild(each.middle), asked=asked))
-        for each in merged(candidates, rebuild)
-    ]
+    looked = [replace(each, checks=look(rebuild(each.middle), asked=asked)) for each in merged(candidates, rebuild)]
     return list(ranked(looked))
 
 
