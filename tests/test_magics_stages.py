@@ -1,4 +1,5 @@
 """Context, checks, several holes and ranking, as they are typed into a notebook."""
+# ruff: noqa: F811 - fixtures that are imported, and named by tests
 
 from __future__ import annotations
 

@@ -11,13 +11,14 @@ Axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe
 OURS = {"include": [[".fim-view"], [".fim-toolbar"]]}
 SERIOUS = {"serious", "critical"}
 
-# Trimmed text, and tokens of which the model was not sure.
+# Trimmed text, tokens of which the model was not sure, and checks of all kinds.
 UNSURE = """
 import dataclasses
-from fim_magic.candidate import Cut
+from fim_magic.candidate import Check, Cut
+checks = (Check("parses", True), Check("names", False, "undefined: left"), Check("mean([1]) == 1", None, "needs a file"))
 one = dataclasses.replace(
     candidates[0], raw=candidates[0].raw + "\\nleft = over", cut=Cut("dedent", len(candidates[0].raw)),
-    logprobs=(-0.01, -0.4, -1.2, -3.0), token_ends=(4, 8, 20, len(candidates[0].raw)),
+    checks=checks, same=3, reason="the most probable with what follows", logprobs=(-0.01, -0.4, -1.2, -3.0), token_ends=(4, 8, 20, len(candidates[0].raw)),
 )
 view.finish(dataclasses.replace(result, candidates=(one, *candidates[1:])), ask=another)
 """
