@@ -24,7 +24,7 @@ from fim_magic.choosing import merged, ranked
 from fim_magic.context import NOTHING_ELSE, Context
 from fim_magic.document import Document
 from fim_magic.engines import TEMPERATURE_FOR_MANY, Engine, Sampling, Token
-from fim_magic.errors import BusyError, OptionError
+from fim_magic.errors import BusyError, FimError, OptionError
 from fim_magic.formats import Prompt, completion_prompt, fim_prompt
 from fim_magic.healing import Continuation
 from fim_magic.holes import Blanks, combine
@@ -32,7 +32,7 @@ from fim_magic.ranking import scores
 from fim_magic.tokenization import TextTokenizer
 from fim_magic.trimming import Hole, trim
 
-_FOR_CHECKS = 8  # candidates, of which checks choose
+_TO_CHOOSE_FROM = 8  # candidates
 _ON_A_GPU = 4  # candidates: little dearer than one there
 _LEAST_ROOM = 16  # tokens of prompt without which a request makes no sense
 
@@ -84,12 +84,13 @@ class Request:
     def settled(self, engine: Engine) -> Request:
         """Return the request with a number of candidates, where that was left to us.
 
-        One on a CPU, where each costs time; a GPU reads its weights once for all of them. Checks can only choose among
-        several, so that they are worth the time anywhere.
+        One on a CPU, where each costs time; a GPU reads its weights once for all of them. Checks and ranking can only
+        choose among several, so that they are worth the time anywhere.
         """
         if self.candidates:
             return self
-        several = _FOR_CHECKS if self.asked.anything else 1 if engine.place.startswith("cpu") else _ON_A_GPU
+        chooses = self.asked.anything or self.method == "rank"
+        several = _TO_CHOOSE_FROM if chooses else 1 if engine.place.startswith("cpu") else _ON_A_GPU
         sampling = self.sampling
         if several > 1 and not sampling.temperature:
             sampling = replace(sampling, temperature=TEMPERATURE_FOR_MANY)
@@ -328,6 +329,8 @@ def _generate_each(request: Request, engine: Engine, stop: threading.Event) -> I
                     (answer,) = event.candidates
                     middles.append(answer.middle)
                     tokens += len(answer.token_ids)
+            if stop.is_set():
+                return
 
 
 def _joined(blanks: Blanks, answered: Sequence[_Answered]) -> tuple[Candidate, ...]:
@@ -361,10 +364,14 @@ def _weighed(
         return tuple(candidates)
     found: list[Candidate] = []
     middles = [candidate.middle for candidate in candidates]
-    for candidate, score in zip(candidates, scores(engine, request.document, middles, request.context), strict=True):
-        found.append(replace(candidate, suffix_logprob=score.suffix_mean))
-        if stop.is_set():
-            return tuple(candidates)
+    said = scores(engine, request.document, middles, request.context)
+    try:
+        for candidate, score in zip(candidates, said, strict=True):
+            found.append(replace(candidate, suffix_logprob=score.suffix_mean))
+            if stop.is_set():
+                return tuple(candidates)
+    except FimError:  # no memory or no room for it: the answers are there all the same
+        return tuple(candidates)
     return tuple(found)
 
 

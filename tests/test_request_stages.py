@@ -77,15 +77,16 @@ def test_checks_are_over_the_whole_of_several_holes():
 
 
 def test_an_interrupt_keeps_the_holes_that_are_filled():
-    engine, stop = FillsInTurn("1", "22222"), threading.Event()
+    engine, stop = FillsInTurn("1", "22222", "3"), threading.Event()
 
     def interrupt(step):
         if len(engine.prompts) == 2 and step == 1:
             stop.set()
 
     engine.before_step = interrupt
-    _, result = answered(engine, asked("a = <cursor>\nb = <cursor>\n"), stop)
-    assert result.text == "a = 1\nb = 22\n"
+    _, result = answered(engine, asked("a = <cursor>\nb = <cursor>\nc = <cursor>\n"), stop)
+    assert result.text == "a = 1\nb = 22\nc = \n"
+    assert len(engine.prompts) == 2
     assert result.candidates[0].ending is Ending.INTERRUPTED
 
 
@@ -141,6 +142,18 @@ def test_of_several_the_model_says_how_probable_they_make_what_follows():
     assert engine.scored == []  # one answer, or nothing that follows
 
 
+def test_what_cannot_be_weighed_is_shown_all_the_same():
+    engine = ScriptedEngine("x = 1", "x = 2")
+
+    def fail(_prompt, _ids):
+        raise ModelError("no memory")
+
+    engine.likelihood = fail
+    _, result = answered(engine, Request(LINE, candidates=2, sampling=Sampling(0.8, seed=1)))
+    assert sorted(each.middle for each in result.candidates) == ["x = 1", "x = 2"]
+    assert all(each.suffix_logprob is None for each in result.candidates)
+
+
 def test_a_model_that_cannot_infill_may_rank():
     family = next(each for each in FAMILIES if each.name == "CodeGen")
     engine = ScriptedEngine("x = 1", "x = 2", family=family)
@@ -169,6 +182,7 @@ def test_nothing_is_run_of_what_was_stopped():
         ("cpu, float32", {"asked": Asked(doctests=True)}, 8),
         ("cuda:0, bfloat16", {"asked": Asked(doctests=True)}, 8),
         ("cuda:0, bfloat16", {"candidates": 2}, 2),
+        ("cpu, float32", {"method": "rank"}, 8),
     ],
 )
 def test_how_many_answers_are_made_where_nobody_says(place, more, number):
