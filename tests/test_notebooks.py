@@ -17,12 +17,21 @@ def outputs_of(notebook, beginning: str) -> list:
     return cell.outputs
 
 
-@pytest.fixture(scope="module")
-def quickstart():
-    (path,) = (path for path in NOTEBOOKS if path.stem == "quickstart")
+def executed(name: str):
+    (path,) = (path for path in NOTEBOOKS if path.stem == name)
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=900, kernel_name="python3").execute()
     return notebook
+
+
+@pytest.fixture(scope="module")
+def quickstart():
+    return executed("quickstart")
+
+
+@pytest.fixture(scope="module")
+def stages():
+    return executed("context-and-checks")
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -72,3 +81,28 @@ def test_exported_quickstart_shows_the_diff_without_widgets(quickstart):
     assert "fim-view" in html
     assert "Error displaying widget" not in html
     assert "application/vnd.jupyter.widget-view+json" not in html
+
+
+@pytest.mark.real_model
+def test_context_tells_the_model_what_the_cell_does_not(stages):
+    (diff,) = outputs_of(stages, "%%fim --into filled")
+    assert "fahrenheit(row[" in diff["data"]["text/plain"]
+    assert "celsius" in diff["metadata"]["fim_magic"]["candidates"][0]["middle"]
+    assert diff["metadata"]["fim_magic"]["context"]["cells"]
+    (alone,) = outputs_of(stages, "%%fim --context none")
+    assert "celsius" not in alone["metadata"]["fim_magic"]["candidates"][0]["middle"]
+
+
+@pytest.mark.real_model
+def test_what_comes_first_passes_its_checks(stages):
+    (diff,) = outputs_of(stages, "%%fim --check")
+    assert all(check["passed"] for check in diff["metadata"]["fim_magic"]["candidates"][0]["checks"])
+    assert "checks: 4 of 4" in diff["data"]["text/plain"]
+
+
+@pytest.mark.real_model
+def test_several_holes_are_one_diff(stages):
+    (diff,) = outputs_of(stages, "%%fim --into both")
+    assert "2 holes" in diff["data"]["text/plain"]
+    assert "min(numbers)" in diff["data"]["text/plain"]
+    assert "max(numbers)" in diff["data"]["text/plain"]
