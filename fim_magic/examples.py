@@ -79,7 +79,7 @@ def _literal(text: str) -> str:
     text = text.rstrip(" .;,")
     ends = [len(text), *(match.start() for match in _END.finditer(text))]
     for end in sorted(set(ends), reverse=True):
-        value = _expression(text[:end].strip("` "))
+        value = _expression(text[:end].strip("` ").rstrip(",;:"))  # `2,` would be a tuple
         if value is not None and _is_literal(value):
             return "" if text[end:].lstrip()[:1] in _OPERATORS else ast.unparse(value)
     return ""

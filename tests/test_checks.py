@@ -79,7 +79,7 @@ def test_a_syntax_error_says_its_line_and_warnings_nothing():
 @settings(deadline=None)
 @given(st.text(alphabet=st.sampled_from("ab=()[]{}:'\"\n \\#%!?@\0\ud800*.,"), max_size=40))
 def test_no_text_raises(text):
-    for check in (parses(text), names_defined(text, set(), text), *look(text)):
+    for check in (parses(text), names_defined(text, set()), *look(text)):
         assert check.said == " ".join(check.said.split())
     needed_cells(text, [text, "a = 1"])
     docstring_examples(text)

@@ -30,6 +30,7 @@ def found(docstring, name="f"):
         ("f(1) ➞ 2", ("f(1) == 2", "True")),
         ("f(1) returns 2.", ("f(1) == 2", "True")),
         ("f(1) should be 2", ("f(1) == 2", "True")),
+        ("f(1) == 2, f(2) -> 3", ("f(1) == 2", "True")),
         ("* f('hi') returns 'lm'", ("f('hi') == 'lm'", "True")),
         ("1. f(1) -> 2", ("f(1) == 2", "True")),
         ("`f(1)` is `2`", ("f(1) == 2", "True")),

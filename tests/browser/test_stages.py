@@ -61,5 +61,7 @@ def test_a_check_that_fails_is_said_and_stays_text(notebook):
         summary.click()
     page.screenshot("checks")
     expect(page.page.get_by_role("radio", name="Candidate 2 of 2")).to_contain_text("✗")
-    foreign = ".fim-view img, .fim-view b:not(.fim-check > b), .fim-view i:not(.fim-caret), .fim-view u, .fim-toolbar img"
+    foreign = (
+        ".fim-view img, .fim-view b:not(.fim-check > b), .fim-view i:not(.fim-caret), .fim-view u, .fim-toolbar img"
+    )
     assert page.page.locator(foreign).count() == 0
