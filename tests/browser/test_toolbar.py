@@ -190,7 +190,7 @@ def test_more_and_again(notebook):
 
 
 def test_accept_while_the_kernel_computes_something_else(notebook):
-    page = asked(notebook, "import time; time.sleep(6)", "other = 1")
+    page = asked(notebook, "import time; time.sleep(9)", "other = 1")
     page.run(1)
     expect(page.prompt(1)).to_have_text("[*]:")
     page.button("Accept").click()
@@ -200,7 +200,7 @@ def test_accept_while_the_kernel_computes_something_else(notebook):
     page.button("Accept").evaluate("button => button.click()")  # it has been decided, whatever the kernel knows
     page.wait_run(2)
     expect(page.note).to_contain_text("new cell below")
-    assert page.sources() == [ask(), WHOLE, "import time; time.sleep(6)", "other = 1"]
+    assert page.sources() == [ask(), WHOLE, "import time; time.sleep(9)", "other = 1"]
 
 
 @in_lab
