@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 
 import pytest
 from checkpoints import KINDS, build
@@ -39,6 +41,13 @@ def engine(checkpoint):
         return loaded[name]
 
     return load
+
+
+@pytest.fixture(autouse=True)
+def _interruptible():
+    """Ctrl-C is for tests to try; pytest-xdist has its workers ignore it."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
