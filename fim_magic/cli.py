@@ -181,7 +181,7 @@ def _replay(options: argparse.Namespace) -> int:
     for infill in infills:
         try:
             request = request_of(infill, markers)
-            result = follow(request, _load(infill.record["model"], options).engine)
+            result = follow(request, load(infill.record["model"], options).engine)
             same, said = compare(infill.record, result)
         except FimError as error:
             same, said = False, str(error)
@@ -191,7 +191,7 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    loaded = _load(options.model, options)
+    loaded = load(options.model, options)
     print(f"{loaded.engine.model} ({loaded.engine.revision}) is ready; that took {loaded.seconds:.1f} s.")
     return 0
 
@@ -246,14 +246,14 @@ def _prove(options: argparse.Namespace) -> int:
     from fim_magic.progress import TerminalProgress
     from fim_magic.proof import prove
 
-    loaded = _load(options.model or "auto", options)
+    loaded = load(options.model or "auto", options)
     with TerminalProgress() as progress:
         proof = prove(loaded.engine, progress)
     _print_proof(loaded, proof)
     return 1 if proof.failed else 0
 
 
-def _load(model: str, options: argparse.Namespace) -> Loaded:
+def load(model: str, options: argparse.Namespace) -> Loaded:
     """Load a model as the options say, with progress and what the user should know of it on standard error."""
     from fim_magic.engines import registry
     from fim_magic.progress import TerminalProgress
@@ -275,7 +275,7 @@ def _answer(text: str, options: argparse.Namespace, *, complete: bool = False, l
 
     given = {name: getattr(options, name, None) for name in options_of(Settings)}
     model, request = Settings().request(text, complete=complete, **given)
-    loaded = _load(model, options)
+    loaded = load(model, options)
     _say_model(loaded)
     view = LiveDiff(request.document, sys.stdout) if live else None
     result = follow(

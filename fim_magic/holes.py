@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from fim_magic.candidate import Candidate, Cut, Ending
 from fim_magic.document import MARKERS, Document, no_marker, occurrences, place, too_many, with_crlf
+from fim_magic.document import parse as parse_one
 from fim_magic.errors import MarkerError
 
 Spans = Sequence[tuple[int, int]]
@@ -112,12 +113,19 @@ def parse(text: str, markers: Sequence[str] = MARKERS) -> Blanks:
     return Blanks(tuple(text[start:end] for start, end in zip(starts, ends, strict=True)), marker)
 
 
-def split(text: str, markers: Sequence[str] = MARKERS) -> tuple[Document, Blanks | None]:
+def split(text: str, markers: Sequence[str] = MARKERS, *, complete: bool = False) -> tuple[Document, Blanks | None]:
     """Return the text as a request has it: its document, and its parts where it has several holes.
 
+    Args:
+        text: Source text with markers.
+        markers: The markers to look for.
+        complete: The text is to be completed from left to right, so that it has one hole, if only its end.
+
     Raises:
-        MarkerError: As [`parse`][] says.
+        MarkerError: As [`parse`][], or for a completion [`document.parse`][fim_magic.document.parse], says.
     """
+    if complete:
+        return parse_one(text, markers, required=False), None
     blanks = parse(text, markers)
     return blanks.document, blanks if blanks.count > 1 else None
 

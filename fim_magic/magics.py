@@ -201,7 +201,7 @@ class FimMagics(Magics, Settings):
             context: One of `fim_magic.context.MODES`; None for what is configured.
 
         Raises:
-            OptionError: There is no such context, or no such test.
+            OptionError: There is no such context.
         """
         from fim_magic import session
         from fim_magic.checks import in_cells

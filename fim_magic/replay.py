@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fim_magic.candidate import Candidate, Result
-from fim_magic.document import MARKERS, parse
+from fim_magic.document import MARKERS
 from fim_magic.engines import Sampling
 from fim_magic.errors import MarkerError, OptionError
 from fim_magic.holes import split
@@ -63,10 +63,7 @@ def request_of(infill: Recorded, markers: Sequence[str] = MARKERS) -> Request:
     text = body if first.startswith("%%") else infill.source
     record = infill.record
     try:
-        if record["method"] == "complete":
-            document, blanks = parse(text, markers, required=False), None
-        else:
-            document, blanks = split(text, markers)
+        document, blanks = split(text, markers, complete=record["method"] == "complete")
         return Request(
             document=document,
             blanks=blanks,

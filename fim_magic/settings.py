@@ -17,7 +17,7 @@ import traitlets
 from traitlets.config import Configurable
 
 from fim_magic.classroom import FILLING
-from fim_magic.document import MARKERS, parse
+from fim_magic.document import MARKERS
 from fim_magic.engines import ENGINES, TEMPERATURE_FOR_MANY, Sampling
 from fim_magic.errors import OptionError
 
@@ -153,10 +153,7 @@ class Settings(Configurable):
 
         values = self._values(options)
         method = _checked(values, "method", lambda v: v in METHODS, f"is one of {', '.join(METHODS)}")
-        if complete:
-            document, blanks = parse(text, _markers(values), required=False), None
-        else:
-            document, blanks = split(text, _markers(values))
+        document, blanks = split(text, _markers(values), complete=complete)
         return _checked(values, "model", lambda v: isinstance(v, str) and v != "", "is a name or a path"), Request(
             document=document,
             blanks=blanks,

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fim_magic.engines import Engine
     from fim_magic.evaluate.evaluation import Options
     from fim_magic.request import Request
 
@@ -61,12 +59,13 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         FimError: As `evaluation.prepare` and `evaluation.run` say, or the model cannot be loaded.
     """
+    from fim_magic.cli import load
     from fim_magic.evaluate import evaluation
     from fim_magic.progress import TerminalProgress
 
     model, template = _template(options)
     asked, found = evaluation.prepare(_asked(options, template))
-    engine = None if asked.only_report else _load(model, options)
+    engine = None if asked.only_report else load(model, options).engine
     with TerminalProgress() as progress:
         command = ["fim-magic", *getattr(options, "typed", [])]
         report, whole = evaluation.run(asked, found, engine, progress, command)
@@ -104,16 +103,3 @@ def _asked(options: argparse.Namespace, template: Request) -> Options:
         only_report=options.only_report,
         workers=evaluation.default_workers() if options.workers is None else options.workers,
     )
-
-
-def _load(model: str, options: argparse.Namespace) -> Engine:
-    from fim_magic.engines import registry
-    from fim_magic.progress import TerminalProgress
-    from fim_magic.settings import LOADING, Settings
-
-    how = Settings().loading(**{name: getattr(options, name) for name in LOADING})
-    with TerminalProgress() as progress:
-        loaded = registry.use(model, progress, **how, allow_code=options.allow_code)
-    for notice in loaded.notices:
-        print(notice, file=sys.stderr)
-    return loaded.engine
