@@ -208,7 +208,6 @@ CLOSES_OUTER = {
     "a string": ("x = 'to <cursor>'\n", "be│'\n"),
     "a string after what the suffix has": ("x = 'to <cursor> be'\n", "be or not to│ be'\n"),
     "a string with an escaped quote": ("x = 'don<cursor>'\n", "\\'t│'\n"),
-    "an f-string": ("x = f'{<cursor>}'\n", "a + b│}'\n"),
     "a docstring": ('def f():\n    """<cursor>"""\n', 'Do it.│"""\n    return 1\n'),
     "a docstring over lines": ('def f():\n    """\n    <cursor>\n    """\n', 'Do it.│\n    """\n    return 1\n'),
     "中文": ('print("<cursor>")\n', '你好│")\n'),
@@ -485,9 +484,39 @@ KEPT_UNREACHABLE = {
     "in a docstring": ('def f(x):\n    """\n    <cursor>\n    """\n    go()\n', "It will\n    return soon."),
 }
 
+CLOSES_FIELD = {
+    "the brace and the rest of the string": ('f"{<cursor>}"\n', 'total│}"'),
+    "with text behind it": ('print(f"{<cursor>} in all")\n', "len(xs)│} in all"),
+    "a format that the suffix has": ('f"{<cursor>:.2f}"\n', "total│:.2f}"),
+    "a format of its own": ('f"{<cursor>}"\n', 'total:.2f│}"'),
+    "a format with a field": ('f"{<cursor>}"\n', 'total:{width}│}"'),
+    "a field in the format": ('f"{x:{<cursor>}}"\n', "width│}"),
+    "a field in the format, which the candidate closes": ('f"{x:{<cursor>}"\n', 'width}│}"'),
+    "a dict is closed first": ('f"{<cursor>}"\n', "{1: 2}[1]│}"),
+    "quotes of the same kind (PEP 701)": ('f"{<cursor>}"\n', 'row["name"]│}"'),
+    "in the second field": ('f"{a} {<cursor>}"\n', "b│}"),
+    "after braces that are text": ('f"{{}} {<cursor>}"\n', "b│}"),
+    "raw": ("rf'{<cursor>}'\n", "b│}'"),
+    "a template": ('t"{<cursor>}"\n', "b│}"),
+    "in a call": ("run(f'{<cursor>}')\n", "b│}')"),
+    "over several lines": ('f"""\n{<cursor>}\n"""\n', "b│}\n"),
+    "begins with the brace": ('f"{x}{<cursor>}"\n', "│}g"),
+}
+KEPT_CLOSES_FIELD = {
+    "a whole field in a string": ('f"a <cursor>"\n', "{x} b"),
+    "braces that are text": ('f"a <cursor> }}"\n', "{{b"),
+    "no f-string": ('"{<cursor>}"\n', "a}{b"),
+    "a name that ends in f": ('elf"{<cursor>}"\n', "a}{b"),
+    "the suffix does not close it": ('f"{<cursor>"\n', "a}"),
+    "a brace behind the string": ('f"{<cursor>"\nd = {}\n', "a}"),
+    "a set": ('f"{<cursor>}"\n', "{1, 2} - {3}"),
+    "behind a string that has ended": ('f"{a}" + <cursor>}\n', "b"),
+}
+
 TABLES = {
     "repeats-suffix": (REPEATS_SUFFIX, KEPT_REPEATS_SUFFIX),
     "rewrites-suffix": (REWRITES_SUFFIX, KEPT_REWRITES_SUFFIX),
+    "closes-field": (CLOSES_FIELD, KEPT_CLOSES_FIELD),
     "closes-outer": (CLOSES_OUTER, KEPT_CLOSES_OUTER),
     "end-of-line": (END_OF_LINE, KEPT_END_OF_LINE),
     "opens-block": (OPENS_BLOCK, KEPT_OPENS_BLOCK),
@@ -529,6 +558,7 @@ PIECES = st.lists(
                 "\n    ",
                 "\n        ",
                 "\n\n",
+                'f"{',
                 "中",
                 "```",
                 "else:",

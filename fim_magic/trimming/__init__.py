@@ -15,6 +15,7 @@ from fim_magic.trimming.blocks import dedent, opens_block, unreachable
 from fim_magic.trimming.brackets import closes_outer
 from fim_magic.trimming.demonstration import demonstration
 from fim_magic.trimming.fence import code_fence
+from fim_magic.trimming.fields import closes_field
 from fim_magic.trimming.hole import Hole, Rule
 from fim_magic.trimming.line import end_of_line
 from fim_magic.trimming.repetition import repetition
@@ -26,6 +27,7 @@ __all__ = ["RULES", "Hole", "Rule", "trim"]
 RULES: dict[str, Rule] = {
     "repeats-suffix": repeats_suffix,
     "rewrites-suffix": rewrites_suffix,
+    "closes-field": closes_field,
     "closes-outer": closes_outer,
     "end-of-line": end_of_line,
     "opens-block": opens_block,

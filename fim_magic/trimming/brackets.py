@@ -14,7 +14,7 @@ def closes_outer(hole: Hole, text: str, final: bool) -> int | None:  # noqa: ARG
     """
     if not hole.is_python:
         return _closes_braces(hole, text)
-    if hole.state.comment:
+    if hole.state.comment or hole.field_ends:  # from Python 3.12 on, a field may have the string's own quotes in it
         return None
     found = hole.events(text)
     if hole.state.string:

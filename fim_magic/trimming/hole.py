@@ -10,7 +10,7 @@ from itertools import takewhile
 
 from fim_magic import lexing
 from fim_magic.document import Document
-from fim_magic.trimming.layout import INSIDE, code_of, end_of_string, indent, statements, unmatched
+from fim_magic.trimming.layout import INSIDE, code_of, end_of_string, fields, indent, statements, unmatched
 
 Rule = Callable[["Hole", str, bool], "int | None"]
 """`rule(hole, text, final)`: `text` is what the model wrote so far, `final` says that nothing more will come."""
@@ -19,6 +19,7 @@ _USUAL_STEP = 4  # columns by which Python code is indented
 _CELL_MAGIC = re.compile(r"\s*%%(\S*)")
 _TRIPLE = ('"""', "'''")
 _FUNCTION = re.compile(r"[ \t]*(async[ \t]+)?(def|class)\b")
+_FORMATTED = re.compile(r"(?:^|\W)(?:[rR]?[fFtT]|[fFtT][rR])\Z")  # what stands before the quotes of an f-string
 _SHOWING = re.compile(r"test|example|demo|usage|print|assert|__main__|show|try it", re.IGNORECASE)
 _MARKUP_MAGICS = frozenset({"html", "HTML", "latex", "markdown", "svg", "SVG", "writefile"})
 _BRACE_MAGICS = frozenset({"R", "cpp", "java", "javascript", "js"})
@@ -118,6 +119,28 @@ class Hole:
             return self.state.string
         ends = (string for string in likely if not lexing.state_after(self.suffix, lexing.State(string=string)).string)
         return next(ends, self.state.string)
+
+    @cached_property
+    def open_fields(self) -> int:
+        """How many replacement fields of an f-string (PEP 498; of a t-string, PEP 750) are open at the hole."""
+        strings = (e for e in lexing.events(self.prefix) if e.kind == "string") if self.state.string else ()
+        opening = max(strings, key=lambda event: event.at, default=None)
+        if opening is None or not _FORMATTED.search(self.prefix[: opening.at]):
+            return 0
+        text = self.prefix[opening.at + len(self.state.string) :]
+        return [0, *(depth for _, depth in fields(text, 0))][-1]
+
+    @cached_property
+    def field_ends(self) -> tuple[int, ...]:
+        """Where the suffix closes replacement fields that are open at the hole, innermost first."""
+        if not self.open_fields or self.closed_at is None:
+            return ()
+        found, least = [], self.open_fields
+        for at, depth in fields(self.suffix[: self.closed_at], self.open_fields):
+            if depth < least:
+                found.append(at)
+                least = depth
+        return tuple(found)
 
     @property
     def in_indentation(self) -> bool:

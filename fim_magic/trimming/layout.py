@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from fim_magic import lexing
 
@@ -94,6 +94,23 @@ def unmatched(found: Iterable[lexing.Event]) -> list[int]:
         if event.kind == "close" and event.state.depth < INSIDE.depth - len(closed):
             closed.append(event.at)
     return closed
+
+
+def fields(text: str, depth: int) -> Iterator[tuple[int, int]]:
+    """Yield where an f-string's replacement fields open and close, each with how many are open after it.
+
+    Args:
+        text: A part of what stands between the quotes. Outside fields, `{{` and `}}` are plain text.
+        depth: How many are open where it begins; a format may have fields of its own.
+    """
+    at = 0
+    while at < len(text):
+        if not depth and text[at : at + 2] in ("{{", "}}"):
+            at += 1
+        elif text[at] == "{" or (text[at] == "}" and depth):
+            depth += 1 if text[at] == "{" else -1
+            yield at, depth
+        at += 1
 
 
 def end_of_string(found: Iterable[lexing.Event], state: lexing.State) -> int | None:
