@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -54,7 +56,13 @@ def a_seed_repeats_and_another_does_not(engine, prompt):
     assert sample(1) == first
     assert sample(2) != first
     assert first[0] != first[1]
-    assert sample(1, candidates=4)[:2] == first
+
+
+def the_first_of_several_candidates_is_greedy(engine, prompt):
+    several = tokens_of(started(engine, prompt, candidates=3, sampling=SAMPLED))
+    assert ids(several[0]) == ids(tokens_of(started(engine, prompt))[0])
+    alone = (started(engine, prompt, sampling=replace(SAMPLED, seed=seed)) for seed in range(4))
+    assert len({tuple(ids(tokens_of(each)[0])) for each in alone}) > 1
 
 
 def finishing_one_candidate_leaves_the_others_alone(engine, prompt, finished, sampling):

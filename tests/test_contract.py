@@ -55,6 +55,10 @@ def test_a_seed_repeats_and_another_does_not(loaded):
     contract.a_seed_repeats_and_another_does_not(loaded, prompt_of(SHORT))
 
 
+def test_the_first_of_several_candidates_is_greedy(loaded):
+    contract.the_first_of_several_candidates_is_greedy(loaded, prompt_of(SHORT))
+
+
 @pytest.mark.parametrize("sampling", [Sampling(), SAMPLED], ids=["greedy", "sampled"])
 @pytest.mark.parametrize("finished", [0, 1, 2])
 def test_finishing_one_candidate_leaves_the_others_alone(loaded, finished, sampling):

@@ -13,9 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 import contract
-import numpy as np
 import pytest
-import torch
 from contract import SAMPLED, STEPS, ids, started, tokens_of
 from gguf_files import TEXTS, write_gguf
 from hypothesis import given, settings
@@ -24,7 +22,6 @@ from hypothesis import strategies as st
 from fim_magic import weights
 from fim_magic.catalog import QWEN_0_5B_GGUF
 from fim_magic.engines import SCORED_AT_ONCE, Sampling, gguf, llama_cpp, llama_decoder
-from fim_magic.engines.choosing import choose
 from fim_magic.engines.gguf import GgufEngine
 from fim_magic.engines.gguf_conversion import converted
 from fim_magic.engines.llama_decoder import CHUNK, Cells, Weights
@@ -127,6 +124,10 @@ def test_greedy_candidates_are_all_the_same(loaded):
 
 def test_a_seed_repeats_and_another_does_not(loaded):
     contract.a_seed_repeats_and_another_does_not(loaded, prompt_of(SHORT))
+
+
+def test_the_first_of_several_candidates_is_greedy(loaded):
+    contract.the_first_of_several_candidates_is_greedy(loaded, prompt_of(SHORT))
 
 
 @pytest.mark.parametrize("sampling", [Sampling(), SAMPLED], ids=["greedy", "sampled"])
@@ -404,38 +405,6 @@ def test_memory_is_given_back_with_the_engine(home):
     gc.collect()
     assert not closed.alive
     assert weights_gone() is None
-
-
-# --- sampling ------------------------------------------------------------------------------------
-
-
-@given(
-    logits=st.lists(st.floats(-8, 8, width=32), min_size=2, max_size=30),
-    temperature=st.floats(0.1, 3.0),
-    top_p=st.floats(0.05, 1.0),
-    seed=st.integers(0, 2**32),
-)
-def test_what_is_drawn_is_in_the_nucleus_of_torch(logits, temperature, top_p, seed):
-    drawn = choose(np.array(logits, np.float32), Sampling(temperature, top_p), np.random.default_rng(seed))
-    probabilities = torch.softmax(torch.tensor(logits, dtype=torch.float64) / temperature, dim=-1)
-    # In any order of equally probable ones, all before it have less than top_p.
-    more_likely = float(probabilities[probabilities > probabilities[drawn] * (1 + 1e-5)].sum())
-    assert more_likely < top_p + 1e-5
-
-
-@pytest.mark.parametrize("top_p", [1.0, 0.75])
-def test_tokens_are_drawn_as_often_as_they_are_probable(top_p):
-    logits, random = np.log(np.array([0.1, 0.4, 0.2, 0.3], np.float32)), np.random.default_rng(0)
-    drawn = [choose(logits, Sampling(1.0, top_p), random) for _ in range(4000)]
-    expected = {1.0: [0.1, 0.4, 0.2, 0.3], 0.75: [0.0, 4 / 9, 2 / 9, 3 / 9]}[top_p]
-    assert np.bincount(drawn, minlength=4) / 4000 == pytest.approx(expected, abs=0.03)
-
-
-def test_a_low_temperature_takes_the_most_probable():
-    logits = np.array([1.0, 3.0, 2.0], np.float32)
-    assert choose(logits, Sampling(0.0), np.random.default_rng(0)) == 1
-    assert {choose(logits, Sampling(0.01), np.random.default_rng(n)) for n in range(20)} == {1}
-    assert choose(logits, Sampling(0.0), np.random.default_rng(0), [0, 2]) == 2
 
 
 # --- loading -------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedConfig
 
 from fim_magic.engines import Sampling
-from fim_magic.engines.local import LocalEngine, choose
+from fim_magic.engines.local import LocalEngine
 from fim_magic.engines.placement import dtype_for
 from fim_magic.errors import ModelError
 
@@ -136,42 +136,6 @@ def test_code_of_the_checkpoint_is_neither_run_nor_offered(folder, monkeypatch):
     with pytest.raises(ModelError, match="code of its own"):
         load(folder)
     assert not ran.exists()
-
-
-LOGITS = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]]))
-
-
-def shares(sampling, logits=LOGITS, draws=20_000):
-    generators = [torch.Generator().manual_seed(0)] * draws
-    found = choose(logits.expand(draws, -1), sampling, generators)
-    return [round(float((found == token).float().mean()), 2) for token in range(logits.shape[1])]
-
-
-@pytest.mark.parametrize(
-    ("sampling", "expected"),
-    [
-        pytest.param(Sampling(1.0, 1.0), [0.5, 0.3, 0.15, 0.05], id="as the model has it"),
-        pytest.param(Sampling(1.0, 0.9), [0.526, 0.316, 0.158, 0], id="the tail is cut"),
-        pytest.param(Sampling(1.0, 0.6), [0.625, 0.375, 0, 0], id="the token that crosses the line is kept"),
-        pytest.param(Sampling(1.0, 0.4), [1, 0, 0, 0], id="one token is enough"),
-        pytest.param(Sampling(1.0, 1e-9), [1, 0, 0, 0], id="never none"),
-        pytest.param(Sampling(0.5, 1.0), [0.685, 0.247, 0.062, 0.007], id="colder"),
-        pytest.param(Sampling(4.0, 1.0), [0.324, 0.285, 0.24, 0.182], id="hotter"),
-        pytest.param(Sampling(0.5, 0.9), [0.735, 0.265, 0, 0], id="temperature comes before top-p"),
-    ],
-)
-def test_tokens_are_drawn_with_the_right_probability(sampling, expected):
-    assert shares(sampling) == pytest.approx(expected, abs=0.025)
-
-
-def test_the_order_of_the_vocabulary_does_not_matter():
-    found = shares(Sampling(1.0, 0.6), LOGITS[:, [3, 1, 0, 2]])
-    assert found == pytest.approx([0, 0.375, 0.625, 0], abs=0.02)
-
-
-def test_greedy_takes_the_most_probable_of_each_row():
-    rows = torch.tensor([[0.0, 2.0, 1.0], [3.0, 2.0, 1.0]])
-    assert choose(rows, Sampling(), []).tolist() == [1, 0]
 
 
 @pytest.mark.parametrize("fails_at", [1, 4])

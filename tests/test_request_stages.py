@@ -217,3 +217,79 @@ def test_without_healing_the_prompt_has_the_whole_prefix():
     healed, raw = (prompt_for(Request(document, healing=healing), engine) for healing in (True, False))
     assert (healed.healed, raw.healed) == ("pri", "")
     assert len(raw.ids) == len(healed.ids) + 1
+
+
+# --- an answer that cannot be right ------------------------------------------------------------------
+
+
+def left_to_us(document, **more):
+    return Request(document, candidates=0, sampling=Sampling(top_p=0.95, seed=3), **more)
+
+
+def test_of_an_answer_that_does_not_parse_there_are_seven_more():
+    engine = ScriptedEngine("x = (", "x = 1", "x = 2")
+    events, result = answered(engine, left_to_us(LINE))
+    assert len(engine.prompts) == 2
+    assert result.middle == "x = 1"
+    assert result.answers == 8
+    assert [each.middle for each in result.candidates] == ["x = 1", "x = 2", "x = ("]
+    assert result.candidates[-1].reason == "does not parse, or uses names that nobody defines"
+    # The first is not made again: what grows then are the others.
+    grown = [event.candidate for event in events if isinstance(event, Grew)]
+    assert grown == sorted(grown, key=bool)
+    assert {*grown} == {*range(8)}
+
+
+def test_it_is_the_request_for_eight_as_its_record_says():
+    engine = ScriptedEngine("x = (", "x = 1", "x = 2")
+    _, result = answered(engine, left_to_us(LINE))
+    sampling = Sampling(TEMPERATURE_FOR_MANY, 0.95, 3)
+    assert (result.sampling, result.seed) == (sampling, 3)
+    _, eight = answered(engine, Request(LINE, candidates=8, sampling=sampling))
+    assert [each.middle for each in eight.candidates] == [each.middle for each in result.candidates]
+
+
+def test_a_name_that_nobody_has_is_reason_enough():
+    engine = ScriptedEngine("x = nowhere", "x = 1")
+    assert answered(engine, left_to_us(LINE))[1].middle == "x = 1"
+    assert len(engine.prompts) == 2
+
+
+@pytest.mark.parametrize(
+    ("document", "answer", "more"),
+    [
+        pytest.param(LINE, "x = 1", {}, id="nothing is wrong with it"),
+        pytest.param(LINE, "x = total", {"known": frozenset({"total"})}, id="the kernel knows the name"),
+        pytest.param(Document("y = df.a\nz = ", ""), "df.b", {}, id="the user's own text has the name"),
+        pytest.param(Document("%%bash\nls ", ""), "-la )", {}, id="not Python"),
+        pytest.param(LINE, "x = (", {"method": "complete"}, id="what goes on need not be whole"),
+    ],
+)
+def test_one_answer_is_enough(document, answer, more):
+    engine = ScriptedEngine(answer, "never")
+    _, result = answered(engine, left_to_us(document, **more))
+    assert (len(engine.prompts), result.answers, result.middle) == (1, 1, answer)
+
+
+def test_whoever_asks_for_one_gets_one():
+    engine = ScriptedEngine("x = (", "x = 1")
+    assert answered(engine, Request(LINE, candidates=1))[1].middle == "x = ("
+    warm = Request(LINE, candidates=0, sampling=Sampling(0.5))
+    assert answered(engine, warm)[1].answers == 1
+    assert len(engine.prompts) == 2
+
+
+def test_several_holes_are_asked_again_together():
+    engine = FillsInTurn("(", "2", "1", "2", "3", "4")
+    request = asked("a = <cursor>\nb = <cursor>\n", candidates="auto")
+    _, result = answered(engine, request)
+    assert len(engine.prompts) == 2 * 8
+    assert result.answers == 8
+    assert "(" not in result.text
+
+
+def test_an_interrupt_of_the_further_ones_keeps_the_first():
+    engine, stop = ScriptedEngine("x = (", "x = 1"), threading.Event()
+    engine.before_step = lambda step: stop.set() if len(engine.prompts) == 2 and step == 3 else None
+    _, result = answered(engine, left_to_us(LINE), stop)
+    assert [each.middle for each in result.candidates if each.ending is not Ending.INTERRUPTED] == ["x = ("]

@@ -2,7 +2,7 @@
 
 from fim_magic.context.beside import NOTHING_ELSE, Cell, Context, File
 from fim_magic.context.fitting import Fitted, fit
-from fim_magic.context.gathering import MODES, gather
+from fim_magic.context.gathering import MODES, gather, names_in
 from fim_magic.context.namespace import Described, describe
 from fim_magic.context.redaction import redacted, secret_name
 
@@ -17,6 +17,7 @@ __all__ = [
     "describe",
     "fit",
     "gather",
+    "names_in",
     "redacted",
     "secret_name",
 ]

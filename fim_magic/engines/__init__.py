@@ -36,14 +36,19 @@ class Sampling:
     top_p: float = 1.0
     seed: int = 0
 
+    def each(self, candidates: int) -> list[Sampling]:
+        """Return how each of several candidates is sampled where every one is a request of its own.
+
+        As in one request for all of them, the first of several is greedy.
+        """
+        if candidates == 1 or not self.temperature:
+            return [self] * candidates
+        drawn = random.Random(self.seed)  # noqa: S311 - not for secrets
+        return [GREEDY, *(replace(self, seed=drawn.getrandbits(63)) for _ in range(candidates - 1))]
+
     def varied(self) -> Sampling:
         """Return the same with another seed, and not greedy: what gives another answer to the same question."""
         return replace(self, temperature=self.temperature or TEMPERATURE_FOR_MANY, seed=random.getrandbits(32))
-
-    def seeds(self, candidates: int) -> list[int]:
-        """Return a seed for each candidate, so that none depends on how many others there are or when they end."""
-        drawn = random.Random(self.seed)  # noqa: S311 - not for secrets
-        return [drawn.getrandbits(63) for _ in range(candidates)]
 
 
 GREEDY = Sampling()
@@ -141,7 +146,8 @@ class Engine(Protocol):
 
         Args:
             prompt: Token ids, at least one.
-            candidates: How many answers, each sampled by itself.
+            candidates: How many answers. Of several that are sampled the first is greedy, and the others differ as far
+                as they can (`fim_magic.engines.arithmetic`).
             sampling: How tokens are chosen.
         """
         ...

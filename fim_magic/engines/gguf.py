@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from fim_magic.engines import GREEDY, SCORED_AT_ONCE, Sampling, Token, llama_cpp, too_long_to_score
-from fim_magic.engines.choosing import Logits, choose, logprob
+from fim_magic.engines.arithmetic import Logits, choose, logprob, points
 from fim_magic.engines.gguf_conversion import converted_tokenizer
 from fim_magic.engines.llama_decoder import CHUNK, SEQUENCES, Cells, Place, Weights
 from fim_magic.engines.memory import free_ram
@@ -213,7 +213,7 @@ class GgufGeneration:
         self._context_length = context_length
         self._sequences = memory.take(self, candidates)
         self._running = list(range(candidates))
-        self._random = [np.random.default_rng(seed) for seed in sampling.seeds(candidates)]
+        self._points = points(sampling, candidates)
         self._chosen: dict[int, int] = {}  # candidate -> its last token, which the model has not read yet
         self._length = len(prompt)
         self._logits: Logits | None = None
@@ -279,7 +279,7 @@ class GgufGeneration:
         rows = np.broadcast_to(self._logits, (len(self._running), self._logits.shape[-1]))
         tokens = []
         for candidate, row in zip(self._running, rows, strict=True):
-            token = choose(row, self._sampling, self._random[candidate], (allowed or {}).get(candidate))
+            token = choose(row, self._sampling, self._points[candidate], (allowed or {}).get(candidate))
             self._chosen[candidate] = token
             tokens.append(Token(candidate, token, logprob(row, token)))
         return tokens

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fim_magic.engines import llama_cpp
-from fim_magic.engines.choosing import Logits
+from fim_magic.engines.arithmetic import Logits
 from fim_magic.engines.cores import usable_cores
 from fim_magic.engines.memory import FOR_A_REQUEST, free_ram
 from fim_magic.errors import ModelError

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from fim_magic.engines import GREEDY, SCORED_AT_ONCE, Sampling, Token, too_long_to_score
+from fim_magic.engines.arithmetic import Point, points
 from fim_magic.engines.decoder import Decoder, decoder_of
 from fim_magic.engines.footprint import cache_bytes
 from fim_magic.engines.kv_cache import Kept
@@ -29,6 +30,7 @@ from fim_magic.progress import OnProgress, silent
 from fim_magic.tokenization import TextTokenizer, declared_ends
 
 _PREFILL_CHUNK = 512  # tokens read between two looks at the interrupt flag
+_USUALLY_ENOUGH = 1024  # tokens: sorting a vocabulary of 150,000 takes longer than the rest of a small model's step
 _AGREEMENT = 0.05  # how far our decoder's logits may be from transformers', in standard deviations of them
 
 
@@ -157,15 +159,14 @@ class LocalEngine:
 
     def start(self, prompt: Sequence[int], *, candidates: int, sampling: Sampling) -> LocalGeneration:
         """Begin a request; see [`fim_magic.engines.Engine.start`][]."""
-        device = self._model.device
         if self._decoder is None:
-            return LocalGeneration(LibraryReading(self._model), prompt, candidates, sampling, device=device)
+            return LocalGeneration(LibraryReading(self._model), prompt, candidates, sampling)
         cache = (self._kept.take(prompt) if self.reuse else None) or self._decoder.new_cache()
         reading = OwnReading(self._decoder, cache)
         reused = len(cache.tokens)
         guessing = self.speculate and candidates == 1 and sampling.temperature == 0.0
         generation = LocalGeneration(
-            reading, prompt, candidates, sampling, device=device, reused=reused, guesses=reading if guessing else None
+            reading, prompt, candidates, sampling, reused=reused, guesses=reading if guessing else None
         )
         # However the request ends, also when it is dropped half-way, its cache serves the next one.
         generation.on_end = weakref.finalize(generation, self._kept.put, cache)
@@ -195,7 +196,6 @@ class LocalGeneration:
         candidates: int,
         sampling: Sampling,
         *,
-        device: torch.device,
         reused: int = 0,
         guesses: OwnReading | None = None,
     ) -> None:
@@ -205,7 +205,7 @@ class LocalGeneration:
         self._rows = list(range(candidates))  # row of the batch -> candidate
         self._chosen: list[int] = []
         self._logits = torch.empty(0)
-        self._random = [torch.Generator(device=device).manual_seed(seed) for seed in sampling.seeds(candidates)]
+        self._points = points(sampling, candidates)
         self._guesses = guesses
         self._lookup = None if guesses is None else PromptLookup(prompt)
         self.reused = reused
@@ -235,7 +235,7 @@ class LocalGeneration:
         logits = self._logits
         if allowed:
             logits = _only(logits, {self._rows.index(candidate): ids for candidate, ids in allowed.items()})
-        chosen = choose(logits, self._sampling, [self._random[candidate] for candidate in self._rows])
+        chosen = choose(logits, self._sampling, [self._points[candidate] for candidate in self._rows])
         logprobs = _logprobs(self._logits, chosen)
         self._chosen = chosen.tolist()
         if self._lookup is not None:
@@ -371,27 +371,34 @@ def _only(logits: torch.Tensor, allowed: Mapping[int, Sequence[int]]) -> torch.T
     return constrained
 
 
-def choose(logits: torch.Tensor, sampling: Sampling, generators: Sequence[torch.Generator]) -> torch.Tensor:
+def choose(logits: torch.Tensor, sampling: Sampling, points: Sequence[Point]) -> torch.Tensor:
     """Choose the next token of each row.
 
     Args:
         logits: (rows, vocabulary), float32.
-        sampling: Greedy at temperature 0.0, else temperature and then top-p (arXiv 1904.09751).
-        generators: The sampler of each row, on the device of `logits`.
+        sampling: Temperature and then top-p (arXiv 1904.09751).
+        points: Of the candidate of each row.
 
     Returns:
         (rows,) int64 ids.
     """
-    if sampling.temperature == 0.0:
-        return logits.argmax(dim=-1)
-    probabilities = torch.softmax(logits / sampling.temperature, dim=-1)
-    if sampling.top_p < 1.0:
-        ranked, order = probabilities.sort(dim=-1, descending=True)
-        before = ranked.cumsum(dim=-1) - ranked
-        ranked = ranked.masked_fill(before >= sampling.top_p, 0.0)
-        probabilities = torch.zeros_like(probabilities).scatter(1, order, ranked)
-    rows = zip(probabilities, generators, strict=True)
-    return torch.cat([torch.multinomial(row, 1, generator=generator) for row, generator in rows])
+    chosen = logits.argmax(dim=-1)
+    sampled = [row for row, point in enumerate(points) if not point.greedy]
+    if not sampled:
+        return chosen
+    ranked, order = _likeliest(torch.softmax(logits[sampled] / sampling.temperature, dim=-1), sampling.top_p)
+    probabilities = ranked.cpu().numpy()
+    places = [points[row].choose(probabilities[at], sampling.top_p) for at, row in enumerate(sampled)]
+    ids = order.gather(1, torch.tensor(places, device=order.device)[:, None])
+    return chosen.index_copy(0, torch.tensor(sampled, device=chosen.device), ids[:, 0])
+
+
+def _likeliest(probabilities: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the most probable tokens of each row, falling, and their ids: as many as have `top_p` together."""
+    ranked, order = probabilities.topk(min(_USUALLY_ENOUGH, probabilities.shape[-1]), dim=-1)
+    if top_p < 1.0 and float(ranked.sum(dim=-1).min()) > top_p:
+        return ranked, order
+    return probabilities.sort(dim=-1, descending=True)
 
 
 def _ends(model: Any) -> int | list[int] | None:

@@ -12,19 +12,20 @@ from fim_magic.errors import OptionError
 from fim_magic.evaluate.benchmarks import Benchmark, Task
 from fim_magic.request import Request
 
-RAW, HEALED, TRIMMED, MANY = "raw", "healed", "trimmed", "many"
+RAW, HEALED, TRIMMED, AUTO, MANY = "raw", "healed", "trimmed", "auto", "many"
 CONTEXTS = ("cells", "names", "auto")
 
-REQUESTS = (RAW, HEALED, TRIMMED, MANY, *(f"context {mode}" for mode in CONTEXTS))
+REQUESTS = (RAW, HEALED, TRIMMED, AUTO, MANY, *(f"context {mode}" for mode in CONTEXTS))
 """Every kind of request, in the order in which they are made. "many" is the one for several candidates."""
 
-ARMS = ("raw", "healed", "trimmed", "chosen", "checked", "context")
+ARMS = ("raw", "healed", "trimmed", "auto", "chosen", "checked", "context")
 """What `--arms` takes."""
 
 WHAT = {
     RAW: "one greedy answer to the vendor's prompt, as the model gave it",
     HEALED: "the same, and a word that the hole cuts in two is generated again; no trimming",
     TRIMMED: "fim-magic's one answer: greedy, healed, ended by its rules where the hole ends",
+    AUTO: "as many answers as fim-magic finds right by itself: on a CPU one, and more if that one cannot be right",
     "random": "one of the sampled candidates at random: the mean over them",
     "chosen": "the candidate that fim-magic shows first, chosen without running anything",
     "checked": "the same candidates, put in order by checks, the docstring's examples among them",
@@ -39,6 +40,7 @@ _NEEDED = {
     "raw": (RAW,),
     "healed": (HEALED,),
     "trimmed": (TRIMMED,),
+    "auto": (AUTO,),
     "chosen": (MANY,),
     "checked": (MANY,),
     "context": (TRIMMED, *(f"context {mode}" for mode in CONTEXTS)),
@@ -57,6 +59,7 @@ PAIRS = (
     Pair(RAW, HEALED),
     Pair(HEALED, TRIMMED),
     Pair(RAW, TRIMMED),
+    Pair(TRIMMED, AUTO),
     Pair(TRIMMED, "chosen"),
     Pair("random", "chosen"),
     Pair("chosen", "checked"),
@@ -81,7 +84,9 @@ def requests_for(names: Iterable[str], benchmark: Benchmark) -> list[str]:
         names: Some of `ARMS`.
         benchmark: Its tasks may have nothing around them that a context could show.
     """
-    possible = [name for name in names if name != "context" or benchmark.context_of is not None]
+    # Which names a notebook's kernel knows is not told here, so that every answer that uses one would seem wrong.
+    impossible = "context" if benchmark.context_of is None else AUTO
+    possible = [name for name in names if name != impossible]
     needed = {each for name in possible for each in _NEEDED[name]}
     return [each for each in REQUESTS if each in needed]
 
@@ -96,8 +101,12 @@ def request(kind: str, task: Task, benchmark: Benchmark, template: Request) -> R
         template: Its order and token limit hold for all; its sampling, and how many candidates, for several.
     """
     asked = replace(template, document=task.document)
+    if kind in (MANY, AUTO):
+        asked = replace(asked, sampling=replace(asked.sampling, seed=seed_of(asked.sampling.seed, task)))
     if kind == MANY:
-        return replace(asked, sampling=replace(asked.sampling, seed=seed_of(asked.sampling.seed, task)))
+        return asked
+    if kind == AUTO:
+        return replace(asked, candidates=0, sampling=replace(asked.sampling, temperature=0.0))
     asked = replace(asked, candidates=1, sampling=GREEDY)
     if kind == RAW:
         return replace(asked, trimming=False, healing=False)
@@ -123,11 +132,10 @@ def key(kind: str, engine: Engine, template: Request) -> str:
         f"order {template.order}",
         f"{template.max_new_tokens} tokens",
     ]
-    if kind == MANY:
+    if kind in (MANY, AUTO):
         sampling = template.sampling
         parts += [
-            f"n {template.candidates}",
-            f"temperature {sampling.temperature:g}",
+            *([f"n {template.candidates}", f"temperature {sampling.temperature:g}"] if kind == MANY else []),
             f"top-p {sampling.top_p:g}",
             f"seed {sampling.seed}",
         ]

@@ -33,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--arms",
         metavar="NAME,...",
         default="",
-        help="only these of raw, healed, trimmed, chosen, checked, context",
+        help="only these of raw, healed, trimmed, auto, chosen, checked, context",
     )
     parser.add_argument(
         "-n", "--candidates", type=int, default=8, help="how many answers the arms of several have (default 8)"
