@@ -7,23 +7,25 @@ ends. It knows no front end; the magics, the command line and the Python interfa
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import signal
 import threading
 import time
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import FrameType
 
+from fim_magic.branching import beginnings, read_tokens
 from fim_magic.candidate import Candidate, Cut, Ending, Result
 from fim_magic.checks import NOTHING_ASKED, Asked, look, names_defined, parses
 from fim_magic.choosing import merged, ranked
 from fim_magic.context import NOTHING_ELSE, Context, names_in
 from fim_magic.document import Document
-from fim_magic.engines import TEMPERATURE_FOR_MANY, Engine, Sampling, Token
+from fim_magic.engines import Engine, Sampling, Token
 from fim_magic.errors import BusyError, FimError, OptionError
 from fim_magic.formats import Prompt, completion_prompt, fim_prompt
 from fim_magic.healing import Continuation
@@ -90,14 +92,8 @@ class Request:
         if self.candidates:
             return self
         chooses = self.asked.anything or self.method == "rank"
-        return self.several(_TO_CHOOSE_FROM if chooses else 1 if engine.place.startswith("cpu") else _ON_A_GPU)
-
-    def several(self, candidates: int) -> Request:
-        """Return the request for so many candidates: sampled, as greedy ones would all be the same."""
-        sampling = self.sampling
-        if candidates > 1 and not sampling.temperature:
-            sampling = replace(sampling, temperature=TEMPERATURE_FOR_MANY)
-        return replace(self, candidates=candidates, sampling=sampling)
+        several = _TO_CHOOSE_FROM if chooses else 1 if engine.place.startswith("cpu") else _ON_A_GPU
+        return replace(self, candidates=several)
 
 
 @dataclass(frozen=True)
@@ -273,11 +269,10 @@ def _finished(request: Request, engine: Engine, stop: threading.Event, *, more_a
     answered: list[_Answered] = []
     yield from _ask(request, engine, stop, answered)
     candidates = _candidates(request, answered)
-    alone = more_at_need and len(candidates) == 1 and not request.sampling.temperature and not stop.is_set()
+    alone = more_at_need and request.candidates == 1 and not request.sampling.temperature and not stop.is_set()
     if alone and _cannot_be_right(request, candidates[0]):
-        # The first of several is the greedy one, which there is already.
-        request = request.several(_TO_CHOOSE_FROM)
-        yield from _ask(request, engine, stop, answered, known=1)
+        request = replace(request, candidates=_TO_CHOOSE_FROM)
+        yield from _ask(request, engine, stop, answered, known=candidates[0])
         candidates = _candidates(request, answered)
     seconds = time.perf_counter() - began
     distinct = merged(candidates, request.document.rebuild)
@@ -286,9 +281,14 @@ def _finished(request: Request, engine: Engine, stop: threading.Event, *, more_a
 
 
 def _ask(
-    request: Request, engine: Engine, stop: threading.Event, answered: list[_Answered], *, known: int = 0
+    request: Request,
+    engine: Engine,
+    stop: threading.Event,
+    answered: list[_Answered],
+    *,
+    known: Candidate | None = None,
 ) -> Iterator[Event]:
-    """Generate the candidates that are not known, and put them into `answered`."""
+    """Generate the candidates, without the first one if that is known, and put them into `answered`."""
     for event in (_generate if request.blanks is None else _generate_each)(request, engine, stop, known):
         if isinstance(event, _Answered):
             answered.append(event)
@@ -315,21 +315,49 @@ def _cannot_be_right(request: Request, candidate: Candidate) -> bool:
     return parses(text).passed is False or names_defined(text, known).passed is False
 
 
-def _generate(request: Request, engine: Engine, stop: threading.Event, known: int = 0) -> Iterator[Event | _Answered]:
-    """Generate all candidates but the first `known` ones, which there are already."""
+def _generate(
+    request: Request, engine: Engine, stop: threading.Event, known: Candidate | None = None
+) -> Iterator[Event | _Answered]:
+    """Generate one candidate, or sample several, or branch off a greedy one, which may be known."""
+    if request.candidates == 1 or request.sampling.temperature:
+        yield from _decode(request, engine, stop)
+        return
+    if known is None:
+        for event in _decode(replace(request, candidates=1), engine, stop):
+            yield event
+            if isinstance(event, _Answered):
+                (known,) = event.candidates
+    if known is None or stop.is_set():
+        return
+    begins = _beginnings(request, engine, known)
+    if begins:
+        yield from _decode(replace(request, candidates=len(begins)), engine, stop, begins)
+
+
+def _beginnings(request: Request, engine: Engine, first: Candidate) -> list[tuple[int, ...]]:
+    prompt = prompt_for(request, engine)
+    tokens = read_tokens(first)
+    likeliest = engine.likeliest(prompt.ids, tokens, request.candidates)
+    answer = Continuation(engine.tokenizer, prompt.healed)
+    return beginnings(tokens, likeliest, answer, prompt.stop_ids, request.candidates - 1)
+
+
+def _decode(
+    request: Request, engine: Engine, stop: threading.Event, begins: Sequence[tuple[int, ...]] = ()
+) -> Iterator[Event | _Answered]:
+    """Generate candidates in one batch; those that are to begin in some way are the second and on of a request."""
     began = time.perf_counter()
     prompt = prompt_for(request, engine)
     first_token = 0.0
     hole = Hole(request.document.for_model())
-    drafts = {at: _Draft(hole, engine.tokenizer, request, prompt) for at in range(known, request.candidates)}
+    ways = begins or [()] * request.candidates
+    drafts = [_Draft(hole, engine.tokenizer, request, prompt, begin) for begin in ways]
     generation = engine.start(prompt.ids, candidates=request.candidates, sampling=request.sampling)
-    for at in range(known):
-        generation.finish(at)
     for done in generation.prefill():
         yield Reading(done, len(prompt.ids))
         if stop.is_set():
             break
-    while not stop.is_set() and any(draft.ending is None for draft in drafts.values()):
+    while not stop.is_set() and any(draft.ending is None for draft in drafts):
         tokens = generation.step(_allowed(drafts))
         elapsed = time.perf_counter() - began
         first_token = first_token or elapsed
@@ -340,19 +368,20 @@ def _generate(request: Request, engine: Engine, stop: threading.Event, known: in
             draft.push(token)
             if draft.ending is not None:
                 generation.finish(token.candidate)
-            yield Grew(token.candidate, draft.middle, len(draft.token_ids), elapsed)
+            yield Grew(token.candidate + bool(begins), draft.middle, len(draft.token_ids), elapsed)
     seconds = time.perf_counter() - began
-    candidates = tuple(draft.finished() for draft in drafts.values())
+    candidates = tuple(draft.finished() for draft in drafts)
     yield _Answered(prompt, candidates, first_token, seconds, generation.reused)
 
 
 def _generate_each(
-    request: Request, engine: Engine, stop: threading.Event, known: int = 0
+    request: Request, engine: Engine, stop: threading.Event, known: Candidate | None = None
 ) -> Iterator[Event | _Answered]:
     """Fill several holes in order, each with what the ones before it got; all of them once for each candidate."""
     assert request.blanks is not None  # noqa: S101 - whoever calls has looked
     blanks, began = request.blanks, time.perf_counter()
-    for number, sampling in enumerate(request.sampling.each(request.candidates)[known:], known):
+    ways = enumerate(request.sampling.each(request.candidates))
+    for number, sampling in itertools.islice(ways, known is not None, None):
         middles: list[str] = []
         tokens = 0
         while len(middles) < blanks.count:
@@ -415,21 +444,24 @@ def _weighed(
     return tuple(found)
 
 
-def _allowed(drafts: Mapping[int, _Draft]) -> dict[int, list[int]]:
+def _allowed(drafts: Sequence[_Draft]) -> dict[int, list[int]]:
     """The only ids that may come now, for the candidates that have not yet begun as they must."""
-    bound = ((at, draft.answer.allowed()) for at, draft in drafts.items() if draft.ending is None)
+    bound = ((at, draft.allowed()) for at, draft in enumerate(drafts) if draft.ending is None)
     return {at: ids for at, ids in bound if ids is not None}
 
 
 class _Draft:
     """A candidate that is still being written."""
 
-    def __init__(self, hole: Hole, tokenizer: TextTokenizer, request: Request, prompt: Prompt) -> None:
+    def __init__(
+        self, hole: Hole, tokenizer: TextTokenizer, request: Request, prompt: Prompt, begin: tuple[int, ...]
+    ) -> None:
         self._hole = hole
         self._limit = request.max_new_tokens
         self._trimming = request.trimming
         self._stop_ids = prompt.stop_ids
-        self.answer = Continuation(tokenizer, prompt.healed)
+        self._begin = begin
+        self._answer = Continuation(tokenizer, prompt.healed)
         self.token_ids: list[int] = []
         self.logprobs: list[float] = []
         self.token_ends: list[int] = []
@@ -438,8 +470,13 @@ class _Draft:
 
     @property
     def middle(self) -> str:
-        text = self.answer.text
+        text = self._answer.text
         return text if self.cut is None else text[: self.cut.at]
+
+    def allowed(self) -> list[int] | None:
+        """The only ids that may come now, or None where any may."""
+        begun = len(self.token_ids)
+        return [self._begin[begun]] if begun < len(self._begin) else self._answer.allowed()
 
     def push(self, token: Token) -> None:
         if token.id in self._stop_ids:
@@ -447,7 +484,7 @@ class _Draft:
             return
         self.token_ids.append(token.id)
         self.logprobs.append(token.logprob)
-        text = self.answer.push(token.id)
+        text = self._answer.push(token.id)
         self.token_ends.append(len(text))
         if self._trimming:
             self.cut = trim(self._hole, text, final=False)
@@ -459,13 +496,13 @@ class _Draft:
     def _end(self, ending: Ending) -> None:
         self.ending = ending
         if self._trimming:
-            self.cut = trim(self._hole, self.answer.text, final=True)
+            self.cut = trim(self._hole, self._answer.text, final=True)
         if ending is Ending.LENGTH and self.cut is not None:
             self.ending = Ending.RULE
 
     def finished(self) -> Candidate:
         return Candidate(
-            raw=self.answer.text,
+            raw=self._answer.text,
             ending=self.ending or Ending.INTERRUPTED,
             cut=self.cut,
             token_ids=tuple(self.token_ids),

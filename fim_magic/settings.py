@@ -18,7 +18,7 @@ from traitlets.config import Configurable
 
 from fim_magic.classroom import FILLING
 from fim_magic.document import MARKERS
-from fim_magic.engines import ENGINES, TEMPERATURE_FOR_MANY, Sampling
+from fim_magic.engines import ENGINES, Sampling
 from fim_magic.errors import OptionError
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ class Settings(Configurable):
         config=True, flags=("--max-new-tokens",)
     )
     temperature = traitlets.Float(
-        None,
-        allow_none=True,
-        help="0 takes the most probable token each time; the default is 0, or 0.8 for several candidates",
+        0.0,
+        help="0 takes the most probable token each time, and several candidates then differ in one place each; above 0 "
+        "tokens are sampled",
     ).tag(config=True, flags=("--temperature",))
     top_p = traitlets.Float(
         0.95, help="sample only from the most probable tokens that together have this probability"
@@ -236,10 +236,7 @@ def _candidates(values: Mapping[str, Any]) -> int:
     """Return how many candidates there are to be, 0 for as many as the machine makes cheap."""
     rule = "is auto, or from 1 to 64"
     asked = _checked(values, "candidates", lambda v: v == "auto" or (_whole(v) and 1 <= v <= 64), rule)  # noqa: PLR2004
-    if asked != "auto":
-        return int(asked)
-    # Greedy answers are all the same.
-    return 1 if values["temperature"] == 0 else 0
+    return 0 if asked == "auto" else int(asked)
 
 
 def _asked(values: Mapping[str, Any]) -> Asked:
@@ -253,12 +250,7 @@ def _asked(values: Mapping[str, Any]) -> Asked:
 
 
 def _sampling(values: Mapping[str, Any]) -> Sampling:
-    temperature = _checked(
-        values, "temperature", lambda v: v is None or 0 <= v < math.inf, "is 0 or more (0 is greedy)"
-    )
-    if temperature is None:
-        many = values["candidates"] != "auto" and values["candidates"] > 1
-        temperature = TEMPERATURE_FOR_MANY if many else 0.0
+    temperature = _checked(values, "temperature", lambda v: 0 <= v < math.inf, "is 0 or more (0 is greedy)")
     seed = _checked(values, "seed", lambda v: v is None or _whole(v), "is a whole number")
     return Sampling(
         temperature=float(temperature),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from fim_magic.engines import Sampling, Token
+from fim_magic.engines import Likely, Sampling, Token
 from fim_magic.formats import FAMILIES, Family
 from fim_magic.tokenization import TextTokenizer
 
@@ -85,12 +85,19 @@ class ScriptedEngine:
         self.scored: list[tuple[str, str]] = []  # prompts and continuations
         self.likelihood = lambda _prompt, continuation: [-0.1] * len(continuation)  # of the ids, as `score` has it
         self.before_step = lambda _step: None
+        self._branches = False
         self.may_go_on = threading.Event()
         self.may_go_on.set()
 
     def start(self, prompt: Sequence[int], *, candidates: int, sampling: Sampling) -> ScriptedGeneration:
         self.prompts.append(list(prompt))
-        return ScriptedGeneration(self, len(prompt), candidates)
+        branches, self._branches = self._branches, False
+        return ScriptedGeneration(self, len(prompt), candidates, first=int(branches))
+
+    def likeliest(self, prompt: Sequence[int], continuation: Sequence[int], count: int) -> list[list[Likely]]:
+        """Any tokens: the candidates that begin with them are the second answer and on."""
+        self._branches = True
+        return [[Likely(at, -0.1 * at) for at in range(count)] for _ in range(len(continuation) + 1)]
 
     def score(self, prompt: Sequence[int], continuation: Sequence[int]) -> list[float]:
         """What `likelihood` says; a test sets it."""
@@ -101,14 +108,13 @@ class ScriptedEngine:
 class ScriptedGeneration:
     reused = 0
 
-    def __init__(self, engine: ScriptedEngine, prompt_length: int, candidates: int) -> None:
+    def __init__(self, engine: ScriptedEngine, prompt_length: int, candidates: int, *, first: int) -> None:
         self._engine = engine
         self._prompt_length = prompt_length
         stop = engine.tokenizer.sentinel(engine.family.stop[0])
         assert stop is not None
-        self._scripts = {
-            n: [*engine.tokenizer.encode(engine.answers[n % len(engine.answers)]), stop] for n in range(candidates)
-        }
+        answers = [engine.answers[(first + n) % len(engine.answers)] for n in range(candidates)]
+        self._scripts = {n: [*engine.tokenizer.encode(answer), stop] for n, answer in enumerate(answers)}
         self._step = 0
 
     def prefill(self) -> Iterator[int]:

@@ -283,7 +283,7 @@ def test_the_token_that_the_hole_cuts_is_generated_again_and_not_shown_twice():
 
 def test_only_what_begins_with_the_cut_token_may_come_first():
     engine = ScriptedEngine("print(x", "p", tokenizer=word_tokenizer())
-    answered(engine, Request(CUT, candidates=2))
+    answered(engine, Request(CUT, candidates=2, sampling=Sampling(0.5)))
     begin = {engine.tokenizer.token_bytes(token) for token in engine.allowed[0][0]}
     assert begin == {b"pri", b"prin", b"print", b"prime", b"p", b"pr"}
     # The first candidate's token settled it; the second's is a part of what it owes.

@@ -10,7 +10,7 @@ from scripted import ScriptedEngine, word_tokenizer
 from fim_magic.candidate import Ending
 from fim_magic.checks import Asked
 from fim_magic.document import Document
-from fim_magic.engines import TEMPERATURE_FOR_MANY, Sampling
+from fim_magic.engines import Sampling
 from fim_magic.errors import MarkerError, ModelError
 from fim_magic.formats import FAMILIES
 from fim_magic.request import Finished, Grew, Request, prompt_for, run
@@ -190,14 +190,12 @@ def test_how_many_answers_are_made_where_nobody_says(place, more, number):
     engine.place = place
     request = Request(LINE, **{"candidates": 0, **more}).settled(engine)
     assert request.candidates == number
-    assert request.sampling.temperature == (0.0 if number == 1 or "candidates" in more else TEMPERATURE_FOR_MANY)
 
 
 def test_a_temperature_that_was_chosen_stays():
     engine = ScriptedEngine("")
     engine.place = "cuda:0"
     assert asked("<cursor>", temperature=0.3).settled(engine).sampling.temperature == 0.3
-    assert asked("<cursor>", temperature=0.0).settled(engine).candidates == 1
 
 
 # --- the raw model --------------------------------------------------------------------------------------
@@ -243,9 +241,8 @@ def test_of_an_answer_that_does_not_parse_there_are_seven_more():
 def test_it_is_the_request_for_eight_as_its_record_says():
     engine = ScriptedEngine("x = (", "x = 1", "x = 2")
     _, result = answered(engine, left_to_us(LINE))
-    sampling = Sampling(TEMPERATURE_FOR_MANY, 0.95, 3)
-    assert (result.sampling, result.seed) == (sampling, 3)
-    _, eight = answered(engine, Request(LINE, candidates=8, sampling=sampling))
+    assert (result.sampling.temperature, result.seed) == (0.0, None)
+    _, eight = answered(engine, Request(LINE, candidates=8))
     assert [each.middle for each in eight.candidates] == [each.middle for each in result.candidates]
 
 

@@ -81,9 +81,9 @@ def test_a_trait_that_is_set_later_beats_the_environment(monkeypatch):
     assert asked(settings)["candidates"] == 3
 
 
-def test_several_candidates_are_sampled_unless_told_otherwise():
-    assert asked(Settings(), candidates=3)["temperature"] == 0.8
-    assert asked(Settings(), candidates=3, temperature=0)["temperature"] == 0.0
+def test_nothing_is_sampled_unless_told_otherwise():
+    assert asked(Settings(), candidates=3)["temperature"] == 0.0
+    assert asked(Settings(), candidates=3, temperature=0.8)["temperature"] == 0.8
 
 
 def test_without_a_seed_each_request_has_another():

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # %load_ext imports this module, and need not wait for the to
     from fim_magic.tokenization import TextTokenizer
 
 TEMPERATURE_FOR_MANY = 0.8
-"""For several candidates, where none is asked for: greedy ones would all be the same."""
+"""Where another answer than the greedy one has to come, and no temperature is asked for."""
 
 ENGINES = ("torch", "gguf")
 """What `--engine` takes beside auto: transformers and torch, or llama.cpp for .gguf files."""
@@ -39,12 +39,13 @@ class Sampling:
     def each(self, candidates: int) -> list[Sampling]:
         """Return how each of several candidates is sampled where every one is a request of its own.
 
-        As in one request for all of them, the first of several is greedy.
+        As in one request for all of them, the first is greedy.
         """
-        if candidates == 1 or not self.temperature:
-            return [self] * candidates
+        if candidates == 1:
+            return [self]
         drawn = random.Random(self.seed)  # noqa: S311 - not for secrets
-        return [GREEDY, *(replace(self, seed=drawn.getrandbits(63)) for _ in range(candidates - 1))]
+        several = replace(self, temperature=self.temperature or TEMPERATURE_FOR_MANY)
+        return [GREEDY, *(replace(several, seed=drawn.getrandbits(63)) for _ in range(candidates - 1))]
 
     def varied(self) -> Sampling:
         """Return the same with another seed, and not greedy: what gives another answer to the same question."""
@@ -69,6 +70,19 @@ class Token:
     """
 
     candidate: int
+    id: int
+    logprob: float
+
+
+@dataclass(frozen=True)
+class Likely:
+    """A token that could stand in some place.
+
+    Attributes:
+        id: The token's id.
+        logprob: Its natural log-probability there.
+    """
+
     id: int
     logprob: float
 
@@ -147,7 +161,7 @@ class Engine(Protocol):
         Args:
             prompt: Token ids, at least one.
             candidates: How many answers. Of several that are sampled the first is greedy, and the others differ as far
-                as they can (`fim_magic.engines.arithmetic`).
+                as they can (`fim_magic.engines.arithmetic`); greedy ones are all the same.
             sampling: How tokens are chosen.
         """
         ...
@@ -164,6 +178,23 @@ class Engine(Protocol):
 
         Returns:
             The natural log-probability of each id of `continuation`, given all before it.
+
+        Raises:
+            ModelError: Both together are longer than the context, or there is not enough memory.
+        """
+        ...
+
+    def likeliest(self, prompt: Sequence[int], continuation: Sequence[int], count: int) -> list[list[Likely]]:
+        """Say what else the model could have said. As for `score`, requests before and after are not disturbed.
+
+        Args:
+            prompt: Token ids, at least one.
+            continuation: The ids that follow it; there may be none.
+            count: How many tokens for each place.
+
+        Returns:
+            For the place of each id of `continuation`, and for the place behind it, the most probable tokens there, the
+            first the most probable.
 
         Raises:
             ModelError: Both together are longer than the context, or there is not enough memory.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -83,7 +84,7 @@ def points(sampling: Sampling, candidates: int) -> list[Point]:
     ]
 
 
-def choose(logits: Logits, sampling: Sampling, point: Point, allowed: list[int] | None = None) -> int:
+def choose(logits: Logits, sampling: Sampling, point: Point, allowed: Sequence[int] | None = None) -> int:
     """Choose the next token with NumPy, for engines that need no torch.
 
     Args:
@@ -109,3 +110,9 @@ def logprob(logits: Logits, token: int) -> float:
     """Return the natural log-probability of a token."""
     highest = logits.max()
     return float(logits[token] - highest) - math.log(np.exp(logits - highest).sum(dtype=np.float64))
+
+
+def most_probable(logits: Logits, count: int) -> list[int]:
+    """Return the ids of the most probable tokens, falling."""
+    likely = np.argpartition(-logits, min(count, len(logits)) - 1)[:count]
+    return [int(at) for at in likely[np.argsort(-logits[likely], kind="stable")]]

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from fim_magic.engines import GREEDY, SCORED_AT_ONCE, Sampling, Token, llama_cpp, too_long_to_score
-from fim_magic.engines.arithmetic import Logits, choose, logprob, points
+from fim_magic.engines import GREEDY, SCORED_AT_ONCE, Likely, Sampling, Token, llama_cpp, too_long_to_score
+from fim_magic.engines.arithmetic import Logits, choose, logprob, most_probable, points
 from fim_magic.engines.gguf_conversion import converted_tokenizer
 from fim_magic.engines.llama_decoder import CHUNK, SEQUENCES, Cells, Place, Weights
 from fim_magic.engines.memory import free_ram
@@ -139,11 +139,22 @@ class GgufEngine:
         Raises:
             ModelError: Both together are longer than the context, or there is no room for them in the KV cache.
         """
-        if len(prompt) + len(continuation) > self.context_length:
-            raise ModelError(too_long_to_score(self.model, len(prompt) + len(continuation), self.context_length))
         if not continuation:
             return []
-        return self.start(prompt, candidates=1, sampling=GREEDY).score(continuation)
+        return self._continued(prompt, continuation).score(continuation)
+
+    def likeliest(self, prompt: Sequence[int], continuation: Sequence[int], count: int) -> list[list[Likely]]:
+        """Say what else could have been said; see [`fim_magic.engines.Engine.likeliest`][].
+
+        Raises:
+            ModelError: Both together are longer than the context, or there is no room for them in the KV cache.
+        """
+        return self._continued(prompt, continuation).likeliest(continuation, count)
+
+    def _continued(self, prompt: Sequence[int], continuation: Sequence[int]) -> GgufGeneration:
+        if len(prompt) + len(continuation) > self.context_length:
+            raise ModelError(too_long_to_score(self.model, len(prompt) + len(continuation), self.context_length))
+        return self.start(prompt, candidates=1, sampling=GREEDY)
 
 
 class _Memory:
@@ -227,6 +238,22 @@ class GgufGeneration:
         Returns:
             The natural log-probability of each.
         """
+        return [logprob(row, token) for row, token in zip(self._after(continuation[:-1]), continuation, strict=True)]
+
+    def likeliest(self, continuation: Sequence[int], count: int) -> list[list[Likely]]:
+        """Read the prompt and a continuation of it, instead of generating one. This ends the request.
+
+        Args:
+            continuation: Token ids; there may be none.
+            count: How many tokens for each place.
+
+        Returns:
+            The most probable tokens in the place of each, and in the place behind.
+        """
+        return [[Likely(at, logprob(row, at)) for at in most_probable(row, count)] for row in self._after(continuation)]
+
+    def _after(self, continuation: Sequence[int]) -> Iterator[Logits]:
+        """Yield the logits after the prompt and after each token of a continuation."""
         (sequence,) = self._sequences
         last = len(self._prompt) - 1
         self.reused = read = self._memory.begin(sequence, self._prompt)
@@ -237,14 +264,10 @@ class GgufGeneration:
                 read += len(part)
         finally:  # what was read of an interrupted prompt is good, too
             self._memory.keep(sequence, self._prompt[:read])
-        # What the model says after each of these is about the one behind it.
-        ids = [self._prompt[last], *continuation[:-1]]
-        found: list[float] = []
+        ids = [self._prompt[last], *continuation]
         for start in range(0, len(ids), SCORED_AT_ONCE):
             part = ids[start : start + SCORED_AT_ONCE]
-            rows = self._memory.cells.decode(_places(part, last + start, sequence), wanted=len(part))
-            found += map(logprob, rows, continuation[start : start + SCORED_AT_ONCE])
-        return found
+            yield from self._memory.cells.decode(_places(part, last + start, sequence), wanted=len(part))
 
     def prefill(self) -> Iterator[int]:
         """Read the prompt once, in parts, and share it among the candidates."""

