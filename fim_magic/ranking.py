@@ -41,14 +41,21 @@ class Score:
 
     Attributes:
         middle: The natural log-probability of the middle after the prefix.
+        middle_tokens: How many tokens of their own the middle has.
         suffix: That of the first tokens of the suffix after both.
         suffix_tokens: How many tokens of the suffix counted: the same number for every middle, though the first of
             them may have been read as other tokens.
     """
 
     middle: float
+    middle_tokens: int
     suffix: float
     suffix_tokens: int
+
+    @property
+    def middle_mean(self) -> float:
+        """The log-probability of the middle, per token; 0.0 where it has none."""
+        return self.middle / self.middle_tokens if self.middle_tokens else 0.0
 
     @property
     def suffix_mean(self) -> float:
@@ -137,4 +144,4 @@ def _score(engine: Engine, opened: _Opened, middle: str, suffix: str, counted: i
     begin, end = (common_prefix(encoded(text), whole) for text in ("", middle))
     logprobs = engine.score([*opened.ids, *whole[:begin]], whole[begin:])
     split = max(0, end - begin)
-    return Score(sum(logprobs[:split]), sum(logprobs[split:]), counted)
+    return Score(sum(logprobs[:split]), split, sum(logprobs[split:]), counted)

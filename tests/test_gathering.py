@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -162,7 +163,7 @@ def gathered(mode="auto", **more):
 
 @pytest.mark.parametrize(
     ("mode", "above", "below", "names"),
-    [("auto", 4, 1, 2), ("all", 4, 1, 2), ("cells", 4, 1, 0), ("names", 0, 0, 2), ("none", 0, 0, 0)],
+    [("auto", 4, 0, 2), ("all", 4, 1, 2), ("cells", 4, 0, 0), ("names", 0, 0, 2), ("none", 0, 0, 0)],
 )
 def test_modes(mode, above, below, names):
     context = gathered(mode)
@@ -181,7 +182,7 @@ def test_nothing_known_is_nothing_else():
 
 
 def test_what_is_relevant_comes_first_and_all_stays_in_the_notebooks_order():
-    context = gathered("cells")
+    context = replace(gathered("all"), described=())
     order = sorted((cell.rank, cell.source) for cell in (*context.cells, *context.below))
     assert [rank for rank, _ in order] == [0, 1, 2, 3, 4]
     assert [source for _, source in order][:3] == ["prices = [1, 2]", "import numpy as np", "print(total)"]
@@ -205,6 +206,7 @@ def test_what_is_chosen_fits(above, below, names, room, tokens):
         above=[Cell(text, at) for at, text in enumerate(above)],
         below=[Cell(text) for text in below],
         described=[Described(text, f"# {text}") for text in names],
+        mode="auto" if tokens else "all",
         tokens=tokens,
     )
     chosen = context.within(room, len)
@@ -215,7 +217,7 @@ def test_what_is_chosen_fits(above, below, names, room, tokens):
 
 
 def test_in_a_few_words_and_for_a_record():
-    context = gathered()
+    context = gathered("all")
     assert context.describe() == "3 cells above, 1 below, 1 text, 2 names"
     assert Context(below=BELOW).describe() == "1 cell below"
     assert Context(files=(File("a.py", ""),)).describe() == "1 file"
@@ -238,7 +240,7 @@ def prompt_of(document, context, room=4000, **more):
 
 
 def test_cells_are_code_above_and_below_and_names_stand_just_above_the_cell():
-    prompt = prompt_of(HOLE, gathered())
+    prompt = prompt_of(HOLE, gathered("all"))
     assert spelled(prompt) == (
         "<|fim_prefix|>import numpy as np\n\n# Prices\n\nprices = [1, 2]\n\nunrelated = 0\n\n"
         "# prices: list, length 2, of int\ntotal = <|fim_suffix|>prices\n\nprint(total)\n<|fim_middle|>"
@@ -253,7 +255,7 @@ def test_cells_are_code_above_and_below_and_names_stand_just_above_the_cell():
 
 
 def test_left_to_right_nothing_stands_below():
-    prompt = completion_prompt(QWEN, TOKENS, HOLE, room=4000, context=gathered())
+    prompt = completion_prompt(QWEN, TOKENS, HOLE, room=4000, context=gathered("all"))
     assert spelled(prompt).endswith("# prices: list, length 2, of int\ntotal = ")
     assert prompt.context.below == ()
 

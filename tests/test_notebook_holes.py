@@ -211,10 +211,11 @@ def test_contexts_are_built_where_the_cells_have_run():
 def test_the_product_s_own_context_has_cells_above_and_below_texts_and_names():
     task = BY_ID["corner_shop/3"]
     with Kernels() as kernels:
-        found = kernels.context_of(task, "auto")
+        found, everything = (kernels.context_of(task, mode) for mode in ("auto", "all"))
     assert "import pandas as pd" in found.above_text
     assert "# receipts: DataFrame, 10 rows, columns: weekday str, item str, qty int64" in found.above_text
-    assert "def busiest_days" in found.below_text
+    assert found.below_text == ""
+    assert "def busiest_days" in everything.below_text
     assert task.canonical not in found.above_text
     assert "1 text" in found.describe()
 

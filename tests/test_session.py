@@ -129,7 +129,8 @@ def test_texts_and_cells_below_come_from_the_file(shell, tmp_path):
         *(("code", "b = 2"), ("code", "c = 3"), ("code", "d = 4")),
     )
     run(shell, "prices = [1, 2]", "b = 2", "other = 5")
-    context = context_for(shell, HOLE, "cells")
+    context = context_for(shell, HOLE, "all")
+    assert context_for(shell, HOLE).below == ()
     assert sources(context.cells) == ["# # Fruit", "prices = [1, 2]", "other = 5", "# The total"]
     assert sources(context.below) == ["print(total)", "b = 2", "c = 3"]
     assert [cell.number for cell in context.cells] == [0, 1, 3, 0]
