@@ -64,8 +64,9 @@ class Candidate:
         same: How many of the request's answers say the same; one is shown for all of them.
         reason: Why it stands where it does among several, in a few words.
         kept: Where `middle` is the user's own text, as (start, end): what stands between several holes.
-        suffix_logprob: The mean log-probability of a token that follows the hole, once this stands in it; None where
-            nobody asked.
+        read_logprob: The mean log-probability of its tokens where the model reads the text from left to right; None
+            where nobody asked.
+        suffix_logprob: Likewise the log-probability, all together, of the first tokens of what follows the hole.
     """
 
     raw: str
@@ -78,6 +79,7 @@ class Candidate:
     same: int = 1
     reason: str = ""
     kept: tuple[tuple[int, int], ...] = ()
+    read_logprob: float | None = None
     suffix_logprob: float | None = None
 
     @property

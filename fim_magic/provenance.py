@@ -92,16 +92,20 @@ def _sampling(result: Result) -> dict[str, Any]:
 
 
 def _candidate(candidate: Candidate) -> dict[str, Any]:
-    mean = candidate.mean_logprob
     return {
         "middle": candidate.middle,
         "ending": candidate.ending.value,
         "cut_by": candidate.cut.rule if candidate.cut else None,
         "trimmed": candidate.trimmed,
         "tokens": len(candidate.token_ids),
-        "mean_logprob": None if mean is None else round(mean, 4),
-        "suffix_logprob": None if candidate.suffix_logprob is None else round(candidate.suffix_logprob, 4),
+        "mean_logprob": _rounded(candidate.mean_logprob),
+        "read_logprob": _rounded(candidate.read_logprob),
+        "suffix_logprob": _rounded(candidate.suffix_logprob),
         "checks": [{"name": check.name, "passed": check.passed, "said": check.said} for check in candidate.checks],
         "same": candidate.same,
         "reason": candidate.reason,
     }
+
+
+def _rounded(logprob: float | None) -> float | None:
+    return None if logprob is None else round(logprob, 4)

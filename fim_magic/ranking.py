@@ -57,11 +57,6 @@ class Score:
         """The log-probability of the middle, per token; 0.0 where it has none."""
         return self.middle / self.middle_tokens if self.middle_tokens else 0.0
 
-    @property
-    def suffix_mean(self) -> float:
-        """The log-probability of what follows, per token; 0.0 where nothing follows."""
-        return self.suffix / self.suffix_tokens if self.suffix_tokens else 0.0
-
 
 def scores(
     engine: Engine,

@@ -428,7 +428,7 @@ def _judged(request: Request, candidates: Sequence[Candidate], stop: threading.E
 def _weighed(
     request: Request, engine: Engine, candidates: Sequence[Candidate], stop: threading.Event
 ) -> tuple[Candidate, ...]:
-    """Let the model say of each of several candidates how probable it makes what follows the hole."""
+    """Let the model read each of several candidates, and say how probable that is with what follows the hole."""
     if len(candidates) < 2 or not request.document.suffix.strip():  # noqa: PLR2004 - nothing to choose from
         return tuple(candidates)
     found: list[Candidate] = []
@@ -436,7 +436,7 @@ def _weighed(
     said = scores(engine, request.document, middles, request.context)
     try:
         for candidate, score in zip(candidates, said, strict=True):
-            found.append(replace(candidate, suffix_logprob=score.suffix_mean))
+            found.append(replace(candidate, read_logprob=score.middle_mean, suffix_logprob=score.suffix))
             if stop.is_set():
                 return tuple(candidates)
     except FimError:  # no memory or no room for it: the answers are there all the same

@@ -72,8 +72,8 @@ class Settings(Configurable):
     ).tag(config=True, flags=("--check",))
     context = traitlets.Unicode(
         "auto",
-        help="what else of the notebook the model sees: cells (that ran), names (what the kernel knows), auto (both), all "
-        "(the cells below as well), or none",
+        help="what else of the notebook the model sees: cells (that ran), names (what the kernel knows), auto (both), "
+        "all (the cells below as well), or none",
     ).tag(config=True, flags=("--context",))
     max_new_tokens = traitlets.Int(128, help="the most tokens that an answer may have").tag(
         config=True, flags=("--max-new-tokens",)

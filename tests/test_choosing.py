@@ -97,10 +97,16 @@ def test_what_comes_first(better, worse, why):
         assert second.reason not in ("", why)
 
 
-def test_what_follows_counts_as_much_as_the_answer():
-    fits, likely = made("b", -0.6, suffix_logprob=-0.3), made("w", -0.1, suffix_logprob=-0.9)
+def test_what_follows_counts_and_little_where_it_is_short():
+    fits, likely = made("b", -0.6, suffix_logprob=-9.6), made("w", -0.1, suffix_logprob=-28.8)
     assert ranked([likely, fits])[0].middle == "b"
-    assert ranked([likely, replace(fits, suffix_logprob=-0.8)])[0].middle == "w"
+    assert ranked([replace(likely, suffix_logprob=-2.7), replace(fits, suffix_logprob=-0.9)])[0].middle == "w"
+
+
+def test_what_the_model_thinks_of_it_as_it_reads_counts_as_much_as_what_it_thought_when_it_wrote_it():
+    read, written = made("b", -0.6, read_logprob=-0.2), made("w", -0.3, read_logprob=-0.6)
+    assert ranked([written, read])[0].middle == "b"
+    assert ranked([written, replace(read, read_logprob=-0.4)])[0].middle == "w"
 
 
 def test_one_answer_needs_no_reason():

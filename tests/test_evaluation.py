@@ -64,6 +64,7 @@ def test_every_arm_is_asked_and_scored(options):
         "raw": 0.0,
         "healed": 0.0,
         "trimmed": 1.0,
+        "auto": 1.0,
         "random": 1.0,
         "chosen": 1.0,
         "checked": 1.0,
@@ -71,8 +72,8 @@ def test_every_arm_is_asked_and_scored(options):
     }
     assert not report.warnings
     assert [t.mended for t in report.sets[0].trimming] == [3]
-    # Raw, trimmed and several: no word is cut in two here, so that the healed prompt is the raw one.
-    assert len(engine.prompts) == 3 * 3
+    # Raw, trimmed, auto and several: no word is cut in two here, so that the healed prompt is the raw one.
+    assert len(engine.prompts) == 4 * 3
     assert [arm.answers for arm in report.sets[0].arms if arm.name == "healed"] == [0]
     assert seen[-1].done == seen[-1].total
     assert json.loads((options.out / "report.json").read_text("utf-8"))["sets"][0]["arms"][2]["share"] == 1.0
@@ -94,7 +95,7 @@ def test_cut_off_run_goes_on_where_it_was(options):
     cut_off.write_bytes(cut_off.read_bytes()[:-20])  # killed in the middle of a line
     engine.prompts.clear()
     report, _ = evaluated(options, engine)
-    assert len(engine.prompts) == 1 + 2 * 3
+    assert len(engine.prompts) == 1 + 2 * 4
     assert shares(report)["trimmed"] == 1.0
     assert all(json.loads(line) for line in cut_off.read_text("utf-8").splitlines())
 
@@ -155,7 +156,8 @@ def test_each_task_samples_with_a_seed_of_its_own(options):
             seeds.append((candidates, sampling))
             return super().start(prompt, candidates=candidates, sampling=sampling)
 
-    evaluated(replace(options, arms=("raw", "chosen")), Noting(RIGHT))
+    template = replace(options.template, sampling=Sampling(0.8, 0.95))
+    evaluated(replace(options, arms=("raw", "chosen"), template=template), Noting(RIGHT))
     sampled = [sampling for candidates, sampling in seeds if candidates == 2]
     assert len({sampling.seed for sampling in sampled}) == 3
     assert {sampling.temperature for sampling in sampled} == {0.8}
@@ -168,20 +170,31 @@ def test_ctrl_c_keeps_what_is_whole_and_says_so(options):
     engine = ScriptedEngine(RIGHT)
 
     def interrupt(step):
-        if len(engine.prompts) == 4 and step == 3:  # the second task's first request
+        if len(engine.prompts) == 5 and step == 3:  # the second task's first request
             signal.raise_signal(signal.SIGINT)
 
     engine.before_step = interrupt
     report, whole = evaluated(options, engine)
     assert not whole
     assert "interrupted" in report.warnings[0]
-    assert "raw 1, healed 1, trimmed 1, many 1" in report.warnings[1]
+    assert "raw 1, healed 1, trimmed 1, auto 1, many 1" in report.warnings[1]
     engine.before_step = lambda _step: None
     engine.prompts.clear()
     report, whole = evaluated(options, engine)
     assert whole
-    assert len(engine.prompts) == 2 * 3
+    assert len(engine.prompts) == 2 * 4
     assert {arm.tasks for arm in report.sets[0].arms} == {3}
+
+
+def test_without_a_temperature_several_branch_off_and_pass_at_k_is_no_estimate(options):
+    engine = ScriptedEngine(RUN_ON, RIGHT)
+    greedy = replace(options, template=replace(options.template, sampling=Sampling()), arms=("chosen", "auto"))
+    report, _ = evaluated(greedy, engine)
+    assert report.sets[0].pass_at == {}
+    assert "leave it in one place" in report.about["options"]
+    assert shares(report)["any"] == 1.0
+    # Two prompts for the several, one for the one.
+    assert len(engine.prompts) == 3 * 3
 
 
 def test_candidates_are_chosen_as_the_caller_says_and_once(options):
@@ -284,7 +297,6 @@ def test_context_needs_notebooks(options):
         ({"offset": 9}, "leaves none of the 3 tasks"),
         ({"limit": 0}, "--limit is at least 1"),
         ({"workers": 0}, "--workers is at least 1"),
-        ({"template": Request(Document("", ""), candidates=2)}, "--temperature above 0"),
     ],
 )
 def test_options_that_make_no_sense(options, changed, says):
@@ -353,7 +365,7 @@ def test_command_prints_the_report_and_draws_it(tmp_path, data, monkeypatch, cap
     monkeypatch.setattr(registry, "use", lambda *_, **__: SimpleNamespace(engine=engine, notices=("A notice.",)))
     picture, out = tmp_path / "picture.svg", tmp_path / "out"
     arguments = ("--set", data, "-n", "2", "--every", "2", "--out", str(out), "--plot", str(picture))
-    assert command.run(typed(*arguments, "--seed", "3", "--arms", "raw,trimmed,chosen")) == 0
+    assert command.run(typed(*arguments, "--temperature", "0.7", "--seed", "3", "--arms", "raw,trimmed,chosen")) == 0
     shown = capsys.readouterr()
     assert "single-line: 2 of 3 tasks, those whose index leaves 0 when divided by 2; t.jsonl" in shown.out
     assert "n=2 chosen" in shown.out

@@ -25,12 +25,12 @@ def by_token(tokenizer, values):
     return lambda _, ids: [values.get(tokenizer.decode([token], unspaced=True), -1.0) for token in ids]
 
 
-def test_a_score_is_the_mean_over_what_follows_and_not_over_the_answer():
+def test_a_score_tells_the_answer_from_what_follows():
     engine = ScriptedEngine()
     engine.likelihood = lambda prompt, ids: [-9.0] * 5 + [-0.5] * (len(ids) - 5)
     (found,) = scores(engine, Document("", "abc\n"), ["12345"])
-    assert found == Score(middle=-45.0, suffix=-2.0, suffix_tokens=4)
-    assert found.suffix_mean == -0.5
+    assert found == Score(middle=-45.0, middle_tokens=5, suffix=-2.0, suffix_tokens=4)
+    assert found.middle_mean == -9.0
 
 
 def test_the_model_reads_the_prompt_of_a_completion_then_the_answer_and_what_follows():
@@ -65,7 +65,7 @@ def test_a_token_with_characters_of_both_counts_to_what_follows():
     engine = ScriptedEngine(tokenizer=tokenizer)
     engine.likelihood = by_token(tokenizer, {"()": -5.0})
     (found,) = scores(engine, Document("a = f", ")\nb"), ["("])
-    assert found == Score(middle=0.0, suffix=-5.0 - 1.0 - 1.0, suffix_tokens=3)
+    assert found == Score(middle=0.0, middle_tokens=0, suffix=-5.0 - 1.0 - 1.0, suffix_tokens=3)
 
 
 def test_a_word_that_the_hole_cuts_in_two_is_read_as_the_word():
@@ -109,12 +109,13 @@ def test_what_is_read_is_the_text_itself(kind, prefix, middle, suffix):
 
 def test_nothing_follows_nothing_is_said_about_it():
     engine = ScriptedEngine()
-    assert [each.suffix_mean for each in scores(engine, Document("a = ", ""), ["1", "2"])] == [0.0, 0.0]
+    assert [each.suffix for each in scores(engine, Document("a = ", ""), ["1", "2"])] == [0.0, 0.0]
 
 
 def test_an_empty_text_can_be_read():
     engine = ScriptedEngine()
-    assert [each.suffix_mean for each in scores(engine, Document("", ""), ["", "a"])] == [0.0, 0.0]
+    assert [each.suffix for each in scores(engine, Document("", ""), ["", "a"])] == [0.0, 0.0]
+    assert next(scores(engine, Document("", ""), [""])).middle_mean == 0.0
 
 
 def test_windows_line_ends_are_not_shown_to_the_model():

@@ -107,9 +107,15 @@ def answer(name, *candidates, same_as=""):
     return Answer(name, "key", "sha", candidates, 100, 40, 0.1, 0.5, "psm", "2026-01-02T03:04:05+00:00", same_as)
 
 
-def numbers(answers, tasks, first=lambda a, checked: a.candidates[0].middle, passed=lambda t, m: m.startswith("right")):
+def numbers(
+    answers,
+    tasks,
+    first=lambda a, checked: a.candidates[0].middle,
+    passed=lambda t, m: m.startswith("right"),
+    sampled=True,
+):
     benchmark = Benchmark("single-line", tuple(tasks), 1033, "file.jsonl", "ab" * 32)
-    return reckon(benchmark, answers, passed, first, model="codellama-7b")
+    return reckon(benchmark, answers, passed, first, model="codellama-7b", sampled=sampled)
 
 
 def test_answer_is_read_back_as_it_was():
@@ -160,6 +166,7 @@ def test_candidates_that_say_the_same_count_as_many():
     found = numbers(answers, [task("a")], first=lambda a, checked: a.candidates[1 if checked else 0].middle)
     assert {arm.name: arm.share for arm in found.arms} == {"random": 0.25, "chosen": 0.0, "checked": 1.0, "any": 1.0}
     assert found.pass_at == {1: 0.25, 2: 0.5, 3: 0.75, 4: 1.0}
+    assert numbers(answers, [task("a")], sampled=False).pass_at == {}
     methods = {arm.name: arm.interval.method for arm in found.arms}
     assert methods == {"random": "bootstrap", "chosen": "Wilson", "checked": "Wilson", "any": "Wilson"}
 

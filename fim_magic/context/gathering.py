@@ -16,7 +16,7 @@ MODES = ("auto", "none", "cells", "names", "all")
 """What a model may be told beside the cell: what helps and is short, nothing, only cells, only names, or all that fits.
 
 Cells below are in "all" only. Of 60 notebook holes, of which nothing is reported, Qwen2.5-Coder-0.5B filled 20 right
-without them, 13 with the next three, and 15 with those that use a name which nothing has defined yet; 7 without context.
+without them, 13 with the next three, 15 with those that use a name which nothing has defined yet; 7 without context.
 """
 
 TOKENS = 1024

@@ -91,8 +91,8 @@ def _told(candidate: Candidate) -> dict[str, Any]:
     told = asdict(candidate)
     told["logprobs"] = [round(each, _DIGITS) for each in candidate.logprobs]
     told["ending"] = candidate.ending.value
-    if candidate.suffix_logprob is not None:
-        told["suffix_logprob"] = round(candidate.suffix_logprob, _DIGITS)
+    for name in ("read_logprob", "suffix_logprob"):
+        told[name] = None if told[name] is None else round(told[name], _DIGITS)
     return told
 
 
@@ -105,6 +105,7 @@ def _candidate(told: Mapping[str, Any]) -> Candidate:
         token_ids=tuple(told["token_ids"]),
         logprobs=tuple(told["logprobs"]),
         token_ends=tuple(told["token_ends"]),
+        read_logprob=told["read_logprob"],
         suffix_logprob=told["suffix_logprob"],
         checks=tuple(Check(**each) for each in told["checks"]),
         same=told["same"],

@@ -26,7 +26,7 @@ WHAT = {
     HEALED: "the same, and a word that the hole cuts in two is generated again; no trimming",
     TRIMMED: "fim-magic's one answer: greedy, healed, ended by its rules where the hole ends",
     AUTO: "as many answers as fim-magic finds right by itself: on a CPU one, and more if that one cannot be right",
-    "random": "one of the sampled candidates at random: the mean over them",
+    "random": "one of several candidates at random: the mean over them",
     "chosen": "the candidate that fim-magic shows first, chosen without running anything",
     "checked": "the same candidates, put in order by checks, the docstring's examples among them",
     "any": "whether any of the same candidates passes: what a perfect choice would reach",
@@ -101,13 +101,9 @@ def request(kind: str, task: Task, benchmark: Benchmark, template: Request) -> R
         template: Its order and token limit hold for all; its sampling, and how many candidates, for several.
     """
     asked = replace(template, document=task.document)
-    if kind in (MANY, AUTO):
-        asked = replace(asked, sampling=replace(asked.sampling, seed=seed_of(asked.sampling.seed, task)))
     if kind == MANY:
-        return asked
-    if kind == AUTO:
-        return replace(asked, candidates=0, sampling=replace(asked.sampling, temperature=0.0))
-    asked = replace(asked, candidates=1, sampling=GREEDY)
+        return replace(asked, sampling=replace(asked.sampling, seed=seed_of(asked.sampling.seed, task)))
+    asked = replace(asked, candidates=0 if kind == AUTO else 1, sampling=GREEDY)
     if kind == RAW:
         return replace(asked, trimming=False, healing=False)
     if kind == HEALED:
@@ -132,10 +128,11 @@ def key(kind: str, engine: Engine, template: Request) -> str:
         f"order {template.order}",
         f"{template.max_new_tokens} tokens",
     ]
-    if kind in (MANY, AUTO):
+    if kind == MANY:
         sampling = template.sampling
         parts += [
-            *([f"n {template.candidates}", f"temperature {sampling.temperature:g}"] if kind == MANY else []),
+            f"n {template.candidates}",
+            f"temperature {sampling.temperature:g}",
             f"top-p {sampling.top_p:g}",
             f"seed {sampling.seed}",
         ]

@@ -38,7 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-n", "--candidates", type=int, default=8, help="how many answers the arms of several have (default 8)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the sampled answers (default 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of sampled answers, with --temperature (default 0)")
     parser.add_argument("--out", metavar="FOLDER", type=Path, help="for answers and report (default fim-magic-eval)")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="draw a picture, .png, .svg or .pdf")
     parser.add_argument("--only-report", action="store_true", help="ask nothing: report what FOLDER holds")
@@ -76,12 +76,9 @@ def run(options: argparse.Namespace) -> int:
 def _template(options: argparse.Namespace) -> tuple[str, Request]:
     """Check the options of a request as a request does; the text stands for any."""
     from fim_magic.document import MARKERS
-    from fim_magic.engines import TEMPERATURE_FOR_MANY
     from fim_magic.settings import Settings
 
     given = {name: getattr(options, name) for name in ("model", "candidates", "seed", *_ASKED)}
-    if given["temperature"] is None:
-        given["temperature"] = TEMPERATURE_FOR_MANY
     return Settings().request(MARKERS[0], **given, markers=list(MARKERS))
 
 

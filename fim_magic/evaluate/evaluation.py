@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from fim_magic.candidate import Result
 from fim_magic.document import Document
-from fim_magic.engines import TEMPERATURE_FOR_MANY, Sampling
+from fim_magic.engines import Sampling
 from fim_magic.errors import BusyError, OptionError
 from fim_magic.evaluate import arms, benchmarks, plot
 from fim_magic.evaluate.answers import Answer, answer_of, sha256_of
@@ -48,7 +48,7 @@ _REPORT = "report.json"
 _SAME_PROMPT = {arms.HEALED: arms.RAW, **{f"context {mode}": arms.TRIMMED for mode in arms.CONTEXTS}}
 
 
-_TEMPLATE = Request(Document("", ""), candidates=CANDIDATES, sampling=Sampling(TEMPERATURE_FOR_MANY, top_p=_TOP_P))
+_TEMPLATE = Request(Document("", ""), candidates=CANDIDATES, sampling=Sampling(top_p=_TOP_P))
 
 
 @dataclass(frozen=True)
@@ -133,9 +133,6 @@ def _check_numbers(options: Options) -> None:
         raise OptionError(f"--limit is at least 1; {options.limit} is not.")
     if options.workers < 1:
         raise OptionError(f"--workers is at least 1; {options.workers} is not.")
-    several = {"chosen", "checked"} & set(options.arms) and not options.only_report
-    if several and options.template.candidates > 1 and not options.template.sampling.temperature:
-        raise OptionError("Greedy candidates are all the same. Give a --temperature above 0 for the arms of several.")
 
 
 def run(
@@ -184,7 +181,12 @@ def run(
         for each in found:
             answers = books[each.name].answers
             known = reckon(
-                each, answers, judge.passed, lambda a, c: judge.first(a, checked=c), model=settings["about"]["model"]
+                each,
+                answers,
+                judge.passed,
+                lambda a, c: judge.first(a, checked=c),
+                model=settings["about"]["model"],
+                sampled=settings["about"]["sampled"],
             )
             report.sets.append(known)
             report.warnings += _missing(each, answers, arms.requests_for(options.arms, each))
@@ -306,11 +308,8 @@ def _begun(options: Options, engine: Engine, command: Sequence[str]) -> dict[str
             **_machine(engine),
             "command": " ".join(command),
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "options": (
-                f"order {template.order}, at most {template.max_new_tokens} new tokens; several: "
-                f"n = {template.candidates}, temperature {sampling.temperature:g}, top-p {sampling.top_p:g}, "
-                f"seed {sampling.seed} made into one for each task"
-            ),
+            "options": f"order {template.order}, at most {template.max_new_tokens} new tokens; {_several(template)}",
+            "sampled": bool(sampling.temperature),
             "candidates": template.candidates,
             "every": options.every,
             "offset": options.offset,
@@ -324,6 +323,16 @@ def _begun(options: Options, engine: Engine, command: Sequence[str]) -> dict[str
     }
     _write(options.out / _SETTINGS, json.dumps(settings, indent=1, ensure_ascii=False))
     return settings
+
+
+def _several(template: Request) -> str:
+    sampling = template.sampling
+    if not sampling.temperature:
+        return f"several: n = {template.candidates}, the greedy one and those that leave it in one place each"
+    return (
+        f"several: n = {template.candidates}, temperature {sampling.temperature:g}, top-p {sampling.top_p:g}, seed "
+        f"{sampling.seed} made into one for each task"
+    )
 
 
 def _machine(engine: Engine) -> dict[str, Any]:

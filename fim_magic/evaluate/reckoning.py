@@ -162,7 +162,9 @@ class SetReport:
 Scores = dict[str, dict[str, Score]]
 
 
-def reckon(benchmark: Benchmark, answers: Answers, passed: Passed, first: First, *, model: str) -> SetReport:
+def reckon(
+    benchmark: Benchmark, answers: Answers, passed: Passed, first: First, *, model: str, sampled: bool
+) -> SetReport:
     """Return a set's numbers. What has not been answered, or not been run, does not count.
 
     Args:
@@ -171,6 +173,7 @@ def reckon(benchmark: Benchmark, answers: Answers, passed: Passed, first: First,
         passed: Whether a task is solved by a middle.
         first: Which candidate's middle of an answer would be offered first, with or without checks.
         model: The catalogue's name.
+        sampled: Whether several candidates were sampled, without which pass@k is no estimate.
     """
     scores = _scores(benchmark.tasks, answers, passed, first)
     groups = {task.task_id: group(task) for task in benchmark.tasks}
@@ -189,7 +192,7 @@ def reckon(benchmark: Benchmark, answers: Answers, passed: Passed, first: First,
         ],
         untrimmed=untrimmed,
         trimming=_trimming(scores[untrimmed], scores[TRIMMED]) if untrimmed else (),
-        pass_at=_pass_at(benchmark.tasks, answers.get(MANY, {}), passed),
+        pass_at=_pass_at(benchmark.tasks, answers.get(MANY, {}), passed) if sampled else {},
         parts=_parts(benchmark.tasks, scores),
         published=published(model, benchmark.name),
     )
