@@ -115,6 +115,12 @@ def names_defined(text: str, known: AbstractSet[str]) -> Check:
     return check(False, _short(f"undefined: {', '.join(missing)}"))
 
 
+def bound_names(text: str) -> frozenset[str]:
+    """Return the global names that a cell defines or imports; none where it cannot be read."""
+    names = _names(text)
+    return frozenset() if names is None else frozenset(names.bound)
+
+
 def needed_cells(text: str, cells: Sequence[str]) -> tuple[str, ...]:
     """Return the cells that define, or change, what a text needs, and what they need in turn.
 

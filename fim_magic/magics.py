@@ -211,7 +211,7 @@ class FimMagics(Magics, Settings):
         return replace(
             request,
             context=session.context_for(self.shell, request.document, mode, markers=self.markers),
-            known=session.known_names(self.shell),
+            known=session.defined_names(self.shell, self.markers),
             asked=in_cells(request.asked, cells),
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from fim_magic.checks import bound_names
 from fim_magic.context.beside import NOTHING_ELSE, Cell, Context
 from fim_magic.context.cells import Stored, code_cell, last_versions, of_notebook, position, same_text, text_cell
 from fim_magic.context.gathering import TOKENS, gather, names_near
@@ -34,6 +35,18 @@ def known_names(shell: Any) -> frozenset[str]:
         for name, value in entries_of(getattr(shell, "user_ns", None)).items()
         if not name.startswith("_") and name not in _OWN and not (name in hidden and hidden[name] is value)
     )
+
+
+def defined_names(shell: Any, markers: Sequence[str] = MARKERS) -> frozenset[str]:
+    """Return the names of the session, and those that any cell of the notebook defines, also one that has yet to run.
+
+    Args:
+        shell: IPython's.
+        markers: What marks a hole: a cell with one is not whole.
+    """
+    cells = (cell.source for cell in of_notebook(notebook_path(shell)) if not cell.markdown)
+    whole = (cell.source for source in cells if (cell := code_cell(source, markers=markers)) is not None)
+    return known_names(shell).union(*map(bound_names, whole))
 
 
 def executed_cells(shell: Any) -> tuple[str, ...]:

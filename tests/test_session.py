@@ -9,7 +9,7 @@ from traitlets.config import Config
 
 from fim_magic.context import NOTHING_ELSE
 from fim_magic.document import parse
-from fim_magic.session import context_for, executed_cells, known_names
+from fim_magic.session import context_for, defined_names, executed_cells, known_names
 
 
 @pytest.fixture(params=[True, False], ids=["history", "no history file"])
@@ -134,6 +134,22 @@ def test_texts_and_cells_below_come_from_the_file(shell, tmp_path):
     assert sources(context.cells) == ["# # Fruit", "prices = [1, 2]", "other = 5", "# The total"]
     assert sources(context.below) == ["print(total)", "b = 2", "c = 3"]
     assert [cell.number for cell in context.cells] == [0, 1, 3, 0]
+
+
+def test_what_a_cell_defines_that_has_yet_to_run_is_defined(shell, tmp_path):
+    saved(
+        tmp_path,
+        shell,
+        ("markdown", "text = 1"),
+        ("code", "import numpy as np\n%pip list\nsize = 3"),
+        ("code", "%%bash\nname=1"),
+        ("code", "%%fim\nhole = <cursor>\n"),
+        ("code", "broken = ("),
+    )
+    run(shell, "x = 1")
+    assert defined_names(shell) == {"x", "np", "size"}
+    shell.user_ns["__vsc_ipynb_file__"] = str(tmp_path / "nowhere.ipynb")
+    assert defined_names(shell) == known_names(shell) == {"x"}
 
 
 def test_an_empty_session_knows_nothing(shell):
