@@ -15,7 +15,7 @@ import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from types import FrameType
 
@@ -271,8 +271,9 @@ def _finished(request: Request, engine: Engine, stop: threading.Event, *, more_a
     candidates = _candidates(request, answered)
     alone = more_at_need and request.candidates == 1 and not request.sampling.temperature and not stop.is_set()
     if alone and _cannot_be_right(request, candidates[0]):
-        request = replace(request, candidates=_TO_CHOOSE_FROM)
-        yield from _ask(request, engine, stop, answered, known=candidates[0])
+        # Nobody asked for them, so that where there is no memory for more the one that is there has to do.
+        with suppress(FimError):
+            yield from _ask(replace(request, candidates=_TO_CHOOSE_FROM), engine, stop, answered, known=candidates[0])
         candidates = _candidates(request, answered)
     seconds = time.perf_counter() - began
     distinct = merged(candidates, request.document.rebuild)

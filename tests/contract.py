@@ -129,6 +129,22 @@ def scoring_leaves_requests_alone(engine, prompt, continuation):
     assert ids(first + tokens_of(generation, STEPS)[0])[:STEPS] == expected
 
 
+def what_is_likeliest_is_what_would_be_said(engine, prompt, within):
+    """In the place of each token of the greedy answer it stands first, and so in the place behind."""
+    tokens = tokens_of(started(engine, prompt))[0]
+    found = engine.likeliest(prompt, ids(tokens[:-1]), 3)
+    assert [place[0].id for place in found] == ids(tokens)
+    assert [place[0].logprob for place in found] == pytest.approx([token.logprob for token in tokens], abs=within)
+    for place in found:
+        assert len({each.id for each in place}) == 3
+        assert [each.logprob for each in place] == sorted((each.logprob for each in place), reverse=True)
+    other = found[4][1]
+    (*_, logprob) = engine.score(prompt, [*ids(tokens[:4]), other.id])
+    assert other.logprob == pytest.approx(logprob, abs=within)
+    (behind_nothing,) = engine.likeliest(prompt, [], 1)
+    assert behind_nothing[0].id == tokens[0].id
+
+
 def nothing_is_scored_as_nothing(engine, prompt):
     expected = ids(tokens_of(started(engine, prompt))[0])
     assert engine.score(prompt, []) == []

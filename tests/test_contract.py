@@ -117,6 +117,11 @@ def test_nothing_is_scored_as_nothing(scoring):
     contract.nothing_is_scored_as_nothing(scoring, prompt_of(SHORT))
 
 
+@pytest.mark.parametrize("length", [1, SHORT, LONG])
+def test_what_is_likeliest_is_what_would_be_said(scoring, length):
+    contract.what_is_likeliest_is_what_would_be_said(scoring, prompt_of(length), within=1e-3)
+
+
 def test_a_text_beyond_the_context_is_not_scored(scoring):
     contract.a_text_beyond_the_context_is_not_scored(scoring)
 

@@ -218,6 +218,11 @@ def test_nothing_is_scored_as_nothing(loaded):
     contract.nothing_is_scored_as_nothing(loaded, prompt_of(SHORT))
 
 
+@pytest.mark.parametrize("length", [1, SHORT, LONG])
+def test_what_is_likeliest_is_what_would_be_said(loaded, length):
+    contract.what_is_likeliest_is_what_would_be_said(loaded, prompt_of(length), within=ROUNDED)
+
+
 def test_a_text_beyond_the_context_is_not_scored(home, monkeypatch):
     monkeypatch.setattr(gguf, "free_ram", lambda: 2 * 256 * 300)
     engine = load(home / "exact.gguf")

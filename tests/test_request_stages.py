@@ -290,3 +290,15 @@ def test_an_interrupt_of_the_further_ones_keeps_the_first():
     engine.before_step = lambda step: stop.set() if len(engine.prompts) == 2 and step == 3 else None
     _, result = answered(engine, left_to_us(LINE), stop)
     assert [each.middle for each in result.candidates if each.ending is not Ending.INTERRUPTED] == ["x = ("]
+
+
+def test_without_memory_for_more_the_one_that_is_there_has_to_do():
+    engine = ScriptedEngine("x = (", "x = 1")
+
+    def short(*_):
+        raise ModelError("There is not enough memory.")
+
+    engine.likeliest = short
+    assert answered(engine, left_to_us(LINE))[1].middle == "x = ("
+    with pytest.raises(ModelError, match="memory"):
+        answered(engine, Request(LINE, candidates=2))

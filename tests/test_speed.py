@@ -18,6 +18,7 @@ from fim_magic import cli, weights
 from fim_magic.engines import choice, fastest, gguf_conversion
 from fim_magic.engines.placement import dtype_for
 from fim_magic.errors import ModelError, OptionError
+from fim_magic.evaluate import picture
 from fim_magic.evaluate.speed import bench, fresh, llama_server, machine, measure, plot, subject
 from fim_magic.evaluate.speed.arms import (
     GENERATE,
@@ -363,9 +364,9 @@ def test_the_picture_of_nothing_can_be_drawn(tmp_path):
 
 
 def test_without_matplotlib_the_error_says_what_to_type(tmp_path, monkeypatch):
-    monkeypatch.setattr(plot.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr(picture.importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(OptionError, match=r"pip install 'fim-magic\[bench\]'"):
-        plot.require(tmp_path / "a.png")
+        picture.require(tmp_path / "a.png")
 
 
 # --- what is asked -------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from fim_magic.candidate import Result
 from fim_magic.document import Document
 from fim_magic.engines import Sampling
 from fim_magic.errors import BusyError, OptionError
-from fim_magic.evaluate import arms, benchmarks, plot
+from fim_magic.evaluate import arms, benchmarks, picture, plot
 from fim_magic.evaluate.answers import Answer, answer_of, sha256_of
 from fim_magic.evaluate.benchmarks import NOTEBOOKS, Benchmark, Task
 from fim_magic.evaluate.human_eval_infilling import SETS
@@ -98,7 +98,7 @@ def prepare(options: Options) -> tuple[Options, list[Benchmark]]:
         FetchError: A set could not be fetched.
     """
     if options.plot is not None:
-        plot.require(options.plot)
+        picture.require(options.plot)
     if options.only_report:
         options = _as_before(options)
     arms.check(options.arms)

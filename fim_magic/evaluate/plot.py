@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 from fim_magic.errors import OptionError
+from fim_magic.evaluate import picture
 from fim_magic.evaluate.reckoning import SetReport
 from fim_magic.evaluate.report import Report, subset
 
-FORMATS = (".png", ".svg", ".pdf")
 _BAR, _OURS, _BOUND, _LINE = "#4c6a92", "#2a7f62", "#b9c3d0", "#222222"
-_BEST = ("trimmed", "chosen", "checked")
+_BEST = ("trimmed", "auto", "chosen", "checked")
 _ROW_INCHES = 0.34
-
-
-def require(path: Path) -> None:
-    """Say at once what would only be found out after hours of asking.
-
-    Raises:
-        OptionError: There is nothing to draw with, or the file cannot be a picture.
-    """
-    if path.suffix.lower() not in FORMATS:
-        raise OptionError(f"--plot is a file that ends in {', '.join(FORMATS)}; {path.name!r} does not.")
-    if not path.absolute().parent.is_dir():
-        raise OptionError(f"There is no folder {str(path.parent)!r} to write {path.name} to. Make it first.")
-    if importlib.util.find_spec("matplotlib") is None:
-        raise OptionError("--plot draws with matplotlib, which is not installed. Type: pip install 'fim-magic[bench]'")
 
 
 def draw(report: Report, path: Path) -> None:
@@ -40,7 +25,7 @@ def draw(report: Report, path: Path) -> None:
     Raises:
         OptionError: matplotlib is missing, there is nothing to draw, or the file cannot be written.
     """
-    require(path)
+    picture.require(path)
     from matplotlib.figure import Figure
 
     sets = [each for each in report.sets if each.arms]
@@ -53,12 +38,7 @@ def draw(report: Report, path: Path) -> None:
         _panel(axes, each, report.about)
     panels[-1].set_xlabel("pass@1 in percent, with its 95 % interval", fontsize=9)
     figure.suptitle(f"fim-magic eval: {report.about.get('model', '')}", fontsize=11)
-    try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise OptionError(
-            f"{str(path)!r} could not be written: {error.strerror}. Name another file after --plot."
-        ) from error
+    picture.save(figure, path)
 
 
 def _panel(axes: Any, found: SetReport, about: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from fim_magic.engines import fastest
 from fim_magic.engines.memory import freeing_memory, give_back
 from fim_magic.engines.placement import dtype_for
 from fim_magic.errors import FimError, ModelError, OptionError
+from fim_magic.evaluate import picture
 from fim_magic.evaluate.speed import fresh, machine, measure, plot, subject
 from fim_magic.evaluate.speed.arms import (
     GENERATE,
@@ -116,7 +117,7 @@ def _check(options: Options) -> None:
     if options.threads is not None and options.threads < 1:
         raise OptionError(f"--threads is at least 1; {options.threads} is not.")
     if options.plot is not None:
-        plot.require(options.plot)
+        picture.require(options.plot)
     for path in (options.json, options.plot):
         if path is not None and not path.parent.is_dir():
             raise OptionError(f"There is no folder {str(path.parent)!r} to write {path.name} to. Make it first.")

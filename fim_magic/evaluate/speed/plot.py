@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import statistics
 from pathlib import Path
 from typing import Any
 
-from fim_magic.errors import OptionError
+from fim_magic.evaluate import picture
 from fim_magic.evaluate.speed.report import Goal, Report, goals, limit, rows
 
 _REACHED, _MISSED, _BAR, _LIMIT = "#2a7f62", "#c2513d", "#4c6a92", "#222222"
-FORMATS = (".png", ".svg", ".pdf")
-
-
-def require(path: Path) -> None:
-    """Say at once what would only be found out after minutes of measuring.
-
-    Raises:
-        OptionError: There is nothing to draw with, or the file cannot be a picture.
-    """
-    if path.suffix.lower() not in FORMATS:
-        raise OptionError(f"--plot is a file that ends in {', '.join(FORMATS)}; {path.name!r} does not.")
-    if importlib.util.find_spec("matplotlib") is None:
-        raise OptionError("--plot draws with matplotlib, which is not installed. Type: pip install 'fim-magic[bench]'")
 
 
 def draw(report: Report, path: Path) -> None:
@@ -36,7 +22,7 @@ def draw(report: Report, path: Path) -> None:
     Raises:
         OptionError: matplotlib is missing, or the file cannot be written.
     """
-    require(path)
+    picture.require(path)
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.6), layout="constrained")
@@ -44,12 +30,7 @@ def draw(report: Report, path: Path) -> None:
     _goals(left, [goal for goal in goals(report) if goal.measured is not None])
     _decode(right, report)
     figure.suptitle(f"fim-magic bench: {report.about.get('model', '')}", fontsize=11)
-    try:
-        figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise OptionError(
-            f"{str(path)!r} could not be written: {error.strerror}. Name another file after --plot."
-        ) from error
+    picture.save(figure, path)
 
 
 def _goals(axes: Any, measured: list[Goal]) -> None:
