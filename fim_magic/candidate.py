@@ -24,7 +24,8 @@ class Cut:
     """Where a rule ended a candidate.
 
     Attributes:
-        rule: The name of the rule, one of `trimming.RULES`; of several holes maybe several, with commas.
+        rule: The name of the rule, one of `trimming.RULES`, or "statement-end" where ranking ended it; of several holes
+            maybe several, with commas.
         at: How many characters of the model's text were kept.
     """
 

@@ -5,9 +5,10 @@ after the hole is once an answer stands in it, and by Bayes' rule that is what t
 
     P(middle | prefix, suffix)  ~  P(middle | prefix) P(suffix | prefix, middle)
 
-Candidates are drawn from the first factor; the second is computed here. It helps to choose among the answers of models
-that infill as well: they look at the suffix less than they should. Only the beginning of the suffix counts: over two
-thousand tokens, the few that hang on the hole would drown in the noise of the others.
+Candidates are drawn from the first factor; the second is computed here, and so is, of each, where it had best ended. It
+helps to choose among the answers of models that infill as well: they look at the suffix less than they should. Only the
+beginning of the suffix counts: over two thousand tokens, the few that hang on the hole would drown in the noise of the
+others.
 
 Prefix, middle and suffix are encoded as one text, as the model saw texts in training. Encoded by itself, an answer that
 ends in `)` before a line end would become the tokens `)` and `\n`, where texts have the one token `)\n`: after `)`, the
@@ -18,8 +19,9 @@ counts to the suffix.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from fim_magic.candidate import Candidate, Cut, Ending
 from fim_magic.context import NOTHING_ELSE, Context
 from fim_magic.document import Document
 from fim_magic.engines import Engine
@@ -27,10 +29,12 @@ from fim_magic.engines.reuse import common_prefix
 from fim_magic.errors import OptionError
 from fim_magic.formats import Prompt, completion_prompt
 from fim_magic.tokenization import TextTokenizer
+from fim_magic.trimming import Hole, end_before
 
 SUFFIX_TOKENS = 32
 """How many tokens of the suffix count at most."""
 
+_MOST_ENDINGS = 4  # statements; each is read with what follows
 _REOPENED = 16  # tokens at the end of the prompt that may become others with what follows: more than a word has
 _LEAST_ROOM = 16  # tokens of prompt without which scores make no sense
 
@@ -99,6 +103,33 @@ def scores(
         if middle not in found:
             found[middle] = _score(engine, opened, middle, suffix, counted)
         yield found[middle]
+
+
+def endings(hole: Hole, candidate: Candidate) -> list[Candidate]:
+    """Return a candidate as it is, and as it would be if it had ended after one of its first statements.
+
+    A model that does not know the suffix goes on where the hole has ended; often what it wrote first is right.
+
+    Args:
+        hole: Where it goes.
+        candidate: As the rules have ended it.
+    """
+    text = candidate.middle
+    statements = [event.at + 1 for event in hole.events(text) if event.ends_statement and text[: event.at].strip()]
+    cuts = {end_before(hole, text, at) for at in statements[:_MOST_ENDINGS]}
+    return [candidate, *(_ended_at(candidate, at) for at in sorted(cuts) if 0 < at < len(text))]
+
+
+def _ended_at(candidate: Candidate, at: int) -> Candidate:
+    kept = max(1, sum(end <= at for end in candidate.token_ends))
+    return replace(
+        candidate,
+        ending=Ending.RULE,
+        cut=Cut("statement-end", at),
+        token_ids=candidate.token_ids[:kept],
+        logprobs=candidate.logprobs[:kept],
+        token_ends=candidate.token_ends[:kept],
+    )
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from fim_magic.errors import BusyError, FimError, OptionError
 from fim_magic.formats import Prompt, completion_prompt, fim_prompt
 from fim_magic.healing import Continuation
 from fim_magic.holes import Blanks, combine
-from fim_magic.ranking import scores
+from fim_magic.ranking import endings, scores
 from fim_magic.tokenization import TextTokenizer
 from fim_magic.trimming import Hole, trim
 
@@ -276,6 +276,8 @@ def _finished(request: Request, engine: Engine, stop: threading.Event, *, more_a
             yield from _ask(replace(request, candidates=_TO_CHOOSE_FROM), engine, stop, answered, known=candidates[0])
         candidates = _candidates(request, answered)
     seconds = time.perf_counter() - began
+    if request.method == "rank" and request.blanks is None and request.trimming:
+        candidates = tuple(_ended_best(request, engine, each, stop) for each in candidates)
     distinct = merged(candidates, request.document.rebuild)
     chosen = ranked(_judged(request, _weighed(request, engine, distinct, stop), stop))
     yield Finished(_result(request, engine, answered, chosen, seconds))
@@ -424,6 +426,13 @@ def _judged(request: Request, candidates: Sequence[Candidate], stop: threading.E
     # The checks run in processes of their own, so that threads are enough to wait for several.
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         return tuple(pool.map(looked, candidates))
+
+
+def _ended_best(request: Request, engine: Engine, candidate: Candidate, stop: threading.Event) -> Candidate:
+    """End an answer after the statement that makes what follows the hole the most probable."""
+    ways = endings(Hole(request.document.for_model()), candidate)
+    read = replace(request, asked=NOTHING_ASKED)
+    return replace(ranked(_judged(read, _weighed(read, engine, ways, stop), stop))[0], reason="")
 
 
 def _weighed(

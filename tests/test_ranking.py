@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import ScriptedEngine, byte_tokenizer, spaced_tokenizer, word_tokenizer
 
+from fim_magic.candidate import Candidate, Cut, Ending
 from fim_magic.context import Context, File
 from fim_magic.document import Document
 from fim_magic.errors import OptionError
-from fim_magic.ranking import SUFFIX_TOKENS, Score, scores
+from fim_magic.ranking import SUFFIX_TOKENS, Score, endings, scores
 from fim_magic.request import Request, follow
+from fim_magic.trimming import Hole
 
 MEAN = Document("def mean(xs):\n    total = ", "\n    return total / len(xs)\n")
 
@@ -163,3 +165,44 @@ def test_scores_are_those_of_one_forward_over_the_text(engine, name):
     each = [float(row[token]) for row, token in zip(rows[len(before) - 1 :], rest, strict=False)]
     assert found.middle + found.suffix == pytest.approx(math.fsum(each), abs=0.05)
     assert found.suffix == pytest.approx(math.fsum(each[-found.suffix_tokens :]), abs=0.05)
+
+
+# --- where an answer had best ended --------------------------------------------------------------
+
+
+def ended(document, text):
+    candidate = Candidate(
+        text,
+        Ending.LENGTH,
+        token_ids=tuple(range(len(text))),
+        logprobs=(-0.1,) * len(text),
+        token_ends=tuple(range(1, len(text) + 1)),
+    )
+    return [each.middle for each in endings(Hole(document), candidate)]
+
+
+@pytest.mark.parametrize(
+    ("document", "text", "ways"),
+    [
+        pytest.param(Document("x = ", "\n"), "1\ny = 2", ["1\ny = 2", "1"], id="a line"),
+        pytest.param(Document("def f():\n    ", "\n    return x\n"), "x = 1", ["x = 1"], id="nothing to cut"),
+        pytest.param(Document("", "y = x\n"), "x = 1\nz = 2\n", ["x = 1\nz = 2\n", "x = 1\n"], id="whole lines"),
+        pytest.param(Document("", "\n"), "x = [\n1,\n]\ny", ["x = [\n1,\n]\ny", "x = [\n1,\n]"], id="not in brackets"),
+        pytest.param(Document("", "\n"), '"""\na\n"""\ny', ['"""\na\n"""\ny', '"""\na\n"""'], id="not in strings"),
+        pytest.param(Document("", "\n"), "\n\nx\ny", ["\n\nx\ny", "\n\nx"], id="not after nothing"),
+    ],
+)
+def test_answers_may_end_after_each_statement(document, text, ways):
+    assert ended(document, text) == ways
+
+
+def test_only_the_first_statements_count():
+    assert len(ended(Document("", "\n"), "\n".join("abcdefgh"))) == 5
+
+
+def test_an_answer_that_ends_earlier_has_fewer_tokens():
+    text = "a\nb"
+    whole = Candidate(text, Ending.LENGTH, token_ids=(7, 8), logprobs=(-1.0, -3.0), token_ends=(1, 3))
+    _, early = endings(Hole(Document("", "\n")), whole)
+    assert (early.middle, early.token_ids, early.mean_logprob, early.trimmed) == ("a", (7,), -1.0, "\nb")
+    assert early.cut == Cut("statement-end", 1)

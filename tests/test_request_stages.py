@@ -7,7 +7,7 @@ import threading
 import pytest
 from scripted import ScriptedEngine, word_tokenizer
 
-from fim_magic.candidate import Ending
+from fim_magic.candidate import Cut, Ending
 from fim_magic.checks import Asked
 from fim_magic.document import Document
 from fim_magic.engines import Sampling
@@ -164,6 +164,22 @@ def test_a_model_that_cannot_infill_may_rank():
     assert (result.method, result.order, len(result.candidates)) == ("rank", "", 2)
     assert engine.tokenizer.decode(engine.prompts[-1]).endswith("def one():\n    ")
     assert len(engine.scored) == 2
+
+
+def test_ranking_ends_an_answer_where_it_makes_what_follows_probable():
+    family = next(each for each in FAMILIES if each.name == "CodeGen")
+    engine = ScriptedEngine("x = 1\n    y = 2\n    z = 3\n    z += 1", family=family)
+    engine.likelihood = lambda _, ids: [-5.0 if "z" in engine.tokenizer.decode(list(ids)) else -0.1] * len(ids)
+    document = Document("def one():\n    ", "\n    return x + y\n")
+    _, result = answered(engine, Request(document, method="rank", candidates=1))
+    (candidate,) = result.candidates
+    assert candidate.middle == "x = 1\n    y = 2"
+    assert candidate.cut == Cut("statement-end", len(candidate.middle))
+    assert candidate.trimmed == "\n    z = 3\n    z += 1"
+    assert (result.answers, candidate.reason) == (1, "")
+    assert len(candidate.token_ids) == len(candidate.logprobs) == len(candidate.token_ends) == len(candidate.middle)
+    _, raw = answered(engine, Request(document, method="rank", candidates=1, trimming=False))
+    assert raw.middle.endswith("z += 1")
 
 
 def test_nothing_is_run_of_what_was_stopped():

@@ -125,6 +125,7 @@ def key(kind: str, engine: Engine, template: Request) -> str:
         kind,
         f"{engine.model}@{engine.revision}",
         engine.place,
+        *([f"method {template.method}"] if template.method != "fim" else []),
         f"order {template.order}",
         f"{template.max_new_tokens} tokens",
     ]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from fim_magic.request import Request
 
 _INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
-_ASKED = ("max_new_tokens", "temperature", "top_p", "order")
+_ASKED = ("max_new_tokens", "temperature", "top_p", "order", "method")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

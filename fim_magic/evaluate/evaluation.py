@@ -308,7 +308,10 @@ def _begun(options: Options, engine: Engine, command: Sequence[str]) -> dict[str
             **_machine(engine),
             "command": " ".join(command),
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "options": f"order {template.order}, at most {template.max_new_tokens} new tokens; {_several(template)}",
+            "options": (
+                f"method {template.method}, order {template.order}, at most {template.max_new_tokens} new tokens; "
+                f"{_several(template)}"
+            ),
             "sampled": bool(sampling.temperature),
             "candidates": template.candidates,
             "every": options.every,

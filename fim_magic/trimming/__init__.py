@@ -16,13 +16,13 @@ from fim_magic.trimming.brackets import closes_outer
 from fim_magic.trimming.demonstration import demonstration
 from fim_magic.trimming.fence import code_fence
 from fim_magic.trimming.fields import closes_field
-from fim_magic.trimming.hole import Hole, Rule
+from fim_magic.trimming.hole import Hole, Rule, end_before
 from fim_magic.trimming.line import end_of_line
 from fim_magic.trimming.repetition import repetition
 from fim_magic.trimming.rewriting import rewrites_suffix
 from fim_magic.trimming.suffix import repeats_suffix
 
-__all__ = ["RULES", "Hole", "Rule", "trim"]
+__all__ = ["RULES", "Hole", "Rule", "end_before", "trim"]
 
 RULES: dict[str, Rule] = {
     "repeats-suffix": repeats_suffix,
