@@ -114,6 +114,16 @@ def test_at_temperature_zero_all_are_greedy():
     assert [with_torch([1.0, 3.0, 2.0], GREEDY, point) for point in points(GREEDY, 2)] == [1, 1]
 
 
+def test_rounding_does_not_change_a_long_answer():
+    """Logits differ in their last digits where other candidates have ended, or more of the prompt was kept."""
+    noise, logits = np.random.default_rng(0), np.random.default_rng(1).normal(size=(60, 300))
+    for seed in range(5):
+        one, other = points(Sampling(1.0, 1.0, seed), 2)[1], points(Sampling(1.0, 1.0, seed), 2)[1]
+        expected = [with_numpy(row, Sampling(1.0, 1.0), one) for row in logits]
+        rounded = [row + 1e-6 * noise.normal(size=300) for row in logits]
+        assert [with_numpy(row, Sampling(1.0, 1.0), other) for row in rounded] == expected
+
+
 def test_a_long_answer_does_not_run_out_of_digits():
     """Of 2,000 tokens with one bit each, a double has digits for 52."""
     point = Point(random.Random(1).random(), 2)

@@ -181,20 +181,20 @@ PLACES = {
 }
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize(
     ("name", "method"), [*((name, "fim") for name in INFILLING), *((name, "complete") for name in KINDS)]
 )
-def test_a_whole_request(engine, name, method, place):
-    _, request = Settings().request(
-        PLACES[place], complete=method == "complete", candidates=2, max_new_tokens=8, seed=3
-    )
+def test_a_whole_request(engine, name, method, place, temperature):
+    options = {"candidates": 2, "max_new_tokens": 8, "seed": 3, "temperature": temperature}
+    _, request = Settings().request(PLACES[place], complete=method == "complete", **options)
     events = list(run(request, engine(name)))
     assert [isinstance(event, Finished) for event in events] == [False] * (len(events) - 1) + [True]
     result = events[-1].result
-    assert (result.model, result.method, result.seed) == (name, method, 3)
+    assert (result.model, result.method, result.seed) == (name, method, 3 if temperature else None)
     assert result.order == ("psm" if method == "fim" else "")
-    assert len(result.candidates) == 2
+    assert result.answers == 2
     before, after = PLACES[place].split("<cursor>")
     healed = prompt_for(request, engine(name)).healed
     for candidate in result.candidates:

@@ -167,17 +167,19 @@ def test_only_allowed_tokens_come_and_only_where_they_are_asked_for(loaded):
     assert ids(continued)[:1] == alone
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("method", ["fim", "complete"])
 @pytest.mark.parametrize(
     "text", ["def f(x):\n    return <cursor> / len(x)\n", "if x<cursor>", "# 平均\n平均 = <cursor>\n"]
 )
-def test_a_whole_request(loaded, method, text):
-    _, request = Settings().request(text, complete=method == "complete", candidates=2, max_new_tokens=8, seed=3)
+def test_a_whole_request(loaded, method, text, temperature):
+    options = {"candidates": 2, "max_new_tokens": 8, "seed": 3, "temperature": temperature}
+    _, request = Settings().request(text, complete=method == "complete", **options)
     events = list(run(request, loaded))
     assert [isinstance(event, Finished) for event in events] == [False] * (len(events) - 1) + [True]
     result = events[-1].result
     healed = prompt_for(request, loaded).healed
-    assert len(result.candidates) == 2
+    assert result.answers == 2
     for candidate in result.candidates:
         assert len(candidate.logprobs) == len(candidate.token_ids) <= 8
         assert loaded.tokenizer.decode(list(candidate.token_ids)).startswith(healed + candidate.raw)

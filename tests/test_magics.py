@@ -778,7 +778,7 @@ def test_fim_log_lists_what_was_filled(shell, engine):
 
 def test_fim_replay_makes_a_request_again_with_its_seed(shell, engine):
     Outcome(shell, f"%%fim -n 2 --seed 5 --temperature 0.7\n{BODY}")
-    Outcome(shell, "%%fim\nother = <cursor>")
+    Outcome(shell, "%%fim -n 1\nother = <cursor>")
     outcome = Outcome(shell, "%fim replay 1")
     assert outcome.result.success, outcome.error
     assert engine.prompts[2] == engine.prompts[0]

@@ -22,7 +22,9 @@ from fim_magic.engines import Sampling
 
 Logits = npt.NDArray[np.float32]
 
-_FINEST = 2.0**-40  # of 2**-53, the step between numbers below 1: what is left of a point is random enough until here
+# Parts shorter than this hold one candidate only. In them tokens are drawn as usual: each further one would magnify the
+# rounding of the logits, until a seed no longer repeated an answer where the KV cache was filled in another way.
+_FINEST = 2.0**-10
 
 
 class Point:
@@ -37,7 +39,7 @@ class Point:
 
         Args:
             at: The point.
-            seed: Of the random numbers that take its place in a long answer, when its digits are used up.
+            seed: Of the random numbers that take its place as soon as it is alone.
         """
         self.at = at
         self._random = random.Random(seed)  # noqa: S311 - not for secrets
@@ -64,7 +66,7 @@ class Point:
         self.at = min(max(float((place - start) / length), 0.0), math.nextafter(1.0, 0.0))
         self._length *= length / total[kept - 1]
         if self._length < _FINEST and not self.greedy:
-            self.at, self._length = self._random.random(), 1.0
+            self.at = self._random.random()
         return index
 
 
