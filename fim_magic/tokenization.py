@@ -110,13 +110,13 @@ class TextTokenizer:
             return b"" if added.special else added.content.encode()
         return self._to_bytes(self._backend.id_to_token(token_id) or "")
 
-    def unfinished(self, token_id: int) -> str:
-        """Return the text of a token if longer tokens begin with it, else "".
+    def unfinished(self, token_id: int, before: str = "") -> str:
+        """Return the text of a token if longer tokens begin with it, and with `before` behind it, else "".
 
         A text that ends with such a token may have been cut inside a token (token healing).
         """
         token = self.token_bytes(token_id)
-        beginning = self._beginning_with(token) if token else []
+        beginning = self._beginning_with(token + before.encode()) if token else []
         try:
             return token.decode() if beginning and beginning[-1][0] != token else ""
         except UnicodeDecodeError:  # a part of a character

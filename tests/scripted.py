@@ -37,6 +37,11 @@ def word_tokenizer(sentinels: Sequence[str] = QWEN.stop) -> TextTokenizer:
     )
 
 
+def indenting_tokenizer(sentinels: Sequence[str] = ()) -> TextTokenizer:
+    """A tokenizer with one token a byte, and one for a line end with a space behind it."""
+    return _byte_level(sentinels, [("Ċ", "Ġ")])
+
+
 def _byte_level(sentinels: Sequence[str], merges: Sequence[tuple[str, str]] = ()) -> TextTokenizer:
     tokens = [*sorted(pre_tokenizers.ByteLevel.alphabet()), *(left + right for left, right in merges)]
     backend = Tokenizer(models.BPE(vocab={token: at for at, token in enumerate(tokens)}, merges=list(merges)))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from scripted import byte_tokenizer, spaced_tokenizer, word_tokenizer
+from scripted import byte_tokenizer, indenting_tokenizer, spaced_tokenizer, word_tokenizer
 from tokenizers import processors
 
 from fim_magic.context import Context, File
@@ -270,6 +270,24 @@ def test_left_to_right_every_family_is_healed():
     for family in FAMILIES:
         tokens = word_tokenizer([*family.sentinels(), *family.stop, *([family.bos] if family.bos else [])])
         assert completion_prompt(family, tokens, Document("x = pri", ""), room=ROOM).healed == "pri", family.name
+
+
+@pytest.mark.parametrize(
+    ("prefix", "healed"),
+    [
+        pytest.param("def f():\n", "\n", id="the indentation is to be generated with the line end"),
+        pytest.param("def f():\n ", "", id="no token goes on from here"),
+        pytest.param("f(", "", id="inside a line"),
+    ],
+)
+def test_a_model_that_cannot_infill_generates_the_line_end_again(prefix, healed):
+    """Such as GPT-2's tokenizer: a line end and the indentation behind it are one token."""
+    for family in FAMILIES:
+        tokens = indenting_tokenizer([*family.sentinels(), *family.stop, *([family.bos] if family.bos else [])])
+        prompt = completion_prompt(family, tokens, Document(prefix, ""), room=ROOM)
+        assert prompt.healed == ("" if family.can_infill else healed), family.name
+    plain = byte_tokenizer([*row("CodeGen").sentinels(), *row("CodeGen").stop])
+    assert completion_prompt(row("CodeGen"), plain, Document(prefix, ""), room=ROOM).healed == ""
 
 
 def test_code_llama_is_healed_only_with_the_suffix_first():

@@ -95,7 +95,7 @@ def answer(name: str, ids: Sequence[int]) -> Candidate:
     tokens = tokens_of(name)
     chosen = family(name, tokens)
     engine = Saying(chosen, tokens, [*ids, min(stop_ids(chosen, tokens))])
-    *_, last = run(Request(Document("x = (\n", "\n)\n"), method="complete"), engine)
+    *_, last = run(Request(Document("x = (\n", "\n)\n"), method="complete", healing=False), engine)
     assert isinstance(last, Finished)
     return last.result.candidates[0]
 

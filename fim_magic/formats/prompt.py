@@ -272,9 +272,15 @@ class _Builder:
         Only after a word or a space, and not where a line begins: nobody stops inside other tokens. Qwen2.5-Coder-0.5B
         filled 21 of 28 random spans of HumanEval-Infilling that begin there, against 16 without; of 24 that begin after
         a bracket or a colon, 12 against 14.
+
+        A model that was never trained to infill has not seen texts cut anywhere. Many have a line end and the
+        indentation behind it as one token, and a prompt that ends between them leads to anything but indented code: by
+        ranking, SmolLM2-135M filled 2 of 33 single lines right, and 10 where the line end was to be generated again.
         """
-        if order not in self._family.heals or self._document.hole_begins_line or len(prefix) < 2:  # noqa: PLR2004
+        if order not in self._family.heals or len(prefix) < 2:  # noqa: PLR2004
             return ""
+        if self._document.hole_begins_line:
+            return "" if self._family.can_infill else self._tokenizer.unfinished(prefix[-1], before=" ")
         text = self._tokenizer.unfinished(prefix[-1])
         return text if re.search(r"[\w ]$", text) else ""
 
