@@ -10,15 +10,12 @@ right one among them in 104, sampled ones in 102; of four, the greedy one includ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING
 
 from fim_magic.candidate import Candidate
 from fim_magic.engines import Likely
 from fim_magic.healing import Continuation
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def read_tokens(first: Candidate) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import FrameType
 
 from fim_magic.branching import beginnings, read_tokens
@@ -322,35 +323,37 @@ def _generate(
     request: Request, engine: Engine, stop: threading.Event, known: Candidate | None = None
 ) -> Iterator[Event | _Answered]:
     """Generate one candidate, or sample several, or branch off a greedy one, which may be known."""
+    began = time.perf_counter()
+    prompt = prompt_for(request, engine)
+    decode = partial(_decode, prompt=prompt, engine=engine, stop=stop, began=began)
     if request.candidates == 1 or request.sampling.temperature:
-        yield from _decode(request, engine, stop)
+        yield from decode(request)
         return
     if known is None:
-        for event in _decode(replace(request, candidates=1), engine, stop):
+        for event in decode(replace(request, candidates=1)):
             yield event
             if isinstance(event, _Answered):
                 (known,) = event.candidates
     if known is None or stop.is_set():
         return
-    begins = _beginnings(request, engine, known)
-    if begins:
-        yield from _decode(replace(request, candidates=len(begins)), engine, stop, begins)
-
-
-def _beginnings(request: Request, engine: Engine, first: Candidate) -> list[tuple[int, ...]]:
-    prompt = prompt_for(request, engine)
-    tokens = read_tokens(first)
+    tokens = read_tokens(known)
     likeliest = engine.likeliest(prompt.ids, tokens, request.candidates)
     answer = Continuation(engine.tokenizer, prompt.healed)
-    return beginnings(tokens, likeliest, answer, prompt.stop_ids, request.candidates - 1)
+    begins = beginnings(tokens, likeliest, answer, prompt.stop_ids, request.candidates - 1)
+    if begins:
+        yield from decode(replace(request, candidates=len(begins)), begins)
 
 
 def _decode(
-    request: Request, engine: Engine, stop: threading.Event, begins: Sequence[tuple[int, ...]] = ()
+    request: Request,
+    begins: Sequence[tuple[int, ...]] = (),
+    *,
+    prompt: Prompt,
+    engine: Engine,
+    stop: threading.Event,
+    began: float,
 ) -> Iterator[Event | _Answered]:
     """Generate candidates in one batch; those that are to begin in some way are the second and on of a request."""
-    began = time.perf_counter()
-    prompt = prompt_for(request, engine)
     first_token = 0.0
     hole = Hole(request.document.for_model())
     ways = begins or [()] * request.candidates

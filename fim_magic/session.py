@@ -44,9 +44,9 @@ def defined_names(shell: Any, markers: Sequence[str] = MARKERS) -> frozenset[str
         shell: IPython's.
         markers: What marks a hole: a cell with one is not whole.
     """
-    cells = (cell.source for cell in of_notebook(notebook_path(shell)) if not cell.markdown)
-    whole = (cell.source for source in cells if (cell := code_cell(source, markers=markers)) is not None)
-    return known_names(shell).union(*map(bound_names, whole))
+    stored = of_notebook(notebook_path(shell))
+    cells = (code_cell(each.source, markers=markers) for each in stored if not each.markdown)
+    return known_names(shell).union(*(bound_names(cell.source) for cell in cells if cell is not None))
 
 
 def executed_cells(shell: Any) -> tuple[str, ...]:

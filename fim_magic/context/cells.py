@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from fim_magic import lexing
@@ -94,16 +95,22 @@ def of_notebook(path: Path | None) -> tuple[Stored, ...]:
         path: The file, or None where it is not known.
     """
     try:
-        if path is None or path.stat().st_size > LARGEST_FILE:
+        if path is None or (about := path.stat()).st_size > LARGEST_FILE:
             return ()
-        cells = json.loads(path.read_text("utf-8"))["cells"]
-        return tuple(
-            Stored("".join(cell["source"]), cell["cell_type"] == "markdown")
-            for cell in cells
-            if cell["cell_type"] in ("code", "markdown")
-        )
+        return _cells_of(path, about.st_mtime_ns, about.st_size)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return ()
+
+
+@lru_cache(maxsize=1)
+def _cells_of(path: Path, _changed: int, _size: int) -> tuple[Stored, ...]:
+    """Read a file once as long as it stays as it is: a request asks for its cells more than once."""
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    return tuple(
+        Stored("".join(cell["source"]), cell["cell_type"] == "markdown")
+        for cell in cells
+        if cell["cell_type"] in ("code", "markdown")
+    )
 
 
 def position(cells: Sequence[Stored], source: str) -> int | None:

@@ -141,7 +141,8 @@ class GgufEngine:
         """
         if not continuation:
             return []
-        return self._continued(prompt, continuation).score(continuation)
+        rows = self._continued(prompt, continuation).after(continuation[:-1])
+        return [logprob(row, token) for row, token in zip(rows, continuation, strict=True)]
 
     def likeliest(self, prompt: Sequence[int], continuation: Sequence[int], count: int) -> list[list[Likely]]:
         """Say what else could have been said; see [`fim_magic.engines.Engine.likeliest`][].
@@ -149,7 +150,8 @@ class GgufEngine:
         Raises:
             ModelError: Both together are longer than the context, or there is no room for them in the KV cache.
         """
-        return self._continued(prompt, continuation).likeliest(continuation, count)
+        rows = self._continued(prompt, continuation).after(continuation)
+        return [[Likely(at, logprob(row, at)) for at in most_probable(row, count)] for row in rows]
 
     def _continued(self, prompt: Sequence[int], continuation: Sequence[int]) -> GgufGeneration:
         if len(prompt) + len(continuation) > self.context_length:
@@ -229,31 +231,15 @@ class GgufGeneration:
         self._length = len(prompt)
         self._logits: Logits | None = None
 
-    def score(self, continuation: Sequence[int]) -> list[float]:
-        """Read the prompt and a continuation of it, instead of generating one. This ends the request.
-
-        Args:
-            continuation: Token ids, at least one.
-
-        Returns:
-            The natural log-probability of each.
-        """
-        return [logprob(row, token) for row, token in zip(self._after(continuation[:-1]), continuation, strict=True)]
-
-    def likeliest(self, continuation: Sequence[int], count: int) -> list[list[Likely]]:
+    def after(self, continuation: Sequence[int]) -> Iterator[Logits]:
         """Read the prompt and a continuation of it, instead of generating one. This ends the request.
 
         Args:
             continuation: Token ids; there may be none.
-            count: How many tokens for each place.
 
-        Returns:
-            The most probable tokens in the place of each, and in the place behind.
+        Yields:
+            The logits after the prompt and after each token, (vocabulary,).
         """
-        return [[Likely(at, logprob(row, at)) for at in most_probable(row, count)] for row in self._after(continuation)]
-
-    def _after(self, continuation: Sequence[int]) -> Iterator[Logits]:
-        """Yield the logits after the prompt and after each token of a continuation."""
         (sequence,) = self._sequences
         last = len(self._prompt) - 1
         self.reused = read = self._memory.begin(sequence, self._prompt)

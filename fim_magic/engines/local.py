@@ -179,9 +179,12 @@ class LocalEngine:
         Raises:
             ModelError: Both together are longer than the context, or there is not enough memory.
         """
-        if not continuation:
-            return []
-        return self._continued(prompt, continuation).score(continuation)
+        found: list[float] = []
+        if continuation:
+            for logits in self._continued(prompt, continuation).after(continuation[:-1]):
+                ids = continuation[len(found) : len(found) + len(logits)]
+                found += _logprobs(logits, torch.tensor(ids, device=logits.device))
+        return found
 
     def likeliest(self, prompt: Sequence[int], continuation: Sequence[int], count: int) -> list[list[Likely]]:
         """Say what else could have been said; see [`fim_magic.engines.Engine.likeliest`][].
@@ -189,7 +192,12 @@ class LocalEngine:
         Raises:
             ModelError: Both together are longer than the context, or there is not enough memory.
         """
-        return self._continued(prompt, continuation).likeliest(continuation, count)
+        found: list[list[Likely]] = []
+        for logits in self._continued(prompt, continuation).after(continuation):
+            logprobs, ids = torch.log_softmax(logits, dim=-1).topk(min(count, logits.shape[-1]), dim=-1)
+            rows = zip(ids.tolist(), logprobs.tolist(), strict=True)
+            found += [[Likely(*each) for each in zip(*row, strict=True)] for row in rows]
+        return found
 
     def _continued(self, prompt: Sequence[int], continuation: Sequence[int]) -> LocalGeneration:
         if len(prompt) + len(continuation) > self.context_length:
@@ -269,40 +277,15 @@ class LocalGeneration:
         candidate = self._rows[0]
         return [Token(candidate, ids[at], logprobs[at]) for at in range(right + 1)]
 
-    def score(self, continuation: Sequence[int]) -> list[float]:
-        """Read the prompt and a continuation of it, instead of generating one. This ends the request.
-
-        Args:
-            continuation: Token ids, at least one.
-
-        Returns:
-            The natural log-probability of each.
-        """
-        found: list[float] = []
-        for logits in self._after(continuation[:-1]):
-            ids = continuation[len(found) : len(found) + len(logits)]
-            found += _logprobs(logits, torch.tensor(ids, device=logits.device))
-        return found
-
-    def likeliest(self, continuation: Sequence[int], count: int) -> list[list[Likely]]:
+    def after(self, continuation: Sequence[int]) -> Iterator[torch.Tensor]:
         """Read the prompt and a continuation of it, instead of generating one. This ends the request.
 
         Args:
             continuation: Token ids; there may be none.
-            count: How many tokens for each place.
 
-        Returns:
-            The most probable tokens in the place of each, and in the place behind.
+        Yields:
+            The logits after the prompt and after each token, (rows, vocabulary), in parts of several rows.
         """
-        found: list[list[Likely]] = []
-        for logits in self._after(continuation):
-            logprobs, ids = torch.log_softmax(logits, dim=-1).topk(min(count, logits.shape[-1]), dim=-1)
-            rows = zip(ids.tolist(), logprobs.tolist(), strict=True)
-            found += [[Likely(*each) for each in zip(*row, strict=True)] for row in rows]
-        return found
-
-    def _after(self, continuation: Sequence[int]) -> Iterator[torch.Tensor]:
-        """Yield the logits after the prompt and after each token of a continuation, in parts of several rows."""
         last = len(self._prompt) - 1
         ids = [self._prompt[last], *continuation]
         try:
@@ -417,14 +400,14 @@ def choose(logits: torch.Tensor, sampling: Sampling, points: Sequence[Point]) ->
     sampled = [row for row, point in enumerate(points) if not point.greedy]
     if not sampled:
         return chosen
-    ranked, order = _likeliest(torch.softmax(logits[sampled] / sampling.temperature, dim=-1), sampling.top_p)
+    ranked, order = _nucleus(torch.softmax(logits[sampled] / sampling.temperature, dim=-1), sampling.top_p)
     probabilities = ranked.cpu().numpy()
     places = [points[row].choose(probabilities[at], sampling.top_p) for at, row in enumerate(sampled)]
     ids = order.gather(1, torch.tensor(places, device=order.device)[:, None])
     return chosen.index_copy(0, torch.tensor(sampled, device=chosen.device), ids[:, 0])
 
 
-def _likeliest(probabilities: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
+def _nucleus(probabilities: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the most probable tokens of each row, falling, and their ids: as many as have `top_p` together."""
     ranked, order = probabilities.topk(min(_USUALLY_ENOUGH, probabilities.shape[-1]), dim=-1)
     if top_p < 1.0 and float(ranked.sum(dim=-1).min()) > top_p:
