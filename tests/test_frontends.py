@@ -255,6 +255,20 @@ def test_the_bridge_remembers_what_each_page_is(kernel_shell):
     assert called == [1]
 
 
+def test_a_page_that_has_lost_an_output_asks_for_it(kernel_shell):
+    Owner.current(kernel_shell)
+    bridge = frontends.page_bridge()
+    shown = []
+    bridge.when_lost("buttons", lambda: shown.append("buttons"))
+    bridge._hear(None, {"event": "lost", "name": "of an earlier kernel"}, None)
+    assert shown == []
+    bridge._hear(None, {"event": "lost", "name": "buttons"}, None)
+    assert shown == ["buttons"]
+    bridge.when_lost("buttons", None)
+    bridge._hear(None, {"event": "lost", "name": "buttons"}, None)
+    assert shown == ["buttons"]
+
+
 def test_an_answer_of_another_notebook_is_not_the_answer(kernel_shell, monkeypatch):
     Owner.current(kernel_shell)
     bridge = frontends.page_bridge()

@@ -39,6 +39,7 @@ class Bridge(AnyWidget):
         self._asked: dict[int, Callable[[Answer], None]] = {}
         self._pages: dict[str, str] = {}
         self._wait_for_page: list[Callable[[], None]] = []
+        self._when_lost: dict[str, Callable[[], None]] = {}
         self.on_msg(self._hear)
 
     @property
@@ -56,6 +57,13 @@ class Bridge(AnyWidget):
             call()
         else:
             self._wait_for_page.append(call)
+
+    def when_lost(self, name: str, call: Callable[[], None] | None) -> None:
+        """Call `call` when a page has lost the output of this name, as nbclassic does; None to give that up."""
+        if call is None:
+            self._when_lost.pop(name, None)
+        else:
+            self._when_lost[name] = call
 
     def insert(self, text: str, place: dict[str, Any], on_answer: Callable[[Answer], None]) -> None:
         """Ask the page that was clicked to insert a cell.
@@ -96,6 +104,8 @@ class Bridge(AnyWidget):
             waiting, self._wait_for_page = self._wait_for_page, []
             for call in waiting:
                 call()
+        elif content.get("event") == "lost":
+            self._when_lost.get(content["name"], lambda: None)()
         elif content.get("event") == "answer" and content["how"] != "not-mine":
             on_answer = self._asked.pop(content["token"], None)
             if on_answer is not None:

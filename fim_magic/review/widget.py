@@ -108,10 +108,14 @@ class Actions:
         if bridge is not None:
             # Where nobody has answered, anywidget may not be installed, and its toolbar would be an error message.
             bridge.when_page(self._upgrade)
+            bridge.when_lost(self._display_id, self._show_again)
 
     def close(self) -> None:
         """Give back what the buttons hold in the kernel and on the page."""
         self._decided = True
+        bridge = page_bridge()
+        if bridge is not None:
+            bridge.when_lost(self._display_id, None)
         for widget in (*self._buttons, *self._askers, self._toolbar, self._chooser, self._status, self._row):
             if widget is not None:
                 widget.close()
@@ -259,11 +263,14 @@ class Actions:
             self._note(_NOT_UNDONE.get(answer["how"], "Not taken back."))
             return
         self._open()
-        self._owner.show(self._display_id, self._view(), update=True)
+        self._show_again()
         self._upgrade()
         if self._owner.cell_id:
             _shown[self._owner.cell_id] = self
         self._listener.decided("undo", self._index)
+
+    def _show_again(self) -> None:
+        self._owner.show(self._display_id, self._view(), update=True)
 
     def _view(self) -> dict[str, Any]:
         view = {"version_major": 2, "version_minor": 0, "model_id": self._row.model_id}

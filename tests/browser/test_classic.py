@@ -238,3 +238,22 @@ def test_asked_before_the_page_could_say_anything(classic):
     page.button("Accept").click()
     page.wait_cells(3)
     assert page.sources()[1:] == [WHOLE, "other = 1"]
+
+
+def test_asked_before_the_page_had_looked_for_the_kernels_widgets(classic):
+    # What nbclassic does when it opens a notebook: it asks the kernel for its widgets and, when the kernel comes to
+    # answer, draws the outputs again, without the widgets that a cell has shown meanwhile. Here it begins while the
+    # cell runs, as when someone is quick to run it.
+    page = classic(ask(seconds=2), "other = 1")
+    page.run()
+    page.page.evaluate(
+        "() => void Jupyter.notebook.kernel.widget_manager._loadFromKernel().then(() =>"
+        " Jupyter.notebook.get_cells().filter(cell => cell.output_area)"
+        ".forEach(cell => Jupyter.notebook.render_cell_output(cell)))"
+    )
+    expect(page.toolbar).to_be_visible(timeout=10_000)
+    page.page.wait_for_timeout(4_000)  # longer than what an earlier kernel has left is kept
+    page.button("Accept").click()
+    page.wait_cells(3)
+    assert page.sources()[1:] == [WHOLE, "other = 1"]
+    expect(page.note).to_contain_text("new cell below")

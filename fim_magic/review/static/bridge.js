@@ -2,6 +2,7 @@
 // `initialize` runs when the kernel opens its comm.
 
 const SWEEP_MS = 3000;
+const LOST_MS = 250;
 
 const VIEW = 'application/vnd.jupyter.widget-view+json';
 
@@ -50,8 +51,25 @@ function sweep(model, { data }) {
   const known = (id) => model.widget_manager.has_model?.(id) ?? true;
   const isStale = ({ data }) => data[VIEW] && !known(data[VIEW].model_id);
   const ours = (output) => output?.metadata?.fim_magic !== undefined;
-  const plain = { output_type: 'display_data', data, metadata: {} };
-  setTimeout(() => replaceOutputs(model, (each, before) => (ours(before) && isStale(each) ? plain : null)), SWEEP_MS);
+  // It keeps its name: a kernel that was busy until now, and is not gone, can still put the buttons there.
+  const plain = ({ metadata }) => ({ output_type: 'display_data', data, metadata });
+  const sweepOne = (each, before) => (ours(before) && isStale(each) ? plain(each) : null);
+  setTimeout(() => replaceOutputs(model, sweepOne), SWEEP_MS);
+}
+
+/**
+ * Ask for the buttons that nbclassic has taken away. When it opens a notebook it asks the kernel for its widgets, and
+ * draws the outputs again when it has the answer. That removes the widgets of a cell that was run meanwhile: of each
+ * only an output without the widget's id is left.
+ */
+function askForLost(model, tries = SWEEP_MS / LOST_MS) {
+  for (const cell of classicNotebook().get_cells()) {
+    for (const { data, metadata } of cell.output_area?.outputs ?? []) {
+      const name = metadata?.fim_magic_output;
+      if (name && data?.[VIEW]?.model_id === '') model.send({ event: 'lost', name });
+    }
+  }
+  if (tries > 0) setTimeout(() => askForLost(model, tries - 1), LOST_MS);
 }
 
 /** Put an Undo button beside the note that carries `marker`. It is not in the document, so no saved notebook has it. */
@@ -88,7 +106,10 @@ export default {
   initialize({ model }) {
     model.on('msg:custom', (request) => {
       if (request.do === 'show') return show(model, request);
-      if (request.do === 'sweep') return sweep(model, request);
+      if (request.do === 'sweep') {
+        if (where(model) === 'classic') askForLost(model);
+        return sweep(model, request);
+      }
       // Every page on this kernel hears this. Only the one that was clicked acts, or there would be two cells.
       const client = clientOf(model);
       if (request.client && client && request.client !== client) return;
