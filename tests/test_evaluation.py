@@ -243,9 +243,10 @@ def test_failing_sandbox_is_no_wrong_answer(options):
 # --- notebooks -----------------------------------------------------------------------------------
 
 
-def notebook(name):
+def notebook(name, known=()):
     return SimpleNamespace(
         task_id=name,
+        known=frozenset(known),
         notebook="a notebook",
         topic="tables",
         needs="names",
@@ -276,6 +277,23 @@ def test_notebooks_are_asked_with_every_context(options, monkeypatch):
     ]
     assert {benchmarks.group(task) for task in module.read()} == {"a notebook"}
     assert {(p.facet, p.word) for p in found.parts} == {("topic", "tables"), ("needs", "names")}
+
+
+@pytest.mark.parametrize(("known", "asked"), [(["seven"], 1), ([], 2)], ids=["known", "unknown"])
+def test_several_answers_know_what_the_notebook_defines(options, monkeypatch, known, asked):
+    module = SimpleNamespace(read=lambda: [notebook("a", known)], Kernels=lambda: SimpleNamespace(context_of=around))
+    monkeypatch.setattr(benchmarks.importlib, "import_module", lambda name: module)
+    engine = ScriptedEngine("seven", "7")
+    template = replace(options.template, sampling=Sampling())
+    options = replace(options, sets=("notebooks",), template=template)
+    report, _ = evaluated(replace(options, arms=("auto",)), engine)
+    assert len(engine.prompts) == asked  # an answer with a name that nobody has cannot be right: more are asked for
+    assert all("seven = 7" in engine.tokenizer.decode(prompt) for prompt in engine.prompts)
+    assert report.sets[0].arms[0].share == float(not known)  # in its own program nothing defines it
+    report, _ = evaluated(replace(options, arms=("context", "chosen")), engine)
+    assert {d.first for d in report.sets[0].differences if d.second == "chosen"} == {"context auto", "random"}
+    chosen = next(arm for arm in report.sets[0].arms if arm.name == "chosen")
+    assert chosen.share == float(not known)
 
 
 def test_context_needs_notebooks(options):

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import pytest
 
+from fim_magic.checks import bound_names
 from fim_magic.context import Context, File
 from fim_magic.evaluate.notebooks import NEEDS, Cell, parse, read
 from fim_magic.evaluate.notebooks.live import Kernel, KernelError, Kernels, contexts
@@ -206,6 +207,16 @@ def test_contexts_are_built_where_the_cells_have_run():
     # The cells in between have run once, in the same kernel; the other notebook has one of its own.
     assert last.files[0] == File("9", "ts, t_out_c, rh_pct, wind_ms, rain_mm, dew")
     assert other.files[0] == File("2", "")
+
+
+def test_names_that_a_task_knows_are_those_that_its_notebook_defines():
+    task = BY_ID["corner_shop/3"]
+    with Kernels() as kernels:
+        kernels.context_of(task, "none")
+        told = kernels._kernel.ask("fim_magic.session:defined_names")
+    own = bound_names(task.document.rebuild(task.canonical))  # the saved notebook has the hole's cell, too
+    assert {"receipts", "busiest_days"} <= task.known
+    assert task.known | own == told | own
 
 
 def test_the_product_s_own_context_has_cells_above_and_below_texts_and_names():

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from fim_magic import __version__
 from fim_magic.engines import GREEDY, Engine
 from fim_magic.errors import OptionError
-from fim_magic.evaluate.benchmarks import Benchmark, Task
+from fim_magic.evaluate.benchmarks import Benchmark, Task, known
 from fim_magic.request import Request
 
 RAW, HEALED, TRIMMED, AUTO, MANY = "raw", "healed", "trimmed", "auto", "many"
@@ -26,7 +26,8 @@ WHAT = {
     HEALED: "the same, and a word that the hole cuts in two is generated again; no trimming",
     TRIMMED: "fim-magic's one answer: greedy, healed, ended by its rules where the hole ends",
     AUTO: "as many answers as fim-magic finds right by itself: on a CPU one, and more if that one cannot be right",
-    "random": "one of several candidates at random: the mean over them",
+    "random": "one of several candidates at random: the mean over them; in a notebook, several are asked for as one is "
+    "with context auto",
     "chosen": "the candidate that fim-magic shows first, chosen without running anything",
     "checked": "the same candidates, put in order by checks, the docstring's examples among them",
     "any": "whether any of the same candidates passes: what a perfect choice would reach",
@@ -55,19 +56,25 @@ class Pair:
     second: str
 
 
-PAIRS = (
+_PAIRS = (
     Pair(RAW, HEALED),
     Pair(HEALED, TRIMMED),
     Pair(RAW, TRIMMED),
-    Pair(TRIMMED, AUTO),
-    Pair(TRIMMED, "chosen"),
+    *(Pair(TRIMMED, f"context {mode}") for mode in CONTEXTS),
+    *(Pair("one", several) for several in (AUTO, "chosen", "checked")),
     Pair("random", "chosen"),
     Pair("chosen", "checked"),
-    Pair("trimmed", "checked"),
     Pair("checked", "any"),
-    *(Pair(TRIMMED, f"context {mode}") for mode in CONTEXTS),
 )
-"""What the report compares; each as second less first."""
+
+
+def pairs(benchmark: Benchmark) -> list[Pair]:
+    """Return what the report compares; each as second less first.
+
+    In notebooks fim-magic asks for several answers as it asks for one: with what it shows of the notebook.
+    """
+    one = TRIMMED if benchmark.context_of is None else "context auto"
+    return [Pair(one, pair.second) if pair.first == "one" else pair for pair in _PAIRS]
 
 
 def check(names: Sequence[str]) -> None:
@@ -84,9 +91,7 @@ def requests_for(names: Iterable[str], benchmark: Benchmark) -> list[str]:
         names: Some of `ARMS`.
         benchmark: Its tasks may have nothing around them that a context could show.
     """
-    # Which names a notebook's kernel knows is not told here, so that every answer that uses one would seem wrong.
-    impossible = "context" if benchmark.context_of is None else AUTO
-    possible = [name for name in names if name != impossible]
+    possible = [name for name in names if name != "context" or benchmark.context_of is not None]
     needed = {each for name in possible for each in _NEEDED[name]}
     return [each for each in REQUESTS if each in needed]
 
@@ -100,17 +105,16 @@ def request(kind: str, task: Task, benchmark: Benchmark, template: Request) -> R
         benchmark: Knows what is around the hole.
         template: Its order and token limit hold for all; its sampling, and how many candidates, for several.
     """
-    asked = replace(template, document=task.document)
+    asked = replace(template, document=task.document, known=known(task))
+    if benchmark.context_of is not None and kind not in (RAW, HEALED, TRIMMED):
+        mode = kind.removeprefix("context ") if kind.startswith("context ") else "auto"
+        asked = replace(asked, context=benchmark.context_of(task, mode))
     if kind == MANY:
         return replace(asked, sampling=replace(asked.sampling, seed=seed_of(asked.sampling.seed, task)))
     asked = replace(asked, candidates=0 if kind == AUTO else 1, sampling=GREEDY)
     if kind == RAW:
         return replace(asked, trimming=False, healing=False)
-    if kind == HEALED:
-        return replace(asked, trimming=False)
-    if kind != TRIMMED and benchmark.context_of is not None:
-        return replace(asked, context=benchmark.context_of(task, kind.removeprefix("context ")))
-    return asked
+    return replace(asked, trimming=False) if kind == HEALED else asked
 
 
 def seed_of(seed: int, task: Task) -> int:

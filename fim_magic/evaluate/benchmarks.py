@@ -28,7 +28,7 @@ class Task(Protocol):
     """A hole, and the program that tells whether it is filled right.
 
     A task may have more: `canonical`, what stood in the hole; `group` or `notebook`, whose tasks stand or fall
-    together; and `FACETS`, each one word or several.
+    together; `known`, the names that are defined around its document; and `FACETS`, each one word or several.
     """
 
     @property
@@ -55,6 +55,12 @@ def canonical(task: Task) -> str | None:
 def group(task: Task) -> str:
     """Return the name that the task shares with those that stand or fall with it."""
     return str(getattr(task, "group", getattr(task, "notebook", task.task_id)))
+
+
+def known(task: Task) -> frozenset[str]:
+    """Return the names that what is around the task's document defines."""
+    found: frozenset[str] = getattr(task, "known", frozenset())
+    return found
 
 
 def facets(task: Task) -> dict[str, tuple[str, ...]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fim_magic.evaluate.answers import Answer
-from fim_magic.evaluate.arms import HEALED, MANY, PAIRS, RAW, REQUESTS, TRIMMED, WHAT
+from fim_magic.evaluate.arms import HEALED, MANY, RAW, REQUESTS, TRIMMED, WHAT, pairs
 from fim_magic.evaluate.benchmarks import Benchmark, Task, canonical, facets, group
 from fim_magic.evaluate.intervals import Interval, bootstrap, mcnemar, mean, pass_at, wilson
 from fim_magic.evaluate.published import Published, published
@@ -187,7 +187,7 @@ def reckon(
         arms=[_arm(name, own, groups) for name, own in scores.items()],
         differences=[
             _difference(pair.first, pair.second, scores, groups)
-            for pair in PAIRS
+            for pair in pairs(benchmark)
             if pair.first in scores and pair.second in scores and scores[pair.first].keys() & scores[pair.second]
         ],
         untrimmed=untrimmed,

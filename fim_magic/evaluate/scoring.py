@@ -18,7 +18,7 @@ from fim_magic.checks import Asked, look
 from fim_magic.choosing import merged, ranked
 from fim_magic.evaluate.answers import Answer
 from fim_magic.evaluate.arms import MANY
-from fim_magic.evaluate.benchmarks import Task
+from fim_magic.evaluate.benchmarks import Task, known
 from fim_magic.evaluate.journal import Memory
 from fim_magic.progress import OnProgress, Progress, silent
 from fim_magic.sandbox import Limits, run
@@ -41,7 +41,8 @@ def by_product(task: Task, candidates: Sequence[Candidate], checked: bool) -> li
     """Put candidates in the order in which a request would, without and with the docstring's examples as a check."""
     rebuild = task.document.rebuild
     asked = Asked(doctests=checked)
-    looked = [replace(each, checks=look(rebuild(each.middle), asked=asked)) for each in merged(candidates, rebuild)]
+    look_at = partial(look, known=known(task), asked=asked)
+    looked = [replace(each, checks=look_at(rebuild(each.middle))) for each in merged(candidates, rebuild)]
     return list(ranked(looked))
 
 

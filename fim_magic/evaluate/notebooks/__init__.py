@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 
+from fim_magic.checks import bound_names
 from fim_magic.document import Document
 
 NEEDS: tuple[str, ...] = ("cells", "names", "below", "markdown", "nothing")
@@ -102,6 +103,11 @@ class NotebookTask:
         above = [(cell.kind, cell.source) for cell in self.above]
         under = [(cell.kind, cell.source) for cell in self.under]
         return (*above, ("hole", ""), *under)
+
+    @property
+    def known(self) -> frozenset[str]:
+        """The names that the notebook's other cells define, also those that have yet to run."""
+        return frozenset[str]().union(*map(bound_names, (*self.cells, *self.below)))
 
     def program(self, middle: str) -> str:
         """Return a standalone program that raises if `middle` is wrong: the cells, the rebuilt one, and its check."""
