@@ -107,6 +107,9 @@ def _why(record: Record, result: Result) -> str:
     if (record["model"], record["revision"]) != (result.model, result.revision):
         return f": it was made with {record['model']} ({record['revision'][:_REVISION_LENGTH]})"
     if record["prompt_sha256"] != result.prompt_sha256:
+        seen = record.get("context", {})
+        if any(seen.values()) and not result.context:
+            return ": it was made with cells and names of its session, which no saved notebook holds"
         return ": the prompt is another one"
     return ", though model and prompt are the same: arithmetic in another order rounds differently"
 

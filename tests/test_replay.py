@@ -10,6 +10,7 @@ from scripted import ScriptedEngine
 
 from fim_magic import cli
 from fim_magic.candidate import Candidate, Ending, Result
+from fim_magic.context import Cell, Context
 from fim_magic.document import parse
 from fim_magic.engines import Sampling, registry
 from fim_magic.errors import OptionError
@@ -129,6 +130,15 @@ def test_comparing_says_where_answers_part_and_why():
     assert "differs from character 4 on: the prompt is another one" in compare(told, result("abcd"))[1]
     assert "it was made with tiny (0123456789)" in compare(told, replace(result("x"), revision="f"))[1]
     assert compare(record(result("a", "b")), result("a", "c"))[0] is False
+
+
+def test_a_record_of_an_answer_with_context_says_that_a_file_does_not_hold_it():
+    seen = Context(cells=(Cell("seven = 7", 3),))
+    told = record(result("abc", seen=seen, prompt_sha256="x"))
+    assert "with cells and names of its session" in compare(told, result("abcd"))[1]
+    # With what the session knows, as %fim replay has it, something else must be the reason.
+    assert compare(told, result("abcd", seen=seen))[1].endswith("the prompt is another one.")
+    assert compare(told, result("abc"))[0]
 
 
 def test_answers_of_other_requests_are_not_compared():
