@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -238,6 +239,14 @@ def test_a_cell_that_fails_is_told():
             kernel.run(["numbre"])
         with pytest.raises(KernelError, match="AttributeError"):
             kernel.ask("fim_magic.context:nothing_of_this_name")
+
+
+def test_a_kernel_leaves_no_folder_behind():
+    with Kernel() as kernel:
+        kernel.run(["number = 1"])
+        folder = Path(kernel._folder.name)
+        assert (folder / "profile_default").is_dir()
+    assert not folder.exists()
 
 
 def test_a_kernel_that_ends_is_told():

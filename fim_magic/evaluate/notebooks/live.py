@@ -38,7 +38,8 @@ class Kernel:
         # Spawned, not forked: a fork of a process with a model in it has threads that no longer run.
         spawning = get_context("spawn")
         self._connection, theirs = spawning.Pipe()
-        self._process = spawning.Process(target=_serve, args=(theirs,), daemon=True)
+        self._folder = tempfile.TemporaryDirectory()  # made here: a process that is killed tidies nothing up
+        self._process = spawning.Process(target=_serve, args=(theirs, self._folder.name), daemon=True)
         self._process.start()
         theirs.close()
 
@@ -51,6 +52,7 @@ class Kernel:
         self._connection.close()
         self._process.kill()
         self._process.join()
+        self._folder.cleanup()
 
     def run(self, cells: Sequence[str]) -> None:
         """Run `cells` one after the other, as a user would.
@@ -159,22 +161,20 @@ def contexts(tasks: Sequence[NotebookTask], mode: str, builder: str = BUILDER) -
             yield kernels.context_of(task, mode)
 
 
-def _serve(connection: Connection) -> None:
+def _serve(connection: Connection, folder: str) -> None:
     """Answer the other process until it closes the connection."""
     _silence()
-    os.environ["MPLBACKEND"] = "Agg"
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["IPYTHONDIR"] = folder
-        shell = _shell()
-        while True:
-            try:
-                verb, arguments = connection.recv()
-            except EOFError:
-                return
-            try:
-                connection.send((False, _VERBS[verb](shell, *arguments)))
-            except Exception as error:  # noqa: BLE001 - whatever it is, the other process says it
-                connection.send((True, f"{type(error).__name__}: {error}"))
+    os.environ.update(MPLBACKEND="Agg", IPYTHONDIR=folder)
+    shell = _shell()
+    while True:
+        try:
+            verb, arguments = connection.recv()
+        except EOFError:
+            return
+        try:
+            connection.send((False, _VERBS[verb](shell, *arguments)))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other process says it
+            connection.send((True, f"{type(error).__name__}: {error}"))
 
 
 def _silence() -> None:
