@@ -11,7 +11,7 @@ import inspect
 import textwrap
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fim_magic.document import Document, parse
@@ -513,16 +513,96 @@ KEPT_CLOSES_FIELD = {
     "behind a string that has ended": ('f"{a}" + <cursor>}\n', "b"),
 }
 
+CLOSES_BLOCK = {
+    "fi": (
+        '%%bash\nfor f in *; do\n    if [ -s "$f" ]; then\n        <cursor>\n    fi\ndone\n',
+        "wc $f│\n    fi\n    echo $f\n",
+    ),
+    "fi, at the model's end": ("%%bash\nif a; then\n  <cursor>\nfi\nb\n", "c│\nfi"),
+    "further left than what closes it": (
+        "%%html\n<div>\n  <ul>\n    <cursor>\n  </ul>\n</div>\n",
+        "<li>a</li>\n    <li>b</li>│\n</div>\n",
+    ),
+    "a tag": ("%%html\n<ol>\n  <cursor>\n</ol>\n<hr>\n", "<li>a</li>│\n</ol>\n<p>\n"),
+    "at once": ("%%html\n<table>\n  <tr></tr>\n  <cursor>\n</table>\n<p>\n", "│</table>\n</body>\n"),
+    "a bracket": ("%%perl\nmy %ages = (\n    a => 1,\n    <cursor>\n);\nprint %ages;\n", "b => 2,│\n);\nexit;\n"),
+    "end": ("%%ruby\ndef mean(xs)\n  <cursor>\nend\nputs mean([1])\n", "xs.sum / xs.size│\nend\nputs 2\n"),
+    "a brace": ("%%perl\nwhile (<>) {\n    <cursor>\n}\nprint;\n", "chomp;│\n}\nexit;\n"),
+    "after a branch of its own": ("%%bash\nif a; then\n  <cursor>\nfi\nb\n", "c\nelse\n  d│\nfi\ne\n"),
+    "the marker in column 0": ("%%bash\nif a; then\n<cursor>fi\nb\n", "  c\n│fi\nd\n"),
+    "at the end of a line": ("%%bash\nif a; then\n  echo <cursor>\nfi\nb\n", "c│\nfi\nd\n"),
+    "with CR LF": ("%%bash\r\nif a; then\r\n  <cursor>\r\nfi\r\nb\r\n", "c│\nfi\nd\n"),
+    "中文": ("%%html\n<ul>\n  <游標在這>\n</ul>\n<p>完</p>\n", "<li>一</li>│\n</ul>\n<p>二</p>\n"),
+}
+KEPT_CLOSES_BLOCK = {
+    "a branch": ("%%bash\nif a; then\n  <cursor>\nfi\nb\n", "c\nelse\n  d\n"),
+    "the same line, deeper": (
+        "%%bash\nif a; then\n  <cursor>\nfi\nb\n",
+        "if c; then\n    d\n  fi\n",
+    ),
+    "a line that only begins so": ("%%bash\nif a; then\n  <cursor>\nfi\nb\n", "c\nfind .\n"),
+    "what follows is as deep": ("%%bash\nf() {\n  <cursor>\n  return\n}\n", "ls\necho a"),
+    "nothing follows": ("%%bash\nif a; then\n  <cursor>", "c\nfi\n"),
+    "no block": ("%%sql\n<cursor>\nLIMIT 3;\n", "SELECT *\nFROM users\n"),
+    "a here-document": ("%%bash\nf() {\n  <cursor>\n}\nf\n", "cat <<EOF\n}\nEOF\n"),
+    "within a line": ("%%bash\nif a; then\n  echo <cursor> | sort\nfi\n", "b"),
+}
+SQL = "%%sql\nSELECT name\nFROM users\n<cursor>\nORDER BY name;\n"
+ENDS_QUERY = {
+    "a clause follows": (SQL, "WHERE age > 3│;\nSELECT"),
+    "at the model's end": (SQL, "WHERE age > 3│;"),
+    "after a string that has one": (SQL, "WHERE name = 'a;''b' -- not ; here\n  AND \"c;\" = 1│;\n"),
+    "in small letters": ("%%bigquery\nselect *\n<cursor>\nlimit 3\n", "from users│;\n"),
+    "a bracket follows": ("%%sql\nSELECT * FROM (\n<cursor>\n) LIMIT 3;\n", "SELECT 1│;\n"),
+    "a bracket": (
+        "%%sql\nCREATE TABLE users (\n    id INTEGER,\n    <cursor>\n);\nINSERT INTO users VALUES (1);\n",
+        "age NUMERIC(3),\n    name TEXT│\n);\nSELECT * FROM users;\n",
+    ),
+    "the outer of two brackets": ("%%sql\nSELECT f(g(<cursor>\n, 2);\n", "1)│)"),
+}
+KEPT_ENDS_QUERY = {
+    "another statement follows": ("%%sql\n<cursor>\nSELECT 1;\n", "INSERT INTO users VALUES (1);"),
+    "nothing follows": ("%%sql\nSELECT 1\n<cursor>\n", "FROM users;"),
+    "a word that begins as a clause": ("%%sql\nSELECT 1\n<cursor>\nsetting;\n", "FROM a;"),
+    "in a string": (SQL, "WHERE name = 'a;)"),
+    "in a comment": (SQL, "/* a; b)"),
+    "brackets of its own": ("%%sql\nSELECT (\n<cursor>\n);\n", "f(1, (2))"),
+    "a bracket that the suffix does not close": ("%%sql\nSELECT f(<cursor>\nFROM users;\n", "1) + 2"),
+    "in another language": ("%%bash\na\n<cursor>\nwhere b\n", "ls; pwd"),
+}
+NEXT_CELL = {
+    "the same magic": ("%%sql\nSELECT *\n<cursor>\n", "FROM users;│\n%%sql\nSELECT 1;\n"),
+    "another magic": ("%%bash\n<cursor>\n", "ls│\n%%time\n"),
+    "in Python": ("x = 1\n<cursor>\n", "y = 2│\n%%time\nz = 3\n"),
+    "at once": ("x = 1\n<cursor>\nz = 3\n", "│%%time\n"),
+    "the percent format": ("x = 1\n<cursor>\n", "y = 2│\n\n# %%\nz = 3\n"),
+    "the percent format, with a title": ("x = 1\n<cursor>\n", "y = 2│\n# %% [markdown]\n# Text\n"),
+    "nbconvert": ("x = 1\n<cursor>\n", "y = 2│\n\n\n# In[4]:\n\n\nz = 3\n"),
+}
+KEPT_NEXT_CELL = {
+    "the cell's own magic": ("<cursor>\nls\n", "%%bash\ncd x\n"),
+    "a line magic": ("x = 1\n<cursor>\n", "%time y = 2\n"),
+    "within a line": ("x = 7 <cursor>\n", "%%a"),
+    "in a string": ('x = """\n<cursor>\n"""\n', "%%bash\nls"),
+    "in a string of its own": ("x = 1\n<cursor>\n", 'y = """\n%%bash\n"""'),
+    "a cell that has such lines": ("# %%\nx = 1\n<cursor>\n", "# %%\ny = 2"),
+    "a comment with a percent sign": ("%%octave\nx = 1;\n<cursor>\n", "%%the mean\nmean(x)"),
+    "another comment": ("x = 1\n<cursor>\n", "# %%time is a magic, # In the end\ny = 2"),
+}
+
 TABLES = {
     "repeats-suffix": (REPEATS_SUFFIX, KEPT_REPEATS_SUFFIX),
     "rewrites-suffix": (REWRITES_SUFFIX, KEPT_REWRITES_SUFFIX),
     "closes-field": (CLOSES_FIELD, KEPT_CLOSES_FIELD),
     "closes-outer": (CLOSES_OUTER, KEPT_CLOSES_OUTER),
+    "closes-block": (CLOSES_BLOCK, KEPT_CLOSES_BLOCK),
+    "ends-query": (ENDS_QUERY, KEPT_ENDS_QUERY),
     "end-of-line": (END_OF_LINE, KEPT_END_OF_LINE),
     "opens-block": (OPENS_BLOCK, KEPT_OPENS_BLOCK),
     "unreachable": (UNREACHABLE, KEPT_UNREACHABLE),
     "dedent": (DEDENT, KEPT_DEDENT),
     "demonstration": (DEMONSTRATION, KEPT_DEMONSTRATION),
+    "next-cell": (NEXT_CELL, KEPT_NEXT_CELL),
     "code-fence": (CODE_FENCE, KEPT_CODE_FENCE),
     "repetition": (REPETITION, KEPT_REPETITION),
 }
@@ -565,21 +645,24 @@ PIECES = st.lists(
                 "return total",
                 "    return total / len(xs)\n",
             ),
+            *("\nfi", "  </ul>\n", ";", "ORDER BY", "<<", "--", "/*", "*/", "%%sql\n", "\n# %%\n", "# In[2]:\n"),
         )
     ),
     max_size=14,
 ).map("".join)
+PREFIXES = st.tuples(st.sampled_from(("", "", "%%bash\n", "%%html\n", "%%sql\n", "%%R\n")), PIECES).map("".join)
 FINAL = st.booleans()
 
 
-@given(prefix=PIECES, suffix=PIECES, text=PIECES, final=FINAL)
+@given(prefix=PREFIXES, suffix=PIECES, text=PIECES, final=FINAL)
 def test_a_cut_is_a_position_in_the_text(prefix, suffix, text, final):
     cut = trim(Hole(Document(prefix, suffix)), text, final=final)
     assert cut is None or (cut.rule in RULES and 0 <= cut.at < len(text))
 
 
 @pytest.mark.parametrize("rule", RULES)
-@given(prefix=PIECES, suffix=PIECES, text=PIECES, more=PIECES)
+@given(prefix=PREFIXES, suffix=PIECES, text=PIECES, more=PIECES)
+@example(prefix="x", suffix="x\nxx    return total / len(xs)\n", text="\nxx    return total / len(xs)\n", more="x\n")
 def test_more_text_does_not_move_a_cut(rule, prefix, suffix, text, more):
     hole = Hole(Document(prefix, suffix))
     cut = RULES[rule](hole, text, False)

@@ -13,11 +13,14 @@ from __future__ import annotations
 from fim_magic.candidate import Cut
 from fim_magic.trimming.blocks import dedent, opens_block, unreachable
 from fim_magic.trimming.brackets import closes_outer
+from fim_magic.trimming.cells import next_cell
+from fim_magic.trimming.closing import closes_block
 from fim_magic.trimming.demonstration import demonstration
 from fim_magic.trimming.fence import code_fence
 from fim_magic.trimming.fields import closes_field
 from fim_magic.trimming.hole import Hole, Rule, end_before
 from fim_magic.trimming.line import end_of_line
+from fim_magic.trimming.query import ends_query
 from fim_magic.trimming.repetition import repetition
 from fim_magic.trimming.rewriting import rewrites_suffix
 from fim_magic.trimming.suffix import repeats_suffix
@@ -29,11 +32,14 @@ RULES: dict[str, Rule] = {
     "rewrites-suffix": rewrites_suffix,
     "closes-field": closes_field,
     "closes-outer": closes_outer,
+    "closes-block": closes_block,
+    "ends-query": ends_query,
     "end-of-line": end_of_line,
     "opens-block": opens_block,
     "unreachable": unreachable,
     "dedent": dedent,
     "demonstration": demonstration,
+    "next-cell": next_cell,
     "code-fence": code_fence,
     "repetition": repetition,
 }

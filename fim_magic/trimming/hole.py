@@ -23,6 +23,8 @@ _FORMATTED = re.compile(r"(?:^|\W)(?:[rR]?[fFtT]|[fFtT][rR])\Z")  # what stands 
 _SHOWING = re.compile(r"test|example|demo|usage|print|assert|__main__|show|try it", re.IGNORECASE)
 _MARKUP_MAGICS = frozenset({"html", "HTML", "latex", "markdown", "svg", "SVG", "writefile"})
 _BRACE_MAGICS = frozenset({"R", "cpp", "java", "javascript", "js"})
+_SQL_MAGICS = frozenset({"bigquery", "duckdb", "sql"})
+_PERCENT_MAGICS = frozenset({"latex", "matlab", "octave", "tikz"})
 _PYTHON_MAGICS = frozenset({"capture", "memit", "prun", "python", "python3", "time", "timeit"})
 
 
@@ -67,17 +69,31 @@ class Hole:
         """Whether the text before the hole speaks of tests, examples or printing."""
         return _SHOWING.search(self.prefix) is not None
 
-    @cached_property
+    @property
     def is_markup(self) -> bool:
         """Whether the cell is text for readers, where a Markdown fence is part of it."""
-        magic = _CELL_MAGIC.match(self.prefix)
-        return magic is not None and magic.group(1) in _MARKUP_MAGICS
+        return self.magic in _MARKUP_MAGICS
 
     @cached_property
+    def magic(self) -> str:
+        """The name of the magic on the cell's first line, or ""."""
+        magic = _CELL_MAGIC.match(self.prefix)
+        return "" if magic is None else magic.group(1)
+
+    @property
+    def is_sql(self) -> bool:
+        """Whether the cell is SQL."""
+        return self.magic in _SQL_MAGICS
+
+    @property
+    def has_percent_comments(self) -> bool:
+        """Whether the cell is in a language where a comment begins with `%`."""
+        return self.magic in _PERCENT_MAGICS
+
+    @property
     def brace_language(self) -> str:
         """The magic of a cell whose language has its blocks in braces, or ""."""
-        magic = _CELL_MAGIC.match(self.prefix)
-        return magic.group(1) if magic is not None and magic.group(1) in _BRACE_MAGICS else ""
+        return self.magic if self.magic in _BRACE_MAGICS else ""
 
     @cached_property
     def braces(self) -> tuple[int, int]:
@@ -87,11 +103,10 @@ class Hole:
         _, closed = lexing.braces(self.suffix, hash_comments=hash_comments)
         return open_here, len(closed)
 
-    @cached_property
+    @property
     def is_python(self) -> bool:
         """Whether the cell is Python. One that begins with `%%bash` or `%%html` is not, one with `%%time` is."""
-        magic = _CELL_MAGIC.match(self.prefix)
-        return magic is None or magic.group(1) in _PYTHON_MAGICS
+        return _CELL_MAGIC.match(self.prefix) is None or self.magic in _PYTHON_MAGICS
 
     @cached_property
     def state(self) -> lexing.State:

@@ -25,7 +25,12 @@ def repetition(hole: Hole, text: str, final: bool) -> int | None:  # noqa: ARG00
 
 
 def _repeated_lines(hole: Hole, text: str) -> int | None:
-    lines = [(start, line) for start, line, complete in lines_of(text) if complete and line.strip()]
+    # Where indentation means nothing, it may grow with every round.
+    lines = [
+        (start, line if hole.is_python else line.strip())
+        for start, line, complete in lines_of(text)
+        if complete and line.strip()
+    ]
     for end in range(1, len(lines) + 1):
         for size in range(1, min(_LONGEST_BLOCK, end // 2) + 1):
             repeats = _LINE_REPEATS if size == 1 else _BLOCK_REPEATS

@@ -19,11 +19,8 @@ def repeats_suffix(hole: Hole, text: str, final: bool) -> int | None:
     Within a line that is the rest of that line. Otherwise it is the next line that has text on it, with the same
     indentation; where that line says little (`else:`, a bracket), or it comes at once, the line after it as well.
     """
-    if hole.within_line:
-        at = _rest_of_line(hole, text, final)
-        if at is not None:
-            return at
-    return _next_line(hole, text, final)
+    rest = _rest_of_line(hole, text, final) if hole.within_line else None
+    return min((at for at in (rest, _next_line(hole, text, final)) if at is not None), default=None)
 
 
 def _rest_of_line(hole: Hole, text: str, final: bool) -> int | None:

@@ -1,0 +1,33 @@
+"""The text begins another cell."""
+
+from __future__ import annotations
+
+import re
+
+from fim_magic.trimming.hole import Hole, end_before
+
+_MAGIC = re.compile(r"^%%[^\W\d]", re.MULTILINE)
+_SEPARATOR = re.compile(r"^# (?:%%(?=[\s\[])|In ?\[)", re.MULTILINE)
+
+
+def next_cell(hole: Hole, text: str, final: bool) -> int | None:  # noqa: ARG001 - a Rule
+    """End before a line that begins another cell: a cell's magic (`%%sql`), or what separates cells in scripts.
+
+    A magic stands on a cell's first line and nowhere else. Scripts have `# %%` (the percent format) or `# In[3]:`
+    (nbconvert); a cell that has such lines itself may have more of them.
+    """
+    patterns = [] if hole.has_percent_comments else [_MAGIC]
+    if not _SEPARATOR.search(hole.prefix + hole.suffix):
+        patterns.append(_SEPARATOR)
+    begins = (match.start() for pattern in patterns for match in pattern.finditer(text))
+    found = [at for at in begins if _begins_line(hole, text, at)]
+    return end_before(hole, text, min(found)) if found else None
+
+
+def _begins_line(hole: Hole, text: str, at: int) -> bool:
+    """Whether a line of code begins at `at` that is not the cell's first."""
+    if at == 0 and hole.head:
+        return False
+    if not (hole.prefix + text[:at]).strip():
+        return False
+    return not hole.is_python or not hole.state_after(text[:at]).string
