@@ -69,7 +69,13 @@ class Context:
 
     @property
     def above_text(self) -> str:
-        """What goes before the text with the hole: the cells as a script, then what is known of names."""
+        """What goes before the text with the hole: the cells as a script, then what is known of names.
+
+        Scripts are what StarCoder's training has made of notebooks (bigcode-project/bigcode-dataset: preprocessing/
+        jupyter_script_conversion.py). A family's layout for repositories is not used, with the cells as another file:
+        Qwen2.5-Coder-0.5B finds the right middles of 60 notebook holes less probable in it, by 0.84 nats each (standard
+        error 0.22), and by 0.95 (0.15) with the names before the hole. Without any of it, by 16.2 (2.2).
+        """
         return "".join(f"{cell.source}\n\n" for cell in self.cells) + "".join(
             f"{each.line}\n" for each in self.described
         )
