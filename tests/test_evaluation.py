@@ -20,7 +20,7 @@ from fim_magic.errors import BusyError, FimError, OptionError
 from fim_magic.evaluate import benchmarks, command, evaluation
 from fim_magic.evaluate.evaluation import Options, prepare, run, show
 from fim_magic.evaluate.journal import Journal
-from fim_magic.request import Request
+from fim_magic.request import Request, prompt_for
 
 RIGHT = "total = sum(xs)"
 RUN_ON = "total = sum(xs)\n    return total / len(xs) +\n"  # the rules end it where it begins to repeat the suffix
@@ -277,6 +277,37 @@ def test_notebooks_are_asked_with_every_context(options, monkeypatch):
     ]
     assert {benchmarks.group(task) for task in module.read()} == {"a notebook"}
     assert {(p.facet, p.word) for p in found.parts} == {("topic", "tables"), ("needs", "names")}
+
+
+def test_the_right_middle_is_read_after_each_prompt(options, monkeypatch):
+    task = notebook("a")
+    task.canonical = "7"
+    module = SimpleNamespace(read=lambda: [task], Kernels=lambda: SimpleNamespace(context_of=around))
+    monkeypatch.setattr(benchmarks.importlib, "import_module", lambda name: module)
+    engine = ScriptedEngine("7")
+    seven = engine.tokenizer.encode("seven = 7")
+    engine.likelihood = lambda prompt, text: [-0.5 if seven[-1] in prompt else -2.0] * len(text)
+    options = replace(options, sets=("notebooks",), arms=("context",))
+    report, _ = evaluated(options, engine)
+    told = {each.name: (each.nats, each.gained) for each in report.sets[0].likelihoods}
+    assert told == {
+        "trimmed": (-2.0, 0.0),
+        "context cells": (-0.5, 1.5),
+        "context names": (-2.0, 0.0),
+        "context auto": (-0.5, 1.5),
+    }
+    assert {continuation for _, continuation in engine.scored} == {"7"}
+    again = ScriptedEngine("7")
+    assert evaluated(options, again)[0].sets[0].likelihoods == report.sets[0].likelihoods
+    assert not again.scored
+
+
+def test_what_is_generated_again_of_the_prefix_counts_to_the_right_middle():
+    task, engine = notebook("a"), ScriptedEngine("7")
+    task.canonical = "7\r\n"
+    prompt = replace(prompt_for(Request(task.document), engine), healed="= ")
+    assert evaluation._canonical_logprob(task, prompt, engine) == pytest.approx(-0.1 * len("= 7\n"))
+    assert engine.scored[-1][1] == "= 7\n"
 
 
 @pytest.mark.parametrize(("known", "asked"), [(["seven"], 1), ([], 2)], ids=["known", "unknown"])

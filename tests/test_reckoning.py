@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -124,6 +125,30 @@ def test_answer_is_read_back_as_it_was():
     )
     there = answer("t", whole, same_as="raw")
     assert Answer.from_json(there.to_json()) == there
+    told = replace(there, canonical_logprob=-1.5)
+    assert Answer.from_json(told.to_json()) == told
+    earlier = {name: value for name, value in there.to_json().items() if name != "canonical_logprob"}
+    assert Answer.from_json(earlier) == there
+
+
+def test_how_probable_the_right_middles_are_is_told_on_the_same_tasks():
+    def read(name, logprob):
+        return replace(answer(name, candidate("right")), canonical_logprob=logprob)
+
+    answers = {
+        "trimmed": {"0": read("0", -4.0), "1": read("1", -6.0), "2": read("2", None)},
+        "context auto": {"0": read("0", -3.0), "1": read("1", -3.0), "2": read("2", -99.0)},
+        "many": {"0": answer("0", candidate("right"))},
+    }
+    found = numbers(answers, [task(str(n)) for n in range(3)])
+    trimmed, auto = found.likelihoods
+    assert (trimmed.name, trimmed.tasks, trimmed.nats, trimmed.gained, trimmed.interval) == ("trimmed", 2, -5, 0, None)
+    assert (auto.name, auto.tasks, auto.nats, auto.gained) == ("context auto", 2, -3.0, 2.0)
+    assert (auto.interval.low, auto.interval.high) == (1.0, 3.0)
+    shown = table(Report({}, [found]))
+    assert "  -3.0  +2.0  +1.0 to +3.0" in shown
+    assert "nats a task" in shown
+    assert "nats a task" not in table(Report({}, [numbers({"trimmed": answers["many"]}, [task("0")])]))
 
 
 def test_rules_are_told_with_what_they_mended_and_broke():

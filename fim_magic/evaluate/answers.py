@@ -31,6 +31,8 @@ class Answer:
         order: "psm", "spm" or "".
         at: When it was made, in UTC.
         same_as: The request that had the same prompt and so was not made again, or "".
+        canonical_logprob: The natural log-probability of what stood in the hole, after this prompt; None where nobody
+            asked for it.
     """
 
     task: str
@@ -44,6 +46,7 @@ class Answer:
     order: str
     at: str
     same_as: str = ""
+    canonical_logprob: float | None = None
 
     @property
     def tokens(self) -> int:
@@ -58,6 +61,7 @@ class Answer:
     def to_json(self) -> dict[str, Any]:
         """Return it as what JSON can hold."""
         told = {name: value for name, value in vars(self).items() if name != "candidates"}
+        told["canonical_logprob"] = _rounded(self.canonical_logprob)
         return told | {"candidates": [_told(candidate) for candidate in self.candidates]}
 
     @classmethod
@@ -92,8 +96,12 @@ def _told(candidate: Candidate) -> dict[str, Any]:
     told["logprobs"] = [round(each, _DIGITS) for each in candidate.logprobs]
     told["ending"] = candidate.ending.value
     for name in ("read_logprob", "suffix_logprob"):
-        told[name] = None if told[name] is None else round(told[name], _DIGITS)
+        told[name] = _rounded(told[name])
     return told
+
+
+def _rounded(logprob: float | None) -> float | None:
+    return None if logprob is None else round(logprob, _DIGITS)
 
 
 def _candidate(told: Mapping[str, Any]) -> Candidate:

@@ -117,6 +117,14 @@ def request(kind: str, task: Task, benchmark: Benchmark, template: Request) -> R
     return replace(asked, trimming=False) if kind == HEALED else asked
 
 
+def reads_canonical(kind: str, benchmark: Benchmark) -> bool:
+    """Whether the model is asked how probable what stood in the hole is: where it is shown more or less of a notebook.
+
+    That tells such arms apart long before the tasks do that one solves and the other does not.
+    """
+    return benchmark.context_of is not None and kind in _NEEDED["context"]
+
+
 def seed_of(seed: int, task: Task) -> int:
     """Return a task's own seed: with one seed for all, a rare draw would be the same rare draw in every task."""
     return int.from_bytes(hashlib.sha256(f"{seed} {task.task_id}".encode()).digest()[:4], "big")

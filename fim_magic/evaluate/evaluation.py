@@ -10,6 +10,7 @@ Whatever is known is in a folder: for each set and request `SET.REQUEST.jsonl`, 
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -247,6 +248,8 @@ class _Book:
             answer = self._twin(kind, task, prompt, engine)
             if answer is None:
                 answer = answer_of(task.task_id, self._keys[kind], _ask(asked, engine))
+                if arms.reads_canonical(kind, self._benchmark):
+                    answer = replace(answer, canonical_logprob=_canonical_logprob(task, prompt, engine))
             own[task.task_id] = answer
             self._journals[kind].add(answer.to_json())
         self._judge.look_at(task, kind, own[task.task_id])
@@ -277,6 +280,16 @@ def _ask(asked: Request, engine: Engine) -> Result:
     if stop.is_set():
         raise KeyboardInterrupt  # half an answer must not count as one
     return result
+
+
+def _canonical_logprob(task: Task, prompt: Prompt, engine: Engine) -> float | None:
+    """How probable what stood in the hole is after a prompt, with the end of the prefix that is generated again."""
+    middle = benchmarks.canonical(task)
+    if middle is None:
+        return None
+    text = prompt.healed + middle.replace("\r\n", "\n")
+    ids = engine.tokenizer.encode(text, unspaced=True, apart=prompt.stop_ids)
+    return math.fsum(engine.score(prompt.ids, ids))
 
 
 # --- the folder ----------------------------------------------------------------------------------

@@ -91,6 +91,25 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Likelihood:
+    """How probable what stood in the holes is to the model, with what one arm shows it.
+
+    Attributes:
+        name: The arm.
+        tasks: How many of them were asked, in this arm and in `trimmed`.
+        nats: The natural log-probability, a task.
+        gained: By how much that is more than in `trimmed`.
+        interval: Of `gained`, paired; None for `trimmed` itself.
+    """
+
+    name: str
+    tasks: int
+    nats: float
+    gained: float
+    interval: Interval | None
+
+
+@dataclass(frozen=True)
 class Trimming:
     """What a rule did.
 
@@ -138,6 +157,7 @@ class SetReport:
         whole: How many the set has.
         arms: The table.
         differences: Between arms.
+        likelihoods: Of what stood in the holes, where arms differ in what they show.
         untrimmed: Which arm the rules are compared with, or "".
         trimming: By rule.
         pass_at: pass@k of the sampled candidates, for each k.
@@ -152,6 +172,7 @@ class SetReport:
     whole: int
     arms: Sequence[Arm] = ()
     differences: Sequence[Difference] = ()
+    likelihoods: Sequence[Likelihood] = ()
     untrimmed: str = ""
     trimming: Sequence[Trimming] = ()
     pass_at: Mapping[int, float] = field(default_factory=dict)
@@ -190,6 +211,7 @@ def reckon(
             for pair in pairs(benchmark)
             if pair.first in scores and pair.second in scores and scores[pair.first].keys() & scores[pair.second]
         ],
+        likelihoods=_likelihoods(scores, groups),
         untrimmed=untrimmed,
         trimming=_trimming(scores[untrimmed], scores[TRIMMED]) if untrimmed else (),
         pass_at=_pass_at(benchmark.tasks, answers.get(MANY, {}), passed) if sampled else {},
@@ -304,6 +326,23 @@ def _difference(first: str, second: str, scores: Scores, groups: Mapping[str, st
         lost=lost if decided else None,
         p=mcnemar(gained, lost) if decided else None,
     )
+
+
+def _likelihoods(scores: Scores, groups: Mapping[str, str]) -> list[Likelihood]:
+    found = []
+    without = _logprobs(scores.get(TRIMMED, {}))
+    for name, own in scores.items():
+        values = {task: value for task, value in _logprobs(own).items() if task in without}
+        changes = {task: value - without[task] for task, value in values.items()}
+        interval = None if name == TRIMMED else bootstrap(changes, groups)
+        if values:
+            found.append(Likelihood(name, len(values), mean([*values.values()]), mean([*changes.values()]), interval))
+    return found
+
+
+def _logprobs(own: Mapping[str, Score]) -> dict[str, float]:
+    logprobs = {task: score.answer.canonical_logprob for task, score in own.items()}
+    return {task: value for task, value in logprobs.items() if value is not None}
 
 
 def _trimming(without: Mapping[str, Score], trimmed: Mapping[str, Score]) -> list[Trimming]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from fim_magic.evaluate.reckoning import Arm, Difference, Part, SetReport
+from fim_magic.evaluate.reckoning import Arm, Difference, Likelihood, Part, SetReport
 
 WIDTH = 100  # columns
 _MOST_PARTS_ARMS = 6  # columns of a breakdown
@@ -18,7 +18,8 @@ _NUMBERS = (
     "tasks as independent; where a task counts in part, and for all differences, it is the bootstrap's, paired, over "
     "the functions that holes are in (Davison and Hinkley 1997), with a fixed seed. p: McNemar's exact test (1947). "
     "pass@k: the unbiased estimate of Chen et al. (arXiv 2107.03374). exact: the hole holds what stood there, white "
-    "space at its end aside."
+    "space at its end aside. Nats: of the natural logarithm of the probability that it has after "
+    "the arm's prompt; 0 is certain."
 )
 _TIMES = (
     "Times: candidates of one task come in one batch, tasks one after another, while candidates before them run on "
@@ -99,6 +100,7 @@ def _set(found: SetReport, about: dict[str, Any]) -> Iterator[str]:
         yield "  Differences, in points, on the same tasks:"
         for difference in found.differences:
             yield _difference(difference, about)
+    yield from _likelihoods(found.likelihoods)
     if found.trimming:
         yield f"  What the rules did, against {_shown(found.untrimmed, about)}:"
         for rule in found.trimming:
@@ -124,6 +126,16 @@ def _difference(found: Difference, about: dict[str, Any]) -> str:
     told = f"    {found.difference * 100:>+6.1f}  {between:<17}"
     exact = "" if found.p is None else f"{found.gained} gained, {found.lost} lost, p {found.p:.2g}"
     return f"{told}{exact:<34}  {_shown(found.second, about)} less {_shown(found.first, about)}"
+
+
+def _likelihoods(found: Sequence[Likelihood]) -> Iterator[str]:
+    if found:
+        yield "  How probable what stood in the holes is, in nats a task, and the gain over trimmed:"
+    for each in found:
+        gained = ""
+        if each.interval is not None:
+            gained = f"{each.gained:+.1f}  {each.interval.low:+.1f} to {each.interval.high:+.1f}"
+        yield f"    {each.nats:>+6.1f}  {gained:<51}  {each.name}"
 
 
 def _parts(parts: Sequence[Part], arms: Sequence[str]) -> Iterator[str]:
