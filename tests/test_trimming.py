@@ -251,6 +251,7 @@ KEPT_END_OF_LINE = {
 }
 
 DEDENT = {
+    "a file of Python": ("%%writefile src/mean.py\ndef f(x):\n    <cursor>\n", "return x│\n\nprint(f(1))\n"),
     "a branch of its own, then out of the function": (
         "def f(x):\n    if x:\n<cursor>        return 2\n",
         "        y = 1\n│    else:\n        y = 2\n    return y\n\nprint(f(1))\n",
@@ -351,6 +352,7 @@ KEPT_DEMONSTRATION = {
 }
 
 CODE_FENCE = {
+    "a file of Python": ("%%file 'my mean.py'\n<cursor>\n", "x = 1│\n```\nThis is one.\n"),
     "a shell cell": ("%%bash\n<cursor>\n", "ls│\n```\nThis lists.\n"),
     "a query": ("%%sql\n<cursor>\n", "SELECT 'a'│\n```\n"),
     "after the code": ("<cursor>\n", "x = 1│\n```\nThis sets x.\n"),
@@ -364,6 +366,7 @@ KEPT_CODE_FENCE = {
     "in a comment": ("<cursor>\n", "# ```\n# x\n# ```"),
     "within a line": ("x = <cursor>\n", "'```'"),
     "a Markdown cell": ("%%markdown\n<cursor>\n", "```\nx\n```"),
+    "a Markdown file": ("%%writefile README.md\n<cursor>\n", "```\nx\n```"),
 }
 
 REPETITION = {

@@ -16,13 +16,14 @@ Rule = Callable[["Hole", str, bool], "int | None"]
 """`rule(hole, text, final)`: `text` is what the model wrote so far, `final` says that nothing more will come."""
 
 _USUAL_STEP = 4  # columns by which Python code is indented
-_CELL_MAGIC = re.compile(r"\s*%%(\S*)")
+_CELL_MAGIC = re.compile(r"\s*%%(\S*)([^\n]*)")
 _TRIPLE = ('"""', "'''")
 _FUNCTION = re.compile(r"[ \t]*(async[ \t]+)?(def|class)\b")
 _FORMATTED = re.compile(r"(?:^|\W)(?:[rR]?[fFtT]|[fFtT][rR])\Z")  # what stands before the quotes of an f-string
 _SHOWING = re.compile(r"test|example|demo|usage|print|assert|__main__|show|try it", re.IGNORECASE)
-_MARKUP_MAGICS = frozenset({"html", "HTML", "latex", "markdown", "svg", "SVG", "writefile"})
+_MARKUP_MAGICS = frozenset({"file", "html", "HTML", "latex", "markdown", "svg", "SVG", "writefile"})
 _BRACE_MAGICS = frozenset({"R", "cpp", "java", "javascript", "js"})
+_FILE_MAGICS = frozenset({"file", "writefile"})
 _SQL_MAGICS = frozenset({"bigquery", "duckdb", "sql"})
 _PERCENT_MAGICS = frozenset({"latex", "matlab", "octave", "tikz"})
 _PYTHON_MAGICS = frozenset({"capture", "memit", "prun", "python", "python3", "time", "timeit"})
@@ -72,7 +73,7 @@ class Hole:
     @property
     def is_markup(self) -> bool:
         """Whether the cell is text for readers, where a Markdown fence is part of it."""
-        return self.magic in _MARKUP_MAGICS
+        return self.magic in _MARKUP_MAGICS and not self.is_python
 
     @cached_property
     def magic(self) -> str:
@@ -105,8 +106,11 @@ class Hole:
 
     @property
     def is_python(self) -> bool:
-        """Whether the cell is Python. One that begins with `%%bash` or `%%html` is not, one with `%%time` is."""
-        return _CELL_MAGIC.match(self.prefix) is None or self.magic in _PYTHON_MAGICS
+        """Whether the cell is Python. One with `%%time` or `%%writefile mean.py` is, one with `%%bash` is not."""
+        magic = _CELL_MAGIC.match(self.prefix)
+        if magic is None or self.magic in _PYTHON_MAGICS:
+            return True
+        return self.magic in _FILE_MAGICS and magic[2].rstrip("\"' \t").endswith(".py")
 
     @cached_property
     def state(self) -> lexing.State:
