@@ -89,6 +89,7 @@ class ScriptedEngine:
         self.allowed: list[dict[int, list[int]]] = []  # what each step was told
         self.scored: list[tuple[str, str]] = []  # prompts and continuations
         self.likelihood = lambda _prompt, continuation: [-0.1] * len(continuation)  # of the ids, as `score` has it
+        self.logprob = -0.1  # of every token that it generates
         self.before_step = lambda _step: None
         self._branches = False
         self.may_go_on = threading.Event()
@@ -129,7 +130,7 @@ class ScriptedGeneration:
         self._engine.may_go_on.wait()
         self._engine.allowed.append({candidate: list(ids) for candidate, ids in (allowed or {}).items()})
         self._engine.before_step(self._step)
-        tokens = [Token(n, script[self._step], -0.1) for n, script in self._scripts.items()]
+        tokens = [Token(n, script[self._step], self._engine.logprob) for n, script in self._scripts.items()]
         self._step += 1
         return tokens
 

@@ -233,7 +233,7 @@ def test_without_healing_the_prompt_has_the_whole_prefix():
     assert len(raw.ids) == len(healed.ids) + 1
 
 
-# --- an answer that cannot be right ------------------------------------------------------------------
+# --- a doubtful answer -----------------------------------------------------------------------------
 
 
 def left_to_us(document, **more):
@@ -266,6 +266,21 @@ def test_a_name_that_nobody_has_is_reason_enough():
     engine = ScriptedEngine("x = nowhere", "x = 1")
     assert answered(engine, left_to_us(LINE))[1].middle == "x = 1"
     assert len(engine.prompts) == 2
+
+
+@pytest.mark.parametrize(("logprob", "asked"), [(-0.19, 1), (-0.21, 2)])
+def test_an_answer_that_the_model_was_unsure_of_is_one_of_eight(logprob, asked):
+    engine = ScriptedEngine("x = 1", "x = 2")
+    engine.logprob = logprob
+    _, result = answered(engine, left_to_us(LINE))
+    assert (len(engine.prompts), result.answers) == ((1, 1) if asked == 1 else (2, 8))
+
+
+def test_several_holes_are_not_asked_again_for_that():
+    engine = FillsInTurn("1", "2")
+    engine.logprob = -3.0
+    _, result = answered(engine, asked("a = <cursor>\nb = <cursor>\n", candidates="auto"))
+    assert (len(engine.prompts), result.answers) == (2, 1)
 
 
 @pytest.mark.parametrize(

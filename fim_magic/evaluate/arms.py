@@ -25,7 +25,7 @@ WHAT = {
     RAW: "one greedy answer to the vendor's prompt, as the model gave it",
     HEALED: "the same, and a word that the hole cuts in two is generated again; no trimming",
     TRIMMED: "fim-magic's one answer: greedy, healed, ended by its rules where the hole ends",
-    AUTO: "as many answers as fim-magic finds right by itself: on a CPU one, and more if that one cannot be right",
+    AUTO: "as many answers as fim-magic finds right by itself: on a CPU one, and more if that one is doubtful",
     "random": "one of several candidates at random: the mean over them; in a notebook, several are asked for as one is "
     "with context auto",
     "chosen": "the candidate that fim-magic shows first, chosen without running anything",
