@@ -11,7 +11,7 @@ from typing import Any
 from fim_magic.evaluate.reckoning import Arm, Difference, Likelihood, Part, SetReport
 
 WIDTH = 100  # columns
-_MOST_PARTS_ARMS = 6  # columns of a breakdown
+_MOST_PARTS_ARMS = 7  # columns of a breakdown
 
 _NUMBERS = (
     "pass@1: the share of tasks whose program runs without an error. Its 95 % interval is Wilson's (1927), which takes "
@@ -146,9 +146,9 @@ def _parts(parts: Sequence[Part], arms: Sequence[str]) -> Iterator[str]:
     for part in parts:
         if part.facet != facet:
             facet = part.facet
-            heads = "".join(f"{arm.removeprefix('context '):>10}" for arm in shown)
+            heads = "".join(f"{arm.replace('context ', '+'):>9}" for arm in shown)
             yield f"  {'by ' + facet:<26}{'tasks':>6}{heads}"
-        cells = "".join(f"{_of(part, arm):>10}" for arm in shown)
+        cells = "".join(f"{_of(part, arm):>9}" for arm in shown)
         yield f"    {part.word[:24]:<24}{part.tasks:>6}{cells}"
 
 
