@@ -202,11 +202,13 @@ def look(
     """Check a rebuilt cell: that it parses, then its names, then what was asked for. Nothing is run if nothing was.
 
     Args:
-        text: The whole cell.
+        text: The whole cell. Of one in another language, only what was asked for is said to be unknown.
         known: The names in the notebook's namespace.
         asked: What is to be tried in the sandbox.
         limits: What that may use.
     """
+    if _python(text) is None:
+        return tried(text, asked, limits)
     first = parses(text)
     if not first.passed:
         return (first,)

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from fim_magic.checks import bound_names
 from fim_magic.context.beside import NOTHING_ELSE, Cell, Context
-from fim_magic.context.cells import Stored, code_cell, last_versions, of_notebook, position, same_text, text_cell
+from fim_magic.context.cells import (
+    Stored,
+    code_cell,
+    language_of,
+    last_versions,
+    of_notebook,
+    position,
+    same_text,
+    text_cell,
+)
 from fim_magic.context.gathering import TOKENS, gather, names_near
 from fim_magic.context.namespace import Described, describe, entries_of
 from fim_magic.context.redaction import asked_for
@@ -83,7 +93,8 @@ def context_for(
     if mode == "none":
         return NOTHING_ELSE
     above, below = _cells(shell, document, markers) if mode != "names" else ((), ())
-    described = _described(shell, document, values) if mode != "cells" else ()
+    tells_names = mode != "cells" and not language_of(document.prefix)
+    described = _described(shell, document, values) if tells_names else ()
     return gather(document, above=above, below=below, described=described, mode=mode, tokens=tokens)
 
 
@@ -107,6 +118,7 @@ def _cells(shell: Any, document: Document, markers: Sequence[str]) -> tuple[tupl
     """The cells that ran, with the texts above them, and the cells below."""
     stored = of_notebook(notebook_path(shell))
     current = document.prefix + document.marker + document.suffix
+    as_script = partial(code_cell, markers=markers, language=language_of(document.prefix))
     at = position(stored, current)
     following = [cell for cell in stored[at + 1 :] if not cell.markdown] if at is not None else []
     own = (current, document.prefix + document.suffix)
@@ -116,12 +128,10 @@ def _cells(shell: Any, document: Document, markers: Sequence[str]) -> tuple[tupl
         for number, source in _history(shell)[-_MOST_CELLS:]
         if number not in failed and not any(same_text(source, each) for each in (*own, *(c.source for c in following)))
     ]
-    cells = [
-        (source, cell) for number, source in ran if (cell := code_cell(source, number, markers=markers)) is not None
-    ]
+    cells = [(source, cell) for number, source in ran if (cell := as_script(source, number)) is not None]
     last = last_versions([cell for _, cell in cells])
     above = _with_texts([(source, cell) for source, cell in cells if cell in last], stored, at)
-    below = [cell for each in following if (cell := code_cell(each.source, markers=markers)) is not None]
+    below = [cell for each in following if (cell := as_script(each.source)) is not None]
     return tuple(above), tuple(below[:_MOST_BELOW])
 
 

@@ -238,6 +238,8 @@ def test_what_the_sandbox_lacks_is_not_the_cells_fault():
     assert check.passed is None
     (check,) = tried("%%bash\nls", Asked(("1",)))
     assert (check.passed, check.said) == (None, "not Python")
+    assert look("%%bash\nls", asked=Asked(("1",))) == (check,)
+    assert look("%%bash\nls )") == ()
 
 
 def test_a_cell_that_hangs_is_said_to():

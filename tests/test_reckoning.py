@@ -252,7 +252,7 @@ def test_report_says_what_is_compared_and_with_what():
         "  74.1 %  published (psm, arXiv 2308.12950, table 14, greedy)",
         "     +50.0  +0.0 to +100.0   2 gained, 0 lost, p 0.5             trimmed less raw",
         "    dedent              4 tasks, 100.0 %: mended 2, broke 0",
-        "    plots                        4    50.0 %   100.0 %",
+        "    plots                        4   50.0 %  100.0 %",
         "A remark.",
     ):
         assert line in lines, told

@@ -216,6 +216,14 @@ def test_captions_of_several_say_how_sure_the_model_was_of_each():
     assert "log-probability" in caption(result(one), one, which=(2, 2))
 
 
+def test_the_caption_of_a_candidate_below_another_says_only_what_is_its_own():
+    one, other = Candidate("a", Ending.STOP_TOKEN, None, (1, 2), (-0.5, -1.0)), Candidate("b", Ending.LENGTH)
+    both = result(one, other)
+    said = "candidate 1 of 2 · 2 tokens · ended by itself, mean log-probability -0.75 · parses"
+    assert caption(both, one, ["parses"], which=(1, 2), below=both) == said
+    assert caption(both, one, which=(1, 2), below=result(one)).startswith("tiny (0123456789) · candidate 1 of 2")
+
+
 def test_captions_say_what_was_found_out():
     fine = Candidate("a", Ending.STOP_TOKEN, checks=(Check("parses", True),), same=3, reason="most say so")
     bad = Candidate("b", Ending.STOP_TOKEN, checks=(Check("parses", False, "line 2"),))

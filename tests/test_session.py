@@ -69,6 +69,16 @@ def test_cells_that_failed_are_left_out_where_it_is_known(shell, capsys):
     assert sources(context_for(shell, HOLE).cells) == (["x = 1"] if kept else ["x = 1", "y = undefined + 1"])
 
 
+def test_a_cell_in_another_language_sees_those_in_the_same(shell, capfd):
+    run(shell, "folder = 'data'", "%%bash\necho $HOME | wc -c\n", "%%sh\ntrue\n", "%%time\ny = 1\n")
+    context = context_for(shell, parse("%%bash\nls <cursor>\n"))
+    assert sources(context.cells) == ["%%bash\necho $HOME | wc -c"]
+    assert context.described == ()
+    assert sources(context_for(shell, parse("x = <cursor>\n")).cells) == ["folder = 'data'", "y = 1"]
+    assert sources(context_for(shell, parse("%%time\nx = <cursor>\n")).cells) == ["folder = 'data'", "y = 1"]
+    assert context_for(shell, parse("%%sql\nSELECT <cursor>\n")).cells == ()
+
+
 def test_data_that_no_name_near_the_hole_names_is_told_as_well(shell):
     run(shell, "import json\nold = 1\ndef f(): pass\nnew = {'a': 1}")
     context = context_for(shell, HOLE, "names")

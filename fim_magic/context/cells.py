@@ -41,21 +41,29 @@ class Stored:
     markdown: bool
 
 
-def code_cell(source: str, number: int = 0, *, markers: Sequence[str] = MARKERS) -> Cell | None:
+def language_of(source: str) -> str:
+    """Return the magic that says what another language than Python a cell is in (`bash`, `sql`), or ""."""
+    first = source.lstrip().partition("\n")[0]
+    magic = (first[2:].split() or [""])[0] if first.startswith("%%") else ""
+    return "" if magic in _PYTHON_MAGICS else magic
+
+
+def code_cell(source: str, number: int = 0, *, markers: Sequence[str] = MARKERS, language: str = "") -> Cell | None:
     """Return a code cell as a script has it, or None if nothing of it is of use.
 
     Args:
         source: As it was typed. A cell for `%%fim`, or with a marker, holds a hole and no code.
         number: Its number in the session.
         markers: What marks a hole.
+        language: Of the cell with the hole, as `language_of` has it: one in another is of no use to it.
     """
+    if language_of(source) != language or any(marker in source for marker in markers if marker):
+        return None
+    if language:
+        return Cell(redacted(source.strip()), number)
     first, _, rest = source.lstrip().partition("\n")
     if first.startswith("%%"):
-        if (first[2:].split() or [""])[0] not in _PYTHON_MAGICS:
-            return None
         source = rest
-    if any(marker in source for marker in markers if marker):
-        return None
     text = _BLANK_LINES.sub("", _python_lines(source)).rstrip()
     try:
         says_something = bool(ast.parse(text).body)

@@ -46,6 +46,7 @@ def caption(
     notes: Sequence[str] = (),
     *,
     which: tuple[int, int] | None = None,
+    below: Result | None = None,
 ) -> str:
     """Say in one line how a candidate came about.
 
@@ -54,8 +55,12 @@ def caption(
         candidate: Which of its candidates; the first if None.
         notes: More to say about this candidate, such as the checks it passed.
         which: Its number and how many there are, where they come from several requests.
+        below: The request of the candidate that stands above it: what both share is not said again.
     """
     candidate = candidate or result.candidates[0]
+    if below is result and which is not None:
+        own = (f"candidate {which[0]} of {which[1]}", counted(len(candidate.token_ids), "token"))
+        return " · ".join((*own, _ending(candidate), *findings(candidate), *notes))
     model = result.model
     if result.revision:
         model += f" ({result.revision[:_REVISION_LENGTH]})"

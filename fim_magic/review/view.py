@@ -229,7 +229,13 @@ class View:
         drawn = [
             (
                 self._rows(each.candidate.middle, each.candidate.kept),
-                caption(each.result, each.candidate, each.notes, which=(number, count)),
+                caption(
+                    each.result,
+                    each.candidate,
+                    each.notes,
+                    which=(number, count),
+                    below=None if number == index + 1 else self._answers[index].result,
+                ),
             )
             for number, each in enumerate(self._answers, 1)
         ]
