@@ -153,7 +153,7 @@ def _add_options(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
 
 def _demo(options: argparse.Namespace) -> int:
     result = _answer(DEMO, options, live=True)
-    _print_diff(result)
+    _print_diff(result, all_of_them=options.candidates is not None)
     return _status(result)
 
 
@@ -163,7 +163,7 @@ def _infill(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(_as_json(result), ensure_ascii=False, indent=2))
     elif options.diff:
-        _print_diff(result)
+        _print_diff(result, all_of_them=options.candidates is not None)
     else:
         sys.stdout.write(result.text)
     return _status(result)
@@ -303,13 +303,19 @@ def _say_model(loaded: Loaded) -> None:
     )
 
 
-def _print_diff(result: Result) -> None:
+def _print_diff(result: Result, *, all_of_them: bool) -> None:
+    """Print the first candidate, and the others if the user has asked for several."""
     from fim_magic.review.diff import diff
     from fim_magic.review.render import caption, to_ansi, to_text
+    from fim_magic.review.text import counted
 
     draw = to_ansi if sys.stdout.isatty() else to_text
-    for candidate in result.candidates:
+    shown = result.candidates if all_of_them else result.candidates[:1]
+    for candidate in shown:
         print(draw(diff(result.document, candidate.middle, candidate.kept), caption(result, candidate)))
+    if len(shown) < len(result.candidates):
+        others = counted(len(result.candidates) - 1, "other candidate")
+        print(f"{others}: -n {result.answers} prints them all.", file=sys.stderr)
 
 
 def _print_proof(loaded: Loaded, proof: Proof) -> None:

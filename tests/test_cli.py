@@ -87,6 +87,18 @@ def test_complete_keeps_the_text_after_the_marker_from_the_model(file, engine, c
     assert capsys.readouterr().out == FILLED
 
 
+def test_candidates_that_nobody_asked_for_are_only_counted(file, engine, capsys):
+    engine.answers, engine.logprob = (ANSWER, "total = 2", "total = 3"), -3.0
+    assert run("infill", "--diff", file) == 0
+    out, err = capsys.readouterr()
+    assert ("candidate 1 of 3" in out, "candidate 2 of 3" in out) == (True, False)
+    assert "2 other candidates: -n 8 prints them all." in err
+    assert run("infill", "--diff", "-n", "auto", file) == 0
+    out, err = capsys.readouterr()
+    assert "candidate 3 of 3" in out
+    assert "other candidate" not in err
+
+
 def test_demo_shows_the_diff(engine, capsys):
     engine.answers = (ANSWER,)
     assert run("demo") == 0
