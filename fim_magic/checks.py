@@ -22,6 +22,7 @@ from fim_magic.candidate import Check
 from fim_magic.examples import examples_in
 from fim_magic.sandbox import Done, Limits, Report, Step, run_steps
 
+_OTHER_LANGUAGE = "not Python"  # so it is said of a cell that cannot be judged
 _LONGEST = 1_000_000  # characters
 _TOP_LEVEL_AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 _CELL_MAGIC = re.compile(r"\s*%%(\w+)([^\n]*)\n?")
@@ -83,7 +84,7 @@ def parses(text: str) -> Check:
         return check(None, "too long to look at")
     source = _python(text)
     if source is None:
-        return check(None, "not Python")
+        return check(None, _OTHER_LANGUAGE)
     try:
         _compiled(source)
     except SyntaxError as error:
@@ -178,7 +179,7 @@ def tried(text: str, asked: Asked, limits: Limits = Limits()) -> tuple[Check, ..
         return ()
     cell = _without_magics(text)
     if cell is None:
-        return tuple(Check(each.name, None, "not Python") for each in wanted)
+        return tuple(Check(each.name, None, _OTHER_LANGUAGE) for each in wanted)
     needs = "\n".join([cell, *asked.expressions, *(_without_magics(test) or "" for test in asked.tests)])
     before = [_PRELUDE, *needed_cells(needs, asked.setup)]
     steps = [Step("cell", source, f"<cell {index}>", vital=True) for index, source in enumerate(before)]
@@ -207,9 +208,9 @@ def look(
         asked: What is to be tried in the sandbox.
         limits: What that may use.
     """
-    if _python(text) is None:
-        return tried(text, asked, limits)
     first = parses(text)
+    if first.said == _OTHER_LANGUAGE:
+        return tried(text, asked, limits)
     if not first.passed:
         return (first,)
     return (first, names_defined(text, known), *tried(text, asked, limits))

@@ -16,10 +16,11 @@ def next_cell(hole: Hole, text: str, final: bool) -> int | None:  # noqa: ARG001
     A magic stands on a cell's first line and nowhere else. Scripts have `# %%` (the percent format) or `# In[3]:`
     (nbconvert); a cell that has such lines itself may have more of them.
     """
-    patterns = [] if hole.has_percent_comments else [_MAGIC]
-    if not _SEPARATOR.search(hole.prefix + hole.suffix):
-        patterns.append(_SEPARATOR)
-    begins = (match.start() for pattern in patterns for match in pattern.finditer(text))
+    begins = [] if hole.has_percent_comments else [match.start() for match in _MAGIC.finditer(text)]
+    separators = [match.start() for match in _SEPARATOR.finditer(text)]
+    # The whole cell is searched only where it matters: this runs at every token.
+    if separators and not _SEPARATOR.search(hole.prefix + hole.suffix):
+        begins += separators
     found = [at for at in begins if _begins_line(hole, text, at)]
     return end_before(hole, text, min(found)) if found else None
 

@@ -104,7 +104,7 @@ class Hole:
         _, closed = lexing.braces(self.suffix, hash_comments=hash_comments)
         return open_here, len(closed)
 
-    @property
+    @cached_property
     def is_python(self) -> bool:
         """Whether the cell is Python. One with `%%time` or `%%writefile mean.py` is, one with `%%bash` is not."""
         magic = _CELL_MAGIC.match(self.prefix)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from fim_magic.trimming.hole import Hole, end_before
 
@@ -40,6 +41,7 @@ def _marks(text: str) -> Iterator[tuple[int, str]]:
     return ((match.start(), match[0]) for match in _TOKEN.finditer(text) if match[0] in "();")
 
 
+@lru_cache(maxsize=1)  # of the prefix, at every token
 def _open(text: str) -> int:
     """How many brackets are open at the end of `text`."""
     depth = 0
@@ -48,6 +50,7 @@ def _open(text: str) -> int:
     return depth
 
 
+@lru_cache(maxsize=1)  # of the suffix, likewise
 def _outer(text: str) -> int:
     """How many brackets `text` closes in its first statement that it has not opened."""
     depth = least = 0
