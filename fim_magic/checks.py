@@ -116,6 +116,14 @@ def names_defined(text: str, known: AbstractSet[str]) -> Check:
     return check(False, _short(f"undefined: {', '.join(missing)}"))
 
 
+def undefined_names(text: str, known: AbstractSet[str]) -> tuple[str, ...] | None:
+    """Temporary."""
+    names = _names(text)
+    if names is None or names.open:
+        return None
+    return tuple(name for name in names.undefined() if name not in known)
+
+
 def bound_names(text: str) -> frozenset[str]:
     """Return the global names that a cell defines or imports; none where it cannot be read."""
     names = _names(text)

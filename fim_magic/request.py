@@ -32,6 +32,7 @@ from fim_magic.formats import Prompt, completion_prompt, fim_prompt
 from fim_magic.healing import Continuation
 from fim_magic.holes import Blanks, combine
 from fim_magic.ranking import endings, scores
+from fim_magic.sufficiency import Sufficiency
 from fim_magic.tokenization import TextTokenizer
 from fim_magic.trimming import Hole, trim
 
@@ -61,6 +62,7 @@ class Request:
         asked: What is to be run on each candidate.
         trimming: Whether our rules end an answer; without them it is the model's raw text.
         healing: Whether a token that the hole cuts in two is generated again.
+        lines: How many statements an answer has at least, where the hole has room for more than one.
     """
 
     document: Document
@@ -75,6 +77,15 @@ class Request:
     asked: Asked = NOTHING_ASKED
     trimming: bool = True
     healing: bool = True
+    lines: int = 1
+
+    @property
+    def hole(self) -> Hole:
+        """The place that an answer has to fit into. What goes on from left to right may be as long as it likes."""
+        document = self.document.for_model()
+        if self.method == "complete":
+            return Hole(document)
+        return Hole(document, least_statements=self.lines, suffices=Sufficiency(document, self.known))
 
     @property
     def unfilled(self) -> tuple[str, tuple[tuple[int, int], ...]]:
@@ -366,7 +377,7 @@ def _decode(
 ) -> Iterator[Event | _Answered]:
     """Generate candidates in one batch; those that are to begin in some way are the second and on of a request."""
     first_token = 0.0
-    hole = Hole(request.document.for_model())
+    hole = request.hole
     ways = begins or [()] * request.candidates
     drafts = [_Draft(hole, engine.tokenizer, request, prompt, begin) for begin in ways]
     generation = engine.start(prompt.ids, candidates=request.candidates, sampling=request.sampling)
@@ -444,7 +455,7 @@ def _judged(request: Request, candidates: Sequence[Candidate], stop: threading.E
 
 def _ended_best(request: Request, engine: Engine, candidate: Candidate, stop: threading.Event) -> Candidate:
     """End an answer after the statement that makes what follows the hole the most probable."""
-    ways = endings(Hole(request.document.for_model()), candidate)
+    ways = endings(request.hole, candidate)
     read = replace(request, asked=NOTHING_ASKED)
     return replace(ranked(_judged(read, _weighed(read, engine, ways, stop), stop))[0], reason="")
 

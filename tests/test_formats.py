@@ -250,7 +250,7 @@ def test_an_order_that_does_not_exist_is_refused():
     [
         pytest.param("Qwen2.5-Coder", "psm", "x = pri", "pri", id="inside a token"),
         pytest.param("Qwen2.5-Coder", "psm", "x = print", "", id="after a whole one"),
-        pytest.param("Qwen2.5-Coder", "psm", "x\n  ", "", id="at the start of a line"),
+        pytest.param("Qwen2.5-Coder", "psm", "x\n  ", "  ", id="all of the indentation of a line"),
         pytest.param("Qwen2.5-Coder", "psm", "pri", "", id="nothing before it"),
         pytest.param("Qwen2.5-Coder", "psm", "print(", "", id="after a bracket, though () is a token"),
         pytest.param("Qwen2.5-Coder", "psm", "x = ", " ", id="after a space"),

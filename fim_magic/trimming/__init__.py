@@ -15,7 +15,9 @@ from fim_magic.trimming.blocks import dedent, opens_block, unreachable
 from fim_magic.trimming.brackets import closes_outer
 from fim_magic.trimming.cells import next_cell
 from fim_magic.trimming.closing import closes_block
+from fim_magic.trimming.copies import copies
 from fim_magic.trimming.demonstration import demonstration
+from fim_magic.trimming.extent import enough
 from fim_magic.trimming.fence import code_fence
 from fim_magic.trimming.fields import closes_field
 from fim_magic.trimming.hole import Hole, Rule, end_before
@@ -35,11 +37,13 @@ RULES: dict[str, Rule] = {
     "closes-block": closes_block,
     "ends-query": ends_query,
     "end-of-line": end_of_line,
+    "enough": enough,
     "opens-block": opens_block,
     "unreachable": unreachable,
     "dedent": dedent,
     "demonstration": demonstration,
     "next-cell": next_cell,
+    "copies": copies,
     "code-fence": code_fence,
     "repetition": repetition,
 }

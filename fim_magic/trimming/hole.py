@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import takewhile
 
@@ -17,6 +17,7 @@ Rule = Callable[["Hole", str, bool], "int | None"]
 
 _USUAL_STEP = 4  # columns by which Python code is indented
 _CELL_MAGIC = re.compile(r"\s*%%(\S*)([^\n]*)")
+_DOCSTRING = ('"', "'", 'r"', "r'")
 _TRIPLE = ('"""', "'''")
 _FUNCTION = re.compile(r"[ \t]*(async[ \t]+)?(def|class)\b")
 _FORMATTED = re.compile(r"(?:^|\W)(?:[rR]?[fFtT]|[fFtT][rR])\Z")  # what stands before the quotes of an f-string
@@ -31,9 +32,20 @@ _PYTHON_MAGICS = frozenset({"capture", "memit", "prun", "python", "python3", "ti
 
 @dataclass(frozen=True)
 class Hole:
-    """The place that a candidate has to fit into, in a document as models know it (LF line ends)."""
+    """The place that a candidate has to fit into, in a document as models know it (LF line ends).
+
+    Attributes:
+        document: The text with the hole.
+        least_statements: How many statements an answer has at least; it ends where it has them and leaves nothing
+            wanting. None where it may go on as long as no other rule ends it.
+        suffices: Whether a middle leaves nothing wanting.
+        shown: What the model is shown beside the document, as text.
+    """
 
     document: Document
+    least_statements: int | None = None
+    suffices: Callable[[str], bool] = field(default=lambda _middle: True, compare=False)
+    shown: str = ""
 
     @property
     def prefix(self) -> str:
@@ -116,6 +128,20 @@ class Hole:
     def state(self) -> lexing.State:
         """What is open at the hole."""
         return lexing.state_after(self.prefix)
+
+    @cached_property
+    def is_whole_body(self) -> bool:
+        """Whether the hole is all of a block's body, but for a docstring at its beginning."""
+        above = [
+            line
+            for start, end in statements(self.prefix, lexing.events(self.prefix))
+            if code_of(line := self.prefix[start:end]).strip()
+        ]
+        if above and above[-1].lstrip().startswith(_DOCSTRING) and len(above) > 1:
+            above.pop()
+        if self.head.strip() or not above or not code_of(above[-1]).endswith(":"):
+            return False
+        return not self.following or indent(self.following[0]) <= indent(above[-1])
 
     @cached_property
     def statement_indent(self) -> int:

@@ -1,0 +1,135 @@
+"""Whether a middle leaves nothing wanting: the cell parses with it, and what follows the hole has what it needs.
+
+That tells where an answer may end, so it is asked of each place where one could: it only reads, and remembers.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from functools import cached_property
+
+from fim_magic.checks import parses, undefined_names
+from fim_magic.document import Document
+
+_LONGEST = 50_000  # characters of a cell; reading a longer one takes too long to be done for every statement
+_FILLERS = ("pass", "if 1:", "None", "()", "0")
+_NAME = re.compile(r"(?<![\w.])[^\W\d]\w*")
+_EXITS = (ast.Return, ast.Raise, ast.Continue, ast.Break)
+
+
+class Sufficiency:
+    """Knows of a document whether a middle is enough for it."""
+
+    def __init__(self, document: Document, known: AbstractSet[str] = frozenset()) -> None:
+        """Make it.
+
+        Args:
+            document: The cell with the hole, with LF line ends.
+            known: The names that the notebook defines.
+        """
+        self._document = document
+        self._known = known
+        self._answers: dict[str, bool] = {}
+
+    def __call__(self, middle: str) -> bool:
+        """Whether `middle` is enough."""
+        if middle not in self._answers:
+            self._answers[middle] = self._suffices(middle)
+        return self._answers[middle]
+
+    def _suffices(self, middle: str) -> bool:
+        text = self._document.rebuild(middle)
+        if len(text) > _LONGEST:
+            return True
+        if parses(text).passed is False:
+            return not self._can_parse
+        wanted = self._wanted
+        if wanted and any(name in wanted for name in undefined_names(text, self._known) or ()):
+            return False
+        return self._returns(text)
+
+    @cached_property
+    def _wanted(self) -> frozenset[str]:
+        """The names that only what follows the hole has: what it uses of them, and nothing else defines, is to come."""
+        before = set(_NAME.findall(self._document.prefix))
+        return frozenset(_NAME.findall(self._document.suffix)) - before - self._known
+
+    @cached_property
+    def _can_parse(self) -> bool:
+        """Whether the cell parses with something in the hole, so that a middle with which it does not is to blame."""
+        head = self._document.prefix.rpartition("\n")[2]
+        line = self._document.prefix[: len(self._document.prefix) - len(head)]
+        indentation = head[: len(head) - len(head.lstrip())]
+        above = line.rstrip().rpartition("\n")[2]
+        if not head:
+            indentation = above[: len(above) - len(above.lstrip())] + ("    " if above.endswith(":") else "")
+        after = self._document.suffix.partition("\n")
+        rests = {self._document.suffix, after[1] + after[2]}
+        return any(
+            parses(f"{line}{indentation}{filler}{rest}").passed is not False for filler in _FILLERS for rest in rests
+        ) or any(parses(self._document.rebuild(filler)).passed is not False for filler in _FILLERS)
+
+    def _returns(self, text: str) -> bool:
+        """Whether a function that ends with the hole, and has to return something, does."""
+        line = self._document.prefix.count("\n") + 1
+        last = text.count("\n") - self._document.suffix.count("\n") + 1
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                tree = ast.parse(text)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return True
+        around = [
+            node
+            for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            and node.body[0].lineno - 1 <= line
+            and node.lineno < line
+            and line <= (node.end_lineno or 0) <= last
+        ]
+        if not around:
+            return True
+        function = max(around, key=lambda node: node.lineno)
+        own = [*_own_nodes(function)]
+        if any(isinstance(node, ast.Yield | ast.YieldFrom) for node in own):
+            return True
+        returned = (node for node in own if isinstance(node, ast.Return) and node.value is not None)
+        before = any(node.lineno < line for node in returned)
+        return not (before or _is_annotated(function)) or _exits(function.body)
+
+
+def _own_nodes(function: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(function):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            yield child
+            yield from _own_nodes(child)
+
+
+def _is_annotated(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether the function says that it returns something."""
+    note = function.returns
+    if note is None or (isinstance(note, ast.Constant) and note.value in (None, "None")):
+        return False
+    return not (isinstance(note, ast.Name) and note.id in ("NoReturn", "Never"))
+
+
+def _exits(body: list[ast.stmt]) -> bool:
+    """Whether what stands after these statements could never run."""
+    last = body[-1]
+    if isinstance(last, _EXITS):
+        return True
+    if isinstance(last, ast.If):
+        return bool(last.orelse) and _exits(last.body) and _exits(last.orelse)
+    if isinstance(last, ast.With | ast.AsyncWith):
+        return _exits(last.body)
+    if isinstance(last, ast.Try):
+        if last.finalbody and _exits(last.finalbody):
+            return True
+        return _exits(last.orelse or last.body) and all(_exits(handler.body) for handler in last.handlers)
+    if isinstance(last, ast.Match):
+        return all(_exits(case.body) for case in last.cases)
+    return isinstance(last, ast.While) and isinstance(last.test, ast.Constant) and bool(last.test.value)

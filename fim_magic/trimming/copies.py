@@ -1,0 +1,94 @@
+"""The text copies what stands elsewhere: before the hole, further below it, or in what the model was shown beside it.
+
+The line that follows the hole is `repeats-suffix`'s; this is about all others. Code repeats itself, so one line that
+comes again proves little: an answer is ended where two lines in a row are copied, or one that only the context has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+from fim_magic.trimming.hole import Hole, end_before
+from fim_magic.trimming.layout import code_of, essence, lines_of
+
+_STRONG_CHARACTERS = 8  # letters and digits of a line that is a copy where it comes again
+_LONGEST_SEARCH = 2000  # lines
+
+
+def copies(hole: Hole, text: str, final: bool) -> int | None:
+    """End before lines that are copied. What is a copy from its first line on is kept: `copied_from` doubts it."""
+    lines = [(start, line) for start, line, complete in lines_of(text) if (complete or final) and line.strip()]
+    for index, (start, line) in enumerate(lines):
+        if not text[:start].strip():
+            continue
+        if _is_description(hole, line):
+            return end_before(hole, text, start)
+        run = [_essence(each) for _, each in lines[index : index + 2]]
+        if len(run) == 2 and all(map(_says_enough, run)) and any(_stands_in(run, source) for source in _sources(hole)):  # noqa: PLR2004
+            return end_before(hole, text, start)
+    return None
+
+
+def copied_from(hole: Hole, middle: str) -> str:
+    """Say where all that a middle says stands already: "suffix", "prefix" or "context"; "" where it says something.
+
+    Args:
+        hole: Where it goes.
+        middle: As the rules have ended it.
+    """
+    own = [line for line in (hole.head + middle + hole.tail).split("\n") if line.strip()]
+    if not middle.strip() or not own:
+        return ""
+    strong = [_essence(line) for line in own if _says_enough(_essence(line))]
+    if not strong:
+        return ""
+    if any(_is_description(hole, line) for line in own):
+        return "context"
+    for name, text in (("suffix", _below(hole)), ("prefix", _above(hole)), ("context", hole.shown)):
+        known = set(_lines(text))
+        if all(line in known for line in strong):
+            return name
+    return ""
+
+
+def _is_description(hole: Hole, line: str) -> bool:
+    """Whether a line is a comment that only what the model was shown beside the cell has."""
+    text = line.strip()
+    return text.startswith("#") and _says_enough(text) and text in _comments(hole.shown)
+
+
+def _sources(hole: Hole) -> Iterator[Sequence[str]]:
+    for text in (_below(hole), _above(hole), hole.shown):
+        yield _lines(text)
+
+
+def _below(hole: Hole) -> str:
+    return hole.suffix if hole.ends_line else hole.suffix.partition("\n")[2]
+
+
+def _above(hole: Hole) -> str:
+    return hole.prefix[: len(hole.prefix) - len(hole.head)]
+
+
+def _stands_in(run: Sequence[str], lines: Sequence[str]) -> bool:
+    return any(lines[at] == run[0] and list(lines[at : at + len(run)]) == list(run) for at in range(len(lines)))
+
+
+def _says_enough(line: str) -> bool:
+    return sum(map(str.isalnum, line)) >= _STRONG_CHARACTERS
+
+
+def _essence(line: str) -> str:
+    return essence(line) if code_of(line).strip() else line.strip()
+
+
+@lru_cache(maxsize=4)
+def _lines(text: str) -> tuple[str, ...]:
+    """What the lines of a text say, those that say something."""
+    return tuple(_essence(line) for line in text.split("\n")[-_LONGEST_SEARCH:] if line.strip())
+
+
+@lru_cache(maxsize=2)
+def _comments(text: str) -> frozenset[str]:
+    return frozenset(line.strip() for line in text.split("\n") if line.lstrip().startswith("#"))

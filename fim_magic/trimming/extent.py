@@ -1,0 +1,138 @@
+"""How much a hole asks for: the rest of its line, a statement, a paragraph, or a body.
+
+Models go on for as long as they are let, and the longer an answer, the less of it is kept. So an answer ends at the
+first place where all that the hole asks for is there: the cell parses, the names that only the text after the hole uses
+have their values, and a function that has to return something does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from fim_magic.trimming.hole import Hole, end_before
+from fim_magic.trimming.layout import code_of, indent, may_be_clause
+
+_MOST_ENDS = 4  # that are looked at before the first of them has to do
+_LONGEST_PARAGRAPH = 12  # statements
+
+class Extent(Enum):
+    """What a hole asks for."""
+
+    LINE = "the rest of a line"
+    STATEMENT = "a statement"
+    PARAGRAPH = "statements up to a blank line"
+    BODY = "all of a block"
+
+
+def enough(hole: Hole, text: str, final: bool) -> int | None:
+    """End where the hole has what it asks for.
+
+    A hole that is the whole body of a block is not ended here: a block ends where a line leaves it (`dedent`). Nor is
+    one within a line, which ends with its line (`end-of-line`).
+    """
+    if hole.least_statements is None or not hole.is_python or hole.within_line or hole.state.string:
+        return None
+    if hole.state.comment:
+        at = text.find("\n")
+        return at if at >= 0 else None
+    asked = extent_of(hole)
+    if asked is Extent.BODY:
+        return None
+    least = max(hole.least_statements, 1)
+    ends = [end for end in _ends(hole, text, final) if end.statements >= least]
+    if asked is Extent.PARAGRAPH:
+        ends = [end for end in ends if end.before_blank or end.statements >= _LONGEST_PARAGRAPH]
+    for end in ends[:_MOST_ENDS]:
+        kept = end_before(hole, text, end.at)
+        if hole.suffices(text[:kept]):
+            return kept
+    if ends and (final or len(ends) > _MOST_ENDS):
+        return end_before(hole, text, ends[0].at)
+    return None
+
+
+def extent_of(hole: Hole) -> Extent:
+    """Return what a hole in Python, outside strings, asks for."""
+    if hole.head.strip():
+        return Extent.LINE
+    if hole.is_whole_body:
+        return Extent.BODY
+    goes_on = bool(hole.following) and indent(hole.following[0]) >= indent(hole.head)
+    last_line = hole.prefix.rstrip().rpartition("\n")[2].lstrip()
+    begins_paragraph = not last_line or last_line.startswith("#")
+    return Extent.PARAGRAPH if begins_paragraph and not goes_on else Extent.STATEMENT
+
+
+@dataclass(frozen=True)
+class _End:
+    """A place where an answer could end.
+
+    Attributes:
+        at: Where in the answer.
+        statements: How many statements stand before it, those of a block as one with what opens it.
+        before_blank: Whether a blank line or nothing follows.
+    """
+
+    at: int
+    statements: int
+    before_blank: bool
+
+
+def _ends(hole: Hole, text: str, final: bool) -> Iterator[_End]:
+    """Yield where a statement of the hole's own block has ended, those that it opens with their blocks."""
+    base, count = _base_indent(hole, text), 0
+    block_end: int | None = None  # of the last line of a block that the answer has opened
+    for start, end, complete in _logical_lines(hole, text, final):
+        line = hole.head + text[start:end] if start == 0 else text[start:end]
+        code = code_of(line).strip()
+        if not code or (code.startswith("@") and block_end is None):
+            continue
+        in_brackets = hole.state.depth > 0
+        outside = start == 0 or in_brackets or indent(line) <= base
+        if block_end is not None:
+            if not outside or may_be_clause(line):
+                block_end = end
+                continue
+            yield _End(block_end, count, _is_blank_after(text, block_end, final))
+            block_end = None
+        if not complete:
+            return
+        count += 1
+        if not in_brackets and code.endswith(":") and not _is_block_held(hole, base):
+            block_end = end
+        else:
+            yield _End(end, count, _is_blank_after(text, end, final))
+    if final and block_end is not None:
+        yield _End(block_end, count, before_blank=True)
+
+
+def _logical_lines(hole: Hole, text: str, final: bool) -> Iterator[tuple[int, int, bool]]:
+    """Yield where each begins and ends, and whether it is complete. Brackets that the suffix closes stay open."""
+    depth, start = min(hole.state.depth, len(hole.outer)), 0
+    for event in hole.events(text):
+        if event.kind == "newline" and event.state.depth <= depth and not event.state.string:
+            yield start, event.at, True
+            start = event.at + 1
+    if text[start:].strip():
+        yield start, len(text), final
+
+
+def _is_block_held(hole: Hole, base: int) -> bool:
+    """Whether what follows the hole is the block that a line of the answer opens."""
+    return bool(hole.following) and indent(hole.following[0]) > base
+
+
+def _is_blank_after(text: str, at: int, final: bool) -> bool:
+    line, newline, _ = text[at + 1 :].partition("\n")
+    return not line.strip() and (bool(newline) or final)
+
+
+def _base_indent(hole: Hole, text: str) -> int:
+    """The indentation of the hole's own block."""
+    if hole.head.strip():
+        return hole.statement_indent
+    if hole.head:
+        return indent(hole.head)
+    return indent(next((line for line in text.split("\n") if line.strip()), ""))
