@@ -130,6 +130,11 @@ def bound_names(text: str) -> frozenset[str]:
     return frozenset() if names is None else frozenset(names.bound)
 
 
+def plain_python(text: str) -> str | None:
+    """Return a cell as Python, line for line, with `pass` for IPython's own lines; None for one in another language."""
+    return _without_magics(text)
+
+
 def needed_cells(text: str, cells: Sequence[str]) -> tuple[str, ...]:
     """Return the cells that define, or change, what a text needs, and what they need in turn.
 

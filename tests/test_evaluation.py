@@ -17,7 +17,7 @@ from fim_magic.context import Context, File
 from fim_magic.document import Document
 from fim_magic.engines import Sampling, registry
 from fim_magic.errors import BusyError, FimError, OptionError
-from fim_magic.evaluate import benchmarks, command, evaluation
+from fim_magic.evaluate import arms, benchmarks, code, command, evaluation, folder
 from fim_magic.evaluate.evaluation import Options, prepare, run, show
 from fim_magic.evaluate.journal import Journal
 from fim_magic.request import Request, prompt_for
@@ -125,6 +125,39 @@ def test_other_models_and_revisions_are_asked_anew(options):
         assert len(engine.prompts) == 3
         assert shares(report) == {"trimmed": 0.0}
     assert shares(evaluated(options, ScriptedEngine("nothing"))[0]) == {"trimmed": 1.0}
+
+
+def test_other_code_is_asked_and_chooses_anew(options, monkeypatch):
+    options = replace(options, arms=("trimmed", "chosen"))
+    evaluated(options, ScriptedEngine("wrong"))
+    monkeypatch.setattr(arms, "code_hash", lambda: "other")
+    engine = ScriptedEngine(RIGHT)
+    assert shares(evaluated(options, engine)[0])["chosen"] == 1.0
+    assert len(engine.prompts) == 3 * 2
+
+
+def test_hash_of_the_code_leaves_out_what_makes_no_answer(tmp_path, monkeypatch):
+    monkeypatch.setattr(code.fim_magic, "__file__", str(tmp_path / "__init__.py"))
+
+    def hashes(**files):
+        for name, text in files.items():
+            path = tmp_path / f"{name.replace('__', '/')}.py"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, "utf-8")
+        code.code_hash.cache_clear()
+        return code.code_hash(), code.code_hash("context/")
+
+    try:
+        first = hashes(request="a = 1", context__cells="b = 1", evaluate__arms="c = 1", review__diff="d = 1")
+        assert hashes(evaluate__arms="c = 2", review__diff="d = 2") == first
+        changed = hashes(request="a = 2")
+        assert changed[0] != first[0]
+        assert changed[1] == first[1]
+        again = hashes(context__cells="b = 2")
+        assert again[0] != changed[0]
+        assert again[1] != changed[1]
+    finally:
+        code.code_hash.cache_clear()
 
 
 def test_other_seed_changes_only_what_is_sampled(options):
@@ -370,7 +403,7 @@ def test_folder_that_cannot_be_used(options, tmp_path):
 
 def test_folder_is_used_by_one_run_at_a_time(options):
     asked, found = prepare(options)
-    with evaluation._locked(options.out), pytest.raises(BusyError, match="--out FOLDER"):
+    with folder.locked(options.out), pytest.raises(BusyError, match="--out FOLDER"):
         run(asked, found, ScriptedEngine(RIGHT), passes=passes)
 
 

@@ -10,6 +10,7 @@ from fim_magic import __version__
 from fim_magic.engines import GREEDY, Engine
 from fim_magic.errors import OptionError
 from fim_magic.evaluate.benchmarks import Benchmark, Task, known
+from fim_magic.evaluate.code import code_hash
 from fim_magic.request import Request
 
 RAW, HEALED, TRIMMED, AUTO, MANY = "raw", "healed", "trimmed", "auto", "many"
@@ -133,7 +134,7 @@ def seed_of(seed: int, task: Task) -> int:
 def key(kind: str, engine: Engine, template: Request) -> str:
     """Return all that an answer depends on beside its task and prompt, on one line."""
     parts = [
-        f"fim-magic {__version__}",
+        f"fim-magic {__version__} {code_hash()}",
         kind,
         f"{engine.model}@{engine.revision}",
         engine.place,

@@ -83,7 +83,7 @@ def _template(options: argparse.Namespace) -> tuple[str, Request]:
 
 
 def _asked(options: argparse.Namespace, template: Request) -> Options:
-    from fim_magic.evaluate import evaluation
+    from fim_magic.evaluate import evaluation, folder
     from fim_magic.evaluate.arms import ARMS
     from fim_magic.evaluate.benchmarks import NOTEBOOKS
 
@@ -95,7 +95,7 @@ def _asked(options: argparse.Namespace, template: Request) -> Options:
         limit=options.limit,
         arms=tuple(filter(None, options.arms.split(","))) if options.arms else ARMS,
         template=template,
-        out=options.out or evaluation.OUT,
+        out=options.out or folder.OUT,
         plot=options.plot,
         only_report=options.only_report,
         workers=evaluation.default_workers() if options.workers is None else options.workers,

@@ -14,8 +14,8 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 from fim_magic.candidate import Result
 from fim_magic.document import Document
 from fim_magic.engines import Sampling
-from fim_magic.errors import BusyError, OptionError
-from fim_magic.evaluate import arms, benchmarks, picture, plot
+from fim_magic.errors import OptionError
+from fim_magic.evaluate import arms, benchmarks, folder, picture, plot
 from fim_magic.evaluate.answers import Answer, answer_of, sha256_of
 from fim_magic.evaluate.benchmarks import NOTEBOOKS, Benchmark, Task
 from fim_magic.evaluate.human_eval_infilling import SETS
@@ -43,9 +43,6 @@ if TYPE_CHECKING:
 
 CANDIDATES = 8
 _TOP_P = 0.95  # as of a request
-OUT = Path("fim-magic-eval")
-_SETTINGS = "run.json"
-_REPORT = "report.json"
 _SAME_PROMPT = {arms.HEALED: arms.RAW, **{f"context {mode}": arms.TRIMMED for mode in arms.CONTEXTS}}
 
 
@@ -77,7 +74,7 @@ class Options:
     limit: int | None = None
     arms: tuple[str, ...] = arms.ARMS
     template: Request = _TEMPLATE
-    out: Path = OUT
+    out: Path = folder.OUT
     plot: Path | None = None
     only_report: bool = False
     workers: int = 1
@@ -114,12 +111,7 @@ def prepare(options: Options) -> tuple[Options, list[Benchmark]]:
         if not arms.requests_for(options.arms, each):
             raise OptionError(f"--arms context needs tasks in notebooks, and {each.name} has none: --set {NOTEBOOKS}")
     if not options.only_report:
-        try:
-            options.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OptionError(
-                f"The folder {str(options.out)!r} cannot be made ({error.strerror}). Name another: --out FOLDER"
-            ) from error
+        folder.make(options.out)
     return options, found
 
 
@@ -163,8 +155,8 @@ def run(
         OptionError: An option makes no sense for this model, or the folder holds something else.
     """
     with ExitStack() as stack:
-        stack.enter_context(_locked(options.out))
-        settings = _settings(options) if engine is None else _begun(options, engine, command)
+        stack.enter_context(folder.locked(options.out))
+        settings = folder.settings(options.out) if engine is None else _begun(options, engine, command)
         judge = stack.enter_context(closing(Judge(options.out, passes=passes, choose=choose, workers=options.workers)))
         books = {
             each.name: stack.enter_context(closing(_Book(options, each, settings["keys"], judge))) for each in found
@@ -192,7 +184,7 @@ def run(
             report.sets.append(known)
             report.warnings += _missing(each, answers, arms.requests_for(options.arms, each))
             report.remarks += _earlier(each, answers, settings["began"])
-    _write(options.out / _REPORT, report.to_json())
+    folder.write(options.out / folder.REPORT, report.to_json())
     return report, whole
 
 
@@ -295,19 +287,6 @@ def _canonical_logprob(task: Task, prompt: Prompt, engine: Engine) -> float | No
 # --- the folder ----------------------------------------------------------------------------------
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise BusyError(
-            f"Another fim-magic eval writes to {str(folder)!r}. Wait for it, or name another folder: --out FOLDER"
-        ) from None
-
-
 def _begun(options: Options, engine: Engine, command: Sequence[str]) -> dict[str, Any]:
     """Note what is asked, for a report of it without the model."""
     template = options.template
@@ -318,7 +297,7 @@ def _begun(options: Options, engine: Engine, command: Sequence[str]) -> dict[str
             "model": engine.model,
             "revision": engine.revision,
             "place": engine.place,
-            **_machine(engine),
+            **folder.machine(engine),
             "command": " ".join(command),
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "options": (
@@ -337,7 +316,7 @@ def _begun(options: Options, engine: Engine, command: Sequence[str]) -> dict[str
         ],
         "arms": list(options.arms),
     }
-    _write(options.out / _SETTINGS, json.dumps(settings, indent=1, ensure_ascii=False))
+    folder.write(options.out / folder.SETTINGS, json.dumps(settings, indent=1, ensure_ascii=False))
     return settings
 
 
@@ -351,36 +330,8 @@ def _several(template: Request) -> str:
     )
 
 
-def _machine(engine: Engine) -> dict[str, Any]:
-    import torch
-
-    from fim_magic.evaluate.speed import machine
-
-    on_gpu = engine.place.startswith("cuda") and torch.cuda.is_available()
-    about = machine.describe(torch.device("cuda" if on_gpu else "cpu"))
-    where = about["device"] if on_gpu else about["processor"]
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    line = f"{where}, {about['cores']} cores, {about['threads']} threads; Python {about['python']}, {versions}"
-    return {"machine": line, "details": about}
-
-
-def _settings(options: Options) -> dict[str, Any]:
-    path = options.out / _SETTINGS
-    try:
-        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        complete = all(found[name] for name in ("keys", "sets", "arms", "began")) and found["about"]["model"]
-    except (OSError, ValueError, KeyError, TypeError):
-        complete = False
-    if not complete:
-        raise OptionError(
-            f"The folder {str(options.out)!r} holds no run to report. Name the one that it was given: "
-            "fim-magic eval --only-report --out FOLDER"
-        )
-    return found
-
-
 def _as_before(options: Options) -> Options:
-    settings = _settings(options)
+    settings = folder.settings(options.out)
     about = settings["about"]
     return replace(
         options,
@@ -406,19 +357,8 @@ def _earlier(benchmark: Benchmark, answers: Mapping[str, Mapping[str, Answer]], 
     earlier = [at for at in every if at < began]
     if not earlier:
         return []
-    told = (
-        f"{benchmark.name}: {len(earlier)} of {len(every)} answers are of earlier runs with the same model and options"
-    )
-    return [f"{told}, the first of {min(earlier)}; their times are of the machine as it was then."]
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text + "\n", "utf-8")
-    except OSError as error:
-        raise OptionError(
-            f"{str(path)!r} could not be written: {error.strerror}. Name another folder after --out."
-        ) from error
+    told = f"{benchmark.name}: {len(earlier)} of {len(every)} answers are of earlier runs with the same code, model and"
+    return [f"{told} options, the first of {min(earlier)}; their times are of the machine as it was then."]
 
 
 def show(report: Report, options: Options, write: Callable[[str], None] = print) -> None:
@@ -428,7 +368,7 @@ def show(report: Report, options: Options, write: Callable[[str], None] = print)
         OptionError: It cannot be drawn.
     """
     write(table(report))
-    print(f"Everything is in {options.out}; the report as JSON is {options.out / _REPORT}.", file=sys.stderr)
+    print(f"Everything is in {options.out}; the report as JSON is {options.out / folder.REPORT}.", file=sys.stderr)
     if options.plot is not None:
         plot.draw(report, options.plot)
         print(f"The picture is {options.plot}.", file=sys.stderr)

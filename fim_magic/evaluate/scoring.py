@@ -19,6 +19,7 @@ from fim_magic.choosing import merged, ranked
 from fim_magic.evaluate.answers import Answer
 from fim_magic.evaluate.arms import MANY
 from fim_magic.evaluate.benchmarks import Task, known
+from fim_magic.evaluate.code import code_hash
 from fim_magic.evaluate.journal import Memory
 from fim_magic.progress import OnProgress, Progress, silent
 from fim_magic.sandbox import Limits, run
@@ -49,8 +50,7 @@ def by_product(task: Task, candidates: Sequence[Candidate], checked: bool) -> li
 class Judge:
     """Runs candidates, and puts them in order, and remembers both in files.
 
-    What it found out is in `verdicts.jsonl`, by the program's sha256, and in `choices.jsonl`. A change to how fim-magic
-    chooses shows after `choices.jsonl` is deleted.
+    What it found out is in `verdicts.jsonl`, by the program's sha256, and in `choices.jsonl`, also by fim-magic's code.
     """
 
     def __init__(
@@ -139,4 +139,4 @@ def _program_key(program: str) -> str:
 def _choice_key(answer: Answer, checked: bool) -> str:
     said = "\0".join(candidate.raw for candidate in answer.candidates)
     digest = hashlib.sha256(f"{answer.task}\0{answer.key}\0{said}".encode("utf-8", "surrogatepass")).hexdigest()
-    return f"fim-magic {__version__}, {'checked' if checked else 'chosen'}, {digest}"
+    return f"fim-magic {__version__} {code_hash()}, {'checked' if checked else 'chosen'}, {digest}"

@@ -1,0 +1,195 @@
+"""How close an answer is to what the author wrote in the hole. Nothing is run, no model is asked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fim_magic import lexing
+from fim_magic.checks import parses
+from fim_magic.document import Document
+from fim_magic.errors import OptionError
+from fim_magic.evaluate.own.sources import PYTHON
+
+_LEAST_ECHO = 8  # word characters of a line: shorter ones, such as `else:`, stand everywhere
+_TOO_LONG = 2.0  # times the author's
+_GOES_ON = re.compile(r"(?:else|elif|except|finally)\b|[)\]}]")
+
+
+@dataclass(frozen=True)
+class Closeness:
+    """What there is to say about one answer.
+
+    Attributes:
+        exact: Whether it is what the author wrote, blanks at the ends of lines and line ends at its end aside.
+        exact_cut: The same of the answer after it is cut where it has as many statements as the author wrote.
+        similarity: 1 less the Levenshtein distance over the length of the longer (V. I. Levenshtein 1966, Soviet
+            Physics Doklady 10:707), over characters, white space around both aside; 1.0 is the same.
+        right_beginning: Whether its first line is the author's: who accepts by line would take it.
+        length: Its characters over the author's, white space around both aside.
+        too_long: Whether it is more than twice as long as the author's.
+        parses: Whether the rebuilt text does; None where that cannot be told.
+        echoes_prefix: Whether one of its lines stands in the text before the hole, and not in what the author wrote.
+        echoes_suffix: Likewise in the text after the hole.
+        echoes_context: Likewise in what the model was shown beside the text.
+        statements: How many it has, those inside blocks not counted.
+    """
+
+    exact: bool
+    exact_cut: bool
+    similarity: float
+    right_beginning: bool
+    length: float
+    too_long: bool
+    parses: bool | None
+    echoes_prefix: bool
+    echoes_suffix: bool
+    echoes_context: bool
+    statements: int
+
+
+def closeness(
+    document: Document,
+    canonical: str,
+    answer: str,
+    *,
+    kind: str,
+    statements: int,
+    context: str = "",
+    language: str = PYTHON,
+) -> Closeness:
+    """Compare an answer with what stood in the hole.
+
+    Args:
+        document: The text with the hole.
+        canonical: What the author wrote there.
+        answer: What the model wrote there.
+        kind: Of the hole, as `punching.KINDS` has it.
+        statements: How many the author wrote.
+        context: What the model was shown beside the document.
+        language: Of the document.
+
+    Raises:
+        OptionError: A library is missing.
+    """
+    true, own = canonical.strip(), answer.strip()
+    first = _bare(canonical).partition("\n")[0]
+    ends = ends_of_statements(document, answer, kind, language)
+    cut = answer[: ends[statements - 1]] if len(ends) >= statements else answer
+    return Closeness(
+        exact=_bare(answer) == _bare(canonical),
+        exact_cut=_bare(cut) == _bare(canonical),
+        similarity=similarity(true, own),
+        right_beginning=_bare(answer).partition("\n")[0] == first,
+        length=len(own) / max(len(true), 1),
+        too_long=len(own) > _TOO_LONG * len(true),
+        parses=parses(document.rebuild(answer)).passed if language == PYTHON else None,
+        echoes_prefix=echoes(document, canonical, answer, document.prefix),
+        echoes_suffix=echoes(document, canonical, answer, document.suffix),
+        echoes_context=echoes(document, canonical, answer, context),
+        statements=len(ends),
+    )
+
+
+def similarity(one: str, other: str) -> float:
+    """Return 1 less the Levenshtein distance of two texts over the length of the longer; 1.0 for two empty ones.
+
+    Raises:
+        OptionError: The library for it is missing.
+    """
+    try:
+        from rapidfuzz.distance import Levenshtein
+    except ImportError:
+        raise OptionError(
+            "Comparing answers with what the author wrote needs rapidfuzz. Install it: pip install 'fim-magic[eval]'"
+        ) from None
+    return float(Levenshtein.normalized_similarity(one, other))
+
+
+def _bare(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.split("\n")).rstrip("\n")
+
+
+def echoes(document: Document, canonical: str, answer: str, text: str) -> bool:
+    """Whether a line of an answer stands in `text`, though the author has not written that line.
+
+    A line counts with at least eight letters, digits and underscores. Blanks are taken as one. The answer's first and
+    last line, where they share their line with the text around the hole, count also where they are a part of a line.
+
+    Args:
+        document: The text with the hole.
+        canonical: What the author wrote there.
+        answer: What the model wrote there.
+        text: Where an echo may come from.
+    """
+    lines = {_spaced(line) for line in text.split("\n")}
+    true = _spaced(canonical)
+    own = answer.split("\n")
+    for at, line in enumerate(own):
+        piece = _spaced(line)
+        shared = (at == 0 and not document.hole_begins_line) or (
+            at == len(own) - 1 and bool(document.suffix.partition("\n")[0].strip())
+        )
+        if len(re.findall(r"\w", piece)) < _LEAST_ECHO or piece in true:
+            continue
+        if piece in lines or (shared and any(piece in each for each in lines)):
+            return True
+    return False
+
+
+def _spaced(text: str) -> str:
+    return " ".join(text.split())
+
+
+def ends_of_statements(document: Document, answer: str, kind: str, language: str = PYTHON) -> list[int]:
+    """Return where each statement of an answer ends; one inside the block of another is a part of that one.
+
+    An answer that goes on in a line begins with the rest of a statement. One between brackets ends where it closes
+    them. In other languages than Python every line that is not empty counts as a statement.
+
+    Args:
+        document: The text with the hole.
+        answer: What is in the hole.
+        kind: Of the hole.
+        language: Of the document.
+    """
+    if language != PYTHON:
+        return [match.end() for match in re.finditer(r"[^\n]*\S", answer)]
+    state = lexing.state_after(document.prefix)
+    if kind == "arguments":
+        closes = (event.at for event in lexing.events(answer, state) if event.state.depth < state.depth)
+        return [len(answer[: next(closes, len(answer))].rstrip())]
+    return list(_ends(_logical_lines(answer, state), answer, _indentation(document.prefix.rpartition("\n")[2])))
+
+
+def _logical_lines(answer: str, state: lexing.State) -> Iterable[tuple[int, int]]:
+    """Where each logical line with something in it begins, at its line's start, and ends."""
+    start = 0
+    for event in lexing.events(answer, state):
+        if event.ends_statement and not answer[: event.at].endswith("\\"):
+            if answer[start : event.at].strip():
+                yield start, start + len(answer[start : event.at].rstrip())
+            start = event.at + 1
+    if answer[start:].strip():
+        yield start, len(answer.rstrip())
+
+
+def _ends(lines: Iterable[tuple[int, int]], answer: str, own: int) -> Iterable[int]:
+    """Put the logical lines together to statements: deeper lines, `else:` and what a decorator decorates."""
+    end = -1
+    decorated = False
+    for start, stop in lines:
+        text = answer[start:stop].lstrip()
+        comment = text.startswith("#")
+        begins = start == 0 or _indentation(answer[start:]) <= own
+        if begins and end >= 0 and not decorated and not comment and not _GOES_ON.match(text):
+            yield end
+        decorated = text.startswith("@") if begins else decorated
+        end = end if comment else stop
+    if end >= 0:
+        yield end
+
+
+def _indentation(text: str) -> int:
+    return len(text) - len(text.lstrip(" \t"))

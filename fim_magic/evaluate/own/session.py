@@ -1,0 +1,126 @@
+"""What runs inside the process in which a notebook's cells run: one cell at a time, and what is known after it.
+
+It is also asked where nothing has run: then the shell is one that knows the texts of cells and no names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from fim_magic.context import Context
+from fim_magic.context.cells import Stored
+from fim_magic.document import Document
+from fim_magic.session import context_for, defined_names
+
+_NOT_RUN = re.compile(
+    r"^[ \t]*(?:[\w, ]+=[ \t]*)?(?:!|%(?:pip|conda|mamba|uv|sx|system|run)\b)|^%%(?:!|bash|sh|script|system|sx|cmd)\b"
+    r"|\bos\.system\(|\bsubprocess\b|\b(?:pip|conda)[ \t]+install\b|\binput\(",
+    re.MULTILINE,
+)
+
+
+def enter(_shell: Any, folder: str) -> None:
+    """Go to the folder in which cells are to run, and cut this process off from the network.
+
+    Args:
+        _shell: IPython's.
+        folder: What the cells see as the notebook's folder.
+    """
+    os.chdir(folder)
+    socket.getaddrinfo = _no_network
+    socket.gethostbyname = _no_network
+
+
+def _no_network(*_arguments: object, **_options: object) -> Any:
+    raise OSError("There is no network here.")
+
+
+def run_cell(shell: Any, source: str, seconds: float) -> bool:
+    """Run a cell, or only note that it was typed where it would download, install or ask. Returns whether it ran.
+
+    A cell that fails counts as one that ran for whoever wrote it: its text is kept, and the names that it would have
+    defined are missing.
+
+    Args:
+        shell: IPython's.
+        source: The cell, as it was typed.
+        seconds: After how many it is interrupted.
+    """
+    if _NOT_RUN.search(source):
+        note_cell(shell, source)
+        return False
+    number = shell.execution_count
+    try:
+        with _interrupted_after(seconds):
+            ran = bool(shell.run_cell(source, store_history=True).success)
+    except KeyboardInterrupt:  # it came when the cell had ended
+        ran = False
+    getattr(shell.history_manager, "exceptions", {}).pop(number, None)  # which IPython has from version 9 on
+    return ran
+
+
+def note_cell(shell: Any, source: str) -> None:
+    """Put a cell into the session's history without running it."""
+    shell.history_manager.store_inputs(shell.execution_count, source)
+    shell.execution_count += 1
+
+
+@contextmanager
+def _interrupted_after(seconds: float) -> Iterator[None]:
+    """Interrupt this process, which runs one cell and nothing else, when the time is over."""
+    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known at a hole.
+
+    Attributes:
+        everything: All that a model may be told, as `--context all` has it.
+        names: The names that the session and the notebook define.
+    """
+
+    everything: Context = field(default_factory=Context)
+    names: frozenset[str] = frozenset()
+
+
+def known_at(shell: Any, document: Document, cells: Sequence[Stored], folder: str) -> Known:
+    """Return what the product finds out about a cell that is filled now.
+
+    Args:
+        shell: IPython's, in which the cells above have run.
+        document: The cell with the hole.
+        cells: All of the notebook, as it is saved; the hole's cell without what is missing.
+        folder: Where the notebook may be written.
+    """
+    path = Path(folder) / "notebook.ipynb"
+    told: list[dict[str, Any]] = [
+        {"cell_type": "markdown" if cell.markdown else "code", "source": [cell.source], "metadata": {}}
+        for cell in cells
+    ]
+    path.write_text(json.dumps({"cells": told, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}), "utf-8")
+    shell.user_ns["__vsc_ipynb_file__"] = str(path)  # where the product looks for it
+    return Known(context_for(shell, document, "all"), defined_names(shell))
+
+
+def shell_without_names(above: Sequence[Stored]) -> Any:
+    """Return what stands for a shell in which cells were typed and nothing is defined."""
+    typed = ["", *(cell.source for cell in above if not cell.markdown)]
+    return SimpleNamespace(user_ns={}, user_ns_hidden={}, history_manager=SimpleNamespace(input_hist_raw=typed))

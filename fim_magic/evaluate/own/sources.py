@@ -1,0 +1,136 @@
+"""Notebooks and source files, as they lie in somebody's folder."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fim_magic.context.cells import LARGEST_FILE, Stored
+from fim_magic.errors import OptionError
+
+PYTHON = "python"
+NOTEBOOK = ".ipynb"
+LANGUAGES = {
+    ".py": PYTHON,
+    ".js": "javascript",
+    ".mjs": "javascript",
+    ".jsx": "javascript",
+    ".ts": "typescript",
+    ".tsx": "typescript",
+    ".html": "html",
+    ".css": "css",
+    ".sql": "sql",
+    ".sh": "bash",
+    ".r": "r",
+    ".jl": "julia",
+    ".c": "c",
+    ".h": "c",
+    ".cc": "c++",
+    ".cpp": "c++",
+    ".hpp": "c++",
+    ".java": "java",
+    ".rs": "rust",
+    ".go": "go",
+    ".yml": "yaml",
+    ".yaml": "yaml",
+}
+"""The language of a source file, by the ending of its name."""
+
+_NOT_LOOKED_INTO = frozenset({"__pycache__", "node_modules", "site-packages", "venv", "build", "dist"})
+_LARGEST_SOURCE = 2**20  # bytes: a longer one was written by a program
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A file.
+
+    Attributes:
+        name: Its path below the folder that was asked for, with slashes.
+        path: Where it is.
+        language: Of its code.
+        cells: A notebook's cells; of a source file its text, as the only one.
+        is_notebook: Whether it is one.
+    """
+
+    name: str
+    path: Path
+    language: str
+    cells: tuple[Stored, ...]
+    is_notebook: bool
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A file that cannot be used, and why."""
+
+    name: str
+    why: str
+
+
+def is_readable(path: Path) -> bool:
+    """Whether a file's name says that it is a notebook or code in a language that is known here."""
+    return path.suffix.lower() == NOTEBOOK or path.suffix.lower() in LANGUAGES
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the notebooks and source files in a folder and below it, by name; or the file itself.
+
+    Folders whose name begins with a dot, and those of installed or generated files, are left out.
+
+    Raises:
+        OptionError: There are none.
+    """
+    if path.is_dir():
+        found = sorted(_below(path), key=lambda each: each.relative_to(path).as_posix())
+    else:
+        found = [path] if path.is_file() and is_readable(path) else []
+    if not found:
+        raise OptionError(
+            f"{str(path)!r} holds no notebook and no source file. Name a folder, or a file that ends in "
+            f"{', '.join((NOTEBOOK, *LANGUAGES))}: fim-magic eval --set PATH"
+        )
+    return found
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for root, folders, names in os.walk(folder):
+        folders[:] = [each for each in folders if not each.startswith(".") and each not in _NOT_LOOKED_INTO]
+        yield from (path for name in names if not name.startswith(".") and is_readable(path := Path(root, name)))
+
+
+def read(path: Path, name: str) -> Sheet | Unread:
+    """Read a file.
+
+    Args:
+        path: As `files_of` gives it.
+        name: What the file is to be called.
+    """
+    notebook = path.suffix.lower() == NOTEBOOK
+    try:
+        if path.stat().st_size > (LARGEST_FILE if notebook else _LARGEST_SOURCE):
+            return Unread(name, "it is too large")
+        text = path.read_text("utf-8-sig")  # line ends become LF
+        if not notebook:
+            return Sheet(name, path, LANGUAGES[path.suffix.lower()], (Stored(text, markdown=False),), is_notebook=False)
+        told = json.loads(text)
+        return Sheet(name, path, _language(told), tuple(_cells(told)), is_notebook=True)
+    except OSError as error:
+        return Unread(name, str(error.strerror))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return Unread(name, "it is no notebook of format 4" if notebook else "it is not UTF-8 text")
+
+
+def _language(told: dict[str, Any]) -> str:
+    about = told.get("metadata", {})
+    named = about.get("language_info", {}).get("name") or about.get("kernelspec", {}).get("language") or PYTHON
+    return str(named).lower()
+
+
+def _cells(told: dict[str, Any]) -> Iterator[Stored]:
+    for cell in told["cells"]:
+        if cell["cell_type"] in ("code", "markdown"):
+            yield Stored("".join(cell["source"]), cell["cell_type"] == "markdown")

@@ -1,0 +1,128 @@
+"""What is known around each hole of a notebook, built as the product builds it: with the cells above run, or not."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from fim_magic.context.cells import Stored
+from fim_magic.document import Document
+from fim_magic.evaluate.notebooks.live import Kernel, KernelError
+from fim_magic.evaluate.own.session import Known, known_at, shell_without_names
+from fim_magic.evaluate.own.sources import Sheet
+
+SECONDS = 20.0
+"""After how many seconds a cell is interrupted."""
+
+_OURS = "fim_magic.evaluate.own.session"
+_MOST_BYTES = 64 * 2**20  # of the files beside a notebook that are copied
+_MOST_FILES = 2000
+
+Hole = tuple[int, Document]
+"""The index of a cell, and the cell with a hole in it."""
+
+
+def unrun(sheet: Sheet, holes: Iterable[Hole]) -> Iterator[Known]:
+    """Yield what is known at each hole of a notebook where nothing has run: the texts of cells, and no values."""
+    with tempfile.TemporaryDirectory() as folder:
+        for at, document in holes:
+            shell = shell_without_names(sheet.cells[:at])
+            yield known_at(shell, document, _saved(sheet.cells, at, document), folder)
+
+
+def run(sheet: Sheet, holes: Iterable[Hole], seconds: float = SECONDS) -> Iterator[Known]:
+    """Yield what is known at each hole of a notebook where the cells above have run, in a process of their own.
+
+    They run in a copy of the notebook's folder, without network. A cell that fails, takes too long, or would download,
+    install or ask something is passed over: of what it would have defined, the model sees the code and no names.
+
+    Args:
+        sheet: The notebook.
+        holes: In the notebook's order.
+        seconds: After how many a cell is interrupted.
+    """
+    with _Session(sheet, seconds) as session:
+        for at, document in holes:
+            yield session.known_at(at, document)
+
+
+class _Session:
+    """A kernel that goes through a notebook from the top, as a context manager."""
+
+    def __init__(self, sheet: Sheet, seconds: float) -> None:
+        self._sheet = sheet
+        self._seconds = seconds
+        self._done = 0  # cells
+        self._alive = True
+        self._stack = ExitStack()
+
+    def __enter__(self) -> _Session:  # noqa: PYI034 - typing.Self is not in Python 3.10
+        folder = self._stack.enter_context(tempfile.TemporaryDirectory())
+        self._own = self._stack.enter_context(tempfile.TemporaryDirectory())
+        copy_small_files(self._sheet.path.parent, Path(folder))
+        self._kernel = self._stack.enter_context(Kernel())
+        self._kernel.ask(f"{_OURS}:enter", folder)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def known_at(self, at: int, document: Document) -> Known:
+        saved = _saved(self._sheet.cells, at, document)
+        try:
+            self._advance(at)
+            known: Known = self._kernel.ask(f"{_OURS}:known_at", document, saved, self._own)
+        except KernelError:  # it has crashed, or does not let itself be interrupted
+            self._alive = False
+            return known_at(shell_without_names(self._sheet.cells[:at]), document, saved, self._own)
+        return known
+
+    def _advance(self, at: int) -> None:
+        if not self._alive:
+            raise KernelError("The notebook's kernel has ended.")
+        while self._done < at:
+            cell = self._sheet.cells[self._done]
+            self._done += 1
+            if not cell.markdown:
+                self._kernel.ask(f"{_OURS}:run_cell", cell.source, self._seconds)
+
+
+def _saved(cells: Sequence[Stored], at: int, document: Document) -> list[Stored]:
+    own = Stored(document.prefix + document.suffix, markdown=False)
+    return [*cells[:at], own, *cells[at + 1 :]]
+
+
+def copy_small_files(folder: Path, into: Path) -> None:
+    """Copy what lies in a folder, the nearest files first, as long as all of it is small.
+
+    Cells may read what lies beside their notebook, and must not change it. What cannot be read is left out.
+
+    Args:
+        folder: Where a notebook is.
+        into: An empty folder.
+    """
+    left, files = _MOST_BYTES, 0
+    folders = [folder]
+    while folders and files < _MOST_FILES:
+        here = folders.pop(0)
+        try:
+            found = sorted(here.iterdir())
+        except OSError:
+            continue
+        for path in found:
+            if path.name.startswith(".") or path.is_symlink():
+                continue
+            if path.is_dir():
+                folders.append(path)
+            elif path.is_file() and path.stat().st_size <= left and files < _MOST_FILES:
+                target = into / path.relative_to(folder)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    shutil.copyfile(path, target)
+                except OSError:
+                    continue
+                left -= path.stat().st_size
+                files += 1
