@@ -23,6 +23,7 @@ from types import FrameType
 from fim_magic.branching import beginnings, read_tokens
 from fim_magic.candidate import Candidate, Cut, Ending, Result
 from fim_magic.checks import NOTHING_ASKED, Asked, look, names_defined, parses
+from fim_magic.checks.sufficiency import Sufficiency
 from fim_magic.choosing import merged, ranked
 from fim_magic.context import NOTHING_ELSE, Context, names_in
 from fim_magic.document import Document
@@ -32,7 +33,6 @@ from fim_magic.formats import Prompt, completion_prompt, fim_prompt
 from fim_magic.healing import Continuation
 from fim_magic.holes import Blanks, combine
 from fim_magic.ranking import endings, scores
-from fim_magic.sufficiency import Sufficiency
 from fim_magic.tokenization import TextTokenizer
 from fim_magic.trimming import Hole, trim
 

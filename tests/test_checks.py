@@ -8,8 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fim_magic import checks
-from fim_magic.checks import Asked, docstring_examples, in_cells, look, names_defined, needed_cells, parses, tried
+from fim_magic.checks import (
+    Asked,
+    docstring_examples,
+    in_cells,
+    look,
+    names_defined,
+    needed_cells,
+    parses,
+    tried,
+    trying,
+)
 from fim_magic.sandbox import Limits
 
 MEAN = '''def mean(xs):
@@ -277,7 +286,7 @@ def test_tricks_make_nothing_pass(trick):
 
 
 def test_look_runs_nothing_unless_asked(monkeypatch):
-    monkeypatch.setattr(checks, "run_steps", None)
+    monkeypatch.setattr(trying, "run_steps", None)
     assert [check.name for check in look(MEAN)] == ["parses", "names"]
     assert [check.name for check in look("def f(:", asked=Asked(("1",)))] == ["parses"]
     assert [check.name for check in look("x = 1", asked=Asked(doctests=True))] == ["parses", "names"]

@@ -115,7 +115,7 @@ def _candidate(told: Mapping[str, Any]) -> Candidate:
         token_ends=tuple(told["token_ends"]),
         read_logprob=told["read_logprob"],
         suffix_logprob=told["suffix_logprob"],
-        checks=tuple(Check(**each) for each in told["checks"]),
+        checks=tuple(Check(**{**each, "names": tuple(each.get("names", ()))}) for each in told["checks"]),
         same=told["same"],
         reason=told["reason"],
         kept=tuple((start, end) for start, end in told["kept"]),

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from fim_magic.checks import plain_python
+from fim_magic.checks.source import without_magics
 
 KINDS = ("rest", "line", "arguments", "block", "lines")
 """The rest of a logical line; a statement on a line of its own; what stands between the brackets of a call; the body of
@@ -113,7 +113,7 @@ class _Source:
 
 
 def _read(text: str) -> _Source | None:
-    plain = plain_python(text)
+    plain = without_magics(text)
     if plain is None:
         return None
     try:

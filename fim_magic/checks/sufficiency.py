@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from functools import cached_property
 
-from fim_magic.checks import parses, undefined_names
+from fim_magic.checks.names import names_defined
+from fim_magic.checks.source import parses
 from fim_magic.document import Document
 
 _LONGEST = 50_000  # characters of a cell; reading a longer one takes too long to be done for every statement
@@ -47,8 +48,7 @@ class Sufficiency:
             return True
         if parses(text).passed is False:
             return not self._can_parse
-        wanted = self._wanted
-        if wanted and any(name in wanted for name in undefined_names(text, self._known) or ()):
+        if self._wanted and self._wanted.intersection(names_defined(text, self._known).names):
             return False
         return self._returns(text)
 

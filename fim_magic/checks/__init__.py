@@ -1,0 +1,52 @@
+"""What can be said about a rebuilt cell: does it parse, are its names defined, do the user's examples and tests pass?
+
+Nothing here knows models or IPython's shell. `parses`, `names_defined` and `needed_cells` only read; `tried` runs the
+cell in `sandbox`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+
+from fim_magic.candidate import Check
+from fim_magic.checks.names import bound_names, names_defined
+from fim_magic.checks.needed import needed_cells
+from fim_magic.checks.source import OTHER_LANGUAGE, parses
+from fim_magic.checks.trying import NOTHING_ASKED, Asked, docstring_examples, in_cells, tried
+from fim_magic.sandbox import Limits
+
+__all__ = [
+    "NOTHING_ASKED",
+    "Asked",
+    "bound_names",
+    "docstring_examples",
+    "in_cells",
+    "look",
+    "names_defined",
+    "needed_cells",
+    "parses",
+    "tried",
+]
+
+
+def look(
+    text: str,
+    *,
+    known: AbstractSet[str] = frozenset(),
+    asked: Asked = NOTHING_ASKED,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+) -> tuple[Check, ...]:
+    """Check a rebuilt cell: that it parses, then its names, then what was asked for. Nothing is run if nothing was.
+
+    Args:
+        text: The whole cell. Of one in another language, only what was asked for is said to be unknown.
+        known: The names in the notebook's namespace.
+        asked: What is to be tried in the sandbox.
+        limits: What that may use.
+    """
+    first = parses(text)
+    if first.said == OTHER_LANGUAGE:
+        return tried(text, asked, limits)
+    if not first.passed:
+        return (first,)
+    return (first, names_defined(text, known), *tried(text, asked, limits))

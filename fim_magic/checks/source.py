@@ -1,0 +1,116 @@
+"""A cell as Python: what IPython would make of it, and whether that parses. Nothing is run."""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from functools import partial
+
+from fim_magic.candidate import Check
+
+OTHER_LANGUAGE = "not Python"
+"""So it is said of a cell that cannot be judged."""
+
+LONGEST = 1_000_000
+"""Characters of a text that is looked at."""
+
+UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
+"""What reading a text as Python may raise."""
+
+CELL_MAGIC = re.compile(r"\s*%%(\w+)([^\n]*)\n?")
+"""A cell magic at the start of a text: its name, and the rest of its line."""
+
+_PYTHON_MAGICS = frozenset({"capture", "memit", "prun", "python", "python3", "time", "timeit"})
+_TIMED = re.compile(r"^([ \t]*)%time[ \t]+(?=\S)")
+_MAGIC_LINE = re.compile(r"^([ \t]*)(?:[%!?].*|[^\n#'\"]*=[ \t]*[%!](?!=).*|[\w.%* \t]+\?{1,2}[ \t]*)$")
+_TOP_LEVEL_AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+_SHOWN = 120  # characters of what was found
+
+
+def parses(text: str) -> Check:
+    """Tell whether a cell is Python, or what IPython makes into Python. Nothing is run.
+
+    Args:
+        text: The whole cell. One in another language (`%%bash`) cannot be judged.
+    """
+    check = partial(Check, "parses")
+    if len(text) > LONGEST:
+        return check(None, "too long to look at")
+    source = python_of(text)
+    if source is None:
+        return check(None, OTHER_LANGUAGE)
+    try:
+        compiled(source)
+    except SyntaxError as error:
+        line = f" in line {error.lineno}" if error.lineno else ""
+        return check(False, short(f"{type(error).__name__}: {error.msg}{line}"))
+    except (RecursionError, MemoryError):
+        return check(None, "nested too deep to look at")
+    except (ValueError, OverflowError) as error:  # null bytes, a lone surrogate
+        return check(False, short(f"not Python source: {error}"))
+    return check(True)
+
+
+def short(text: str) -> str:
+    """Return a text for the user, cut where it is long."""
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def compiled(source: str, mode: str = "exec") -> object:
+    """Compile what may await at its top, as a cell may. Python's warnings are not shown.
+
+    Raises:
+        SyntaxError: It does not parse; other errors are in `UNREADABLE`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return compile(source, "<cell>", mode, flags=_TOP_LEVEL_AWAIT, dont_inherit=True)
+
+
+def tree_of(source: str) -> ast.Module | None:
+    """Return the tree of a text that Python can read, or None."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(source)
+    except UNREADABLE:
+        return None
+
+
+def _without_cell_magics(text: str) -> str | None:
+    """The text with comments for its cell magics, or None if one of them is not about Python."""
+    dropped = 0
+    while match := CELL_MAGIC.match(text):
+        if match.group(1) not in _PYTHON_MAGICS:
+            return None
+        dropped += match.group().count("\n")
+        text = text[match.end() :]
+    return "#\n" * dropped + text  # IPython would take empty lines away, and errors name lines
+
+
+def python_of(text: str) -> str | None:
+    """Return what IPython would compile of a cell, or None for one in another language."""
+    source = _without_cell_magics(text)
+    if source is None or tree_of(source) is not None:
+        return source
+    source = _timed_lines(source)
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    try:
+        return str(TransformerManager().transform_cell(source))
+    except Exception:  # noqa: BLE001 - a cell that IPython cannot transform is one that does not parse
+        return source
+
+
+def without_magics(text: str) -> str | None:
+    """Return a cell as plain Python, or None: `%time x = 1` is `x = 1`, other lines of IPython's are left out."""
+    source = _without_cell_magics(text)
+    if source is None or tree_of(source) is not None:
+        return source
+    return "\n".join(_MAGIC_LINE.sub(r"\1pass", line) for line in _timed_lines(source).split("\n"))
+
+
+def _timed_lines(source: str) -> str:
+    """`%time x = 1` binds a name of the notebook: it stands for its statement."""
+    return "\n".join(_TIMED.sub(r"\1", line) for line in source.split("\n"))
