@@ -18,6 +18,9 @@ from fim_magic.engines import Likely
 from fim_magic.healing import Continuation
 
 
+_IMPOSSIBLE = -5.0  # less in log-probability than what the model says in its place
+
+
 def read_tokens(first: Candidate) -> tuple[int, ...]:
     """Return the tokens of a candidate that say what was kept of it."""
     if first.cut is None:
@@ -32,6 +35,8 @@ def beginnings(
     answer: Continuation,
     stop_ids: AbstractSet[int],
     count: int,
+    *,
+    early: bool = False,
 ) -> list[tuple[int, ...]]:
     """Return how other answers than the greedy one begin, the most probable departure first.
 
@@ -41,6 +46,8 @@ def beginnings(
         answer: One that has no token yet: it knows how answers have to begin.
         stop_ids: The tokens that end an answer; in one place they all come to the same.
         count: How many beginnings at most.
+        early: Those first that depart where the answer begins, if the model finds them possible at all: the answer is
+            a copy, and what leaves it late copies most of it.
     """
     departures: list[tuple[float, tuple[int, ...]]] = []
     for at, choices in enumerate(likeliest):
@@ -55,4 +62,9 @@ def beginnings(
             departures.append((each.logprob - possible[0].logprob, (*tokens[:at], each.id)))
         if at < len(tokens):
             answer.push(tokens[at])
-    return [begin for _, begin in sorted(departures, key=lambda departure: -departure[0])[:count]]
+    if early:
+        departures = [departure for departure in departures if departure[0] > _IMPOSSIBLE]
+        departures.sort(key=lambda departure: (len(departure[1]), -departure[0]))
+    else:
+        departures.sort(key=lambda departure: -departure[0])
+    return [begin for _, begin in departures[:count]]

@@ -138,6 +138,7 @@ class Result:
         generated: How many tokens were generated, over all answers; None for those of the candidates.
         seen: What the model saw beside the text.
         holes: How many holes the text has.
+        first_answer_seconds: From the request to its first answer, which may be taken then.
     """
 
     document: Document
@@ -160,6 +161,7 @@ class Result:
     generated: int | None = None
     seen: Context = NOTHING_ELSE
     holes: int = 1
+    first_answer_seconds: float = 0.0
 
     @property
     def middle(self) -> str:

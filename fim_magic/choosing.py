@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from fim_magic.candidate import Candidate, Ending
 
-_SUFFIX_COUNTS = 16  # tokens of what follows count as much as a whole answer; 8 to 24 choose as well
+_SUFFIX_COUNTS = 8  # tokens of what follows count as much as a whole answer
 _UNFINISHED = (Ending.LENGTH, Ending.INTERRUPTED)
 
 
@@ -46,11 +46,15 @@ class _Standing:
 
     tests_passed: float
     ended: bool
-    sound: int
+    sound: float
     likely: float
 
 
-_STATIC = frozenset({"parses", "names"})
+_STATIC = frozenset({"parses", "names", "original"})
+
+
+_WEIGHTS = {("original", None): 0.5}
+"""Of checks that have not passed, but have not failed for sure."""
 
 
 def _standing(candidate: Candidate) -> _Standing:
@@ -59,7 +63,7 @@ def _standing(candidate: Candidate) -> _Standing:
     return _Standing(
         tests_passed=sum(1.0 if check.passed else check.share for check in asked),
         ended=candidate.ending not in _UNFINISHED,
-        sound=-sum(check.passed is False for check in static),
+        sound=-sum(_WEIGHTS.get((check.name, check.passed), float(check.passed is False)) for check in static),
         likely=_likely(candidate),
     )
 

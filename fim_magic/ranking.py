@@ -34,6 +34,9 @@ from fim_magic.trimming import Hole, end_before
 SUFFIX_TOKENS = 32
 """How many tokens of the suffix count at most."""
 
+FOLLOWING_TOKENS = 16
+"""How many count where the model was shown the suffix: it copies the rest."""
+
 _MOST_ENDINGS = 4  # statements; each is read with what follows
 _REOPENED = 16  # tokens at the end of the prompt that may become others with what follows: more than a word has
 _LEAST_ROOM = 16  # tokens of prompt without which scores make no sense
@@ -103,6 +106,38 @@ def scores(
         if middle not in found:
             found[middle] = _score(engine, opened, middle, suffix, counted)
         yield found[middle]
+
+
+def following(
+    engine: Engine, prompt: Prompt, middles: Sequence[str], suffix: str, suffix_tokens: int = FOLLOWING_TOKENS
+) -> Iterator[Score]:
+    """Say how probable a model that infills finds it that what follows the hole comes next, after each of `middles`.
+
+    It knows the suffix from its prompt. After a middle that is whole, it goes on with it; after one that wants more, or
+    has gone too far, less so. Nothing but the middle and a few tokens is read: the prompt was, for the request.
+
+    Args:
+        engine: The loaded model.
+        prompt: That the middles were answers to.
+        middles: Texts for the hole.
+        suffix: What follows it.
+        suffix_tokens: How many tokens of it count at most.
+
+    Yields:
+        The score of each, in their order. Of the middle nothing is said but how many tokens it has.
+
+    Raises:
+        ModelError: There is not enough memory, or no room in the model's context.
+    """
+    start, _ = _beginning(engine.tokenizer, suffix, 2 * suffix_tokens)
+    for middle in middles:
+        own, whole = (
+            engine.tokenizer.encode(text, unspaced=True, apart=prompt.stop_ids)
+            for text in (prompt.healed + middle, prompt.healed + middle + start)
+        )
+        at = common_prefix(own, whole)
+        counted = whole[at : at + suffix_tokens]
+        yield Score(0.0, at, sum(engine.score([*prompt.ids, *whole[:at]], counted)), len(counted))
 
 
 def endings(hole: Hole, candidate: Candidate) -> list[Candidate]:

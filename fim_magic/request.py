@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import os
 import signal
 import threading
@@ -21,7 +22,7 @@ from functools import partial
 from types import FrameType
 
 from fim_magic.branching import beginnings, read_tokens
-from fim_magic.candidate import Candidate, Cut, Ending, Result
+from fim_magic.candidate import Candidate, Check, Cut, Ending, Result
 from fim_magic.checks import NOTHING_ASKED, Asked, look, names_defined, parses
 from fim_magic.checks.sufficiency import Sufficiency
 from fim_magic.choosing import merged, ranked
@@ -32,13 +33,15 @@ from fim_magic.errors import BusyError, FimError, OptionError
 from fim_magic.formats import Prompt, completion_prompt, fim_prompt
 from fim_magic.healing import Continuation
 from fim_magic.holes import Blanks, combine
-from fim_magic.ranking import endings, scores
+from fim_magic.ranking import Score, endings, following, scores
 from fim_magic.tokenization import TextTokenizer
-from fim_magic.trimming import Hole, trim
+from fim_magic.trimming import Hole, copied_from, last_whole, trim
 
 _TO_CHOOSE_FROM = 8  # candidates
 _ON_A_GPU = 4  # candidates: little dearer than one there
 _UNSURE = -0.2  # the mean log-probability of a token: each with a probability of 82 %
+_FURTHER_SECONDS = 2.0  # for further answers that nobody asked for
+_PLACES = {"prefix": "from above the hole", "suffix": "from below the hole", "context": "of the context"}
 _LEAST_ROOM = 16  # tokens of prompt without which a request makes no sense
 
 _generating = threading.Lock()
@@ -85,7 +88,9 @@ class Request:
         document = self.document.for_model()
         if self.method == "complete":
             return Hole(document)
-        return Hole(document, least_statements=self.lines, suffices=Sufficiency(document, self.known))
+        shown = self.context.above_text + self.context.below_text
+        suffices = Sufficiency(document, self.known)
+        return Hole(document, least_statements=self.lines, suffices=suffices, shown=shown)
 
     @property
     def unfilled(self) -> tuple[str, tuple[tuple[int, int], ...]]:
@@ -137,13 +142,27 @@ class Grew:
 
 
 @dataclass(frozen=True)
+class Offered:
+    """The first answer has ended and may be taken. Others are on their way.
+
+    Attributes:
+        result: With this one candidate.
+    """
+
+    result: Result
+
+
+@dataclass(frozen=True)
 class Finished:
     """There is nothing more to come."""
 
     result: Result
 
 
-Event = Reading | Grew | Finished
+Event = Reading | Grew | Offered | Finished
+
+OnOffer = Callable[[Result], bool]
+"""Told of the first answer as soon as it may be taken; says whether further ones are still of use."""
 
 OnGrow = Callable[[str, int, float, tuple[tuple[int, int], ...]], None]
 """Told all of the middle so far, how many tokens it has, the seconds it took, and what is kept of it."""
@@ -161,13 +180,14 @@ class Interrupted(KeyboardInterrupt):
         self.result = result
 
 
-def follow(request: Request, engine: Engine, on_grow: OnGrow | None = None) -> Result:
+def follow(request: Request, engine: Engine, on_grow: OnGrow | None = None, on_offer: OnOffer | None = None) -> Result:
     """Answer `request` at once. Ctrl-C ends it with what is there.
 
     Args:
         request: What is asked.
         engine: The loaded model.
         on_grow: Told how the first candidate grows.
+        on_offer: Told of the first answer when others are on their way, which it can make end.
 
     Raises:
         FimError: As [`run`][] says.
@@ -176,6 +196,8 @@ def follow(request: Request, engine: Engine, on_grow: OnGrow | None = None) -> R
         for event in run(request, engine, stop):
             if isinstance(event, Grew) and event.candidate == 0 and on_grow is not None:
                 on_grow(event.middle, event.tokens, event.seconds, event.kept)
+            if isinstance(event, Offered) and on_offer is not None and not on_offer(event.result):
+                stop.set()
             if isinstance(event, Finished):
                 result = event.result
     return result
@@ -279,37 +301,51 @@ class _Answered:
 def _finished(request: Request, engine: Engine, stop: threading.Event, *, more_at_need: bool) -> Iterator[Event]:
     """Generate, look at what came, ask for more if that is needed, and choose."""
     began = time.perf_counter()
+    branches = request.candidates > 1 and not request.sampling.temperature and request.blanks is None
     answered: list[_Answered] = []
-    yield from _ask(request, engine, stop, answered)
+    yield from _ask(replace(request, candidates=1) if branches else request, engine, stop, answered)
+    first_seconds = time.perf_counter() - began
     candidates = _candidates(request, answered)
-    alone = more_at_need and request.candidates == 1 and not request.sampling.temperature and not stop.is_set()
-    if alone and _is_doubtful(request, candidates[0]):
-        # Nobody asked for them, so that where there is no memory for more the one that is there has to do.
-        with suppress(FimError):
-            yield from _ask(replace(request, candidates=_TO_CHOOSE_FROM), engine, stop, answered, known=candidates[0])
+    alone = more_at_need and request.candidates == 1 and not request.sampling.temperature
+    doubtful = alone and _is_doubtful(request, candidates[0])
+    if (branches or doubtful) and not stop.is_set():
+        if not request.asked.anything:
+            yield Offered(_result(request, engine, answered, _judged(request, candidates, stop), first_seconds))
+        yield from _ask_for_more(request, engine, stop, answered, bounded=doubtful)
         candidates = _candidates(request, answered)
     seconds = time.perf_counter() - began
     if request.method == "rank" and request.blanks is None and request.trimming:
         candidates = tuple(_ended_best(request, engine, each, stop) for each in candidates)
     distinct = merged(candidates, request.document.rebuild)
-    chosen = ranked(_judged(request, _weighed(request, engine, distinct, stop), stop))
-    yield Finished(_result(request, engine, answered, chosen, seconds))
+    weighed = _weighed(request, engine, distinct, stop, answered[0].prompt)
+    result = _result(request, engine, answered, ranked(_judged(request, weighed, stop)), seconds)
+    yield Finished(replace(result, first_answer_seconds=first_seconds))
 
 
 def _ask(
-    request: Request,
-    engine: Engine,
-    stop: threading.Event,
-    answered: list[_Answered],
-    *,
-    known: Candidate | None = None,
+    request: Request, engine: Engine, stop: threading.Event, answered: list[_Answered], more: _More | None = None
 ) -> Iterator[Event]:
-    """Generate the candidates, without the first one if that is known, and put them into `answered`."""
-    for event in (_generate if request.blanks is None else _generate_each)(request, engine, stop, known):
+    """Generate candidates, and put them into `answered`."""
+    for event in (_generate if request.blanks is None else _generate_each)(request, engine, stop, more):
         if isinstance(event, _Answered):
             answered.append(event)
         else:
             yield event
+
+
+def _ask_for_more(
+    request: Request, engine: Engine, stop: threading.Event, answered: list[_Answered], *, bounded: bool
+) -> Iterator[Event]:
+    """Generate what leaves the first candidate where the model was least sure of it."""
+    (known,) = _candidates(request, answered)
+    deadline = time.perf_counter() + _FURTHER_SECONDS if bounded else math.inf
+    more = _More(known, deadline, is_copy=bool(copied_from(request.hole, known.middle)))
+    if not bounded:
+        yield from _ask(request, engine, stop, answered, more)
+        return
+    # Nobody asked for them, so that where there is no memory for more the one that is there has to do.
+    with suppress(FimError):
+        yield from _ask(replace(request, candidates=_TO_CHOOSE_FROM), engine, stop, answered, more)
 
 
 def _candidates(request: Request, answered: Sequence[_Answered]) -> tuple[Candidate, ...]:
@@ -334,36 +370,47 @@ def _is_doubtful(request: Request, candidate: Candidate) -> bool:
 
 
 def _cannot_be_right(request: Request, candidate: Candidate) -> bool:
-    """Whether a cell does not parse with this, or uses names that neither the user nor anything else has."""
+    """Whether this says nothing new, or a cell does not parse with it, or knows not all names that it uses."""
     document = request.document
+    if copied_from(request.hole, candidate.middle):
+        return True
     text = document.rebuild(candidate.middle)
     known = request.known.union(names_in(document.prefix), names_in(document.suffix))
     return parses(text).passed is False or names_defined(text, known).passed is False
 
 
+@dataclass(frozen=True)
+class _More:
+    """What further candidates go by.
+
+    Attributes:
+        known: The first.
+        deadline: When they are to be there, by `time.perf_counter`. What has not ended by then is dropped.
+        is_copy: Whether the first only copies: the others then leave it as early as they can.
+    """
+
+    known: Candidate
+    deadline: float = math.inf
+    is_copy: bool = False
+
+
 def _generate(
-    request: Request, engine: Engine, stop: threading.Event, known: Candidate | None = None
+    request: Request, engine: Engine, stop: threading.Event, more: _More | None = None
 ) -> Iterator[Event | _Answered]:
-    """Generate one candidate, or sample several, or branch off a greedy one, which may be known."""
+    """Generate one candidate, or sample several, or branch off one that is known."""
     began = time.perf_counter()
     prompt = prompt_for(request, engine)
     decode = partial(_decode, prompt=prompt, engine=engine, stop=stop, began=began)
-    if request.candidates == 1 or request.sampling.temperature:
+    if more is None:
         yield from decode(request)
         return
-    if known is None:
-        for event in decode(replace(request, candidates=1)):
-            yield event
-            if isinstance(event, _Answered):
-                (known,) = event.candidates
-    if known is None or stop.is_set():
-        return
-    tokens = read_tokens(known)
+    tokens = read_tokens(more.known)
     likeliest = engine.likeliest(prompt.ids, tokens, request.candidates)
     answer = Continuation(engine.tokenizer, prompt.healed)
-    begins = beginnings(tokens, likeliest, answer, prompt.stop_ids, request.candidates - 1)
+    count = request.candidates - 1
+    begins = beginnings(tokens, likeliest, answer, prompt.stop_ids, count, early=more.is_copy)
     if begins:
-        yield from decode(replace(request, candidates=len(begins)), begins)
+        yield from decode(replace(request, candidates=len(begins)), begins, deadline=more.deadline)
 
 
 def _decode(
@@ -374,6 +421,7 @@ def _decode(
     engine: Engine,
     stop: threading.Event,
     began: float,
+    deadline: float = math.inf,
 ) -> Iterator[Event | _Answered]:
     """Generate candidates in one batch; those that are to begin in some way are the second and on of a request."""
     first_token = 0.0
@@ -385,7 +433,7 @@ def _decode(
         yield Reading(done, len(prompt.ids))
         if stop.is_set():
             break
-    while not stop.is_set() and any(draft.ending is None for draft in drafts):
+    while not stop.is_set() and time.perf_counter() < deadline and any(draft.ending is None for draft in drafts):
         tokens = generation.step(_allowed(drafts))
         elapsed = time.perf_counter() - began
         first_token = first_token or elapsed
@@ -398,18 +446,19 @@ def _decode(
                 generation.finish(token.candidate)
             yield Grew(token.candidate + bool(begins), draft.middle, len(draft.token_ids), elapsed)
     seconds = time.perf_counter() - began
-    candidates = tuple(draft.finished() for draft in drafts)
+    late = not stop.is_set() and seconds + began >= deadline
+    candidates = tuple(draft.finished() for draft in drafts if draft.ending is not None or not late)
     yield _Answered(prompt, candidates, first_token, seconds, generation.reused)
 
 
 def _generate_each(
-    request: Request, engine: Engine, stop: threading.Event, known: Candidate | None = None
+    request: Request, engine: Engine, stop: threading.Event, more: _More | None = None
 ) -> Iterator[Event | _Answered]:
     """Fill several holes in order, each with what the ones before it got; all of them once for each candidate."""
     assert request.blanks is not None  # noqa: S101 - whoever calls has looked
     blanks, began = request.blanks, time.perf_counter()
     ways = enumerate(request.sampling.each(request.candidates))
-    for number, sampling in itertools.islice(ways, known is not None, None):
+    for number, sampling in itertools.islice(ways, more is not None, None):
         middles: list[str] = []
         tokens = 0
         while len(middles) < blanks.count:
@@ -444,39 +493,55 @@ def _judged(request: Request, candidates: Sequence[Candidate], stop: threading.E
     # What was stopped is to be shown at once.
     asked = NOTHING_ASKED if stop.is_set() else request.asked
 
+    hole = request.hole
+
     def looked(candidate: Candidate) -> Candidate:
         found = look(document.rebuild(candidate.middle), known=request.known, asked=asked)
-        return replace(candidate, checks=found)
+        return replace(candidate, checks=(*found, *_original(hole, candidate.middle)))
 
     # The checks run in processes of their own, so that threads are enough to wait for several.
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         return tuple(pool.map(looked, candidates))
 
 
+def _original(hole: Hole, middle: str) -> Iterator[Check]:
+    """Yield a check that failed where a middle only copies what stands elsewhere."""
+    place = copied_from(hole, middle)
+    if place:
+        yield Check("original", place != "suffix" and None, f"copies a line {_PLACES[place]}")
+
+
 def _ended_best(request: Request, engine: Engine, candidate: Candidate, stop: threading.Event) -> Candidate:
     """End an answer after the statement that makes what follows the hole the most probable."""
     ways = endings(request.hole, candidate)
     read = replace(request, asked=NOTHING_ASKED)
-    return replace(ranked(_judged(read, _weighed(read, engine, ways, stop), stop))[0], reason="")
+    prompt = prompt_for(read, engine)
+    return replace(ranked(_judged(read, _weighed(read, engine, ways, stop, prompt), stop))[0], reason="")
 
 
 def _weighed(
-    request: Request, engine: Engine, candidates: Sequence[Candidate], stop: threading.Event
+    request: Request, engine: Engine, candidates: Sequence[Candidate], stop: threading.Event, prompt: Prompt
 ) -> tuple[Candidate, ...]:
-    """Let the model read each of several candidates, and say how probable that is with what follows the hole."""
+    """Let the model say of each of several candidates how probable it makes what follows the hole."""
     if len(candidates) < 2 or not request.document.suffix.strip():  # noqa: PLR2004 - nothing to choose from
         return tuple(candidates)
     found: list[Candidate] = []
-    middles = [candidate.middle for candidate in candidates]
-    said = scores(engine, request.document, middles, request.context)
     try:
-        for candidate, score in zip(candidates, said, strict=True):
+        for candidate, score in zip(candidates, _scores(request, engine, candidates, prompt), strict=True):
             found.append(replace(candidate, read_logprob=score.middle_mean, suffix_logprob=score.suffix))
             if stop.is_set():
                 return tuple(candidates)
     except FimError:  # no memory or no room for it: the answers are there all the same
         return tuple(candidates)
     return tuple(found)
+
+
+def _scores(request: Request, engine: Engine, candidates: Sequence[Candidate], prompt: Prompt) -> Iterator[Score]:
+    """Read the candidates where they were written: what has been read of the prompt need not be read again."""
+    middles = [candidate.middle for candidate in candidates]
+    if request.method == "fim" and request.blanks is None:
+        return following(engine, prompt, middles, request.document.for_model().suffix)
+    return scores(engine, request.document, middles, request.context)
 
 
 def _allowed(drafts: Sequence[_Draft]) -> dict[int, list[int]]:
@@ -534,6 +599,9 @@ class _Draft:
             self.cut = trim(self._hole, self._answer.text, final=True)
         if ending is Ending.LENGTH and self.cut is not None:
             self.ending = Ending.RULE
+        elif ending is Ending.LENGTH and self._trimming:
+            at = last_whole(self._hole, self._answer.text)
+            self.cut = None if at is None else Cut("token-limit", at)
 
     def finished(self) -> Candidate:
         return Candidate(

@@ -17,6 +17,7 @@ from fim_magic.trimming.layout import code_of, indent, may_be_clause
 _MOST_ENDS = 4  # that are looked at before the first of them has to do
 _LONGEST_PARAGRAPH = 12  # statements
 
+
 class Extent(Enum):
     """What a hole asks for."""
 
@@ -51,6 +52,24 @@ def enough(hole: Hole, text: str, final: bool) -> int | None:
     if ends and (final or len(ends) > _MOST_ENDS):
         return end_before(hole, text, ends[0].at)
     return None
+
+
+def last_whole(hole: Hole, text: str) -> int | None:
+    """Return where the last whole statement ends in a text that breaks off, or None where it has none.
+
+    Args:
+        hole: Where the text goes.
+        text: As it was when the token limit came.
+    """
+    if hole.state.string or hole.state.comment:
+        return None
+    if not hole.is_python:
+        at = text.rstrip("\n").rfind("\n")
+        return end_before(hole, text, at + 1) if at > 0 and text[:at].strip() else None
+    whole = [end for start, end, complete in _logical_lines(hole, text, final=False) if complete and text[:end].strip()]
+    while whole and code_of(text[: whole[-1]].rpartition("\n")[2]).endswith(":"):
+        whole.pop()
+    return end_before(hole, text, whole[-1]) if whole else None
 
 
 def extent_of(hole: Hole) -> Extent:
