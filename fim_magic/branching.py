@@ -17,7 +17,6 @@ from fim_magic.candidate import Candidate
 from fim_magic.engines import Likely
 from fim_magic.healing import Continuation
 
-
 _IMPOSSIBLE = -5.0  # less in log-probability than what the model says in its place
 
 

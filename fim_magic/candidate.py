@@ -186,6 +186,12 @@ class Result:
         generated = None if self.generated is None else self.generated + len(candidate.token_ids)
         return replace(self, candidates=tuple(candidates), generated=generated)
 
+    def beginning_with(self, candidate: Candidate) -> Result:
+        """Return the result with the candidate that says the same as `candidate` first."""
+        others = [each for each in self.candidates if each.middle != candidate.middle]
+        same = next((each for each in self.candidates if each.middle == candidate.middle), candidate)
+        return replace(self, candidates=(same, *others))
+
     @property
     def answers(self) -> int:
         """How many answers there were; fewer are candidates where several say the same."""

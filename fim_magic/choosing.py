@@ -46,15 +46,11 @@ class _Standing:
 
     tests_passed: float
     ended: bool
-    sound: float
+    sound: int
     likely: float
 
 
 _STATIC = frozenset({"parses", "names", "original"})
-
-
-_WEIGHTS = {("original", None): 0.5}
-"""Of checks that have not passed, but have not failed for sure."""
 
 
 def _standing(candidate: Candidate) -> _Standing:
@@ -63,7 +59,8 @@ def _standing(candidate: Candidate) -> _Standing:
     return _Standing(
         tests_passed=sum(1.0 if check.passed else check.share for check in asked),
         ended=candidate.ending not in _UNFINISHED,
-        sound=-sum(_WEIGHTS.get((check.name, check.passed), float(check.passed is False)) for check in static),
+        # What is copied from above may be right; what says something new is so more often.
+        sound=-sum(check.passed is False or check.name == "original" for check in static),
         likely=_likely(candidate),
     )
 

@@ -298,7 +298,7 @@ class FimMagics(Magics, Settings):
             details=self.details,
         )
         try:
-            result = follow(request, engine, view.grow)
+            result = view.settle(follow(request, engine, view.grow, view.offer))
         except BaseException:
             view.stop("it was stopped before it was done")
             raise

@@ -35,7 +35,7 @@ from fim_magic.healing import Continuation
 from fim_magic.holes import Blanks, combine
 from fim_magic.ranking import Score, endings, following, scores
 from fim_magic.tokenization import TextTokenizer
-from fim_magic.trimming import Hole, copied_from, last_whole, trim
+from fim_magic.trimming import Hole, copied_from, last_whole, says_nothing, trim
 
 _TO_CHOOSE_FROM = 8  # candidates
 _ON_A_GPU = 4  # candidates: little dearer than one there
@@ -161,8 +161,8 @@ class Finished:
 
 Event = Reading | Grew | Offered | Finished
 
-OnOffer = Callable[[Result], bool]
-"""Told of the first answer as soon as it may be taken; says whether further ones are still of use."""
+OnOffer = Callable[[Result, Callable[[], None]], None]
+"""Told of the first answer as soon as it may be taken, and given what ends the request, if no other is of use."""
 
 OnGrow = Callable[[str, int, float, tuple[tuple[int, int], ...]], None]
 """Told all of the middle so far, how many tokens it has, the seconds it took, and what is kept of it."""
@@ -187,7 +187,7 @@ def follow(request: Request, engine: Engine, on_grow: OnGrow | None = None, on_o
         request: What is asked.
         engine: The loaded model.
         on_grow: Told how the first candidate grows.
-        on_offer: Told of the first answer when others are on their way, which it can make end.
+        on_offer: Told of the first answer when others are on their way.
 
     Raises:
         FimError: As [`run`][] says.
@@ -196,8 +196,8 @@ def follow(request: Request, engine: Engine, on_grow: OnGrow | None = None, on_o
         for event in run(request, engine, stop):
             if isinstance(event, Grew) and event.candidate == 0 and on_grow is not None:
                 on_grow(event.middle, event.tokens, event.seconds, event.kept)
-            if isinstance(event, Offered) and on_offer is not None and not on_offer(event.result):
-                stop.set()
+            if isinstance(event, Offered) and on_offer is not None:
+                on_offer(event.result, stop.set)
             if isinstance(event, Finished):
                 result = event.result
     return result
@@ -339,7 +339,7 @@ def _ask_for_more(
     """Generate what leaves the first candidate where the model was least sure of it."""
     (known,) = _candidates(request, answered)
     deadline = time.perf_counter() + _FURTHER_SECONDS if bounded else math.inf
-    more = _More(known, deadline, is_copy=bool(copied_from(request.hole, known.middle)))
+    more = _More(known, deadline, is_idle=_is_idle(request.hole, known.middle))
     if not bounded:
         yield from _ask(request, engine, stop, answered, more)
         return
@@ -372,7 +372,7 @@ def _is_doubtful(request: Request, candidate: Candidate) -> bool:
 def _cannot_be_right(request: Request, candidate: Candidate) -> bool:
     """Whether this says nothing new, or a cell does not parse with it, or knows not all names that it uses."""
     document = request.document
-    if copied_from(request.hole, candidate.middle):
+    if _is_idle(request.hole, candidate.middle):
         return True
     text = document.rebuild(candidate.middle)
     known = request.known.union(names_in(document.prefix), names_in(document.suffix))
@@ -386,12 +386,12 @@ class _More:
     Attributes:
         known: The first.
         deadline: When they are to be there, by `time.perf_counter`. What has not ended by then is dropped.
-        is_copy: Whether the first only copies: the others then leave it as early as they can.
+        is_idle: Whether the first says nothing, or nothing new: the others then leave it as early as they can.
     """
 
     known: Candidate
     deadline: float = math.inf
-    is_copy: bool = False
+    is_idle: bool = False
 
 
 def _generate(
@@ -408,7 +408,7 @@ def _generate(
     likeliest = engine.likeliest(prompt.ids, tokens, request.candidates)
     answer = Continuation(engine.tokenizer, prompt.healed)
     count = request.candidates - 1
-    begins = beginnings(tokens, likeliest, answer, prompt.stop_ids, count, early=more.is_copy)
+    begins = beginnings(tokens, likeliest, answer, prompt.stop_ids, count, early=more.is_idle)
     if begins:
         yield from decode(replace(request, candidates=len(begins)), begins, deadline=more.deadline)
 
@@ -446,8 +446,8 @@ def _decode(
                 generation.finish(token.candidate)
             yield Grew(token.candidate + bool(begins), draft.middle, len(draft.token_ids), elapsed)
     seconds = time.perf_counter() - began
-    late = not stop.is_set() and seconds + began >= deadline
-    candidates = tuple(draft.finished() for draft in drafts if draft.ending is not None or not late)
+    # Of answers that nobody asked for, only whole ones are of use.
+    candidates = tuple(draft.finished() for draft in drafts if draft.ending is not None or deadline == math.inf)
     yield _Answered(prompt, candidates, first_token, seconds, generation.reused)
 
 
@@ -504,8 +504,15 @@ def _judged(request: Request, candidates: Sequence[Candidate], stop: threading.E
         return tuple(pool.map(looked, candidates))
 
 
+def _is_idle(hole: Hole, middle: str) -> bool:
+    return says_nothing(hole, middle) or bool(copied_from(hole, middle))
+
+
 def _original(hole: Hole, middle: str) -> Iterator[Check]:
-    """Yield a check that failed where a middle only copies what stands elsewhere."""
+    """Yield a check that failed where a middle has no code, or only copies what stands elsewhere."""
+    if says_nothing(hole, middle):
+        yield Check("original", False, "adds no code")
+        return
     place = copied_from(hole, middle)
     if place:
         yield Check("original", place != "suffix" and None, f"copies a line {_PLACES[place]}")

@@ -15,6 +15,7 @@ from fim_magic.errors import FimError
 from fim_magic.frontends import Owner
 from fim_magic.holes import Spans
 from fim_magic.provenance import Record, add_answer, decide, of_cell
+from fim_magic.provenance import record as record_of
 from fim_magic.review.caption import Fact, about, facts, line, progress_line, stopped_line, title_of_other
 from fim_magic.review.checks import has_failed
 from fim_magic.review.details import details_html, details_text
@@ -24,7 +25,7 @@ from fim_magic.review.terminal import LiveDiff
 
 if TYPE_CHECKING:
     from fim_magic.request import OnGrow
-    from fim_magic.review.widget import Offer
+    from fim_magic.review.widget import Actions, Offer
 
 SECONDS_BETWEEN_DRAWINGS = 1 / 12
 METADATA_KEY = "fim_magic"
@@ -90,6 +91,9 @@ class View:
         self._answers: list[_Answer] = []
         self._shown = 0
         self._record: Record = {}
+        self._actions: Actions | None = None
+        self._decision: tuple[str, int] | None = None  # before the request was done
+        self._stop: Callable[[], None] | None = None  # what makes a request end that has nothing more to say
         self._terminal = LiveDiff(document, sys.stdout)
         if self._owner.is_watched:
             self._draw_progress()
@@ -116,6 +120,34 @@ class View:
             self._drawn_at = now
             self._draw_progress()
 
+    def offer(self, result: Result, stop: Callable[[], None]) -> None:
+        """Show the first answer, with buttons, while others are on their way. Nothing, where nobody could click them.
+
+        Args:
+            result: With this one candidate.
+            stop: Ends the request: called when the user has decided.
+        """
+        if not (self._ask and self._owner.is_watched):
+            return
+        self._stop = stop
+        self._answers = [_Answer(result, result.candidates[0])]
+        self._record = record_of(result)
+        self._draw_answers()
+        self._review(None, None)
+        self._say("More are on their way.")
+
+    def settle(self, result: Result) -> Result:
+        """Return the finished request in the order in which it is to be shown.
+
+        An answer that the user has decided on, or taken a part of, stays the first.
+
+        Args:
+            result: The finished request.
+        """
+        if self._actions is None or not self._actions.is_touched:
+            return result
+        return result.beginning_with(self._answers[0].candidate)
+
     def finish(
         self,
         result: Result,
@@ -135,12 +167,19 @@ class View:
                 and for which candidate.
             ask: Gets another answer; without it the user is not offered any.
         """
+        offered, self._stop = self._answers, None
         said = [*notes, *[()] * (len(result.candidates) - len(notes))]
         self._answers = [_Answer(result, *each) for each in zip(result.candidates, said, strict=True)]
         self._record = {} if record is None else record
+        if self._decision is not None:
+            decide(self._record, *self._decision)
         self._draw_answers()
-        if self._ask and self._owner.is_watched:
-            self._review(on_decision, ask)
+        if not (self._ask and self._owner.is_watched):
+            return
+        self._review(on_decision, ask)
+        if self._actions is not None and offered:
+            taken_over = offered[0].candidate.middle != result.middle
+            self._say("A better answer came, and took the place of the first." if taken_over else "")
 
     def _review(self, on_decision: OnDecision | None, ask: Ask | None) -> None:
         from fim_magic.review.widget import Actions, Listener
@@ -155,8 +194,16 @@ class View:
                 self._ask_again(index, ask, actions.busy, actions.offer)
 
         listener = Listener(decided, self._draw_answers, None if ask is None else asked)
-        actions = Actions(self._offers(), self._owner, listener)
-        actions.show()
+        if self._actions is None:
+            self._actions = actions = Actions(self._offers(), self._owner, listener)
+            actions.show()
+        else:
+            actions = self._actions
+            actions.go_on(self._offers(), listener)
+
+    def _say(self, status: str) -> None:
+        if self._actions is not None:
+            self._actions.busy(False, status)
 
     def _ask_again(
         self,
@@ -207,9 +254,13 @@ class View:
 
     def _note_decision(self, decision: str, index: int) -> None:
         """Keep in the diff's metadata what became of it."""
-        if decision != "copy":
-            decide(self._record, decision, index)
-            self._draw_answers(index)
+        if decision == "copy":
+            return
+        decide(self._record, decision, index)
+        self._draw_answers(index)
+        if self._stop is not None:  # the request is under way: its record is made when it is done
+            self._decision = (decision, index)
+            self._stop()
 
     def stop(self, reason: str) -> None:
         """Show how far the request had come when it failed.

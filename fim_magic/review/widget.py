@@ -93,6 +93,7 @@ class Actions:
         self._owner = owner
         self._listener = listener
         self._index = 0
+        self._has_part = False
         self._display_id = uuid.uuid4().hex
         self._open()
 
@@ -121,6 +122,26 @@ class Actions:
                 widget.close()
         if _shown.get(self._owner.cell_id) is self:
             del _shown[self._owner.cell_id]
+
+    @property
+    def is_touched(self) -> bool:
+        """Whether the user has decided, or taken a part."""
+        return self._decided or self._has_part
+
+    def go_on(self, offers: Sequence[Offer], listener: Listener) -> None:
+        """Change the candidates and who hears of what the user does, when a request that offered one is done.
+
+        Args:
+            offers: One for each candidate, the first to be shown.
+            listener: Told what the user does from now on.
+        """
+        self._listener = listener
+        if self._decided:
+            self._offers = list(offers)  # for Undo
+            return
+        if self._toolbar is not None:
+            self._toolbar.can_ask = listener.asked is not None
+        self.offer(offers, 0)
 
     def offer(self, offers: Sequence[Offer], index: int) -> None:
         """Change the candidates, and which of them is shown."""
@@ -206,6 +227,7 @@ class Actions:
         elif act in ("again", "more"):
             self._ask(self._index if act == "again" else None)
         else:
+            self._has_part = self._has_part or act == "part"
             self._listener.decided(act, self._index)
 
     def _choose(self, index: int) -> None:

@@ -17,7 +17,7 @@ from fim_magic.trimming.cells import next_cell
 from fim_magic.trimming.closing import closes_block
 from fim_magic.trimming.copies import copied_from, copies
 from fim_magic.trimming.demonstration import demonstration
-from fim_magic.trimming.extent import enough, last_whole
+from fim_magic.trimming.extent import enough, last_whole, says_nothing
 from fim_magic.trimming.fence import code_fence
 from fim_magic.trimming.fields import closes_field
 from fim_magic.trimming.hole import Hole, Rule, end_before
@@ -27,7 +27,7 @@ from fim_magic.trimming.repetition import repetition
 from fim_magic.trimming.rewriting import rewrites_suffix
 from fim_magic.trimming.suffix import repeats_suffix
 
-__all__ = ["RULES", "Hole", "Rule", "copied_from", "end_before", "last_whole", "trim"]
+__all__ = ["RULES", "Hole", "Rule", "copied_from", "end_before", "last_whole", "says_nothing", "trim"]
 
 RULES: dict[str, Rule] = {
     "repeats-suffix": repeats_suffix,

@@ -6,6 +6,7 @@ comes again proves little: an answer is ended where two lines in a row are copie
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
@@ -13,6 +14,8 @@ from fim_magic.trimming.hole import Hole, end_before
 from fim_magic.trimming.layout import code_of, essence, lines_of
 
 _STRONG_CHARACTERS = 8  # letters and digits of a line that is a copy where it comes again
+_LEAST_WORDS = 3  # of a part of a line that is one: a name, or a call of one, stands in many lines
+_WORD = re.compile(r"\w+")
 _LONGEST_SEARCH = 2000  # lines
 
 
@@ -41,13 +44,15 @@ def copied_from(hole: Hole, middle: str) -> str:
     if not middle.strip() or not own:
         return ""
     strong = [_essence(line) for line in own if _says_enough(_essence(line))]
-    if not strong:
-        return ""
     if any(_is_description(hole, line) for line in own):
         return "context"
+    piece = _essence(middle) if "\n" not in middle.strip() else ""
+    is_telling = _says_enough(piece) and len(_WORD.findall(piece)) >= _LEAST_WORDS
     for name, text in (("suffix", _below(hole)), ("prefix", _above(hole)), ("context", hole.shown)):
-        known = set(_lines(text))
-        if all(line in known for line in strong):
+        known = _lines(text)
+        if strong and all(line in known for line in strong):
+            return name
+        if is_telling and not hole.document.hole_begins_line and any(piece in line for line in known):
             return name
     return ""
 

@@ -48,10 +48,20 @@ def enough(hole: Hole, text: str, final: bool) -> int | None:
     for end in ends[:_MOST_ENDS]:
         kept = end_before(hole, text, end.at)
         if hole.suffices(text[:kept]):
-            return kept
+            return _without_comment(hole, text, kept)
     if ends and (final or len(ends) > _MOST_ENDS):
-        return end_before(hole, text, ends[0].at)
+        return _without_comment(hole, text, end_before(hole, text, ends[0].at))
     return None
+
+
+def _without_comment(hole: Hole, text: str, at: int) -> int:
+    """Where to end so that no comment follows the last line's code: nobody has asked for one."""
+    start = text.rfind("\n", 0, at) + 1
+    line = hole.head + text[:at] if start == 0 else text[start:at]
+    code = code_of(line)
+    if not hole.ends_line or not code.strip() or len(code) >= len(line.rstrip()):
+        return at
+    return at - len(line) + len(code)
 
 
 def last_whole(hole: Hole, text: str) -> int | None:
@@ -70,6 +80,18 @@ def last_whole(hole: Hole, text: str) -> int | None:
     while whole and code_of(text[: whole[-1]].rpartition("\n")[2]).endswith(":"):
         whole.pop()
     return end_before(hole, text, whole[-1]) if whole else None
+
+
+def says_nothing(hole: Hole, middle: str) -> bool:
+    """Whether a middle has no code where the hole asks for some.
+
+    Args:
+        hole: Where it goes.
+        middle: As the rules have ended it.
+    """
+    if not hole.is_python or not hole.state.in_code or hole.within_line:
+        return not middle.strip()
+    return not any(code_of(line).strip() for line in middle.split("\n"))
 
 
 def extent_of(hole: Hole) -> Extent:
