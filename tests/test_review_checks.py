@@ -56,6 +56,7 @@ class Reader(HTMLParser):
         pytest.param(Check("parses", False), "does not parse"),
         pytest.param(Check("names", False, "undefined: Counter"), "Counter is not defined"),
         pytest.param(Check("names", False, "undefined: np, pd"), "np, pd are not defined"),
+        pytest.param(Check("names", False, "undefined: totl; adds import re"), "totl is not defined"),
         pytest.param(Check("names", False, "Counter is not imported"), "Counter is not imported"),
         pytest.param(
             Check("mean([1]) == 1", False, "mean([1]) == 1 gave 2"),

@@ -83,7 +83,7 @@ def _failure(check: Check) -> str:
 def _undefined(said: str) -> str:
     if not said.startswith(_UNDEFINED):
         return said or "names are not known"
-    names = said.removeprefix(_UNDEFINED)
+    names = said.removeprefix(_UNDEFINED).partition(";")[0]
     return f"{names} {'are' if ',' in names else 'is'} not defined"
 
 
