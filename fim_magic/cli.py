@@ -305,15 +305,21 @@ def _say_model(loaded: Loaded) -> None:
 
 def _print_diff(result: Result, *, all_of_them: bool) -> None:
     """Print the first candidate, and the others if the user has asked for several."""
+    from fim_magic.review.caption import facts, line
+    from fim_magic.review.details import details_text
     from fim_magic.review.diff import diff
-    from fim_magic.review.render import caption, to_ansi, to_text
+    from fim_magic.review.render import to_ansi, to_text
     from fim_magic.review.text import counted
+    from fim_magic.settings import Settings
 
     draw = to_ansi if sys.stdout.isatty() else to_text
+    full = Settings().details == "full"
     shown = result.candidates if all_of_them else result.candidates[:1]
     for candidate in shown:
-        print(draw(diff(result.document, candidate.middle, candidate.kept), caption(result, candidate)))
-    if len(shown) < len(result.candidates):
+        details = details_text(facts(result, candidate), candidate) if full else ""
+        rows = diff(result.document, candidate.middle, candidate.kept)
+        print(draw(rows, line(result, candidate, whole=full), details))
+    if full and len(shown) < len(result.candidates):
         others = counted(len(result.candidates) - 1, "other candidate")
         print(f"{others}: -n {result.answers} prints them all.", file=sys.stderr)
 

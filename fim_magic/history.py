@@ -65,5 +65,5 @@ class History:
         first, last = self._entries[0].number, self._entries[-1].number
         asked = int(number) if number.isdecimal() else last if not number else 0
         if not first <= asked <= last:
-            raise OptionError(f"%fim replay takes a number that %fim log lists, {first} to {last}; {number!r} is none.")
+            raise OptionError(f"%fim log lists the requests {first} to {last}; {number!r} is none of them.")
         return self._entries[asked - first]

@@ -151,7 +151,8 @@ class FimMagics(Magics, Settings):
 
         %fim prompt         the prompt of the last request as the model saw it, token by token
 
-        %fim log            what was filled in this session: model, order, tokens, time, and what you decided
+        %fim log [K]        what was filled in this session: model, order, tokens, time, and what you decided; with a
+        number all that is known of one of them
 
         %fim replay [K]     make the K-th of them again, or the last, and say whether the answer is the same
 
@@ -288,7 +289,14 @@ class FimMagics(Magics, Settings):
         from fim_magic.request import follow
         from fim_magic.review import View
 
-        view = View(self.shell, request.document, title=engine.model, ask=not accept, unfilled=request.unfilled)
+        view = View(
+            self.shell,
+            request.document,
+            title=engine.model,
+            ask=not accept,
+            unfilled=request.unfilled,
+            details=self.details,
+        )
         try:
             result = follow(request, engine, view.grow)
         except BaseException:
@@ -325,10 +333,10 @@ class FimMagics(Magics, Settings):
         else:
             publish_display_data({"text/html": code_html(title, code), "text/plain": plain})
 
-    def _log(self, _rest: str) -> None:
-        from fim_magic.reports.log import log
+    def _log(self, number: str) -> None:
+        from fim_magic.reports.log import log, request
 
-        print(log(self._history.entries))
+        print(request(self._history.entry(number)) if number else log(self._history.entries))
 
     def _replay(self, number: str) -> None:
         from fim_magic.replay import compare

@@ -31,6 +31,9 @@ METHODS = ("fim", "rank")
 DOCTESTS = "doctests"
 """The word for `--check` that means those in the cell."""
 
+DETAILS = ("line", "full")
+"""How much stands below a diff."""
+
 LOADING = ("quantize", "family", "engine")
 """The options that say how a model is loaded, and not what is asked of it."""
 
@@ -115,6 +118,11 @@ class Settings(Configurable):
     auto = traitlets.Bool(False, help="fill a cell that holds a marker without %%fim before it").tag(
         config=True, from_environment=True
     )
+    details = traitlets.Enum(
+        DETAILS,
+        "line",
+        help="what stands below a diff: one line, with the details behind it; full: all of them at once",
+    ).tag(config=True, from_environment=True)
     filling = traitlets.Enum(
         FILLING,
         "on",

@@ -91,12 +91,24 @@ def test_candidates_that_nobody_asked_for_are_only_counted(file, engine, capsys)
     engine.answers, engine.logprob = (ANSWER, "total = 2", "total = 3"), -3.0
     assert run("infill", "--diff", file) == 0
     out, err = capsys.readouterr()
-    assert ("candidate 1 of 3" in out, "candidate 2 of 3" in out) == (True, False)
-    assert "2 other candidates: -n 8 prints them all." in err
-    assert run("infill", "--diff", "-n", "auto", file) == 0
-    out, err = capsys.readouterr()
-    assert "candidate 3 of 3" in out
+    assert ("scripted · 1 of 3 · " in out, "2 of 3" in out) == (True, False)
     assert "other candidate" not in err
+    assert run("infill", "--diff", "-n", "auto", file) == 0
+    assert "scripted · 3 of 3 · " in capsys.readouterr().out
+
+
+def test_one_line_stands_below_the_diff_and_all_there_is_where_it_is_wanted(file, engine, capsys, monkeypatch):
+    engine.answers, engine.logprob = (ANSWER, "total = 2", "total = 3"), -3.0
+    assert run("infill", "--diff", file) == 0
+    diff, _, below = capsys.readouterr().out.partition("\n\n")
+    assert re.fullmatch(r"scripted · 1 of 3 · \d\.\d s · parses, names known\n", below)
+    monkeypatch.setenv("FIM_MAGIC_DETAILS", "full")
+    assert run("infill", "--diff", file) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"{diff}\n\nscripted · 1 of 3 · ")
+    for label, text in (("Model", "scripted"), ("Ending", "ended by itself"), ("Checks", "2 of 2 passed")):
+        assert re.search(rf"^{label} +{text}", out, re.MULTILINE)
+    assert "2 other candidates: -n 8 prints them all." in err
 
 
 def test_demo_shows_the_diff(engine, capsys):

@@ -766,6 +766,21 @@ def test_unload_ext_takes_everything_away(shell, engine):
 # --- the log, replay, auto, hints ------------------------------------------------------------------
 
 
+def test_one_line_stands_below_a_diff_and_for_learners_all_there_is(shell, engine):
+    engine.answers = (ANSWER,)
+    below = Outcome(shell, f"%%fim\n{BODY}").out.partition("\n\n")[2]
+    assert re.fullmatch(r"scripted · \d\.\d s · parses, names known\n", below)
+    told = Outcome(shell, "%fim log 1").out
+    assert re.search(r"^Model +scripted", told)
+    assert re.search(r"^Ending +ended by itself$", told, re.MULTILINE)
+    assert re.search(r"^Checks +2 of 2 passed\n +passed: parses\n +passed: names$", told, re.MULTILINE)
+    assert "none of them" in Outcome(shell, "%fim log 2").error
+    shell.run_line_magic("config", "FimMagics.details = 'full'")
+    line, _, rest = Outcome(shell, f"%%fim\n{BODY}").out.partition("\n\n")[2].partition("\n")
+    assert line.startswith("scripted · ")
+    assert re.sub(r"\d+\.\d", "", rest) == re.sub(r"\d+\.\d", "", Outcome(shell, "%fim log 2").out)
+
+
 def test_fim_log_lists_what_was_filled(shell, engine):
     assert "Nothing was filled" in Outcome(shell, "%fim log").out
     Outcome(shell, f"%%fim\n{BODY}")

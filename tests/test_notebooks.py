@@ -97,13 +97,14 @@ def test_context_tells_the_model_what_the_cell_does_not(stages):
 def test_what_comes_first_passes_its_checks(stages):
     (diff,) = outputs_of(stages, "%%fim -n 4 --check")
     assert all(check["passed"] for check in diff["metadata"]["fim_magic"]["candidates"][0]["checks"])
-    assert "checks: 4 of 4" in diff["data"]["text/plain"]
+    assert "4 of 4 passed" in diff["data"]["text/html"]
+    assert "parses, names known" in diff["data"]["text/plain"]
 
 
 @pytest.mark.real_model
 def test_several_holes_are_one_diff(stages):
     (diff,) = outputs_of(stages, "%%fim --into both")
-    assert "2 holes" in diff["data"]["text/plain"]
+    assert "<dt>Holes</dt> <dd>2</dd>" in diff["data"]["text/html"]
     (candidate,) = diff["metadata"]["fim_magic"]["candidates"]
     first, between, second = candidate["middle"].partition(")\n    return len(")
     assert first

@@ -11,11 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fim_magic import holes
-from fim_magic.candidate import Candidate, Check, Cut, Ending, Result
-from fim_magic.context import Cell, Context, Described
 from fim_magic.document import Document, parse
 from fim_magic.review.diff import diff, elided
-from fim_magic.review.render import about, caption, note_html, progress_caption, to_ansi, to_html, to_text
+from fim_magic.review.render import note_html, to_ansi, to_html, to_text
 
 CODE = "def mean(xs):\n    total = <cursor>\n    return total / len(xs)\n"
 
@@ -47,24 +45,6 @@ class Outline(HTMLParser):
                 self.new += text
         if ("small", None) in self.open:
             self.small += text
-
-
-def result(*candidates, **changes):
-    fields = {
-        "document": parse(CODE),
-        "candidates": candidates or (Candidate("sum(xs)", Ending.STOP_TOKEN, token_ids=(1, 2, 3)),),
-        "model": "tiny",
-        "revision": "0123456789abcdef",
-        "method": "fim",
-        "order": "psm",
-        "prompt_tokens": 30,
-        "dropped_prefix_tokens": 0,
-        "dropped_suffix_tokens": 0,
-        "seed": None,
-        "first_token_seconds": 0.5,
-        "seconds": 1.5,
-    }
-    return Result(**{**fields, **changes})
 
 
 def rows(marked, middle):
@@ -172,74 +152,37 @@ def test_html_line_numbers_are_aligned():
     assert re.findall(r'class="fim-gutter">(.*?)</span>', drawn)[-2:] == [" 99   ", "100 + "]
 
 
+def test_one_line_stands_below_the_diff_and_all_the_rest_behind_it():
+    other = (rows(CODE, "0"), "Candidate 2 of 2")
+    drawn = to_html(rows(CODE, "sum(xs)"), "tiny · 1 s", details="<dl></dl>", others=[other])
+    below = drawn[drawn.index("</pre>") :]
+    line = '<span class="fim-caption">tiny · 1 s</span> <span class="fim-more">Details</span>'
+    assert below.startswith(f'</pre><details class="fim-other"><summary><small>{line}</small></summary><dl></dl>')
+    assert below.count("<details") == 2
+    assert below.endswith("</pre></details></details></div>")
+    assert "total = <ins>0</ins>" in re.sub(r"</?span[^>]*>", "", below)
+    opened = to_html(rows(CODE, "sum(xs)"), "tiny", details="<dl></dl>", others=[other], unfolded=True)
+    assert opened.count("<details") == 2
+    assert opened.count('class="fim-other" open>') == 1
+
+
+def test_where_there_are_no_details_the_line_is_a_paragraph():
+    assert to_html((), "tiny").endswith('<p class="fim-caption"><small>tiny</small></p></div>')
+
+
+def test_details_stand_below_the_line_in_plain_text_and_on_a_terminal(monkeypatch):
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert to_text(rows("a = <cursor>", "1"), "tiny", "Model  tiny\nOrder\x1b") == (
+        "~ a = ⟦1⟧\n\ntiny\nModel  tiny\nOrder<U+001B>"
+    )
+    assert to_ansi((), "tiny", "Model  tiny") == "\n\x1b[2mtiny\x1b[0m\n\x1b[2mModel  tiny\x1b[0m"
+
+
 def test_the_caret_is_where_the_model_writes():
     drawn = to_html(rows("a\n<cursor>b\n", "x\ny"), "", live=True)
     assert drawn.count("fim-caret") - to_html((), "").count("fim-caret") == 1
     assert re.search(r'y</ins><i class="fim-caret"></i>b', drawn)
     assert re.search(r'a = <i class="fim-caret"></i>', to_html(rows("a = <cursor>", ""), "", live=True))
-
-
-def test_progress():
-    assert progress_caption("tiny", 1, 0.52) == "tiny · filling the hole… 1 token, 0.5 s"
-
-
-def test_caption():
-    assert caption(result()) == "tiny (0123456789) · 3 tokens in 1.5 s (2.0 tokens/s) · ended by itself · PSM"
-
-
-def test_caption_says_why_an_order_was_taken():
-    assert caption(result(order="spm", order_reason="it was trained so")).endswith(" · SPM (it was trained so)")
-    assert caption(result(order="", method="complete")).endswith(" · left to right")
-
-
-def test_caption_says_what_was_cut():
-    cut = Candidate("sum(xs)\n    return", Ending.RULE, Cut("suffix", 7), (1, 2))
-    said = caption(result(cut, dropped_prefix_tokens=12, dropped_suffix_tokens=3, revision=""))
-    assert said.startswith("tiny · 2 tokens in 1.5 s")
-    assert "trimmed by suffix (11 characters)" in said
-    assert said.endswith("tokens left out: 12 at its start, 3 at its end")
-
-
-def test_caption_of_one_of_many():
-    same = [Candidate("a", Ending.LENGTH), Candidate("a", Ending.LENGTH)]
-    said = caption(result(*same, method="complete", order=""), same[1], ["parses"])
-    assert "candidate 2 of 2" in said
-    assert "probably unfinished" in said
-    assert said.endswith("left to right · parses")
-
-
-def test_captions_of_several_say_how_sure_the_model_was_of_each():
-    one, other = Candidate("a", Ending.STOP_TOKEN, None, (1, 2), (-0.5, -1.0)), Candidate("b", Ending.LENGTH)
-    assert "ended by itself, mean log-probability -0.75" in caption(result(one, other), one)
-    assert "log-probability" not in caption(result(one, other), other)
-    assert "log-probability" not in caption(result(one))
-    assert "log-probability" in caption(result(one), one, which=(2, 2))
-
-
-def test_the_caption_of_a_candidate_below_another_says_only_what_is_its_own():
-    one, other = Candidate("a", Ending.STOP_TOKEN, None, (1, 2), (-0.5, -1.0)), Candidate("b", Ending.LENGTH)
-    both = result(one, other)
-    said = "candidate 1 of 2 · 2 tokens · ended by itself, mean log-probability -0.75 · parses"
-    assert caption(both, one, ["parses"], which=(1, 2), below=both) == said
-    assert caption(both, one, which=(1, 2), below=result(one)).startswith("tiny (0123456789) · candidate 1 of 2")
-
-
-def test_captions_say_what_was_found_out():
-    fine = Candidate("a", Ending.STOP_TOKEN, checks=(Check("parses", True),), same=3, reason="most say so")
-    bad = Candidate("b", Ending.STOP_TOKEN, checks=(Check("parses", False, "line 2"),))
-    both = result(fine, bad)
-    assert caption(result(fine)).endswith(
-        "ended by itself · checks: 1 of 1 · 3 answers say the same · most say so · PSM"
-    )
-    assert "ended by itself · checks: 0 of 1; ✗ failed: parses (line 2) · PSM" in caption(both, bad)
-    assert about(fine) == "ended by itself; checks: 1 of 1; 3 answers say the same; most say so"
-    assert about(Candidate("a", Ending.STOP_TOKEN)) == "ended by itself"
-
-
-def test_captions_say_what_the_model_saw():
-    assert "context" not in caption(result())
-    seen = Context(cells=(Cell("a = 1", 1), Cell("b = 2", 2)), described=(Described("c", "# c: int"),))
-    assert caption(result(seen=seen)).endswith("PSM · context: 2 cells above, 1 name")
 
 
 def test_control_characters_stay_out_of_captions_in_a_terminal(monkeypatch):
@@ -253,12 +196,6 @@ def test_control_characters_stay_out_of_captions_in_a_terminal(monkeypatch):
 def rows_of(marked, *middles):
     blanks = holes.parse(marked)
     return elided(diff(blanks.document, *blanks.joined(middles)))
-
-
-def test_several_holes_are_told():
-    several = holes.parse("f(█, █)").document
-    assert " · 2 holes · " in caption(result(document=several))
-    assert progress_caption("tiny", 2, 0.5, several.holes) == "tiny · filling 2 holes… 2 tokens, 0.5 s"
 
 
 def test_each_hole_of_a_line_is_marked():

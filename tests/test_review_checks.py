@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from fim_magic.candidate import Candidate, Check, Ending
-from fim_magic.review.checks import findings, has_failed, list_html, tally
+from fim_magic.review.checks import failures, has_failed, list_html, passes, score, tally, unknowns, verdicts
 
 PARSES = Check("parses", True)
 MEAN = Check("mean([1, 3]) == 2", True, "passed")
@@ -45,51 +45,78 @@ class Reader(HTMLParser):
 @pytest.mark.parametrize(
     ("one", "said"),
     [
-        pytest.param(candidate(), [], id="nothing"),
-        pytest.param(candidate(PARSES, MEAN), ["checks: 2 of 2"], id="all is well"),
+        pytest.param(Check("parses", False, "SyntaxError: invalid syntax in line 3"), "does not parse: line 3"),
         pytest.param(
-            candidate(PARSES, NAMES), ["checks: 1 of 2; ✗ failed: names (nothing defines totl)"], id="one failed"
+            Check("parses", False, "SyntaxError: unterminated string (detected at line 2) in line 12"),
+            "does not parse: line 12",
         ),
         pytest.param(
-            candidate(UNKNOWN, NAMES, PARSES),
-            ["checks: 1 of 3; ✗ failed: names (nothing defines totl); ? not known: test (it took more than 2 s)"],
-            id="failed before not known",
+            Check("parses", False, "not Python source: null bytes"), "does not parse: not Python source: null bytes"
         ),
+        pytest.param(Check("parses", False), "does not parse"),
+        pytest.param(Check("names", False, "undefined: Counter"), "Counter is not defined"),
+        pytest.param(Check("names", False, "undefined: np, pd"), "np, pd are not defined"),
+        pytest.param(Check("names", False, "Counter is not imported"), "Counter is not imported"),
         pytest.param(
-            candidate(Check("a", False), Check("b", False, "failed"), Check("c", False), Check("d", None)),
-            ["checks: 0 of 4; ✗ failed: a; ✗ failed: b; and 2 more"],
-            id="many",
+            Check("mean([1]) == 1", False, "mean([1]) == 1 gave 2"),
+            "your check failed: mean([1]) == 1",
+            id="expression",
         ),
+        pytest.param(Check("test", False, "AssertionError"), "your test failed: AssertionError"),
         pytest.param(
-            candidate(PARSES, same=3, reason="it passes all checks"),
-            ["checks: 1 of 1", "3 answers say the same", "it passes all checks"],
-            id="agreement and reason",
+            Check("doctests", False, "1 of 2 doctests: f(1) gave 2"),
+            "passes 1 of 2 doctests: f(1) gave 2",
+            id="doctests",
         ),
-        pytest.param(candidate(reason="a\x1b[31m"), ["a<U+001B>[31m"], id="control characters"),
+        pytest.param(Check("doctests", False, "NameError: x"), "doctests failed: NameError: x", id="no doctest"),
+        pytest.param(Check("a\x1b[31m", False), "your check failed: a<U+001B>[31m", id="control characters"),
     ],
 )
-def test_what_is_said_beside_the_diff(one, said):
-    assert list(findings(one)) == said
+def test_a_failure_is_said_in_words(one, said):
+    assert failures([PARSES, one, UNKNOWN]) == [said]
+    assert passes([one]) == ""
 
 
-def test_a_long_expression_is_cut_beside_the_diff_and_whole_below_it():
-    long = Check("f(" + "1, " * 60 + ") == 2", False, "it is 3")
-    (said,) = findings(candidate(long))
-    assert len(said) < 100
-    assert said.endswith("…")
-    assert Reader(list_html([long])).lines[1] == f"failed: {long.name} (it is 3)"
+@pytest.mark.parametrize(
+    ("checks", "said"),
+    [
+        ([], ""),
+        ([PARSES, Check("names", True)], "parses, names known"),
+        ([PARSES, MEAN], "parses, your check passes"),
+        ([PARSES, MEAN, Check("test", True), Check("doctests", True)], "parses, doctests pass, your 2 checks pass"),
+        ([PARSES, UNKNOWN], "parses"),
+    ],
+)
+def test_what_passed_is_said_in_words(checks, said):
+    assert passes(checks) == said
+    assert failures(checks) == []
 
 
-def test_the_list_below_is_read_in_words():
-    read = Reader(list_html([PARSES, MEAN, NAMES, UNKNOWN]))
+@pytest.mark.parametrize(
+    ("one", "said"),
+    [
+        (Check("parses", None, "not Python"), "not checked: not Python"),
+        (Check("names", None, "cannot tell where x may come from"), "cannot tell where x may come from"),
+        (UNKNOWN, "your test not known: it took more than 2 s"),
+        (Check("x == 1", None, "not reached"), "your check not known: not reached"),
+    ],
+)
+def test_what_could_not_be_found_out_is_said_in_words(one, said):
+    assert unknowns([PARSES, one, NAMES]) == [said]
+
+
+def test_the_list_is_read_in_words():
+    checks = [PARSES, MEAN, NAMES, UNKNOWN]
+    read = Reader(list_html(checks))
     assert read.lines == [
-        "Checks: 2 of 4 passed",
         "passed: parses",
         "passed: mean([1, 3]) == 2",
         "failed: names (nothing defines totl)",
         "not known: test (it took more than 2 s)",
     ]
-    assert set(read.tags) == {"details", "summary", "small", "ul", "li", "span", "b"}
+    assert list(verdicts(checks)) == read.lines
+    assert score(checks) == "2 of 4 passed"
+    assert set(read.tags) == {"ul", "li", "span", "b"}
     assert list_html([]) == ""
 
 
@@ -98,7 +125,7 @@ def test_what_a_check_says_stays_text():
     assert "<script" not in html
     assert "\x1b" not in html
     assert "\u202e" not in html
-    assert Reader(html).lines[1].count("<script>x</script><U+001B>[31m<U+202E>") == 2
+    assert Reader(html).lines[0].count("<script>x</script><U+001B>[31m<U+202E>") == 2
 
 
 def test_only_a_check_that_failed_is_a_failure():

@@ -175,6 +175,16 @@ def test_one_marker_needs_no_list():
     assert Settings().request("a HERE b", markers="HERE")[1].document.prefix == "a "
 
 
+def test_details_come_from_the_configuration_or_the_environment(monkeypatch):
+    assert Settings().details == "line"
+    monkeypatch.setenv("FIM_MAGIC_DETAILS", "full")
+    assert Settings().details == "full"
+    assert Settings(details="line").details == "line"
+    monkeypatch.setenv("FIM_MAGIC_DETAILS", "everything")
+    with pytest.raises(OptionError, match="FIM_MAGIC_DETAILS holds 'everything'"):
+        Settings().request("<cursor>")
+
+
 @pytest.mark.parametrize(("name", "value"), [("max_new_tokens", "abc"), ("temperature", "hot"), ("seed", "")])
 def test_an_unreadable_environment_is_told_when_it_matters(name, value, monkeypatch):
     monkeypatch.setenv(f"FIM_MAGIC_{name.upper()}", value)

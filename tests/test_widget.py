@@ -319,7 +319,7 @@ def test_another_candidate_is_shown_while_it_grows_and_stands_beside_the_first(s
     assert "filling the hole" in texts[0]
     assert "⟦2⟧" in texts[1]
     assert "⟦22⟧" in texts[-1]
-    assert "candidate 2 of 2" in texts[-1]
+    assert texts[-1].endswith("\n\ntiny · 2 of 2 · 0.0 s")
     assert [each["added"] for each in actions._toolbar.candidates] == [["1"], ["22"]]
     assert (actions._toolbar.index, actions._toolbar.busy) == (1, False)
     assert [each["middle"] for each in record["candidates"]] == ["1", "22"]
@@ -401,8 +401,35 @@ def test_view_without_question(shell):
     with capture_output() as captured:
         View(shell, parse("a = <cursor>\n"), ask=False).finish(result("1", "2"), notes=[["parses"]])
     assert WIDGET_MIME not in captured.outputs[-1].data
-    assert captured.outputs[-1].data["text/html"].count("<details") == 1
-    assert captured.outputs[-1].data["text/plain"].endswith("· parses")
+    html = captured.outputs[-1].data["text/html"]
+    assert html.count("<details") == 2  # what is known of the first, and the other one
+    assert "<dt>Note</dt> <dd>parses</dd>" in html
+    assert "<summary><small>Candidate 2 of 2 · 0 tokens · ended by itself</small>" in html
+    assert captured.outputs[-1].data["text/plain"] == "~ a = ⟦1⟧\n\ntiny · 1 of 2 · 0.0 s · parses"
+
+
+def test_a_view_for_learners_shows_the_details_at_once(shell):
+    with capture_output() as captured:
+        View(shell, parse("a = <cursor>\n"), ask=False, details="full").finish(result("1"))
+    data = captured.outputs[-1].data
+    assert '<details class="fim-other" open><summary>' in data["text/html"]
+    assert data["text/plain"] == (
+        "~ a = ⟦1⟧\n\ntiny · 0.0 s\nModel   tiny\nLength  0 tokens in 0.0 s\nEnding  ended by itself\n"
+        "Order   PSM\nPrompt  1 token"
+    )
+
+
+def test_a_view_can_be_drawn_again_with_more_candidates(shell):
+    with capture_output() as captured:
+        view = View(shell, parse("a = <cursor>\n"), ask=False)
+        view.finish(result("1"))
+        view._answers += view._answers[:1]
+        view._draw_answers(1)
+    assert [output.data["text/plain"].rpartition("\n")[2] for output in captured.outputs[-2:]] == [
+        "tiny · 0.0 s",
+        "tiny · 2 of 2 · 0.0 s",
+    ]
+    assert captured.outputs[-1].data["text/html"].count('class="fim-diff"') == 2
 
 
 def test_view_of_a_failure(shell):
@@ -431,9 +458,10 @@ def test_view_of_several_holes(shell, page):
         view.grow(middle, 1, 0.1, kept)
         view.finish(both)
     first, grown, finished, _ = [output.data["text/plain"] for output in captured.outputs]
+    assert "<dt>Holes</dt> <dd>2</dd>" in captured.outputs[2].data["text/html"]
     assert first.startswith("  a =\n  b = 2\n  c =\n\ntiny · filling 2 holes…")
     assert grown.startswith("~ a = ⟦1⟧\n  b = 2\n  c =\n\n")
-    assert finished.startswith("~ a = ⟦1⟧\n  b = 2\n~ c = ⟦3 +⟧\n+   4\n\ntiny · 2 holes · ")
+    assert finished.startswith("~ a = ⟦1⟧\n  b = 2\n~ c = ⟦3 +⟧\n+   4\n\ntiny · 0.0 s · cut at the token limit")
     (offered,) = widget._shown["abc"]._toolbar.candidates
     assert (offered["texts"], offered["added"]) == (["a = ", "\nb = 2\nc = ", "\n"], ["1", "3 +\n  4"])
     assert offered["whole_lines"] == [False, False]
@@ -471,12 +499,12 @@ def checked(shell):
 
 def test_a_candidate_that_failed_is_shown_and_said_to_have(shell, page):
     html = checked(shell)[-2].data["text/html"]
-    assert "Checks: 1 of 1 passed" in html
-    assert "candidate 2 of 2" in html
-    assert "✗ failed: parses (&#x27;(&#x27; was &lt;never&gt; closed)" in html
+    assert "<dt>Checks</dt> <dd>1 of 1 passed<ul" in html
+    assert "Candidate 2 of 2" in html
+    assert "does not parse: &#x27;(&#x27; was &lt;never&gt; closed" in html
     first, second = widget._shown["abc"]._toolbar.candidates
-    assert first["about"] == "ended by itself; checks: 1 of 1; it parses"
-    assert second["about"] == "ended by itself; checks: 0 of 1; ✗ failed: parses ('(' was <never> closed)"
+    assert first["about"] == "parses; ended by itself; it parses"
+    assert second["about"] == "does not parse: '(' was <never> closed; ended by itself"
     assert (first["has_failed"], second["has_failed"]) == (False, True)
 
 
@@ -484,7 +512,7 @@ def test_core_buttons_mark_a_candidate_that_failed(shell):
     checked(shell)
     chooser = widget._shown["abc"]._chooser
     assert [label for label, _ in chooser.options] == ["1", "2 ✗"]
-    assert chooser.tooltips[1].startswith("Show candidate 2: ended by itself; checks: 0 of 1; ✗ failed: parses")
+    assert chooser.tooltips[1].startswith("Show candidate 2: does not parse: '(' was")
 
 
 @pytest.mark.parametrize(
@@ -511,7 +539,7 @@ def test_view_in_a_terminal(capsys):
     view = View(InteractiveShell(), parse("a = <cursor>\n"))
     view.grow("1", 1, 0.1)
     view.finish(result("1"))
-    assert capsys.readouterr().out == "~ a = ⟦1⟧\n\ntiny · 0 tokens in 0.0 s · ended by itself · PSM\n"
+    assert capsys.readouterr().out == "~ a = ⟦1⟧\n\ntiny · 0.0 s\n"
 
 
 def test_owner_of_the_view_is_the_running_cell(shell):

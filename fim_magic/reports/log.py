@@ -1,4 +1,4 @@
-"""What `%fim log` prints: the requests of this session, one line for each."""
+"""What `%fim log` prints: the requests of this session, one line for each, or all that is known of one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from datetime import datetime
 
 from fim_magic.document import Document
 from fim_magic.history import Entry
+from fim_magic.review.caption import facts
 from fim_magic.review.checks import tally
-from fim_magic.review.text import clipped, columns_of, plain_text
+from fim_magic.review.details import details_text
+from fim_magic.review.text import clipped, columns_of, plain_text, shortened
 
 _HEADINGS = ("", "time", "hole", "model", "order", "tokens", "seconds", "logprob", "checks", "decided")
 _GAP = "  "
@@ -32,6 +34,12 @@ def log(entries: Sequence[Entry]) -> str:
     return "\n".join(_line(fitting[0], row, widths) for row in fitting)
 
 
+def request(entry: Entry) -> str:
+    """Return all that is known of each candidate of one request, in their order."""
+    result = entry.result
+    return "\n\n".join(details_text(facts(result, each), each) for each in result.candidates)
+
+
 def _fitted(rows: Sequence[tuple[str, ...]]) -> Sequence[tuple[str, ...]]:
     """Shorten the column of holes as far as the others need it to."""
     widths = _widths(rows)
@@ -40,7 +48,7 @@ def _fitted(rows: Sequence[tuple[str, ...]]) -> Sequence[tuple[str, ...]]:
         return rows
     at = _HEADINGS.index("hole")
     room = max(widths[at] - over, _LEAST_HOLE)
-    return [(*row[:at], _shortened(row[at], room), *row[at + 1 :]) for row in rows]
+    return [(*row[:at], shortened(row[at], room), *row[at + 1 :]) for row in rows]
 
 
 def _over(widths: Sequence[int]) -> int:
@@ -76,12 +84,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
 def _hole(document: Document) -> str:
     """Return the line of the hole, or the last before it that says something."""
     before, after = document.prefix.rstrip().rpartition("\n")[2].strip(), document.suffix.partition("\n")[0].strip()
-    return _shortened(plain_text(f"{before} … {after}".strip()), _MOST_HOLE)
-
-
-def _shortened(text: str, columns: int) -> str:
-    """Cut the end of a text that takes more columns."""
-    return text if columns_of(text) <= columns else clipped(text, columns - 1) + "…"
+    return shortened(plain_text(f"{before} … {after}".strip()), _MOST_HOLE)
 
 
 def _end_of(model: str) -> str:

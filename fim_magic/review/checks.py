@@ -1,29 +1,24 @@
-"""What was found out about a candidate, in words: its checks, answers that say the same, why it stands where it does.
+"""What came of a candidate's checks, in words: in a few for the line below the diff, one by one for its details.
 
 Each check has a sign, for those who look, and a word, for those who hear it read or see no difference between signs.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from itertools import islice
 
 from fim_magic.candidate import Candidate, Check
-from fim_magic.review.text import clipped, columns_of, html_text, plain_text
+from fim_magic.review.text import counted, html_text, plain_text
 
 _VERDICTS = {True: ("✓", "passed"), False: ("✗", "failed"), None: ("?", "not known")}
-_MOST_TOLD = 2  # failed checks in a caption; all are below the diff
-_MOST_COLUMNS = 80  # of each of them
+_PASSED = {"parses": "parses", "names": "names known", "doctests": "doctests pass"}
+_ASKED = {"doctests": "doctests", "test": "your test"}
+"""What the user has asked for, in words; anything else is an expression: "your check"."""
 
-
-def findings(candidate: Candidate) -> Iterator[str]:
-    """Yield what is known of a candidate beside its text, for a caption or a label: a few words where all is well."""
-    if candidate.checks:
-        yield "; ".join([f"checks: {_score(candidate.checks)}", *_worries(candidate.checks)])
-    if candidate.same > 1:
-        yield f"{candidate.same:,} answers say the same"
-    if candidate.reason:
-        yield plain_text(candidate.reason)
+_LINE = re.compile(r"\bline (\d+)")
+_UNDEFINED = "undefined: "
+_COUNTED = re.compile(r"\d+ of \d+ doctests")
 
 
 def has_failed(candidate: Candidate) -> bool:
@@ -31,15 +26,40 @@ def has_failed(candidate: Candidate) -> bool:
     return any(check.passed is False for check in candidate.checks)
 
 
+def failures(checks: Sequence[Check]) -> list[str]:
+    """Say in words what failed: `does not parse: line 3`, `your check failed: mean([1]) == 1`."""
+    return [_failure(check) for check in checks if check.passed is False]
+
+
+def unknowns(checks: Sequence[Check]) -> list[str]:
+    """Say in words what could not be found out, and why."""
+    return [_unknown(check) for check in checks if check.passed is None]
+
+
+def passes(checks: Sequence[Check]) -> str:
+    """Say in words what passed: `parses, names known`; "" where nothing did."""
+    passed = [check.name for check in checks if check.passed]
+    known = [_PASSED[name] for name in passed if name in _PASSED]
+    own = len(passed) - len(known)
+    asked = ["your check passes"] if own == 1 else [f"your {counted(own, 'check')} pass"] if own else []
+    return ", ".join([*known, *asked])
+
+
+def verdicts(checks: Sequence[Check]) -> Iterator[str]:
+    """Yield what came of each check, whole, with the verdict before it."""
+    for check in checks:
+        yield f"{_VERDICTS[check.passed][1]}: {_what(check)}"
+
+
+def score(checks: Sequence[Check]) -> str:
+    """Say how many checks passed."""
+    return f"{sum(check.passed is True for check in checks)} of {len(checks)} passed"
+
+
 def list_html(checks: Sequence[Check]) -> str:
-    """Draw all checks as a list that can be unfolded; "" where there are none."""
-    if not checks:
-        return ""
+    """Draw all checks as a list; "" where there are none."""
     items = "".join(f'<li class="fim-check">{_item(check)}</li>' for check in checks)
-    return (
-        f'<details class="fim-other fim-checks"><summary><small>Checks: {_score(checks)} passed</small></summary>'
-        f'<ul class="fim-list">{items}</ul></details>'
-    )
+    return f'<ul class="fim-list">{items}</ul>' if items else ""
 
 
 def tally(passed: Sequence[bool | None]) -> str:
@@ -47,18 +67,37 @@ def tally(passed: Sequence[bool | None]) -> str:
     return f"{passed.count(True)}/{len(passed)}" if passed else ""
 
 
-def _score(checks: Sequence[Check]) -> str:
-    return f"{sum(check.passed is True for check in checks)} of {len(checks)}"
+def _failure(check: Check) -> str:
+    name, said = plain_text(check.name), plain_text(check.said)
+    if name == "parses":
+        lines = _LINE.findall(said)
+        return _with_reason("does not parse", f"line {lines[-1]}" if lines else said)
+    if name == "names":
+        return _undefined(said)
+    if name == "doctests" and _COUNTED.match(said):
+        return f"passes {said}"
+    asked = _ASKED.get(name)
+    return _with_reason(f"{asked} failed", said) if asked else f"your check failed: {name}"
 
 
-def _worries(checks: Sequence[Check]) -> Iterator[str]:
-    """Yield the first checks that have not passed, those that failed before those of which nothing is known."""
-    worst = sorted((check for check in checks if check.passed is not True), key=lambda check: check.passed is None)
-    for check in islice(worst, _MOST_TOLD):
-        sign, verdict = _VERDICTS[check.passed]
-        yield _shortened(f"{sign} {verdict}: {_what(check)}")
-    if len(worst) > _MOST_TOLD:
-        yield f"and {len(worst) - _MOST_TOLD} more"
+def _undefined(said: str) -> str:
+    if not said.startswith(_UNDEFINED):
+        return said or "names are not known"
+    names = said.removeprefix(_UNDEFINED)
+    return f"{names} {'are' if ',' in names else 'is'} not defined"
+
+
+def _unknown(check: Check) -> str:
+    name, said = plain_text(check.name), plain_text(check.said)
+    if name == "names":
+        return said or "names are not looked up"
+    if name == "parses":
+        return _with_reason("not checked", said)
+    return _with_reason(f"{_ASKED.get(name, 'your check')} not known", said)
+
+
+def _with_reason(what: str, why: str) -> str:
+    return f"{what}: {why}" if why else what
 
 
 def _what(check: Check) -> str:
@@ -70,7 +109,3 @@ def _what(check: Check) -> str:
 def _item(check: Check) -> str:
     sign, verdict = _VERDICTS[check.passed]
     return f'<span aria-hidden="true">{sign} </span><b>{verdict}</b>: {html_text(_what(check))}'
-
-
-def _shortened(text: str) -> str:
-    return text if columns_of(text) <= _MOST_COLUMNS else clipped(text, _MOST_COLUMNS - 1) + "…"

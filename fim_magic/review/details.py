@@ -1,14 +1,15 @@
-"""What can be unfolded below a diff: what was checked, what was trimmed, how sure the model was of each token."""
+"""All that is known of a candidate, behind its line: how it came about, what was checked and trimmed, how sure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from fim_magic.candidate import Candidate
 from fim_magic.holes import written
-from fim_magic.review.checks import list_html
-from fim_magic.review.text import counted, html_text
+from fim_magic.review.caption import Fact
+from fim_magic.review.checks import list_html, score, verdicts
+from fim_magic.review.text import columns_of, counted, html_text, plain_lines
 
 SURE = 0.9
 """A token with at least this probability is not marked."""
@@ -20,27 +21,62 @@ _BETWEEN_HOLES = '\n<span class="fim-gap">⋯</span>\n'
 """In the place of the user's text between two holes, of which the model was not asked."""
 
 
-def details_html(candidate: Candidate) -> str:
-    """Draw what can be unfolded, without scripts."""
-    return list_html(candidate.checks) + _trimmed(candidate) + _sureness(candidate)
+def details_html(facts: Sequence[Fact], candidate: Candidate) -> str:
+    """Draw what can be unfolded, without scripts.
+
+    Args:
+        facts: How the candidate came about: `caption.facts`.
+        candidate: Its checks, what was trimmed from it and its tokens are drawn as well.
+    """
+    told = [(label, html_text(text)) for label, text in facts]
+    if candidate.checks:
+        told.append(("Checks", score(candidate.checks) + list_html(candidate.checks)))
+    pairs = "".join(f"<div><dt>{html_text(label)}</dt> <dd>{text}</dd></div>" for label, text in told)
+    return f'<dl class="fim-about">{pairs}</dl>' + _trimmed(candidate) + _sureness(candidate)
+
+
+def details_text(facts: Sequence[Fact], candidate: Candidate) -> str:
+    """Write the same as plain text: a label and its text a line, and below them what was trimmed."""
+    told = list(facts)
+    if candidate.checks:
+        told.append(("Checks", score(candidate.checks)))
+        told += [("", verdict) for verdict in verdicts(candidate.checks)]
+    if _is_trimmed(candidate):
+        told += [("" if at else "Trimmed", line) for at, line in enumerate(candidate.trimmed.strip("\n").split("\n"))]
+    tokens = [token for hole in _tokens_by_hole(candidate) for token in hole]
+    if tokens:
+        told.append(("Unsure of", _unsure(tokens)))
+    width = max((columns_of(label) for label, _ in told), default=0)
+    return plain_lines("\n".join(f"{label:<{width}}  {text}".rstrip() for label, text in told))
+
+
+def _is_trimmed(candidate: Candidate) -> bool:
+    return candidate.cut is not None and bool(candidate.trimmed.strip())
 
 
 def _trimmed(candidate: Candidate) -> str:
-    if candidate.cut is None or not candidate.trimmed.strip():
+    if candidate.cut is None or not _is_trimmed(candidate):
         return ""
     title = f"Trimmed by {candidate.cut.rule}: {counted(len(candidate.trimmed), 'character')}"
     return _folded("trimmed", title, f"<del>{_lines(candidate.trimmed)}</del>")
 
 
 def _sureness(candidate: Candidate) -> str:
-    spans = written(candidate.kept, len(candidate.middle))
-    holes = list(filter(None, (list(_tokens(candidate, *span)) for span in spans)))
-    tokens = [token for hole in holes for token in hole]
-    unsure = sum(probability < SURE for _, probability in tokens)
-    if not tokens:
+    holes = _tokens_by_hole(candidate)
+    if not holes:
         return ""
-    title = f"How sure the model was: {unsure} of {counted(len(tokens), 'token')} below {SURE:.0%}"
+    title = f"How sure the model was: {_unsure([token for hole in holes for token in hole])}"
     return _folded("sureness", title, _BETWEEN_HOLES.join("".join(_token(*each) for each in hole) for hole in holes))
+
+
+def _unsure(tokens: Sequence[tuple[str, float]]) -> str:
+    unsure = sum(probability < SURE for _, probability in tokens)
+    return f"{unsure} of {counted(len(tokens), 'token')} below {SURE:.0%}"
+
+
+def _tokens_by_hole(candidate: Candidate) -> list[list[tuple[str, float]]]:
+    spans = written(candidate.kept, len(candidate.middle))
+    return list(filter(None, (list(_tokens(candidate, *span)) for span in spans)))
 
 
 def _tokens(candidate: Candidate, start: int, stop: int) -> Iterator[tuple[str, float]]:

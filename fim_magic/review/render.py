@@ -1,4 +1,4 @@
-"""A diff as HTML, as plain text, and with a terminal's colours; and the line below it that says how it came about.
+"""A diff as HTML, as plain text, and with a terminal's colours, with what is said of it below: `caption`, `details`.
 
 The HTML has to be read in many places: live in JupyterLab, reopened from a file, exported, and on
 sites that strip every style. So its meaning is in its text and tags (`+` and `~` in the gutter,
@@ -17,11 +17,9 @@ from html import escape
 from itertools import chain, count
 from pathlib import Path
 
-from fim_magic.candidate import Candidate, Result
-from fim_magic.review.checks import findings
 from fim_magic.review.diff import Gap, Kind, Line, Segment, writing_at
 from fim_magic.review.highlight import python_spans
-from fim_magic.review.text import DIM, RESET, clipped, columns_of, counted, html_text, plain_text
+from fim_magic.review.text import DIM, RESET, clipped, columns_of, html_text, plain_lines, plain_text
 
 MARKS: dict[Kind, str] = {"same": " ", "added": "+", "changed": "~"}
 """What stands in the gutter."""
@@ -35,69 +33,8 @@ VIEW = "fim-view mathjax_ignore tex2jax_ignore"
 _STATIC = Path(__file__).parent / "static"
 _GREEN = "\x1b[30;42m"
 _TAB = " " * 4
-_REVISION_LENGTH = 10
 
 Row = Line | Gap
-
-
-def caption(
-    result: Result,
-    candidate: Candidate | None = None,
-    notes: Sequence[str] = (),
-    *,
-    which: tuple[int, int] | None = None,
-    below: Result | None = None,
-) -> str:
-    """Say in one line how a candidate came about.
-
-    Args:
-        result: The finished request.
-        candidate: Which of its candidates; the first if None.
-        notes: More to say about this candidate, such as the checks it passed.
-        which: Its number and how many there are, where they come from several requests.
-        below: The request of the candidate that stands above it: what both share is not said again.
-    """
-    candidate = candidate or result.candidates[0]
-    if below is result and which is not None:
-        own = (f"candidate {which[0]} of {which[1]}", counted(len(candidate.token_ids), "token"))
-        return " · ".join((*own, _ending(candidate), *findings(candidate), *notes))
-    model = result.model
-    if result.revision:
-        model += f" ({result.revision[:_REVISION_LENGTH]})"
-    parts = [model]
-    number, count = which or (_number(result, candidate), len(result.candidates))
-    if count > 1:
-        parts.append(f"candidate {number} of {count}")
-    if result.document.holes > 1:
-        parts.append(counted(result.document.holes, "hole"))
-    parts.append(_speed(result, candidate))
-    parts.append(_ending(candidate) if count > 1 else candidate.describe_ending())
-    parts += findings(candidate)
-    parts.append(_order(result))
-    parts += _context(result)
-    parts += _dropped(result)
-    parts += notes
-    return " · ".join(parts)
-
-
-def about(candidate: Candidate) -> str:
-    """Say in a few words what tells a candidate from the others: its ending, how sure the model was, what is known."""
-    return "; ".join([_ending(candidate), *findings(candidate)])
-
-
-def _ending(candidate: Candidate) -> str:
-    mean = candidate.mean_logprob
-    return candidate.describe_ending() + ("" if mean is None else f", mean log-probability {mean:.2f}")
-
-
-def _number(result: Result, candidate: Candidate) -> int:
-    return [other is candidate for other in result.candidates].index(True) + 1
-
-
-def progress_caption(title: str, tokens: int, seconds: float, holes: int = 1) -> str:
-    """Say in one line how far a request has come."""
-    filled = "the hole" if holes == 1 else counted(holes, "hole")
-    return f"{title} · filling {filled}… {counted(tokens, 'token')}, {seconds:.1f} s"
 
 
 def to_html(
@@ -105,8 +42,9 @@ def to_html(
     caption: str,
     *,
     live: bool = False,
-    others: Sequence[tuple[Sequence[Row], str]] = (),
     details: str = "",
+    others: Sequence[tuple[Sequence[Row], str]] = (),
+    unfolded: bool = False,
 ) -> str:
     """Draw a diff as one HTML element without scripts.
 
@@ -114,34 +52,42 @@ def to_html(
         rows: The lines of the diff, as `elided` gives them.
         caption: The line below it.
         live: Draw a caret where the model is writing.
-        others: Further candidates, rows and caption of each: folded away below.
-        details: HTML of more that is folded away: `review.details`.
+        details: HTML of what is folded away behind that line: `details.details_html`.
+        others: Further candidates, rows and title of each: folded away behind the details.
+        unfolded: Show the details at once.
     """
-    folded = "".join(
-        f'<details class="fim-other"><summary><small>{html_text(title)}</small></summary>{_block(other)}</details>'
-        for other, title in others
-    )
-    return (
-        f'<div class="{VIEW}"><style>{styles()}</style>{_block(rows, live=live)}'
-        f'<p class="fim-caption"><small>{html_text(caption)}</small></p>{details}{folded}</div>'
-    )
+    folded = details + "".join(map(_other, others))
+    if folded:
+        said = f'<span class="fim-caption">{html_text(caption)}</span> <span class="fim-more">Details</span>'
+        summary = f"<summary><small>{said}</small></summary>"
+        below = f'<details class="fim-other"{" open" if unfolded else ""}>{summary}{folded}</details>'
+    else:
+        below = f'<p class="fim-caption"><small>{html_text(caption)}</small></p>'
+    return f'<div class="{VIEW}"><style>{styles()}</style>{_block(rows, live=live)}{below}</div>'
 
 
-def to_text(rows: Sequence[Row], caption: str = "") -> str:
-    """Draw a diff as plain text.
+def _other(other: tuple[Sequence[Row], str]) -> str:
+    rows, title = other
+    summary = f"<summary><small>{html_text(title)}</small></summary>"
+    return f'<details class="fim-other fim-candidate">{summary}{_block(rows)}</details>'
+
+
+def to_text(rows: Sequence[Row], caption: str = "", details: str = "") -> str:
+    """Draw a diff as plain text, with its line below it, and all the rest if it is given: `details.details_text`.
 
     As in a unified diff, `+` is before an added line and two blanks before an unchanged one. `~` is
     before a line of the user's that got new text, which stands between ⟦ and ⟧.
     """
-    return "\n".join([*map(_text_row, rows), *(["", plain_text(caption)] if caption else [])])
+    return "\n".join([*map(_text_row, rows), *_below(caption, details)])
 
 
-def to_ansi(rows: Sequence[Row], caption: str = "", *, width: int | None = None) -> str:
+def to_ansi(rows: Sequence[Row], caption: str = "", details: str = "", *, width: int | None = None) -> str:
     """Draw a diff for a terminal: as `to_text`, with a green ground for what is new.
 
     Args:
         rows: The lines of the diff.
         caption: The line below it.
+        details: All the rest: `details.details_text`.
         width: Clip lines to so many columns. None leaves them whole.
 
     Returns:
@@ -150,10 +96,16 @@ def to_ansi(rows: Sequence[Row], caption: str = "", *, width: int | None = None)
     """
     plain = bool(os.environ.get("NO_COLOR"))
     drawn = ["".join(_terminal_row(row, width, plain=plain)) for row in rows]
-    if caption:
-        shown = plain_text(caption)
-        drawn += ["", shown if plain else f"{DIM}{shown}{RESET}"]
+    drawn += [f"{DIM}{line}{RESET}" if line and not plain else line for line in _below(caption, details)]
     return "\n".join(drawn)
+
+
+def _below(caption: str, details: str) -> Iterator[str]:
+    """Yield the lines below a diff as plain text."""
+    if caption:
+        yield from ("", plain_text(caption))
+    if details:
+        yield from plain_lines(details).split("\n")
 
 
 def code_html(title: str, code: str) -> str:
@@ -186,41 +138,6 @@ def styles(*names: str) -> str:
     read = ((_STATIC / f"{name}.css").read_text("utf-8").splitlines() for name in ("diff", *names))
     lines = (line.split("/*", 1)[0].strip() for line in chain.from_iterable(read))
     return " ".join(filter(None, lines))
-
-
-def _speed(result: Result, candidate: Candidate) -> str:
-    said = f"{counted(len(candidate.token_ids), 'token')} in {result.seconds:.1f} s"
-    rate = result.tokens_per_second
-    together = "" if len(result.candidates) == 1 else " over all"
-    return f"{said} ({rate:.1f} tokens/s{together})" if rate else said
-
-
-def _order(result: Result) -> str:
-    if result.method == "rank":
-        return "left to right, ranked by how probable it makes what follows"
-    if not result.order:
-        return "left to right"
-    return result.order.upper() + (f" ({result.order_reason})" if result.order_reason else "")
-
-
-def _context(result: Result) -> Iterator[str]:
-    """Yield what the model saw beside the text, if anything."""
-    context = result.context
-    if context:
-        yield f"context: {context}"
-
-
-def _dropped(result: Result) -> Iterator[str]:
-    dropped = [
-        f"{count} at its {where}"
-        for count, where in (
-            (result.dropped_prefix_tokens, "start"),
-            (result.dropped_suffix_tokens, "end"),
-        )
-        if count
-    ]
-    if dropped:
-        yield "prompt shortened to fit: tokens left out: " + ", ".join(dropped)
 
 
 def _block(rows: Sequence[Row], *, live: bool = False) -> str:

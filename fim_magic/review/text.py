@@ -57,6 +57,11 @@ def clipped(text: str, room: float) -> str:
     return "".join(character for character, end in zip(text, ends, strict=True) if end <= room)
 
 
+def shortened(text: str, room: int) -> str:
+    """Return `text`, or its beginning and an ellipsis where it takes more than `room` columns of a terminal."""
+    return text if columns_of(text) <= room else clipped(text, room - 1) + "…"
+
+
 def counted(number: int, what: str) -> str:
     """Return a number of things in words: 1 token, 1,234 tokens."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

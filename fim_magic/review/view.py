@@ -15,10 +15,11 @@ from fim_magic.errors import FimError
 from fim_magic.frontends import Owner
 from fim_magic.holes import Spans
 from fim_magic.provenance import Record, add_answer, decide, of_cell
+from fim_magic.review.caption import Fact, about, facts, line, progress_line, stopped_line, title_of_other
 from fim_magic.review.checks import has_failed
-from fim_magic.review.details import details_html
+from fim_magic.review.details import details_html, details_text
 from fim_magic.review.diff import Gap, Line, addition, diff, elided
-from fim_magic.review.render import about, caption, progress_caption, to_ansi, to_html, to_text
+from fim_magic.review.render import to_ansi, to_html, to_text
 from fim_magic.review.terminal import LiveDiff
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class View:
         title: str = "",
         unfilled: tuple[str, Spans] = ("", ()),
         ask: bool = True,
+        details: str = "line",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Show the text with its hole. Call it while the cell runs that will own the view.
@@ -71,12 +73,14 @@ class View:
             title: What is filling the hole: the model's name.
             unfilled: The middle before the model writes, and where it is the user's own: `Blanks.joined([])`.
             ask: Whether to show buttons at the end, where there is somebody to click them.
+            details: "line", or "full" to show what else is known as well: one of `settings.DETAILS`.
             clock: Tells when it is time to draw again.
         """
         self._owner = Owner.current(shell)
         self._document = document
         self._title = title
         self._ask = ask
+        self._is_full = details == "full"
         self._clock = clock
         self._drawn_at = clock()
         self._display_id = uuid.uuid4().hex
@@ -213,34 +217,35 @@ class View:
         Args:
             reason: What stopped it, in a few words.
         """
-        self._draw(self._rows(self._middle, self._kept), f"{self._title} · {reason}")
+        self._draw(self._rows(self._middle, self._kept), stopped_line(self._title, reason))
 
     def _rows(self, middle: str, kept: Spans) -> tuple[Line | Gap, ...]:
         return elided(diff(self._document, middle, kept))
 
     def _draw_progress(self) -> None:
-        words = progress_caption(self._title, self._tokens, self._seconds, self._document.holes)
+        words = progress_line(self._title, self._tokens, self._seconds, self._document.holes)
         self._draw(self._rows(self._middle, self._kept), words, live=True)
 
     def _draw_answers(self, index: int = 0) -> None:
-        """Draw one candidate, and the others folded away below it."""
+        """Draw one candidate with its line; behind that, all that is known of it, and the others."""
         self._shown = index
-        count = len(self._answers)
-        drawn = [
+        shown, count = self._answers[index], len(self._answers)
+        about_it: tuple[Result, Candidate, Sequence[str]] = (shown.result, shown.candidate, shown.notes)
+        which = (index + 1, count)
+        others = [
             (
                 self._rows(each.candidate.middle, each.candidate.kept),
-                caption(
-                    each.result,
-                    each.candidate,
-                    each.notes,
-                    which=(number, count),
-                    below=None if number == index + 1 else self._answers[index].result,
-                ),
+                title_of_other(each.candidate, each.notes, (number, count)),
             )
             for number, each in enumerate(self._answers, 1)
+            if number != index + 1
         ]
-        rows, words = drawn.pop(index)
-        self._draw(rows, words, others=drawn, details=details_html(self._answers[index].candidate))
+        self._draw(
+            self._rows(shown.candidate.middle, shown.candidate.kept),
+            line(*about_it, which=which, whole=self._is_full),
+            details=(facts(*about_it, which=which), shown.candidate),
+            others=others,
+        )
 
     def _draw(
         self,
@@ -248,17 +253,19 @@ class View:
         words: str,
         *,
         live: bool = False,
+        details: tuple[Sequence[Fact], Candidate] | None = None,
         others: Sequence[tuple[Sequence[Line | Gap], str]] = (),
-        details: str = "",
     ) -> None:
+        in_text = details_text(*details) if details and self._is_full else ""
         if not self._owner.has_kernel:
             self._terminal.clear()
             draw = to_ansi if sys.stdout.isatty() else to_text
-            print(draw(rows, words))  # noqa: T201 - a terminal shows what is printed
+            print(draw(rows, words, in_text))  # noqa: T201 - a terminal shows what is printed
             return
+        folded = details_html(*details) if details else ""
         bundle = {
-            "text/html": to_html(rows, words, live=live, others=others, details=details),
-            "text/plain": to_text(rows, words),
+            "text/html": to_html(rows, words, live=live, details=folded, others=others, unfolded=self._is_full),
+            "text/plain": to_text(rows, words, in_text),
         }
         self._owner.show(self._display_id, bundle, {METADATA_KEY: self._record}, update=self._is_displayed)
         self._is_displayed = True

@@ -110,7 +110,8 @@ def test_growing_then_buttons(classic):
     expect(page.page.locator(".fim-caret")).to_have_count(0)
     for name in ("Accept", "Line", "Word", "Replace", "Copy", "Reject"):
         expect(page.button(name)).to_be_visible()
-    expect(page.page.locator(".fim-caption")).to_contain_text("41 tokens in 2.1 s")
+    expect(page.page.locator(".fim-caption")).to_have_text("qwen2.5-coder-0.5b · 2.1 s")
+    expect(page.page.locator(".fim-about")).to_contain_text("41 tokens in 2.1 s")
     page.screenshot("buttons")
 
 
@@ -188,13 +189,13 @@ def test_line_by_line_fills_one_new_cell(classic):
 def test_candidates_copy_and_what_is_saved(classic, server):
     page = asked(classic, middles=(MIDDLE, OTHER, "pass"))
     press(page, "ArrowRight")
-    expect(page.page.locator(".fim-caption").first).to_contain_text("candidate 2 of 3")
+    expect(page.page.locator(".fim-caption").first).to_contain_text("2 of 3")
     expect(page.candidate(2)).to_have_attribute("aria-checked", "true")
     press(page, "c")
     expect(page.status).to_have_text("Copied.")
     assert page.page.evaluate("() => navigator.clipboard.readText()") == PREFIX + OTHER + SUFFIX
     page.candidate(3).click()
-    expect(page.page.locator(".fim-caption").first).to_contain_text("candidate 3 of 3")
+    expect(page.page.locator(".fim-caption").first).to_contain_text("3 of 3")
     press(page, "Tab")
     page.wait_cells(3)
     expect(page.note).to_be_visible()
@@ -214,7 +215,7 @@ def test_after_a_reload(classic):
     page.saved()
     page.open()
     page.candidate(2).click()
-    expect(page.page.locator(".fim-caption").first).to_contain_text("candidate 2 of 2")
+    expect(page.page.locator(".fim-caption").first).to_contain_text("2 of 2")
     page.button("Accept").click()
     page.wait_cells(4)
     expect(page.note).to_contain_text("new cell below")

@@ -72,7 +72,7 @@ def test_stop_button_keeps_the_partial_text_and_the_model(notebook):
     expect(page.page.locator(".fim-caption")).to_contain_text("partial: interrupted", timeout=A_WHILE)
     page.screenshot("interrupted")
     page.run(2)
-    expect(page.cells.nth(2).locator(".fim-caption")).to_contain_text("ended", timeout=A_WHILE)
+    expect(page.cells.nth(2).locator(".fim-about")).to_contain_text("ended", timeout=A_WHILE)
 
 
 @in_lab

@@ -38,7 +38,8 @@ def test_growing_then_buttons(notebook):
     assert page.page.locator(".fim-caret").count() == 0
     for name in ("Replace", "Copy", "Reject"):
         expect(page.button(name)).to_be_visible()
-    expect(page.page.locator(".fim-caption")).to_contain_text("41 tokens in 2.1 s")
+    expect(page.page.locator(".fim-caption")).to_have_text("qwen2.5-coder-0.5b · 2.1 s")
+    expect(page.page.locator(".fim-about")).to_contain_text("41 tokens in 2.1 s")
     page.screenshot("buttons")
 
 
@@ -238,11 +239,15 @@ def test_accept_after_a_reload(notebook):
 def test_candidates(notebook):
     page = notebook(ask(MIDDLE, "total = rows = 1", "pass"))
     page.run_whole()
-    assert page.page.locator(".fim-other").count() == 2
+    assert page.page.locator(".fim-candidate").count() == 2
+    expect(page.page.locator(".fim-about")).to_be_hidden()
     page.page.locator(".fim-other summary").first.click()
+    expect(page.page.locator(".fim-about")).to_be_visible()
+    page.page.locator(".fim-candidate summary").first.click()
+    expect(page.diff.nth(1)).to_contain_text("total = rows = 1")
     page.screenshot("candidates")
     page.candidate(2).click()
-    expect(page.page.locator(".fim-caption")).to_contain_text("candidate 2 of 3")
+    expect(page.page.locator(".fim-caption")).to_contain_text("2 of 3")
     expect(page.diff.first).to_contain_text("total = rows = 1")
     page.button("Accept").click()
     page.wait_cells(2)
@@ -253,12 +258,12 @@ def test_untrusted_text_stays_text(notebook):
     prefix = "".join(f"a = 1 # {evil}\n" for evil in EVIL)
     middle = "".join(f"b = '{evil}'\n{evil}\n" for evil in EVIL)
     suffix = "".join(f"c = 3 # {evil}\n" for evil in EVIL) + EVIL[0]
-    # A model's name may be that of a file. It stands above the growing diff and below the whole one.
+    # A model's name may be that of a file. It stands below the growing diff, and in the details of the whole one.
     page = notebook(ask(middle, prefix=prefix, suffix=suffix, model="/".join(EVIL), seconds=1))
     page.run_whole()
     expect(page.button("Accept")).to_be_visible()
-    caption = page.page.locator(".fim-caption").text_content()
-    assert [evil for evil in EVIL if evil not in caption] == []
+    told = page.page.locator(".fim-about").text_content()
+    assert [evil for evil in EVIL if evil not in told] == []
     page.button("Accept").click()
     page.wait_cells(2)
     expect(page.page.locator(".fim-note")).to_be_visible()

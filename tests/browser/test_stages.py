@@ -40,8 +40,9 @@ def test_several_holes_are_one_diff_and_one_new_cell(notebook):
     page.run_whole()
     expect(page.toolbar).to_be_visible()
     view = page.page.locator(".fim-view").first
-    expect(view).to_contain_text("2 holes")
-    expect(view).to_contain_text("checks: 2 of 2")
+    expect(view.locator(".fim-caption")).to_contain_text("parses, names known")
+    expect(view.locator(".fim-about")).to_contain_text("Holes 2")
+    expect(view.locator(".fim-about")).to_contain_text("Checks 2 of 2 passed")
     assert view.locator(".fim-diff").first.locator("ins").all_text_contents() == ["3.14", "pi"]
     page.screenshot("several-holes")
     page.button("Accept").click()
@@ -55,6 +56,9 @@ def test_a_check_that_fails_is_said_and_stays_text(notebook):
     page.run_whole()
     expect(page.toolbar).to_be_visible()
     view = page.page.locator(".fim-view").first
+    expect(view.locator(".fim-caption")).to_have_text(
+        "tiny · 1 of 2 · 2.1 s · <img src=x onerror=alert(1)> is not defined"
+    )
     expect(view).to_contain_text("✗ failed: names (undefined: <img src=x onerror=alert(1)>)")
     page.page.keyboard.press("Escape")
     for summary in view.locator("summary").all():

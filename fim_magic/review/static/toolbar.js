@@ -257,8 +257,7 @@ export default {
         tabindex: '0',
         'data-lm-suppress-shortcuts': 'true', // or JupyterLab would take the keys for its own
       },
-      ...Object.values(buttons),
-      tabs,
+      element('span', { class: 'fim-row' }, ...Object.values(buttons), tabs),
       status,
     );
     const parts = { toolbar, buttons, tabs, status };
@@ -268,6 +267,7 @@ export default {
     toolbar.addEventListener('click', () => review.isOpen && toolbar.focus({ preventScroll: true }));
     review.listeners.add(redraw);
     redraw();
+    el.classList.add('fim-toolbar-place');
     el.append(toolbar);
     return () => review.listeners.delete(redraw);
   },
