@@ -8,6 +8,7 @@ from enum import Enum
 from fim_magic.context import NOTHING_ELSE, Context
 from fim_magic.document import Document
 from fim_magic.engines import GREEDY, Sampling
+from fim_magic.placing import with_imports
 
 
 class Ending(str, Enum):
@@ -70,6 +71,7 @@ class Candidate:
         read_logprob: The mean log-probability of its tokens where the model reads the text from left to right; None
             where nobody asked.
         suffix_logprob: Likewise the log-probability, all together, of the first tokens of what follows the hole.
+        imports: The lines that are offered with it, for names that it uses and nothing defines.
     """
 
     raw: str
@@ -84,6 +86,7 @@ class Candidate:
     kept: tuple[tuple[int, int], ...] = ()
     read_logprob: float | None = None
     suffix_logprob: float | None = None
+    imports: tuple[str, ...] = ()
 
     @property
     def middle(self) -> str:
@@ -99,6 +102,15 @@ class Candidate:
     def mean_logprob(self) -> float | None:
         """The mean log-probability per token, or None where nothing was generated."""
         return sum(self.logprobs) / len(self.logprobs) if self.logprobs else None
+
+    def text_in(self, document: Document, *, imports: bool = True) -> str:
+        """Return the whole text with this candidate in the hole.
+
+        Args:
+            document: The text with the hole.
+            imports: Whether with the imports that are offered.
+        """
+        return with_imports(document.rebuild(self.middle), self.imports if imports else ())
 
     def describe_ending(self) -> str:
         """Say in a few words how the candidate ended, for the view and the command line."""
@@ -170,8 +182,8 @@ class Result:
 
     @property
     def text(self) -> str:
-        """The whole text with the first candidate in the hole."""
-        return self.document.rebuild(self.middle)
+        """The whole text with the first candidate in the hole, and with the imports that are offered with it."""
+        return self.candidates[0].text_in(self.document)
 
     @property
     def context(self) -> str:

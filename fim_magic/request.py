@@ -23,7 +23,7 @@ from types import FrameType
 
 from fim_magic.branching import beginnings, read_tokens
 from fim_magic.candidate import Candidate, Check, Cut, Ending, Result
-from fim_magic.checks import NOTHING_ASKED, Asked, look, names_defined, parses
+from fim_magic.checks import NOTHING_ASKED, Asked, names_defined, parses
 from fim_magic.checks.sufficiency import Sufficiency
 from fim_magic.choosing import merged, ranked
 from fim_magic.context import NOTHING_ELSE, Context, names_in
@@ -33,6 +33,7 @@ from fim_magic.errors import BusyError, FimError, OptionError
 from fim_magic.formats import Prompt, completion_prompt, fim_prompt
 from fim_magic.healing import Continuation
 from fim_magic.holes import Blanks, combine
+from fim_magic.judging import judged
 from fim_magic.ranking import Score, endings, following, scores
 from fim_magic.tokenization import TextTokenizer
 from fim_magic.trimming import Hole, copied_from, last_whole, says_nothing, trim
@@ -496,8 +497,8 @@ def _judged(request: Request, candidates: Sequence[Candidate], stop: threading.E
     hole = request.hole
 
     def looked(candidate: Candidate) -> Candidate:
-        found = look(document.rebuild(candidate.middle), known=request.known, asked=asked)
-        return replace(candidate, checks=(*found, *_original(hole, candidate.middle)))
+        found = judged(document, candidate, known=request.known, asked=asked, sources=request.context.sources)
+        return replace(found, checks=(*found.checks, *_original(hole, candidate.middle)))
 
     # The checks run in processes of their own, so that threads are enough to wait for several.
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:

@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 from fim_magic.candidate import Check
 from fim_magic.checks.names import bound_names, names_defined
 from fim_magic.checks.needed import needed_cells
-from fim_magic.checks.source import OTHER_LANGUAGE, parses
+from fim_magic.checks.parsing import OTHER_LANGUAGE, parses
 from fim_magic.checks.trying import NOTHING_ASKED, Asked, docstring_examples, in_cells, tried
 from fim_magic.sandbox import Limits
 

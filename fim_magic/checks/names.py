@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from fim_magic.candidate import Check
+from fim_magic.cell_text import CELL_MAGIC, LONGEST, UNREADABLE, python_of, tree_of
 from fim_magic.checks.binding import may_define_names, unguarded_names
 from fim_magic.checks.order import loaded_unbound
-from fim_magic.checks.source import CELL_MAGIC, LONGEST, UNREADABLE, python_of, short, tree_of
+from fim_magic.checks.parsing import short
 
 _NAME = re.compile(r"(?<![\w.])[^\W\d]\w*")
 _EVERYWHERE = """

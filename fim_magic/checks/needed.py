@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from fim_magic.cell_text import tree_of, without_magics
 from fim_magic.checks.names import names_in_text, read_names, stores
-from fim_magic.checks.source import tree_of, without_magics
 
 _ONLY_SHOWS = frozenset({"describe", "head", "hist", "info", "plot", "sample", "show", "tail"})
 

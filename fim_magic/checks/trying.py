@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fim_magic.candidate import Check
+from fim_magic.cell_text import LONGEST, UNREADABLE, compiled, tree_of, without_magics
 from fim_magic.checks.needed import needed_cells
-from fim_magic.checks.source import LONGEST, OTHER_LANGUAGE, UNREADABLE, compiled, short, tree_of, without_magics
+from fim_magic.checks.parsing import OTHER_LANGUAGE, short
 from fim_magic.examples import examples_in
 from fim_magic.sandbox import Done, Limits, Report, Step, run_steps
 

@@ -68,6 +68,12 @@ class Context:
     tokens: int | None = None
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """The code of the other cells and files, those that are nearest last."""
+        cells = (*(cell for cell in reversed(self.below)), *self.cells)
+        return (*(file.text for file in reversed(self.files)), *(cell.source for cell in cells if not cell.markdown))
+
+    @property
     def above_text(self) -> str:
         """What goes before the text with the hole: the cells as a script, then what is known of names.
 

@@ -119,4 +119,5 @@ def _candidate(told: Mapping[str, Any]) -> Candidate:
         same=told["same"],
         reason=told["reason"],
         kept=tuple((start, end) for start, end in told["kept"]),
+        imports=tuple(told.get("imports", ())),
     )

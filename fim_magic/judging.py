@@ -1,0 +1,65 @@
+"""What is found out about a candidate in its place: its checks, and the imports that its own names lack."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+
+from fim_magic.candidate import Candidate, Check
+from fim_magic.checks import NOTHING_ASKED, Asked, look
+from fim_magic.document import Document
+from fim_magic.imports import import_lines, missing_imports
+from fim_magic.placing import with_imports
+from fim_magic.sandbox import Limits
+
+_NAME = re.compile(r"(?<![\w.])[^\W\d]\w*")
+
+
+def judged(
+    document: Document,
+    candidate: Candidate,
+    *,
+    known: AbstractSet[str] = frozenset(),
+    asked: Asked = NOTHING_ASKED,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    sources: Sequence[str] = (),
+) -> Candidate:
+    """Return a candidate with what was found when it was put into its place, and with the imports that are offered.
+
+    An import is offered for a name that the answer itself uses. Where that leaves no name undefined, the check of names
+    has passed. What the user has asked for is tried with the imports.
+
+    Args:
+        document: The text with the hole.
+        candidate: The answer.
+        known: The names in the notebook's namespace.
+        asked: What is to be tried in the sandbox.
+        limits: What that may use.
+        sources: The notebook's other cells, oldest first.
+    """
+    text = document.rebuild(candidate.middle)
+    found = look(text, known=known)
+    lacking = next((check.names for check in found if check.name == "names"), ())
+    own = _names_between(text, len(document.prefix), len(document.prefix) + len(candidate.middle))
+    imports = missing_imports(text, [name for name in lacking if name in own], sources)
+    lines = import_lines(imports)
+    mended = tuple(_with_imports(check, [each.name for each in imports], lines) for check in found)
+    tried = look(with_imports(text, lines), known=known, asked=asked, limits=limits)[len(found) :]
+    return replace(candidate, checks=(*mended, *tried), imports=lines)
+
+
+def _names_between(text: str, start: int, end: int) -> set[str]:
+    """The names of a text that have a character between two places."""
+    return {match.group() for match in _NAME.finditer(text) if match.start() < end and match.end() > start}
+
+
+def _with_imports(check: Check, names: Sequence[str], lines: Sequence[str]) -> Check:
+    if check.name != "names" or not lines:
+        return check
+    left = tuple(name for name in check.names if name not in names)
+    adds = f"adds {', '.join(lines)}"
+    if left:
+        return replace(check, said=f"undefined: {', '.join(left)}; {adds}", names=left)
+    return replace(check, passed=True, said=adds, names=())

@@ -1,0 +1,52 @@
+"""Where an import goes in a cell: behind the imports that it begins with, or else above its first statement.
+
+Above that stay cell magics, comments, the docstring and `from __future__` lines. Imports that stand together are read
+together; what a person adds goes at their end.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+
+from fim_magic.cell_text import LONGEST, tree_of, without_magics
+
+
+def with_imports(text: str, lines: Sequence[str]) -> str:
+    """Return a cell with more imports.
+
+    Args:
+        text: The whole cell. In one that does not parse they are put at its beginning.
+        lines: The imports.
+    """
+    if not lines:
+        return text
+    at = import_place(text)
+    added = "".join(f"{line}\n" for line in lines)
+    return f"{text[:at]}{added}{text[at:]}" if at == 0 or text[at - 1] == "\n" else f"{text}\n{added}"
+
+
+def import_place(text: str) -> int:
+    """Return at which character of a cell an import goes: the start of a line, or the end of the text."""
+    rows = text.split("\n")
+    return min(len(text), sum(len(row) + 1 for row in rows[: _rows_above(text, rows)]))
+
+
+def _rows_above(text: str, rows: Sequence[str]) -> int:
+    source = None if len(text) > LONGEST else without_magics(text)
+    tree = None if source is None else tree_of(source)
+    if tree is None:
+        return 0
+    above = 0
+    for at, statement in enumerate(tree.body):
+        if isinstance(statement, (ast.Import, ast.ImportFrom)) or (at == 0 and _is_string(statement)):
+            above = statement.end_lineno or 0
+        elif not (isinstance(statement, ast.Pass) and rows[statement.lineno - 1].lstrip().startswith(("%", "!"))):
+            before = min([statement.lineno, *(each.lineno for each in getattr(statement, "decorator_list", ()))]) - 1
+            return int(min(above, before) if above else before)
+    return above or len(rows)
+
+
+def _is_string(statement: ast.stmt) -> bool:
+    value = statement.value if isinstance(statement, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
