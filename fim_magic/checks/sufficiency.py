@@ -13,7 +13,7 @@ from collections.abc import Set as AbstractSet
 from functools import cached_property
 
 from fim_magic.checks.names import names_defined
-from fim_magic.checks.source import parses
+from fim_magic.checks.parsing import parses
 from fim_magic.document import Document
 
 _LONGEST = 50_000  # characters of a cell; reading a longer one takes too long to be done for every statement

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from fim_magic.checks.source import without_magics
+from fim_magic.cell_text import without_magics
 
 KINDS = ("rest", "line", "arguments", "block", "lines")
 """The rest of a logical line; a statement on a line of its own; what stands between the brackets of a call; the body of
