@@ -89,6 +89,7 @@ class View:
         self._forget_growth()
         self._answers: list[_Answer] = []
         self._shown = 0
+        self._with_imports = True
         self._record: Record = {}
         self._terminal = LiveDiff(document, sys.stdout)
         if self._owner.is_watched:
@@ -154,7 +155,11 @@ class View:
             if ask is not None:
                 self._ask_again(index, ask, actions.busy, actions.offer)
 
-        listener = Listener(decided, self._draw_answers, None if ask is None else asked)
+        def imported(with_imports: bool) -> None:
+            self._with_imports = with_imports
+            self._draw_answers(self._shown)
+
+        listener = Listener(decided, self._draw_answers, None if ask is None else asked, imported)
         actions = Actions(self._offers(), self._owner, listener)
         actions.show()
 
@@ -197,7 +202,7 @@ class View:
 
         return [
             Offer(
-                addition(self._document, one.middle, one.kept),
+                addition(self._document, one.middle, one.kept, one.imports),
                 about(one),
                 of_cell(self._record, index),
                 has_failed=has_failed(one),
@@ -208,7 +213,7 @@ class View:
     def _note_decision(self, decision: str, index: int) -> None:
         """Keep in the diff's metadata what became of it."""
         if decision != "copy":
-            decide(self._record, decision, index)
+            decide(self._record, decision, index, imports=self._with_imports)
             self._draw_answers(index)
 
     def stop(self, reason: str) -> None:
@@ -219,8 +224,11 @@ class View:
         """
         self._draw(self._rows(self._middle, self._kept), stopped_line(self._title, reason))
 
-    def _rows(self, middle: str, kept: Spans) -> tuple[Line | Gap, ...]:
-        return elided(diff(self._document, middle, kept))
+    def _rows(self, middle: str, kept: Spans, imports: Sequence[str] = ()) -> tuple[Line | Gap, ...]:
+        return elided(diff(self._document, middle, kept, imports))
+
+    def _rows_of(self, candidate: Candidate) -> tuple[Line | Gap, ...]:
+        return self._rows(candidate.middle, candidate.kept, candidate.imports if self._with_imports else ())
 
     def _draw_progress(self) -> None:
         words = progress_line(self._title, self._tokens, self._seconds, self._document.holes)
@@ -234,14 +242,14 @@ class View:
         which = (index + 1, count)
         others = [
             (
-                self._rows(each.candidate.middle, each.candidate.kept),
+                self._rows_of(each.candidate),
                 title_of_other(each.candidate, each.notes, (number, count)),
             )
             for number, each in enumerate(self._answers, 1)
             if number != index + 1
         ]
         self._draw(
-            self._rows(shown.candidate.middle, shown.candidate.kept),
+            self._rows_of(shown.candidate),
             line(*about_it, which=which, whole=self._is_full),
             details=(facts(*about_it, which=which), shown.candidate),
             others=others,
