@@ -166,7 +166,16 @@ def _infill(options: argparse.Namespace) -> int:
         _print_diff(result, all_of_them=options.candidates is not None)
     else:
         sys.stdout.write(result.text)
+        _say_imports(result)
     return _status(result)
+
+
+def _say_imports(result: Result) -> None:
+    """Say on standard error what stands in the text beside the answer."""
+    from fim_magic.review.text import plain_text
+
+    for each in result.candidates[0].imports:
+        print(f"Added, since the answer needs it: {plain_text(each)}", file=sys.stderr)
 
 
 def _replay(options: argparse.Namespace) -> int:
@@ -317,7 +326,7 @@ def _print_diff(result: Result, *, all_of_them: bool) -> None:
     shown = result.candidates if all_of_them else result.candidates[:1]
     for candidate in shown:
         details = details_text(facts(result, candidate), candidate) if full else ""
-        rows = diff(result.document, candidate.middle, candidate.kept)
+        rows = diff(result.document, candidate.middle, candidate.kept, candidate.imports)
         print(draw(rows, line(result, candidate, whole=full), details))
     if full and len(shown) < len(result.candidates):
         others = counted(len(result.candidates) - 1, "other candidate")
@@ -386,7 +395,12 @@ def _print_field(label: str, text: str, *, margin: int = 9) -> None:
 def _as_json(result: Result) -> dict[str, Any]:
     from fim_magic.provenance import record
 
-    return {"text": result.text, "middle": result.middle, **record(result)}
+    return {
+        "text": result.text,
+        "middle": result.middle,
+        "imports": list(result.candidates[0].imports),
+        **record(result),
+    }
 
 
 def _read(file: str) -> str:

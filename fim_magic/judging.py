@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
+import ast
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from itertools import accumulate
 
 from fim_magic.candidate import Candidate, Check
+from fim_magic.cell_text import tree_of, without_magics
 from fim_magic.checks import NOTHING_ASKED, Asked, look
 from fim_magic.document import Document
 from fim_magic.imports import import_lines, missing_imports
 from fim_magic.placing import with_imports
 from fim_magic.sandbox import Limits
-
-_NAME = re.compile(r"(?<![\w.])[^\W\d]\w*")
 
 
 def judged(
@@ -51,8 +51,21 @@ def judged(
 
 
 def _names_between(text: str, start: int, end: int) -> set[str]:
-    """The names of a text that have a character between two places."""
-    return {match.group() for match in _NAME.finditer(text) if match.start() < end and match.end() > start}
+    """The names of a cell that have a character between two places."""
+    tree = tree_of(without_magics(text) or "")  # its rows are those of the cell
+    if tree is None:
+        return set()
+    rows = text.split("\n")
+    begins = [0, *accumulate(len(row) + 1 for row in rows)]
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            at = begins[node.lineno - 1] + len(
+                rows[node.lineno - 1].encode()[: node.col_offset].decode(errors="ignore")
+            )
+            if at < end and at + len(node.id) > start:
+                found.add(node.id)
+    return found
 
 
 def _with_imports(check: Check, names: Sequence[str], lines: Sequence[str]) -> Check:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 
 _P = ParamSpec("_P")
+_WITHOUT_IMPORTS = "--no-imports"
 
 
 def _with_errors_for_the_user(method: Callable[_P, None]) -> Callable[_P, None]:
@@ -147,7 +148,7 @@ class FimMagics(Magics, Settings):
 
         %fim models [WORD]  the models that have a short name, or those with WORD in it, and what fits this machine
 
-        %fim accept [K]     turn this cell into the last answer (the K-th of several)
+        %fim accept [K]     turn this cell into the last answer (the K-th of several); --no-imports: without its import
 
         %fim prompt         the prompt of the last request as the model saw it, token by token
 
@@ -504,12 +505,15 @@ class FimMagics(Magics, Settings):
         if self._last is None:
             raise OptionError("There is no answer to accept yet. Fill a hole with %%fim first.")
         candidates = self._last.candidates
+        words = which.split()
+        imports = _WITHOUT_IMPORTS not in words
+        which = " ".join(word for word in words if word != _WITHOUT_IMPORTS)
         index = int(which) if which.isdecimal() else 1 if not which else 0
         if not 1 <= index <= len(candidates):
             raise OptionError(
                 f"%fim accept takes a candidate's number, from 1 to {len(candidates)}; {which!r} is none."
             )
-        text = self._last.document.rebuild(candidates[index - 1].middle)
+        text = candidates[index - 1].text_in(self._last.document, imports=imports)
         accept_now(self.shell, text, replace=True)
 
     def _prompt(self, _rest: str) -> None:

@@ -19,11 +19,21 @@ def with_imports(text: str, lines: Sequence[str]) -> str:
         text: The whole cell. In one that does not parse they are put at its beginning.
         lines: The imports.
     """
-    if not lines:
-        return text
+    return "".join(split_for_imports(text, lines)) if lines else text
+
+
+def split_for_imports(text: str, lines: Sequence[str]) -> tuple[str, str, str]:
+    """Return a cell in two parts with more imports between them, each on a line of its own.
+
+    Args:
+        text: The whole cell.
+        lines: The imports, at least one.
+    """
     at = import_place(text)
-    added = "".join(f"{line}\n" for line in lines)
-    return f"{text[:at]}{added}{text[at:]}" if at == 0 or text[at - 1] == "\n" else f"{text}\n{added}"
+    end = "\r\n" if "\r\n" in text else "\n"
+    added = "".join(f"{line}{end}" for line in lines)
+    begins_line = at == 0 or text[at - 1] == "\n"
+    return text[:at], added if begins_line else end + added, text[at:]
 
 
 def import_place(text: str) -> int:

@@ -57,12 +57,21 @@ def add_answer(record: Record, result: Result, index: int | None) -> None:
     candidates[at : at + 1] = [{**_candidate(result.candidates[0]), **_sampling(result), "seconds": seconds}]
 
 
-def decide(record: Record, what: str, index: int) -> None:
-    """Put into a record what the user has decided, and when; "undo" takes the decision away."""
+def decide(record: Record, what: str, index: int, *, imports: bool = True) -> None:
+    """Put into a record what the user has decided, and when; "undo" takes the decision away.
+
+    Args:
+        record: Of the request.
+        what: The decision.
+        index: Of the candidate.
+        imports: Whether its imports were taken with it, if it has any.
+    """
     if what == "undo":
         record.pop("decision", None)
-    else:
-        record["decision"] = {"what": what, "candidate": index + 1, "time": now()}
+        return
+    record["decision"] = {"what": what, "candidate": index + 1, "time": now()}
+    if record.get("candidates", [{}] * (index + 1))[index].get("imports"):
+        record["decision"]["imports"] = imports
 
 
 def of_cell(record: Record, index: int) -> Record:
@@ -102,6 +111,7 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
         "read_logprob": _rounded(candidate.read_logprob),
         "suffix_logprob": _rounded(candidate.suffix_logprob),
         "checks": [{"name": check.name, "passed": check.passed, "said": check.said} for check in candidate.checks],
+        "imports": list(candidate.imports),
         "same": candidate.same,
         "reason": candidate.reason,
     }

@@ -122,6 +122,7 @@ class ScriptedGeneration:
         answers = [engine.answers[(first + n) % len(engine.answers)] for n in range(candidates)]
         self._scripts = {n: [*engine.tokenizer.encode(answer), stop] for n, answer in enumerate(answers)}
         self._step = 0
+        self._at: dict[int, int] = {}  # how far each script has come
 
     def prefill(self) -> Iterator[int]:
         yield self._prompt_length
@@ -130,9 +131,16 @@ class ScriptedGeneration:
         self._engine.may_go_on.wait()
         self._engine.allowed.append({candidate: list(ids) for candidate, ids in (allowed or {}).items()})
         self._engine.before_step(self._step)
-        tokens = [Token(n, script[self._step], self._engine.logprob) for n, script in self._scripts.items()]
         self._step += 1
-        return tokens
+        return [Token(n, self._next(n, (allowed or {}).get(n)), self._engine.logprob) for n in self._scripts]
+
+    def _next(self, candidate: int, allowed: Sequence[int] | None) -> int:
+        """The script's next token, after what the answer has to begin with if it does not begin with that."""
+        script, at = self._scripts[candidate], self._at.get(candidate, 0)
+        if allowed is not None and script[at] not in allowed:
+            return allowed[-1]
+        self._at[candidate] = at + 1
+        return script[at]
 
     def finish(self, candidate: int) -> None:
         self._scripts.pop(candidate)

@@ -71,6 +71,21 @@ def test_json_has_the_text_the_candidates_and_what_was_trimmed(file, capsys):
     assert candidate["middle"] + candidate["trimmed"] in RUN_ON
 
 
+def test_a_missing_import_is_a_part_of_the_text(file, engine, capsys):
+    engine.answers = ("total = reduce(int.__add__, xs)",)
+    assert run("infill", file) == 0
+    out, err = capsys.readouterr()
+    text = "from functools import reduce\n" + FILLED.replace("sum(xs)", "reduce(int.__add__, xs)")
+    assert out == text
+    assert "Added, since the answer needs it: from functools import reduce" in err
+    assert run("infill", "--json", file) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["text"], told["middle"]) == (text, "total = reduce(int.__add__, xs)")
+    assert told["imports"] == told["candidates"][0]["imports"] == ["from functools import reduce"]
+    assert run("infill", "--diff", file) == 0
+    assert capsys.readouterr().out.startswith("+ from functools import reduce\n  def mean(xs):\n+     total = reduce")
+
+
 def test_diff_marks_the_added_line(file, capsys):
     assert run("infill", "--diff", file) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from fim_magic import holes
 from fim_magic.document import Document, parse
 from fim_magic.holes import Blanks
+from fim_magic.placing import with_imports
 from fim_magic.review.diff import Gap, Line, Segment, addition, diff, elided, writing_at
+from fim_magic.review.render import MARKS
 
 # Whitespace and repetition are where insertions can be told in several ways.
 TEXT = st.one_of(st.text(max_size=40), st.text("ab \t\n", max_size=20), st.text("a\r\n", max_size=12))
@@ -31,6 +33,39 @@ def test_segments_are_the_rebuilt_text(prefix, middle, suffix):
 def test_old_segments_are_the_users_text(prefix, middle, suffix):
     segments = [part for line in diff(Document(prefix, suffix), middle) for part in line.segments]
     assert "".join(part.text for part in segments if not part.added) == prefix + suffix
+
+
+CODE = st.one_of(TEXT, st.sampled_from(["x = 1\n", "import os\n", "# why\n", "%%time\n", "import os\r\nx()\r\n", "x"]))
+IMPORTS = st.lists(st.sampled_from(["import re", "from a import b"]), min_size=1, max_size=2)
+
+
+@given(CODE, CODE, CODE, IMPORTS)
+def test_imports_are_lines_of_their_own_and_can_be_left_out(prefix, middle, suffix, imports):
+    document = Document(prefix, suffix)
+    whole = addition(document, middle, imports=imports)
+    assert whole.text == with_imports(document.rebuild(middle), imports)
+    assert whole.without_imports.text == document.rebuild(middle)
+    lines = diff(document, middle, imports=imports)
+    assert "".join(line.text for line in lines) == whole.text
+    assert [line.text.strip() for line in lines if line.kind == "added" and added(line).strip() in imports] >= imports
+    segments = [part for line in lines for part in line.segments]
+    assert "".join(part.text for part in segments if not part.added) == prefix + suffix
+
+
+@pytest.mark.parametrize(
+    ("marked", "middle", "shown"),
+    [
+        ("c = <cursor>\n", "Counter(xs)", "+import x|~c = Counter(xs)"),
+        ("%%time\n# why\nc = <cursor>\n", "Counter(xs)", " %%time| # why|+import x|~c = Counter(xs)"),
+        ("import os\nc = <cursor>\n", "Counter(xs)", " import os|+import x|~c = Counter(xs)"),
+        ("<cursor>\nprint(c)", "import os\nc = Counter(xs)", "+import os|+import x|+c = Counter(xs)| print(c)"),
+        ("<cursor>", "c = Counter(xs)", "+import x|+c = Counter(xs)"),
+        ("import os<cursor>", "\nCounter(xs)", " import os|+import x|+Counter(xs)"),
+    ],
+)
+def test_where_an_import_is_shown(marked, middle, shown):
+    lines = diff(parse(marked), middle, imports=["import x"])
+    assert "|".join(MARKS[line.kind] + line.text.rstrip("\n") for line in lines) == shown
 
 
 @given(TEXT, TEXT, TEXT)

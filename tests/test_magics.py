@@ -232,6 +232,21 @@ def test_fim_accept_takes_the_candidate_that_is_asked_for(shell, engine):
     assert texts == [FILLED.replace("sum(xs)", "2")]
 
 
+def test_an_import_that_is_missing_is_a_part_of_what_is_accepted(shell, engine):
+    engine.answers = ("total = Counter(xs)",)
+    Outcome(shell, f"%%fim --into counted\n{BODY}")
+    whole = FILLED.replace("sum(xs)", "Counter(xs)")
+    assert shell.user_ns["counted"].text == f"from collections import Counter\n{whole}"
+    assert shell.user_ns["counted"].middle == "total = Counter(xs)"
+    for line, text in (("", f"from collections import Counter\n{whole}"), (" 1 --no-imports", whole)):
+        outcome = Outcome(shell, f"%fim accept{line}")
+        assert ([p["text"] for p in outcome.payload] or [outcome.next_input]) == [text]
+    outcome = Outcome(shell, f"%%fim --accept\nfrom collections import Counter\n{BODY}")
+    assert ([p["text"] for p in outcome.payload] or [outcome.next_input]) == [
+        f"from collections import Counter\n{whole}"
+    ]
+
+
 def test_show_prompt_runs_nothing(shell, engine):
     outcome = Outcome(shell, f"%%fim --show-prompt\n{BODY}")
     assert engine.prompts == []

@@ -393,3 +393,30 @@ def test_nothing_is_imported():
     before = set(sys.modules)
     describe(["x", "y"], {"x": 1, "y": object()})
     assert set(sys.modules) == before
+
+
+def test_what_is_of_this_package_is_no_context(armed):
+    import fim_magic
+    from fim_magic.candidate import Candidate, Ending, Result
+    from fim_magic.document import Document
+
+    result = Result(
+        Document("a = ", ""), (Candidate("1", Ending.STOP_TOKEN),), "tiny", "", "fim", "", 1, 0, 0, None, 0, 0
+    )
+
+    class Kept(Result):
+        """A class of the user's own."""
+
+    namespace = {
+        "r5": result,
+        "first": result.candidates[0],
+        "ending": Ending.RULE,
+        "fim_magic": fim_magic,
+        "describe": describe,
+        "Result": Result,
+        "Kept": Kept,
+        "x": 1,
+    }
+    with armed():
+        found = describe(namespace, namespace)
+    assert [each.name for each in found] == ["Kept", "x"]

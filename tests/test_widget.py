@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from fim_magic.candidate import Candidate, Check, Ending, Result
 from fim_magic.document import Document, parse
 from fim_magic.errors import BusyError
 from fim_magic.frontends import Owner, Placed
+from fim_magic.provenance import record
 from fim_magic.review import View, widget
 from fim_magic.review.diff import Addition
 from fim_magic.review.terminal import LiveDiff
@@ -68,6 +70,9 @@ class Cell:
 def result(*middles):
     candidates = tuple(Candidate(middle, Ending.STOP_TOKEN) for middle in middles)
     return Result(parse("a = <cursor>\n"), candidates, "tiny", "", "fim", "psm", 1, 0, 0, None, 0, 0)
+
+
+ANSWERED = Candidate("Counter(xs)", Ending.STOP_TOKEN)
 
 
 class Told:
@@ -209,6 +214,7 @@ def test_the_toolbar_comes_when_a_page_has_answered(shell):
         "texts": ["", ""],
         "added": ["a"],
         "whole_lines": [True],
+        "imported": None,
         "about": "about a",
         "has_failed": False,
         "record": {},
@@ -271,6 +277,70 @@ def test_what_the_page_could_not_place_is_kept(shell, page, monkeypatch, how):
     assert pending == ["a"]
     assert "next cell that you run" in captured.outputs[0].data["text/plain"]
     assert told.decisions == [("accept", 0)]
+
+
+IMPORTING = Offer(Addition(("", "", "\n"), ("import x\n", "x()"), 0), "about x")
+
+
+def test_an_import_is_taken_or_left_out_with_core_widgets(shell):
+    cell, told, imported = Cell(), Told(), []
+    listener = Listener(told.listener.decided, told.listener.chose, None, imported.append)
+    actions = Actions([IMPORTING, *offers("b")], cell, listener)
+    assert actions._importer in actions._row.children
+    assert actions._importer.value
+    with capture_output():
+        actions._importer.value = False
+        actions._accept.click()
+    assert imported == [False]
+    assert cell.placed == [("x()\n", False)]
+    assert actions._importer.disabled
+    other = asking(["a"])
+    assert other._importer not in other._row.children
+
+
+def test_the_import_is_there_unless_it_is_left_out(shell):
+    cell = Cell()
+    with capture_output():
+        Actions([IMPORTING], cell, Told().listener)._accept.click()
+    assert cell.placed == [("import x\nx()\n", False)]
+
+
+def test_the_toolbar_says_whether_the_import_is_taken(shell, page, monkeypatch):
+    pending, imported = [], []
+    monkeypatch.setattr(frontends._pending, "keep", lambda _shell, text: pending.append(text))
+    told = Told()
+    listener = Listener(told.listener.decided, told.listener.chose, None, imported.append)
+    actions = Actions([IMPORTING], owner(shell), listener)
+    shown(actions)
+    assert actions._toolbar.imports
+    assert actions._toolbar.candidates[0]["imported"] == 0
+    with capture_output():
+        actions._toolbar.imports = False
+        actions._toolbar._handle_custom_msg({"act": "accept", "index": 0, "how": "none"}, [])
+    assert imported == [False]
+    assert pending == ["x()\n"]
+    with capture_output():
+        page._hear(None, {"event": "answer", "token": 0, "how": "undone"}, None)
+
+
+def test_the_diff_shows_the_import_as_long_as_it_is_taken(shell, page):
+    whole = replace(
+        result("Counter(xs)"), candidates=(replace(ANSWERED, imports=("from collections import Counter",)),)
+    )
+    told = record(whole)
+    with capture_output() as captured:
+        view = View(shell, whole.document)
+        view.finish(whole, record=told)
+        actions = widget._shown["abc"]
+        actions._toolbar.imports = False
+        actions._toolbar._handle_custom_msg({"act": "accept", "index": 0, "how": "inserted", "undo": None}, [])
+    drawn = [each.data["text/plain"] for each in captured.outputs if "text/html" in each.data]
+    with_it = [text for text in drawn if "+ from collections import Counter\n~ a = ⟦Counter(xs)⟧" in text]
+    without = [text for text in drawn if "~ a = ⟦Counter(xs)⟧" in text and "import Counter" not in text]
+    assert len(with_it) == 1
+    assert without
+    assert told["candidates"][0]["imports"] == ["from collections import Counter"]
+    assert told["decision"]["imports"] is False
 
 
 def test_parts_copies_and_wishes_leave_the_question_open(shell, page):

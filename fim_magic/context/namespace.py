@@ -73,7 +73,7 @@ class Described:
 def describe(names: Iterable[str], namespace: Mapping[str, object], *, values: bool = False) -> tuple[Described, ...]:
     """Describe names in a line each, without running any of the user's code.
 
-    Names that look like secrets, and names that the namespace lacks, are left out.
+    Names that look like secrets, names that the namespace lacks, and what is of this package are left out.
 
     Args:
         names: Which, the most useful first.
@@ -100,6 +100,8 @@ def entries_of(namespace: object) -> dict[str, Any]:
 
 def _described(name: str, value: object, readers: _Readers, *, values: bool) -> Described | None:
     kind = type(value)
+    if _is_ours(value):
+        return None  # a model that is told of our results writes about them
     if kind is types.ModuleType:
         line = _import_of_module(name, value)
         return None if line is None else Described(name, line, by_source=True)
@@ -110,6 +112,19 @@ def _described(name: str, value: object, readers: _Readers, *, values: bool) -> 
     read = next((read for cls, read in readers if kind is cls), None)
     said = _data(value, values) if read is None else read(value)
     return Described(name, f"# {name}: {said}")
+
+
+def _is_ours(value: object) -> bool:
+    """Whether something is of this package: an answer that was kept, or what was imported from it."""
+    kind = type(value)
+    if kind is types.ModuleType:
+        entries = _entries_of_module(value)
+        module = next((each for key, each in entries if type(key) is str and key == "__name__"), None)
+    elif kind is types.FunctionType:
+        module = value.__module__
+    else:
+        module = _module_of(value if _derives(kind, type) else kind)
+    return type(module) is str and module.partition(".")[0] == __name__.partition(".")[0]
 
 
 # Modules, functions and classes

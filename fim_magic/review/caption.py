@@ -99,6 +99,7 @@ def facts(
         ("Candidate", f"{number} of {count}" if count > 1 else ""),
         ("Why there", candidate.reason if count > 1 else ""),
         ("Answers", _agreement(candidate)),
+        ("Adds", "; ".join(candidate.imports)),
         ("Note", "; ".join(notes)),
         ("Holes", f"{result.document.holes}" if result.document.holes > 1 else ""),
         ("Length", _length(result, candidate)),

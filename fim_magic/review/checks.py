@@ -39,7 +39,7 @@ def unknowns(checks: Sequence[Check]) -> list[str]:
 def passes(checks: Sequence[Check]) -> str:
     """Say in words what passed: `parses, names known`; "" where nothing did."""
     passed = [check.name for check in checks if check.passed]
-    known = [_PASSED[name] for name in passed if name in _PASSED]
+    known = [_passed(check) for check in checks if check.passed and check.name in _PASSED]
     own = len(passed) - len(known)
     asked = ["your check passes"] if own == 1 else [f"your {counted(own, 'check')} pass"] if own else []
     return ", ".join([*known, *asked])
@@ -67,24 +67,27 @@ def tally(passed: Sequence[bool | None]) -> str:
     return f"{passed.count(True)}/{len(passed)}" if passed else ""
 
 
+def _passed(check: Check) -> str:
+    adds = check.name == "names" and check.said
+    return plain_text(check.said) if adds else _PASSED[check.name]
+
+
 def _failure(check: Check) -> str:
     name, said = plain_text(check.name), plain_text(check.said)
     if name == "parses":
         lines = _LINE.findall(said)
         return _with_reason("does not parse", f"line {lines[-1]}" if lines else said)
     if name == "names":
-        return _undefined(said)
+        return _undefined(check)
     if name == "doctests" and _COUNTED.match(said):
         return f"passes {said}"
     asked = _ASKED.get(name)
     return _with_reason(f"{asked} failed", said) if asked else f"your check failed: {name}"
 
 
-def _undefined(said: str) -> str:
-    if not said.startswith(_UNDEFINED):
-        return said or "names are not known"
-    names = said.removeprefix(_UNDEFINED).partition(";")[0]
-    return f"{names} {'are' if ',' in names else 'is'} not defined"
+def _undefined(check: Check) -> str:
+    names = plain_text(", ".join(check.names)) or plain_text(check.said).removeprefix(_UNDEFINED).partition(";")[0]
+    return f"{names} {'are' if ',' in names else 'is'} not defined" if names else "names are not known"
 
 
 def _unknown(check: Check) -> str:

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal
 
 from fim_magic.document import Document
 from fim_magic.holes import Spans, written
+from fim_magic.placing import split_for_imports
 
 Kind = Literal["same", "added", "changed"]
 
@@ -92,18 +93,19 @@ class Gap:
     count: int
 
 
-def diff(document: Document, middle: str, kept: Spans = ()) -> tuple[Line, ...]:
+def diff(document: Document, middle: str, kept: Spans = (), imports: Sequence[str] = ()) -> tuple[Line, ...]:
     """Return the lines of the rebuilt text, with what is new marked as such.
 
-    The texts of all segments, joined, are `document.rebuild(middle)`. Without the added ones, they
+    The texts of all segments, joined, are `document.rebuild(middle)` with the imports. Without the added ones, they
     are the user's text.
 
     Args:
         document: The user's text.
         middle: What fills its hole.
         kept: Where the middle is the user's own text, as `Candidate.kept` has it.
+        imports: Lines that go above the code.
     """
-    whole = addition(document, middle, kept)
+    whole = addition(document, middle, kept, imports)
     insertions = tuple(whole.insertions())
     return tuple(
         _line(number, match.start(), match.group(), insertions)
@@ -133,15 +135,24 @@ class Addition:
     Attributes:
         texts: The user's text before the first hole, between each two, and after the last.
         added: What is new in each hole.
+        imported: Which of the holes holds imports, if any: a place of its own, that may be left empty.
     """
 
     texts: tuple[str, ...]
     added: tuple[str, ...]
+    imported: int | None = None
 
     @property
     def text(self) -> str:
         """The rebuilt text."""
         return "".join(text + added for text, added in zip(self.texts, (*self.added, ""), strict=True))
+
+    @property
+    def without_imports(self) -> Addition:
+        """What it adds where the imports are left out."""
+        if self.imported is None:
+            return self
+        return replace(self, added=tuple("" if hole == self.imported else text for hole, text in enumerate(self.added)))
 
     @property
     def whole_lines(self) -> tuple[bool, ...]:
@@ -162,14 +173,39 @@ class Addition:
             at += len(added)
 
 
-def addition(document: Document, middle: str, kept: Spans = ()) -> Addition:
+def addition(document: Document, middle: str, kept: Spans = (), imports: Sequence[str] = ()) -> Addition:
     """Return what `middle` adds to `document`, as [`diff`][] shows it.
 
     Args:
         document: The user's text.
         middle: What fills its hole.
         kept: Where the middle is the user's own text, as `Candidate.kept` has it.
+        imports: Lines that go above the code.
     """
+    filled = _filled(document, middle, kept)
+    return _with_imports(filled, imports) if imports else filled
+
+
+def _with_imports(filled: Addition, imports: Sequence[str]) -> Addition:
+    """Open another hole for the imports, in the user's text or in what is new."""
+    before, text, _ = split_for_imports(filled.text, imports)
+    texts, added, left = list(filled.texts), list(filled.added), len(before)
+    for hole, own in enumerate(filled.texts):
+        if left <= len(own):
+            texts[hole : hole + 1] = [own[:left], own[left:]]
+            added.insert(hole, text)
+            return Addition((*texts,), (*added,), hole)
+        left -= len(own)
+        new = filled.added[hole]
+        if left < len(new):
+            texts[hole + 1 : hole + 1] = ["", ""]
+            added[hole : hole + 1] = [new[:left], text, new[left:]]
+            return Addition((*texts,), (*added,), hole + 1)
+        left -= len(new)
+    raise AssertionError("the place is in the text")
+
+
+def _filled(document: Document, middle: str, kept: Spans) -> Addition:
     text = document.rebuild(middle)
     ranges = [
         (_rebuilt_at(document, middle, start), _rebuilt_at(document, middle, end))

@@ -22,7 +22,9 @@ class Toolbar(AnyWidget):
 
     Attributes:
         candidates: What each adds to the text: `texts`, the user's, around the holes; `added` and `whole_lines`, one
-            for each hole; `about`, in words; `has_failed`, a check; and `record`, for the cell's metadata.
+            for each hole; `imported`, which of them holds imports, or None; `about`, in words; `has_failed`, a check;
+            and `record`, for the cell's metadata.
+        imports: Whether the imports are taken with the rest.
         index: Which of them is shown.
         owner: `cell_id` and `marker` of the cell that asked.
         busy: Whether the kernel is asking the model again, so that nothing can be decided.
@@ -35,6 +37,7 @@ class Toolbar(AnyWidget):
 
     candidates = List(Dict()).tag(sync=True)
     index = Int(0).tag(sync=True)
+    imports = Bool(True).tag(sync=True)
     owner = Dict().tag(sync=True)
     busy = Bool(False).tag(sync=True)
     can_ask = Bool(False).tag(sync=True)
@@ -51,6 +54,7 @@ class Toolbar(AnyWidget):
                 "texts": list(offer.addition.texts),
                 "added": list(offer.addition.added),
                 "whole_lines": list(offer.addition.whole_lines),
+                "imported": offer.addition.imported,
                 "about": offer.about,
                 "has_failed": offer.has_failed,
                 "record": offer.record,

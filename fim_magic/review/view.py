@@ -90,6 +90,7 @@ class View:
         self._forget_growth()
         self._answers: list[_Answer] = []
         self._shown = 0
+        self._with_imports = True
         self._record: Record = {}
         self._actions: Actions | None = None
         self._decision: tuple[str, int] | None = None  # before the request was done
@@ -172,7 +173,7 @@ class View:
         self._answers = [_Answer(result, *each) for each in zip(result.candidates, said, strict=True)]
         self._record = {} if record is None else record
         if self._decision is not None:
-            decide(self._record, *self._decision)
+            decide(self._record, *self._decision, imports=self._with_imports)
         self._draw_answers()
         if not (self._ask and self._owner.is_watched):
             return
@@ -193,7 +194,11 @@ class View:
             if ask is not None:
                 self._ask_again(index, ask, actions.busy, actions.offer)
 
-        listener = Listener(decided, self._draw_answers, None if ask is None else asked)
+        def imported(with_imports: bool) -> None:
+            self._with_imports = with_imports
+            self._draw_answers(self._shown)
+
+        listener = Listener(decided, self._draw_answers, None if ask is None else asked, imported)
         if self._actions is None:
             self._actions = actions = Actions(self._offers(), self._owner, listener)
             actions.show()
@@ -244,7 +249,7 @@ class View:
 
         return [
             Offer(
-                addition(self._document, one.middle, one.kept),
+                addition(self._document, one.middle, one.kept, one.imports),
                 about(one),
                 of_cell(self._record, index),
                 has_failed=has_failed(one),
@@ -256,7 +261,7 @@ class View:
         """Keep in the diff's metadata what became of it."""
         if decision == "copy":
             return
-        decide(self._record, decision, index)
+        decide(self._record, decision, index, imports=self._with_imports)
         self._draw_answers(index)
         if self._stop is not None:  # the request is under way: its record is made when it is done
             self._decision = (decision, index)
@@ -270,8 +275,11 @@ class View:
         """
         self._draw(self._rows(self._middle, self._kept), stopped_line(self._title, reason))
 
-    def _rows(self, middle: str, kept: Spans) -> tuple[Line | Gap, ...]:
-        return elided(diff(self._document, middle, kept))
+    def _rows(self, middle: str, kept: Spans, imports: Sequence[str] = ()) -> tuple[Line | Gap, ...]:
+        return elided(diff(self._document, middle, kept, imports))
+
+    def _rows_of(self, candidate: Candidate) -> tuple[Line | Gap, ...]:
+        return self._rows(candidate.middle, candidate.kept, candidate.imports if self._with_imports else ())
 
     def _draw_progress(self) -> None:
         words = progress_line(self._title, self._tokens, self._seconds, self._document.holes)
@@ -285,14 +293,14 @@ class View:
         which = (index + 1, count)
         others = [
             (
-                self._rows(each.candidate.middle, each.candidate.kept),
+                self._rows_of(each.candidate),
                 title_of_other(each.candidate, each.notes, (number, count)),
             )
             for number, each in enumerate(self._answers, 1)
             if number != index + 1
         ]
         self._draw(
-            self._rows(shown.candidate.middle, shown.candidate.kept),
+            self._rows_of(shown.candidate),
             line(*about_it, which=which, whole=self._is_full),
             details=(facts(*about_it, which=which), shown.candidate),
             others=others,

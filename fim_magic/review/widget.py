@@ -60,6 +60,10 @@ class Offer:
         """The whole text that it makes."""
         return self.addition.text
 
+    def text_with(self, *, imports: bool) -> str:
+        """Return that text with or without the imports that belong to it."""
+        return (self.addition if imports else self.addition.without_imports).text
+
 
 @dataclass(frozen=True)
 class Listener:
@@ -71,11 +75,13 @@ class Listener:
         chose: With the index of the candidate that the user wants to see.
         asked: With the index of the candidate in whose place the user wants another, or None for one beside them all.
             None where no other can be had.
+        imported: With whether the imports that belong to an answer are to be taken with it.
     """
 
     decided: Callable[[str, int], None]
     chose: Callable[[int], None]
     asked: Callable[[int | None], None] | None = None
+    imported: Callable[[bool], None] = lambda _with: None
 
 
 class Actions:
@@ -94,6 +100,7 @@ class Actions:
         self._listener = listener
         self._index = 0
         self._has_part = False
+        self._with_imports = True
         self._display_id = uuid.uuid4().hex
         self._open()
 
@@ -117,7 +124,8 @@ class Actions:
         bridge = page_bridge()
         if bridge is not None:
             bridge.when_lost(self._display_id, None)
-        for widget in (*self._buttons, *self._askers, self._toolbar, self._chooser, self._status, self._row):
+        widgets = (*self._buttons, *self._askers, self._importer, self._toolbar, self._chooser, self._status, self._row)
+        for widget in widgets:
             if widget is not None:
                 widget.close()
         if _shown.get(self._owner.cell_id) is self:
@@ -174,6 +182,8 @@ class Actions:
         self._more = _button("More", "Ask for another candidate beside this one")
         self._again.on_click(lambda _: self._ask(self._index))
         self._more.on_click(lambda _: self._ask(None))
+        self._importer = _toggle("Import", "Take the import with it that the answer needs", self._with_imports)
+        self._importer.observe(lambda change: self._import(change["new"]), "value")
         self._status = ipywidgets.Label()
         self._chooser: Any = None
         self._row = ipywidgets.HBox(layout=ipywidgets.Layout(flex_flow="row wrap"))
@@ -188,7 +198,13 @@ class Actions:
         self._chooser.observe(lambda change: self._choose(change["new"]), "value")
         chooser = [self._chooser] if len(self._offers) > 1 else []
         askers = [] if self._listener.asked is None else self._askers
-        self._row.children = [*self._buttons, *askers, *chooser, self._status]
+        importer = [self._importer] if any(each.addition.imported is not None for each in self._offers) else []
+        self._row.children = [*self._buttons, *importer, *askers, *chooser, self._status]
+
+    def _import(self, with_imports: bool) -> None:
+        if with_imports != self._with_imports:
+            self._with_imports = with_imports
+            self._listener.imported(with_imports)
 
     def _ask(self, index: int | None) -> None:
         if not self._decided and self._listener.asked is not None:
@@ -212,7 +228,9 @@ class Actions:
         toolbar.owner = {"cell_id": self._owner.cell_id, "marker": self._owner.marker}
         toolbar.can_ask = self._listener.asked is not None
         self.offer(self._offers, self._index)
+        toolbar.imports = self._with_imports
         toolbar.observe(lambda change: self._choose(change["new"]), "index")
+        toolbar.observe(lambda change: self._import(change["new"]), "imports")
         toolbar.hear(self._act)
         self._row.children = [toolbar]
 
@@ -221,7 +239,7 @@ class Actions:
         act, self._index = message["act"], message["index"]
         if act in ("accept", "replace"):
             if self._begin():
-                self._end(act, self._owner.placed_by_page(self._offers[self._index].text, message))
+                self._end(act, self._owner.placed_by_page(self._text, message))
         elif act == "reject":
             self._drop(_PART_KEPT if message.get("kept") else _REJECTED)
         elif act in ("again", "more"):
@@ -229,6 +247,11 @@ class Actions:
         else:
             self._has_part = self._has_part or act == "part"
             self._listener.decided(act, self._index)
+
+    @property
+    def _text(self) -> str:
+        """What the user takes."""
+        return self._offers[self._index].text_with(imports=self._with_imports)
 
     def _choose(self, index: int) -> None:
         if index != self._index:
@@ -239,9 +262,7 @@ class Actions:
         if not self._begin():
             return
         try:
-            self._owner.place(
-                self._offers[self._index].text, decision == "replace", lambda placed: self._end(decision, placed)
-            )
+            self._owner.place(self._text, decision == "replace", lambda placed: self._end(decision, placed))
         except Exception as error:
             self._decided = False
             self._enable(True)
@@ -264,7 +285,7 @@ class Actions:
         return True
 
     def _enable(self, enabled: bool) -> None:
-        for button in (*self._buttons, *self._askers, self._chooser):
+        for button in (*self._buttons, *self._askers, self._importer, self._chooser):
             button.disabled = not enabled
 
     def _end(self, decision: str, placed: Placed) -> None:
@@ -309,6 +330,12 @@ def _button(name: str, tooltip: str, style: str = "") -> Any:
         tooltip=tooltip,
         button_style=style,
         layout=ipywidgets.Layout(width="auto"),
+    )
+
+
+def _toggle(name: str, tooltip: str, value: bool) -> Any:
+    return ipywidgets.ToggleButton(
+        value=value, description=name, tooltip=tooltip, layout=ipywidgets.Layout(width="auto")
     )
 
 

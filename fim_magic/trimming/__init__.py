@@ -27,7 +27,7 @@ from fim_magic.trimming.repetition import repetition
 from fim_magic.trimming.rewriting import rewrites_suffix
 from fim_magic.trimming.suffix import repeats_suffix
 
-__all__ = ["RULES", "Hole", "Rule", "copied_from", "end_before", "last_whole", "says_nothing", "trim"]
+__all__ = ["RULES", "Hole", "Rule", "copied_from", "copies", "end_before", "last_whole", "says_nothing", "trim"]
 
 RULES: dict[str, Rule] = {
     "repeats-suffix": repeats_suffix,

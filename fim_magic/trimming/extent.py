@@ -128,7 +128,8 @@ def _ends(hole: Hole, text: str, final: bool) -> Iterator[_End]:
     for start, end, complete in _logical_lines(hole, text, final):
         line = hole.head + text[start:end] if start == 0 else text[start:end]
         code = code_of(line).strip()
-        if not code or (code.startswith("@") and block_end is None):
+        decorates = code.startswith("@") and block_end is None and not (start == 0 and hole.head.strip())
+        if not code or decorates:
             continue
         in_brackets = hole.state.depth > 0
         outside = start == 0 or in_brackets or indent(line) <= base

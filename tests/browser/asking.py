@@ -35,7 +35,7 @@ for at in range(0, len(middles[0]) if {seconds} else 0, 4):
     time.sleep({seconds} * 4 / len(middles[0]))
     view.grow(middles[0][:at], at // 4, at / 100)
 candidates = tuple(
-    Candidate(middle, Ending.STOP_TOKEN, token_ids=tuple(range(41))) for middle in middles
+    Candidate(middle, Ending.STOP_TOKEN, token_ids=tuple(range(41)), imports={imports!r}) for middle in middles
 )
 result = Result(document, candidates, model, "1d9614638d18024d", "fim", "psm", 38, 0, 0, None, 0.2, 2.1)
 
@@ -59,10 +59,12 @@ view.finish(
 """
 
 
-def ask(*given, middles=(), prefix=PREFIX, suffix=SUFFIX, seconds=0, more=False, model="qwen2.5-coder-0.5b"):
+def ask(
+    *given, middles=(), prefix=PREFIX, suffix=SUFFIX, seconds=0, more=False, model="qwen2.5-coder-0.5b", imports=()
+):
     """The cell's source: the answers, what stands around the hole, how long it takes, whether more can be had."""
-    middles = list(given or middles or (MIDDLE,))
-    return ASK.format(prefix=prefix, suffix=suffix, middles=middles, seconds=seconds, more=more, model=model)
+    given = {"middles": list(given or middles or (MIDDLE,)), "imports": imports}
+    return ASK.format(prefix=prefix, suffix=suffix, seconds=seconds, more=more, model=model, **given)
 
 
 def with_toolbar(page, index=0):

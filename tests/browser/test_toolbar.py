@@ -156,6 +156,50 @@ def test_whole_lines_are_taken_as_such(notebook):
     assert page.sources()[1] == "def f():\n    a = 1\n    return a + b"
 
 
+IMPORT = "from collections import Counter"
+
+
+def test_the_import_can_be_left_out(notebook):
+    page = asked(notebook, middles=("Counter(xs)\nprint(c)",), prefix="c = ", suffix="", imports=(IMPORT,))
+    expect(page.diff.first).to_contain_text(IMPORT)
+    expect(page.button("Import")).to_have_attribute("aria-pressed", "true")
+    page.screenshot("import")
+    press(page, "i")
+    expect(page.button("Import")).to_have_attribute("aria-pressed", "false")
+    expect(page.diff.first).not_to_contain_text(IMPORT)
+    page.screenshot("without-import")
+    press(page, "l")
+    page.wait_cells(2)
+    assert page.sources()[1] == "c = Counter(xs)"
+    page.button("Import").click()
+    expect(page.diff.first).to_contain_text(IMPORT)
+    assert page.sources()[1] == f"{IMPORT}\nc = Counter(xs)"
+    page.toolbar.focus()
+    press(page, "Tab")
+    expect(page.note).to_contain_text("new cell below")
+    assert page.sources()[1] == f"{IMPORT}\nc = Counter(xs)\nprint(c)"
+
+
+@in_lab
+def test_without_the_import_only_the_answer_is_taken(notebook):
+    page = asked(notebook, middles=("Counter(xs)",), prefix="c = ", suffix="", imports=(IMPORT,))
+    press(page, "i", "c")
+    expect(page.status).to_have_text("Copied.")
+    assert page.page.evaluate("() => navigator.clipboard.readText()") == "c = Counter(xs)"
+    press(page, "i", "r")
+    expect(page.note).to_contain_text("replaced")
+    assert page.sources() == [f"{IMPORT}\nc = Counter(xs)"]
+
+
+@in_lab
+def test_an_answer_without_an_import_has_no_button_for_it(notebook):
+    page = asked(notebook)
+    expect(page.button("Import")).to_be_hidden()
+    press(page, "i", "Tab")
+    page.wait_cells(2)
+    assert page.sources()[1] == WHOLE
+
+
 @in_lab
 def test_arrows_change_the_candidate(notebook):
     page = asked(notebook, middles=(MIDDLE, OTHER, "pass"))

@@ -28,8 +28,7 @@ async function copy(text) {
 }
 
 /** How much of what is added, over all holes, has been taken after the next word or line. */
-function next(candidate, taken, unit) {
-  const { added, whole_lines: wholeLines } = candidate;
+function next(added, wholeLines, taken, unit) {
   let end = 0;
   for (const [hole, text] of added.entries()) {
     const rest = text.slice(Math.max(taken - end, 0));
@@ -75,6 +74,10 @@ class Review {
     return this.model.get('candidates')[this.model.get('index')];
   }
 
+  get hasImports() {
+    return (this.candidate?.imported ?? null) !== null;
+  }
+
   get isOpen() {
     return !this.decided && !this.model.get('busy');
   }
@@ -88,13 +91,21 @@ class Review {
     this.changed();
   }
 
-  /** The user's text with so much of what is added. */
+  /** What the candidate adds to each hole; the imports are no part that is taken word by word. */
+  get added() {
+    const { added, imported } = this.candidate;
+    return added.map((text, hole) => (hole === imported ? '' : text));
+  }
+
+  /** The user's text with so much of what is added, and with the imports unless they are left out. */
   text(taken = Infinity) {
-    const { texts, added } = this.candidate;
+    const { texts, added, imported } = this.candidate;
     let left = taken;
     let whole = texts[0];
-    for (const [hole, text] of added.entries()) {
-      whole += text.slice(0, Math.max(left, 0)) + texts[hole + 1];
+    for (const [hole, text] of this.added.entries()) {
+      whole += text.slice(0, Math.max(left, 0));
+      if (hole === imported && this.model.get('imports')) whole += added[hole];
+      whole += texts[hole + 1];
       left -= text.length;
     }
     return whole;
@@ -121,17 +132,37 @@ class Review {
   }
 
   part(unit) {
-    const taken = next(this.candidate, this.taken, unit);
-    const added = this.candidate.added.join('');
+    const taken = next(this.added, this.candidate.whole_lines, this.taken, unit);
+    const added = this.added.join('');
     if (taken >= added.length) return this.place('accept');
-    const { how, undo } = put(this.model, { ...this.request(this.text(taken)), made: this.made, quiet: true });
-    if (how === 'edited') return this.say('The new cell is not as it was left, so nothing is added to it.');
-    if (how === 'not-mine') return this.say(OWNER_IS_GONE);
-    if (!undo) return this.say('Parts can be taken only where the page can make a cell. Accept takes all of it.');
-    this.taken = taken;
-    this.made = undo;
+    if (!this.show(taken)) return;
     this.say('That much is in the new cell below.');
     this.tell('part', { part: added.slice(0, taken) });
+  }
+
+  /** Make the cell below hold so much of what is added. Returns whether it does. */
+  show(taken) {
+    const { how, undo } = put(this.model, { ...this.request(this.text(taken)), made: this.made, quiet: true });
+    if (how === 'edited') this.say('The new cell is not as it was left, so nothing is changed in it.');
+    else if (how === 'not-mine') this.say(OWNER_IS_GONE);
+    else if (!undo) this.say('Parts can be taken only where the page can make a cell. Accept takes all of it.');
+    if (!undo) return false;
+    this.taken = taken;
+    this.made = undo;
+    return true;
+  }
+
+  /** Take the imports with the rest, or no longer; also out of the cell that holds a part. */
+  toggleImports() {
+    if (!this.hasImports) return;
+    const imports = !this.model.get('imports');
+    this.model.set('imports', imports);
+    if (this.made && !this.show(this.taken)) {
+      this.model.set('imports', !imports);
+      return;
+    }
+    this.model.save_changes();
+    this.say(imports ? 'With the import.' : 'Without the import.');
   }
 
   undo() {
@@ -158,6 +189,7 @@ class Review {
     else if (name === 'line' || name === 'word') this.part(name);
     else if (name === 'undo') this.undo();
     else if (name === 'copy') this.copy();
+    else if (name === 'imports') this.toggleImports();
     else {
       this.decided = name === 'reject';
       this.changed();
@@ -179,6 +211,7 @@ const ACTS = [
   { name: 'replace', label: 'Replace', key: 'r', about: 'Put the filled text into this cell' },
   { name: 'copy', label: 'Copy', key: 'c', about: 'Copy the whole filled text' },
   { name: 'reject', label: 'Reject', key: 'Escape', about: 'Change nothing' },
+  { name: 'imports', label: 'Import', key: 'i', about: 'Take the import with it that the answer needs' },
   { name: 'again', label: 'Again', key: 'a', about: 'Ask once more, with another seed, in the place of this candidate' },
   { name: 'more', label: 'More', key: 'm', about: 'Ask for another candidate beside this one' },
   { name: 'undo', label: 'Undo', key: 'z', about: 'Take the new cell back' },
@@ -213,6 +246,10 @@ function draw(review, { toolbar, buttons, tabs, status }) {
   for (const each of Object.values(buttons)) each.disabled = !review.isOpen;
   buttons.again.hidden = buttons.more.hidden = !model.get('can_ask');
   buttons.undo.hidden = !review.made;
+  const imports = Boolean(model.get('imports'));
+  buttons.imports.hidden = !review.hasImports;
+  buttons.imports.classList.toggle('mod-active', imports);
+  buttons.imports.setAttribute('aria-pressed', `${imports}`);
   while (tabs.children.length > candidates.length) tabs.lastChild.remove();
   while (tabs.children.length < candidates.length) tabs.append(tab(review, tabs.children.length));
   tabs.hidden = candidates.length < 2;

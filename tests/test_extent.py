@@ -1,0 +1,153 @@
+"""How much of an answer a hole asks for."""
+
+import pytest
+
+from fim_magic.checks.sufficiency import Sufficiency
+from fim_magic.document import parse
+from fim_magic.trimming import Hole, last_whole, says_nothing, trim
+from fim_magic.trimming.extent import Extent, enough, extent_of
+
+
+def hole_in(text, *, least=1, known=()):
+    document = parse(text)
+    return Hole(document, least_statements=least, suffices=Sufficiency(document, frozenset(known)))
+
+
+def kept(text, answer, *, final=False, **options):
+    at = enough(hole_in(text, **options), answer, final)
+    return None if at is None else answer[:at]
+
+
+@pytest.mark.parametrize(
+    ("text", "extent"),
+    [
+        ("x = <cursor>\nprint(x)", Extent.LINE),
+        ("ax.<cursor>\nax.set_title('t')", Extent.LINE),
+        ("x = 1\n<cursor>\nprint(y)", Extent.STATEMENT),
+        ("x = 1\n<cursor>", Extent.STATEMENT),
+        ("def f(x):\n    <cursor>\n\nf(1)", Extent.BODY),
+        ('def f(x):\n    """Say what."""\n    <cursor>', Extent.BODY),
+        ("def f(x):\n    <cursor>\n    return y", Extent.STATEMENT),
+        ("for x in xs:\n    <cursor>\nprint(xs)", Extent.BODY),
+        ("for x in xs:\n    <cursor>\n    print(y)", Extent.STATEMENT),
+        ("class A:\n    def f(self):\n        <cursor>\n\n    def g(self):\n        pass", Extent.BODY),
+        ("<cursor>", Extent.PARAGRAPH),
+        ("x = 1\n\n# the mean and the median\n<cursor>", Extent.PARAGRAPH),
+        ("x = 1\n\n# the mean and the median\n<cursor>\nprint(mean)", Extent.STATEMENT),
+    ],
+)
+def test_what_a_hole_asks_for(text, extent):
+    assert extent_of(hole_in(text)) is extent
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "expected"),
+    [
+        pytest.param("x = <cursor>\nprint(x)", "a * b\nprint(x)\n", "a * b", id="the rest of a line"),
+        pytest.param("x = <cursor>\nprint(x)", "a * b", None, id="which has not ended"),
+        pytest.param("x = <cursor>\nprint(x)", "f(\n  a,\n  b,\n)\ny = 2\n", "f(\n  a,\n  b,\n)", id="its logical line"),
+        pytest.param("x = <cursor>\nprint(x)", "a + \\\n  b\ny = 2\n", "a + \\\n  b", id="with a backslash"),
+        pytest.param("x = <cursor>\nprint(x)", "a  # the sum\ny = 2\n", "a", id="without a comment behind it"),
+        pytest.param("x = <cursor>\n# so\n", '"#1"  # no\ny = 2\n', '"#1"', id="but with a # in a string"),
+        pytest.param("if <cursor>\n    y = 1", "x > 1:\n        z\n", "x > 1:", id="a line whose block is there"),
+        pytest.param("if <cursor>\nz = 2", "x:\n    y = 1\n    w = 2\nz = 2\n", "x:\n    y = 1\n    w = 2", id="or not"),
+        pytest.param(
+            "if <cursor>\nz = 2",
+            "x:\n    y = 1\nelse:\n    y = 2\nz = 3\n",
+            "x:\n    y = 1\nelse:\n    y = 2",
+            id="with its other branch",
+        ),
+        pytest.param("x = 1\n<cursor>\nprint(x)", "y = 2\nz = 3\n", "y = 2", id="one statement"),
+        pytest.param("x = 1\n<cursor>\nprint(z)", "y = 2\nz = 3\nw = 4\n", "y = 2\nz = 3", id="until a name is there"),
+        pytest.param(
+            "def mean(xs):\n    <cursor>\n    return total / n",
+            "total = sum(xs)\n    n = len(xs)\n    m = 0\n",
+            "total = sum(xs)\n    n = len(xs)",
+            id="until two are",
+        ),
+        pytest.param(
+            "def f(x: int) -> int:\n    y = x\n    <cursor>",
+            "y += 1\n    return y\n    # so",
+            "y += 1\n    return y",
+            id="until a function returns what it says it does",
+        ),
+        pytest.param(
+            "def f(x: int) -> None:\n    y = x\n    <cursor>", "y += 1\n    print(y)\n", "y += 1", id="if it says so"
+        ),
+        pytest.param(
+            "def f(x):\n    if not x:\n        return 0\n    <cursor>",
+            "y = x + 1\n    return y\n",
+            "y = x + 1\n    return y",
+            id="or has returned something before",
+        ),
+        pytest.param(
+            "xs = [\n    1,\n    <cursor>\n    3,\n]", "2,\n    4,\n    5,\n", "2,", id="a line within brackets"
+        ),
+        pytest.param("# the <cursor>\nx = 1", "sum of it\nx = 2\n", "sum of it", id="the rest of a comment"),
+        pytest.param('s = """\n<cursor>\n"""', "one\ntwo\n", None, id="not within a string"),
+        pytest.param("%%bash\n<cursor>", "ls\nls\n", None, id="nor in another language"),
+        pytest.param("def f(x):\n    <cursor>\n\nf(1)", "y = x\n    return y\n", None, id="a body is for other rules"),
+        pytest.param("@<cursor>\ndef f():\n    pass", "cache\ndef g():\n", "cache", id="a decorator in its line"),
+        pytest.param(
+            "import re\n\n# helpers\n<cursor>",
+            "@cache\ndef f(x):\n    return x\n\ny = 1\n",
+            "@cache\ndef f(x):\n    return x",
+            id="what is decorated goes with its decorator",
+        ),
+    ],
+)
+def test_an_answer_ends_where_the_hole_has_what_it_asks_for(text, answer, expected):
+    assert kept(text, answer) == expected
+
+
+def test_a_paragraph_ends_at_a_blank_line():
+    text = "x = 1\n# the mean\n<cursor>"
+    assert kept(text, "m = 1\nn = 2\n\nz = 3\n") == "m = 1\nn = 2"
+    assert kept(text, "m = 1\nn = 2\n") is None
+    assert kept(text, "m = 1\nn = 2", final=True) == "m = 1\nn = 2"
+
+
+def test_more_statements_come_where_more_are_asked_for():
+    answer = "a = 1\nb = 2\nc = 3\nd = 4\n"
+    assert kept("<cursor>\nprint()", answer, least=2) == "a = 1\nb = 2"
+    assert kept("x = <cursor>\nprint()", "1\nb = 2\nc = 3\n", least=2) == "1\nb = 2"
+
+
+def test_where_nothing_suffices_the_first_end_has_to_do():
+    assert kept("a = <cursor>\nprint(zz", "1\nb = 2\nc = 3\nd = 4\ne = 5\nf = 6\n") == "1"
+    assert kept("<cursor>\nprint(never)", "a = 1\nb = 2\nc = 3\nd = 4\ne = 5\nf = 6\n") == "a = 1"
+
+
+def test_what_goes_on_from_left_to_right_is_as_long_as_it_is():
+    assert trim(Hole(parse("x = <cursor>")), "1\ny = 2\n", final=False) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "expected"),
+    [
+        ("<cursor>", "a = 1\nb = f(", "a = 1"),
+        ("<cursor>", "a = 1\nfor x in xs:\n", "a = 1"),
+        ("<cursor>", "a = 1\nb = f(1,\n  2", "a = 1"),
+        ("<cursor>", "a = f(1,\n  2", None),
+        ("%%bash\n<cursor>", "ls\necho", "ls"),
+        ('"""<cursor>"""', "ls\necho", None),
+    ],
+)
+def test_an_answer_that_the_token_limit_cuts_goes_back_to_its_last_whole_statement(text, answer, expected):
+    at = last_whole(hole_in(text), answer)
+    assert (None if at is None else answer[:at]) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "middle", "nothing"),
+    [
+        ("x = 1\n<cursor>\ny", "# PCA", True),
+        ("x = 1\n<cursor>\ny", "", True),
+        ("x = 1\n<cursor>\ny", "z = 1  # PCA", False),
+        ("# what <cursor>", "it is", False),
+        ("f(<cursor>)", "", True),
+        ('"""<cursor>"""', "# heading", False),
+    ],
+)
+def test_an_answer_without_code_says_nothing(text, middle, nothing):
+    assert says_nothing(hole_in(text), middle) is nothing
