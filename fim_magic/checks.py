@@ -19,14 +19,15 @@ from functools import partial
 from itertools import chain
 
 from fim_magic.candidate import Check
+from fim_magic.document import Document
 from fim_magic.examples import examples_in
+from fim_magic.languages import PYTHON, PYTHON_MAGICS, of_cell, verdict
 from fim_magic.sandbox import Done, Limits, Report, Step, run_steps
 
 _OTHER_LANGUAGE = "not Python"  # so it is said of a cell that cannot be judged
 _LONGEST = 1_000_000  # characters
 _TOP_LEVEL_AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 _CELL_MAGIC = re.compile(r"\s*%%(\w+)([^\n]*)\n?")
-_PYTHON_MAGICS = frozenset({"capture", "memit", "prun", "python", "python3", "time", "timeit"})
 _DEFINING_MAGIC = re.compile(r"^[ \t]*%(?:run|pylab|store|load)\b", re.MULTILINE)
 _TIMED = re.compile(r"^([ \t]*)%time[ \t]+(?=\S)")
 _MAGIC_LINE = re.compile(r"^([ \t]*)(?:[%!?].*|[^\n#'\"]*=[ \t]*[%!](?!=).*|[\w.%* \t]+\?{1,2}[ \t]*)$")
@@ -73,15 +74,25 @@ NOTHING_ASKED = Asked()
 """Only what can be seen without running anything."""
 
 
-def parses(text: str) -> Check:
-    """Tell whether a cell is Python, or what IPython makes into Python. Nothing is run.
+def parses(text: str, document: Document | None = None) -> Check:
+    """Tell whether a cell is Python, or what IPython makes into Python; or what its language's parser knows.
+
+    Nothing is run.
 
     Args:
-        text: The whole cell. One in another language (`%%bash`) cannot be judged.
+        text: The whole cell.
+        document: What it was made of: what is wrong in another language whatever is in the hole, is not the answer's.
     """
     check = partial(Check, "parses")
     if len(text) > _LONGEST:
         return check(None, "too long to look at")
+    if language := _elsewhere(text, document):
+        hole = Document("", "") if document is None else document.for_model()
+        text = text if hole == document or document is None else text.replace("\r\n", "\n")
+        passed, said = verdict(
+            language, hole.prefix, text[len(hole.prefix) : len(text) - len(hole.suffix)], hole.suffix
+        )
+        return check(passed, _short(said or _OTHER_LANGUAGE) if not passed else "")
     source = _python(text)
     if source is None:
         return check(None, _OTHER_LANGUAGE)
@@ -199,18 +210,21 @@ def look(
     known: AbstractSet[str] = frozenset(),
     asked: Asked = Asked(),
     limits: Limits = Limits(),  # noqa: B008 - frozen
+    document: Document | None = None,
 ) -> tuple[Check, ...]:
     """Check a rebuilt cell: that it parses, then its names, then what was asked for. Nothing is run if nothing was.
 
     Args:
-        text: The whole cell. Of one in another language, only what was asked for is said to be unknown.
+        text: The whole cell. Of one in another language, what was asked for is said to be unknown.
         known: The names in the notebook's namespace.
         asked: What is to be tried in the sandbox.
         limits: What that may use.
+        document: As for `parses`.
     """
-    first = parses(text)
-    if first.said == _OTHER_LANGUAGE:
-        return tried(text, asked, limits)
+    first = parses(text, document)
+    if _elsewhere(text, document) or first.said == _OTHER_LANGUAGE:
+        unknown = tuple(Check(each.name, None, _OTHER_LANGUAGE) for each in _wanted(asked))
+        return unknown if first.said == _OTHER_LANGUAGE else (first, *unknown)
     if not first.passed:
         return (first,)
     return (first, names_defined(text, known), *tried(text, asked, limits))
@@ -270,11 +284,17 @@ def _without_cell_magics(text: str) -> str | None:
     """The text with comments for its cell magics, or None if one of them is not about Python."""
     dropped = 0
     while match := _CELL_MAGIC.match(text):
-        if match.group(1) not in _PYTHON_MAGICS:
+        if match.group(1) not in PYTHON_MAGICS:
             return None
         dropped += match.group().count("\n")
         text = text[match.end() :]
     return "#\n" * dropped + text  # IPython would take empty lines away, and errors name lines
+
+
+def _elsewhere(text: str, document: Document | None) -> str:
+    """The language of a text that is not Python, or ""."""
+    language = of_cell(text) if document is None or not document.language else document.language
+    return "" if language == PYTHON else language
 
 
 def _python(text: str) -> str | None:

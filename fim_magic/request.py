@@ -22,7 +22,7 @@ from types import FrameType
 
 from fim_magic.branching import beginnings, read_tokens
 from fim_magic.candidate import Candidate, Cut, Ending, Result
-from fim_magic.checks import NOTHING_ASKED, Asked, look, names_defined, parses
+from fim_magic.checks import NOTHING_ASKED, Asked, look
 from fim_magic.choosing import merged, ranked
 from fim_magic.context import NOTHING_ELSE, Context, names_in
 from fim_magic.document import Document
@@ -327,7 +327,7 @@ def _cannot_be_right(request: Request, candidate: Candidate) -> bool:
     document = request.document
     text = document.rebuild(candidate.middle)
     known = request.known.union(names_in(document.prefix), names_in(document.suffix))
-    return parses(text).passed is False or names_defined(text, known).passed is False
+    return any(check.passed is False for check in look(text, known=known, document=document))
 
 
 def _generate(
@@ -434,7 +434,7 @@ def _judged(request: Request, candidates: Sequence[Candidate], stop: threading.E
     asked = NOTHING_ASKED if stop.is_set() else request.asked
 
     def looked(candidate: Candidate) -> Candidate:
-        found = look(document.rebuild(candidate.middle), known=request.known, asked=asked)
+        found = look(document.rebuild(candidate.middle), known=request.known, asked=asked, document=document)
         return replace(candidate, checks=found)
 
     # The checks run in processes of their own, so that threads are enough to wait for several.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from fim_magic.trimming.hole import Hole
+from fim_magic.trimming.parsed import parsed
 
 
 def end_of_line(hole: Hole, text: str, final: bool) -> int | None:  # noqa: ARG001 - a Rule
     """For a hole within a line: end with that line, unless the model opens a bracket or a block on it."""
     if not hole.within_line:
+        return None
+    if parsed(hole) is not None:
         return None
     if not hole.is_python:
         at = text.find("\n")
