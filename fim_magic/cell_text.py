@@ -6,6 +6,8 @@ import ast
 import re
 import warnings
 
+from fim_magic.languages import PYTHON_MAGICS
+
 LONGEST = 1_000_000
 """Characters of a text that is looked at."""
 
@@ -15,7 +17,6 @@ UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowErro
 CELL_MAGIC = re.compile(r"\s*%%(\w+)([^\n]*)\n?")
 """A cell magic at the start of a text: its name, and the rest of its line."""
 
-_PYTHON_MAGICS = frozenset({"capture", "memit", "prun", "python", "python3", "time", "timeit"})
 _TIMED = re.compile(r"^([ \t]*)%time[ \t]+(?=\S)")
 _MAGIC_LINE = re.compile(r"^([ \t]*)(?:[%!?].*|[^\n#'\"]*=[ \t]*[%!](?!=).*|[\w.%* \t]+\?{1,2}[ \t]*)$")
 _TOP_LEVEL_AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
@@ -46,7 +47,7 @@ def _without_cell_magics(text: str) -> str | None:
     """The text with comments for its cell magics, or None if one of them is not about Python."""
     dropped = 0
     while match := CELL_MAGIC.match(text):
-        if match.group(1) not in _PYTHON_MAGICS:
+        if match.group(1) not in PYTHON_MAGICS:
             return None
         dropped += match.group().count("\n")
         text = text[match.end() :]

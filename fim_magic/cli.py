@@ -158,8 +158,10 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _infill(options: argparse.Namespace) -> int:
+    from fim_magic.languages import of_file
+
     text = _read(options.file)
-    result = _answer(text, options, complete=options.complete, live=options.diff)
+    result = _answer(text, options, complete=options.complete, live=options.diff, language=of_file(options.file))
     if options.json:
         print(json.dumps(_as_json(result), ensure_ascii=False, indent=2))
     elif options.diff:
@@ -276,14 +278,16 @@ def load(model: str, options: argparse.Namespace) -> Loaded:
     return loaded
 
 
-def _answer(text: str, options: argparse.Namespace, *, complete: bool = False, live: bool) -> Result:
+def _answer(
+    text: str, options: argparse.Namespace, *, complete: bool = False, live: bool, language: str = ""
+) -> Result:
     """Run one request, with progress on standard error and, if `live`, the growing diff on a terminal."""
     from fim_magic.request import follow
     from fim_magic.review.terminal import LiveDiff
     from fim_magic.settings import Settings, options_of
 
     given = {name: getattr(options, name, None) for name in options_of(Settings)}
-    model, request = Settings().request(text, complete=complete, **given)
+    model, request = Settings().request(text, complete=complete, language=language, **given)
     loaded = load(model, options)
     _say_model(loaded)
     view = LiveDiff(request.document, sys.stdout) if live else None

@@ -25,12 +25,14 @@ class Document:
         suffix: Everything after the hole, exactly as the user wrote it.
         marker: The marker that stood at the hole, or "" where the hole is the end of the text.
         holes: How many holes the user made. What stands between several is part of the middle; `holes.Blanks` makes it.
+        language: What the text is in, as `languages.of_file` calls it; "" for a cell, whose magic says it.
     """
 
     prefix: str
     suffix: str
     marker: str = ""
     holes: int = 1
+    language: str = ""
 
     def rebuild(self, middle: str) -> str:
         r"""Return the whole text with `middle` in the hole.

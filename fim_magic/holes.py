@@ -8,7 +8,7 @@ reaches from the first marker to behind the last, and its middle holds the user'
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from fim_magic.candidate import Candidate, Cut, Ending
@@ -29,10 +29,12 @@ class Blanks:
     Attributes:
         texts: The user's text before the first hole, between each two, and after the last, exactly as it was written.
         marker: The marker that stood at each hole.
+        language: As `Document` has it.
     """
 
     texts: tuple[str, ...]
     marker: str
+    language: str = ""
 
     @property
     def count(self) -> int:
@@ -42,7 +44,7 @@ class Blanks:
     @property
     def document(self) -> Document:
         """The text with one hole from the first marker to behind the last."""
-        return Document(self.texts[0], self.texts[-1], self.marker, self.count)
+        return Document(self.texts[0], self.texts[-1], self.marker, self.count, self.language)
 
     def hole(self, index: int, middles: Sequence[str] = ()) -> Document:
         """Return the text with only one of its holes.
@@ -55,7 +57,7 @@ class Blanks:
             middles: What fills the earlier ones, at least `index` of them.
         """
         before = self._woven(self.texts[: index + 1], middles[:index])
-        return Document(before, "".join(self.texts[index + 1 :]), self.marker)
+        return Document(before, "".join(self.texts[index + 1 :]), self.marker, language=self.language)
 
     def joined(self, middles: Sequence[str]) -> tuple[str, tuple[tuple[int, int], ...]]:
         r"""Join what fills the holes to the middle of [`document`][].
@@ -113,20 +115,23 @@ def parse(text: str, markers: Sequence[str] = MARKERS) -> Blanks:
     return Blanks(tuple(text[start:end] for start, end in zip(starts, ends, strict=True)), marker)
 
 
-def split(text: str, markers: Sequence[str] = MARKERS, *, complete: bool = False) -> tuple[Document, Blanks | None]:
+def split(
+    text: str, markers: Sequence[str] = MARKERS, *, complete: bool = False, language: str = ""
+) -> tuple[Document, Blanks | None]:
     """Return the text as a request has it: its document, and its parts where it has several holes.
 
     Args:
         text: Source text with markers.
         markers: The markers to look for.
         complete: The text is to be completed from left to right, so that it has one hole, if only its end.
+        language: What it is in, as `Document` has it.
 
     Raises:
         MarkerError: As [`parse`][], or for a completion [`document.parse`][fim_magic.document.parse], says.
     """
     if complete:
-        return parse_one(text, markers, required=False), None
-    blanks = parse(text, markers)
+        return replace(parse_one(text, markers, required=False), language=language), None
+    blanks = replace(parse(text, markers), language=language)
     return blanks.document, blanks if blanks.count > 1 else None
 
 

@@ -40,13 +40,13 @@ def judged(
         sources: The notebook's other cells, oldest first.
     """
     text = document.rebuild(candidate.middle)
-    found = look(text, known=known)
+    found = look(text, known=known, document=document)
     lacking = next((check.names for check in found if check.name == "names"), ())
     own = _names_between(text, len(document.prefix), len(document.prefix) + len(candidate.middle))
     imports = missing_imports(text, [name for name in lacking if name in own], sources)
     lines = import_lines(imports)
     mended = tuple(_with_imports(check, [each.name for each in imports], lines) for check in found)
-    tried = look(with_imports(text, lines), known=known, asked=asked, limits=limits)[len(found) :]
+    tried = look(with_imports(text, lines), known=known, asked=asked, limits=limits, document=document)[len(found) :]
     return replace(candidate, checks=(*mended, *tried), imports=lines)
 
 

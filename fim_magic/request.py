@@ -23,7 +23,7 @@ from types import FrameType
 
 from fim_magic.branching import beginnings, read_tokens
 from fim_magic.candidate import Candidate, Check, Cut, Ending, Result
-from fim_magic.checks import NOTHING_ASKED, Asked, names_defined, parses
+from fim_magic.checks import NOTHING_ASKED, Asked, look
 from fim_magic.checks.sufficiency import Sufficiency
 from fim_magic.choosing import merged, ranked
 from fim_magic.context import NOTHING_ELSE, Context, names_in
@@ -377,7 +377,7 @@ def _cannot_be_right(request: Request, candidate: Candidate) -> bool:
         return True
     text = document.rebuild(candidate.middle)
     known = request.known.union(names_in(document.prefix), names_in(document.suffix))
-    return parses(text).passed is False or names_defined(text, known).passed is False
+    return any(check.passed is False for check in look(text, known=known, document=document))
 
 
 @dataclass(frozen=True)

@@ -144,12 +144,13 @@ class Settings(Configurable):
             except (ValueError, traitlets.TraitError):
                 self._unreadable[name] = value
 
-    def request(self, text: str, *, complete: bool = False, **options: Any) -> tuple[str, Request]:
+    def request(self, text: str, *, complete: bool = False, language: str = "", **options: Any) -> tuple[str, Request]:
         """Turn a text and the options of one call into the model's name and a request.
 
         Args:
             text: With a cursor marker, which `complete` can do without, or with several of one kind.
             complete: From left to right: what stands after the marker is kept from the model.
+            language: What the text is in, as `languages.of_file` calls it; "" for a cell.
             **options: Any of the options above; those that are None count as not given.
 
         Raises:
@@ -163,7 +164,7 @@ class Settings(Configurable):
 
         values = self._values(options)
         method = _checked(values, "method", lambda v: v in METHODS, f"is one of {', '.join(METHODS)}")
-        document, blanks = split(text, _markers(values), complete=complete)
+        document, blanks = split(text, _markers(values), complete=complete, language=language)
         return _checked(values, "model", lambda v: isinstance(v, str) and v != "", "is a name or a path"), Request(
             document=document,
             blanks=blanks,

@@ -45,12 +45,16 @@ def test_what_a_hole_asks_for(text, extent):
     [
         pytest.param("x = <cursor>\nprint(x)", "a * b\nprint(x)\n", "a * b", id="the rest of a line"),
         pytest.param("x = <cursor>\nprint(x)", "a * b", None, id="which has not ended"),
-        pytest.param("x = <cursor>\nprint(x)", "f(\n  a,\n  b,\n)\ny = 2\n", "f(\n  a,\n  b,\n)", id="its logical line"),
+        pytest.param(
+            "x = <cursor>\nprint(x)", "f(\n  a,\n  b,\n)\ny = 2\n", "f(\n  a,\n  b,\n)", id="its logical line"
+        ),
         pytest.param("x = <cursor>\nprint(x)", "a + \\\n  b\ny = 2\n", "a + \\\n  b", id="with a backslash"),
         pytest.param("x = <cursor>\nprint(x)", "a  # the sum\ny = 2\n", "a", id="without a comment behind it"),
         pytest.param("x = <cursor>\n# so\n", '"#1"  # no\ny = 2\n', '"#1"', id="but with a # in a string"),
         pytest.param("if <cursor>\n    y = 1", "x > 1:\n        z\n", "x > 1:", id="a line whose block is there"),
-        pytest.param("if <cursor>\nz = 2", "x:\n    y = 1\n    w = 2\nz = 2\n", "x:\n    y = 1\n    w = 2", id="or not"),
+        pytest.param(
+            "if <cursor>\nz = 2", "x:\n    y = 1\n    w = 2\nz = 2\n", "x:\n    y = 1\n    w = 2", id="or not"
+        ),
         pytest.param(
             "if <cursor>\nz = 2",
             "x:\n    y = 1\nelse:\n    y = 2\nz = 3\n",

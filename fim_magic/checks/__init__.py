@@ -11,8 +11,9 @@ from collections.abc import Set as AbstractSet
 from fim_magic.candidate import Check
 from fim_magic.checks.names import bound_names, names_defined
 from fim_magic.checks.needed import needed_cells
-from fim_magic.checks.parsing import OTHER_LANGUAGE, parses
-from fim_magic.checks.trying import NOTHING_ASKED, Asked, docstring_examples, in_cells, tried
+from fim_magic.checks.parsing import OTHER_LANGUAGE, language_elsewhere, parses
+from fim_magic.checks.trying import NOTHING_ASKED, Asked, docstring_examples, in_cells, tried, wanted_of
+from fim_magic.document import Document
 from fim_magic.sandbox import Limits
 
 __all__ = [
@@ -35,18 +36,22 @@ def look(
     known: AbstractSet[str] = frozenset(),
     asked: Asked = NOTHING_ASKED,
     limits: Limits = Limits(),  # noqa: B008 - frozen
+    document: Document | None = None,
 ) -> tuple[Check, ...]:
     """Check a rebuilt cell: that it parses, then its names, then what was asked for. Nothing is run if nothing was.
 
     Args:
-        text: The whole cell. Of one in another language, only what was asked for is said to be unknown.
+        text: The whole cell. Of one in another language, what was asked for is said to be unknown.
         known: The names in the notebook's namespace.
         asked: What is to be tried in the sandbox.
         limits: What that may use.
+        document: As for `parses`.
     """
-    first = parses(text)
+    first = parses(text, document)
     if first.said == OTHER_LANGUAGE:
         return tried(text, asked, limits)
+    if language_elsewhere(text, document):
+        return (first, *(Check(each.name, None, OTHER_LANGUAGE) for each in wanted_of(asked)))
     if not first.passed:
         return (first,)
     return (first, names_defined(text, known), *tried(text, asked, limits))

@@ -1,4 +1,4 @@
-"""Whether a cell is Python."""
+"""Whether a cell parses: as Python, or as the language that it is in."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from functools import partial
 
 from fim_magic.candidate import Check
 from fim_magic.cell_text import LONGEST, compiled, python_of
+from fim_magic.document import Document
+from fim_magic.languages import PYTHON, of_cell, verdict
 
 OTHER_LANGUAGE = "not Python"
 """So it is said of a cell that cannot be judged."""
@@ -13,15 +15,24 @@ OTHER_LANGUAGE = "not Python"
 _SHOWN = 120  # characters of what was found
 
 
-def parses(text: str) -> Check:
-    """Tell whether a cell is Python, or what IPython makes into Python. Nothing is run.
+def parses(text: str, document: Document | None = None) -> Check:
+    """Tell whether a cell is Python, or what IPython makes into Python; or what its language's parser knows.
+
+    Nothing is run.
 
     Args:
-        text: The whole cell. One in another language (`%%bash`) cannot be judged.
+        text: The whole cell.
+        document: What it was made of: what is wrong in another language whatever is in the hole, is not the answer's.
     """
     check = partial(Check, "parses")
     if len(text) > LONGEST:
         return check(None, "too long to look at")
+    if language := language_elsewhere(text, document):
+        hole = Document("", "") if document is None else document.for_model()
+        text = text if hole == document or document is None else text.replace("\r\n", "\n")
+        middle = text[len(hole.prefix) : len(text) - len(hole.suffix)]
+        passed, said = verdict(language, hole.prefix, middle, hole.suffix)
+        return check(passed, short(said or OTHER_LANGUAGE) if not passed else "")
     source = python_of(text)
     if source is None:
         return check(None, OTHER_LANGUAGE)
@@ -35,6 +46,17 @@ def parses(text: str) -> Check:
     except (ValueError, OverflowError) as error:  # null bytes, a lone surrogate
         return check(False, short(f"not Python source: {error}"))
     return check(True)
+
+
+def language_elsewhere(text: str, document: Document | None = None) -> str:
+    """Return the language of a text that is not Python, or "".
+
+    Args:
+        text: The whole cell.
+        document: What it was made of, if that says what it is in.
+    """
+    language = of_cell(text) if document is None or not document.language else document.language
+    return "" if language == PYTHON else language
 
 
 def short(text: str) -> str:

@@ -66,7 +66,7 @@ def tried(text: str, asked: Asked, limits: Limits = Limits()) -> tuple[Check, ..
         the sandbox has not what the cell reads, `passed` is None.
     """
     examples = _docstrings(text) if asked.doctests else []
-    wanted = [*_wanted(asked), *([_Wanted("doctests", "examples", "")] if examples else [])]
+    wanted = [*wanted_of(asked), *([Wanted("doctests", "examples", "")] if examples else [])]
     if not wanted:
         return ()
     cell = without_magics(text)
@@ -124,7 +124,7 @@ def _docstrings(text: str) -> list[list[doctest.Example]]:
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class Wanted:
     """One thing that the user asked for."""
 
     name: str
@@ -132,17 +132,17 @@ class _Wanted:
     source: str
 
 
-def _wanted(asked: Asked) -> Iterator[_Wanted]:
+def wanted_of(asked: Asked) -> Iterator[Wanted]:
     for expression in asked.expressions:
-        yield _Wanted(expression.strip(), "expression", expression)
+        yield Wanted(expression.strip(), "expression", expression)
     for test in asked.tests:
-        yield _Wanted("test", "cell", without_magics(test) or "")
+        yield Wanted("test", "cell", without_magics(test) or "")
 
 
 def _judge(
     report: Report,
     before: int,
-    wanted: Sequence[_Wanted],
+    wanted: Sequence[Wanted],
     examples: Sequence[Sequence[doctest.Example]],
     limits: Limits,
 ) -> Iterator[Check]:
@@ -174,7 +174,7 @@ def _of_the_cell(report: Report, before: int, limits: Limits) -> tuple[bool | No
 
 
 def _of_a_step(
-    wanted: _Wanted, index: int, rest: Sequence[Done], report: Report, limits: Limits
+    wanted: Wanted, index: int, rest: Sequence[Done], report: Report, limits: Limits
 ) -> tuple[bool | None, str]:
     try:
         compiled(wanted.source.strip() if wanted.kind == "expression" else wanted.source)

@@ -15,12 +15,12 @@ from fim_magic import lexing
 from fim_magic.context.beside import Cell
 from fim_magic.context.redaction import redacted
 from fim_magic.document import MARKERS
+from fim_magic.languages import PYTHON, in_session, magic_of, of_cell
 
 LARGEST_FILE = 20 * 2**20
 """Bytes of a notebook that is read; one with more holds pictures, and takes long."""
 
 _LONGEST_TEXT = 600  # characters of a markdown cell
-_PYTHON_MAGICS = frozenset({"time", "timeit", "capture", "prun", "memray_flamegraph", "mypy"})
 _IPYTHON = re.compile(r"\s*(?:[%!?]|[\w\s,.\[\]]+=\s*[%!](?!=)|[\w.%]+\?{1,2}\s*$|(?:pip|conda)\s+(?:un)?install\b)")
 _BLANK_LINES = re.compile(r"\A(?:[ \t]*\n)+")
 _TARGET = re.compile(r"^(?:async\s+def|def|class)\s+(\w+)|^(\w+)\s*(?::[^=]+)?=(?!=)", re.MULTILINE)
@@ -42,10 +42,14 @@ class Stored:
 
 
 def language_of(source: str) -> str:
-    """Return the magic that says what another language than Python a cell is in (`bash`, `sql`), or ""."""
-    first = source.lstrip().partition("\n")[0]
-    magic = (first[2:].split() or [""])[0] if first.startswith("%%") else ""
-    return "" if magic in _PYTHON_MAGICS else magic
+    """Return what else than the session's Python a cell is in (`bash`, `sql`), or "".
+
+    Python that does not run in the session is called by its magic: it has none of the session's names.
+    """
+    language = of_cell(source)
+    if language != PYTHON:
+        return language
+    return "" if in_session(source) else magic_of(source)
 
 
 def code_cell(source: str, number: int = 0, *, markers: Sequence[str] = MARKERS, language: str = "") -> Cell | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from fim_magic import __version__, weights
+from fim_magic import __version__, languages, weights
 from fim_magic.engines import registry
 from fim_magic.engines.memory import free_ram, gigabytes
 from fim_magic.reports.catalogue import model, models
@@ -106,6 +106,7 @@ def _findings() -> Iterator[str]:
     yield f"fim-magic {__version__}, Python {platform.python_version()}, {platform.platform()}"
     for package in _PACKAGES:
         yield _finding(package, _version(package), _advice_for_package(package))
+    yield _parsers()
     machine = this_machine()
     yield _finding("runs on", f"{machine.where}, {machine.precisions[0]}", "")
     low_memory = "close other notebooks, or %fim unload" if machine.free < _LOW_MEMORY else ""
@@ -120,6 +121,13 @@ def _findings() -> Iterator[str]:
     for place, answers in weights.reachable().items():
         advice = "" if answers else "models that are in the cache work; fetching others will not"
         yield _finding(place, "reachable" if answers else "not reachable", advice)
+
+
+def _parsers() -> str:
+    """Say which languages beside Python can be parsed; the others go by layout."""
+    found = [languages.title(language) for language in languages.GRAMMARS if languages.available(language)]
+    missing = dict.fromkeys(filter(None, map(languages.to_install, languages.GRAMMARS)))
+    return _finding("parsers", ", ".join(["Python", *found]), f"pip install {' '.join(missing)}" if missing else "")
 
 
 def _finding(name: str, value: str, advice: str) -> str:

@@ -22,6 +22,7 @@ from fim_magic.trimming.fence import code_fence
 from fim_magic.trimming.fields import closes_field
 from fim_magic.trimming.hole import Hole, Rule, end_before
 from fim_magic.trimming.line import end_of_line
+from fim_magic.trimming.parsed import ends_statement, leaves_block, never_runs, shows_it
 from fim_magic.trimming.query import ends_query
 from fim_magic.trimming.repetition import repetition
 from fim_magic.trimming.rewriting import rewrites_suffix
@@ -36,6 +37,10 @@ RULES: dict[str, Rule] = {
     "closes-outer": closes_outer,
     "closes-block": closes_block,
     "ends-query": ends_query,
+    "leaves-block": leaves_block,
+    "ends-statement": ends_statement,
+    "never-runs": never_runs,
+    "shows-it": shows_it,
     "end-of-line": end_of_line,
     "enough": enough,
     "opens-block": opens_block,

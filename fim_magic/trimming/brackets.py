@@ -5,6 +5,7 @@ from __future__ import annotations
 from fim_magic import lexing
 from fim_magic.trimming.hole import Hole, end_before
 from fim_magic.trimming.layout import end_of_string
+from fim_magic.trimming.parsed import parsed
 
 
 def closes_outer(hole: Hole, text: str, final: bool) -> int | None:  # noqa: ARG001 - a Rule
@@ -31,11 +32,11 @@ def closes_outer(hole: Hole, text: str, final: bool) -> int | None:  # noqa: ARG
 
 def _closes_braces(hole: Hole, text: str) -> int | None:
     """In a language whose blocks stand in braces: where one is closed that the suffix closes too."""
-    if not hole.brace_language or hole.within_line:
+    if not hole.brace_language or hole.within_line or parsed(hole) is not None:
         return None
     open_here, by_suffix = hole.braces
     mine = open_here - by_suffix  # what the suffix leaves open is the candidate's to close
     if by_suffix == 0 or mine < 0:
         return None
-    _, closed = lexing.braces(text, hash_comments=hole.brace_language == "R")
+    _, closed = lexing.braces(text, hash_comments=hole.brace_language == "r")
     return end_before(hole, text, closed[mine]) if len(closed) > mine else None

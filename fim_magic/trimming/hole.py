@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import takewhile
 
-from fim_magic import lexing
+from fim_magic import languages, lexing
 from fim_magic.document import Document
 from fim_magic.trimming.layout import INSIDE, code_of, end_of_string, fields, indent, statements, unmatched
 
@@ -16,18 +16,12 @@ Rule = Callable[["Hole", str, bool], "int | None"]
 """`rule(hole, text, final)`: `text` is what the model wrote so far, `final` says that nothing more will come."""
 
 _USUAL_STEP = 4  # columns by which Python code is indented
-_CELL_MAGIC = re.compile(r"\s*%%(\S*)([^\n]*)")
 _DOCSTRING = ('"', "'", 'r"', "r'")
 _TRIPLE = ('"""', "'''")
 _FUNCTION = re.compile(r"[ \t]*(async[ \t]+)?(def|class)\b")
 _FORMATTED = re.compile(r"(?:^|\W)(?:[rR]?[fFtT]|[fFtT][rR])\Z")  # what stands before the quotes of an f-string
 _SHOWING = re.compile(r"test|example|demo|usage|print|assert|__main__|show|try it", re.IGNORECASE)
-_MARKUP_MAGICS = frozenset({"file", "html", "HTML", "latex", "markdown", "svg", "SVG", "writefile"})
-_BRACE_MAGICS = frozenset({"R", "cpp", "java", "javascript", "js"})
-_FILE_MAGICS = frozenset({"file", "writefile"})
-_SQL_MAGICS = frozenset({"bigquery", "duckdb", "sql"})
-_PERCENT_MAGICS = frozenset({"latex", "matlab", "octave", "tikz"})
-_PYTHON_MAGICS = frozenset({"capture", "memit", "prun", "python", "python3", "time", "timeit"})
+_IN_BRACES = frozenset({"c", "cpp", "css", "go", "java", "javascript", "r", "rust", "tsx", "typescript"})
 
 
 @dataclass(frozen=True)
@@ -85,33 +79,32 @@ class Hole:
     @property
     def is_markup(self) -> bool:
         """Whether the cell is text for readers, where a Markdown fence is part of it."""
-        return self.magic in _MARKUP_MAGICS and not self.is_python
+        return languages.is_markup(self.language)
 
     @cached_property
-    def magic(self) -> str:
-        """The name of the magic on the cell's first line, or ""."""
-        magic = _CELL_MAGIC.match(self.prefix)
-        return "" if magic is None else magic.group(1)
+    def language(self) -> str:
+        """What the text is in: as its file's ending says, else the cell's magic, else Python."""
+        return self.document.language or languages.of_cell(self.prefix)
 
     @property
     def is_sql(self) -> bool:
         """Whether the cell is SQL."""
-        return self.magic in _SQL_MAGICS
+        return self.language == "sql"
 
     @property
     def has_percent_comments(self) -> bool:
         """Whether the cell is in a language where a comment begins with `%`."""
-        return self.magic in _PERCENT_MAGICS
+        return languages.has_percent_comments(self.language)
 
     @property
     def brace_language(self) -> str:
-        """The magic of a cell whose language has its blocks in braces, or ""."""
-        return self.magic if self.magic in _BRACE_MAGICS else ""
+        """The language, if it has its blocks in braces, or ""."""
+        return self.language if self.language in _IN_BRACES else ""
 
     @cached_property
     def braces(self) -> tuple[int, int]:
         """How many braces are open at the hole, and how many of those the suffix closes."""
-        hash_comments = self.brace_language == "R"
+        hash_comments = self.brace_language == "r"
         open_here, _ = lexing.braces(self.prefix, hash_comments=hash_comments)
         _, closed = lexing.braces(self.suffix, hash_comments=hash_comments)
         return open_here, len(closed)
@@ -119,10 +112,7 @@ class Hole:
     @cached_property
     def is_python(self) -> bool:
         """Whether the cell is Python. One with `%%time` or `%%writefile mean.py` is, one with `%%bash` is not."""
-        magic = _CELL_MAGIC.match(self.prefix)
-        if magic is None or self.magic in _PYTHON_MAGICS:
-            return True
-        return self.magic in _FILE_MAGICS and magic[2].rstrip("\"' \t").endswith(".py")
+        return self.language == languages.PYTHON
 
     @cached_property
     def state(self) -> lexing.State:

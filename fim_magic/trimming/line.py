@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from fim_magic.trimming.hole import Hole
+from fim_magic.trimming.parsed import parsed
 
 _MOST_ENDS = 8  # lines that are looked at before the first of them has to do
 
@@ -13,6 +14,8 @@ _MOST_ENDS = 8  # lines that are looked at before the first of them has to do
 def end_of_line(hole: Hole, text: str, final: bool) -> int | None:
     """For a hole within a line: end with that line, unless the model opens a bracket or a block on it."""
     if not hole.within_line:
+        return None
+    if parsed(hole) is not None:
         return None
     if not hole.is_python:
         at = text.find("\n")

@@ -9,6 +9,7 @@ from fim_magic import lexing
 from fim_magic.trimming.blocks import block_floor
 from fim_magic.trimming.hole import Hole, end_before
 from fim_magic.trimming.layout import INSIDE, essence, indent, is_strong, joins_words, lines_of, unmatched
+from fim_magic.trimming.parsed import parsed
 
 _CLOSING = ")]}'\" \t"
 
@@ -43,7 +44,8 @@ def _rest_of_line(hole: Hole, text: str, final: bool) -> int | None:
 def _fits(hole: Hole, text: str, tail: str) -> bool:
     """Whether the hole's line closes what it should with `text` in the hole, so that `tail` is not part of `text`."""
     if not hole.is_python:
-        return True
+        seen = parsed(hole)
+        return seen is None or seen.sound(text)
     before = hole.state_after(text)
     says_something = tail.strip(_CLOSING)
     if says_something and before.brackets == hole.state.brackets and before.string == hole.state.string:

@@ -1,0 +1,66 @@
+"""Which language a cell or a file is in, and what that language's parser says of it.
+
+The parsers are tree-sitter's, from packages that have them compiled (`pip install fim-magic[languages]`); nothing is
+fetched when a text is parsed. Without them, `parse` gives None and everything else goes by layout, as it says.
+Python is not parsed here: `ast` and `fim_magic.lexing` know it better. Nothing of the product is imported here.
+"""
+
+from fim_magic.languages.detection import (
+    PYTHON,
+    PYTHON_MAGICS,
+    begins_at,
+    has_percent_comments,
+    in_session,
+    is_markup,
+    magic_of,
+    of_cell,
+    of_file,
+    title,
+)
+from fim_magic.languages.grammars import GRAMMARS, Grammar
+from fim_magic.languages.parsing import Tree, available, parse, to_install
+from fim_magic.languages.place import Place, Reading, place, verdict
+from fim_magic.languages.problems import Problem, problems
+from fim_magic.languages.structure import (
+    Boundary,
+    Mark,
+    block_at,
+    boundary_at,
+    defined_name,
+    marks,
+    statements,
+    text_at,
+)
+
+__all__ = [
+    "GRAMMARS",
+    "PYTHON",
+    "PYTHON_MAGICS",
+    "Boundary",
+    "Grammar",
+    "Mark",
+    "Place",
+    "Problem",
+    "Reading",
+    "Tree",
+    "available",
+    "begins_at",
+    "block_at",
+    "boundary_at",
+    "defined_name",
+    "has_percent_comments",
+    "in_session",
+    "is_markup",
+    "magic_of",
+    "marks",
+    "of_cell",
+    "of_file",
+    "parse",
+    "place",
+    "problems",
+    "statements",
+    "text_at",
+    "title",
+    "to_install",
+    "verdict",
+]

@@ -1,0 +1,115 @@
+"""A text -> its syntax tree, by tree-sitter."""
+
+from __future__ import annotations
+
+import importlib
+from bisect import bisect_right
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from fim_magic.languages.grammars import GRAMMARS, Grammar
+
+if TYPE_CHECKING:
+    from tree_sitter import Language, Node
+    from tree_sitter import Tree as SyntaxTree
+
+LONGEST = 200_000
+"""Characters of a text that is parsed; a longer one would make every line of an answer wait."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """A parsed text. Positions are characters of the text, where tree-sitter has bytes.
+
+    Attributes:
+        text: What was parsed.
+        grammar: Of its language.
+        syntax: tree-sitter's own tree.
+    """
+
+    text: str
+    grammar: Grammar
+    syntax: SyntaxTree
+
+    @property
+    def root(self) -> Node:
+        """The node of the whole text."""
+        return self.syntax.root_node
+
+    def start(self, node: Node) -> int:
+        """Where a node begins."""
+        return self.char(node.start_byte)
+
+    def end(self, node: Node) -> int:
+        """Where a node ends."""
+        return self.char(node.end_byte)
+
+    def text_of(self, node: Node) -> str:
+        """The text of a node."""
+        return self.text[self.start(node) : self.end(node)]
+
+    def char(self, byte: int) -> int:
+        """The character that begins at a byte, or holds it."""
+        at = byte if self._bytes is None else bisect_right(self._bytes, byte) - 1
+        return min(at, len(self.text))
+
+    def byte(self, char: int) -> int:
+        """The byte at which a character begins."""
+        return char if self._bytes is None else self._bytes[min(char, len(self.text))]
+
+    @cached_property
+    def _bytes(self) -> list[int] | None:
+        """Where each character begins, for a text that has others than ASCII."""
+        if self.text.isascii():
+            return None
+        return [0, *accumulate(len(_encoded(char)) for char in self.text)]
+
+
+def available(language: str) -> bool:
+    """Whether a text in this language can be parsed here."""
+    return _loaded(language) is not None
+
+
+def to_install(language: str) -> str:
+    """Return what has to be installed to parse a language, as pip takes it; "" if it is, or nothing would help."""
+    grammar = GRAMMARS.get(language)
+    return "" if grammar is None or available(language) else f"fim-magic[{grammar.extra}]"
+
+
+def parse(language: str, text: str) -> Tree | None:
+    """Parse a text.
+
+    Args:
+        language: As `of_cell` and `of_file` call it.
+        text: Without the magics of a cell.
+
+    Returns:
+        Its tree, also where the text has errors; None where the language's parser is not installed, nobody knows one,
+        or the text is longer than `LONGEST`.
+    """
+    known = _loaded(language)
+    if known is None or len(text) > LONGEST:
+        return None
+    from tree_sitter import Parser
+
+    # A parser is made for each text: several threads check candidates. Some grammars want a line end behind all lines.
+    return Tree(text, GRAMMARS[language], Parser(known).parse(_encoded(text) + b"\n"))
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "replace")  # a lone surrogate becomes one character as well
+
+
+@lru_cache(maxsize=64)
+def _loaded(language: str) -> Language | None:
+    grammar = GRAMMARS.get(language)
+    if grammar is None:
+        return None
+    try:
+        from tree_sitter import Language
+
+        return Language(getattr(importlib.import_module(grammar.module), grammar.function)())
+    except (ImportError, AttributeError, OSError, ValueError):  # not here, or made for another release of tree-sitter
+        return None

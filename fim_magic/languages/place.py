@@ -1,0 +1,244 @@
+"""A hole in a text of a language that is parsed: what is open there, and what a middle makes of the text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from fim_magic.languages.detection import begins_at
+from fim_magic.languages.grammars import GRAMMARS, Grammar
+from fim_magic.languages.parsing import LONGEST, Tree, available, parse, to_install
+from fim_magic.languages.problems import Problem, problems, unclosed
+from fim_magic.languages.structure import Boundary, Mark, boundary_at, marks, text_at
+
+_MOST_KEPT = 256  # readings of one hole
+_FILLERS = ("", "x", "x;", "x,", "x: x,", "x = x", "x()", "{}", "x {}", "x; then", "x in x; do", "x>")
+"""One of these makes nearly every text with a hole one that parses."""
+
+_IN_TEXT = ("x", '"', "'", "`", '";', "';", "`;", "*/", "-->")
+_OPENS = {"}": "{", ")": "x(", "]": "x[", "]]": "x[[", "end": "begin", "fi": "if x; then", "done": "while x; do"}
+_WRITTEN = {"keyword_end": "END"}
+_CLAUSE = re.compile(r"(?:catch|do|elif|else|elseif|elsif|end|esac|done|fi|finally|rescue|then)\b")
+_BETWEEN = frozenset(",;")
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """A text with a middle in its hole, parsed.
+
+    Attributes:
+        tree: The whole text's.
+        at: Where the middle begins.
+        end: Where it ends.
+    """
+
+    tree: Tree
+    at: int
+    end: int
+
+    @cached_property
+    def problems(self) -> list[Problem]:
+        """What does not parse."""
+        return problems(self.tree)
+
+    @cached_property
+    def closes(self) -> list[int]:
+        """Where the middle closes what it has not opened, in characters of the middle."""
+        _, outer = unclosed(marks(self.tree, self.at, self.end))
+        return [mark.at - self.at for mark in outer]
+
+    @cached_property
+    def leaves_open(self) -> bool:
+        """Whether the middle opens a bracket or a block that it does not close."""
+        return bool(unclosed(marks(self.tree, self.at, self.end))[0])
+
+    @cached_property
+    def boundary(self) -> Boundary:
+        """Where the middle and what follows it meet."""
+        return boundary_at(self.tree, self.end)
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A hole in a text, without the magics above it.
+
+    Attributes:
+        language: Of the text; its parser is there.
+        prefix: What stands before the hole.
+        suffix: What stands after it.
+        above: How many lines of magics stand above the text.
+    """
+
+    language: str
+    prefix: str
+    suffix: str
+    above: int = 0
+
+    @property
+    def grammar(self) -> Grammar:
+        """Of the language."""
+        return GRAMMARS[self.language]
+
+    def read(self, middle: str) -> Reading:
+        """Parse the text with a middle in the hole; of the same middle, once."""
+        if middle not in self._read:
+            if len(self._read) >= _MOST_KEPT:
+                self._read.clear()
+            tree = parse(self.language, self.prefix + middle + self.suffix)
+            assert tree is not None  # noqa: S101 - `place` has looked
+            self._read[middle] = Reading(tree, len(self.prefix), len(self.prefix) + len(middle))
+        return self._read[middle]
+
+    def sound(self, middle: str) -> bool:
+        """Whether a middle adds nothing that does not parse to what does not parse anyway."""
+        return len(self.read(middle).problems) <= self.own_problems
+
+    @cached_property
+    def own_problems(self) -> int:
+        """How many problems the text has, whatever is in the hole: the user's own, or what the grammar does not know.
+
+        A hole leaves most texts broken, so this is the least that any of some plain fillers leaves. Each also closes
+        what the text after the hole leaves open, and opens what it closes too many.
+        """
+        closing = "\n".join(_WRITTEN.get(mark.closer, mark.closer) for mark in reversed(self._unpaid))
+        closed = self._outer[: max(len(self._outer) - len(self.open_here), 0)]
+        opening = "\n".join(_OPENS.get(mark.closer, mark.closer.replace("</", "<")) for mark in reversed(closed))
+        fillers = (*(_IN_TEXT if self.inside else ()), *_FILLERS)
+        least = LONGEST
+        for filler in fillers:
+            text = filler + (f"\n{closing}" if closing else "") + opening
+            found = [problems(tree)] if (tree := parse(self.language, self.prefix + text + self.suffix)) else []
+            least = min(least, *map(len, found), least)
+            if not least:
+                break
+        return least
+
+    @cached_property
+    def inside(self) -> str:
+        """Whether the hole is inside a "comment" or a "string", or ""."""
+        return text_at(self.read("").tree, len(self.prefix))
+
+    @cached_property
+    def open_here(self) -> list[Mark]:
+        """The blocks and brackets that are open at the hole, outermost first."""
+        return unclosed(marks(self.read("").tree, 0, len(self.prefix)))[0]
+
+    @property
+    def debt(self) -> int:
+        """How many of those the text after the hole leaves open, so that they are for the middle to close.
+
+        Negative where it closes more than are open: then the middle has to open them.
+        """
+        return len(self._unpaid) if self._unpaid else min(len(self.open_here) - len(self._outer), 0)
+
+    @cached_property
+    def _unpaid(self) -> list[Mark]:
+        if not self.grammar.tags:
+            return self.open_here[len(self._outer) :] if len(self._outer) < len(self.open_here) else []
+        left = [*self.open_here]
+        unpaid: list[Mark] = []
+        for mark in self._outer:
+            at = next((n for n in reversed(range(len(left))) if left[n].closer == mark.closer), None)
+            if at is not None:
+                unpaid[:0] = left[at + 1 :]
+                del left[at:]
+        return [*left, *unpaid]
+
+    @cached_property
+    def _outer(self) -> list[Mark]:
+        """What the text after the hole closes that it has not opened."""
+        return unclosed(marks(self.read("").tree, len(self.prefix)))[1]
+
+    def parts(self, middle: str) -> bool:
+        """Whether a middle and what follows it are two: two statements, two arguments, a block and what is in it.
+
+        Else what follows has become a part of the middle's last statement. That is as it should be only where it goes
+        on with one, as its first sign or its indentation says.
+        """
+        grammar, boundary = self.grammar, self.read(middle).boundary
+        between = boundary.between
+        if between is None or grammar.tags or grammar.by_indent or not grammar.pairs or between.is_error:
+            return True
+        if between.type in grammar.blocks or between.type in grammar.lists:
+            return True
+        assert boundary.before is not None and boundary.after is not None  # noqa: PT018, S101 - between them is a node
+        if boundary.before.type in self._openers or boundary.before.type in _BETWEEN:
+            return True
+        return boundary.after.type in self._closers or boundary.after.type in _BETWEEN or self.suffix_goes_on
+
+    @cached_property
+    def suffix_goes_on(self) -> bool:
+        """Whether what follows the hole goes on with a statement, as its beginning says."""
+        following = self.suffix.lstrip()
+        if _CLAUSE.match(following) or (self.grammar.goes_on and re.match(self.grammar.goes_on, following)):
+            return True
+        own = self.prefix.rpartition("\n")[2]
+        line = next((line for line in self.suffix.split("\n")[1:] if line.strip()), "")
+        return _indent(line) > _indent(own)
+
+    @cached_property
+    def _openers(self) -> frozenset[str]:
+        return frozenset(opener for opener, _ in self.grammar.pairs)
+
+    @cached_property
+    def _closers(self) -> frozenset[str]:
+        return frozenset(closer for _, closer in self.grammar.pairs)
+
+    @cached_property
+    def _read(self) -> dict[str, Reading]:
+        return {}
+
+
+@lru_cache(maxsize=16)  # the rules ask at every token, of the candidates of one request
+def place(language: str, prefix: str, suffix: str) -> Place | None:
+    """Return a hole in a text as the parser sees it.
+
+    Args:
+        language: As `of_cell` and `of_file` call it.
+        prefix: What stands before the hole, with the magics of a cell.
+        suffix: What stands after it.
+
+    Returns:
+        None where the language's parser is not installed, or the text is too long.
+    """
+    if not available(language) or len(prefix) + len(suffix) > LONGEST // 2:
+        return None
+    at = begins_at(prefix)
+    return Place(language, prefix[at:], suffix, prefix.count("\n", 0, at))
+
+
+def verdict(language: str, prefix: str, middle: str, suffix: str) -> tuple[bool | None, str]:
+    """Tell whether a text parses with a middle in its hole.
+
+    Args:
+        language: As `of_cell` and `of_file` call it.
+        prefix: What stands before the hole, with the magics of a cell.
+        middle: What is in it.
+        suffix: What stands after it.
+
+    Returns:
+        True; or False and what is wrong; or None and why nothing is known. A text that does not parse whatever is in
+        its hole says nothing about the middle: then the user writes what the grammar does not know. Nothing is said of
+        a language that has no parser.
+    """
+    if not prefix and not suffix:  # no hole: all of it is judged
+        at = begins_at(middle)
+        prefix, middle = middle[:at], middle[at:]
+    if (missing := to_install(language)) or language not in GRAMMARS:
+        return None, f"not checked: pip install {missing}" if missing else ""
+    seen = place(language, prefix, suffix)
+    if seen is None or len(middle) > LONGEST // 2:
+        return None, "too long to look at"
+    found = seen.read(middle).problems
+    if not found:
+        return True, ""
+    nearest = min(found, key=lambda problem: abs(problem.at - len(seen.prefix)))
+    said = f"{nearest.said} in line {nearest.line + seen.above}"
+    if seen.sound(middle):
+        return None, f"it cannot be parsed whatever is here: {said}"
+    return False, said
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())

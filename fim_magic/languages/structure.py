@@ -1,0 +1,241 @@
+"""What a tree says of a place in its text: blocks, statements, brackets, strings and comments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fim_magic.languages.parsing import Tree
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+_VOID = frozenset("area base br col embed hr img input link meta source track wbr".split())  # noqa: SIM905 - words
+_MAY_STAY_OPEN = frozenset("dd dt li option p tbody td tfoot th thead tr".split())  # noqa: SIM905
+_NAMED = ("name", "declarator", "lhs", "pattern")  # the fields that lead to a name
+_MAY_DEFINE = frozenset({"assignment", "binary_operator", "lexical_declaration"})
+_FUNCTIONS = frozenset({"arrow_function", "class", "function_definition", "function_expression", "call_expression"})
+_INTERPOLATION = ("interpolation", "substitution", "expansion")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A token that opens or closes a block or a bracket.
+
+    Attributes:
+        at: Where it begins.
+        end: Where it ends.
+        closer: The token that closes it, or it itself.
+        opens: Whether it opens.
+    """
+
+    at: int
+    end: int
+    closer: str
+    opens: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Boundary:
+    """A position between two tokens; comments are none.
+
+    Attributes:
+        before: The token that ends there or before it, or None at the beginning.
+        after: The one that begins there or behind it, or None at the end.
+        between: The innermost node that holds both, or None.
+    """
+
+    before: Node | None
+    after: Node | None
+    between: Node | None
+
+    def sides(self) -> tuple[Node | None, Node | None]:
+        """The two children of `between` that stand at the position: two statements, if it is a block."""
+        found: list[Node | None] = []
+        for token in (self.before, self.after):
+            node = token
+            while node is not None and node.parent is not None and node.parent != self.between:
+                node = node.parent
+            found.append(node)
+        return found[0], found[1]
+
+
+def text_at(tree: Tree, at: int) -> str:
+    """Return "comment" or "string" for a position that is inside one, else "". What a string interpolates is code."""
+    byte = tree.byte(at)
+    node = tree.root.descendant_for_byte_range(max(byte - 1, 0), max(byte - 1, 0))
+    while node is not None:
+        kind = node.type
+        ends_here = node.end_byte == byte
+        if "comment" in kind and (not ends_here or not tree.text_of(node).rstrip().endswith(("*/", "-->"))):
+            return "comment"
+        if any(word in kind for word in _INTERPOLATION) and not ends_here:
+            return ""
+        if is_text(tree, node) and not ends_here:
+            return "string"
+        node = node.parent
+    return ""
+
+
+def is_text(tree: Tree, node: Node) -> bool:
+    """Whether a node is a string or the like, or a part of one."""
+    kind = node.type
+    return node.is_named and ("string" in kind or kind in tree.grammar.texts) and "list" not in kind
+
+
+def defined_name(tree: Tree, node: Node) -> str:
+    """Return the name of the function, class or the like that a node defines, or "" where it defines none."""
+    if node.type not in tree.grammar.definitions:
+        return ""
+    if node.type in _MAY_DEFINE and not any(each.type in _FUNCTIONS for each in _nearest(node)):
+        return ""
+    name: Node | None = node
+    while name is not None and not name.type.endswith("identifier") and name.type != "word":
+        inner = next((found for field in _NAMED if (found := name.child_by_field_name(field)) is not None), None)
+        leaves = (each for each in _nearest(name) if each.type.endswith("identifier"))
+        name = inner if inner is not None else next(leaves, None)
+    return "" if name is None else tree.text_of(name)
+
+
+def _nearest(node: Node) -> Iterator[Node]:
+    """The nodes within a node, down to the third generation."""
+    for child in node.named_children:
+        yield child
+        for inner in child.named_children:
+            yield inner
+            yield from inner.named_children
+
+
+def block_at(tree: Tree, at: int) -> tuple[int, int]:
+    """Return where the innermost block that holds a position begins and ends; at least the whole text."""
+    byte = tree.byte(at)
+    node = tree.root.descendant_for_byte_range(byte, byte)
+    while node is not None and (node.type not in tree.grammar.blocks or not node.start_byte < byte < node.end_byte):
+        node = node.parent
+    return (0, len(tree.text)) if node is None else (tree.start(node), tree.end(node))
+
+
+def statements(tree: Tree, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
+    """Return where the statements, declarations or elements of a text begin and end; those inside of others, too.
+
+    Args:
+        tree: The parsed text.
+        start: Only those that begin there or behind it.
+        end: Only those that end there or before it.
+    """
+    last = len(tree.text) if end is None else end
+    found = []
+    for node in within(tree, tree.byte(start), tree.byte(last)):
+        parent = node.parent
+        if parent is None or parent.type not in tree.grammar.blocks or node.type in tree.grammar.heads:
+            continue
+        if not node.is_named or node.is_extra:
+            continue
+        at, until = tree.start(node), tree.end(node)
+        following = node.next_sibling  # a semicolon that the grammar has beside the statement
+        if following is not None and following.type == ";":
+            until = tree.end(following)
+        if start <= at and until <= last and at < until:
+            found.append((at, until))
+    return sorted(set(found))
+
+
+def boundary_at(tree: Tree, at: int) -> Boundary:
+    """Return what stands on both sides of a position."""
+    byte = tree.byte(at)
+    before, after = _token_before(tree.root, byte), _token_after(tree.root, byte)
+    between = None
+    if before is not None and after is not None:
+        between = before
+        while between is not None and between.end_byte < after.end_byte:
+            between = between.parent
+    return Boundary(before, after, between)
+
+
+def marks(tree: Tree, start: int = 0, end: int | None = None) -> list[Mark]:
+    """Return the tokens that open and close blocks and brackets, in order; those in strings and comments are none.
+
+    Args:
+        tree: The parsed text.
+        start: Only those that begin there or behind it.
+        end: Only those that begin before it.
+    """
+    first, last = tree.byte(start), tree.byte(len(tree.text) if end is None else end)
+    openers, closers = dict(tree.grammar.pairs), {closer for _, closer in tree.grammar.pairs}
+    found: list[Mark] = []
+    for node in within(tree, first, last):
+        if node.is_missing or not first <= node.start_byte < last:
+            continue
+        if tree.grammar.tags:
+            found += _tag_marks(tree, node)
+            continue
+        kind = node.type
+        if node.child_count or (kind not in openers and kind not in closers):
+            continue
+        parent = node.parent
+        if parent is not None and ((kind, parent.type) in tree.grammar.not_pairs or is_text(tree, parent)):
+            continue
+        opens = kind in openers
+        found.append(Mark(tree.start(node), tree.end(node), openers[kind] if opens else kind, opens))
+    return sorted(found, key=lambda mark: mark.at)
+
+
+def _tag_marks(tree: Tree, node: Node) -> Iterator[Mark]:
+    name = name_of_tag(tree, node)
+    if name and name not in _MAY_STAY_OPEN:
+        yield Mark(tree.start(node), tree.end(node), f"</{name}>", node.type == "start_tag")
+
+
+def stays_open(tree: Tree, node: Node) -> bool:
+    """Whether a node is an element whose end tag is missing, though it has to have one."""
+    first, last = (node.children[0], node.children[-1]) if node.child_count else (node, node)
+    name = name_of_tag(tree, first) if first.type == "start_tag" else ""
+    return bool(name) and name not in _MAY_STAY_OPEN and last.type != "end_tag"
+
+
+def name_of_tag(tree: Tree, node: Node) -> str:
+    """The name of a tag in lower case; "" for other nodes, and for elements that have no end tag."""
+    if node.type not in ("start_tag", "end_tag", "erroneous_end_tag") or node.child_count < 2:  # noqa: PLR2004
+        return ""
+    name = tree.text_of(node.children[1]).lower()
+    return "" if name in _VOID else name
+
+
+def within(tree: Tree, first: int, last: int) -> Iterator[Node]:
+    """Every node that has something of a range of bytes."""
+    waiting = [tree.root]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        waiting.extend(child for child in node.children if child.end_byte > first and child.start_byte < last)
+
+
+def _token_before(root: Node, byte: int) -> Node | None:
+    """The last token that ends at a byte or before it, or holds it; without comments."""
+    node = root
+    while node.child_count and not is_atom(node):
+        children = [child for child in node.children if child.start_byte < byte and _says_something(child)]
+        if not children:
+            return None
+        node = children[-1]
+    return node if node.end_byte > node.start_byte else None
+
+
+def _token_after(root: Node, byte: int) -> Node | None:
+    node = root
+    while node.child_count and not is_atom(node):
+        inner = next((child for child in node.children if child.end_byte > byte and _says_something(child)), None)
+        if inner is None:
+            return None
+        node = inner
+    return node if node.start_byte >= byte else None
+
+
+def is_atom(node: Node) -> bool:
+    """Whether a node counts as one token: a string's parts are none of their own."""
+    return node.is_named and node.type in ("string", "string_literal", "interpreted_string_literal", "regex")
+
+
+def _says_something(node: Node) -> bool:
+    return node.end_byte > node.start_byte and "comment" not in node.type

@@ -1,0 +1,206 @@
+"""The hole is in another language than Python, whose parser is there (`fim_magic.languages`).
+
+Where it is not, the other rules go by the layout of lines. A line is judged when it is complete: then the text with all
+lines up to it in the hole is parsed, once for each line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from fim_magic.languages import Place, Reading, defined_name, place
+from fim_magic.trimming.hole import Hole, end_before
+
+_ENDS_TEXT = re.compile(r"\*/|-->|`")
+_HEADING = re.compile(
+    r"(?://|#|--|/\*|%|<!--)+[!\s*]*(?:(?:unit|run|some|simple)\s+)?"
+    r"(?:tests?|examples?|usage|samples?|driver|demo|output|expected)\b",
+    re.IGNORECASE,
+)
+_MAY_GO_ON = re.compile(r"\w+|[-+/]")  # where no more is there, the next character decides
+
+
+def parsed(hole: Hole) -> Place | None:
+    """Return the hole as the parser of its language sees it, or None if there is no parser."""
+    return None if hole.is_python else place(hole.language, hole.prefix, hole.suffix)
+
+
+def leaves_block(hole: Hole, text: str, final: bool) -> int | None:
+    """End before the token that closes a block or a bracket of the user's, if what follows the hole closes it too.
+
+    Also before the end of the comment or template that the hole is in. A line that closes one and opens another
+    (`} else {`, `a).then(b`) may be what is wanted if it comes first, or stands where the rest of a line is asked for.
+    """
+    seen = parsed(hole)
+    if seen is None:
+        return None
+    if seen.inside:
+        return _leaves_text(hole, seen, text, final)
+    for at in _line_ends(text, final):
+        reading = seen.read(text[:at])
+        if len(reading.closes) <= max(seen.debt, 0):
+            continue
+        outer = reading.closes[max(seen.debt, 0)]
+        comes_first = _asks_for_rest(hole, text) or not text[:outer].strip()
+        if comes_first and reading.leaves_open and seen.sound(text[:at]):
+            continue
+        return end_before(hole, text, outer)
+    return None
+
+
+def ends_statement(hole: Hole, text: str, final: bool) -> int | None:
+    """End with the statement whose rest is asked for: at the first line end at which the whole text parses.
+
+    A line that leaves a bracket or a block open which what follows does not close is so taken up to the line that
+    closes it. Where whole lines are asked for, they end when all is closed that the text after the hole leaves open;
+    and a text that breaks off in a statement ends with the last whole one.
+    """
+    seen = parsed(hole)
+    if seen is None:
+        return None
+    rest = _asks_for_rest(hole, text)
+    last = None
+    for at in _line_ends(text, final):
+        kept = text[:at]
+        if not kept.strip() or not seen.sound(kept) or not seen.parts(kept):
+            continue
+        last = at
+        paid = seen.debt > 0 and len(seen.read(kept).closes) == seen.debt
+        if not rest and not paid:
+            continue
+        goes_on = _goes_on(hole, seen, text, at, final)
+        if goes_on is None:
+            return None
+        if not goes_on:
+            return end_before(hole, text, at)
+    if not final or (last is None and not hole.within_line):
+        return None
+    if last is None:
+        first = text.find("\n")
+        return first if first >= 0 else None
+    return None if seen.sound(text) else end_before(hole, text, last)
+
+
+def never_runs(hole: Hole, text: str, final: bool) -> int | None:
+    """End before a `return` or the like after which what follows the hole, in the same block, could never run.
+
+    Where nothing stands before it, end with it.
+    """
+    seen = parsed(hole)
+    if seen is None or seen.inside or not hole.following or _asks_for_rest(hole, text):
+        return None
+    for at in _line_ends(text, final):
+        kept = text[:at].rstrip()
+        if not kept or not seen.sound(kept):
+            continue
+        start = _jump(seen, seen.read(kept))
+        if start is not None:
+            return end_before(hole, text, start if text[:start].strip() else at)
+    return None
+
+
+def shows_it(hole: Hole, text: str, final: bool) -> int | None:
+    """For a hole with nothing after it: end after a definition, where tests or examples of it begin, or a main program.
+
+    Not where the text before the hole speaks of tests or of printing: then they may be what is asked for.
+    """
+    seen = parsed(hole)
+    if seen is None or hole.suffix.strip() or hole.head.strip() or seen.inside or seen.open_here or hole.asks_to_show:
+        return None
+    lines = [at for at in _line_ends(text, final) if text[:at].strip()]
+    if not lines:
+        return None
+    reading = seen.read(text[: lines[-1]])
+    tree = reading.tree
+    defined: list[str] = []
+    for node in tree.root.children:
+        start = tree.start(node) - reading.at
+        if start < 0:
+            continue
+        name = defined_name(tree, node)
+        if defined and _is_demonstration(hole, seen, tree.text_of(node), name, defined):
+            return end_before(hole, text, start)
+        defined += [name] if name else []
+    return None
+
+
+def whole_ends(hole: Hole, text: str) -> list[int]:
+    """Return the line ends of a text at which it could end: what follows the hole goes well with all lines up to it."""
+    seen = parsed(hole)
+    if seen is None:
+        return []
+    return [
+        at
+        for at in _line_ends(text, final=True)
+        if text[:at].strip() and seen.sound(text[:at]) and seen.parts(text[:at])
+    ]
+
+
+def _leaves_text(hole: Hole, seen: Place, text: str, final: bool) -> int | None:
+    """Where the text ends the comment or template that the hole is in, if more of it follows."""
+    if _asks_for_rest(hole, text):
+        return None
+    found = _ENDS_TEXT.search(text)
+    if found is None or seen.sound(text[: text.find("\n", found.end())] if not final else text):
+        return None
+    return end_before(hole, text, found.start())
+
+
+def _jump(seen: Place, reading: Reading) -> int | None:
+    """Where the `return` or the like begins that the middle ends with, if what follows could never run after it."""
+    between = reading.boundary.between
+    before, after = reading.boundary.sides()
+    if between is None or before is None or after is None or between.type not in seen.grammar.blocks:
+        return None
+    jumps = seen.grammar.jumps
+    first = before.named_children[0] if before.named_child_count else before
+    is_jump = before.type in jumps or (before.type == "expression_statement" and first.type in jumps)
+    # A function is defined all the same, and a label may be jumped to.
+    runs = after.is_named and not re.search(r"case|class|default|function|label", after.type)
+    start = reading.tree.start(before) - reading.at
+    return start if is_jump and runs and start >= 0 else None
+
+
+def _is_demonstration(hole: Hole, seen: Place, said: str, name: str, defined: list[str]) -> bool:
+    grammar = seen.grammar
+    if _HEADING.match(said):
+        return True
+    if grammar.main and name == grammar.main and not re.search(rf"\b{grammar.main}\b", hole.prefix):
+        return True
+    words = "|".join(map(re.escape, grammar.shows))
+    shows = bool(words) and re.match(rf"(?:await\s+|std::)?(?:{words})(?![\w])", said) is not None
+    return shows and any(re.search(rf"\b{re.escape(each)}\b", said) for each in defined)
+
+
+def _asks_for_rest(hole: Hole, text: str) -> bool:
+    """Whether the hole is the rest of a line, and not a body that begins on the next one."""
+    return bool(hole.head.strip()) and (bool(hole.tail.strip()) or bool(text.partition("\n")[0].strip()))
+
+
+def _line_ends(text: str, final: bool) -> Iterator[int]:
+    """Where the complete lines of a text end."""
+    at = text.find("\n")
+    while at >= 0:
+        yield at
+        at = text.find("\n", at + 1)
+    if final:
+        yield len(text)
+
+
+def _goes_on(hole: Hole, seen: Place, text: str, at: int, final: bool) -> bool | None:
+    """Whether the next line goes on with the statement that could have ended at `at`; None where more has to come."""
+    grammar = seen.grammar
+    if hole.tail.strip() or (grammar.ends and text[:at].rstrip().endswith(grammar.ends)):
+        return False
+    rest = text[at:].lstrip()
+    if not rest:
+        return False if final else None
+    if grammar.by_indent:
+        line = text[at : len(text) - len(rest)].rpartition("\n")[2]
+        return len(line) > len(hole.head) - len(hole.head.lstrip())
+    if not grammar.goes_on:
+        return False
+    if not final and _MAY_GO_ON.fullmatch(rest):
+        return None
+    return re.match(grammar.goes_on, rest) is not None
