@@ -47,21 +47,23 @@ class Score:
     """How likely a middle and what follows it are, left to right.
 
     Attributes:
-        middle: The natural log-probability of the middle after the prefix.
+        middle: The natural log-probability of the middle after the prefix; None where nobody asked for that.
         middle_tokens: How many tokens of their own the middle has.
         suffix: That of the first tokens of the suffix after both.
         suffix_tokens: How many tokens of the suffix counted: the same number for every middle, though the first of
             them may have been read as other tokens.
     """
 
-    middle: float
+    middle: float | None
     middle_tokens: int
     suffix: float
     suffix_tokens: int
 
     @property
-    def middle_mean(self) -> float:
-        """The log-probability of the middle, per token; 0.0 where it has none."""
+    def middle_mean(self) -> float | None:
+        """The log-probability of the middle, per token; 0.0 where it has none, None where it was not read."""
+        if self.middle is None:
+            return None
         return self.middle / self.middle_tokens if self.middle_tokens else 0.0
 
 
@@ -137,7 +139,7 @@ def following(
         )
         at = common_prefix(own, whole)
         counted = whole[at : at + suffix_tokens]
-        yield Score(0.0, at, sum(engine.score([*prompt.ids, *whole[:at]], counted)), len(counted))
+        yield Score(None, at, sum(engine.score([*prompt.ids, *whole[:at]], counted)), len(counted))
 
 
 def endings(hole: Hole, candidate: Candidate) -> list[Candidate]:

@@ -85,9 +85,9 @@ class Request:
 
     @property
     def hole(self) -> Hole:
-        """The place that an answer has to fit into. What goes on from left to right may be as long as it likes."""
+        """The place that an answer has to fit into. What goes on from left to right is not as long as the hole asks."""
         document = self.document.for_model()
-        if self.method == "complete":
+        if self.method != "fim":
             return Hole(document)
         shown = self.context.above_text + self.context.below_text
         suffices = Sufficiency(document, self.known)
@@ -445,7 +445,8 @@ def _decode(
             draft.push(token)
             if draft.ending is not None:
                 generation.finish(token.candidate)
-            yield Grew(token.candidate + bool(begins), draft.middle, len(draft.token_ids), elapsed)
+            if draft.tokens or draft.ending is not None:
+                yield Grew(token.candidate + bool(begins), draft.middle, draft.tokens, elapsed)
     seconds = time.perf_counter() - began
     # Of answers that nobody asked for, only whole ones are of use.
     candidates = tuple(draft.finished() for draft in drafts if draft.ending is not None or deadline == math.inf)
@@ -573,6 +574,7 @@ class _Draft:
         self.token_ids: list[int] = []
         self.logprobs: list[float] = []
         self.token_ends: list[int] = []
+        self.tokens = 0  # that have text of the answer's: what is generated again of the prompt is the user's
         self.cut: Cut | None = None
         self.ending: Ending | None = None
 
@@ -594,11 +596,12 @@ class _Draft:
         self.logprobs.append(token.logprob)
         text = self._answer.push(token.id)
         self.token_ends.append(len(text))
+        self.tokens += bool(text)
         if self._trimming:
             self.cut = trim(self._hole, text, final=False)
         if self.cut is not None:
             self.ending = Ending.RULE
-        elif len(self.token_ids) >= self._limit:
+        elif self.tokens >= self._limit:
             self._end(Ending.LENGTH)
 
     def _end(self, ending: Ending) -> None:

@@ -135,9 +135,10 @@ class ScriptedGeneration:
         return [Token(n, self._next(n, (allowed or {}).get(n)), self._engine.logprob) for n in self._scripts]
 
     def _next(self, candidate: int, allowed: Sequence[int] | None) -> int:
-        """The script's next token, after what the answer has to begin with if it does not begin with that."""
+        """The script's next token, after indentation that is to be generated again. Scripts say everything else."""
         script, at = self._scripts[candidate], self._at.get(candidate, 0)
-        if allowed is not None and script[at] not in allowed:
+        blank = allowed is not None and self._engine.tokenizer.decode([allowed[-1]]).isspace()
+        if blank and script[at] not in allowed and at + 1 < len(script):
             return allowed[-1]
         self._at[candidate] = at + 1
         return script[at]

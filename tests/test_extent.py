@@ -108,7 +108,7 @@ def test_a_paragraph_ends_at_a_blank_line():
     text = "x = 1\n# the mean\n<cursor>"
     assert kept(text, "m = 1\nn = 2\n\nz = 3\n") == "m = 1\nn = 2"
     assert kept(text, "m = 1\nn = 2\n") is None
-    assert kept(text, "m = 1\nn = 2", final=True) == "m = 1\nn = 2"
+    assert kept(text, "m = 1\nn = 2", final=True) is None
 
 
 def test_more_statements_come_where_more_are_asked_for():

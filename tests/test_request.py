@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
 from checkpoints import CONTEXT
@@ -19,6 +20,7 @@ from fim_magic.engines import Sampling
 from fim_magic.errors import BusyError, ModelError, OptionError
 from fim_magic.request import Finished, Grew, Reading, Request, interruptible, prompt_for, run
 
+INDENTATION = "    "  # before the hole of MEAN
 MEAN = Document("def mean(xs):\n    ", "\n    return total / len(xs)\n")
 
 
@@ -51,7 +53,16 @@ def test_the_stream_tells_of_the_prompt_then_of_each_token_then_the_result():
         pytest.param("total = 0", 5, "total", Ending.LENGTH, None, id="at the limit"),
         pytest.param("total = 0", 9, "total = 0", Ending.LENGTH, None, id="at the limit, just before its end"),
         pytest.param("x = 1\n\ny", 99, "x = 1", Ending.RULE, Cut("dedent", 5), id="by a rule"),
-        pytest.param("x = 1\n    y = 22", 13, "x = 1\n    y =", Ending.LENGTH, None, id="at the limit, in a line"),
+        pytest.param("x = 1\n    y = 22", 13, "x = 1", Ending.RULE, Cut("enough", 5), id="where it is enough"),
+        pytest.param("x = 1\n    y = 22", 5, "x = 1", Ending.LENGTH, None, id="at the limit, a statement"),
+        pytest.param(
+            "# one\n    # two\n    x = 22",
+            18,
+            "# one\n    # two",
+            Ending.LENGTH,
+            Cut("token-limit", 15),
+            id="at the limit, in a line",
+        ),
         pytest.param(
             "x = 1\n    log(total, mean)",
             24,
@@ -75,7 +86,7 @@ def test_how_a_candidate_ends(answer, limit, middle, ending, cut):
     _, result = answered(ScriptedEngine(answer), Request(document, max_new_tokens=limit))
     (candidate,) = result.candidates
     assert (candidate.middle, candidate.ending, candidate.cut) == (middle, ending, cut)
-    assert len(candidate.token_ids) <= limit
+    assert len(candidate.token_ids) <= limit + len(INDENTATION)  # which is generated again, a token for each blank
     stop = ScriptedEngine("").tokenizer.sentinel("<|endoftext|>")
     assert stop not in candidate.token_ids
 
@@ -84,9 +95,10 @@ def test_how_a_candidate_ends(answer, limit, middle, ending, cut):
 def test_a_candidate_tells_how_far_the_text_had_come_with_each_token(answer):
     _, result = answered(ScriptedEngine(answer))
     (candidate,) = result.candidates
-    assert len(candidate.token_ends) == len(candidate.token_ids) == len(answer.encode())  # a token is a byte here
-    ends = [len(answer.encode()[: n + 1].decode(errors="ignore")) for n in range(len(candidate.token_ids))]
-    assert list(candidate.token_ends) == ends
+    tokens = len(INDENTATION) + len(answer.encode())  # a token is a byte here
+    assert len(candidate.token_ends) == len(candidate.token_ids) == (tokens if answer else 0)
+    ends = [len(answer.encode()[: n + 1].decode(errors="ignore")) for n in range(len(answer.encode()))]
+    assert list(candidate.token_ends) == [0] * (len(candidate.token_ids) - len(ends)) + ends
 
 
 def test_asking_again_asks_for_one_other_answer():
@@ -125,16 +137,16 @@ def test_a_result_names_the_seed_that_mattered(sampling, seed):
 
 
 def test_the_model_sees_lf_and_the_document_keeps_crlf():
-    engine = ScriptedEngine("x = 1\n    y = 2")
+    engine = ScriptedEngine("x = (1 +\n    2)")
     _, result = answered(engine, Request(Document("def f():\r\n    ", "\r\n    return x\r\n")))
     assert "\r" not in engine.tokenizer.decode(engine.prompts[0])
-    assert result.text == "def f():\r\n    x = 1\r\n    y = 2\r\n    return x\r\n"
+    assert result.text == "def f():\r\n    x = (1 +\r\n    2)\r\n    return x\r\n"
 
 
 def test_completion_keeps_the_suffix_from_the_model():
     engine = ScriptedEngine("x")
     answered(engine, Request(MEAN, method="complete"))
-    assert engine.tokenizer.decode(engine.prompts[0]) == MEAN.prefix
+    assert engine.tokenizer.decode(engine.prompts[0]) + INDENTATION == MEAN.prefix
 
 
 # Interrupting
@@ -154,10 +166,13 @@ def test_the_flag_keeps_what_is_there(engine, name, kept):
         grown += isinstance(event, Grew)
         if grown == kept:
             stop.set()
-    candidate = event.result.candidates[0]
+    candidate, (expected,) = event.result.candidates[0], whole.candidates
+    healed = len(expected.token_ids) - sum(end > 0 for end in expected.token_ends)
     assert candidate.ending is Ending.INTERRUPTED
-    assert candidate.token_ids == whole.candidates[0].token_ids[:kept]
-    assert answered(engine(name), request)[1].candidates == whole.candidates
+    assert candidate.token_ids == expected.token_ids[: kept and healed + kept]
+    (again,) = answered(engine(name), request)[1].candidates
+    assert again.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
+    assert replace(again, logprobs=()) == replace(expected, logprobs=())
 
 
 def test_the_flag_ends_a_prompt_that_is_being_read(engine):

@@ -45,13 +45,13 @@ def enough(hole: Hole, text: str, final: bool) -> int | None:
     ends = [end for end in _ends(hole, text, final) if end.statements >= least]
     if asked is Extent.PARAGRAPH:
         ends = [end for end in ends if end.before_blank or end.statements >= _LONGEST_PARAGRAPH]
-    for end in ends[:_MOST_ENDS]:
-        kept = end_before(hole, text, end.at)
-        if hole.suffices(text[:kept]):
-            return _without_comment(hole, text, kept)
-    if ends and (final or len(ends) > _MOST_ENDS):
-        return _without_comment(hole, text, end_before(hole, text, ends[0].at))
-    return None
+    fitting = (end.at for end in ends[:_MOST_ENDS] if hole.suffices(text[: end_before(hole, text, end.at)]))
+    at = next(fitting, None)
+    if at is None and ends and (final or len(ends) > _MOST_ENDS):
+        at = ends[0].at
+    if at is None or (final and not text[at:].strip()):
+        return None  # an answer that needs no cut is left as the model gave it
+    return _without_comment(hole, text, end_before(hole, text, at))
 
 
 def _without_comment(hole: Hole, text: str, at: int) -> int:
