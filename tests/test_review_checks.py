@@ -57,6 +57,7 @@ class Reader(HTMLParser):
         pytest.param(Check("names", False, "undefined: Counter"), "Counter is not defined"),
         pytest.param(Check("names", False, "undefined: np, pd"), "np, pd are not defined"),
         pytest.param(Check("names", False, "undefined: totl; adds import re"), "totl is not defined"),
+        pytest.param(Check("names", False, "undefined: a; adds import b", names=("a",)), "a is not defined"),
         pytest.param(Check("names", False, "Counter is not imported"), "Counter is not imported"),
         pytest.param(
             Check("mean([1]) == 1", False, "mean([1]) == 1 gave 2"),
@@ -137,3 +138,7 @@ def test_only_a_check_that_failed_is_a_failure():
 
 def test_a_tally_for_a_table():
     assert [tally(each) for each in ([True, True], [True, False, None], [])] == ["2/2", "1/3", ""]
+
+
+def test_an_import_that_is_added_is_said():
+    assert passes([Check("parses", True), Check("names", True, "adds import re")]) == "parses, adds import re"

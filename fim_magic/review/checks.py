@@ -86,8 +86,11 @@ def _failure(check: Check) -> str:
 
 
 def _undefined(check: Check) -> str:
-    names = plain_text(", ".join(check.names)) or plain_text(check.said).removeprefix(_UNDEFINED).partition(";")[0]
-    return f"{names} {'are' if ',' in names else 'is'} not defined" if names else "names are not known"
+    said = plain_text(check.said)
+    if not (check.names or said.startswith(_UNDEFINED)):
+        return said or "names are not known"
+    names = plain_text(", ".join(check.names)) or said.removeprefix(_UNDEFINED).partition(";")[0]
+    return f"{names} {'are' if ',' in names else 'is'} not defined"
 
 
 def _unknown(check: Check) -> str:
