@@ -111,7 +111,7 @@ def request(kind: str, task: Task, benchmark: Benchmark, template: Request) -> R
         mode = kind.removeprefix("context ") if kind.startswith("context ") else "auto"
         asked = replace(asked, context=benchmark.context_of(task, mode))
     if kind == MANY:
-        return replace(asked, sampling=replace(asked.sampling, seed=seed_of(asked.sampling.seed, task)))
+        return replace(asked, sampling=replace(asked.sampling, seed=seed_of(asked.sampling.seed, task.task_id)))
     asked = replace(asked, candidates=0 if kind == AUTO else 1, sampling=GREEDY)
     if kind == RAW:
         return replace(asked, trimming=False, healing=False)
@@ -126,9 +126,9 @@ def reads_canonical(kind: str, benchmark: Benchmark) -> bool:
     return benchmark.context_of is not None and kind in _NEEDED["context"]
 
 
-def seed_of(seed: int, task: Task) -> int:
+def seed_of(seed: int, task_id: str) -> int:
     """Return a task's own seed: with one seed for all, a rare draw would be the same rare draw in every task."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {task.task_id}".encode()).digest()[:4], "big")
+    return int.from_bytes(hashlib.sha256(f"{seed} {task_id}".encode()).digest()[:4], "big")
 
 
 def key(kind: str, engine: Engine, template: Request) -> str:

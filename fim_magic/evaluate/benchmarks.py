@@ -119,6 +119,21 @@ def load(names: Sequence[str], *, fetch: bool = False) -> list[Benchmark]:
     return list(found.values())
 
 
+def is_own(name: str) -> bool:
+    """Whether a set is a folder or file of notebooks and source files, and none of a benchmark."""
+    path = Path(name).expanduser()
+    if name == NOTEBOOKS or name in SETS or not path.exists():
+        return False
+    # Here, since its package brings what no other set has use for.
+    from fim_magic.evaluate.own.sources import has_files, is_readable
+
+    if not path.is_dir():
+        return is_readable(path)
+    if any(human_eval_infilling.find(path, each) is not None for each in SETS.values()):
+        return False
+    return has_files(path)
+
+
 def _load(name: str, *, fetch: bool) -> list[Benchmark]:
     if name == NOTEBOOKS:
         return [_notebooks()]
@@ -129,14 +144,14 @@ def _load(name: str, *, fetch: bool) -> list[Benchmark]:
         files = [file for each in SETS.values() if (file := human_eval_infilling.find(path, each)) is not None]
         if not files:
             raise OptionError(
-                f"The folder {name!r} holds no file of HumanEval-Infilling, such as "
-                f"{SETS['single-line'].files[0]}. To fetch one: fim-magic eval --fetch --set single-line"
+                f"The folder {name!r} holds no file of HumanEval-Infilling, such as {SETS['single-line'].files[0]}, no "
+                "notebook and no source file. To fetch one: fim-magic eval --fetch --set single-line"
             )
         return [_from_file(file) for file in files]
     if not path.exists():
         raise OptionError(
             f"There is no set and no file called {name!r}. The sets are {', '.join((NOTEBOOKS, *SETS))}; a file is a "
-            ".jsonl or .jsonl.gz of HumanEval-Infilling: fim-magic eval --set FILE"
+            ".jsonl or .jsonl.gz of HumanEval-Infilling, a notebook or a source file: fim-magic eval --set FILE"
         )
     return [_from_file(path)]
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from fim_magic.errors import OptionError
 
 if TYPE_CHECKING:
     from fim_magic.evaluate.evaluation import Options
     from fim_magic.request import Request
+
+OWN = "own"
+"""Under this name, the settings of a run say that it is of somebody's own files."""
 
 _INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 _ASKED = ("max_new_tokens", "temperature", "top_p", "order", "method")
@@ -23,26 +29,40 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="NAME_OR_PATH",
         help="what to measure, as often as you like: notebooks (built in, the default), single-line, multi-line, "
-        "random-span, random-span-light, or a file or folder of HumanEval-Infilling",
+        "random-span, random-span-light, a file or folder of HumanEval-Infilling; or a folder or file of your own, "
+        "notebooks (.ipynb) and source files: holes are punched into them, and answers compared with what stood there",
     )
     parser.add_argument("--fetch", action="store_true", help="fetch a set of that name that is not on this machine")
-    parser.add_argument("--every", type=int, default=1, metavar="K", help="only the tasks whose index leaves I")
+    parser.add_argument(
+        "--every",
+        type=int,
+        default=1,
+        metavar="K",
+        help="only the tasks whose index leaves I; of your own files, only the files whose index by name does",
+    )
     parser.add_argument("--offset", type=int, default=0, metavar="I", help="when divided by K (default 0)")
     parser.add_argument("--limit", type=int, help="at most so many tasks of each set")
     parser.add_argument(
         "--arms",
         metavar="NAME,...",
         default="",
-        help="only these of raw, healed, trimmed, auto, chosen, checked, context",
+        help="only these of raw, healed, trimmed, auto, chosen, checked, context; of your own files, of default, one, "
+        "none (these are the usual ones), cells, names, all, many, raw",
     )
     parser.add_argument(
         "-n", "--candidates", type=int, default=8, help="how many answers the arms of several have (default 8)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of sampled answers, with --temperature (default 0)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of sampled answers, with --temperature, and of the holes in your own files (default 0)",
+    )
     parser.add_argument("--out", metavar="FOLDER", type=Path, help="for answers and report (default fim-magic-eval)")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="draw a picture, .png, .svg or .pdf")
     parser.add_argument("--only-report", action="store_true", help="ask nothing: report what FOLDER holds")
     parser.add_argument("--workers", type=int, help="how many answers are run at once (default half the processors)")
+    _add_options_of_own_files(parser)
     options = options_of(Settings)
     for name in ("model", *_ASKED, *LOADING):
         parser.add_argument(*options[name].flags, dest=name, type=options[name].type, help=options[name].help)
@@ -53,16 +73,33 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_options_of_own_files(parser: argparse.ArgumentParser) -> None:
+    own = parser.add_argument_group("your own files", "where --set is a folder or file of notebooks or source files")
+    own.add_argument(
+        "--run-cells",
+        action="store_true",
+        help="run the cells above a hole, so that the model is told of the kernel's names: in a process of its own, in "
+        "a copy of the notebook's folder, without network. Only for notebooks that you would run",
+    )
+    own.add_argument("--per-file", type=int, metavar="N", help="at most so many holes in a file (default 8)")
+    own.add_argument(
+        "--kinds", metavar="NAME,...", default="", help="only these of rest, line, arguments, block, lines"
+    )
+    own.add_argument("--show", type=int, default=0, metavar="N", help="print N answers, drawn at random")
+
+
 def run(options: argparse.Namespace) -> int:
     """Measure, and print the report. Returns 130 where Ctrl-C ended it early.
 
     Raises:
-        FimError: As `evaluation.prepare` and `evaluation.run` say, or the model cannot be loaded.
+        FimError: As `prepare` and `run` of the two evaluations say, or the model cannot be loaded.
     """
     from fim_magic.cli import load
     from fim_magic.evaluate import evaluation
     from fim_magic.progress import TerminalProgress
 
+    if _is_of_own_files(options):
+        return _run_on_own_files(options)
     model, template = _template(options)
     asked, found = evaluation.prepare(_asked(options, template))
     engine = None if asked.only_report else load(model, options).engine
@@ -71,6 +108,61 @@ def run(options: argparse.Namespace) -> int:
         report, whole = evaluation.run(asked, found, engine, progress, command)
     evaluation.show(report, asked)
     return 0 if whole else _INTERRUPTED
+
+
+def _is_of_own_files(options: argparse.Namespace) -> bool:
+    from fim_magic.evaluate import folder
+    from fim_magic.evaluate.benchmarks import is_own
+
+    if options.only_report:
+        return bool(folder.settings(options.out or folder.OUT).get(OWN))
+    sets = options.set or ()
+    own = [name for name in sets if is_own(name)]
+    if own and len(own) < len(sets):
+        raise OptionError(
+            f"{own[0]!r} is compared with what its author wrote, other sets are run. Measure one after the other, each "
+            "with its --out."
+        )
+    return bool(own)
+
+
+def _run_on_own_files(options: argparse.Namespace) -> int:
+    from fim_magic.cli import load
+    from fim_magic.evaluate import folder
+    from fim_magic.evaluate.own import PER_FILE, arms, evaluation, report
+    from fim_magic.evaluate.own.punching import KINDS
+    from fim_magic.progress import TerminalProgress
+
+    if options.plot is not None:
+        raise OptionError("--plot draws what is run and passes or not; of your own files there is a table.")
+    model, template = _template(options)
+    asked, found = evaluation.prepare(
+        evaluation.Options(
+            sets=tuple(options.set or ()),
+            every=options.every,
+            offset=options.offset,
+            limit=options.limit,
+            per_file=PER_FILE if options.per_file is None else options.per_file,
+            kinds=_words(options.kinds) or KINDS,
+            seed=options.seed,
+            run_cells=options.run_cells,
+            arms=_words(options.arms) or arms.USUAL,
+            template=template,
+            out=options.out or folder.OUT,
+            only_report=options.only_report,
+        )
+    )
+    engine = None if asked.only_report else load(model, options).engine
+    with TerminalProgress() as progress:
+        command = ["fim-magic", *getattr(options, "typed", [])]
+        told, whole = evaluation.run(asked, found, engine, progress, command)
+    print(report.table(told, options.show))
+    print(f"Everything is in {asked.out}; the report as JSON is {asked.out / folder.REPORT}.", file=sys.stderr)
+    return 0 if whole else _INTERRUPTED
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.split(",")))
 
 
 def _template(options: argparse.Namespace) -> tuple[str, Request]:
@@ -93,7 +185,7 @@ def _asked(options: argparse.Namespace, template: Request) -> Options:
         every=options.every,
         offset=options.offset,
         limit=options.limit,
-        arms=tuple(filter(None, options.arms.split(","))) if options.arms else ARMS,
+        arms=_words(options.arms) or ARMS,
         template=template,
         out=options.out or folder.OUT,
         plot=options.plot,

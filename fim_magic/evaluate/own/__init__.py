@@ -11,19 +11,20 @@ Holes are punched where the author's code is known, so that an answer can be com
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fim_magic.context import Context, gather
-from fim_magic.context.cells import Stored
+from fim_magic.context.cells import Stored, language_of
 from fim_magic.context.gathering import TOKENS
 from fim_magic.document import Document
-from fim_magic.evaluate.own import surroundings
 from fim_magic.evaluate.own.closeness import Closeness, closeness
 from fim_magic.evaluate.own.drawing import Drawn, draw
+from fim_magic.evaluate.own.layout import layout_holes
 from fim_magic.evaluate.own.punching import KINDS, Punched, python_holes
-from fim_magic.evaluate.own.session import Known
-from fim_magic.evaluate.own.sources import PYTHON, Sheet, Unread, files_of, read
+from fim_magic.evaluate.own.remembered import Surroundings
+from fim_magic.evaluate.own.sources import LANGUAGE_OF_MAGIC, PYTHON, Sheet, Unread, files_of, read
 
 __all__ = ["KINDS", "OwnTask", "tasks_of"]
 
@@ -60,9 +61,14 @@ class OwnTask:
     everything: Context = field(default_factory=Context)
 
     @property
+    def file(self) -> str:
+        """The name of the file that the hole is in."""
+        return self.task_id.rpartition("#")[0]
+
+    @property
     def group(self) -> str:
         """The cell, or the file, whose holes stand or fall together."""
-        return self.task_id.partition(":")[0]
+        return self.task_id.rsplit(":", 2)[0]
 
     def context(self, mode: str = "auto", tokens: int | None = TOKENS) -> Context:
         """Return what a mode shows to the model, as `%%fim` would have it in this cell.
@@ -108,6 +114,7 @@ def tasks_of(
     seed: int = 0,
     run_cells: bool = False,
     kinds: Sequence[str] = KINDS,
+    remember: Path | None = None,
 ) -> list[OwnTask]:
     """Return holes in the files of a folder, or in one file, each file's in its order.
 
@@ -120,14 +127,17 @@ def tasks_of(
         run_cells: Whether the cells above a hole are run, so that the model can be told of the kernel's names. A script
             that asks for it has to be importable: what it does stands below `if __name__ == "__main__":`.
         kinds: The kinds of holes.
+        remember: A file in which what was found out around the holes is kept for the next time, or None.
 
     Raises:
         OptionError: There are no files.
     """
     found: list[OwnTask] = []
-    for sheet in sheets_of(Path(path), every, offset):
-        if isinstance(sheet, Sheet):
-            found += known_tasks(sheet, per_file=per_file, seed=seed, run_cells=run_cells, kinds=kinds)
+    with closing(Surroundings(remember)) as around:
+        for sheet in sheets_of(Path(path), every, offset):
+            if isinstance(sheet, Sheet):
+                bare = bare_tasks(sheet, per_file=per_file, seed=seed, kinds=kinds)
+                found += with_surroundings(sheet, bare, around, run_cells=run_cells)
     return found
 
 
@@ -141,39 +151,53 @@ def sheets_of(path: Path, every: int = 1, offset: int = 0) -> Iterator[Sheet | U
         yield read(file, file.relative_to(path).as_posix() if path.is_dir() else file.name)
 
 
-def known_tasks(sheet: Sheet, *, per_file: int, seed: int, run_cells: bool, kinds: Sequence[str]) -> list[OwnTask]:
-    """Return the holes of one file, each with what is known around it."""
-    drawn = drawn_of(sheet, per_file=per_file, seed=seed, kinds=kinds)
-    tasks = [_task(sheet, each) for each in drawn]
-    if not sheet.is_notebook:
-        return tasks
-    holes = [(each.cell, task.document) for each, task in zip(drawn, tasks, strict=True)]
-    around = surroundings.run if run_cells and holes and sheet.language == PYTHON else surroundings.unrun
-    return [_with(task, known) for task, known in zip(tasks, around(sheet, holes), strict=True)]
-
-
-def drawn_of(sheet: Sheet, *, per_file: int, seed: int, kinds: Sequence[str]) -> list[Drawn]:
-    """Return where the holes of one file are."""
+def bare_tasks(sheet: Sheet, *, per_file: int, seed: int, kinds: Sequence[str]) -> list[OwnTask]:
+    """Return the holes of one file, without what is known around them."""
     holes: dict[int, list[Punched]] = {}
-    if sheet.language == PYTHON:
-        holes = {at: python_holes(cell.source) for at, cell in enumerate(sheet.cells) if not cell.markdown}
-    return draw(sheet.name, holes, kinds, per_file, seed, by_statement=not sheet.is_notebook)
+    for at, cell in enumerate(sheet.cells):
+        language = _language(sheet, cell)
+        if not cell.markdown:
+            holes[at] = python_holes(cell.source) if language == PYTHON else layout_holes(cell.source, language)
+    drawn = draw(sheet.name, holes, kinds, per_file, seed, by_statement=not sheet.is_notebook)
+    return [_task(sheet, each) for each in drawn]
+
+
+def with_surroundings(
+    sheet: Sheet, tasks: Sequence[OwnTask], around: Surroundings, *, run_cells: bool
+) -> list[OwnTask]:
+    """Return the holes of one file with what is known around them.
+
+    Args:
+        sheet: The file.
+        tasks: As `bare_tasks` returned them, or some of these.
+        around: Finds it out.
+        run_cells: Whether the cells above are to have run.
+    """
+    if not sheet.is_notebook:
+        return list(tasks)
+    holes = [(len(task.above), task.document) for task in tasks]
+    known = around.around(sheet, holes, run_cells=run_cells)
+    return [
+        replace(task, known=each.names, everything=each.everything) for task, each in zip(tasks, known, strict=True)
+    ]
+
+
+def _language(sheet: Sheet, cell: Stored) -> str:
+    magic = language_of(cell.source) if sheet.is_notebook else ""
+    return LANGUAGE_OF_MAGIC.get(magic, magic.lower()) if magic else sheet.language
 
 
 def _task(sheet: Sheet, drawn: Drawn) -> OwnTask:
-    text, hole = sheet.cells[drawn.cell].source, drawn.hole
+    cell, hole = sheet.cells[drawn.cell], drawn.hole
+    text = cell.source
     line = text.count("\n", 0, hole.start) + 1
     return OwnTask(
         task_id=f"{sheet.name}#{drawn.cell}:{hole.kind}:{line}",
         document=Document(text[: hole.start], text[hole.end :]),
         canonical=text[hole.start : hole.end],
         kind=hole.kind,
-        language=sheet.language,
+        language=_language(sheet, cell),
         statements=hole.statements,
         above=sheet.cells[: drawn.cell],
         below=sheet.cells[drawn.cell + 1 :],
     )
-
-
-def _with(task: OwnTask, known: Known) -> OwnTask:
-    return replace(task, known=known.names, everything=known.everything)

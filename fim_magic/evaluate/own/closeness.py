@@ -48,6 +48,11 @@ class Closeness:
     echoes_context: bool
     statements: int
 
+    @property
+    def echoes(self) -> bool:
+        """Whether it echoes any of them."""
+        return self.echoes_prefix or self.echoes_suffix or self.echoes_context
+
 
 def closeness(
     document: Document,
@@ -77,9 +82,10 @@ def closeness(
     first = _bare(canonical).partition("\n")[0]
     ends = ends_of_statements(document, answer, kind, language)
     cut = answer[: ends[statements - 1]] if len(ends) >= statements else answer
+    exact = _bare(answer) == _bare(canonical)
     return Closeness(
-        exact=_bare(answer) == _bare(canonical),
-        exact_cut=_bare(cut) == _bare(canonical),
+        exact=exact,
+        exact_cut=exact or _bare(cut) == _bare(canonical),
         similarity=similarity(true, own),
         right_beginning=_bare(answer).partition("\n")[0] == first,
         length=len(own) / max(len(true), 1),

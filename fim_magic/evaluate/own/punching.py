@@ -11,6 +11,7 @@ import io
 import keyword
 import re
 import tokenize
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -117,7 +118,9 @@ def _read(text: str) -> _Source | None:
     if plain is None:
         return None
     try:
-        tree = ast.parse(plain)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(plain)
     except _ERRORS:
         return None
     lines, read = text.split("\n"), plain.split("\n")

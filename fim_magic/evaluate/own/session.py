@@ -11,6 +11,7 @@ import re
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,6 +29,9 @@ _NOT_RUN = re.compile(
     r"|\bos\.system\(|\bsubprocess\b|\b(?:pip|conda)[ \t]+install\b|\binput\(",
     re.MULTILINE,
 )
+
+_LOOK_EVERY = 0.2  # seconds
+_WAITING = 4  # times as long as it may work
 
 
 def enter(_shell: Any, folder: str) -> None:
@@ -55,7 +59,7 @@ def run_cell(shell: Any, source: str, seconds: float) -> bool:
     Args:
         shell: IPython's.
         source: The cell, as it was typed.
-        seconds: After how many it is interrupted.
+        seconds: After how many of the processor's it is interrupted.
     """
     if _NOT_RUN.search(source):
         note_cell(shell, source)
@@ -78,14 +82,25 @@ def note_cell(shell: Any, source: str) -> None:
 
 @contextmanager
 def _interrupted_after(seconds: float) -> Iterator[None]:
-    """Interrupt this process, which runs one cell and nothing else, when the time is over."""
-    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT))
-    timer.daemon = True
-    timer.start()
+    """Interrupt this process, which runs one cell and nothing else, when the time is over.
+
+    That is time of the processor: what a cell has done by then does not depend on what else the machine does. One that
+    waits for something is interrupted as well, later.
+    """
+    ended = threading.Event()
+
+    def watch() -> None:
+        worked, began = time.process_time(), time.monotonic()
+        while not ended.wait(_LOOK_EVERY):
+            if time.process_time() - worked > seconds or time.monotonic() - began > _WAITING * seconds:
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+
+    threading.Thread(target=watch, daemon=True).start()
     try:
         yield
     finally:
-        timer.cancel()
+        ended.set()
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,9 @@ LANGUAGES = {
 }
 """The language of a source file, by the ending of its name."""
 
+LANGUAGE_OF_MAGIC = {"js": "javascript", "sh": "bash", "script": "bash", "svg": "xml", "R": "r", "latex": "tex"}
+"""The language of a cell whose magic is called otherwise."""
+
 _NOT_LOOKED_INTO = frozenset({"__pycache__", "node_modules", "site-packages", "venv", "build", "dist"})
 _LARGEST_SOURCE = 2**20  # bytes: a longer one was written by a program
 
@@ -74,6 +77,11 @@ class Unread:
 def is_readable(path: Path) -> bool:
     """Whether a file's name says that it is a notebook or code in a language that is known here."""
     return path.suffix.lower() == NOTEBOOK or path.suffix.lower() in LANGUAGES
+
+
+def has_files(folder: Path) -> bool:
+    """Whether a folder, or one below it, holds a notebook or a source file."""
+    return next(_below(folder), None) is not None
 
 
 def files_of(path: Path) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from fim_magic.context.cells import Stored
@@ -15,7 +15,7 @@ from fim_magic.evaluate.own.session import Known, known_at, shell_without_names
 from fim_magic.evaluate.own.sources import Sheet
 
 SECONDS = 20.0
-"""After how many seconds a cell is interrupted."""
+"""After how many seconds of the processor a cell is interrupted."""
 
 _OURS = "fim_magic.evaluate.own.session"
 _MOST_BYTES = 64 * 2**20  # of the files beside a notebook that are copied
@@ -42,7 +42,7 @@ def run(sheet: Sheet, holes: Iterable[Hole], seconds: float = SECONDS) -> Iterat
     Args:
         sheet: The notebook.
         holes: In the notebook's order.
-        seconds: After how many a cell is interrupted.
+        seconds: After how many of the processor's a cell is interrupted.
     """
     with _Session(sheet, seconds) as session:
         for at, document in holes:
@@ -96,33 +96,35 @@ def _saved(cells: Sequence[Stored], at: int, document: Document) -> list[Stored]
 
 
 def copy_small_files(folder: Path, into: Path) -> None:
-    """Copy what lies in a folder, the nearest files first, as long as all of it is small.
+    """Copy what lies in a folder and below it, as long as all of it is small. What cannot be read is left out.
 
-    Cells may read what lies beside their notebook, and must not change it. What cannot be read is left out.
+    Cells may read what lies beside their notebook, and must not change it.
 
     Args:
         folder: Where a notebook is.
         into: An empty folder.
     """
-    left, files = _MOST_BYTES, 0
+    for path in small_files(folder):
+        target = into / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):
+            shutil.copyfile(path, target)
+
+
+def small_files(folder: Path) -> list[Path]:
+    """Return the files in a folder and below it that fit into 64 MiB together, the nearest first; hidden ones not."""
+    found: list[Path] = []
+    left = _MOST_BYTES
     folders = [folder]
-    while folders and files < _MOST_FILES:
+    while folders and len(found) < _MOST_FILES:
         here = folders.pop(0)
         try:
-            found = sorted(here.iterdir())
+            there = [path for path in sorted(here.iterdir()) if not path.name.startswith(".") and not path.is_symlink()]
         except OSError:
             continue
-        for path in found:
-            if path.name.startswith(".") or path.is_symlink():
-                continue
-            if path.is_dir():
-                folders.append(path)
-            elif path.is_file() and path.stat().st_size <= left and files < _MOST_FILES:
-                target = into / path.relative_to(folder)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    shutil.copyfile(path, target)
-                except OSError:
-                    continue
-                left -= path.stat().st_size
-                files += 1
+        folders += [path for path in there if path.is_dir()]
+        for path in there:
+            if path.is_file() and (size := path.stat().st_size) <= left and len(found) < _MOST_FILES:
+                found.append(path)
+                left -= size
+    return found

@@ -1,0 +1,261 @@
+"""From answers to shares, means, differences and intervals. Nothing here asks a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from fim_magic.evaluate.intervals import Interval, bootstrap, mean, wilson
+from fim_magic.evaluate.own import OwnTask, arms
+from fim_magic.evaluate.own.answering import OwnAnswer
+from fim_magic.evaluate.own.closeness import Closeness, echoes
+
+Answers = Mapping[str, Mapping[str, OwnAnswer]]
+"""For each arm, the answers by their tasks' names."""
+
+SHARES = (
+    "exact",
+    "exact_cut",
+    "right_beginning",
+    "too_long",
+    "parses",
+    "echoes_prefix",
+    "echoes_suffix",
+    "echoes_context",
+    "echoes",
+)
+"""What of an answer's closeness is yes or no."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """How many of some answers are so.
+
+    Attributes:
+        share: From 0.0 to 1.0.
+        interval: Of it.
+        tasks: Of how many answers that can be told.
+    """
+
+    share: float
+    interval: Interval
+    tasks: int
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What there is to say of one arm on some holes.
+
+    Attributes:
+        arm: One of `arms.ARMS`.
+        facet: "kind" or "language", or "" for all holes.
+        word: Such as "rest".
+        tasks: How many were answered.
+        similarity: The mean over them.
+        interval: Of `similarity`.
+        shares: Of each of `SHARES`.
+        exact_of_cut: The exact answers over those that are exact when cut at the true number of statements; None where
+            there is none.
+        any_exact: The share whose candidates have an exact one among them.
+        best_similarity: The mean of the best candidate's similarity.
+        length: The median of the answers' lengths over the authors'.
+        first_seconds: The median time until the first answer had ended.
+        seconds: The median time until the last had, and they were chosen from.
+        tokens: Generated, a hole.
+        candidates: Answers asked for, a hole.
+        prompt_tokens: Of a prompt.
+        reused_tokens: How many of them the request before had read already.
+        asked: For how many holes the model was asked, and no other arm's answer taken.
+    """
+
+    arm: str
+    facet: str
+    word: str
+    tasks: int
+    similarity: float
+    interval: Interval
+    shares: Mapping[str, Share]
+    exact_of_cut: float | None
+    any_exact: float
+    best_similarity: float
+    length: float
+    first_seconds: float
+    seconds: float
+    tokens: float
+    candidates: float
+    prompt_tokens: float
+    reused_tokens: float
+    asked: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two arms on the holes that both answered.
+
+    Attributes:
+        first: An arm.
+        second: The other.
+        tasks: How many both answered.
+        similarity: The second's mean similarity less the first's.
+        interval: Of it, paired.
+        exact: The second's share of exact answers less the first's.
+        exact_interval: Of it, paired.
+    """
+
+    first: str
+    second: str
+    tasks: int
+    similarity: float
+    interval: Interval
+    exact: float
+    exact_interval: Interval
+
+
+@dataclass(frozen=True)
+class SetReport:
+    """The numbers of one set.
+
+    Attributes:
+        name: The set's.
+        tasks: How many holes there are.
+        files: In how many files.
+        whole: How many files the set has.
+        measures: First those of all holes, then by kind, then by language where there are several.
+        differences: Between arms.
+        authors: The share of holes where what the author wrote stands in the prefix, the suffix and the context as an
+            echo would: so much of it is how people write.
+    """
+
+    name: str
+    tasks: int
+    files: int
+    whole: int
+    measures: tuple[Measure, ...]
+    differences: tuple[Difference, ...]
+    authors: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class _Scored:
+    task: OwnTask
+    told: OwnAnswer
+    found: tuple[Closeness, ...]  # of each candidate
+
+    @property
+    def first(self) -> Closeness:
+        return self.found[0]
+
+
+def reckon(name: str, tasks: Sequence[OwnTask], answers: Answers, *, files: int, whole: int) -> SetReport:
+    """Return what came of a set.
+
+    Args:
+        name: The set's.
+        tasks: Its holes.
+        answers: Of each arm, those that there are.
+        files: In how many files the holes are.
+        whole: How many files the set has.
+    """
+    scored = {arm: _scored(tasks, told) for arm, told in answers.items()}
+    return SetReport(
+        name=name,
+        tasks=len(tasks),
+        files=files,
+        whole=whole,
+        measures=tuple(_measures(scored)),
+        differences=tuple(_differences(scored)),
+        authors=_authors(next((own for own in scored.values() if own), {})),
+    )
+
+
+def _scored(tasks: Sequence[OwnTask], told: Mapping[str, OwnAnswer]) -> dict[str, _Scored]:
+    found = {}
+    for task in tasks:
+        answer = told.get(task.task_id)
+        if answer is not None:
+            each = tuple(task.compare(candidate.middle, answer.shown) for candidate in answer.answer.candidates)
+            found[task.task_id] = _Scored(task, answer, each)
+    return found
+
+
+def _measures(scored: Mapping[str, Mapping[str, _Scored]]) -> Iterator[Measure]:
+    for facet, word_of in _FACETS.items():
+        words = list(dict.fromkeys(word_of(each.task) for own in scored.values() for each in own.values()))
+        if facet == "language" and len(words) < 2:  # noqa: PLR2004 - one language is the whole
+            continue
+        for word in words:
+            for arm, own in scored.items():
+                there = [each for each in own.values() if word_of(each.task) == word]
+                if there:
+                    yield _measure(arm, facet, word, there)
+
+
+_FACETS: Mapping[str, Callable[[OwnTask], str]] = {
+    "": lambda _task: "",
+    "kind": lambda task: task.kind,
+    "language": lambda task: task.language,
+}
+
+
+def _measure(arm: str, facet: str, word: str, scored: Sequence[_Scored]) -> Measure:
+    groups = {each.task.task_id: each.task.group for each in scored}
+    shares = {name: _share([getattr(each.first, name) for each in scored]) for name in SHARES}
+    cut = shares["exact_cut"].share
+    answers = [each.told.answer for each in scored]
+    return Measure(
+        arm=arm,
+        facet=facet,
+        word=word,
+        tasks=len(scored),
+        similarity=mean([each.first.similarity for each in scored]),
+        interval=bootstrap({each.task.task_id: each.first.similarity for each in scored}, groups),
+        shares=shares,
+        exact_of_cut=shares["exact"].share / cut if cut else None,
+        any_exact=mean([any(one.exact for one in each.found) for each in scored]),
+        best_similarity=mean([max(one.similarity for one in each.found) for each in scored]),
+        length=median(each.first.length for each in scored),
+        first_seconds=median(each.told.first_seconds for each in scored),
+        seconds=median(answer.seconds for answer in answers),
+        tokens=mean([answer.tokens for answer in answers]),
+        candidates=mean([answer.samples for answer in answers]),
+        prompt_tokens=mean([answer.prompt_tokens for answer in answers]),
+        reused_tokens=mean([answer.reused_tokens for answer in answers]),
+        asked=sum(not answer.same_as for answer in answers),
+    )
+
+
+def _share(values: Sequence[Any]) -> Share:
+    told = [bool(value) for value in values if value is not None]
+    return Share(mean(told), wilson(sum(told), len(told)), len(told))
+
+
+def _differences(scored: Mapping[str, Mapping[str, _Scored]]) -> Iterator[Difference]:
+    for first, second in arms.pairs(list(scored)):
+        both = [name for name in scored[first] if name in scored[second]]
+        if not both:
+            continue
+        pairs = {name: (scored[first][name], scored[second][name]) for name in both}
+        groups = {name: one.task.group for name, (one, _) in pairs.items()}
+        closer = {name: other.first.similarity - one.first.similarity for name, (one, other) in pairs.items()}
+        exact = {name: float(other.first.exact) - float(one.first.exact) for name, (one, other) in pairs.items()}
+        yield Difference(
+            first=first,
+            second=second,
+            tasks=len(both),
+            similarity=mean([*closer.values()]),
+            interval=bootstrap(closer, groups),
+            exact=mean([*exact.values()]),
+            exact_interval=bootstrap(exact, groups),
+        )
+
+
+def _authors(scored: Mapping[str, _Scored]) -> dict[str, float]:
+    found: dict[str, list[bool]] = {"prefix": [], "suffix": [], "context": []}
+    for each in scored.values():
+        document = each.task.document
+        around = {"prefix": document.prefix, "suffix": document.suffix, "context": each.told.shown}
+        for name, text in around.items():
+            found[name].append(echoes(document, "", each.task.canonical, text))
+    return {name: mean(told) for name, told in found.items()}
