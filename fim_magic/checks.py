@@ -83,16 +83,15 @@ def parses(text: str, document: Document | None = None) -> Check:
         text: The whole cell.
         document: What it was made of: what is wrong in another language whatever is in the hole, is not the answer's.
     """
+    if language := _elsewhere(text, document):
+        return _parses_elsewhere(text, document, language)
+    return _parses_as_python(text)
+
+
+def _parses_as_python(text: str) -> Check:
     check = partial(Check, "parses")
     if len(text) > _LONGEST:
         return check(None, "too long to look at")
-    if language := _elsewhere(text, document):
-        hole = Document("", "") if document is None else document.for_model()
-        text = text if hole == document or document is None else text.replace("\r\n", "\n")
-        passed, said = verdict(
-            language, hole.prefix, text[len(hole.prefix) : len(text) - len(hole.suffix)], hole.suffix
-        )
-        return check(passed, _short(said or _OTHER_LANGUAGE) if not passed else "")
     source = _python(text)
     if source is None:
         return check(None, _OTHER_LANGUAGE)
@@ -289,6 +288,15 @@ def _without_cell_magics(text: str) -> str | None:
         dropped += match.group().count("\n")
         text = text[match.end() :]
     return "#\n" * dropped + text  # IPython would take empty lines away, and errors name lines
+
+
+def _parses_elsewhere(text: str, document: Document | None, language: str) -> Check:
+    hole = Document("", "") if document is None else document.for_model()
+    if hole is not document:
+        text = text.replace("\r\n", "\n")
+    middle = text[len(hole.prefix) : len(text) - len(hole.suffix)]
+    passed, said = verdict(language, hole.prefix, middle, hole.suffix)
+    return Check("parses", passed, "" if passed else _short(said or _OTHER_LANGUAGE))
 
 
 def _elsewhere(text: str, document: Document | None) -> str:
