@@ -29,7 +29,7 @@ from fim_magic.engines.reuse import common_prefix
 from fim_magic.errors import OptionError
 from fim_magic.formats import Prompt, completion_prompt
 from fim_magic.tokenization import TextTokenizer
-from fim_magic.trimming import Hole, end_before
+from fim_magic.trimming import Hole, end_before, statement_ends
 
 SUFFIX_TOKENS = 32
 """How many tokens of the suffix count at most."""
@@ -152,8 +152,7 @@ def endings(hole: Hole, candidate: Candidate) -> list[Candidate]:
         candidate: As the rules have ended it.
     """
     text = candidate.middle
-    statements = [event.at + 1 for event in hole.events(text) if event.ends_statement and text[: event.at].strip()]
-    cuts = {end_before(hole, text, at) for at in statements[:_MOST_ENDINGS]}
+    cuts = {end_before(hole, text, at) for at in statement_ends(hole, text)[:_MOST_ENDINGS]}
     return [candidate, *(_ended_at(candidate, at) for at in sorted(cuts) if 0 < at < len(text))]
 
 

@@ -17,7 +17,9 @@ ACCOUNT = """class Account:
         return f"Account({self.owner!r}, {self.balance})"
 """
 HELLO = 'def hello(name):\n    print(<游標在這>)\n\ndef goodbye(name):\n    print(f"再見，{name}，下次再來！")\n'
-SHOWN = "import numpy as np\nmatrix = np.arange(12)\n\n# matrix: ndarray, shape (12,), dtype int64\n"
+SHOWN = (
+    "import numpy as np\nmatrix = np.arange(12)\nz = np.zeros(matrix)\n\n# matrix: ndarray, shape (12,), dtype int64\n"
+)
 
 
 def place_of(text, middle):
@@ -55,11 +57,16 @@ def kept(text, answer, *, final=False):
     [
         pytest.param(
             ACCOUNT,
-            "if amount:\n            pass\n        self.balance += amount\n        self.log.append(amount)\n",
-            "if amount:\n            pass",
-            id="two lines of the prefix",
+            "check()\n        def deposit(self, amount):\n        self.balance += amount\n        self.log.append(amount)\n",
+            "check()",
+            id="three lines of the prefix",
         ),
-        pytest.param(ACCOUNT, "check()\n        self.balance += amount\n        x()\n", None, id="one may be meant"),
+        pytest.param(
+            ACCOUNT,
+            "check()\n        self.balance += amount\n        self.log.append(amount)\n",
+            None,
+            id="two may be meant",
+        ),
         pytest.param(
             "<cursor>\nx",
             "y = 1\n# matrix: ndarray, shape (12,), dtype int64\n",
@@ -67,8 +74,18 @@ def kept(text, answer, *, final=False):
             id="a description of the context's",
         ),
         pytest.param("<cursor>\nx", "y = 1\n# matrix: ndarray, shape (12,)\n", None, id="a comment of its own"),
-        pytest.param("<cursor>\nx", "y = 1\nimport numpy as np\nmatrix = np.arange(12)\n", "y = 1", id="two of a cell"),
-        pytest.param("<cursor>\nx", "import numpy as np\nmatrix = np.arange(12)\n", None, id="nothing would be left"),
+        pytest.param(
+            "<cursor>\nx",
+            "y = 1\nimport numpy as np\nmatrix = np.arange(12)\nz = np.zeros(matrix)\n",
+            "y = 1",
+            id="of a cell",
+        ),
+        pytest.param(
+            "<cursor>\nx",
+            "import numpy as np\nmatrix = np.arange(12)\nz = np.zeros(matrix)\n",
+            None,
+            id="nothing would be left",
+        ),
     ],
 )
 def test_an_answer_ends_before_lines_that_are_copied(text, answer, expected):

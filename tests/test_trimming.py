@@ -13,8 +13,11 @@ import textwrap
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from parsed_rules import PARSED
 
 from fim_magic.document import Document, parse
+from fim_magic.languages import parsing
+from fim_magic.languages.place import place
 from fim_magic.trimming import RULES, Hole, trim
 
 
@@ -600,6 +603,7 @@ TABLES = {
     "closes-outer": (CLOSES_OUTER, KEPT_CLOSES_OUTER),
     "closes-block": (CLOSES_BLOCK, KEPT_CLOSES_BLOCK),
     "ends-query": (ENDS_QUERY, KEPT_ENDS_QUERY),
+    **PARSED,
     "end-of-line": (END_OF_LINE, KEPT_END_OF_LINE),
     "opens-block": (OPENS_BLOCK, KEPT_OPENS_BLOCK),
     "unreachable": (UNREACHABLE, KEPT_UNREACHABLE),
@@ -627,8 +631,44 @@ def test_every_rule_has_a_table():
         for name, (document, answer) in table.items()
     ],
 )
-def test_where_the_hole_ends(rule, document, answer):
+def test_where_the_hole_ends(rule, document, answer, request):
+    if rule not in PARSED:
+        request.getfixturevalue("no_parsers")  # by layout
     check(rule, document, answer)
+
+
+@pytest.fixture
+def no_parsers(monkeypatch):
+    """As where `fim-magic[languages]` is not installed."""
+    place.cache_clear()
+    monkeypatch.setattr(parsing, "_loaded", lambda language: None)
+    yield
+    place.cache_clear()
+
+
+# A parser knows better: when all is closed that the suffix leaves open, the answer ends.
+OTHERWISE_PARSED = {
+    "x\n}\n": "x\n}│\n",
+    "c\nfi\n": "c\nfi│\n",
+    "b()\n  }\nc()": "b()\n  }│\nc()",
+    "/* a; b)": "/* a; b│)",  # a comment that nothing ends is none
+}
+
+
+@pytest.mark.parametrize(
+    ("document", "answer"),
+    [
+        pytest.param(parse(document), OTHERWISE_PARSED.get(answer, answer), id=f"{rule}: {name}")
+        for rule, tables in TABLES.items()
+        for table in tables
+        for name, (document, answer) in table.items()
+        if rule not in PARSED and not Hole(parse(document)).is_python
+    ],
+)
+def test_with_parsers_other_languages_end_at_the_same_places(document, answer):
+    text = answer.replace("│", "")
+    cut = stream(document, text)
+    assert (text if cut is None else f"{text[: cut.at]}│{text[cut.at :]}") == answer
 
 
 # Pieces that the rules look at, so that chance builds texts that they fire on.

@@ -24,15 +24,15 @@ def parses(text: str, document: Document | None = None) -> Check:
         text: The whole cell.
         document: What it was made of: what is wrong in another language whatever is in the hole, is not the answer's.
     """
+    if language := language_elsewhere(text, document):
+        return _parses_elsewhere(text, document, language)
+    return _parses_as_python(text)
+
+
+def _parses_as_python(text: str) -> Check:
     check = partial(Check, "parses")
     if len(text) > LONGEST:
         return check(None, "too long to look at")
-    if language := language_elsewhere(text, document):
-        hole = Document("", "") if document is None else document.for_model()
-        text = text if hole == document or document is None else text.replace("\r\n", "\n")
-        middle = text[len(hole.prefix) : len(text) - len(hole.suffix)]
-        passed, said = verdict(language, hole.prefix, middle, hole.suffix)
-        return check(passed, short(said or OTHER_LANGUAGE) if not passed else "")
     source = python_of(text)
     if source is None:
         return check(None, OTHER_LANGUAGE)
@@ -46,6 +46,15 @@ def parses(text: str, document: Document | None = None) -> Check:
     except (ValueError, OverflowError) as error:  # null bytes, a lone surrogate
         return check(False, short(f"not Python source: {error}"))
     return check(True)
+
+
+def _parses_elsewhere(text: str, document: Document | None, language: str) -> Check:
+    hole = Document("", "") if document is None else document.for_model()
+    if hole is not document:
+        text = text.replace("\r\n", "\n")
+    middle = text[len(hole.prefix) : len(text) - len(hole.suffix)]
+    passed, said = verdict(language, hole.prefix, middle, hole.suffix)
+    return Check("parses", passed, "" if passed else short(said or OTHER_LANGUAGE))
 
 
 def language_elsewhere(text: str, document: Document | None = None) -> str:

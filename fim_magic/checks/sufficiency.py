@@ -120,16 +120,14 @@ def _is_annotated(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 def _exits(body: list[ast.stmt]) -> bool:
     """Whether what stands after these statements could never run."""
     last = body[-1]
-    if isinstance(last, _EXITS):
-        return True
+    if isinstance(last, ast.Try):
+        ways = [last.orelse or last.body, *(handler.body for handler in last.handlers)]
+        return bool(last.finalbody and _exits(last.finalbody)) or all(map(_exits, ways))
     if isinstance(last, ast.If):
         return bool(last.orelse) and _exits(last.body) and _exits(last.orelse)
-    if isinstance(last, ast.With | ast.AsyncWith):
-        return _exits(last.body)
-    if isinstance(last, ast.Try):
-        if last.finalbody and _exits(last.finalbody):
-            return True
-        return _exits(last.orelse or last.body) and all(_exits(handler.body) for handler in last.handlers)
     if isinstance(last, ast.Match):
         return all(_exits(case.body) for case in last.cases)
-    return isinstance(last, ast.While) and isinstance(last.test, ast.Constant) and bool(last.test.value)
+    if isinstance(last, ast.With | ast.AsyncWith):
+        return _exits(last.body)
+    is_endless = isinstance(last, ast.While) and isinstance(last.test, ast.Constant) and bool(last.test.value)
+    return is_endless or isinstance(last, _EXITS)

@@ -133,6 +133,7 @@ class Wanted:
 
 
 def wanted_of(asked: Asked) -> Iterator[Wanted]:
+    """Yield each expression and each test that the user asked for."""
     for expression in asked.expressions:
         yield Wanted(expression.strip(), "expression", expression)
     for test in asked.tests:

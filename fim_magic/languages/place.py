@@ -48,10 +48,26 @@ class Reading:
         _, outer = unclosed(marks(self.tree, self.at, self.end))
         return [mark.at - self.at for mark in outer]
 
-    @cached_property
-    def leaves_open(self) -> bool:
-        """Whether the middle opens a bracket or a block that it does not close."""
-        return bool(unclosed(marks(self.tree, self.at, self.end))[0])
+    def leaves(self, debt: int, start: int) -> tuple[int | None, int]:
+        """Return where the middle leaves the block that it may not leave, and how deep it is at its end.
+
+        Args:
+            debt: How many blocks and brackets it may close that it has not opened.
+            start: Only if it does so there or behind it, in characters of the middle.
+
+        Returns:
+            None where it does not; and how many more it has opened than closed, from the hole on.
+        """
+        if self.tree.grammar.tags:
+            found = self.closes[debt:]
+            return next((at for at in found if at >= start), None), -len(self.closes)
+        depth, left = 0, None
+        for mark in marks(self.tree, self.at, self.end):
+            depth += 1 if mark.opens else -1
+            at = mark.at - self.at
+            if not mark.opens and depth == -debt - 1 and at >= start and left is None:
+                left = at
+        return left, depth
 
     @cached_property
     def boundary(self) -> Boundary:
@@ -158,6 +174,8 @@ class Place:
         """
         grammar, boundary = self.grammar, self.read(middle).boundary
         between = boundary.between
+        if middle.rstrip().endswith(",") and grammar.goes_on and re.match(grammar.goes_on, self.suffix.lstrip()):
+            return False
         if between is None or grammar.tags or grammar.by_indent or not grammar.pairs or between.is_error:
             return True
         if between.type in grammar.blocks or between.type in grammar.lists:

@@ -72,7 +72,8 @@ def _errors(tree: Tree) -> Iterator[Problem]:
         node = waiting.pop()
         if node.is_missing:
             name = node.type.replace("_", " ")
-            yield _problem(tree, tree.start(node), f"a {name} is missing" if node.is_named else f"{name!r} is missing")
+            at = len(tree.text[: tree.start(node)].rstrip())  # at the end of the line that it is missing in
+            yield _problem(tree, at, f"a {name} is missing" if node.is_named else f"{name!r} is missing")
         elif node.is_error:
             yield _unexpected(tree, node)
         elif node.has_error:

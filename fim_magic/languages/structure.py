@@ -98,6 +98,22 @@ def defined_name(tree: Tree, node: Node) -> str:
     return "" if name is None else tree.text_of(name)
 
 
+def children_between(tree: Tree, start: int, end: int) -> list[Node]:
+    """Return the nodes that begin and end in a range and stand in nothing else that does, comments too."""
+    first, last = tree.byte(start), tree.byte(end)
+    found = []
+    waiting = [tree.root]
+    while waiting:
+        node = waiting.pop()
+        if node.end_byte <= first or node.start_byte >= last:
+            continue
+        if node.start_byte >= first and node.end_byte <= last and node.parent is not None:
+            found.append(node)
+        else:
+            waiting.extend(reversed(node.children))
+    return found
+
+
 def _nearest(node: Node) -> Iterator[Node]:
     """The nodes within a node, down to the third generation."""
     for child in node.named_children:

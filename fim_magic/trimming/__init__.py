@@ -22,13 +22,24 @@ from fim_magic.trimming.fence import code_fence
 from fim_magic.trimming.fields import closes_field
 from fim_magic.trimming.hole import Hole, Rule, end_before
 from fim_magic.trimming.line import end_of_line
-from fim_magic.trimming.parsed import ends_statement, leaves_block, never_runs, shows_it
+from fim_magic.trimming.parsed import ends_statement, leaves_block, never_runs, parsed, shows_it, whole_ends
 from fim_magic.trimming.query import ends_query
 from fim_magic.trimming.repetition import repetition
 from fim_magic.trimming.rewriting import rewrites_suffix
 from fim_magic.trimming.suffix import repeats_suffix
 
-__all__ = ["RULES", "Hole", "Rule", "copied_from", "copies", "end_before", "last_whole", "says_nothing", "trim"]
+__all__ = [
+    "RULES",
+    "Hole",
+    "Rule",
+    "copied_from",
+    "copies",
+    "end_before",
+    "last_whole",
+    "says_nothing",
+    "statement_ends",
+    "trim",
+]
 
 RULES: dict[str, Rule] = {
     "repeats-suffix": repeats_suffix,
@@ -67,3 +78,10 @@ def trim(hole: Hole, text: str, *, final: bool) -> Cut | None:
         Cut(name, at) for name, rule in RULES.items() if (at := rule(hole, text, final)) is not None and at < len(text)
     ]
     return min(cuts, key=lambda cut: cut.at, default=None)
+
+
+def statement_ends(hole: Hole, text: str) -> list[int]:
+    """Return where statements of a text end, behind their lines: of another language, if the whole text parses then."""
+    if parsed(hole) is not None:
+        return [at + 1 for at in whole_ends(hole, text)]
+    return [event.at + 1 for event in hole.events(text) if event.ends_statement and text[: event.at].strip()]

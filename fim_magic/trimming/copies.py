@@ -1,7 +1,7 @@
 """The text copies what stands elsewhere: before the hole, further below it, or in what the model was shown beside it.
 
 The line that follows the hole is `repeats-suffix`'s; this is about all others. Code repeats itself, so one line that
-comes again proves little: an answer is ended where two lines in a row are copied, or one that only the context has.
+comes again proves little: an answer is ended where three lines in a row are copied, or one that only the context has.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from fim_magic.trimming.hole import Hole, end_before
 from fim_magic.trimming.layout import code_of, essence, lines_of
 
 _STRONG_CHARACTERS = 8  # letters and digits of a line that is a copy where it comes again
+_LEAST_LINES = 3  # in a row, that are copied
 _LEAST_WORDS = 3  # of a part of a line that is one: a name, or a call of one, stands in many lines
 _WORD = re.compile(r"\w+")
 _LONGEST_SEARCH = 2000  # lines
@@ -27,8 +28,10 @@ def copies(hole: Hole, text: str, final: bool) -> int | None:
             continue
         if _is_description(hole, line):
             return end_before(hole, text, start)
-        run = [_essence(each) for _, each in lines[index : index + 2]]
-        if len(run) == 2 and all(map(_says_enough, run)) and any(_stands_in(run, source) for source in _sources(hole)):  # noqa: PLR2004
+        run = [_essence(each) for _, each in lines[index : index + _LEAST_LINES]]
+        if len(run) < _LEAST_LINES or not all(map(_says_enough, run)):
+            continue
+        if any(_stands_in(run, source) for source in _sources(hole)):
             return end_before(hole, text, start)
     return None
 

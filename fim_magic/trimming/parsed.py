@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from fim_magic.languages import Place, Reading, defined_name, place
+from fim_magic.languages import Place, Reading, children_between, defined_name, place
 from fim_magic.trimming.hole import Hole, end_before
 
 _ENDS_TEXT = re.compile(r"\*/|-->|`")
@@ -18,6 +18,7 @@ _HEADING = re.compile(
     r"(?:tests?|examples?|usage|samples?|driver|demo|output|expected)\b",
     re.IGNORECASE,
 )
+_ENOUGH = 6  # characters of what follows the hole, to know it again
 _MAY_GO_ON = re.compile(r"\w+|[-+/]")  # where no more is there, the next character decides
 
 
@@ -37,15 +38,15 @@ def leaves_block(hole: Hole, text: str, final: bool) -> int | None:
         return None
     if seen.inside:
         return _leaves_text(hole, seen, text, final)
+    rest, start = _asks_for_rest(hole, text), 0
     for at in _line_ends(text, final):
-        reading = seen.read(text[:at])
-        if len(reading.closes) <= max(seen.debt, 0):
+        outer, depth = seen.read(text[:at]).leaves(max(seen.debt, 0), start)
+        start = at
+        if outer is None:
             continue
-        outer = reading.closes[max(seen.debt, 0)]
-        comes_first = _asks_for_rest(hole, text) or not text[:outer].strip()
-        if comes_first and reading.leaves_open and seen.sound(text[:at]):
-            continue
-        return end_before(hole, text, outer)
+        opens_another = depth >= -max(seen.debt, 0) and (rest or not text[:outer].strip())
+        if not opens_another or not seen.sound(text[:at]):
+            return end_before(hole, text, outer)
     return None
 
 
@@ -101,27 +102,31 @@ def never_runs(hole: Hole, text: str, final: bool) -> int | None:
 
 
 def shows_it(hole: Hole, text: str, final: bool) -> int | None:
-    """For a hole with nothing after it: end after a definition, where tests or examples of it begin, or a main program.
+    """End after the first statements, where a comment says that tests or examples begin.
 
-    Not where the text before the hole speaks of tests or of printing: then they may be what is asked for.
+    With nothing after the hole, also after a definition, where it is shown or a main program begins. Not where the text
+    before the hole speaks of tests or of printing: then they may be what is asked for.
     """
     seen = parsed(hole)
-    if seen is None or hole.suffix.strip() or hole.head.strip() or seen.inside or seen.open_here or hole.asks_to_show:
+    if seen is None or hole.head.strip() or seen.inside or hole.asks_to_show:
         return None
     lines = [at for at in _line_ends(text, final) if text[:at].strip()]
     if not lines:
         return None
     reading = seen.read(text[: lines[-1]])
-    tree = reading.tree
+    tree, alone = reading.tree, not hole.suffix.strip() and not seen.open_here
     defined: list[str] = []
-    for node in tree.root.children:
+    for node in children_between(tree, reading.at, reading.end):
         start = tree.start(node) - reading.at
-        if start < 0:
+        if not text[:start].strip():
+            defined += filter(None, [defined_name(tree, node)])
             continue
-        name = defined_name(tree, node)
-        if defined and _is_demonstration(hole, seen, tree.text_of(node), name, defined):
+        said, name = tree.text_of(node), defined_name(tree, node)
+        if "comment" in node.type and _HEADING.match(said):
             return end_before(hole, text, start)
-        defined += [name] if name else []
+        if alone and defined and _is_demonstration(hole, seen, said, name, defined):
+            return end_before(hole, text, start)
+        defined += filter(None, [name])
     return None
 
 
@@ -164,9 +169,7 @@ def _jump(seen: Place, reading: Reading) -> int | None:
 
 def _is_demonstration(hole: Hole, seen: Place, said: str, name: str, defined: list[str]) -> bool:
     grammar = seen.grammar
-    if _HEADING.match(said):
-        return True
-    if grammar.main and name == grammar.main and not re.search(rf"\b{grammar.main}\b", hole.prefix):
+    if grammar.main and name == grammar.main and not re.search(rf"\b{grammar.main}\s*\(", hole.prefix):
         return True
     words = "|".join(map(re.escape, grammar.shows))
     shows = bool(words) and re.match(rf"(?:await\s+|std::)?(?:{words})(?![\w])", said) is not None
@@ -199,8 +202,14 @@ def _goes_on(hole: Hole, seen: Place, text: str, at: int, final: bool) -> bool |
     if grammar.by_indent:
         line = text[at : len(text) - len(rest)].rpartition("\n")[2]
         return len(line) > len(hole.head) - len(hole.head.lstrip())
-    if not grammar.goes_on:
-        return False
+    return _continues(hole, grammar.goes_on, rest, final) if grammar.goes_on else False
+
+
+def _continues(hole: Hole, pattern: str, rest: str, final: bool) -> bool | None:
+    """Whether a text begins as what goes on with a statement, and is not what follows the hole."""
+    line, following = rest.partition("\n")[0].rstrip(), hole.following[0].strip() if hole.following else ""
+    if following.startswith(line):  # it may be what follows the hole that goes on
+        return False if final or len(line) >= min(len(following), _ENOUGH) else None
     if not final and _MAY_GO_ON.fullmatch(rest):
         return None
-    return re.match(grammar.goes_on, rest) is not None
+    return re.match(pattern, rest) is not None
