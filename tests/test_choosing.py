@@ -97,8 +97,21 @@ def test_what_comes_first(better, worse, why):
         assert second.reason not in ("", why)
 
 
-def test_what_follows_counts_and_little_where_it_is_short():
-    fits, likely = made("b", -0.6, suffix_logprob=-9.6), made("w", -0.1, suffix_logprob=-28.8)
+def test_what_follows_counts_as_much_as_the_answer_itself():
+    fits, likely = made("b", -9.6, suffix_logprob=-9.6), made("w", -0.1, suffix_logprob=-28.8)
+    assert ranked([likely, fits])[0].middle == "b"
+    assert ranked([replace(likely, suffix_logprob=-2.7), replace(fits, suffix_logprob=-0.9)])[0].middle == "w"
+
+
+def test_an_answer_of_more_tokens_has_to_be_worth_them():
+    short, long = made("x", -0.5), replace(made("x + y", -0.3), logprobs=(-0.3,) * 3, token_ids=(1, 2, 3))
+    assert ranked([long, short])[0].middle == "x"
+    assert ranked([replace(long, suffix_logprob=-1.0), replace(short, suffix_logprob=-2.0)])[0].middle == "x + y"
+
+
+def test_where_the_model_reads_from_left_to_right_means_count_and_what_follows_little_where_it_is_short():
+    fits = made("b", -0.6, read_logprob=0.0, suffix_logprob=-9.6)
+    likely = made("w", -0.1, read_logprob=0.0, suffix_logprob=-28.8)
     assert ranked([likely, fits])[0].middle == "b"
     assert ranked([replace(likely, suffix_logprob=-2.7), replace(fits, suffix_logprob=-0.9)])[0].middle == "w"
 

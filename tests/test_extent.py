@@ -1,9 +1,11 @@
 """How much of an answer a hole asks for."""
 
 import pytest
+from hypothesis import given
+from test_trimming import PIECES, PREFIXES
 
 from fim_magic.checks.sufficiency import Sufficiency
-from fim_magic.document import parse
+from fim_magic.document import Document, parse
 from fim_magic.trimming import Hole, last_whole, says_nothing, trim
 from fim_magic.trimming.extent import Extent, enough, extent_of
 
@@ -155,3 +157,12 @@ def test_an_answer_that_the_token_limit_cuts_goes_back_to_its_last_whole_stateme
 )
 def test_an_answer_without_code_says_nothing(text, middle, nothing):
     assert says_nothing(hole_in(text), middle) is nothing
+
+
+@given(prefix=PREFIXES, suffix=PIECES, text=PIECES, more=PIECES)
+def test_more_text_does_not_move_the_end(prefix, suffix, text, more):
+    document = Document(prefix, suffix)
+    hole = Hole(document, least_statements=1, suffices=Sufficiency(document))
+    at = enough(hole, text, False)
+    if at is not None and text[-1:] not in tuple("'\"\\!"):
+        assert enough(hole, text + more, False) == at

@@ -615,8 +615,11 @@ TABLES = {
 }
 
 
+IN_FILES_OF_THEIR_OWN = {"enough": "test_extent", "copies": "test_copies"}
+
+
 def test_every_rule_has_a_table():
-    assert list(TABLES) == list(RULES)
+    assert list(TABLES) == [rule for rule in RULES if rule not in IN_FILES_OF_THEIR_OWN]
     for cut, kept in TABLES.values():
         assert all(answer.count("│") == 1 for _, answer in cut.values())
         assert not any("│" in answer for _, answer in kept.values())

@@ -31,7 +31,7 @@ def copies(hole: Hole, text: str, final: bool) -> int | None:
         run = [_essence(each) for _, each in lines[index : index + _LEAST_LINES]]
         if len(run) < _LEAST_LINES or not all(map(_says_enough, run)):
             continue
-        if any(_stands_in(run, source) for source in _sources(hole)):
+        if any(_stands_in(run, source) for source in _sources(hole, final=final)):
             return end_before(hole, text, start)
     return None
 
@@ -66,8 +66,9 @@ def _is_description(hole: Hole, line: str) -> bool:
     return text.startswith("#") and _says_enough(text) and text in _comments(hole.shown)
 
 
-def _sources(hole: Hole) -> Iterator[Sequence[str]]:
-    for text in (_below(hole), _above(hole), hole.shown):
+def _sources(hole: Hole, *, final: bool) -> Iterator[Sequence[str]]:
+    # While a text grows, what it has from below the hole may have begun earlier than it seems: with other names.
+    for text in (*([_below(hole)] if final else []), _above(hole), hole.shown):
         yield _lines(text)
 
 
