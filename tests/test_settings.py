@@ -199,7 +199,7 @@ def test_an_unreadable_environment_is_told_when_it_matters(name, value, monkeypa
 
 
 def test_an_option_that_does_not_exist_is_told_with_those_that_do():
-    with pytest.raises(OptionError, match=r"'colour'.*candidates, check, context, engine, family, markers"):
+    with pytest.raises(OptionError, match=r"'colour'.*candidates, check, context, engine, family, lines, markers"):
         Settings().request("<cursor>", colour="red")
 
 
