@@ -574,7 +574,7 @@ class _Draft:
         self.token_ids: list[int] = []
         self.logprobs: list[float] = []
         self.token_ends: list[int] = []
-        self.tokens = 0  # that have text of the answer's: what is generated again of the prompt is the user's
+        self.tokens = 0  # less those that only generate the user's own text again
         self.cut: Cut | None = None
         self.ending: Ending | None = None
 
@@ -594,9 +594,10 @@ class _Draft:
             return
         self.token_ids.append(token.id)
         self.logprobs.append(token.logprob)
+        repeats = self._answer.allowed() is not None  # what the prompt lacks of the user's own text
         text = self._answer.push(token.id)
         self.token_ends.append(len(text))
-        self.tokens += bool(text)
+        self.tokens += bool(text) or not repeats
         if self._trimming:
             self.cut = trim(self._hole, text, final=False)
         if self.cut is not None:
