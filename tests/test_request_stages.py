@@ -241,26 +241,26 @@ def left_to_us(document, **more):
     return Request(document, candidates=0, sampling=Sampling(top_p=0.95, seed=3), **more)
 
 
-def test_of_an_answer_that_does_not_parse_there_are_seven_more():
+def test_of_an_answer_that_does_not_parse_there_are_five_more():
     engine = ScriptedEngine("x = (", "x = 1", "x = 2")
     events, result = answered(engine, left_to_us(LINE))
     assert len(engine.prompts) == 2
     assert result.middle == "x = 1"
-    assert result.answers == 8
+    assert result.answers == 6
     assert [each.middle for each in result.candidates] == ["x = 1", "x = 2", "x = ("]
     assert result.candidates[-1].reason == "does not parse, or uses names that nobody defines"
     # The first is not made again: what grows then are the others.
     grown = [event.candidate for event in events if isinstance(event, Grew)]
     assert grown == sorted(grown, key=bool)
-    assert {*grown} == {*range(8)}
+    assert {*grown} == {*range(6)}
 
 
-def test_it_is_the_request_for_eight_as_its_record_says():
+def test_it_is_the_request_for_six_as_its_record_says():
     engine = ScriptedEngine("x = (", "x = 1", "x = 2")
     _, result = answered(engine, left_to_us(LINE))
     assert (result.sampling.temperature, result.seed) == (0.0, None)
-    _, eight = answered(engine, Request(LINE, candidates=8))
-    assert [each.middle for each in eight.candidates] == [each.middle for each in result.candidates]
+    _, six = answered(engine, Request(LINE, candidates=6))
+    assert [each.middle for each in six.candidates] == [each.middle for each in result.candidates]
 
 
 def test_a_name_that_nobody_has_is_reason_enough():
@@ -270,11 +270,11 @@ def test_a_name_that_nobody_has_is_reason_enough():
 
 
 @pytest.mark.parametrize(("logprob", "asked"), [(-0.19, 1), (-0.21, 2)])
-def test_an_answer_that_the_model_was_unsure_of_is_one_of_eight(logprob, asked):
+def test_an_answer_that_the_model_was_unsure_of_is_one_of_six(logprob, asked):
     engine = ScriptedEngine("x = 1", "x = 2")
     engine.logprob = logprob
     _, result = answered(engine, left_to_us(LINE))
-    assert (len(engine.prompts), result.answers) == ((1, 1) if asked == 1 else (2, 8))
+    assert (len(engine.prompts), result.answers) == ((1, 1) if asked == 1 else (2, 6))
 
 
 def test_several_holes_are_not_asked_again_for_that():
@@ -394,5 +394,5 @@ COPY = "return compute(one, two)"
 def test_what_says_nothing_new_is_doubted_and_comes_last(document, first, said):
     engine = ScriptedEngine(first, "x = 3")
     _, result = answered(engine, left_to_us(document, known=frozenset({"compute", "one", "two"})))
-    assert (result.answers, result.middle) == (8, "x = 3")
+    assert (result.answers, result.middle) == (6, "x = 3")
     assert (result.candidates[-1].middle, result.candidates[-1].checks[-1].said) == (first, said)
