@@ -81,6 +81,9 @@ class Settings(Configurable):
     max_new_tokens = traitlets.Int(128, help="the most tokens that an answer may have").tag(
         config=True, flags=("--max-new-tokens",)
     )
+    lines = traitlets.Int(
+        1, help="how many statements an answer has at least, where the hole has room for more than one"
+    ).tag(config=True, flags=("--lines",))
     temperature = traitlets.Float(
         0.0,
         help="0 takes the most probable token each time, and several candidates then differ in one place each; above 0 "
@@ -174,6 +177,7 @@ class Settings(Configurable):
             max_new_tokens=_checked(values, "max_new_tokens", lambda v: _whole(v) and v >= 1, "is at least 1"),
             sampling=_sampling(values),
             asked=_asked(values),
+            lines=_checked(values, "lines", lambda v: _whole(v) and v >= 1, "is at least 1"),
         )
 
     def loading(self, **options: Any) -> dict[str, Any]:

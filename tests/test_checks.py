@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fim_magic.candidate import Check
 from fim_magic.checks import (
     Asked,
     docstring_examples,
@@ -61,7 +62,9 @@ def test_importing_it_imports_no_ipython():
         ("%%time\nx = 1", True),
         ("%%capture out\n%%time\nx = 1", True),
         ("if True:\n    %matplotlib inline\n", True),
-        ("%%bash\nfor x in *; do", None),
+        ("%%bash\nfor x in *; do", False),
+        ("%%bash\nfor x in *; do ls; done", True),
+        ("%%latex\n$x", None),
         ("%%time\nfor", False),
         ("def f(:", False),
         ("return 1", False),
@@ -247,8 +250,9 @@ def test_what_the_sandbox_lacks_is_not_the_cells_fault():
     assert check.passed is None
     (check,) = tried("%%bash\nls", Asked(("1",)))
     assert (check.passed, check.said) == (None, "not Python")
-    assert look("%%bash\nls", asked=Asked(("1",))) == (check,)
-    assert look("%%bash\nls )") == ()
+    assert look("%%bash\nls", asked=Asked(("1",))) == (Check("parses", True), check)
+    assert look("%%bash\nls )") == (Check("parses", False, "')' is not expected in line 2"),)
+    assert look("%%latex\n)") == ()
 
 
 def test_a_cell_that_hangs_is_said_to():

@@ -198,7 +198,7 @@ def test_a_whole_request(engine, name, method, place, temperature):
     before, after = PLACES[place].split("<cursor>")
     healed = prompt_for(request, engine(name)).healed
     for candidate in result.candidates:
-        assert 0 <= len(candidate.token_ids) <= 8
+        assert 0 <= len(candidate.token_ids) <= 8 + len(healed)
         assert len(candidate.logprobs) == len(candidate.token_ids)
         assert all(logprob <= 0 for logprob in candidate.logprobs)
         text = engine(name).tokenizer.decode(list(candidate.token_ids), unspaced=True)

@@ -181,7 +181,7 @@ def test_a_whole_request(loaded, method, text, temperature):
     healed = prompt_for(request, loaded).healed
     assert result.answers == 2
     for candidate in result.candidates:
-        assert len(candidate.logprobs) == len(candidate.token_ids) <= 8
+        assert len(candidate.logprobs) == len(candidate.token_ids) <= 8 + len(healed)
         assert loaded.tokenizer.decode(list(candidate.token_ids)).startswith(healed + candidate.raw)
 
 

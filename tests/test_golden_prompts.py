@@ -259,7 +259,7 @@ PUBLISHED = [
 
 @pytest.mark.parametrize(("name", "document", "context", "ids"), PUBLISHED)
 def test_ids_that_others_have_published(name, document, context, ids):
-    assert list(prompt_of(name, document, context=context).ids) == numbers(ids)
+    assert list(prompt_of(name, document, context=context, heals=False).ids) == numbers(ids)
 
 
 # --- the vendors' examples -----------------------------------------------------------------------
@@ -324,7 +324,7 @@ EXAMPLES = [
 
 @pytest.mark.parametrize(("name", "document", "spelled", "ids"), EXAMPLES)
 def test_the_vendors_examples(name, document, spelled, ids):
-    assert list(prompt_of(name, document).ids) == numbers(ids)
+    assert list(prompt_of(name, document, heals=False).ids) == numbers(ids)
     whole = spelled.format(document.prefix, document.suffix)
     assert raw(name).encode(whole, add_special_tokens=False).ids == numbers(ids)
 

@@ -174,7 +174,8 @@ def test_fim_fills_the_hole_and_keeps_the_result(shell, engine):
 def test_the_prompt_is_built_from_what_stands_around_the_marker(shell, engine):
     Outcome(shell, f"%%fim\n{BODY}")
     decoded = engine.tokenizer.decode(engine.prompts[0])
-    assert decoded == ("<|fim_prefix|>def mean(xs):\n    <|fim_suffix|>\n    return total / len(xs)<|fim_middle|>")
+    # The indentation before the marker is not in it: it is generated again.
+    assert decoded == ("<|fim_prefix|>def mean(xs):\n<|fim_suffix|>\n    return total / len(xs)<|fim_middle|>")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +209,7 @@ def test_complete_needs_no_marker_and_hides_what_follows_it(shell, engine):
     Outcome(shell, "%%complete --into plain\ndef mean(xs):\n    ")
     assert shell.user_ns["plain"].text == f"def mean(xs):\n    {ANSWER}"
     Outcome(shell, f"%%complete --into marked --context none\n{BODY}")
-    assert engine.tokenizer.decode(engine.prompts[1]) == "def mean(xs):\n    "
+    assert engine.tokenizer.decode(engine.prompts[1]) == "def mean(xs):\n"  # without what is generated again
     assert shell.user_ns["marked"].text == FILLED
 
 
@@ -250,9 +251,9 @@ def test_an_import_that_is_missing_is_a_part_of_what_is_accepted(shell, engine):
 def test_show_prompt_runs_nothing(shell, engine):
     outcome = Outcome(shell, f"%%fim --show-prompt\n{BODY}")
     assert engine.prompts == []
-    assert "Prompt scripted (test), Qwen2.5-Coder\ntokens       48: 3 sentinels, 18 prefix, 27 suffix" in outcome.out
+    assert "Prompt scripted (test), Qwen2.5-Coder\ntokens       44: 3 sentinels, 14 prefix, 27 suffix" in outcome.out
     assert "sentinel     <|fim_prefix|>\n             259\n" in outcome.out
-    assert "prefix       d  e  f  ␣   m  e  a  n  ( x  s  ) :  ⏎\n18 tokens    67 68 69 220" in outcome.out
+    assert "prefix       d  e  f  ␣   m  e  a  n  ( x  s  ) :  ⏎\n14 tokens    67 68 69 220" in outcome.out
     assert "SPM          the vendor trained none" in outcome.out
 
 
@@ -276,7 +277,7 @@ def test_fim_prompt_shows_the_prompt_of_a_request_that_failed(shell, engine):
     ("family", "shown"),
     [
         ("StarCoder2", ["PSM, 48 tokens", "SPM, 48 tokens, for comparison"]),
-        ("Qwen2.5-Coder", ["PSM, 48 tokens", "SPM          the vendor trained none"]),
+        ("Qwen2.5-Coder", ["PSM, 44 tokens", "SPM          the vendor trained none"]),
         ("Seed-Coder", ["SPM, 48 tokens", "PSM          the vendor trained none"]),
     ],
 )
@@ -292,7 +293,7 @@ def test_the_prompt_stands_beside_the_other_order_where_there_is_one(shell, fami
 def test_the_prompt_of_a_completion_has_no_other_order(shell, engine):
     out = Outcome(shell, f"%%complete --show-prompt\n{BODY}").out
     assert "order        left to right" in out
-    assert "Left to right, 18 tokens" in out
+    assert "Left to right, 14 tokens" in out
     assert "SPM" not in out
 
 
@@ -428,7 +429,7 @@ def test_a_model_without_fim_tokens_is_refused_by_fim_and_completes(shell, engin
 
 def test_interrupt_keeps_the_partial_text_and_the_kernel(shell, engine):
     def interrupt_at(step: int) -> None:
-        if step == 4:
+        if step == len("    tota"):
             os.kill(os.getpid(), signal.SIGINT)
 
     engine.before_step = interrupt_at
@@ -443,7 +444,7 @@ def test_interrupt_keeps_the_partial_text_and_the_kernel(shell, engine):
     assert shell.user_ns["whole"].text == FILLED
 
 
-@pytest.mark.parametrize("step", [0, 5])
+@pytest.mark.parametrize("step", [0, len("    total")])
 def test_a_failure_on_the_way_is_one_paragraph_and_the_next_cell_works(shell, engine, step):
     def fail_at(now):
         if now == step:
@@ -455,7 +456,7 @@ def test_a_failure_on_the_way_is_one_paragraph_and_the_next_cell_works(shell, en
     assert not outcome.result.success
     assert outcome.error == "UsageError: The GPU has no memory left. Type %fim use with a smaller model.\n"
     assert "Traceback" not in outcome.out
-    assert ("+     total\n" in outcome.out) is (step == 5)  # the partial answer
+    assert ("+     total\n" in outcome.out) is (step > 0)  # the partial answer
     assert "      return total / len(xs)" in outcome.out
     assert "scripted · it was stopped before it was done" in outcome.out
     assert shell.user_ns["kept"] is before

@@ -13,7 +13,7 @@ from fim_magic.document import Document
 from fim_magic.engines import Sampling
 from fim_magic.errors import MarkerError, ModelError
 from fim_magic.formats import FAMILIES
-from fim_magic.request import Finished, Grew, Request, prompt_for, run
+from fim_magic.request import Finished, Grew, Offered, Request, follow, prompt_for, run
 from fim_magic.settings import Settings
 
 LINE = Document("def one():\n    ", "\n    return x\n")
@@ -241,26 +241,26 @@ def left_to_us(document, **more):
     return Request(document, candidates=0, sampling=Sampling(top_p=0.95, seed=3), **more)
 
 
-def test_of_an_answer_that_does_not_parse_there_are_seven_more():
+def test_of_an_answer_that_does_not_parse_there_are_five_more():
     engine = ScriptedEngine("x = (", "x = 1", "x = 2")
     events, result = answered(engine, left_to_us(LINE))
     assert len(engine.prompts) == 2
     assert result.middle == "x = 1"
-    assert result.answers == 8
+    assert result.answers == 6
     assert [each.middle for each in result.candidates] == ["x = 1", "x = 2", "x = ("]
     assert result.candidates[-1].reason == "does not parse, or uses names that nobody defines"
     # The first is not made again: what grows then are the others.
     grown = [event.candidate for event in events if isinstance(event, Grew)]
     assert grown == sorted(grown, key=bool)
-    assert {*grown} == {*range(8)}
+    assert {*grown} == {*range(6)}
 
 
-def test_it_is_the_request_for_eight_as_its_record_says():
+def test_it_is_the_request_for_six_as_its_record_says():
     engine = ScriptedEngine("x = (", "x = 1", "x = 2")
     _, result = answered(engine, left_to_us(LINE))
     assert (result.sampling.temperature, result.seed) == (0.0, None)
-    _, eight = answered(engine, Request(LINE, candidates=8))
-    assert [each.middle for each in eight.candidates] == [each.middle for each in result.candidates]
+    _, six = answered(engine, Request(LINE, candidates=6))
+    assert [each.middle for each in six.candidates] == [each.middle for each in result.candidates]
 
 
 def test_a_name_that_nobody_has_is_reason_enough():
@@ -270,11 +270,11 @@ def test_a_name_that_nobody_has_is_reason_enough():
 
 
 @pytest.mark.parametrize(("logprob", "asked"), [(-0.19, 1), (-0.21, 2)])
-def test_an_answer_that_the_model_was_unsure_of_is_one_of_eight(logprob, asked):
+def test_an_answer_that_the_model_was_unsure_of_is_one_of_six(logprob, asked):
     engine = ScriptedEngine("x = 1", "x = 2")
     engine.logprob = logprob
     _, result = answered(engine, left_to_us(LINE))
-    assert (len(engine.prompts), result.answers) == ((1, 1) if asked == 1 else (2, 8))
+    assert (len(engine.prompts), result.answers) == ((1, 1) if asked == 1 else (2, 6))
 
 
 def test_several_holes_are_not_asked_again_for_that():
@@ -334,3 +334,65 @@ def test_without_memory_for_more_the_one_that_is_there_has_to_do():
     assert answered(engine, left_to_us(LINE))[1].middle == "x = ("
     with pytest.raises(ModelError, match="memory"):
         answered(engine, Request(LINE, candidates=2))
+
+
+# --- soon ------------------------------------------------------------------------------------------
+
+
+def test_the_first_answer_is_offered_before_further_ones():
+    events, result = answered(ScriptedEngine("x = (", "x = 1"), left_to_us(LINE))
+    (at,) = [at for at, event in enumerate(events) if isinstance(event, Offered)]
+    offered = events[at].result
+    assert [each.middle for each in offered.candidates] == ["x = ("]
+    assert [check.passed for check in offered.candidates[0].checks] == [False]
+    assert {event.candidate for event in events[:at] if isinstance(event, Grew)} == {0}
+    assert 0 not in {event.candidate for event in events[at:] if isinstance(event, Grew)}
+    assert 0 < result.first_answer_seconds <= result.seconds
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        pytest.param(left_to_us(LINE), id="one is enough"),
+        pytest.param(Request(LINE, candidates=3, sampling=Sampling(0.8, seed=1)), id="all come at once"),
+        pytest.param(Request(LINE, candidates=2, asked=Asked(("one() == 2",))), id="checks decide"),
+    ],
+)
+def test_nothing_is_offered_where_nothing_is_waited_for(request_):
+    events, _ = answered(ScriptedEngine("x = 1", "x = 2"), request_)
+    assert not any(isinstance(event, Offered) for event in events)
+
+
+def test_further_answers_that_nobody_asked_for_have_their_time(monkeypatch):
+    monkeypatch.setattr("fim_magic.request._FURTHER_SECONDS", 0.0)
+    assert answered(ScriptedEngine("x = (", "x = 1"), left_to_us(LINE))[1].answers == 1
+    assert answered(ScriptedEngine("x = (", "x = 1"), Request(LINE, candidates=4))[1].answers == 4
+
+
+def test_who_has_decided_ends_the_request():
+    offered = []
+
+    def decide(result, stop):
+        offered.append(result.middle)
+        stop()
+
+    result = follow(left_to_us(LINE), ScriptedEngine("x = (", "x = 1"), None, decide)
+    assert (offered, [each.middle for each in result.candidates]) == (["x = ("], ["x = ("])
+
+
+COPY = "return compute(one, two)"
+
+
+@pytest.mark.parametrize(
+    ("document", "first", "said"),
+    [
+        (Document("def a():\n    ", f"\n\ndef b():\n    {COPY}\n"), COPY, "copies a line from below the hole"),
+        (Document(f"def b():\n    {COPY}\n\ndef a():\n    ", "\n"), COPY, "copies a line from above the hole"),
+        (LINE, "# the number", "adds no code"),
+    ],
+)
+def test_what_says_nothing_new_is_doubted_and_comes_last(document, first, said):
+    engine = ScriptedEngine(first, "x = 3")
+    _, result = answered(engine, left_to_us(document, known=frozenset({"compute", "one", "two"})))
+    assert (result.answers, result.middle) == (6, "x = 3")
+    assert (result.candidates[-1].middle, result.candidates[-1].checks[-1].said) == (first, said)

@@ -70,9 +70,9 @@ def test_cells_that_failed_are_left_out_where_it_is_known(shell, capsys):
 
 
 def test_a_cell_in_another_language_sees_those_in_the_same(shell, capfd):
-    run(shell, "folder = 'data'", "%%bash\necho $HOME | wc -c\n", "%%sh\ntrue\n", "%%time\ny = 1\n")
+    run(shell, "folder = 'data'", "%%bash\necho $HOME | wc -c\n", "%%sh\ntrue\n", "%%html\n<p>\n", "%%time\ny = 1\n")
     context = context_for(shell, parse("%%bash\nls <cursor>\n"))
-    assert sources(context.cells) == ["%%bash\necho $HOME | wc -c"]
+    assert sources(context.cells) == ["%%bash\necho $HOME | wc -c", "%%sh\ntrue"]
     assert context.described == ()
     assert sources(context_for(shell, parse("x = <cursor>\n")).cells) == ["folder = 'data'", "y = 1"]
     assert sources(context_for(shell, parse("%%time\nx = <cursor>\n")).cells) == ["folder = 'data'", "y = 1"]

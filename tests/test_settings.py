@@ -15,6 +15,7 @@ BUILT_IN = {
     "candidates": 0,  # as many as the machine makes cheap
     "check": [],
     "max_new_tokens": 128,
+    "lines": 1,
     "temperature": 0.0,
     "top_p": 0.95,
     "order": "auto",
@@ -29,6 +30,7 @@ VALUES = {
     "candidates": (2, 3, 4),
     "check": (["a"], ["b"], ["c"]),
     "max_new_tokens": (20, 30, 40),
+    "lines": (2, 3, 4),
     "temperature": (0.2, 0.3, 0.4),
     "top_p": (0.2, 0.3, 0.4),
     "seed": (2, 3, 4),
@@ -48,6 +50,7 @@ def asked(settings, **options):
         "candidates": request.candidates,
         "check": [*request.asked.expressions],
         "max_new_tokens": request.max_new_tokens,
+        "lines": request.lines,
         "temperature": request.sampling.temperature,
         "top_p": request.sampling.top_p,
         "seed": request.sampling.seed,
@@ -103,6 +106,7 @@ def test_without_a_seed_each_request_has_another():
         ("check", [1]),
         ("max_new_tokens", 0),
         ("max_new_tokens", 12.5),
+        ("lines", 0),
         ("temperature", -0.1),
         ("temperature", float("nan")),
         ("temperature", float("inf")),
@@ -195,7 +199,7 @@ def test_an_unreadable_environment_is_told_when_it_matters(name, value, monkeypa
 
 
 def test_an_option_that_does_not_exist_is_told_with_those_that_do():
-    with pytest.raises(OptionError, match=r"'colour'.*candidates, check, context, engine, family, markers"):
+    with pytest.raises(OptionError, match=r"'colour'.*candidates, check, context, engine, family, lines, markers"):
         Settings().request("<cursor>", colour="red")
 
 

@@ -236,7 +236,7 @@ class Actions:
 
     def _act(self, message: Message) -> None:
         """Hear of what the user did with the toolbar."""
-        act, self._index = message["act"], message["index"]
+        act, self._index = message["act"], self._index_of(message)
         if act in ("accept", "replace"):
             if self._begin():
                 self._end(act, self._owner.placed_by_page(self._text, message))
@@ -252,6 +252,14 @@ class Actions:
     def _text(self) -> str:
         """What the user takes."""
         return self._offers[self._index].text_with(imports=self._with_imports)
+
+    def _index_of(self, message: Message) -> int:
+        """Which candidate the page speaks of: what it has not heard of yet may have changed their order."""
+        index: int = message["index"]
+        texts = ["".join(offer.addition.added) for offer in self._offers]
+        added = message.get("added")
+        known = added in texts and (index >= len(texts) or texts[index] != added)
+        return texts.index(added) if known else min(index, len(texts) - 1)
 
     def _choose(self, index: int) -> None:
         if index != self._index:

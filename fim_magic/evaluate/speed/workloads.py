@@ -171,7 +171,8 @@ class _Code(_Prompts):
     def _prompt(self, prefix: str, suffix: str, tokens: int) -> tuple[int, ...]:
         if self._family.can_infill:
             document = Document(prefix, suffix)
-            return fim_prompt(self._family, self._tokenizer, document, order="auto", room=tokens).ids
+            asked = (self._family, self._tokenizer, document)
+            return fim_prompt(*asked, order="auto", room=tokens, healing=False).ids  # of exactly so many tokens
         return tuple(self._tokenizer.encode(prefix)[-tokens:])
 
 

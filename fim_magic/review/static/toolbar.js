@@ -60,6 +60,7 @@ function element(tag, attributes, ...children) {
 /** One answer's buttons. Its state is kept here per widget, as one widget may be shown in several places of a page. */
 class Review {
   taken = 0; // characters of what the chosen candidate adds, over all holes
+  held = null; // what the answer adds of which something was taken
   made = null; // the cell that holds them
   decided = false;
   said = '';
@@ -67,7 +68,17 @@ class Review {
 
   constructor(model) {
     this.model = model;
+    model.on('change:candidates', () => this.keep());
     model.on('change', () => this.changed());
+  }
+
+  /** Stay with the answer of which the user has taken something, where others have come before it. */
+  keep() {
+    if (!this.held || (!this.taken && !this.decided)) return;
+    const index = this.model.get('candidates').findIndex((each) => each.added.join('') === this.held);
+    if (index < 0 || index === this.model.get('index')) return;
+    this.model.set('index', index);
+    this.model.save_changes();
   }
 
   get candidate() {
@@ -111,8 +122,10 @@ class Review {
     return whole;
   }
 
+  /** The kernel hears of it when it is done with its cell: by then the answers may have another order. */
   tell(act, more = {}) {
-    this.model.send({ act, index: this.model.get('index'), ...more });
+    this.held = this.candidate.added.join('');
+    this.model.send({ act, index: this.model.get('index'), added: this.held, ...more });
   }
 
   request(text) {
