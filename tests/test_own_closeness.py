@@ -118,8 +118,8 @@ def test_statements_of_a_rest_and_of_arguments():
 
 
 def test_other_languages_count_lines():
-    document = Document("function f() {\n  ", "\n}\n")
-    found = compared("return 1;", "return 1;\n\n  // and so on", document, language="javascript")
+    document = Document("function f() {\n  ", "\n}\n", language="no such language")
+    found = compared("return 1;", "return 1;\n\n  // and so on", document, language="no such language")
     assert found.exact_cut
     assert found.statements == 2
     assert found.parses is None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import signal
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -19,6 +21,7 @@ from fim_magic.errors import BusyError, OptionError
 from fim_magic.evaluate import arms as all_arms
 from fim_magic.evaluate import benchmarks, command, folder
 from fim_magic.evaluate.answers import Answer
+from fim_magic.evaluate.journal import Journal
 from fim_magic.evaluate.own import OwnTask, arms, surroundings, tasks_of
 from fim_magic.evaluate.own.answering import OwnAnswer
 from fim_magic.evaluate.own.evaluation import Options, prepare, run
@@ -43,17 +46,20 @@ def options(tmp_path, shop):
 
 
 class Author(ScriptedEngine):
-    """Knows what stood in each hole, by the text around it. Runs on where it is asked to."""
+    """Knows what stood in each hole, by the text around it."""
 
-    def __init__(self, tasks, more=""):
+    def __init__(self, tasks):
         super().__init__("nothing_at_all(1)")
-        self.tasks, self.more = tasks, more
+        self.tasks = tasks
 
     def start(self, prompt, *, candidates, sampling):
         text = self.tokenizer.decode(list(prompt))
-        for task in self.tasks:
-            if f"{task.document.prefix}<|fim_suffix|>{task.document.suffix}<|fim_middle|>" in text:
-                self.answers = (task.canonical + self.more,)
+        for cut, task in itertools.product(range(9), self.tasks):  # what is taken back is generated again
+            prefix, suffix = task.document.prefix, task.document.suffix
+            whole = len(prefix) - cut
+            if whole >= 0 and f"{prefix[:whole]}<|fim_suffix|>{suffix}<|fim_middle|>" in text:
+                self.answers = (prefix[whole:] + task.canonical,)
+                break
         return super().start(prompt, candidates=candidates, sampling=sampling)
 
 
@@ -141,6 +147,18 @@ def test_other_code_is_asked_anew(options, monkeypatch):
     engine.prompts.clear()
     evaluated(options, engine)
     assert len(engine.prompts) == 6
+
+
+def test_what_is_offered_first_is_timed_and_kept(options):
+    engine = ScriptedEngine("unheard_of", "prices")
+    engine.before_step = lambda _step: time.sleep(0.001)
+    evaluated(replace(options, arms=("default",), limit=1), engine)
+    (row,) = Journal(options.out / "files.default.jsonl").rows
+    told = OwnAnswer.from_json(row)
+    assert told.first == "unheard_of"
+    assert 0 < told.first_seconds < told.last_seconds
+    assert {candidate.middle for candidate in told.answer.candidates} == {"unheard_of", "prices"}
+    assert json.loads(json.dumps(told.to_json())) == row
 
 
 def test_many_are_asked_as_often_as_n_says(options):
@@ -248,10 +266,10 @@ def task(name, canonical="total = sum(prices)", kind="line"):
     return OwnTask(f"a.ipynb#{name}:{kind}:2", document, canonical, kind, "python", 1)
 
 
-def answer(name, *middles, kind="line", seconds=2.0, first=1.0, shown=""):
+def answer(name, *middles, kind="line", first="", seconds=(1.0, 2.0), shown=""):
     candidates = tuple(Candidate(middle, Ending.STOP_TOKEN) for middle in middles)
-    made = Answer(f"a.ipynb#{name}:{kind}:2", "key", "prompt", candidates, 10, 4, 0.5, seconds, "psm", "now")
-    return OwnAnswer(made, first, shown, "asked")
+    made = Answer(f"a.ipynb#{name}:{kind}:2", "key", "prompt", candidates, 10, 4, 0.5, 1.5, "psm", "now")
+    return OwnAnswer(made, first or middles[0], *seconds, shown, "asked")
 
 
 def told(*answers):
@@ -261,7 +279,10 @@ def told(*answers):
 def test_first_candidate_counts_and_any_tells_the_rest():
     answers = {
         "default": told(answer(1, "total = 0", "total = sum(prices)"), answer(2, "total = sum(prices)\nprint(total)")),
-        "none": told(answer(1, "print(total)", first=3.0), answer(2, "total = sum(prices)", first=5.0, seconds=6.0)),
+        "none": told(
+            answer(1, "print(total)", first="total = sum(prices)", seconds=(3.0, 4.0)),
+            answer(2, "total = sum(prices)", seconds=(5.0, 8.0)),
+        ),
     }
     found = reckon("a", [task(1), task(2)], answers, files=1, whole=1)
     default, none = (each for each in found.measures if not each.facet)
@@ -273,7 +294,9 @@ def test_first_candidate_counts_and_any_tells_the_rest():
     assert default.shares["echoes_suffix"].share == default.shares["echoes"].share == 0.5
     assert none.shares["exact"].share == 0.5
     assert none.shares["echoes_suffix"].share == 0.5
-    assert (none.first_seconds, none.seconds) == (4.0, 4.0)
+    assert (none.first_seconds, none.seconds) == (4.0, 6.0)
+    assert (none.first_exact, none.first_similarity) == (1.0, 1.0)
+    assert none.similarity < 1.0
     (difference,) = found.differences
     assert (difference.first, difference.second, difference.tasks) == ("none", "default", 2)
     assert difference.exact == -0.5
@@ -282,7 +305,8 @@ def test_first_candidate_counts_and_any_tells_the_rest():
 
 
 def test_kinds_and_languages_are_told_apart():
-    other = replace(task(3, kind="rest"), language="javascript")
+    other = task(3, kind="rest")
+    other = replace(other, language="lisp", document=replace(other.document, language="lisp"))
     answers = {"one": told(answer(1, "total = sum(prices)"), answer(3, "nothing", kind="rest"))}
     found = reckon("a", [task(1), other], answers, files=1, whole=1)
     shares = {(each.facet, each.word): each.shares["exact"].share for each in found.measures}
@@ -291,9 +315,9 @@ def test_kinds_and_languages_are_told_apart():
         ("kind", "line"): 1.0,
         ("kind", "rest"): 0.0,
         ("language", "python"): 1.0,
-        ("language", "javascript"): 0.0,
+        ("language", "lisp"): 0.0,
     }
-    parsing = next(each for each in found.measures if each.word == "javascript").shares["parses"]
+    parsing = next(each for each in found.measures if each.word == "lisp").shares["parses"]
     assert parsing.tasks == 0
 
 

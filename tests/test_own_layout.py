@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from own_files import write_notebook
 
+from fim_magic import languages
 from fim_magic.evaluate.own import tasks_of
 from fim_magic.evaluate.own.layout import layout_holes
 
@@ -60,7 +61,7 @@ def test_rests_begin_in_code_and_may_open_a_block():
         ("css", ".card {\n  color: red;\n}\n", "color: red;", "red;"),
         ("bash", "name=all\nfor each in *.csv; do\n  head each.csv\ndone\n", "head each.csv", "all"),
         ("yaml", "# A list\nname: basket\n", "name: basket", "basket"),
-        ("c++", "int total() {\n  auto cost = sum(all);\n}\n", "auto cost = sum(all);", "sum(all);"),
+        ("cpp", "int total() {\n  auto cost = sum(all);\n}\n", "auto cost = sum(all);", "sum(all);"),
     ],
 )
 def test_languages(language, text, line, rest):
@@ -100,3 +101,11 @@ def test_files_and_cells_say_their_language(tmp_path):
             assert "%%" not in task.canonical
             assert task.compare(task.canonical).exact
             assert task.compare(task.canonical + "\nmore();").exact_cut
+        assert task.document.language == ("" if task.file == "shop.ipynb" else task.language)
+
+
+def test_other_languages_are_parsed_where_their_parser_is(tmp_path):
+    (tmp_path / "shop.js").write_text(SHOP, "utf-8")
+    (task, *_) = tasks_of(tmp_path, kinds=("line",))
+    right, wrong = (task.compare(answer).parses for answer in (task.canonical, "if (("))
+    assert (right, wrong) == (True, False) if languages.available("javascript") else (None, None)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fim_magic.context import Context, gather
-from fim_magic.context.cells import Stored, language_of
+from fim_magic.context.cells import Stored
 from fim_magic.context.gathering import TOKENS
 from fim_magic.document import Document
 from fim_magic.evaluate.own.closeness import Closeness, closeness
@@ -24,7 +24,8 @@ from fim_magic.evaluate.own.drawing import Drawn, draw
 from fim_magic.evaluate.own.layout import layout_holes
 from fim_magic.evaluate.own.punching import KINDS, Punched, python_holes
 from fim_magic.evaluate.own.remembered import Surroundings
-from fim_magic.evaluate.own.sources import LANGUAGE_OF_MAGIC, PYTHON, Sheet, Unread, files_of, read
+from fim_magic.evaluate.own.sources import Sheet, Unread, files_of, read
+from fim_magic.languages import PYTHON, of_cell
 
 __all__ = ["KINDS", "OwnTask", "tasks_of"]
 
@@ -183,20 +184,22 @@ def with_surroundings(
 
 
 def _language(sheet: Sheet, cell: Stored) -> str:
-    magic = language_of(cell.source) if sheet.is_notebook else ""
-    return LANGUAGE_OF_MAGIC.get(magic, magic.lower()) if magic else sheet.language
+    """What a cell is in: its magic says it, or else the notebook's kernel; of a source file, its name."""
+    own = of_cell(cell.source) if sheet.is_notebook else PYTHON
+    return sheet.language if own == PYTHON else own
 
 
 def _task(sheet: Sheet, drawn: Drawn) -> OwnTask:
     cell, hole = sheet.cells[drawn.cell], drawn.hole
-    text = cell.source
+    text, language = cell.source, _language(sheet, cell)
+    said = "" if sheet.is_notebook and sheet.language == PYTHON else language  # as a front end would say it
     line = text.count("\n", 0, hole.start) + 1
     return OwnTask(
         task_id=f"{sheet.name}#{drawn.cell}:{hole.kind}:{line}",
-        document=Document(text[: hole.start], text[hole.end :]),
+        document=Document(text[: hole.start], text[hole.end :], language=said),
         canonical=text[hole.start : hole.end],
         kind=hole.kind,
-        language=_language(sheet, cell),
+        language=language,
         statements=hole.statements,
         above=sheet.cells[: drawn.cell],
         below=sheet.cells[drawn.cell + 1 :],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fim_magic.candidate import Result
 from fim_magic.context import Context
 from fim_magic.evaluate.answers import Answer, answer_of, sha256_of
-from fim_magic.request import Finished, Grew, Request, interruptible, prompt_for, run
+from fim_magic.request import Finished, Offered, Request, interruptible, prompt_for, run
 
 if TYPE_CHECKING:
     from fim_magic.engines import Engine
@@ -22,26 +22,29 @@ class OwnAnswer:
     """What came of one request.
 
     Attributes:
-        answer: The candidates, with how long they took in all.
-        first_seconds: From the request until its first answer had ended.
+        answer: The candidates, as they stood at the end.
+        first: The first answer that could be accepted.
+        first_seconds: From the request until that one was offered.
+        last_seconds: From the request until nothing more was to come.
         shown: What the model saw beside the document.
         asked: All that the answer depends on beside the code, the model and the options, as a sha256.
     """
 
     answer: Answer
+    first: str
     first_seconds: float
+    last_seconds: float
     shown: str
     asked: str
 
     def to_json(self) -> dict[str, Any]:
         """Return it as what JSON can hold."""
-        told = {"first_seconds": self.first_seconds, "shown": self.shown, "asked": self.asked}
-        return told | {"answer": self.answer.to_json()}
+        return {**vars(self), "answer": self.answer.to_json()}
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> OwnAnswer:
         """Read back what `to_json` returned."""
-        return cls(Answer.from_json(told["answer"]), told["first_seconds"], told["shown"], told["asked"])
+        return cls(**{**told, "answer": Answer.from_json(told["answer"])})
 
     def under(self, key: str, asked: str, arm: str) -> OwnAnswer:
         """Return it as the answer to the same question in another arm.
@@ -79,16 +82,23 @@ def answered(task: str, key: str, request: Request, engine: Engine) -> OwnAnswer
         KeyboardInterrupt: The user stopped it: half an answer must not count as one.
     """
     began = time.perf_counter()
-    first = 0.0
     with interruptible() as stop:
-        for event in run(request, engine, stop):
-            if isinstance(event, Grew) and event.candidate == 0:
-                first = time.perf_counter() - began  # the last time that the first answer grew is when it had ended
-            if isinstance(event, Finished):
-                result = event.result
+        offered = [
+            (time.perf_counter() - began, event.result)
+            for event in run(request, engine, stop)
+            if isinstance(event, Offered | Finished)
+        ]
     if stop.is_set():
         raise KeyboardInterrupt
-    return OwnAnswer(answer_of(task, key, result), first or result.seconds, shown(result), digest_of(request, engine))
+    (first_seconds, first), (last_seconds, last) = offered[0], offered[-1]
+    return OwnAnswer(
+        answer=answer_of(task, key, last),
+        first=first.middle,
+        first_seconds=first_seconds,
+        last_seconds=last_seconds,
+        shown=shown(last),
+        asked=digest_of(request, engine),
+    )
 
 
 def shown(result: Result) -> str:

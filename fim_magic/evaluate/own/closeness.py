@@ -10,7 +10,7 @@ from fim_magic import lexing
 from fim_magic.checks import parses
 from fim_magic.document import Document
 from fim_magic.errors import OptionError
-from fim_magic.evaluate.own.sources import PYTHON
+from fim_magic.languages import PYTHON
 
 _LEAST_ECHO = 8  # word characters of a line: shorter ones, such as `else:`, stand everywhere
 _TOO_LONG = 2.0  # times the author's
@@ -90,7 +90,7 @@ def closeness(
         right_beginning=_bare(answer).partition("\n")[0] == first,
         length=len(own) / max(len(true), 1),
         too_long=len(own) > _TOO_LONG * len(true),
-        parses=parses(document.rebuild(answer)).passed if language == PYTHON else None,
+        parses=parses(document.rebuild(answer), document).passed,
         echoes_prefix=echoes(document, canonical, answer, document.prefix),
         echoes_suffix=echoes(document, canonical, answer, document.suffix),
         echoes_context=echoes(document, canonical, answer, context),

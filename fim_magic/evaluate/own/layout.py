@@ -16,6 +16,7 @@ _GOES_ON_BEFORE = re.compile(r"[-.)\]?:+*/&|=]|</")
 _ASSIGNS = re.compile(r"(?:[-+*/%&|^:.]|<<|>>|\*\*|\?\?)?=|<-")
 _COLON_ASSIGNS = frozenset({"css", "yaml"})
 _Token = tuple[int, str, str]  # where it begins, its kind, its text
+_LEXERS = {"tsx": "typescript", "svg": "xml"}  # where Pygments calls it otherwise
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 
 
@@ -27,7 +28,7 @@ def layout_holes(text: str, language: str) -> list[Punched]:
 
     Args:
         text: A file, or a cell with its magic.
-        language: As Pygments calls it.
+        language: As `languages.of_file` calls it.
     """
     found: list[Punched] = []
     lines = list(_lines(text, language))
@@ -69,7 +70,7 @@ def _lines(text: str, language: str) -> Iterator[_Line]:
     from pygments.util import ClassNotFound
 
     try:
-        lexer = get_lexer_by_name(language)
+        lexer = get_lexer_by_name(_LEXERS.get(language, language))
     except ClassNotFound:
         return
     tokens = [(at, _kind(kind), value) for at, kind, value in lexer.get_tokens_unprocessed(text)]

@@ -61,8 +61,10 @@ class Measure:
         any_exact: The share whose candidates have an exact one among them.
         best_similarity: The mean of the best candidate's similarity.
         length: The median of the answers' lengths over the authors'.
-        first_seconds: The median time until the first answer had ended.
-        seconds: The median time until the last had, and they were chosen from.
+        first_similarity: The mean similarity of the answers that could be accepted first.
+        first_exact: The share of exact ones among those.
+        first_seconds: The median time until there was one.
+        seconds: The median time until nothing more was to come.
         tokens: Generated, a hole.
         candidates: Answers asked for, a hole.
         prompt_tokens: Of a prompt.
@@ -81,6 +83,8 @@ class Measure:
     any_exact: float
     best_similarity: float
     length: float
+    first_similarity: float
+    first_exact: float
     first_seconds: float
     seconds: float
     tokens: float
@@ -142,6 +146,7 @@ class _Scored:
     task: OwnTask
     told: OwnAnswer
     found: tuple[Closeness, ...]  # of each candidate
+    offered: Closeness  # of the one that could be accepted first
 
     @property
     def first(self) -> Closeness:
@@ -176,7 +181,7 @@ def _scored(tasks: Sequence[OwnTask], told: Mapping[str, OwnAnswer]) -> dict[str
         answer = told.get(task.task_id)
         if answer is not None:
             each = tuple(task.compare(candidate.middle, answer.shown) for candidate in answer.answer.candidates)
-            found[task.task_id] = _Scored(task, answer, each)
+            found[task.task_id] = _Scored(task, answer, each, task.compare(answer.first, answer.shown))
     return found
 
 
@@ -216,8 +221,10 @@ def _measure(arm: str, facet: str, word: str, scored: Sequence[_Scored]) -> Meas
         any_exact=mean([any(one.exact for one in each.found) for each in scored]),
         best_similarity=mean([max(one.similarity for one in each.found) for each in scored]),
         length=median(each.first.length for each in scored),
+        first_similarity=mean([each.offered.similarity for each in scored]),
+        first_exact=mean([each.offered.exact for each in scored]),
         first_seconds=median(each.told.first_seconds for each in scored),
-        seconds=median(answer.seconds for answer in answers),
+        seconds=median(each.told.last_seconds for each in scored),
         tokens=mean([answer.tokens for answer in answers]),
         candidates=mean([answer.samples for answer in answers]),
         prompt_tokens=mean([answer.prompt_tokens for answer in answers]),

@@ -15,8 +15,9 @@ from fim_magic.evaluate.code import code_hash
 from fim_magic.evaluate.journal import Journal
 from fim_magic.evaluate.own import surroundings
 from fim_magic.evaluate.own.session import Known
-from fim_magic.evaluate.own.sources import PYTHON, Sheet
+from fim_magic.evaluate.own.sources import Sheet
 from fim_magic.evaluate.own.surroundings import Hole
+from fim_magic.languages import PYTHON
 
 _DEPENDS_ON = (
     "session",

@@ -23,7 +23,7 @@ _NUMBERS = (
     "where it has as many statements as the author's. similar: 1 less the Levenshtein distance over the length of the "
     "longer, the mean over the holes. begins: the first line is the author's, so that accepting by line is right. "
     "long: more than twice as long as the author's text. length: the median of the answer's length over the author's. "
-    "any: an exact one is among all candidates."
+    "any: an exact one is among all candidates. first: as similar, of the answers that could be accepted first."
 )
 _ECHOES = (
     "echo: a line with at least eight letters, digits or underscores stands word for word in the text before the hole, "
@@ -35,8 +35,8 @@ _INTERVALS = (
     "bootstrap's, over the cells that holes are in, or the source files (Davison and Hinkley 1997), with a fixed seed."
 )
 _TIMES = (
-    "first s: the median time from the request until its first answer had ended; last s: until all had, and the one to "
-    "show was chosen. What a request shares with the one before is not read again, as in a notebook; report.json has "
+    "first s: the median time from the request until an answer could be accepted; last s: until nothing more was to "
+    "come. What a request shares with the one before is not read again, as in a notebook; report.json has "
     "how much that was."
 )
 METHODS = (_NUMBERS, _ECHOES, _INTERVALS, _TIMES)
@@ -110,13 +110,17 @@ def subset(found: SetReport, about: Mapping[str, Any]) -> str:
 def _set(found: SetReport, about: Mapping[str, Any]) -> Iterator[str]:
     yield from _wrapped(f"{plain_text(found.name)}: {subset(found, about)}", indent=2)
     whole = [measure for measure in found.measures if not measure.facet]
-    yield f"{'n':>6}{'exact':>8}  {'95 %':<13}{'cut':>8}{'any':>8}{'similar':>9}  {'95 %':<13}{'begins':>8}  arm"
+    yield (
+        f"{'n':>6}{'exact':>8}  {'95 %':<13}{'cut':>8}{'any':>8}{'similar':>9}  {'95 %':<13}{'first':>6}"
+        f"{'begins':>8}  arm"
+    )
     for each in whole:
         shares = each.shares
         yield (
             f"{each.tasks:>6,}{_percent(shares['exact'].share):>8}  {_between(shares['exact'].interval):<13}"
             f"{_percent(shares['exact_cut'].share):>8}{_percent(each.any_exact):>8}{each.similarity:>9.3f}  "
-            f"{_decimals(each.interval):<13}{_percent(shares['right_beginning'].share):>8}  {each.arm}"
+            f"{_decimals(each.interval):<13}{each.first_similarity:>6.3f}{_percent(shares['right_beginning'].share):>8}"
+            f"  {each.arm}"
         )
     yield (
         f"{'long':>8}{'length':>8}{'parses':>9}  echo: {'prefix':>7}{'suffix':>8}{'context':>9}"

@@ -11,37 +11,15 @@ from typing import Any
 
 from fim_magic.context.cells import LARGEST_FILE, Stored
 from fim_magic.errors import OptionError
+from fim_magic.languages import PYTHON, of_file
 
-PYTHON = "python"
 NOTEBOOK = ".ipynb"
-LANGUAGES = {
-    ".py": PYTHON,
-    ".js": "javascript",
-    ".mjs": "javascript",
-    ".jsx": "javascript",
-    ".ts": "typescript",
-    ".tsx": "typescript",
-    ".html": "html",
-    ".css": "css",
-    ".sql": "sql",
-    ".sh": "bash",
-    ".r": "r",
-    ".jl": "julia",
-    ".c": "c",
-    ".h": "c",
-    ".cc": "c++",
-    ".cpp": "c++",
-    ".hpp": "c++",
-    ".java": "java",
-    ".rs": "rust",
-    ".go": "go",
-    ".yml": "yaml",
-    ".yaml": "yaml",
-}
-"""The language of a source file, by the ending of its name."""
-
-LANGUAGE_OF_MAGIC = {"js": "javascript", "sh": "bash", "script": "bash", "svg": "xml", "R": "r", "latex": "tex"}
-"""The language of a cell whose magic is called otherwise."""
+_LANGUAGES = """
+    bash c cpp csharp css go haskell html java javascript julia kotlin lua perl php powershell python r ruby rust scala
+    sql swift tsx typescript yaml
+"""
+LANGUAGES = frozenset(_LANGUAGES.split())
+"""Of source files that are used; others are texts or data."""
 
 _NOT_LOOKED_INTO = frozenset({"__pycache__", "node_modules", "site-packages", "venv", "build", "dist"})
 _LARGEST_SOURCE = 2**20  # bytes: a longer one was written by a program
@@ -54,7 +32,7 @@ class Sheet:
     Attributes:
         name: Its path below the folder that was asked for, with slashes.
         path: Where it is.
-        language: Of its code.
+        language: Of its code, as `languages.of_file` calls it.
         cells: A notebook's cells; of a source file its text, as the only one.
         is_notebook: Whether it is one.
     """
@@ -75,8 +53,8 @@ class Unread:
 
 
 def is_readable(path: Path) -> bool:
-    """Whether a file's name says that it is a notebook or code in a language that is known here."""
-    return path.suffix.lower() == NOTEBOOK or path.suffix.lower() in LANGUAGES
+    """Whether a file's name says that it is a notebook or code in one of `LANGUAGES`."""
+    return path.suffix.lower() == NOTEBOOK or of_file(path.name) in LANGUAGES
 
 
 def has_files(folder: Path) -> bool:
@@ -98,8 +76,8 @@ def files_of(path: Path) -> list[Path]:
         found = [path] if path.is_file() and is_readable(path) else []
     if not found:
         raise OptionError(
-            f"{str(path)!r} holds no notebook and no source file. Name a folder, or a file that ends in "
-            f"{', '.join((NOTEBOOK, *LANGUAGES))}: fim-magic eval --set PATH"
+            f"{str(path)!r} holds no notebook and no source file. Name a folder, or a file such as shop.ipynb, shop.py "
+            "or shop.js: fim-magic eval --set PATH"
         )
     return found
 
@@ -123,7 +101,7 @@ def read(path: Path, name: str) -> Sheet | Unread:
             return Unread(name, "it is too large")
         text = path.read_text("utf-8-sig")  # line ends become LF
         if not notebook:
-            return Sheet(name, path, LANGUAGES[path.suffix.lower()], (Stored(text, markdown=False),), is_notebook=False)
+            return Sheet(name, path, of_file(path.name), (Stored(text, markdown=False),), is_notebook=False)
         told = json.loads(text)
         return Sheet(name, path, _language(told), tuple(_cells(told)), is_notebook=True)
     except OSError as error:
