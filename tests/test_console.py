@@ -47,7 +47,7 @@ def shown(child):
 
 def test_the_diff_is_text_and_fim_accept_prepares_the_next_prompt(console):
     enter(console, "%%fim", "total = <cursor>  # of xs")
-    console.expect(r"ended by itself")
+    console.expect(r"scripted · \d+\.\d s")
     assert "~ total = ⟦sum(xs)⟧  # of xs" in shown(console)
     assert "HBox" not in shown(console)
     console.expect(r"In \[")

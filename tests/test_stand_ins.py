@@ -212,7 +212,7 @@ def test_more_and_again_ask_the_model_and_fim_accept_knows_them(vs_code):
     vs_code.run(1)
     vs_code.silently("registry.loaded().engine.answers = ('max(xs)',)")
     vs_code.send(vs_code.toolbar, {"act": "more", "index": 0})
-    assert "candidate 2 of 2" in vs_code.said
+    assert " · 2 of 2 · " in vs_code.said
     assert [each["added"] for each in vs_code.widgets[vs_code.toolbar]["candidates"]] == [["sum(xs)"], ["max(xs)"]]
     vs_code.silently("registry.loaded().engine.answers = ('min(xs)',)")
     vs_code.send(vs_code.toolbar, {"act": "again", "index": 0})

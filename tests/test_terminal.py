@@ -46,7 +46,7 @@ def type_cell(child: pexpect.spawn, *lines: str) -> None:
 
 def test_accept_prepares_the_next_prompt(terminal):
     type_cell(terminal, "%%fim --accept", "total = <cursor>  # of xs")
-    terminal.expect(r"ended by itself")
+    terminal.expect(r"scripted · \d+\.\d s")
     terminal.expect(r"In \[")
     # The prompt after the diff already holds the rebuilt line: entering it runs it.
     terminal.send("\r")
@@ -57,7 +57,7 @@ def test_accept_prepares_the_next_prompt(terminal):
 
 def test_fim_shows_the_diff_in_colour_and_fim_accept_prepares_the_prompt(terminal):
     type_cell(terminal, "%%fim", "total = <cursor>")
-    terminal.expect(r"ended by itself")
+    terminal.expect(r"scripted · \d+\.\d s")
     assert "sum(xs)" in terminal.before
     assert "\x1b[" in terminal.before
     terminal.expect(r"In \[")
@@ -70,7 +70,7 @@ def test_fim_shows_the_diff_in_colour_and_fim_accept_prepares_the_prompt(termina
 
 def test_fim_prompt_shows_every_token_in_the_colour_of_its_piece(terminal):
     type_cell(terminal, "%%fim", "total = <cursor>  # of xs")
-    terminal.expect(r"ended by itself")
+    terminal.expect(r"scripted · \d+\.\d s")
     terminal.expect(r"In \[")
     terminal.send("%fim prompt\r")
     terminal.expect(r"PSM, \d+ tokens")
