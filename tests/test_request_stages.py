@@ -114,11 +114,20 @@ def test_what_parses_comes_before_what_does_not():
 
 
 def test_names_of_the_notebook_are_known():
-    engine = ScriptedEngine("x = np.pi")
-    for known, passed in ((frozenset({"np"}), True), (frozenset(), False)):
+    engine = ScriptedEngine("x = mine.pi")
+    for known, passed in ((frozenset({"mine"}), True), (frozenset(), False)):
         _, result = answered(engine, Request(LINE, known=known))
         names = next(check for check in result.candidates[0].checks if check.name == "names")
         assert names.passed is passed
+
+
+def test_a_missing_import_comes_with_the_answer_unless_the_notebook_knows_the_name():
+    engine = ScriptedEngine("x = np.pi")
+    for known, imports in ((frozenset({"np"}), ()), (frozenset(), ("import numpy as np",))):
+        _, result = answered(engine, Request(LINE, known=known))
+        assert result.candidates[0].imports == imports
+        assert next(check for check in result.candidates[0].checks if check.name == "names").passed
+        assert result.text == "".join(f"{line}\n" for line in imports) + LINE.rebuild("x = np.pi")
 
 
 def test_a_check_chooses_and_hides_nothing():
