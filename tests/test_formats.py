@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import re
 import dataclasses
+import re
 
 import pytest
 from scripted import byte_tokenizer, indenting_tokenizer, spaced_tokenizer, word_tokenizer
@@ -287,7 +287,9 @@ def test_a_model_that_cannot_infill_generates_the_line_end_again(prefix, healed)
         tokens = indenting_tokenizer([*family.sentinels(), *family.stop, *([family.bos] if family.bos else [])])
         prompt = completion_prompt(family, tokens, Document(prefix, ""), room=ROOM)
         # One that infills has only the indentation before the hole to generate again.
-        indentation = re.search(r"\s*\Z", prefix.rpartition("\n")[2]).group() if prefix.rstrip(" ").endswith("\n") else ""
+        indentation = (
+            re.search(r"\s*\Z", prefix.rpartition("\n")[2]).group() if prefix.rstrip(" ").endswith("\n") else ""
+        )
         assert prompt.healed == (indentation if family.can_infill else healed), family.name
     plain = byte_tokenizer([*row("CodeGen").sentinels(), *row("CodeGen").stop])
     assert completion_prompt(row("CodeGen"), plain, Document(prefix, ""), room=ROOM).healed == ""

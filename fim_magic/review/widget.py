@@ -257,7 +257,7 @@ class Actions:
         """Which candidate the page speaks of: what it has not heard of yet may have changed their order."""
         index: int = message["index"]
         texts = ["".join(offer.addition.added) for offer in self._offers]
-        added = message.get("added")
+        added = str(message.get("added"))
         known = added in texts and (index >= len(texts) or texts[index] != added)
         return texts.index(added) if known else min(index, len(texts) - 1)
 

@@ -45,7 +45,7 @@ def enough(hole: Hole, text: str, final: bool) -> int | None:
     ends = [end for end in _ends(hole, text, final) if end.statements >= least]
     if asked is Extent.PARAGRAPH:
         ends = [end for end in ends if end.before_blank or end.statements >= _LONGEST_PARAGRAPH]
-    fitting = (end.at for end in ends[:_MOST_ENDS] if hole.suffices(text[: end_before(hole, text, end.at)]))
+    fitting: Iterator[int | None] = (end.at for end in ends[:_MOST_ENDS] if hole.suffices(text[: end_before(hole, text, end.at)]))
     at = next(fitting, None)
     if at is None and ends and (final or len(ends) > _MOST_ENDS):
         at = ends[0].at
