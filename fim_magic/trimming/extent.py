@@ -36,8 +36,8 @@ def enough(hole: Hole, text: str, final: bool) -> int | None:
     if hole.least_statements is None or not hole.is_python or hole.within_line or hole.state.string:
         return None
     if hole.state.comment:
-        at = text.find("\n")
-        return at if at >= 0 else None
+        line_end = text.find("\n")
+        return line_end if line_end >= 0 else None
     asked = extent_of(hole)
     if asked is Extent.BODY:
         return None
@@ -45,8 +45,8 @@ def enough(hole: Hole, text: str, final: bool) -> int | None:
     ends = [end for end in _ends(hole, text, final) if end.statements >= least]
     if asked is Extent.PARAGRAPH:
         ends = [end for end in ends if end.before_blank or end.statements >= _LONGEST_PARAGRAPH]
-    fitting: Iterator[int | None] = (end.at for end in ends[:_MOST_ENDS] if hole.suffices(text[: end_before(hole, text, end.at)]))
-    at = next(fitting, None)
+    fitting = (end.at for end in ends[:_MOST_ENDS] if hole.suffices(text[: end_before(hole, text, end.at)]))
+    at: int | None = next(fitting, None)
     if at is None and ends and (final or len(ends) > _MOST_ENDS):
         at = ends[0].at
     if at is None or (final and not text[at:].strip()):
