@@ -36,7 +36,7 @@ from fim_magic.holes import Blanks, combine
 from fim_magic.judging import judged
 from fim_magic.ranking import Score, endings, following, scores
 from fim_magic.tokenization import TextTokenizer
-from fim_magic.trimming import Hole, copied_from, last_whole, says_nothing, trim
+from fim_magic.trimming import Hole, copied_from, goes_on_in_function, last_whole, says_nothing, trim
 
 _TO_CHOOSE_FROM = 8  # candidates
 _ON_A_GPU = 4  # candidates: little dearer than one there
@@ -306,18 +306,19 @@ def _finished(request: Request, engine: Engine, stop: threading.Event, *, more_a
     branches = request.candidates > 1 and not request.sampling.temperature and request.blanks is None
     answered: list[_Answered] = []
     yield from _ask(replace(request, candidates=1) if branches else request, engine, stop, answered)
+    candidates = _best_ended(request, engine, _candidates(request, answered), stop, answered[0].prompt)
     first_seconds = time.perf_counter() - began
-    candidates = _candidates(request, answered)
     alone = more_at_need and request.candidates == 1 and not request.sampling.temperature
     doubtful = alone and _is_doubtful(request, candidates[0])
     if (branches or doubtful) and not stop.is_set():
         if not request.asked.anything:
             yield Offered(_result(request, engine, answered, _judged(request, candidates, stop), first_seconds))
         yield from _ask_for_more(request, engine, stop, answered, bounded=doubtful)
-        candidates = _candidates(request, answered)
+        further = tuple(candidate for each in answered[1:] for candidate in each.candidates)
+        if request.blanks is not None:
+            further = _candidates(request, answered)[1:]
+        candidates += _best_ended(request, engine, further, stop, answered[0].prompt)
     seconds = time.perf_counter() - began
-    if request.method == "rank" and request.blanks is None and request.trimming:
-        candidates = tuple(_ended_best(request, engine, each, stop) for each in candidates)
     distinct = merged(candidates, request.document.rebuild)
     weighed = _weighed(request, engine, distinct, stop, answered[0].prompt)
     result = _result(request, engine, answered, ranked(_judged(request, weighed, stop)), seconds)
@@ -522,11 +523,24 @@ def _original(hole: Hole, middle: str) -> Iterator[Check]:
         yield Check("original", place != "suffix" and None, f"copies a line {_PLACES[place]}")
 
 
-def _ended_best(request: Request, engine: Engine, candidate: Candidate, stop: threading.Event) -> Candidate:
+def _best_ended(
+    request: Request, engine: Engine, candidates: tuple[Candidate, ...], stop: threading.Event, prompt: Prompt
+) -> tuple[Candidate, ...]:
+    """End each answer where it ends best, where that is not known from the text alone."""
+    ends_open = request.method == "rank" or (request.method == "fim" and goes_on_in_function(request.hole))
+    if not ends_open or request.blanks is not None or not request.trimming or stop.is_set():
+        return candidates
+    return tuple(_ended_best(request, engine, each, stop, prompt) for each in candidates)
+
+
+def _ended_best(
+    request: Request, engine: Engine, candidate: Candidate, stop: threading.Event, prompt: Prompt
+) -> Candidate:
     """End an answer after the statement that makes what follows the hole the most probable."""
     ways = endings(request.hole, candidate)
+    if len(ways) == 1:
+        return candidate
     read = replace(request, asked=NOTHING_ASKED)
-    prompt = prompt_for(read, engine)
     return replace(ranked(_judged(read, _weighed(read, engine, ways, stop, prompt), stop))[0], reason="")
 
 

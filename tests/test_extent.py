@@ -66,9 +66,9 @@ def test_what_a_hole_asks_for(text, extent):
         pytest.param("x = 1\n<cursor>\nprint(x)", "y = 2\nz = 3\n", "y = 2", id="one statement"),
         pytest.param("x = 1\n<cursor>\nprint(z)", "y = 2\nz = 3\nw = 4\n", "y = 2\nz = 3", id="until a name is there"),
         pytest.param(
-            "def mean(xs):\n    <cursor>\n    return total / n",
-            "total = sum(xs)\n    n = len(xs)\n    m = 0\n",
-            "total = sum(xs)\n    n = len(xs)",
+            "xs = [1]\n<cursor>\nprint(total / n)",
+            "total = sum(xs)\nn = len(xs)\nm = 0\n",
+            "total = sum(xs)\nn = len(xs)",
             id="until two are",
         ),
         pytest.param(
@@ -92,6 +92,18 @@ def test_what_a_hole_asks_for(text, extent):
         pytest.param("# the <cursor>\nx = 1", "sum of it\nx = 2\n", "sum of it", id="the rest of a comment"),
         pytest.param('s = """\n<cursor>\n"""', "one\ntwo\n", None, id="not within a string"),
         pytest.param("%%bash\n<cursor>", "ls\nls\n", None, id="nor in another language"),
+        pytest.param(
+            "def mean(xs):\n    <cursor>\n    return total / len(xs)",
+            "total = 0\n    for x in xs:\n        total += x\n",
+            None,
+            id="a function that goes on may lack more",
+        ),
+        pytest.param(
+            "def f(xs):\n    <cursor>\n    return xs",
+            "a = 1\n    b = 1\n    c = 1\n    d = 1\n    e = 1\n",
+            "a = 1\n    b = 1\n    c = 1\n    d = 1",
+            id="but not for ever",
+        ),
         pytest.param("def f(x):\n    <cursor>\n\nf(1)", "y = x\n    return y\n", None, id="a body is for other rules"),
         pytest.param("@<cursor>\ndef f():\n    pass", "cache\ndef g():\n", "cache", id="a decorator in its line"),
         pytest.param(

@@ -569,7 +569,7 @@ def qwen():
 @pytest.mark.real_model
 def test_real_model_infills(qwen):
     _, request = Settings().request(
-        "def mean(xs):\n    total = <cursor>\n    return total / len(xs)\n", max_new_tokens=32
+        "def mean(xs):\n    total = <cursor>\n    return total / len(xs)\n", max_new_tokens=32, candidates=1
     )
     result = list(run(request, qwen))[-1].result
     assert result.middle.startswith("0\n    for x in xs:\n        total += x")

@@ -53,7 +53,9 @@ def test_the_stream_tells_of_the_prompt_then_of_each_token_then_the_result():
         pytest.param("total = 0", 5, "total", Ending.LENGTH, None, id="at the limit"),
         pytest.param("total = 0", 9, "total = 0", Ending.LENGTH, None, id="at the limit, just before its end"),
         pytest.param("x = 1\n\ny", 99, "x = 1", Ending.RULE, Cut("dedent", 5), id="by a rule"),
-        pytest.param("x = 1\n    y = 22", 13, "x = 1", Ending.RULE, Cut("enough", 5), id="where it is enough"),
+        pytest.param(
+            "x = 1\n    y = 22", 13, "x = 1", Ending.LENGTH, Cut("token-limit", 5), id="at the limit, in a statement"
+        ),
         pytest.param("x = 1\n    y = 22", 5, "x = 1", Ending.LENGTH, None, id="at the limit, a statement"),
         pytest.param(
             "# one\n    # two\n    x = 22",

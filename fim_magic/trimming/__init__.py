@@ -17,7 +17,7 @@ from fim_magic.trimming.cells import next_cell
 from fim_magic.trimming.closing import closes_block
 from fim_magic.trimming.copies import copied_from, copies
 from fim_magic.trimming.demonstration import demonstration
-from fim_magic.trimming.extent import enough, last_whole, says_nothing
+from fim_magic.trimming.extent import enough, goes_on_in_function, last_whole, says_nothing
 from fim_magic.trimming.fence import code_fence
 from fim_magic.trimming.fields import closes_field
 from fim_magic.trimming.hole import Hole, Rule, end_before
@@ -35,6 +35,7 @@ __all__ = [
     "copied_from",
     "copies",
     "end_before",
+    "goes_on_in_function",
     "last_whole",
     "says_nothing",
     "statement_ends",

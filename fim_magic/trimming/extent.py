@@ -31,7 +31,9 @@ def enough(hole: Hole, text: str, final: bool) -> int | None:
     """End where the hole has what it asks for.
 
     A hole that is the whole body of a block is not ended here: a block ends where a line leaves it (`dedent`). Nor is
-    one within a line, which ends with its line (`end-of-line`).
+    one within a line, which ends with its line (`end-of-line`). Where a function goes on after the hole, several
+    statements may be missing that only the model knows of (`total = 0`, and the loop that adds to it): a few may come,
+    and where they end best is weighed when they are there (`fim_magic.ranking.endings`).
     """
     if hole.least_statements is None or not hole.is_python or hole.within_line or hole.state.string:
         return None
@@ -45,6 +47,8 @@ def enough(hole: Hole, text: str, final: bool) -> int | None:
     ends = [end for end in _ends(hole, text, final) if end.statements >= least]
     if asked is Extent.PARAGRAPH:
         ends = [end for end in ends if end.before_blank or end.statements >= _LONGEST_PARAGRAPH]
+    if goes_on_in_function(hole):
+        return end_before(hole, text, ends[_MOST_ENDS - 1].at) if len(ends) > _MOST_ENDS else None
     fitting = (end.at for end in ends[:_MOST_ENDS] if hole.suffices(text[: end_before(hole, text, end.at)]))
     at: int | None = next(fitting, None)
     if at is None and ends and (final or len(ends) > _MOST_ENDS):
@@ -62,6 +66,11 @@ def _without_comment(hole: Hole, text: str, at: int) -> int:
     if not hole.ends_line or not code.strip() or len(code) >= len(line.rstrip()):
         return at
     return at - len(line) + len(code)
+
+
+def goes_on_in_function(hole: Hole) -> bool:
+    """Whether what follows the hole is in the same function."""
+    return bool(hole.functions and hole.following) and indent(hole.following[0]) > hole.functions[-1]
 
 
 def last_whole(hole: Hole, text: str) -> int | None:
