@@ -98,7 +98,7 @@ def test_diff_marks_the_added_line(file, capsys):
 def test_complete_keeps_the_text_after_the_marker_from_the_model(file, engine, capsys):
     assert run("infill", "--complete", file) == 0
     prompt = engine.tokenizer.decode(engine.prompts[0])
-    assert prompt == "def mean(xs):\n    "
+    assert prompt == "def mean(xs):\n"
     assert capsys.readouterr().out == FILLED
 
 
@@ -123,7 +123,7 @@ def test_one_line_stands_below_the_diff_and_all_there_is_where_it_is_wanted(file
     assert out.startswith(f"{diff}\n\nscripted · 1 of 3 · ")
     for label, text in (("Model", "scripted"), ("Ending", "ended by itself"), ("Checks", "2 of 2 passed")):
         assert re.search(rf"^{label} +{text}", out, re.MULTILINE)
-    assert "2 other candidates: -n 8 prints them all." in err
+    assert "2 other candidates: -n 6 prints them all." in err
 
 
 def test_demo_shows_the_diff(engine, capsys):

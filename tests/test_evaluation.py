@@ -72,9 +72,9 @@ def test_every_arm_is_asked_and_scored(options):
     }
     assert not report.warnings
     assert [t.mended for t in report.sets[0].trimming] == [3]
-    # Raw, trimmed, auto and several: no word is cut in two here, so that the healed prompt is the raw one.
-    assert len(engine.prompts) == 4 * 3
-    assert [arm.answers for arm in report.sets[0].arms if arm.name == "healed"] == [0]
+    # Raw, healed (its prompt lacks the indentation, which is generated again), trimmed, auto and several.
+    assert len(engine.prompts) == 5 * 3
+    assert [arm.answers for arm in report.sets[0].arms if arm.name == "healed"] == [3]
     assert seen[-1].done == seen[-1].total
     assert json.loads((options.out / "report.json").read_text("utf-8"))["sets"][0]["arms"][2]["share"] == 1.0
 
@@ -95,7 +95,7 @@ def test_cut_off_run_goes_on_where_it_was(options):
     cut_off.write_bytes(cut_off.read_bytes()[:-20])  # killed in the middle of a line
     engine.prompts.clear()
     report, _ = evaluated(options, engine)
-    assert len(engine.prompts) == 1 + 2 * 4
+    assert len(engine.prompts) == 1 + 2 * 5
     assert shares(report)["trimmed"] == 1.0
     assert all(json.loads(line) for line in cut_off.read_text("utf-8").splitlines())
 
@@ -203,7 +203,7 @@ def test_ctrl_c_keeps_what_is_whole_and_says_so(options):
     engine = ScriptedEngine(RIGHT)
 
     def interrupt(step):
-        if len(engine.prompts) == 5 and step == 3:  # the second task's first request
+        if len(engine.prompts) == 6 and step == 3:  # the second task's first request
             signal.raise_signal(signal.SIGINT)
 
     engine.before_step = interrupt
@@ -215,7 +215,7 @@ def test_ctrl_c_keeps_what_is_whole_and_says_so(options):
     engine.prompts.clear()
     report, whole = evaluated(options, engine)
     assert whole
-    assert len(engine.prompts) == 2 * 4
+    assert len(engine.prompts) == 2 * 5
     assert {arm.tasks for arm in report.sets[0].arms} == {3}
 
 
@@ -347,7 +347,7 @@ def test_what_is_generated_again_of_the_prefix_counts_to_the_right_middle():
 def test_several_answers_know_what_the_notebook_defines(options, monkeypatch, known, asked):
     module = SimpleNamespace(read=lambda: [notebook("a", known)], Kernels=lambda: SimpleNamespace(context_of=around))
     monkeypatch.setattr(benchmarks.importlib, "import_module", lambda name: module)
-    engine = ScriptedEngine("seven", "7")
+    engine = ScriptedEngine("seven", "7 + 0")  # as probable, of as many tokens
     template = replace(options.template, sampling=Sampling())
     options = replace(options, sets=("notebooks",), template=template)
     report, _ = evaluated(replace(options, arms=("auto",)), engine)
