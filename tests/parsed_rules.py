@@ -181,6 +181,10 @@ KEPT_SHOWS_IT = {
         "%%c\nint main();\n<cursor>\n",
         "int f() { return 1; }\nint main() { return f(); }",
     ),
+    "javascript: a comment on the code": (
+        "%%js\nif (a) {\n  <cursor>\n  b();\n}\n",
+        "c();\n  // test whether it is even\n  d();",
+    ),
     "rust: other words": ("%%rust\n<cursor>\n", "fn f() {}\n// Testament\nfn g() {}"),
 }
 

@@ -13,9 +13,11 @@ from fim_magic.languages import Place, Reading, children_between, defined_name, 
 from fim_magic.trimming.hole import Hole, end_before
 
 _ENDS_TEXT = re.compile(r"\*/|-->|`")
-_HEADING = re.compile(
-    r"(?://|#|--|/\*|%|<!--)+[!\s*]*(?:(?:unit|run|some|simple)\s+)?"
-    r"(?:tests?|examples?|usage|samples?|driver|demo|output|expected)\b",
+_SIGN = r"(?://|#|--|/\*|<!--)+[!\s*]*"
+_HEADING = re.compile(_SIGN + r"(?:(?:unit|run|some)\s+)?(?:tests?|examples?|usage|samples?|driver)\b", re.IGNORECASE)
+# Within a block, a comment may begin with such a word and be about the code: there, it has to say nothing else.
+_TITLE = re.compile(
+    _SIGN + r"(?:tests?|test cases?|(?:example |sample )?usage|examples?|usage examples?)\s*:?\s*(?:\*/|-->)?\Z",
     re.IGNORECASE,
 )
 _ENOUGH = 6  # characters of what follows the hole, to know it again
@@ -122,7 +124,7 @@ def shows_it(hole: Hole, text: str, final: bool) -> int | None:
             defined += filter(None, [defined_name(tree, node)])
             continue
         said, name = tree.text_of(node), defined_name(tree, node)
-        if "comment" in node.type and _HEADING.match(said):
+        if "comment" in node.type and (_TITLE.match(said.rstrip()) or (alone and defined and _HEADING.match(said))):
             return end_before(hole, text, start)
         if alone and defined and _is_demonstration(hole, seen, said, name, defined):
             return end_before(hole, text, start)
