@@ -34,19 +34,24 @@ def leaves_block(hole: Hole, text: str, final: bool) -> int | None:
 
     Also before the end of the comment or template that the hole is in. A line that closes one and opens another
     (`} else {`, `a).then(b`) may be what is wanted if it comes first, or stands where the rest of a line is asked for.
+
+    Where what follows closes a block that is not open, the text has to open it: if it leaves that one, it ends with the
+    line that opened it.
     """
     seen = parsed(hole)
     if seen is None:
         return None
     if seen.inside:
         return _leaves_text(hole, seen, text, final)
+    if seen.debt < 0:
+        return _leaves_its_own(hole, seen, text, final)
     rest, start = _asks_for_rest(hole, text), 0
     for at in _line_ends(text, final):
-        outer, depth = seen.read(text[:at]).leaves(max(seen.debt, 0), start)
+        outer, depth = seen.read(text[:at]).leaves(seen.debt, start)
         start = at
         if outer is None:
             continue
-        opens_another = depth >= -max(seen.debt, 0) and (rest or not text[:outer].strip())
+        opens_another = depth >= -seen.debt and (rest or not text[:outer].strip())
         if not opens_another or not seen.sound(text[:at]):
             return end_before(hole, text, outer)
     return None
@@ -142,6 +147,18 @@ def whole_ends(hole: Hole, text: str) -> list[int]:
         for at in _line_ends(text, final=True)
         if text[:at].strip() and seen.sound(text[:at]) and seen.parts(text[:at])
     ]
+
+
+def _leaves_its_own(hole: Hole, seen: Place, text: str, final: bool) -> int | None:
+    """Where the line ends that opens the block that what follows the hole closes, if the text leaves it again."""
+    opened = None
+    for at in _line_ends(text, final):
+        kept = text[:at]
+        if opened is None:
+            opened = at if kept.strip() and seen.sound(kept) and seen.parts(kept) else None
+        elif seen.read(kept).leaves(seen.debt, opened)[0] is not None:
+            return end_before(hole, text, opened)
+    return None
 
 
 def _leaves_text(hole: Hole, seen: Place, text: str, final: bool) -> int | None:
