@@ -30,12 +30,24 @@ LEAVES_BLOCK = {
         "%%typescript\ninterface A {\n  <cursor>\n}\n",
         "name: string;\n  age: number;│\n}\n\nconst a: A = {}\n",
     ),
+    "javascript: the block that it has to open": (
+        "%%js\nfor (const x of xs) {\n  <cursor>\n    f(x);\n  }\n}\n",
+        "if (x) {│\n    g(x);\n  } else {\n    h(x);\n  }\n",
+    ),
+    "c: the function that it has to open": (
+        "%%c\n<cursor>\n  return a;\n}\n",
+        "int f(int a) {│\n  a++;\n}\n\nint g() {\n",
+    ),
     "中文": ("%%js\nif (總和) {\n  <游標在這>\n}\n", "說('好');│\n}\n結束();\n"),
 }
 KEPT_LEAVES_BLOCK = {
     "c: braces of its own": ("%%c\nint f() {\n  <cursor>\n}\n", "for (;;) {\n    b();\n  }\n  c();"),
     "javascript: braces in strings": ("%%js\nif (a) {\n  <cursor>\n}\n", "b('}'); // }\n  c(`}`); /* } */"),
     "javascript: a call that goes on": ("%%js\nx = foo(<cursor>);\n", "a).then(b"),
+    "javascript: lines in the block that it opens": (
+        "%%js\n<cursor>\n  return y;\n}\n",
+        "function f(x) {\n  let y = 1;\n  if (x) {\n    y = 2;\n  }",
+    ),
     "javascript: a branch": ("%%js\nif (a) {\n  b();\n<cursor>\n  c();\n}\n", "} else {"),
     "javascript: what the suffix leaves open": ("%%js\nif (a) {\n  f(<cursor>\n}\n", "1);"),
     "bash: a case": ("%%bash\ncase $x in\n  <cursor>\nesac\n", "a) b;;\n  *) c;;"),
@@ -180,6 +192,10 @@ KEPT_SHOWS_IT = {
     "c: a main program after another": (
         "%%c\nint main();\n<cursor>\n",
         "int f() { return 1; }\nint main() { return f(); }",
+    ),
+    "javascript: a comment on the code": (
+        "%%js\nif (a) {\n  <cursor>\n  b();\n}\n",
+        "c();\n  // test whether it is even\n  d();",
     ),
     "rust: other words": ("%%rust\n<cursor>\n", "fn f() {}\n// Testament\nfn g() {}"),
 }

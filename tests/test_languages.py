@@ -7,6 +7,8 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from parsed_rules import PARSED
 from scripted import ScriptedEngine
 
@@ -35,7 +37,7 @@ from fim_magic.languages import (
     verdict,
 )
 from fim_magic.languages import parse as parse_text
-from fim_magic.trimming import Hole, statement_ends
+from fim_magic.trimming import RULES, Hole, statement_ends
 
 CELLS = {
     "x = 1": "python",
@@ -353,3 +355,51 @@ def test_infill_knows_a_file_by_its_ending(tmp_path, capsys):
     finally:
         registry.unload()
     assert capsys.readouterr().out == "function add(a, b) {\n  return a + b;\n}\n"
+
+
+# Pieces that the rules look at, so that chance builds texts that they fire on.
+PIECES = {
+    "bash": (
+        "x=1",
+        "if a; then",
+        "fi",
+        "for i in x; do",
+        "done",
+        "{",
+        "}",
+        "'",
+        '"',
+        "$(",
+        ")",
+        "<<EOF\n",
+        "EOF",
+        "#",
+        ";;",
+    ),
+    "c": ("int f() {", "}", "x;", "(", ")", "#if A\n", "#endif\n", '"', "/*", "*/", "return 1;", "int main() {", "{"),
+    "html": ("<p>", "</p>", "<ul>", "</ul>", "<b", "</b>", ">", "text", "<!--", "-->", "<br>", '"'),
+    "javascript": (
+        *("x", " = ", "f(", ")", "{", "}", "[", "]", "'", "`", "${", ";", ",", "//", "/*", "*/", "return ", "if (a) "),
+        *("} else {", "=>", ".b()", "function g() {", "// Example\n", "console.log(g);", "case 1:"),
+    ),
+    "julia": ("function f(x)", "end", "if a", "for i in x", "[", "]", "(", ")", '"', "#", "x = 1", "do y"),
+    "sql": ("SELECT ", "a, ", "FROM t", "(", ")", ";", "CASE ", "END ", "'", "--", "WHERE ", "ORDER BY a"),
+    "yaml": ("a:", " b", "- ", "[", "]", "{", "|", '"', "#", ": "),
+}
+TEXTS = st.sampled_from(list(PIECES)).flatmap(
+    lambda language: st.tuples(
+        st.just(language),
+        *[st.lists(st.sampled_from((*PIECES[language], "\n", "\n  ", "\n"))).map("".join)] * 4,
+    )
+)
+
+
+@pytest.mark.parametrize("rule", PARSED)
+@settings(max_examples=50, deadline=None)
+@given(texts=TEXTS)
+def test_more_text_does_not_move_a_cut(rule, texts):
+    language, prefix, suffix, text, more = texts
+    hole = Hole(Document(prefix, suffix, language=language))
+    cut = RULES[rule](hole, text, False)
+    assert cut is None or 0 <= cut <= len(text)
+    assert cut is None or RULES[rule](hole, text + more, False) == cut

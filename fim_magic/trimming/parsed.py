@@ -13,9 +13,11 @@ from fim_magic.languages import Place, Reading, children_between, defined_name, 
 from fim_magic.trimming.hole import Hole, end_before
 
 _ENDS_TEXT = re.compile(r"\*/|-->|`")
-_HEADING = re.compile(
-    r"(?://|#|--|/\*|%|<!--)+[!\s*]*(?:(?:unit|run|some|simple)\s+)?"
-    r"(?:tests?|examples?|usage|samples?|driver|demo|output|expected)\b",
+_SIGN = r"(?://|#|--|/\*|<!--)+[!\s*]*"
+_HEADING = re.compile(_SIGN + r"(?:(?:unit|run|some)\s+)?(?:tests?|examples?|usage|samples?|driver)\b", re.IGNORECASE)
+# Within a block, a comment may begin with such a word and be about the code: there, it has to say nothing else.
+_TITLE = re.compile(
+    _SIGN + r"(?:tests?|test cases?|(?:example |sample )?usage|examples?|usage examples?)\s*:?\s*(?:\*/|-->)?\Z",
     re.IGNORECASE,
 )
 _ENOUGH = 6  # characters of what follows the hole, to know it again
@@ -32,19 +34,24 @@ def leaves_block(hole: Hole, text: str, final: bool) -> int | None:
 
     Also before the end of the comment or template that the hole is in. A line that closes one and opens another
     (`} else {`, `a).then(b`) may be what is wanted if it comes first, or stands where the rest of a line is asked for.
+
+    Where what follows closes a block that is not open, the text has to open it: if it leaves that one, it ends with the
+    line that opened it.
     """
     seen = parsed(hole)
     if seen is None:
         return None
     if seen.inside:
         return _leaves_text(hole, seen, text, final)
+    if seen.debt < 0:
+        return _leaves_its_own(hole, seen, text, final)
     rest, start = _asks_for_rest(hole, text), 0
     for at in _line_ends(text, final):
-        outer, depth = seen.read(text[:at]).leaves(max(seen.debt, 0), start)
+        outer, depth = seen.read(text[:at]).leaves(seen.debt, start)
         start = at
         if outer is None:
             continue
-        opens_another = depth >= -max(seen.debt, 0) and (rest or not text[:outer].strip())
+        opens_another = depth >= -seen.debt and (rest or not text[:outer].strip())
         if not opens_another or not seen.sound(text[:at]):
             return end_before(hole, text, outer)
     return None
@@ -122,7 +129,7 @@ def shows_it(hole: Hole, text: str, final: bool) -> int | None:
             defined += filter(None, [defined_name(tree, node)])
             continue
         said, name = tree.text_of(node), defined_name(tree, node)
-        if "comment" in node.type and _HEADING.match(said):
+        if "comment" in node.type and (_TITLE.match(said.rstrip()) or (alone and defined and _HEADING.match(said))):
             return end_before(hole, text, start)
         if alone and defined and _is_demonstration(hole, seen, said, name, defined):
             return end_before(hole, text, start)
@@ -140,6 +147,18 @@ def whole_ends(hole: Hole, text: str) -> list[int]:
         for at in _line_ends(text, final=True)
         if text[:at].strip() and seen.sound(text[:at]) and seen.parts(text[:at])
     ]
+
+
+def _leaves_its_own(hole: Hole, seen: Place, text: str, final: bool) -> int | None:
+    """Where the line ends that opens the block that what follows the hole closes, if the text leaves it again."""
+    opened = None
+    for at in _line_ends(text, final):
+        kept = text[:at]
+        if opened is None:
+            opened = at if kept.strip() and seen.sound(kept) and seen.parts(kept) else None
+        elif seen.read(kept).leaves(seen.debt, opened)[0] is not None:
+            return end_before(hole, text, opened)
+    return None
 
 
 def _leaves_text(hole: Hole, seen: Place, text: str, final: bool) -> int | None:
