@@ -24,10 +24,13 @@ _DEPENDS_ON = (
     "frontends",
     "document",
     "lexing",
-    "checks",
+    "cell_text",
+    "checks/",
     "context/",
-    "evaluate/own/",
+    "languages/",
     "evaluate/notebooks/",
+    "evaluate/own/session",
+    "evaluate/own/surroundings",
 )
 """The code that finds it out."""
 

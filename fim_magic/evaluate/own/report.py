@@ -160,15 +160,15 @@ def _parts(measures: Sequence[Measure]) -> Iterator[str]:
         if each.facet != facet:
             facet = each.facet
             yield (
-                f"  {'by ' + facet:<14}{'n':>5}{'exact':>8}  {'95 %':<12}{'similar':>8}  {'95 %':<13}{'begins':>8}"
-                f"{'long':>8}{'echo':>7}  arm"
+                f"  {'by ' + facet:<13}{'n':>5}{'exact':>8}  {'95 %':<11}{'similar':>8}  {'95 %':<12}{'begins':>8}"
+                f"{'long':>8}{'echo':>8}  arm"
             )
         shares = each.shares
         yield (
-            f"    {plain_text(each.word)[:11]:<12}{each.tasks:>5,}{_percent(shares['exact'].share):>8}  "
-            f"{_between(shares['exact'].interval):<12}{each.similarity:>8.3f}  {_decimals(each.interval):<13}"
+            f"    {plain_text(each.word)[:10]:<11}{each.tasks:>5,}{_percent(shares['exact'].share):>8}  "
+            f"{_between(shares['exact'].interval):<11}{each.similarity:>8.3f}  {_decimals(each.interval):<12}"
             f"{_percent(shares['right_beginning'].share):>8}{_percent(shares['too_long'].share):>8}"
-            f"{_percent(shares['echoes'].share):>7}  {each.arm}"
+            f"{_percent(shares['echoes'].share):>8}  {each.arm}"
         )
 
 
