@@ -46,6 +46,8 @@ def judged(
     imports = missing_imports(text, [name for name in lacking if name in own], sources)
     lines = import_lines(imports)
     mended = tuple(_with_imports(check, [each.name for each in imports], lines) for check in found)
+    if not asked.anything:
+        return replace(candidate, checks=mended, imports=lines)
     tried = look(with_imports(text, lines), known=known, asked=asked, limits=limits, document=document)[len(found) :]
     return replace(candidate, checks=(*mended, *tried), imports=lines)
 

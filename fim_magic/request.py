@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from types import FrameType
 
 from fim_magic.branching import beginnings, read_tokens
@@ -84,7 +84,7 @@ class Request:
     healing: bool = True
     lines: int = 1
 
-    @property
+    @cached_property
     def hole(self) -> Hole:
         """The place that an answer has to fit into. What goes on from left to right is not as long as the hole asks."""
         document = self.document.for_model()
@@ -314,9 +314,7 @@ def _finished(request: Request, engine: Engine, stop: threading.Event, *, more_a
         if not request.asked.anything:
             yield Offered(_result(request, engine, answered, _judged(request, candidates, stop), first_seconds))
         yield from _ask_for_more(request, engine, stop, answered, bounded=doubtful)
-        further = tuple(candidate for each in answered[1:] for candidate in each.candidates)
-        if request.blanks is not None:
-            further = _candidates(request, answered)[1:]
+        further = _candidates(request, answered)[1:]
         candidates += _best_ended(request, engine, further, stop, answered[0].prompt)
     seconds = time.perf_counter() - began
     distinct = merged(candidates, request.document.rebuild)
