@@ -150,6 +150,7 @@ class Result:
         generated: How many tokens were generated, over all answers; None for those of the candidates.
         seen: What the model saw beside the text.
         holes: How many holes the text has.
+        lines: How many statements an answer was to have at least.
         first_answer_seconds: From the request to its first answer, which may be taken then.
     """
 
@@ -173,6 +174,7 @@ class Result:
     generated: int | None = None
     seen: Context = NOTHING_ELSE
     holes: int = 1
+    lines: int = 1
     first_answer_seconds: float = 0.0
 
     @property
@@ -190,13 +192,10 @@ class Result:
         """What the model saw beside the text, in a few words."""
         return self.seen.describe()
 
-    def with_candidate(self, candidate: Candidate, index: int | None) -> Result:
-        """Return the result with `candidate` in the place of the one at `index`, or behind them all for None."""
-        candidates = list(self.candidates)
-        at = len(candidates) if index is None else index
-        candidates[at : at + 1] = [candidate]
+    def with_candidate(self, candidate: Candidate) -> Result:
+        """Return the result with another candidate behind the others."""
         generated = None if self.generated is None else self.generated + len(candidate.token_ids)
-        return replace(self, candidates=tuple(candidates), generated=generated)
+        return replace(self, candidates=(*self.candidates, candidate), generated=generated)
 
     def beginning_with(self, candidate: Candidate) -> Result:
         """Return the result with the candidate that says the same as `candidate` first."""

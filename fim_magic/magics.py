@@ -18,13 +18,13 @@ from fim_magic.auto import AutoFill
 from fim_magic.classroom import HINTS, check, of_notebook, strictest
 from fim_magic.classroom import hint as hint_of
 from fim_magic.engines.idle import IdleLimit
-from fim_magic.errors import FimError, OptionError
+from fim_magic.errors import FimError, ModelError, OptionError
 from fim_magic.frontends import notebook_path
 from fim_magic.history import History
 from fim_magic.settings import LOADING, Option, Settings, options_of
 
 if TYPE_CHECKING:
-    from fim_magic.candidate import Result
+    from fim_magic.candidate import Candidate, Result
     from fim_magic.engines import Engine
     from fim_magic.engines.registry import Loaded
     from fim_magic.formats import Prompt
@@ -305,11 +305,14 @@ class FimMagics(Magics, Settings):
             raise
         told = self.remember(request, model, loading, result)
 
-        def ask(index: int | None, on_grow: OnGrow) -> Result:
+        def ask(short: Candidate | None, on_grow: OnGrow) -> Result:
+            asked = request.again() if short is None else request.longer(short)
             with self._in_use():
-                other = follow(request.again(), registry.use(model, **loading).engine, on_grow)
+                other = follow(asked, registry.use(model, **loading).engine, on_grow)
+            if short is not None and other.middle == short.middle:
+                raise ModelError("The model has nothing to add to it.")
             if self._last is not None and self._last.document is request.document:  # no other cell was filled meanwhile
-                self._last = self._last.with_candidate(other.candidates[0], index)
+                self._last = self._last.with_candidate(other.candidates[0])
             return other
 
         view.finish(result, record=told, ask=ask)

@@ -32,6 +32,7 @@ def record(result: Result) -> Record:
         "dropped_prefix_tokens": result.dropped_prefix_tokens,
         "dropped_suffix_tokens": result.dropped_suffix_tokens,
         "max_new_tokens": result.max_new_tokens,
+        "lines": result.lines,
         **_sampling(result),
         "answers": result.answers,
         "context": result.seen.summary() if result.context else {},
@@ -43,18 +44,15 @@ def record(result: Result) -> Record:
     }
 
 
-def add_answer(record: Record, result: Result, index: int | None) -> None:
-    """Put another request's answer to the same question into a record.
+def add_answer(record: Record, result: Result) -> None:
+    """Put another request's answer to the same question behind those of a record.
 
     Args:
         record: Of the first request.
         result: Of the other one, which had one candidate.
-        index: Of the candidate that it replaces, or None to put it behind them all.
     """
-    candidates = record["candidates"]
-    at = len(candidates) if index is None else index
-    seconds = round(result.seconds, 3)
-    candidates[at : at + 1] = [{**_candidate(result.candidates[0]), **_sampling(result), "seconds": seconds}]
+    told = {**_candidate(result.candidates[0]), **_sampling(result)}
+    record["candidates"].append({**told, "lines": result.lines, "seconds": round(result.seconds, 3)})
 
 
 def decide(record: Record, what: str, index: int, *, imports: bool = True) -> None:
@@ -80,7 +78,7 @@ def of_cell(record: Record, index: int) -> Record:
         return {}
     candidate = record["candidates"][index]
     kept = ("fim_magic", "time", "model", "revision", "method", "order", "prompt_sha256", "max_new_tokens")
-    sampled = {name: candidate.get(name, record.get(name)) for name in ("seed", "temperature", "top_p")}
+    sampled = {name: candidate.get(name, record.get(name)) for name in ("seed", "temperature", "top_p", "lines")}
     return {
         **{name: record[name] for name in kept if name in record},
         **sampled,

@@ -29,7 +29,7 @@ from fim_magic.engines.reuse import common_prefix
 from fim_magic.errors import OptionError
 from fim_magic.formats import Prompt, completion_prompt
 from fim_magic.tokenization import TextTokenizer
-from fim_magic.trimming import Hole, end_before, says_nothing, statement_ends
+from fim_magic.trimming import Hole, end_before, says_nothing, statement_count, statement_ends
 
 SUFFIX_TOKENS = 32
 """How many tokens of the suffix count at most."""
@@ -153,7 +153,14 @@ def endings(hole: Hole, candidate: Candidate) -> list[Candidate]:
     """
     text = candidate.middle
     cuts = {end_before(hole, text, at) for at in statement_ends(hole, text)[:_MOST_ENDINGS]}
-    some = (at for at in sorted(cuts) if 0 < at < len(text) and not says_nothing(hole, text[:at]))
+    least = hole.least_statements or 1
+    some = (
+        at
+        for at in sorted(cuts)
+        if 0 < at < len(text)
+        and not says_nothing(hole, text[:at])
+        and (least == 1 or statement_count(hole, text[:at]) >= least)
+    )
     return [candidate, *(_ended_at(candidate, at) for at in some)]
 
 

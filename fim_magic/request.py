@@ -36,7 +36,15 @@ from fim_magic.holes import Blanks, combine
 from fim_magic.judging import judged
 from fim_magic.ranking import Score, endings, following, scores
 from fim_magic.tokenization import TextTokenizer
-from fim_magic.trimming import Hole, copied_from, goes_on_in_function, last_whole, says_nothing, trim
+from fim_magic.trimming import (
+    Hole,
+    copied_from,
+    goes_on_in_function,
+    last_whole,
+    says_nothing,
+    statement_count,
+    trim,
+)
 
 _TO_CHOOSE_FROM = 8  # candidates
 _ON_A_GPU = 4  # candidates: little dearer than one there
@@ -68,6 +76,7 @@ class Request:
         trimming: Whether our rules end an answer; without them it is the model's raw text.
         healing: Whether a token that the hole cuts in two is generated again.
         lines: How many statements an answer has at least, where the hole has room for more than one.
+        begins: The tokens that an answer begins with, what `healing` generates again among them.
     """
 
     document: Document
@@ -83,6 +92,7 @@ class Request:
     trimming: bool = True
     healing: bool = True
     lines: int = 1
+    begins: tuple[int, ...] = ()
 
     @cached_property
     def hole(self) -> Hole:
@@ -102,6 +112,23 @@ class Request:
     def again(self) -> Request:
         """Return the request for one other answer to the same question."""
         return replace(self, candidates=1, sampling=self.sampling.varied())
+
+    def longer(self, candidate: Candidate) -> Request:
+        """Return the request for one answer that begins as a candidate does, and has a statement more.
+
+        Raises:
+            OptionError: The text has several holes: none of them is known to be the one that lacks something.
+        """
+        if self.blanks is not None:
+            raise OptionError("An answer to several holes is not made longer. Again asks for another one.")
+        begins = read_tokens(candidate)
+        return replace(
+            self,
+            candidates=1,
+            begins=begins,
+            lines=statement_count(self.hole, candidate.middle) + 1,
+            max_new_tokens=self.max_new_tokens + len(begins),
+        )
 
     def settled(self, engine: Engine) -> Request:
         """Return the request with a number of candidates, where that was left to us.
@@ -428,7 +455,7 @@ def _decode(
     """Generate candidates in one batch; those that are to begin in some way are the second and on of a request."""
     first_token = 0.0
     hole = request.hole
-    ways = begins or [()] * request.candidates
+    ways = begins or [request.begins] * request.candidates
     drafts = [_Draft(hole, engine.tokenizer, request, prompt, begin) for begin in ways]
     generation = engine.start(prompt.ids, candidates=request.candidates, sampling=request.sampling)
     for done in generation.prefill():
@@ -666,4 +693,5 @@ def _result(
         generated=sum(len(candidate.token_ids) for each in answered for candidate in each.candidates),
         seen=prompt.context,
         holes=1 if request.blanks is None else request.blanks.count,
+        lines=request.lines,
     )

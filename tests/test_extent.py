@@ -6,7 +6,7 @@ from test_trimming import PIECES, PREFIXES
 
 from fim_magic.checks.sufficiency import Sufficiency
 from fim_magic.document import Document, parse
-from fim_magic.trimming import Hole, last_whole, says_nothing, trim
+from fim_magic.trimming import Hole, last_whole, says_nothing, statement_count, trim
 from fim_magic.trimming.extent import Extent, enough, extent_of
 
 
@@ -178,3 +178,24 @@ def test_more_text_does_not_move_the_end(prefix, suffix, text, more):
     at = enough(hole, text, False)
     if at is not None and text[-1:] not in tuple("'\"\\!"):
         assert enough(hole, text + more, False) == at
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "lines", "expected"),
+    [
+        ("x = 1\n<cursor>\nprint(y)", "y = 1\nz = 2\nw = 3\n", 2, "y = 1\nz = 2"),
+        ("x = <cursor>\nprint(x)", "1\ny = 2\nz = 3\n", 2, "1\ny = 2"),
+        ("%%js\nlet x = 1;\nlet y = <cursor>\n", "f(x);\nlet z = {\n  a: 1,\n};\nlet w = 2;\n", 1, "f(x);"),
+        (
+            "%%js\nlet x = 1;\nlet y = <cursor>\n",
+            "f(x);\nlet z = {\n  a: 1,\n};\nlet w = 2;\n",
+            2,
+            "f(x);\nlet z = {\n  a: 1,\n};",
+        ),
+    ],
+)
+def test_an_answer_has_as_many_statements_as_are_asked_for(text, answer, lines, expected):
+    hole = hole_in(text, least=lines)
+    cut = trim(hole, answer, final=False)
+    assert answer[: cut.at] == expected
+    assert statement_count(hole, expected) == lines

@@ -48,7 +48,7 @@ def test_the_log_follows_what_the_user_decides():
     assert "accepted in part" in log(history.entries)
     decide(told, "undo", 0)
     assert "accepted" not in log(history.entries)
-    add_answer(told, result("other"), None)
+    add_answer(told, result("other"))
     decide(told, "replace", 1)
     assert log(history.entries).endswith("replaced 2 of 2")
 
@@ -99,7 +99,7 @@ def test_the_oldest_are_forgotten_and_numbers_stay(monkeypatch):
 
 def test_a_cell_says_which_candidate_of_which_model_it_holds():
     told = record(result("1", "2", sampling=Sampling(0.8, 0.9, 3), prompt_sha256="ab"))
-    add_answer(told, result("3", sampling=Sampling(0.5, 1.0, 4)), None)
+    add_answer(told, result("3", sampling=Sampling(0.5, 1.0, 4)))
     second, third = of_cell(told, 1), of_cell(told, 2)
     assert (second["model"], second["prompt_sha256"], second["candidate"]) == ("tiny", "ab", 2)
     assert (second["temperature"], third["temperature"], third["top_p"]) == (0.8, 0.5, 1.0)

@@ -18,6 +18,7 @@ from fim_magic.candidate import Cut, Ending
 from fim_magic.document import Document
 from fim_magic.engines import Sampling
 from fim_magic.errors import BusyError, ModelError, OptionError
+from fim_magic.holes import split
 from fim_magic.request import Finished, Grew, Reading, Request, interruptible, prompt_for, run
 
 INDENTATION = "    "  # before the hole of MEAN
@@ -109,6 +110,51 @@ def test_asking_again_asks_for_one_other_answer():
     again = sampled.again()
     assert (again.sampling.temperature, again.sampling.top_p, again.order) == (0.3, 0.9, "psm")
     assert len({request.again().sampling.seed for request in [sampled] * 8} | {7}) > 2
+
+
+LINES = Document("import math\n\nsizes = [3, 1]\n", "\nprint(biggest)\n")
+SCRIPT = "# First\nbiggest = max(sizes)\nsmallest = min(sizes)\nfor size in sizes:\n    print(size)\nlast = 1"
+
+
+def test_asking_for_more_gets_the_same_answer_with_a_statement_after_it():
+    engine = ScriptedEngine(SCRIPT)
+    request = Request(LINES)
+    _, short = answered(engine, request)
+    assert short.middle == "# First\nbiggest = max(sizes)"
+    middles, longer = [], short
+    for _ in range(2):
+        request = request.longer(longer.candidates[0])
+        _, longer = answered(engine, request)
+        middles.append(longer.middle.removeprefix(short.middle))
+    assert middles == ["\nsmallest = min(sizes)", "\nsmallest = min(sizes)\nfor size in sizes:\n    print(size)"]
+    assert longer.lines == 3
+    begun = [ids for (ids,) in (told.values() for told in engine.allowed if told)]
+    assert engine.tokenizer.decode([ids[0] for ids in begun[-len(request.begins) :]]).startswith(short.middle)
+
+
+def test_more_of_an_answer_that_hit_the_token_limit_goes_on_behind_it():
+    engine = ScriptedEngine("x = 1\ny = 2\n" * 9)
+    request = Request(Document("", "", ""), method="complete", max_new_tokens=14)
+    _, short = answered(engine, request)
+    _, longer = answered(engine, request.longer(short.candidates[0]))
+    assert longer.middle.startswith(short.middle)
+    assert len(longer.middle) > len(short.middle)
+
+
+def test_an_answer_to_several_holes_is_not_made_longer():
+    document, blanks = split("a = <cursor>\nb = <cursor>\n")
+    request = Request(document, blanks=blanks)
+    _, result = answered(ScriptedEngine("1"), request)
+    with pytest.raises(OptionError, match="Again asks for another"):
+        request.longer(result.candidates[0])
+
+
+def test_where_a_function_goes_on_an_answer_has_the_statements_that_are_asked_for():
+    document = Document("def total_of(rows):\n    ", "\n    return total / count\n")
+    engine = ScriptedEngine("total = 0\n    count = 0\n    name = 1\n    other = 2\n    last = 3\n    more = 4")
+    for lines in (2, 3):
+        _, result = answered(engine, Request(document, lines=lines))
+        assert result.middle.count("\n") >= lines - 1
 
 
 def test_a_result_says_what_its_prompt_and_its_sampling_were():

@@ -211,12 +211,12 @@ def test_more_and_again_ask_the_model_and_fim_accept_knows_them(vs_code):
     vs_code.say_hello()
     vs_code.run(1)
     vs_code.silently("registry.loaded().engine.answers = ('max(xs)',)")
-    vs_code.send(vs_code.toolbar, {"act": "more", "index": 0})
+    vs_code.send(vs_code.toolbar, {"act": "again", "index": 0})
     assert " · 2 of 2 · " in vs_code.said
     assert [each["added"] for each in vs_code.widgets[vs_code.toolbar]["candidates"]] == [["sum(xs)"], ["max(xs)"]]
-    vs_code.silently("registry.loaded().engine.answers = ('min(xs)',)")
-    vs_code.send(vs_code.toolbar, {"act": "again", "index": 0})
-    assert [each["added"] for each in vs_code.widgets[vs_code.toolbar]["candidates"]] == [["min(xs)"], ["max(xs)"]]
+    vs_code.send(vs_code.toolbar, {"act": "more", "index": 1})
+    assert vs_code.widgets[vs_code.toolbar]["status"] == "The model has nothing to add to it."
+    assert [each["added"] for each in vs_code.widgets[vs_code.toolbar]["candidates"]] == [["sum(xs)"], ["max(xs)"]]
     vs_code.run(2)
     assert vs_code.cells[2] == "total = max(xs)  # of xs"
 

@@ -177,7 +177,7 @@ def test_core_buttons_ask_again_as_the_toolbar_does(shell):
     actions = asking(["a"], told=told)
     actions._again.click()
     actions._more.click()
-    assert told.asked == [0, None]
+    assert told.asked == [None, 0]
     actions.busy(True, "Asking again…")
     assert actions._accept.disabled
     assert actions._more.disabled
@@ -353,7 +353,7 @@ def test_parts_copies_and_wishes_leave_the_question_open(shell, page):
         act("more")
     assert captured.outputs == []
     assert told.decisions == [("part", 0), ("copy", 0)]
-    assert told.asked == [0, None]
+    assert told.asked == [None, 0]
     assert not actions._decided
 
 
@@ -396,20 +396,20 @@ def test_another_candidate_is_shown_while_it_grows_and_stands_beside_the_first(s
     assert outputs[-1].metadata["fim_magic"] == record
 
 
-def test_again_replaces_the_candidate(shell, page):
-    asked = []
+def test_again_asks_for_another_and_more_for_more_of_the_one_that_is_shown(shell, page):
+    asked, answers = [], iter(["3", "31"])
     outputs, actions, record = outputs_after(
-        shell, page, lambda index, _grow: asked.append(index) or result("3"), "again"
+        shell, page, lambda short, _grow: asked.append(short) or result(next(answers)), "again", "more"
     )
-    assert asked == [0]
-    assert "⟦3⟧" in outputs[-1].data["text/plain"]
-    assert [each["added"] for each in actions._toolbar.candidates] == [["3"]]
-    assert [each["middle"] for each in record["candidates"]] == ["3"]
+    assert [short and short.middle for short in asked] == [None, "3"]
+    assert "⟦31⟧" in outputs[-1].data["text/plain"]
+    assert [each["added"] for each in actions._toolbar.candidates] == [["1"], ["3"], ["31"]]
+    assert [each["middle"] for each in record["candidates"]] == ["1", "3", "31"]
 
 
 def test_the_same_answer_once_more_is_said_to_be_that(shell, page):
     answers = iter(["1", "2", "1"])
-    outputs, *_ = outputs_after(shell, page, lambda *_: result(next(answers)), "again", "more", "more")
+    outputs, *_ = outputs_after(shell, page, lambda *_: result(next(answers)), "again", "again", "again")
     said = [output.data["text/plain"] for output in outputs if "filling the hole" not in output.data["text/plain"]]
     assert "the same text as before" in said[0]
     assert "the same text" not in said[1]

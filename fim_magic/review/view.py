@@ -33,8 +33,8 @@ METADATA_KEY = "fim_magic"
 
 OnDecision = Callable[[str, int], None]
 
-Ask = Callable[["int | None", "OnGrow"], Result]
-"""Asks the model once more: in the place of the candidate with this index, or for one beside the others (None).
+Ask = Callable[["Candidate | None", "OnGrow"], Result]
+"""Asks the model once more: for more than this candidate has, or for another answer (None).
 
 While it runs, it calls `OnGrow` with the middle, its tokens and seconds. Its result has one candidate.
 """
@@ -192,7 +192,7 @@ class View:
 
         def asked(index: int | None) -> None:
             if ask is not None:
-                self._ask_again(index, ask, actions.busy, actions.offer)
+                self._ask_again(index, ask, actions)
 
         def imported(with_imports: bool) -> None:
             self._with_imports = with_imports
@@ -214,27 +214,32 @@ class View:
         self,
         index: int | None,
         ask: Ask,
-        busy: Callable[[bool, str], None],
-        offer: Callable[[Sequence[Offer], int], None],
+        actions: Actions,
     ) -> None:
-        """Get another answer, shown while it grows; what was there before stays if there is none."""
-        busy(True, "Asking again…")
+        """Get an answer beside those that are there, and show it while it grows.
+
+        Args:
+            index: Of the candidate that is to become longer, or None for another one.
+            ask: Gets it.
+            actions: The buttons.
+        """
+        short = None if index is None else self._answers[index].candidate
+        actions.busy(True, "Asking again…" if short is None else "Asking for more…")
         shown, said = self._shown, ""
         self._forget_growth()
         self._draw_progress()
         try:
-            result = ask(index, self.grow)
+            result = ask(short, self.grow)
         except (FimError, KeyboardInterrupt) as error:
             said = str(error) or "Interrupted."
         else:
-            answer = _Answer(result, result.candidates[0], self._same_as(result.middle))
-            shown = len(self._answers) if index is None else index
-            self._answers[shown : shown + 1] = [answer]
-            add_answer(self._record, result, index)
-            offer(self._offers(), shown)
+            shown = len(self._answers)
+            self._answers.append(_Answer(result, result.candidates[0], self._same_as(result.middle)))
+            add_answer(self._record, result)
+            actions.offer(self._offers(), shown)
         finally:
             self._draw_answers(shown)
-            busy(False, said)
+            actions.busy(False, said)
 
     def _same_as(self, middle: str) -> list[str]:
         """Say it where the model has answered the same before: it is no failure to show something new."""

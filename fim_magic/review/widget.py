@@ -73,8 +73,8 @@ class Listener:
         decided: With "accept", "replace", "reject", "part", "copy" or "undo" and the candidate's index, after it was
             done.
         chose: With the index of the candidate that the user wants to see.
-        asked: With the index of the candidate in whose place the user wants another, or None for one beside them all.
-            None where no other can be had.
+        asked: With the index of the candidate that the user wants to be longer, or None for another one. None where
+            no other can be had.
         imported: With whether the imports that belong to an answer are to be taken with it.
     """
 
@@ -178,10 +178,10 @@ class Actions:
         self._accept.on_click(lambda _: self._place("accept"))
         self._replace.on_click(lambda _: self._place("replace"))
         self._reject.on_click(lambda _: self._drop())
-        self._again = _button("Again", "Ask once more, with another seed, in the place of this candidate")
-        self._more = _button("More", "Ask for another candidate beside this one")
-        self._again.on_click(lambda _: self._ask(self._index))
-        self._more.on_click(lambda _: self._ask(None))
+        self._again = _button("Again", "Ask once more, with another seed, for another candidate")
+        self._more = _button("More", "Ask for more: this candidate, and what comes after it")
+        self._again.on_click(lambda _: self._ask(None))
+        self._more.on_click(lambda _: self._ask(self._index))
         self._importer = _toggle("Import", "Take the import with it that the answer needs", self._with_imports)
         self._importer.observe(lambda change: self._import(change["new"]), "value")
         self._status = ipywidgets.Label()
@@ -243,7 +243,7 @@ class Actions:
         elif act == "reject":
             self._drop(_PART_KEPT if message.get("kept") else _REJECTED)
         elif act in ("again", "more"):
-            self._ask(self._index if act == "again" else None)
+            self._ask(self._index if act == "more" else None)
         else:
             self._has_part = self._has_part or act == "part"
             self._listener.decided(act, self._index)

@@ -17,7 +17,7 @@ from fim_magic.trimming.cells import next_cell
 from fim_magic.trimming.closing import closes_block
 from fim_magic.trimming.copies import copied_from, copies
 from fim_magic.trimming.demonstration import demonstration
-from fim_magic.trimming.extent import enough, goes_on_in_function, last_whole, says_nothing
+from fim_magic.trimming.extent import enough, goes_on_in_function, last_whole, says_nothing, statements_in
 from fim_magic.trimming.fence import code_fence
 from fim_magic.trimming.fields import closes_field
 from fim_magic.trimming.hole import Hole, Rule, end_before
@@ -38,6 +38,7 @@ __all__ = [
     "goes_on_in_function",
     "last_whole",
     "says_nothing",
+    "statement_count",
     "statement_ends",
     "trim",
 ]
@@ -79,6 +80,14 @@ def trim(hole: Hole, text: str, *, final: bool) -> Cut | None:
         Cut(name, at) for name, rule in RULES.items() if (at := rule(hole, text, final)) is not None and at < len(text)
     ]
     return min(cuts, key=lambda cut: cut.at, default=None)
+
+
+def statement_count(hole: Hole, text: str) -> int:
+    """Return how many statements a text has, those of a block as one with what opens it.
+
+    Of another language with a parser, that is how many of its lines could be its last.
+    """
+    return len(whole_ends(hole, text)) if parsed(hole) is not None else statements_in(hole, text)
 
 
 def statement_ends(hole: Hole, text: str) -> list[int]:

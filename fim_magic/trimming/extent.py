@@ -68,6 +68,11 @@ def _without_comment(hole: Hole, text: str, at: int) -> int:
     return at - len(line) + len(code)
 
 
+def statements_in(hole: Hole, text: str) -> int:
+    """Return how many statements of the hole's own block a text has, those that it opens with their blocks."""
+    return max((end.statements for end in _ends(hole, text, final=True)), default=0)
+
+
 def goes_on_in_function(hole: Hole) -> bool:
     """Whether what follows the hole is in the same function."""
     return bool(hole.functions and hole.following) and indent(hole.following[0]) > hole.functions[-1]

@@ -68,12 +68,15 @@ def ends_statement(hole: Hole, text: str, final: bool) -> int | None:
     if seen is None:
         return None
     rest = _asks_for_rest(hole, text)
-    last = None
+    last, statements = None, 0
     for at in _line_ends(text, final):
         kept = text[:at]
         if not kept.strip() or not seen.sound(kept) or not seen.parts(kept):
             continue
         last = at
+        statements += 1
+        if statements < (hole.least_statements or 1):
+            continue
         paid = seen.debt > 0 and len(seen.read(kept).closes) == seen.debt
         if not rest and not paid:
             continue

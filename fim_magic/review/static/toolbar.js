@@ -225,8 +225,8 @@ const ACTS = [
   { name: 'copy', label: 'Copy', key: 'c', about: 'Copy the whole filled text' },
   { name: 'reject', label: 'Reject', key: 'Escape', about: 'Change nothing' },
   { name: 'imports', label: 'Import', key: 'i', about: 'Take the import with it that the answer needs' },
-  { name: 'again', label: 'Again', key: 'a', about: 'Ask once more, with another seed, in the place of this candidate' },
-  { name: 'more', label: 'More', key: 'm', about: 'Ask for another candidate beside this one' },
+  { name: 'again', label: 'Again', key: 'a', about: 'Ask once more, with another seed, for another candidate' },
+  { name: 'more', label: 'More', key: 'm', about: 'Ask for more: this candidate, and what comes after it' },
   { name: 'undo', label: 'Undo', key: 'z', about: 'Take the new cell back' },
 ];
 const BY_KEY = Object.fromEntries(ACTS.map((act) => [act.key.toLowerCase(), act.name]));
