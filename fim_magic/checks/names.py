@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 
 from fim_magic.candidate import Check
 from fim_magic.cell_text import CELL_MAGIC, LONGEST, UNREADABLE, python_of, tree_of
@@ -56,6 +56,7 @@ def names_defined(text: str, known: AbstractSet[str]) -> Check:
     return check(True)
 
 
+@lru_cache(maxsize=512)  # the cells of a notebook, which every request asks for
 def bound_names(text: str) -> frozenset[str]:
     """Return the global names that a cell defines or imports; none where it cannot be read."""
     names = read_names(text)

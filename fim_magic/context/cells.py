@@ -26,6 +26,7 @@ _BLANK_LINES = re.compile(r"\A(?:[ \t]*\n)+")
 _TARGET = re.compile(r"^(?:async\s+def|def|class)\s+(\w+)|^(\w+)\s*(?::[^=]+)?=(?!=)", re.MULTILINE)
 _ALIKE = 0.75  # of 1: how like each other two versions of a cell are
 _SURELY_THE_CELL = 0.6
+_REMEMBERED = 512  # cells, of which the next request need not find out the same again
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,17 @@ def code_cell(source: str, number: int = 0, *, markers: Sequence[str] = MARKERS,
         markers: What marks a hole.
         language: Of the cell with the hole, as `language_of` has it: one in another is of no use to it.
     """
-    if language_of(source) != language or any(marker in source for marker in markers if marker):
+    text = None if any(marker in source for marker in markers if marker) else _script_of(source, language)
+    return None if text is None else Cell(text, number)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _script_of(source: str, language: str) -> str | None:
+    """Return the text that a code cell has in a script, or None if nothing of it is of use."""
+    if language_of(source) != language:
         return None
     if language:
-        return Cell(redacted(source.strip()), number)
+        return redacted(source.strip())
     first, _, rest = source.lstrip().partition("\n")
     if first.startswith("%%"):
         source = rest
@@ -74,7 +82,7 @@ def code_cell(source: str, number: int = 0, *, markers: Sequence[str] = MARKERS,
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None  # it cannot have run
     # Comments alone are about a magic that stood below them: a small model takes them for what the cell is about.
-    return Cell(redacted(text), number) if says_something else None
+    return redacted(text) if says_something else None
 
 
 def text_cell(source: str) -> Cell | None:
@@ -170,10 +178,12 @@ def _same_cell(one: str, other: str) -> bool:
     return bool(names) and names == _targets(other) and _likeness(one, other) >= _ALIKE
 
 
-def _targets(source: str) -> set[str]:
-    return {match[1] or match[2] for match in _TARGET.finditer(source)}
+@lru_cache(maxsize=_REMEMBERED)
+def _targets(source: str) -> frozenset[str]:
+    return frozenset(match[1] or match[2] for match in _TARGET.finditer(source))
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _likeness(one: str, other: str) -> float:
     matcher = difflib.SequenceMatcher(None, one, other, autojunk=False)
     if matcher.real_quick_ratio() < _SURELY_THE_CELL or matcher.quick_ratio() < _SURELY_THE_CELL:
@@ -184,6 +194,7 @@ def _likeness(one: str, other: str) -> float:
     return matcher.ratio()
 
 
+@lru_cache(maxsize=2 * _REMEMBERED)
 def _essence(source: str) -> str:
     lines = source.strip().splitlines()
     if lines and lines[0].lstrip().startswith(("%%fim", "%%complete")):
