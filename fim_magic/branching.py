@@ -21,11 +21,11 @@ _IMPOSSIBLE = -5.0  # less in log-probability than what the model says in its pl
 
 
 def read_tokens(first: Candidate) -> tuple[int, ...]:
-    """Return the tokens of a candidate that say what was kept of it."""
+    """Return the tokens of a candidate that say what was kept of it, and those before it that were generated again."""
     if first.cut is None:
         return first.token_ids
     kept = next((at for at, end in enumerate(first.token_ends, 1) if end >= first.cut.at), len(first.token_ids))
-    return first.token_ids[:kept]
+    return first.token_ids[: max(kept, sum(end == 0 for end in first.token_ends))]
 
 
 def beginnings(

@@ -338,7 +338,7 @@ def _finished(request: Request, engine: Engine, stop: threading.Event, *, more_a
     alone = more_at_need and request.candidates == 1 and not request.sampling.temperature
     doubtful = alone and _is_doubtful(request, candidates[0])
     if (branches or doubtful) and not stop.is_set():
-        if not request.asked.anything:
+        if not (request.asked.anything or _is_idle(request.hole, candidates[0].middle)):
             yield Offered(_result(request, engine, answered, _judged(request, candidates, stop), first_seconds))
         yield from _ask_for_more(request, engine, stop, answered, bounded=doubtful)
         further = _candidates(request, answered)[1:]
@@ -415,7 +415,8 @@ class _More:
     Attributes:
         known: The first.
         deadline: When they are to be there, by `time.perf_counter`. What has not ended by then is dropped.
-        is_idle: Whether the first says nothing, or nothing new: the others then leave it as early as they can.
+        is_idle: Whether the first says nothing, or nothing new: the others then leave it as early as they can, and one
+            of them is waited for.
     """
 
     known: Candidate
@@ -439,7 +440,7 @@ def _generate(
     count = request.candidates - 1
     begins = beginnings(tokens, likeliest, answer, prompt.stop_ids, count, early=more.is_idle)
     if begins:
-        yield from decode(replace(request, candidates=len(begins)), begins, deadline=more.deadline)
+        yield from decode(replace(request, candidates=len(begins)), begins, deadline=more.deadline, needs_one=more.is_idle)
 
 
 def _decode(
@@ -451,8 +452,12 @@ def _decode(
     stop: threading.Event,
     began: float,
     deadline: float = math.inf,
+    needs_one: bool = False,
 ) -> Iterator[Event | _Answered]:
-    """Generate candidates in one batch; those that are to begin in some way are the second and on of a request."""
+    """Generate candidates in one batch; those that are to begin in some way are the second and on of a request.
+
+    Where the first says nothing, one is waited for beyond the deadline.
+    """
     first_token = 0.0
     hole = request.hole
     ways = begins or [request.begins] * request.candidates
@@ -462,7 +467,10 @@ def _decode(
         yield Reading(done, len(prompt.ids))
         if stop.is_set():
             break
-    while not stop.is_set() and time.perf_counter() < deadline and any(draft.ending is None for draft in drafts):
+    while not stop.is_set() and any(draft.ending is None for draft in drafts):
+        waits = needs_one and all(draft.ending is None or _is_idle(hole, draft.middle) for draft in drafts)
+        if time.perf_counter() >= deadline and not waits:
+            break
         tokens = generation.step(_allowed(drafts))
         elapsed = time.perf_counter() - began
         first_token = first_token or elapsed

@@ -7,7 +7,7 @@ from test_trimming import PIECES, PREFIXES
 from fim_magic.checks.sufficiency import Sufficiency
 from fim_magic.document import Document, parse
 from fim_magic.trimming import Hole, last_whole, says_nothing, statement_count, trim
-from fim_magic.trimming.extent import Extent, enough, extent_of
+from fim_magic.trimming.extent import Extent, enough, extent_of, only_comments
 
 
 def hole_in(text, *, least=1, known=()):
@@ -199,3 +199,22 @@ def test_an_answer_has_as_many_statements_as_are_asked_for(text, answer, lines, 
     cut = trim(hole, answer, final=False)
     assert answer[: cut.at] == expected
     assert statement_count(hole, expected) == lines
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "expected"),
+    [
+        ("x = 1\n<cursor>\nprint(y)", "# 平均\ny = 1\n", 0),
+        ("<cursor>", "\n# Load the data\nimport csv\n", 0),
+        ("for x in xs:\n    <cursor>\n    f(x)\n", "# each\n    x += 1", 0),
+        ("x = 1\n<cursor>\nprint(y)", "y = 1  # one\n", None),
+        ("def f(x):\n    <cursor>\n\nf(1)", "# each\n    return x", None),  # a body
+        ("# the <cursor>\nx = 1", "# sum", None),
+        ("x = <cursor>\n", "# TODO", None),
+        ("%%bash\n<cursor>\nls", "# list", None),
+        ('"""\n<cursor>\n"""\n', "# a heading", None),
+    ],
+)
+def test_an_answer_that_begins_with_a_comment_has_no_code_yet(text, answer, expected):
+    assert only_comments(hole_in(text), answer, False) == expected
+    assert only_comments(Hole(parse(text)), answer, False) is None  # nothing is known of what is asked for

@@ -59,12 +59,12 @@ def test_the_stream_tells_of_the_prompt_then_of_each_token_then_the_result():
         ),
         pytest.param("x = 1\n    y = 22", 5, "x = 1", Ending.LENGTH, None, id="at the limit, a statement"),
         pytest.param(
-            "# one\n    # two\n    x = 22",
+            "x = 1\n    # two\n    x = 22",
             18,
-            "# one\n    # two",
-            Ending.LENGTH,
-            Cut("token-limit", 15),
-            id="at the limit, in a line",
+            "x = 1",
+            Ending.RULE,
+            Cut("statement-end", 5),
+            id="at the limit, in a line behind a comment",
         ),
         pytest.param(
             "x = 1\n    log(total, mean)",
@@ -113,20 +113,20 @@ def test_asking_again_asks_for_one_other_answer():
 
 
 LINES = Document("import math\n\nsizes = [3, 1]\n", "\nprint(biggest)\n")
-SCRIPT = "# First\nbiggest = max(sizes)\nsmallest = min(sizes)\nfor size in sizes:\n    print(size)\nlast = 1"
+SCRIPT = "biggest = max(sizes)\n# Second\nsmallest = min(sizes)\nfor size in sizes:\n    print(size)\nlast = 1"
 
 
 def test_asking_for_more_gets_the_same_answer_with_a_statement_after_it():
     engine = ScriptedEngine(SCRIPT)
     request = Request(LINES)
     _, short = answered(engine, request)
-    assert short.middle == "# First\nbiggest = max(sizes)"
+    assert short.middle == "biggest = max(sizes)"
     middles, longer = [], short
     for _ in range(2):
         request = request.longer(longer.candidates[0])
         _, longer = answered(engine, request)
         middles.append(longer.middle.removeprefix(short.middle))
-    assert middles == ["\nsmallest = min(sizes)", "\nsmallest = min(sizes)\nfor size in sizes:\n    print(size)"]
+    assert middles == ["\n# Second\nsmallest = min(sizes)", "\n# Second\nsmallest = min(sizes)\nfor size in sizes:\n    print(size)"]
     assert longer.lines == 3
     begun = [ids for (ids,) in (told.values() for told in engine.allowed if told)]
     assert engine.tokenizer.decode([ids[0] for ids in begun[-len(request.begins) :]]).startswith(short.middle)

@@ -384,15 +384,22 @@ COPY = "return compute(one, two)"
 
 
 @pytest.mark.parametrize(
-    ("document", "first", "said"),
+    ("document", "first", "kept", "said"),
     [
-        (Document("def a():\n    ", f"\n\ndef b():\n    {COPY}\n"), COPY, "copies a line from below the hole"),
-        (Document(f"def b():\n    {COPY}\n\ndef a():\n    ", "\n"), COPY, "copies a line from above the hole"),
-        (LINE, "# the number", "adds no code"),
+        (Document("def a():\n    ", f"\n\ndef b():\n    {COPY}\n"), COPY, COPY, "copies a line from below the hole"),
+        (Document(f"def b():\n    {COPY}\n\ndef a():\n    ", "\n"), COPY, COPY, "copies a line from above the hole"),
+        (LINE, "# the number\nx = 1", "", "adds no code"),
     ],
 )
-def test_what_says_nothing_new_is_doubted_and_comes_last(document, first, said):
+def test_what_says_nothing_new_is_doubted_and_comes_last(document, first, kept, said):
     engine = ScriptedEngine(first, "x = 3")
-    _, result = answered(engine, left_to_us(document, known=frozenset({"compute", "one", "two"})))
+    events, result = answered(engine, left_to_us(document, known=frozenset({"compute", "one", "two"})))
     assert (result.answers, result.middle) == (6, "x = 3")
-    assert (result.candidates[-1].middle, result.candidates[-1].checks[-1].said) == (first, said)
+    assert (result.candidates[-1].middle, result.candidates[-1].checks[-1].said) == (kept, said)
+    assert not any(isinstance(event, Offered) for event in events)
+
+
+def test_where_the_first_answer_says_nothing_another_one_is_waited_for(monkeypatch):
+    monkeypatch.setattr("fim_magic.request._FURTHER_SECONDS", 0.0)
+    _, result = answered(ScriptedEngine("# the number", "x = 3"), left_to_us(LINE))
+    assert result.middle == "x = 3"

@@ -615,7 +615,7 @@ TABLES = {
 }
 
 
-IN_FILES_OF_THEIR_OWN = {"enough": "test_extent", "copies": "test_copies"}
+IN_FILES_OF_THEIR_OWN = {"enough": "test_extent", "only-comments": "test_extent", "copies": "test_copies"}
 
 
 def test_every_rule_has_a_table():

@@ -17,7 +17,14 @@ from fim_magic.trimming.cells import next_cell
 from fim_magic.trimming.closing import closes_block
 from fim_magic.trimming.copies import copied_from, copies
 from fim_magic.trimming.demonstration import demonstration
-from fim_magic.trimming.extent import enough, goes_on_in_function, last_whole, says_nothing, statements_in
+from fim_magic.trimming.extent import (
+    enough,
+    goes_on_in_function,
+    last_whole,
+    only_comments,
+    says_nothing,
+    statements_in,
+)
 from fim_magic.trimming.fence import code_fence
 from fim_magic.trimming.fields import closes_field
 from fim_magic.trimming.hole import Hole, Rule, end_before
@@ -56,6 +63,7 @@ RULES: dict[str, Rule] = {
     "shows-it": shows_it,
     "end-of-line": end_of_line,
     "enough": enough,
+    "only-comments": only_comments,
     "opens-block": opens_block,
     "unreachable": unreachable,
     "dedent": dedent,

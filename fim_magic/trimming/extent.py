@@ -58,6 +58,18 @@ def enough(hole: Hole, text: str, final: bool) -> int | None:
     return _without_comment(hole, text, end_before(hole, text, at))
 
 
+def only_comments(hole: Hole, text: str, final: bool) -> int | None:  # noqa: ARG001 - a rule
+    """End before all of an answer that begins with a comment, where a statement is asked for.
+
+    What is to stand there is code. A small model that begins with a comment writes one from the texts that it was
+    shown, or explains; other answers leave it at its first token (`fim_magic.branching`). A body may begin with one.
+    """
+    asked_for_code = hole.least_statements is not None and hole.is_python and hole.state.in_code
+    if not asked_for_code or hole.head.strip() or not text.lstrip().startswith("#"):
+        return None
+    return None if extent_of(hole) is Extent.BODY else 0
+
+
 def _without_comment(hole: Hole, text: str, at: int) -> int:
     """Where to end so that no comment follows the last line's code: nobody has asked for one."""
     start = text.rfind("\n", 0, at) + 1
