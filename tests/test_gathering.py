@@ -239,11 +239,11 @@ def prompt_of(document, context, room=4000, **more):
     return fim_prompt(QWEN, TOKENS, document, order="psm", room=room, context=context, **more)
 
 
-def test_cells_are_code_above_and_below_and_names_stand_just_above_the_cell():
+def test_cells_are_code_above_and_below_and_names_stand_before_the_last_cell():
     prompt = prompt_of(HOLE, gathered("all"))
     assert spelled(prompt) == (
-        "<|fim_prefix|>import numpy as np\n\n# Prices\n\nprices = [1, 2]\n\nunrelated = 0\n\n"
-        "# prices: list, length 2, of int\ntotal = <|fim_suffix|>prices\n\nprint(total)\n<|fim_middle|>"
+        "<|fim_prefix|>import numpy as np\n\n# Prices\n\nprices = [1, 2]\n\n"
+        "# prices: list, length 2, of int\n\nunrelated = 0\n\ntotal = <|fim_suffix|>prices\n\nprint(total)\n<|fim_middle|>"
     )
     assert [piece.kind for piece in prompt.pieces if piece.kind != "sentinel"] == [
         "context",
@@ -256,7 +256,7 @@ def test_cells_are_code_above_and_below_and_names_stand_just_above_the_cell():
 
 def test_left_to_right_nothing_stands_below():
     prompt = completion_prompt(QWEN, TOKENS, HOLE, room=4000, context=gathered("all"))
-    assert spelled(prompt).endswith("# prices: list, length 2, of int\ntotal = ")
+    assert spelled(prompt).endswith("# prices: list, length 2, of int\n\nunrelated = 0\n\ntotal = ")
     assert prompt.context.below == ()
 
 

@@ -19,7 +19,7 @@ Cells below are in "all" only. Of 60 notebook holes, of which nothing is reporte
 without them, 13 with the next three, 15 with those that use a name which nothing has defined yet; 7 without context.
 """
 
-TOKENS = 1024
+TOKENS = 512
 """How many tokens of a prompt cells and names may take where nobody says."""
 
 _NAME = re.compile(r"(?<![\w.])[^\W\d]\w*")
