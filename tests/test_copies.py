@@ -56,6 +56,12 @@ def kept(text, answer, *, final=False):
     ("text", "answer", "expected"),
     [
         pytest.param(
+            "<cursor>\nx",
+            "y = 1\ndef f():\n    import numpy as np\n    matrix = np.arange(12)\n    z = np.zeros(matrix)\n",
+            "y = 1",
+            id="with the line that opens their block",
+        ),
+        pytest.param(
             ACCOUNT,
             "check()\n        def deposit(self, amount):\n        self.balance += amount\n        self.log.append(amount)\n",
             "check()",

@@ -218,3 +218,16 @@ def test_an_answer_has_as_many_statements_as_are_asked_for(text, answer, lines, 
 def test_an_answer_that_begins_with_a_comment_has_no_code_yet(text, answer, expected):
     assert only_comments(hole_in(text), answer, False) == expected
     assert only_comments(Hole(parse(text)), answer, False) is None  # nothing is known of what is asked for
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("y = 1\n\nz = 2\n\nprint(z)\n```\nwords\n", "y = 1"),  # w is wanted, and none of these has it
+        ("y = 1\nw = 2\n```\nwords\n", "y = 1\nw = 2"),
+    ],
+)
+def test_what_another_rule_has_ended_ends_where_it_had_enough(answer, expected):
+    hole = hole_in("x = 1\n<cursor>\nprint(w)\n")
+    for final in (False, True):
+        assert answer[: trim(hole, answer, final=final).at] == expected

@@ -79,6 +79,9 @@ RULES: dict[str, Rule] = {
 def trim(hole: Hole, text: str, *, final: bool) -> Cut | None:
     """Return where the earliest rule ends `text`, or None if it may stand (or go on) as it is.
 
+    What one rule keeps, the others look at once more, as a text to which nothing more will come: where a copy or a
+    fence begins, the answer had often ended before.
+
     Args:
         hole: Where the text goes.
         text: What the model wrote so far.
@@ -87,7 +90,10 @@ def trim(hole: Hole, text: str, *, final: bool) -> Cut | None:
     cuts = [
         Cut(name, at) for name, rule in RULES.items() if (at := rule(hole, text, final)) is not None and at < len(text)
     ]
-    return min(cuts, key=lambda cut: cut.at, default=None)
+    cut = min(cuts, key=lambda cut: cut.at, default=None)
+    if cut is None or not text[: cut.at].strip():
+        return cut
+    return trim(hole, text[: cut.at], final=True) or cut
 
 
 def statement_count(hole: Hole, text: str) -> int:

@@ -32,8 +32,16 @@ def copies(hole: Hole, text: str, final: bool) -> int | None:
         if len(run) < _LEAST_LINES or not all(map(_says_enough, run)):
             continue
         if any(_stands_in(run, source) for source in _sources(hole, final=final)):
-            return end_before(hole, text, start)
+            return end_before(hole, text, _before_opener(hole, text, start))
     return None
+
+
+def _before_opener(hole: Hole, text: str, at: int) -> int:
+    """Where the line begins that opens the block which begins at `at`, or `at`: without the block it is of no use."""
+    kept = text[:at].rstrip()
+    line = kept.rfind("\n") + 1
+    opens = hole.is_python and code_of(kept[line:]).rstrip().endswith(":")
+    return line if opens and kept[:line].strip() else at
 
 
 def copied_from(hole: Hole, middle: str) -> str:
