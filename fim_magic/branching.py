@@ -17,7 +17,8 @@ from fim_magic.candidate import Candidate
 from fim_magic.engines import Likely
 from fim_magic.healing import Continuation
 
-_IMPOSSIBLE = -5.0  # less in log-probability than what the model says in its place
+_IMPOSSIBLE = -8.0  # less in log-probability than what the model says in its place
+_LATER = 1.5  # of log-probability that each token counts by which another answer leaves a copy later
 
 
 def read_tokens(first: Candidate) -> tuple[int, ...]:
@@ -45,8 +46,8 @@ def beginnings(
         answer: One that has no token yet: it knows how answers have to begin.
         stop_ids: The tokens that end an answer; in one place they all come to the same.
         count: How many beginnings at most.
-        early: Those first that depart where the answer begins, if the model finds them possible at all: the answer is
-            a copy, and what leaves it late copies most of it.
+        early: Those first that depart near where the answer begins, if the model finds them possible at all: the
+            answer is a copy, and what leaves it late copies most of it.
     """
     departures: list[tuple[float, tuple[int, ...]]] = []
     for at, choices in enumerate(likeliest):
@@ -63,7 +64,7 @@ def beginnings(
             answer.push(tokens[at])
     if early:
         departures = [departure for departure in departures if departure[0] > _IMPOSSIBLE]
-        departures.sort(key=lambda departure: (len(departure[1]), -departure[0]))
+        departures.sort(key=lambda departure: _LATER * len(departure[1]) - departure[0])
     else:
         departures.sort(key=lambda departure: -departure[0])
     return [begin for _, begin in departures[:count]]

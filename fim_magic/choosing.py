@@ -51,7 +51,7 @@ class _Standing:
     likely: float
 
 
-_STATIC = frozenset({"parses", "names", "original"})
+_STATIC = frozenset({"parses", "names", "columns", "original"})
 
 
 def _standing(candidate: Candidate) -> _Standing:

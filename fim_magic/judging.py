@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from itertools import accumulate
+from types import MappingProxyType
 
 from fim_magic.candidate import Candidate, Check
 from fim_magic.cell_text import tree_of, without_magics
@@ -22,6 +23,7 @@ def judged(
     candidate: Candidate,
     *,
     known: AbstractSet[str] = frozenset(),
+    frames: Mapping[str, AbstractSet[str]] = MappingProxyType({}),
     asked: Asked = NOTHING_ASKED,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     sources: Sequence[str] = (),
@@ -35,12 +37,13 @@ def judged(
         document: The text with the hole.
         candidate: The answer.
         known: The names in the notebook's namespace.
+        frames: The columns of its DataFrames.
         asked: What is to be tried in the sandbox.
         limits: What that may use.
         sources: The notebook's other cells, oldest first.
     """
     text = document.rebuild(candidate.middle)
-    found = look(text, known=known, document=document)
+    found = look(text, known=known, frames=frames, document=document)
     lacking = next((check.names for check in found if check.name == "names"), ())
     own = _names_between(text, len(document.prefix), len(document.prefix) + len(candidate.middle))
     imports = missing_imports(text, [name for name in lacking if name in own], sources)
@@ -48,7 +51,8 @@ def judged(
     mended = tuple(_with_imports(check, [each.name for each in imports], lines) for check in found)
     if not asked.anything:
         return replace(candidate, checks=mended, imports=lines)
-    tried = look(with_imports(text, lines), known=known, asked=asked, limits=limits, document=document)[len(found) :]
+    whole = with_imports(text, lines)
+    tried = look(whole, known=known, frames=frames, asked=asked, limits=limits, document=document)[len(found) :]
     return replace(candidate, checks=(*mended, *tried), imports=lines)
 
 

@@ -23,7 +23,7 @@ from types import FrameType
 
 from fim_magic.branching import beginnings, read_tokens
 from fim_magic.candidate import Candidate, Check, Cut, Ending, Result
-from fim_magic.checks import NOTHING_ASKED, Asked, look
+from fim_magic.checks import NOTHING_ASKED, Asked, columns_there, look
 from fim_magic.checks.sufficiency import Sufficiency
 from fim_magic.choosing import merged, ranked
 from fim_magic.context import NOTHING_ELSE, Context, names_in
@@ -367,7 +367,7 @@ def _ask_for_more(
     """Generate what leaves the first candidate where the model was least sure of it."""
     (known,) = _candidates(request, answered)
     deadline = time.perf_counter() + _FURTHER_SECONDS if bounded else math.inf
-    more = _More(known, deadline, is_idle=_is_idle(request.hole, known.middle))
+    more = _More(known, deadline, is_idle=_is_idle(request.hole, known.middle) or _lacks_column(request, known.middle))
     if not bounded:
         yield from _ask(request, engine, stop, answered, more)
         return
@@ -405,7 +405,8 @@ def _cannot_be_right(request: Request, candidate: Candidate) -> bool:
         return True
     text = document.rebuild(candidate.middle)
     known = request.known.union(names_in(document.prefix), names_in(document.suffix))
-    return any(check.passed is False for check in look(text, known=known, document=document))
+    found = look(text, known=known, frames=request.context.frames, document=document)
+    return any(check.passed is False for check in found)
 
 
 @dataclass(frozen=True)
@@ -415,8 +416,8 @@ class _More:
     Attributes:
         known: The first.
         deadline: When they are to be there, by `time.perf_counter`. What has not ended by then is dropped.
-        is_idle: Whether the first says nothing, or nothing new: the others then leave it as early as they can, and one
-            of them is waited for.
+        is_idle: Whether the first says nothing, nothing new, or what cannot be there: the others then leave it as early
+            as they can, and one of them is waited for.
     """
 
     known: Candidate
@@ -440,7 +441,9 @@ def _generate(
     count = request.candidates - 1
     begins = beginnings(tokens, likeliest, answer, prompt.stop_ids, count, early=more.is_idle)
     if begins:
-        yield from decode(replace(request, candidates=len(begins)), begins, deadline=more.deadline, needs_one=more.is_idle)
+        yield from decode(
+            replace(request, candidates=len(begins)), begins, deadline=more.deadline, needs_one=more.is_idle
+        )
 
 
 def _decode(
@@ -534,7 +537,8 @@ def _judged(request: Request, candidates: Sequence[Candidate], stop: threading.E
     hole = request.hole
 
     def looked(candidate: Candidate) -> Candidate:
-        found = judged(document, candidate, known=request.known, asked=asked, sources=request.context.sources)
+        seen, known = request.context, request.known
+        found = judged(document, candidate, known=known, frames=seen.frames, asked=asked, sources=seen.sources)
         return replace(found, checks=(*found.checks, *_original(hole, candidate.middle)))
 
     # The checks run in processes of their own, so that threads are enough to wait for several.
@@ -544,6 +548,11 @@ def _judged(request: Request, candidates: Sequence[Candidate], stop: threading.E
 
 def _is_idle(hole: Hole, middle: str) -> bool:
     return says_nothing(hole, middle) or bool(copied_from(hole, middle))
+
+
+def _lacks_column(request: Request, middle: str) -> bool:
+    """Whether the cell takes a column that is not there, as where it has taken one that it is about to make."""
+    return columns_there(request.document.rebuild(middle), request.context.frames) is not None
 
 
 def _original(hole: Hole, middle: str) -> Iterator[Check]:

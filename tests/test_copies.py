@@ -41,6 +41,12 @@ def place_of(text, middle):
         ("y = <cursor>", "matrix", ""),
         ("y = <cursor>", "np.arange(13)", ""),
         ("y = <cursor>", "", ""),
+        ("plot(x)\nplt.<cursor>", "plt.show()", "prefix"),
+        ("y = f(plt.<cursor>", "plt.show())", "prefix"),
+        ("counts = <cursor>", "counts = 1", "prefix"),
+        ("plt.<cursor>", "plot(plt.x)", ""),
+        ("x = <cursor>", "x + 1", ""),
+        ("1.<cursor>", "1.5", ""),
     ],
 )
 def test_where_a_copy_stands_already(text, middle, place):

@@ -126,7 +126,10 @@ def test_asking_for_more_gets_the_same_answer_with_a_statement_after_it():
         request = request.longer(longer.candidates[0])
         _, longer = answered(engine, request)
         middles.append(longer.middle.removeprefix(short.middle))
-    assert middles == ["\n# Second\nsmallest = min(sizes)", "\n# Second\nsmallest = min(sizes)\nfor size in sizes:\n    print(size)"]
+    assert middles == [
+        "\n# Second\nsmallest = min(sizes)",
+        "\n# Second\nsmallest = min(sizes)\nfor size in sizes:\n    print(size)",
+    ]
     assert longer.lines == 3
     begun = [ids for (ids,) in (told.values() for told in engine.allowed if told)]
     assert engine.tokenizer.decode([ids[0] for ids in begun[-len(request.begins) :]]).startswith(short.middle)

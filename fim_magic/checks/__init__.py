@@ -7,8 +7,10 @@ cell in `sandbox`.
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
+from types import MappingProxyType
 
 from fim_magic.candidate import Check
+from fim_magic.checks.columns import Frames, columns_there
 from fim_magic.checks.names import bound_names, names_defined
 from fim_magic.checks.needed import needed_cells
 from fim_magic.checks.parsing import OTHER_LANGUAGE, language_elsewhere, parses
@@ -20,6 +22,7 @@ __all__ = [
     "NOTHING_ASKED",
     "Asked",
     "bound_names",
+    "columns_there",
     "docstring_examples",
     "in_cells",
     "look",
@@ -29,20 +32,26 @@ __all__ = [
     "tried",
 ]
 
+_NO_FRAMES: Frames = MappingProxyType({})
+
 
 def look(
     text: str,
     *,
     known: AbstractSet[str] = frozenset(),
+    frames: Frames = _NO_FRAMES,
     asked: Asked = NOTHING_ASKED,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     document: Document | None = None,
 ) -> tuple[Check, ...]:
-    """Check a rebuilt cell: that it parses, then its names, then what was asked for. Nothing is run if nothing was.
+    """Check a rebuilt cell: that it parses, its names and columns, then what was asked for.
+
+    Nothing is run if nothing was asked for.
 
     Args:
         text: The whole cell. Of one in another language, what was asked for is said to be unknown.
         known: The names in the notebook's namespace.
+        frames: The columns of its DataFrames.
         asked: What is to be tried in the sandbox.
         limits: What that may use.
         document: As for `parses`.
@@ -54,4 +63,6 @@ def look(
         return (first, *(Check(each.name, None, OTHER_LANGUAGE) for each in wanted_of(asked)))
     if not first.passed:
         return (first,)
-    return (first, names_defined(text, known), *tried(text, asked, limits))
+    columns = columns_there(text, frames)
+    found = (first, names_defined(text, known), *(() if columns is None else (columns,)))
+    return (*found, *tried(text, asked, limits))

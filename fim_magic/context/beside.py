@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from fim_magic.context.namespace import Described
@@ -72,6 +73,11 @@ class Context:
         """The code of the other cells and files, those that are nearest last."""
         cells = (*(cell for cell in reversed(self.below)), *self.cells)
         return (*(file.text for file in reversed(self.files)), *(cell.source for cell in cells if not cell.markdown))
+
+    @cached_property
+    def frames(self) -> dict[str, frozenset[str]]:
+        """The columns of each DataFrame of which all of them are known, by its name."""
+        return {each.name: frozenset(each.columns) for each in self.described if each.columns is not None}
 
     @property
     def above_text(self) -> str:

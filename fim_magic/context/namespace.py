@@ -63,11 +63,13 @@ class Described:
         name: The name.
         line: One line of Python: a comment, or an import.
         by_source: Whether the source that defines or imports it says as much.
+        columns: Of a DataFrame whose columns all have a text for a name, these names, in the order of the alphabet.
     """
 
     name: str
     line: str
     by_source: bool = False
+    columns: tuple[str, ...] | None = None
 
 
 def describe(names: Iterable[str], namespace: Mapping[str, object], *, values: bool = False) -> tuple[Described, ...]:
@@ -111,7 +113,7 @@ def _described(name: str, value: object, readers: _Readers, *, values: bool) -> 
         return Described(name, _class(name, value), by_source=True)
     read = next((read for cls, read in readers if kind is cls), None)
     said = _data(value, values) if read is None else read(value)
-    return Described(name, f"# {name}: {said}")
+    return Described(name, f"# {name}: {said}", columns=_column_names(value) if read is _frame else None)
 
 
 def _is_ours(value: object) -> bool:
@@ -426,6 +428,11 @@ def _frame(value: Any) -> str:
     columns = [f"{_column(label)} {_dtype(kind)}" for label, kind in zip(labels[:_MOST_COLUMNS], kinds, strict=False)]
     more = [f"and {width - _MOST_COLUMNS} more"] if width > _MOST_COLUMNS else []
     return f"DataFrame, {_counted(rows, 'row')}, columns: {', '.join([*columns, *more])}" + _index(value.index)
+
+
+def _column_names(frame: Any) -> tuple[str, ...] | None:
+    labels = frame.columns.tolist()
+    return tuple(sorted(labels)) if all(type(label) is str for label in labels) else None
 
 
 def _series(value: Any) -> str:

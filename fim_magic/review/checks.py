@@ -16,6 +16,9 @@ _PASSED = {"parses": "parses", "names": "names known", "doctests": "doctests pas
 _ASKED = {"doctests": "doctests", "test": "your test"}
 """What the user has asked for, in words; anything else is an expression: "your check"."""
 
+_TELLS_ITSELF = frozenset({"columns", "original"})
+"""Checks that say all there is to say in words of their own."""
+
 _LINE = re.compile(r"\bline (\d+)")
 _UNDEFINED = "undefined: "
 _COUNTED = re.compile(r"\d+ of \d+ doctests")
@@ -79,6 +82,8 @@ def _failure(check: Check) -> str:
         return _with_reason("does not parse", f"line {lines[-1]}" if lines else said)
     if name == "names":
         return _undefined(check)
+    if name in _TELLS_ITSELF:
+        return said
     if name == "doctests" and _COUNTED.match(said):
         return f"passes {said}"
     asked = _ASKED.get(name)
@@ -97,6 +102,8 @@ def _unknown(check: Check) -> str:
     name, said = plain_text(check.name), plain_text(check.said)
     if name == "names":
         return said or "names are not looked up"
+    if name in _TELLS_ITSELF:
+        return said
     if name == "parses":
         return _with_reason("not checked", said)
     return _with_reason(f"{_ASKED.get(name, 'your check')} not known", said)

@@ -17,6 +17,7 @@ _STRONG_CHARACTERS = 8  # letters and digits of a line that is a copy where it c
 _LEAST_LINES = 3  # in a row, that are copied
 _LEAST_WORDS = 3  # of a part of a line that is one: a name, or a call of one, stands in many lines
 _WORD = re.compile(r"\w+")
+_OWNER = re.compile(r"[^\W\d][\w.]*\.\Z")
 _LONGEST_SEARCH = 2000  # lines
 
 
@@ -57,6 +58,8 @@ def copied_from(hole: Hole, middle: str) -> str:
     strong = [_essence(line) for line in own if _says_enough(_essence(line))]
     if any(_is_description(hole, line) for line in own):
         return "context"
+    if _begins_line_again(hole, middle):
+        return "prefix"
     piece = _essence(middle) if "\n" not in middle.strip() else ""
     is_telling = _says_enough(piece) and len(_WORD.findall(piece)) >= _LEAST_WORDS
     for name, text in (("suffix", _below(hole)), ("prefix", _above(hole)), ("context", hole.shown)):
@@ -66,6 +69,13 @@ def copied_from(hole: Hole, middle: str) -> str:
         if is_telling and not hole.document.hole_begins_line and any(piece in line for line in known):
             return name
     return ""
+
+
+def _begins_line_again(hole: Hole, middle: str) -> bool:
+    """Whether a middle begins with what stands before it on its line, or with the name that it is an attribute of."""
+    owner = _OWNER.search(hole.head)
+    begins = [hole.head.strip(), owner.group() if owner else ""]
+    return any(sum(map(str.isalnum, each)) > 1 and middle.lstrip().startswith(each) for each in begins)
 
 
 def _is_description(hole: Hole, line: str) -> bool:

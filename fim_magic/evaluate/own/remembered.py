@@ -103,10 +103,15 @@ def _to_json(known: Known) -> dict[str, Any]:
     }
 
 
+def _described(told: Mapping[str, Any]) -> Described:
+    columns = told["columns"]
+    return Described(**{**told, "columns": None if columns is None else tuple(columns)})
+
+
 def _from_json(told: Mapping[str, Any]) -> Known:
     seen = Context(
         cells=tuple(Cell(**each) for each in told["cells"]),
         below=tuple(Cell(**each) for each in told["below"]),
-        described=tuple(Described(**each) for each in told["described"]),
+        described=tuple(_described(each) for each in told["described"]),
     )
     return Known(seen, frozenset(told["names"]))
