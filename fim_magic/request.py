@@ -385,9 +385,9 @@ def _candidates(request: Request, answered: Sequence[_Answered]) -> tuple[Candid
 def _is_doubtful(request: Request, candidate: Candidate) -> bool:
     """Whether an answer cannot be right, or the model was unsure of it.
 
-    Of 147 greedy answers of Qwen2.5-Coder-0.5B to tasks of HumanEval-Infilling, of which nothing is reported, 66 were
-    right. Seven more of those that cannot be right (21) made that 73, of those that it was unsure of as well (62 in
-    all) 84, of all of them 92.
+    Of 80 first answers of Qwen2.5-Coder-0.5B in notebooks of which nothing is reported, 59 were so; two seconds of
+    further ones made their mean edit similarity to the author's code 0.43 instead of 0.38, and 6 exact instead of 2.
+    The other 21 had 0.65, and 9 exact.
     """
     if request.method != "fim":
         return False  # what goes on from left to right need not be whole
