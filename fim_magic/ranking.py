@@ -29,7 +29,7 @@ from fim_magic.engines.reuse import common_prefix
 from fim_magic.errors import OptionError
 from fim_magic.formats import Prompt, completion_prompt
 from fim_magic.tokenization import TextTokenizer
-from fim_magic.trimming import Hole, end_before, says_nothing, statement_count, statement_ends
+from fim_magic.trimming import Hole, end_before, own_statement_ends, says_nothing, statement_count, statement_ends
 
 SUFFIX_TOKENS = 32
 """How many tokens of the suffix count at most."""
@@ -145,6 +145,8 @@ def following(
 def endings(hole: Hole, candidate: Candidate) -> list[Candidate]:
     """Return a candidate as it is, and as it would be if it had ended after one of its first statements.
 
+    These are the first of all, also inside blocks, and the first of the hole's own block, each with what it opens.
+
     A model that does not know the suffix goes on where the hole has ended; often what it wrote first is right.
 
     Args:
@@ -152,7 +154,8 @@ def endings(hole: Hole, candidate: Candidate) -> list[Candidate]:
         candidate: As the rules have ended it.
     """
     text = candidate.middle
-    cuts = {end_before(hole, text, at) for at in statement_ends(hole, text)[:_MOST_ENDINGS]}
+    ends = {*statement_ends(hole, text)[:_MOST_ENDINGS], *own_statement_ends(hole, text)[:_MOST_ENDINGS]}
+    cuts = {end_before(hole, text, at) for at in ends}
     least = hole.least_statements or 1
     some = (
         at

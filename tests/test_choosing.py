@@ -122,6 +122,17 @@ def test_what_the_model_thinks_of_it_as_it_reads_counts_as_much_as_what_it_thoug
     assert ranked([written, replace(read, read_logprob=-0.4)])[0].middle == "w"
 
 
+@pytest.mark.parametrize(("logprob", "first"), [(-9.0, "copy"), (-6.0, "new")])
+def test_a_copy_has_to_be_much_more_probable(logprob, first):
+    copied = made("copy", -1.0, checks=[Check("original", None, "copies a line of the context")])
+    assert ranked([made("new", logprob), copied])[0].middle == first
+
+
+def test_a_copy_of_what_follows_comes_last():
+    copied = made("copy", -1.0, checks=[Check("original", False, "copies a line from below the hole")])
+    assert ranked([made("new", -30.0), copied])[0].middle == "new"
+
+
 def test_one_answer_needs_no_reason():
     assert ranked([made("x")])[0].reason == ""
 

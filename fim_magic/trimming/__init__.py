@@ -22,6 +22,7 @@ from fim_magic.trimming.extent import (
     goes_on_in_function,
     last_whole,
     only_comments,
+    own_ends,
     says_nothing,
     statements_in,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "end_before",
     "goes_on_in_function",
     "last_whole",
+    "own_statement_ends",
     "says_nothing",
     "statement_count",
     "statement_ends",
@@ -105,7 +107,18 @@ def statement_count(hole: Hole, text: str) -> int:
 
 
 def statement_ends(hole: Hole, text: str) -> list[int]:
-    """Return where statements of a text end, behind their lines: of another language, if the whole text parses then."""
+    """Return where statements of a text end, behind their lines: of another language, if the whole text parses then.
+
+    Also those inside blocks count.
+    """
     if parsed(hole) is not None:
         return [at + 1 for at in whole_ends(hole, text)]
     return [event.at + 1 for event in hole.events(text) if event.ends_statement and text[: event.at].strip()]
+
+
+def own_statement_ends(hole: Hole, text: str) -> list[int]:
+    """Return those of `statement_ends` where a statement of the hole's own block ends, with its block."""
+    if parsed(hole) is not None:
+        return statement_ends(hole, text)
+    own = {at + 1 for at in own_ends(hole, text)}
+    return [at for at in statement_ends(hole, text) if at in own]

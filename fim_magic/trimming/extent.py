@@ -85,6 +85,11 @@ def statements_in(hole: Hole, text: str) -> int:
     return max((end.statements for end in _ends(hole, text, final=True)), default=0)
 
 
+def own_ends(hole: Hole, text: str) -> list[int]:
+    """Return where statements of the hole's own block end in a text."""
+    return [end.at for end in _ends(hole, text, final=True)]
+
+
 def goes_on_in_function(hole: Hole) -> bool:
     """Whether what follows the hole is in the same function."""
     return bool(hole.functions and hole.following) and indent(hole.following[0]) > hole.functions[-1]
