@@ -29,6 +29,18 @@ def read_tokens(first: Candidate) -> tuple[int, ...]:
     return first.token_ids[: max(kept, sum(end == 0 for end in first.token_ends))]
 
 
+def branching_tokens(first: Candidate) -> tuple[int, ...]:
+    """Return the tokens of a candidate in whose places others may leave it: `read_tokens` less line ends at its end."""
+    tokens = read_tokens(first)
+    while tokens and first.cut is not None:
+        start = first.token_ends[len(tokens) - 2] if len(tokens) > 1 else 0
+        text = first.raw[start : first.token_ends[len(tokens) - 1]]
+        if text.strip() or "\n" not in text:
+            break
+        tokens = tokens[:-1]
+    return tokens
+
+
 def beginnings(
     tokens: Sequence[int],
     likeliest: Sequence[Sequence[Likely]],
@@ -41,10 +53,11 @@ def beginnings(
     """Return how other answers than the greedy one begin, the most probable departure first.
 
     Args:
-        tokens: The greedy answer's, as `read_tokens` returns them.
+        tokens: The greedy answer's, as `branching_tokens` returns them.
         likeliest: The most probable tokens in the place of each of them, and in the place behind, falling.
         answer: One that has no token yet: it knows how answers have to begin.
-        stop_ids: The tokens that end an answer; in one place they all come to the same.
+        stop_ids: The tokens that end an answer; in one place they all come to the same, as do line ends where the
+            answer ends with one.
         count: How many beginnings at most.
         early: Those first that depart near where the answer begins, if the model finds them possible at all: the
             answer is a copy, and what leaves it late copies most of it.
@@ -54,11 +67,14 @@ def beginnings(
         bound = answer.allowed()
         possible = [each for each in choices if bound is None or each.id in bound]
         own = tokens[at] if at < len(tokens) else next((each.id for each in possible), None)
-        ended = own in stop_ids
+        ends = set(stop_ids)
+        if at == len(tokens) and own is not None and answer.is_line_end(own):
+            ends.update(each.id for each in possible if answer.is_line_end(each.id))
+        ended = own in ends
         for each in possible:
-            if each.id == own or (ended and each.id in stop_ids):
+            if each.id == own or (ended and each.id in ends):
                 continue
-            ended = ended or each.id in stop_ids
+            ended = ended or each.id in ends
             departures.append((each.logprob - possible[0].logprob, (*tokens[:at], each.id)))
         if at < len(tokens):
             answer.push(tokens[at])

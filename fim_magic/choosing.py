@@ -20,9 +20,9 @@ _SUFFIX_COUNTS = 16  # tokens of what follows count as much as a whole answer; 8
 _A_COPY_COSTS = 7.0
 """Nats that what is copied from above, or from what the model was shown, has to be more probable by.
 
-Of 80 holes of notebooks of which nothing is reported, 16 were chosen exact so, with 4 to 7 nats; 14 with more, or where a
-copy always came last, and 15 where it cost nothing. Lines that stand elsewhere and not in the author's were 3; 12 where
-it cost nothing.
+Of 80 holes of notebooks of which nothing is reported, 16 were chosen exact so, as with 4 to 7 nats; 14 with more, or
+where a copy always came last, and 15 where it cost nothing. Lines that stand elsewhere and not in the author's were 3;
+12 where it cost nothing.
 """
 
 _UNFINISHED = (Ending.LENGTH, Ending.INTERRUPTED)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from types import FrameType
 
-from fim_magic.branching import beginnings, read_tokens
+from fim_magic.branching import beginnings, branching_tokens, read_tokens
 from fim_magic.candidate import Candidate, Check, Cut, Ending, Result
 from fim_magic.checks import NOTHING_ASKED, Asked, columns_there, look
 from fim_magic.checks.sufficiency import Sufficiency
@@ -435,7 +435,7 @@ def _generate(
     if more is None:
         yield from decode(request)
         return
-    tokens = read_tokens(more.known)
+    tokens = branching_tokens(more.known)
     likeliest = engine.likeliest(prompt.ids, tokens, request.candidates)
     answer = Continuation(engine.tokenizer, prompt.healed)
     count = request.candidates - 1

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from scripted import ScriptedEngine, byte_tokenizer, word_tokenizer
 
-from fim_magic.branching import beginnings, read_tokens
+from fim_magic.branching import beginnings, branching_tokens, read_tokens
 from fim_magic.candidate import Candidate, Cut, Ending
 from fim_magic.document import Document
 from fim_magic.engines import Likely, Sampling
@@ -99,3 +101,13 @@ def test_a_temperature_samples_them_in_one_batch():
     result = answered(engine, Request(Document("", "\n"), candidates=3, sampling=Sampling(0.7)))
     assert len(engine.prompts) == 1
     assert result.answers == 3
+
+
+def test_where_an_answer_ends_its_line_no_other_answer_only_ends_it_in_another_way():
+    one, end, plus = (BYTES.encode(text)[0] for text in ("1", "\n", "+"))
+    first = Candidate("1\n\n", Ending.RULE, Cut("enough", 2), token_ids=(one, end, end), token_ends=(1, 2, 3))
+    assert branching_tokens(first) == (one,)
+    assert branching_tokens(replace(first, cut=None)) == (one, end, end)
+    assert begin([one], {one: -0.1}, {end: -0.1, 900: -0.5, plus: -2.0}) == [(one, plus)]
+    # After a line of its own, an answer may go on.
+    assert begin([one, end], {one: -0.1}, {end: -0.1, plus: -2.0}, {900: -0.1, one: -3.0})[0] == (one, plus)

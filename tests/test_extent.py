@@ -231,3 +231,22 @@ def test_what_another_rule_has_ended_ends_where_it_had_enough(answer, expected):
     hole = hole_in("x = 1\n<cursor>\nprint(w)\n")
     for final in (False, True):
         assert answer[: trim(hole, answer, final=final).at] == expected
+
+
+@pytest.mark.parametrize(
+    ("middle", "enough_"),
+    [
+        ("    total = 0", False),
+        ("    a, b = 1, 2", False),
+        ("    total = 0\n    return total", True),
+        ("    xs.total = 0", True),
+        ("    xs[0], a = 1, 2", True),
+        ("    global total\n    total = 0", True),
+        ("    print(xs)", True),
+        ("    for x in xs:\n        total = x", True),  # nothing is said of blocks
+    ],
+)
+def test_a_function_does_not_end_by_giving_a_name_a_value(middle, enough_):
+    for suffix in ("\n", "\n\nprint(f([1]))\n"):
+        assert Sufficiency(Document('def f(xs):\n    """Say what."""\n', suffix))(middle) is enough_
+    assert Sufficiency(Document("def f(xs):\n    y = 1\n", "\n    return y\n"))(middle)

@@ -74,7 +74,10 @@ class Sufficiency:
         ) or any(parses(self._document.rebuild(filler)).passed is not False for filler in _FILLERS)
 
     def _returns(self, text: str) -> bool:
-        """Whether a function that ends with the hole, and has to return something, does."""
+        """Whether a function that ends with the hole, and has to return something, does; and does not end in nothing.
+
+        A value that the last statement gives to a name of the function's own is one that nobody can read.
+        """
         line = self._document.prefix.count("\n") + 1
         last = text.count("\n") - self._document.suffix.count("\n") + 1
         try:
@@ -95,6 +98,8 @@ class Sufficiency:
             return True
         function = max(around, key=lambda node: node.lineno)
         own = [*_own_nodes(function)]
+        if _is_kept_in_vain(function.body[-1], own):
+            return False
         if any(isinstance(node, ast.Yield | ast.YieldFrom) for node in own):
             return True
         returned = (node for node in own if isinstance(node, ast.Return) and node.value is not None)
@@ -107,6 +112,15 @@ def _own_nodes(function: ast.AST) -> Iterator[ast.AST]:
         if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
             yield child
             yield from _own_nodes(child)
+
+
+def _is_kept_in_vain(last: ast.stmt, own: list[ast.AST]) -> bool:
+    """Whether the last statement of a function only gives a value to names that end with it."""
+    if not isinstance(last, ast.Assign):
+        return False
+    outer = {name for node in own if isinstance(node, ast.Global | ast.Nonlocal) for name in node.names}
+    names = [node for target in last.targets for node in (target.elts if isinstance(target, ast.Tuple) else [target])]
+    return all(isinstance(node, ast.Name) and node.id not in outer for node in names)
 
 
 def _is_annotated(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
