@@ -61,7 +61,7 @@ def picture(server: Server, browser, name: str) -> None:
         page.cells.nth(0).locator(".cm-content").click()
     page.page.keyboard.press("Control+Enter")  # nobody takes pictures meanwhile, which would slow it down
     page.page.get_by_text("filling the hole").wait_for()
-    page.toolbar.wait_for()
+    page.button("More").wait_for()  # which is there when no further answer is on its way
     page.page.mouse.move(0, 0)
     page.page.wait_for_timeout(500)
     page.page.screenshot(path=IMAGES / f"diff-view-{name}.png", clip=area(page))
