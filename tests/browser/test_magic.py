@@ -59,7 +59,7 @@ def test_from_cell_to_accepted_code(notebook):
 @in_lab
 def test_stop_button_keeps_the_partial_text_and_the_model(notebook):
     # Greedy: a sampled story may end at its first token. This one goes on for more than 200.
-    page = loaded(notebook, "%%fim --max-new-tokens 2000\n# A long story about a cursor:\n<cursor>", FIM)
+    page = loaded(notebook, "%%complete --max-new-tokens 2000\n# A long story about a cursor:\n", FIM)
     page.run(1)
     expect(page.page.locator(".fim-caption")).to_contain_text("tokens", timeout=A_WHILE)
     page.page.wait_for_function(
