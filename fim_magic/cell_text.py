@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
+from collections.abc import Iterator
 
 from fim_magic.languages import PYTHON_MAGICS
 
@@ -41,6 +42,18 @@ def tree_of(source: str) -> ast.Module | None:
             return ast.parse(source)
     except UNREADABLE:
         return None
+
+
+RUN_LATER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+"""What has a scope of its own: functions run when they are called."""
+
+
+def nodes_run_with(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes below one, without functions and classes that are defined there."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, RUN_LATER):
+            yield child
+            yield from nodes_run_with(child)
 
 
 def _without_cell_magics(text: str) -> str | None:

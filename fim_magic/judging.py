@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from itertools import accumulate
-from types import MappingProxyType
 
 from fim_magic.candidate import Candidate, Check
 from fim_magic.cell_text import tree_of, without_magics
-from fim_magic.checks import NOTHING_ASKED, Asked, look
+from fim_magic.checks import NO_FRAMES, NOTHING_ASKED, Asked, Frames, look
 from fim_magic.document import Document
 from fim_magic.imports import import_lines, missing_imports
 from fim_magic.placing import with_imports
@@ -23,7 +22,7 @@ def judged(
     candidate: Candidate,
     *,
     known: AbstractSet[str] = frozenset(),
-    frames: Mapping[str, AbstractSet[str]] = MappingProxyType({}),
+    frames: Frames = NO_FRAMES,
     asked: Asked = NOTHING_ASKED,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     sources: Sequence[str] = (),

@@ -367,7 +367,8 @@ def _ask_for_more(
     """Generate what leaves the first candidate where the model was least sure of it."""
     (known,) = _candidates(request, answered)
     deadline = time.perf_counter() + _FURTHER_SECONDS if bounded else math.inf
-    more = _More(known, deadline, is_idle=_is_idle(request.hole, known.middle) or _lacks_column(request, known.middle))
+    leaves_early = _is_idle(request.hole, known.middle) or _lacks_column(request, known.middle)
+    more = _More(known, deadline, leaves_early)
     if not bounded:
         yield from _ask(request, engine, stop, answered, more)
         return
@@ -416,13 +417,13 @@ class _More:
     Attributes:
         known: The first.
         deadline: When they are to be there, by `time.perf_counter`. What has not ended by then is dropped.
-        is_idle: Whether the first says nothing, nothing new, or what cannot be there: the others then leave it as early
-            as they can, and one of them is waited for.
+        leaves_early: Whether the first says nothing, nothing new, or what cannot be there: the others then leave it as
+            early as they can, and one of them that says something is waited for.
     """
 
     known: Candidate
     deadline: float = math.inf
-    is_idle: bool = False
+    leaves_early: bool = False
 
 
 def _generate(
@@ -439,10 +440,10 @@ def _generate(
     likeliest = engine.likeliest(prompt.ids, tokens, request.candidates)
     answer = Continuation(engine.tokenizer, prompt.healed)
     count = request.candidates - 1
-    begins = beginnings(tokens, likeliest, answer, prompt.stop_ids, count, early=more.is_idle)
+    begins = beginnings(tokens, likeliest, answer, prompt.stop_ids, count, early=more.leaves_early)
     if begins:
         yield from decode(
-            replace(request, candidates=len(begins)), begins, deadline=more.deadline, needs_one=more.is_idle
+            replace(request, candidates=len(begins)), begins, deadline=more.deadline, needs_one=more.leaves_early
         )
 
 
@@ -471,8 +472,7 @@ def _decode(
         if stop.is_set():
             break
     while not stop.is_set() and any(draft.ending is None for draft in drafts):
-        waits = needs_one and all(draft.ending is None or _is_idle(hole, draft.middle) for draft in drafts)
-        if time.perf_counter() >= deadline and not waits:
+        if time.perf_counter() >= deadline and not (needs_one and _none_says_anything(hole, drafts)):
             break
         tokens = generation.step(_allowed(drafts))
         elapsed = time.perf_counter() - began
@@ -544,6 +544,10 @@ def _judged(request: Request, candidates: Sequence[Candidate], stop: threading.E
     # The checks run in processes of their own, so that threads are enough to wait for several.
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         return tuple(pool.map(looked, candidates))
+
+
+def _none_says_anything(hole: Hole, drafts: Sequence[_Draft]) -> bool:
+    return all(draft.ending is None or _is_idle(hole, draft.middle) for draft in drafts)
 
 
 def _is_idle(hole: Hole, middle: str) -> bool:

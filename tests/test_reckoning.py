@@ -16,9 +16,10 @@ from fim_magic.document import Document
 from fim_magic.evaluate.answers import Answer
 from fim_magic.evaluate.benchmarks import Benchmark
 from fim_magic.evaluate.intervals import bootstrap, mcnemar, pass_at, wilson
+from fim_magic.evaluate.printing import WIDTH
 from fim_magic.evaluate.published import PUBLISHED, published
 from fim_magic.evaluate.reckoning import reckon
-from fim_magic.evaluate.report import WIDTH, Report, table
+from fim_magic.evaluate.report import Report, table
 
 
 @pytest.mark.parametrize(

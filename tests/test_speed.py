@@ -19,6 +19,7 @@ from fim_magic.engines import choice, fastest, gguf_conversion
 from fim_magic.engines.placement import dtype_for
 from fim_magic.errors import ModelError, OptionError
 from fim_magic.evaluate import picture
+from fim_magic.evaluate.printing import WIDTH
 from fim_magic.evaluate.speed import bench, fresh, llama_server, machine, measure, plot, subject
 from fim_magic.evaluate.speed.arms import (
     GENERATE,
@@ -33,7 +34,7 @@ from fim_magic.evaluate.speed.arms import (
 )
 from fim_magic.evaluate.speed.measure import Check, Fresh, Record, Timing, rotated
 from fim_magic.evaluate.speed.random_weights import LAYOUTS, SHAPES, build, config_of, tokenizer_for
-from fim_magic.evaluate.speed.report import WIDTH, Report, goals, limit, rows, share_of_limit, table
+from fim_magic.evaluate.speed.report import Report, goals, limit, rows, share_of_limit, table
 from fim_magic.evaluate.speed.workloads import MEASURES, Workload, edited, workloads
 
 CPU = torch.device("cpu")

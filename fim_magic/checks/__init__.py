@@ -7,10 +7,9 @@ cell in `sandbox`.
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
-from types import MappingProxyType
 
 from fim_magic.candidate import Check
-from fim_magic.checks.columns import Frames, columns_there
+from fim_magic.checks.columns import NO_FRAMES, Frames, columns_there
 from fim_magic.checks.names import bound_names, names_defined
 from fim_magic.checks.needed import needed_cells
 from fim_magic.checks.parsing import OTHER_LANGUAGE, language_elsewhere, parses
@@ -20,7 +19,9 @@ from fim_magic.sandbox import Limits
 
 __all__ = [
     "NOTHING_ASKED",
+    "NO_FRAMES",
     "Asked",
+    "Frames",
     "bound_names",
     "columns_there",
     "docstring_examples",
@@ -32,14 +33,12 @@ __all__ = [
     "tried",
 ]
 
-_NO_FRAMES: Frames = MappingProxyType({})
-
 
 def look(
     text: str,
     *,
     known: AbstractSet[str] = frozenset(),
-    frames: Frames = _NO_FRAMES,
+    frames: Frames = NO_FRAMES,
     asked: Asked = NOTHING_ASKED,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     document: Document | None = None,

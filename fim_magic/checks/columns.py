@@ -8,17 +8,19 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from types import MappingProxyType
 
 from fim_magic.candidate import Check
-from fim_magic.cell_text import tree_of, without_magics
+from fim_magic.cell_text import RUN_LATER, nodes_run_with, tree_of, without_magics
 from fim_magic.checks.parsing import short
 
 _CHANGES = frozenset({"insert", "pop", "update", "eval"})
-_LATER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _GUARDED = (ast.Try, *([ast.TryStar] if hasattr(ast, "TryStar") else []))
 
 Frames = Mapping[str, AbstractSet[str]]
 """The columns of each DataFrame, by its name."""
+
+NO_FRAMES: Frames = MappingProxyType({})
 
 
 def columns_there(text: str, frames: Frames) -> Check | None:
@@ -46,7 +48,7 @@ def columns_there(text: str, frames: Frames) -> Check | None:
 
 def _missing(statement: ast.stmt, known: Mapping[str, set[str]]) -> tuple[str, str] | None:
     """The first column that a statement takes and that is not there. What a compound one sets is there all through."""
-    if isinstance(statement, (*_GUARDED, *_LATER)):
+    if isinstance(statement, (*_GUARDED, *RUN_LATER)):
         return None
     own = _set_in(statement) if hasattr(statement, "body") else set()
     for name, column in _taken(statement):
@@ -57,7 +59,7 @@ def _missing(statement: ast.stmt, known: Mapping[str, set[str]]) -> tuple[str, s
 
 def _taken(statement: ast.stmt) -> Iterator[tuple[str, str]]:
     """The columns that a statement takes from frames, of these and of their groups."""
-    for node in _now(statement):
+    for node in (statement, *nodes_run_with(statement)):
         changes_it = isinstance(statement, ast.AugAssign) and statement.target is node
         if isinstance(node, ast.Subscript) and (isinstance(node.ctx, ast.Load) or changes_it):
             value = node.value
@@ -103,11 +105,3 @@ def _changed(statement: ast.stmt) -> Iterator[str]:
                 yield node.func.value.id
     # Bound anew, given to a function, kept under another name: it may be another one, or have other columns.
     yield from (node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and node not in looked_at)
-
-
-def _now(node: ast.AST) -> Iterator[ast.AST]:
-    """What runs with a statement: not what a function in it does when it is called."""
-    yield node
-    for child in ast.iter_child_nodes(node):
-        if not isinstance(child, _LATER):
-            yield from _now(child)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from functools import cached_property
 
+from fim_magic.cell_text import nodes_run_with
 from fim_magic.checks.names import names_defined
 from fim_magic.checks.parsing import parses
 from fim_magic.document import Document
@@ -97,7 +97,7 @@ class Sufficiency:
         if not around:
             return True
         function = max(around, key=lambda node: node.lineno)
-        own = [*_own_nodes(function)]
+        own = [*nodes_run_with(function)]
         if _is_kept_in_vain(function.body[-1], own):
             return False
         if any(isinstance(node, ast.Yield | ast.YieldFrom) for node in own):
@@ -105,13 +105,6 @@ class Sufficiency:
         returned = (node for node in own if isinstance(node, ast.Return) and node.value is not None)
         before = any(node.lineno < line for node in returned)
         return not (before or _is_annotated(function)) or _exits(function.body)
-
-
-def _own_nodes(function: ast.AST) -> Iterator[ast.AST]:
-    for child in ast.iter_child_nodes(function):
-        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
-            yield child
-            yield from _own_nodes(child)
 
 
 def _is_kept_in_vain(last: ast.stmt, own: list[ast.AST]) -> bool:

@@ -9,7 +9,6 @@ Whatever is known is in a folder: for each set and request `SET.REQUEST.jsonl`, 
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -17,7 +16,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -168,9 +166,7 @@ def run(
             judge.finish(on_progress)
         except KeyboardInterrupt:
             whole = False
-            report.warnings.append(
-                "It was interrupted. What follows is what was there by then; the same command goes on from it."
-            )
+            report.warnings.append(folder.INTERRUPTED)
         for each in found:
             answers = books[each.name].answers
             known = reckon(
@@ -182,7 +178,9 @@ def run(
                 sampled=settings["about"]["sampled"],
             )
             report.sets.append(known)
-            report.warnings += _missing(each, answers, arms.requests_for(options.arms, each))
+            kinds = arms.requests_for(options.arms, each)
+            counts = {kind: len(answers[kind]) for kind in kinds}
+            report.warnings += folder.unanswered("tasks", each.name, len(each.tasks), counts)
             report.remarks += _earlier(each, answers, settings["began"])
     folder.write(options.out / folder.REPORT, report.to_json())
     return report, whole
@@ -290,34 +288,15 @@ def _canonical_logprob(task: Task, prompt: Prompt, engine: Engine) -> float | No
 def _begun(options: Options, engine: Engine, command: Sequence[str]) -> dict[str, Any]:
     """Note what is asked, for a report of it without the model."""
     template = options.template
-    sampling = template.sampling
-    settings = {
-        "began": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "about": {
-            "model": engine.model,
-            "revision": engine.revision,
-            "place": engine.place,
-            **folder.machine(engine),
-            "command": " ".join(command),
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "options": (
-                f"method {template.method}, order {template.order}, at most {template.max_new_tokens} new tokens; "
-                f"{_several(template)}"
-            ),
-            "sampled": bool(sampling.temperature),
-            "candidates": template.candidates,
-            "every": options.every,
-            "offset": options.offset,
-            "limit": options.limit,
-        },
+    asked = {name: getattr(options, name) for name in ("every", "offset", "limit")}
+    built_in = (NOTEBOOKS, *SETS)
+    told = {
+        "about": {"sampled": bool(template.sampling.temperature), **asked},
         "keys": {kind: arms.key(kind, engine, template) for kind in arms.REQUESTS},
-        "sets": [
-            name if name in (NOTEBOOKS, *SETS) else str(Path(name).expanduser().absolute()) for name in options.sets
-        ],
+        "sets": [name if name in built_in else str(Path(name).expanduser().absolute()) for name in options.sets],
         "arms": list(options.arms),
     }
-    folder.write(options.out / folder.SETTINGS, json.dumps(settings, indent=1, ensure_ascii=False))
-    return settings
+    return folder.begin(options.out, engine, template, command, told, options=f"; {_several(template)}")
 
 
 def _several(template: Request) -> str:
@@ -342,14 +321,6 @@ def _as_before(options: Options) -> Options:
         limit=about["limit"],
         template=replace(options.template, candidates=about["candidates"]),
     )
-
-
-def _missing(benchmark: Benchmark, answers: Mapping[str, Mapping[str, Answer]], kinds: Sequence[str]) -> list[str]:
-    most = len(benchmark.tasks)
-    short = [f"{kind} {len(answers[kind])}" for kind in kinds if len(answers[kind]) < most]
-    if not short:
-        return []
-    return [f"Of the {most} tasks of {benchmark.name}, not all have been answered: {', '.join(short)}."]
 
 
 def _earlier(benchmark: Benchmark, answers: Mapping[str, Mapping[str, Answer]], began: str) -> list[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,13 @@ from fim_magic.errors import BusyError, OptionError
 
 if TYPE_CHECKING:
     from fim_magic.engines import Engine
+    from fim_magic.request import Request
 
 OUT = Path("fim-magic-eval")
 SETTINGS = "run.json"
 REPORT = "report.json"
+INTERRUPTED = "It was interrupted. What follows is what was there by then; the same command goes on from it."
+"""What a report of half a run begins with."""
 
 
 @contextmanager
@@ -81,6 +85,55 @@ def settings(folder: Path) -> dict[str, Any]:
             "fim-magic eval --only-report --out FOLDER"
         )
     return found
+
+
+def begin(
+    folder: Path,
+    engine: Engine,
+    template: Request,
+    command: Sequence[str],
+    told: Mapping[str, Any],
+    *,
+    options: str = "",
+) -> dict[str, Any]:
+    """Note in a folder what a run is asked, for a report of it without the model, and return it.
+
+    Args:
+        folder: Where the run writes.
+        engine: The loaded model.
+        template: What all its requests have in common.
+        command: What the user typed.
+        told: What else is noted; what is under "about" stands beside what is known of every run.
+        options: What else there is to say of the requests, in words.
+    """
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    about = {
+        "model": engine.model,
+        "revision": engine.revision,
+        "place": engine.place,
+        **machine(engine),
+        "command": " ".join(command),
+        "date": now,
+        "options": f"method {template.method}, order {template.order}, at most {template.max_new_tokens} new tokens"
+        + options,
+        "candidates": template.candidates,
+    }
+    noted = {"began": now, **told, "about": {**about, **told["about"]}}
+    write(folder / SETTINGS, json.dumps(noted, indent=1, ensure_ascii=False))
+    return noted
+
+
+def unanswered(what: str, name: str, most: int, answered: Mapping[str, int]) -> list[str]:
+    """Return a warning where not every arm has all answers, or nothing.
+
+    Args:
+        what: "tasks" or "holes".
+        name: The set's.
+        most: How many it has.
+        answered: How many each arm has.
+    """
+    short = [f"{arm} {count}" for arm, count in answered.items() if count < most]
+    return [f"Of the {most} {what} of {name}, not all have been answered: {', '.join(short)}."] if short else []
 
 
 def machine(engine: Engine) -> dict[str, Any]:

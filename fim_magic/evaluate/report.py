@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from fim_magic.evaluate.printing import heading, percent, warned, wrapped
 from fim_magic.evaluate.reckoning import Arm, Difference, Likelihood, Part, SetReport
 
-WIDTH = 100  # columns
+TOLD = ("revision", "machine", "place", "command", "date", "options")
+"""What the head of a report tells of its run."""
+
 _MOST_PARTS_ARMS = 7  # columns of a breakdown
 
 _NUMBERS = (
@@ -52,21 +54,16 @@ class Report:
 
 
 def table(report: Report) -> str:
-    """Return the report as text, at most `WIDTH` columns wide."""
+    """Return the report as text, at most `printing.WIDTH` columns wide."""
     about = report.about
-    lines = _wrapped(f"fim-magic eval: {about.get('model', '')}")
-    for label in ("revision", "machine", "place", "command", "date", "options"):
-        if about.get(label):
-            lines += _wrapped(f"  {label + ':':<10}{about[label]}", indent=12)
-    for warning in report.warnings:
-        lines += _wrapped(f"WARNING: {warning}", indent=9)
+    lines = [*heading("fim-magic eval", about, TOLD), *warned(report.warnings)]
     for each in report.sets:
         lines += ["", *_set(each, about)]
     lines += ["", "What is compared:"]
     for name, what in {arm.name: arm.what for each in report.sets for arm in each.arms}.items():
-        lines += _wrapped(f"  {_shown(name, about) + ':':<20}{what}", indent=22)
+        lines += wrapped(f"  {_shown(name, about) + ':':<20}{what}", indent=22)
     for text in (*METHODS, *report.remarks):
-        lines += ["", *_wrapped(text)]
+        lines += ["", *wrapped(text)]
     return "\n".join(lines)
 
 
@@ -83,7 +80,7 @@ def subset(found: SetReport, about: dict[str, Any]) -> str:
 
 def _set(found: SetReport, about: dict[str, Any]) -> Iterator[str]:
     digest = f", sha256 {found.sha256[:16]}" if found.sha256 else ""
-    yield from _wrapped(f"{found.name}: {subset(found, about)}; {found.source}{digest}", indent=2)
+    yield from wrapped(f"{found.name}: {subset(found, about)}; {found.source}{digest}", indent=2)
     yield _line(("pass@1", "95 %", "exact", "tasks", "tokens", "seconds", "arm"))
     for arm in found.arms:
         yield _arm(arm, _shown(arm.name, about))
@@ -94,8 +91,8 @@ def _set(found: SetReport, about: dict[str, Any]) -> Iterator[str]:
     if found.arms and not found.published:
         yield "  No number for this model on this set is known to have been published."
     if found.pass_at:
-        told = ", ".join(f"{k}: {_percent(share)}" for k, share in found.pass_at.items())
-        yield from _wrapped(f"  pass@k of the sampled candidates: {told}", indent=2)
+        told = ", ".join(f"{k}: {percent(share)}" for k, share in found.pass_at.items())
+        yield from wrapped(f"  pass@k of the sampled candidates: {told}", indent=2)
     if found.differences:
         yield "  Differences, in points, on the same tasks:"
         for difference in found.differences:
@@ -104,16 +101,16 @@ def _set(found: SetReport, about: dict[str, Any]) -> Iterator[str]:
     if found.trimming:
         yield f"  What the rules did, against {_shown(found.untrimmed, about)}:"
         for rule in found.trimming:
-            fired = f"{rule.rule:<16}{rule.fired:>5} tasks, {_percent(rule.share):>7}"
+            fired = f"{rule.rule:<16}{rule.fired:>5} tasks, {percent(rule.share):>7}"
             yield f"    {fired}: mended {rule.mended}, broke {rule.broke}"
     yield from _parts(found.parts, [arm.name for arm in found.arms])
 
 
 def _arm(arm: Arm, name: str) -> str:
-    exact = "" if arm.exact is None else _percent(arm.exact)
+    exact = "" if arm.exact is None else percent(arm.exact)
     between = f"{arm.interval.low * 100:.1f} to {arm.interval.high * 100:.1f}"
     figures = (f"{arm.tasks:,}", f"{arm.tokens:.1f}", f"{arm.seconds:.2f}")
-    return _line((_percent(arm.share), between, exact, *figures, name))
+    return _line((percent(arm.share), between, exact, *figures, name))
 
 
 def _line(cells: tuple[str, str, str, str, str, str, str]) -> str:
@@ -154,21 +151,10 @@ def _parts(parts: Sequence[Part], arms: Sequence[str]) -> Iterator[str]:
 
 def _of(part: Part, arm: str) -> str:
     passed, tasks = part.passed.get(arm, (0.0, 0))
-    return _percent(passed / tasks) if tasks else ""
+    return percent(passed / tasks) if tasks else ""
 
 
 def _shown(name: str, about: dict[str, Any]) -> str:
     """Call the arms of several candidates by their number."""
     n = about.get("candidates")
     return f"n={n} {name}" if name in ("random", "chosen", "checked", "any") else name
-
-
-def _percent(share: float) -> str:
-    return f"{share * 100:.1f} %"
-
-
-def _wrapped(text: str, indent: int = 0) -> list[str]:
-    lead = text[: len(text) - len(text.lstrip())]
-    return textwrap.wrap(
-        text.lstrip(), WIDTH, initial_indent=lead, subsequent_indent=" " * indent, break_on_hyphens=False
-    ) or [""]

@@ -24,7 +24,6 @@ from fim_magic.trimming.extent import (
     only_comments,
     own_ends,
     says_nothing,
-    statements_in,
 )
 from fim_magic.trimming.fence import code_fence
 from fim_magic.trimming.fields import closes_field
@@ -103,7 +102,7 @@ def statement_count(hole: Hole, text: str) -> int:
 
     Of another language with a parser, that is how many of its lines could be its last.
     """
-    return len(whole_ends(hole, text)) if parsed(hole) is not None else statements_in(hole, text)
+    return len(whole_ends(hole, text) if parsed(hole) is not None else own_ends(hole, text))
 
 
 def statement_ends(hole: Hole, text: str) -> list[int]:

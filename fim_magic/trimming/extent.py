@@ -80,13 +80,8 @@ def _without_comment(hole: Hole, text: str, at: int) -> int:
     return at - len(line) + len(code)
 
 
-def statements_in(hole: Hole, text: str) -> int:
-    """Return how many statements of the hole's own block a text has, those that it opens with their blocks."""
-    return max((end.statements for end in _ends(hole, text, final=True)), default=0)
-
-
 def own_ends(hole: Hole, text: str) -> list[int]:
-    """Return where statements of the hole's own block end in a text."""
+    """Return where statements of the hole's own block end in a text, those that open a block with it."""
     return [end.at for end in _ends(hole, text, final=True)]
 
 

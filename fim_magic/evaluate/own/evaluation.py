@@ -6,13 +6,11 @@ Whatever is known is in a folder: the answers in `SET.ARM.jsonl`, what was found
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
     from fim_magic.engines import Engine
 
 _SURROUNDINGS = "surroundings.jsonl"
+_NOTED = ("every", "offset", "limit", "per_file", "seed", "run_cells")  # of the options, for a report later on
 _TEMPLATE = Request(Document("", ""), candidates=8)
 
 
@@ -196,9 +195,7 @@ def run(
                 _ask_all(options, [(each, books[each.name]) for each in found], engine, around, on_progress)
         except KeyboardInterrupt:
             whole = False
-            report.warnings.append(
-                "It was interrupted. What follows is what was there by then; the same command goes on from it."
-            )
+            report.warnings.append(folder.INTERRUPTED)
         for each in found:
             answers = books[each.name].answers
             report.sets.append(_reckoned(each, answers))
@@ -214,9 +211,8 @@ def _reckoned(own: OwnSet, answers: Mapping[str, Mapping[str, OwnAnswer]]) -> Se
 
 
 def _warnings(own: OwnSet, answers: Mapping[str, Mapping[str, OwnAnswer]]) -> list[str]:
-    most = len(own.tasks)
-    short = [f"{arm} {len(told)}" for arm, told in answers.items() if len(told) < most]
-    found = [f"Of the {most} holes of {own.name}, not all have been answered: {', '.join(short)}."] if short else []
+    counts = {arm: len(told) for arm, told in answers.items()}
+    found = folder.unanswered("holes", own.name, len(own.tasks), counts)
     return found + [f"{own.name}: {each.name} is left out: {each.why}." for each in own.unread]
 
 
@@ -286,35 +282,21 @@ class _Book:
 def _begun(options: Options, engine: Engine, command: Sequence[str]) -> dict[str, Any]:
     """Note what is asked, for a report of it without the model."""
     template = options.template
-    limit = template.max_new_tokens
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    settings = {
+    asked = {name: getattr(options, name) for name in _NOTED}
+    told = {
         OWN: True,
-        "began": now,
-        "about": {
-            "model": engine.model,
-            "revision": engine.revision,
-            "place": engine.place,
-            **folder.machine(engine),
-            "command": " ".join(command),
-            "date": now,
-            "options": f"method {template.method}, order {template.order}, at most {limit} new tokens",
-            "candidates": template.candidates,
-            **{name: getattr(options, name) for name in ("every", "offset", "limit", "per_file", "seed", "run_cells")},
-            "kinds": list(options.kinds),
-        },
+        "about": {**asked, "kinds": list(options.kinds)},
         "keys": {arm: key_of(arm, engine, template) for arm in arms.ARMS},
         "sets": [str(Path(name).expanduser().absolute()) for name in options.sets],
         "arms": list(options.arms),
     }
-    folder.write(options.out / folder.SETTINGS, json.dumps(settings, indent=1, ensure_ascii=False))
-    return settings
+    return folder.begin(options.out, engine, template, command, told)
 
 
 def _as_before(options: Options) -> Options:
     settings = folder.settings(options.out)
     about = settings["about"]
-    told = {name: about[name] for name in ("every", "offset", "limit", "per_file", "seed", "run_cells")}
+    told = {name: about[name] for name in _NOTED}
     return replace(
         options, sets=tuple(settings["sets"]), arms=tuple(settings["arms"]), kinds=tuple(about["kinds"]), **told
     )

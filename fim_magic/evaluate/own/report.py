@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -13,9 +12,10 @@ from fim_magic.evaluate.intervals import Interval
 from fim_magic.evaluate.own import OwnTask, arms
 from fim_magic.evaluate.own.answering import OwnAnswer
 from fim_magic.evaluate.own.reckoning import Difference, Measure, SetReport
+from fim_magic.evaluate.printing import heading, percent, warned, wrapped
+from fim_magic.evaluate.report import TOLD
 from fim_magic.review.text import plain_text
 
-WIDTH = 100  # columns
 _MOST_LINES = 8  # of a text among the examples
 
 _NUMBERS = (
@@ -71,28 +71,23 @@ class Report:
 
 
 def table(report: Report, show: int = 0) -> str:
-    """Return the report as text, at most `WIDTH` columns wide.
+    """Return the report as text, at most `printing.WIDTH` columns wide.
 
     Args:
         report: What there is.
         show: How many answers of each set are shown, drawn at random.
     """
     about = report.about
-    lines = _wrapped(f"fim-magic eval: {about.get('model', '')}")
-    for label in ("revision", "machine", "place", "command", "date", "options"):
-        if about.get(label):
-            lines += _wrapped(f"  {label + ':':<10}{about[label]}", indent=12)
-    for warning in report.warnings:
-        lines += _wrapped(f"WARNING: {warning}", indent=9)
+    lines = [*heading("fim-magic eval", about, TOLD), *warned(report.warnings)]
     for each in report.sets:
         lines += ["", *_set(each, about)]
         if show and each.name in report.examples:
             lines += ["", *_examples(*report.examples[each.name], show, about.get("seed", 0))]
     lines += ["", "What is compared:"]
     for arm in dict.fromkeys(measure.arm for each in report.sets for measure in each.measures):
-        lines += _wrapped(f"  {arm + ':':<12}{arms.WHAT[arm]}", indent=14)
+        lines += wrapped(f"  {arm + ':':<12}{arms.WHAT[arm]}", indent=14)
     for text in METHODS:
-        lines += ["", *_wrapped(text)]
+        lines += ["", *wrapped(text)]
     return "\n".join(lines)
 
 
@@ -108,7 +103,7 @@ def subset(found: SetReport, about: Mapping[str, Any]) -> str:
 
 
 def _set(found: SetReport, about: Mapping[str, Any]) -> Iterator[str]:
-    yield from _wrapped(f"{plain_text(found.name)}: {subset(found, about)}", indent=2)
+    yield from wrapped(f"{plain_text(found.name)}: {subset(found, about)}", indent=2)
     whole = [measure for measure in found.measures if not measure.facet]
     yield (
         f"{'n':>6}{'exact':>8}  {'95 %':<13}{'cut':>8}{'any':>8}{'similar':>9}  {'95 %':<13}{'first':>6}"
@@ -117,9 +112,9 @@ def _set(found: SetReport, about: Mapping[str, Any]) -> Iterator[str]:
     for each in whole:
         shares = each.shares
         yield (
-            f"{each.tasks:>6,}{_percent(shares['exact'].share):>8}  {_between(shares['exact'].interval):<13}"
-            f"{_percent(shares['exact_cut'].share):>8}{_percent(each.any_exact):>8}{each.similarity:>9.3f}  "
-            f"{_decimals(each.interval):<13}{each.first_similarity:>6.3f}{_percent(shares['right_beginning'].share):>8}"
+            f"{each.tasks:>6,}{percent(shares['exact'].share):>8}  {_between(shares['exact'].interval):<13}"
+            f"{percent(shares['exact_cut'].share):>8}{percent(each.any_exact):>8}{each.similarity:>9.3f}  "
+            f"{_decimals(each.interval):<13}{each.first_similarity:>6.3f}{percent(shares['right_beginning'].share):>8}"
             f"  {each.arm}"
         )
     yield (
@@ -128,13 +123,13 @@ def _set(found: SetReport, about: Mapping[str, Any]) -> Iterator[str]:
     )
     for each in whole:
         shares = each.shares
-        echo = [_percent(shares[f"echoes_{place}"].share) for place in ("prefix", "suffix", "context")]
+        echo = [percent(shares[f"echoes_{place}"].share) for place in ("prefix", "suffix", "context")]
         yield (
-            f"{_percent(shares['too_long'].share):>8}{each.length:>8.2f}{_parsing(each):>9}  {'':<6}{echo[0]:>7}"
+            f"{percent(shares['too_long'].share):>8}{each.length:>8.2f}{_parsing(each):>9}  {'':<6}{echo[0]:>7}"
             f"{echo[1]:>8}{echo[2]:>9}{each.first_seconds:>9.2f}{each.seconds:>8.2f}{each.tokens:>8.1f}"
             f"{each.candidates:>5.1f}  {each.arm}"
         )
-    authors = [_percent(found.authors.get(place, 0.0)) for place in ("prefix", "suffix", "context")]
+    authors = [percent(found.authors.get(place, 0.0)) for place in ("prefix", "suffix", "context")]
     yield f"{'':<33}{authors[0]:>7}{authors[1]:>8}{authors[2]:>9}{'':<30}  the authors"
     yield from _differences(found.differences)
     yield from _parts(found.measures)
@@ -165,10 +160,10 @@ def _parts(measures: Sequence[Measure]) -> Iterator[str]:
             )
         shares = each.shares
         yield (
-            f"    {plain_text(each.word)[:10]:<11}{each.tasks:>5,}{_percent(shares['exact'].share):>8}  "
+            f"    {plain_text(each.word)[:10]:<11}{each.tasks:>5,}{percent(shares['exact'].share):>8}  "
             f"{_between(shares['exact'].interval):<11}{each.similarity:>8.3f}  {_decimals(each.interval):<12}"
-            f"{_percent(shares['right_beginning'].share):>8}{_percent(shares['too_long'].share):>8}"
-            f"{_percent(shares['echoes'].share):>8}  {each.arm}"
+            f"{percent(shares['right_beginning'].share):>8}{percent(shares['too_long'].share):>8}"
+            f"{percent(shares['echoes'].share):>8}  {each.arm}"
         )
 
 
@@ -201,11 +196,7 @@ def _told(label: str, text: str) -> Iterator[str]:
 
 def _parsing(measure: Measure) -> str:
     share = measure.shares["parses"]
-    return _percent(share.share) if share.tasks else ""
-
-
-def _percent(share: float) -> str:
-    return f"{share * 100:.1f} %"
+    return percent(share.share) if share.tasks else ""
 
 
 def _between(interval: Interval) -> str:
@@ -214,10 +205,3 @@ def _between(interval: Interval) -> str:
 
 def _decimals(interval: Interval) -> str:
     return f"{interval.low:.3f}–{interval.high:.3f}"
-
-
-def _wrapped(text: str, indent: int = 0) -> list[str]:
-    lead = text[: len(text) - len(text.lstrip())]
-    return textwrap.wrap(
-        text.lstrip(), WIDTH, initial_indent=lead, subsequent_indent=" " * indent, break_on_hyphens=False
-    ) or [""]

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import statistics
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from fim_magic.evaluate.printing import WIDTH, heading, warned, wrapped
 from fim_magic.evaluate.speed.arms import GENERATE, GGUF, LLAMA_CPP, OURS, PLAIN
 from fim_magic.evaluate.speed.measure import Check, Fresh, Record, Timing
 
-WIDTH = 100  # columns
 _BASELINE = "(baseline)"
 _LIMIT = "the limit"
 _ITSELF = "its first request"
@@ -358,18 +357,14 @@ def _load_ext_goal(record: Record) -> Goal:
 def table(report: Report) -> str:
     """Return the report as text, at most `WIDTH` columns wide, with a line for each goal at its end."""
     about = report.about
-    lines = _wrapped(f"fim-magic bench: {about.get('model', '')}")
-    for label in ("machine", "precision", "command", "rounds"):
-        if about.get(label):
-            lines += _wrapped(f"  {label + ':':<11}{about[label]}", indent=13)
+    lines = heading("fim-magic bench", about, ("machine", "precision", "command", "rounds"))
     lines += _limits(report.record)
-    for warning in report.warnings:
-        lines += _wrapped(f"WARNING: {warning}", indent=9)
+    lines += warned(report.warnings)
     lines += ["", _line(("ratio", "against", "who", "median", "min to max", "goal"))]
     lines += _body(report)
     lines += ["", "Greedy tokens against generate():", *_checks(report.record.checks)]
     for remark in report.remarks:
-        lines += ["", *_wrapped(remark)]
+        lines += ["", *wrapped(remark)]
     lines += ["", "Goals:"]
     lines += [_goal_line(goal) for goal in goals(report)]
     return "\n".join(lines)
@@ -431,7 +426,3 @@ def _number(value: float) -> str:
     if value >= 100:  # noqa: PLR2004
         return f"{value:.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"  # noqa: PLR2004
-
-
-def _wrapped(text: str, indent: int = 0) -> list[str]:
-    return textwrap.wrap(text, WIDTH, subsequent_indent=" " * indent, break_on_hyphens=False) or [""]

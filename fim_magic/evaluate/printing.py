@@ -1,0 +1,49 @@
+"""What the reports have in common as text: their width, their head, and how a share is written."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+WIDTH = 100
+"""Columns of a report."""
+
+
+def heading(title: str, about: Mapping[str, Any], labels: Sequence[str]) -> list[str]:
+    """Return the first lines of a report: what it is of, and how it was made.
+
+    Args:
+        title: The command.
+        about: What is known of the run, the model among it.
+        labels: Which of that is told, as far as it is there.
+    """
+    width = max(map(len, labels)) + 2
+    lines = wrapped(f"{title}: {about.get('model', '')}")
+    for label in labels:
+        if about.get(label):
+            lines += wrapped(f"  {label + ':':<{width}}{about[label]}", indent=width + 2)
+    return lines
+
+
+def warned(warnings: Sequence[str]) -> list[str]:
+    """Return the lines that say what makes the numbers of a report doubtful."""
+    return [line for warning in warnings for line in wrapped(f"WARNING: {warning}", indent=9)]
+
+
+def wrapped(text: str, indent: int = 0) -> list[str]:
+    """Return a text in lines of at most `WIDTH` columns; one line at least.
+
+    Args:
+        text: With the blanks that it begins with.
+        indent: How many blanks the second line and on begin with.
+    """
+    lead = text[: len(text) - len(text.lstrip())]
+    return textwrap.wrap(
+        text.lstrip(), WIDTH, initial_indent=lead, subsequent_indent=" " * indent, break_on_hyphens=False
+    ) or [""]
+
+
+def percent(share: float) -> str:
+    """Write a share as a percentage."""
+    return f"{share * 100:.1f} %"
