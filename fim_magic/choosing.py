@@ -59,12 +59,9 @@ class _Standing:
     likely: float
 
 
-_STATIC = frozenset({"parses", "names", "columns", "original"})
-
-
 def _standing(candidate: Candidate) -> _Standing:
-    asked = [check for check in candidate.checks if check.name not in _STATIC]
-    static = [check for check in candidate.checks if check.name in _STATIC]
+    asked = [check for check in candidate.checks if check.name not in _SOUND]
+    static = [check for check in candidate.checks if check.name in _SOUND]
     return _Standing(
         tests_passed=sum(1.0 if check.passed else check.share for check in asked),
         ended=candidate.ending not in _UNFINISHED,
@@ -96,21 +93,38 @@ def _likely(candidate: Candidate) -> float:
 
 def _reason(candidate: Candidate, ordered: Sequence[Candidate]) -> str:
     """Say what put a candidate before the next one, or after the one before it."""
-    at = ordered.index(candidate)
-    first = at == 0
-    one, other = _standing(candidate), _standing(ordered[1 if first else 0])
+    other = ordered[1 if candidate is ordered[0] else 0]
+    standing, its_standing = _standing(candidate), _standing(other)
     for name, (better, worse) in _WORDS.items():
-        mine, its = getattr(one, name), getattr(other, name)
-        if mine != its:
-            return better if mine > its else worse
+        mine, its = getattr(standing, name), getattr(its_standing, name)
+        if mine == its:
+            continue
+        if name == "sound":
+            better, worse = _SOUND[_failed(*((other, candidate) if mine > its else (candidate, other)))]
+        return better if mine > its else worse
     return "equally probable"
+
+
+def _failed(candidate: Candidate, better: Candidate) -> str:
+    """Return the first check of our own that a candidate failed and a better one did not."""
+    failed, also_failed = (
+        [check.name for check in each.checks if check.passed is False and check.name in _SOUND]
+        for each in (candidate, better)
+    )
+    return next(name for name in failed if name not in also_failed)
 
 
 _WORDS = {
     "tests_passed": ("passes more of your checks", "passes fewer of your checks"),
     "ended": ("it is finished", "it is not finished"),
-    "sound": ("parses, and knows its names", "does not parse, or uses names that nobody defines"),
+    "sound": ("", ""),  # as `_SOUND` says
     "likely": ("the most probable with what follows", "less probable with what follows"),
+}
+_SOUND = {
+    "parses": ("parses", "does not parse"),
+    "names": ("knows its names", "uses names that are not defined"),
+    "columns": ("takes columns that are there", "takes a column that is not there"),
+    "original": ("adds something new", "adds nothing new"),
 }
 
 

@@ -66,14 +66,26 @@ def test_merging_twice_counts_nobody_twice():
         pytest.param(
             made("b", -9.0, checks=[GOOD]),
             made("w", -0.1, checks=[BAD]),
-            "parses, and knows its names",
+            "parses",
             id="parses",
         ),
         pytest.param(
             made("b", -9.0, checks=[GOOD]),
             made("w", -0.1, checks=[GOOD, NAMES]),
-            "parses, and knows its names",
+            "knows its names",
             id="names",
+        ),
+        pytest.param(
+            made("b", -9.0, checks=[GOOD]),
+            made("w", -0.1, checks=[GOOD, Check("columns", False, "no column 'x'")]),
+            "takes columns that are there",
+            id="columns",
+        ),
+        pytest.param(
+            made("b", -9.0, checks=[NAMES]),
+            made("w", -0.1, checks=[NAMES, Check("original", False, "adds no code")]),
+            "adds something new",
+            id="what only the worse one failed",
         ),
         pytest.param(
             made("b", -9.0, Ending.LENGTH, checks=[GOOD, RIGHT]),

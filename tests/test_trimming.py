@@ -465,6 +465,25 @@ UNREACHABLE = {
     "the marker in column 0": ("def f(x):\n<cursor>    return y\n", "    y = x + 1\n│    return x\n"),
     "a return over lines": ("def f(x):\n    <cursor>\n    return y\n", "y = x│\n    return g(\n        x,\n    )\n"),
 }
+DEAD_CODE = {
+    "another return": ("def f(x):\n    <cursor>\n\nprint(f(1))\n", "return x│\n    return 2 * x\n"),
+    "before it is whole": ("def f(x):\n    <cursor>\n", "return x│\n    x"),
+    "with a comment between them": ("def f(x):\n    <cursor>\n", "y = x\n    return y│\n    # or\n    return x"),
+    "in a block of its own": ("def f(x):\n    <cursor>\n", "if x:\n        return 1│\n        x = 2\n    return 3"),
+    "behind a loop's end": ("for x in xs:\n    <cursor>\n", "if x:\n        continue│\n        print(x)\n"),
+    "the marker in column 0": ("def f(x):\n<cursor>\n", "    raise E│\n    return x\n"),
+    "the marker behind the word": ("def f(x):\n    return <cursor>\n", "g(\n        x,\n    )│\n    y = 1"),
+}
+KEPT_DEAD_CODE = {
+    "a branch": ("def f(x):\n    <cursor>\n", "if x:\n        return 1\n    else:\n        return 2"),
+    "behind the block": ("def f(x):\n    <cursor>\n", "if x:\n        return 1\n    return 2"),
+    "a branch on a line": ("def f(x):\n    <cursor>\n", "if x: return 1\n    return 2"),
+    "what makes it a generator": ("def f(x):\n    <cursor>\n", "return\n    yield"),
+    "a comment": ("def f(x):\n    <cursor>\n", "return x\n    # as it is"),
+    "over several lines": ("def f(x):\n    <cursor>\n", "return (\n    x\n    )"),
+    "in a string": ('x = """\n<cursor>\n"""\n', "return x\nreturn y\n"),
+    "another language": ("%%bash\nf() {\n    <cursor>\n}\n", "return 1\n    return 2"),
+}
 KEPT_UNREACHABLE = {
     "before a block that what follows is in": (
         "def f(n):\n<cursor>\n        go(i)\n",
@@ -607,6 +626,7 @@ TABLES = {
     "end-of-line": (END_OF_LINE, KEPT_END_OF_LINE),
     "opens-block": (OPENS_BLOCK, KEPT_OPENS_BLOCK),
     "unreachable": (UNREACHABLE, KEPT_UNREACHABLE),
+    "dead-code": (DEAD_CODE, KEPT_DEAD_CODE),
     "dedent": (DEDENT, KEPT_DEDENT),
     "demonstration": (DEMONSTRATION, KEPT_DEMONSTRATION),
     "next-cell": (NEXT_CELL, KEPT_NEXT_CELL),

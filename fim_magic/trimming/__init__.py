@@ -11,7 +11,7 @@ The rules are cut-only: what they keep is byte for byte what the model wrote.
 from __future__ import annotations
 
 from fim_magic.candidate import Cut
-from fim_magic.trimming.blocks import dedent, opens_block, unreachable
+from fim_magic.trimming.blocks import dead_code, dedent, opens_block, unreachable
 from fim_magic.trimming.brackets import closes_outer
 from fim_magic.trimming.cells import next_cell
 from fim_magic.trimming.closing import closes_block
@@ -67,6 +67,7 @@ RULES: dict[str, Rule] = {
     "only-comments": only_comments,
     "opens-block": opens_block,
     "unreachable": unreachable,
+    "dead-code": dead_code,
     "dedent": dedent,
     "demonstration": demonstration,
     "next-cell": next_cell,

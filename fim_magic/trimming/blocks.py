@@ -129,6 +129,24 @@ def unreachable(hole: Hole, text: str, final: bool) -> int | None:
     return jump if final or ended is not None else None
 
 
+def dead_code(hole: Hole, text: str, final: bool) -> int | None:  # noqa: ARG001 - a Rule
+    """End behind a `return` or the like, where more of its block comes, which could never run.
+
+    A comment may come, and a `yield`, which makes a generator of the function also where it never runs.
+    """
+    if not hole.is_python or not hole.state.in_code or hole.state.depth:
+        return None
+    jump: tuple[int, int] | None = None  # the indentation and the end of the statement before, if it is one
+    for start, end in statements(text, hole.events(text), unfinished=True):
+        line = hole.head + text[start:end] if start == 0 else text[start:end]
+        if not code_of(line).strip():
+            continue
+        if jump is not None and indent(line) == jump[0] and not may_be_clause(line, ("yield",)):
+            return end_before(hole, text, jump[1] + 1)
+        jump = (indent(line), end) if first_word(line) in JUMPS else None
+    return None
+
+
 def _opens_block(hole: Hole, text: str) -> bool:
     """Whether the statement that the hole is in ends with a colon."""
     code_end = None
