@@ -102,3 +102,44 @@ def kept(text, answer, *, final=False):
 )
 def test_an_answer_ends_before_lines_that_are_copied(text, answer, expected):
     assert kept(text, answer) == expected
+
+
+REPR = 'return f"Account({self.owner!r}, {self.balance})"'
+AREA = "def double(x):\n    <cursor>\n\ndef area(radius):\n    return 3.14159 * radius ** 2 + offset\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "expected"),
+    [
+        pytest.param(ACCOUNT, f"self.balance -= amount\n        {REPR}", "self.balance -= amount", id="of a method"),
+        pytest.param(
+            AREA, "y = 2 * x\n    print(y)\n    return 3.14159 * radius ** 2 + offset", "y = 2 * x\n    print(y)", id="last"
+        ),
+        pytest.param(ACCOUNT, REPR, None, id="nothing would be left"),
+        pytest.param(ACCOUNT, "x = 1\n        return self.balance", None, id="not the same"),
+        pytest.param(
+            ACCOUNT.replace(REPR, "return self.balance"), "x = 1\n        return self.balance", None, id="a short line"
+        ),
+        pytest.param(
+            "def f(x):\n    <cursor>\n    return transform(x, axis=0, keep=True)\n",
+            "if x:\n        return transform(x, axis=0, keep=True)",
+            None,
+            id="of the same function",
+        ),
+        pytest.param(
+            "<cursor>\n\ndef f(x):\n    return transform(x, axis=0, keep=True)\n",
+            "x = 1\ny = transform(x, axis=0, keep=True)",
+            None,
+            id="outside functions",
+        ),
+    ],
+)
+def test_in_a_function_one_long_line_of_a_later_one_is_a_copy(text, answer, expected):
+    assert kept(text, answer, final=True) == expected
+    assert kept(text, answer) is None
+
+
+def test_a_line_without_which_the_function_lacks_something_stays():
+    document = parse(AREA)
+    hole = Hole(document, suffices=lambda middle: "return" in middle)
+    assert copies(hole, "y = 2 * x\n    return 3.14159 * radius ** 2 + offset", True) is None
