@@ -1,10 +1,13 @@
 """How much of an answer a hole asks for."""
 
+import ast
+
 import pytest
 from hypothesis import given
 from test_trimming import PIECES, PREFIXES
 
 from fim_magic.checks.sufficiency import Sufficiency
+from fim_magic.checks.vain import ends_in_vain
 from fim_magic.document import Document, parse
 from fim_magic.trimming import Hole, last_whole, says_nothing, statement_count, trim
 from fim_magic.trimming.extent import Extent, enough, extent_of, only_comments
@@ -243,10 +246,49 @@ def test_what_another_rule_has_ended_ends_where_it_had_enough(answer, expected):
         ("    xs[0], a = 1, 2", True),
         ("    global total\n    total = 0", True),
         ("    print(xs)", True),
-        ("    for x in xs:\n        total = x", True),  # nothing is said of blocks
+        ("    for x in xs:\n        total = x", False),
+        ("    for x in xs:\n        print(x)", True),
     ],
 )
 def test_a_function_does_not_end_by_giving_a_name_a_value(middle, enough_):
     for suffix in ("\n", "\n\nprint(f([1]))\n"):
         assert Sufficiency(Document('def f(xs):\n    """Say what."""\n', suffix))(middle) is enough_
     assert Sufficiency(Document("def f(xs):\n    y = 1\n", "\n    return y\n"))(middle)
+
+
+@pytest.mark.parametrize(
+    ("body", "is_in_vain"),
+    [
+        ("    ys = []\n    for x in xs:\n        ys.append(x)\n", True),
+        ("    n = 0\n    for x in xs:\n        if x > 0:\n            n += 1\n", True),
+        ("    n, ys = 0, []\n    while n < 3:\n        n += 1\n        ys += [n]\n", True),
+        ("    d = {}\n    for x in xs:\n        d[x] = d.get(x, 0) + 1\n", True),
+        ("    counts = defaultdict(int)\n    for x in xs:\n        counts[x] += 1\n", True),
+        ("    ys = []\n    for x in xs:\n        ys.append(x)\n    return ys\n", False),
+        ("    for x in xs:\n        print(x)\n", False),
+        ("    for x in xs:\n        xs[x] = 1\n", False),
+        ("    xs += [1]\n", False),
+        ("    for x in xs:\n        x.balance = 1\n", False),
+        ("    ys = []\n    xs.ys = ys\n    for x in xs:\n        ys.append(x)\n", False),
+        ("    ys = []\n    register(ys)\n    for x in xs:\n        ys.append(x)\n", False),
+        ("    ys = []\n    xs.append(ys)\n    ys.append(1)\n", False),
+        ("    for x in xs:\n        y = train(x)\n", False),
+        ("    global n\n    n = 0\n", False),
+        ("    global n\n    for x in xs:\n        n = x\n", False),
+        ("    n = 0\n    def g():\n        return n\n    for x in xs:\n        n += 1\n", False),
+        ("    pass\n", False),
+        ("    for x in xs:\n        pass\n", False),
+    ],
+)
+def test_a_function_does_not_end_with_what_nothing_can_read(body, is_in_vain):
+    (function,) = ast.parse(f"def f(xs):\n{body}").body
+    assert ends_in_vain(function) is is_in_vain
+
+
+def test_a_function_that_fills_a_list_goes_on_to_return_it():
+    assert kept("def f(xs):\n    n = len(xs)\n\n<cursor>\n", FILLS + "    return ys\n\nprint(f([1]))\n") == (
+        FILLS + "    return ys"
+    )
+
+
+FILLS = "    ys = []\n    for x in xs:\n        ys.append(x)\n\n"

@@ -14,6 +14,7 @@ from functools import cached_property
 from fim_magic.cell_text import nodes_run_with
 from fim_magic.checks.names import names_defined
 from fim_magic.checks.parsing import parses
+from fim_magic.checks.vain import ends_in_vain
 from fim_magic.document import Document
 
 _LONGEST = 50_000  # characters of a cell; reading a longer one takes too long to be done for every statement
@@ -76,7 +77,7 @@ class Sufficiency:
     def _returns(self, text: str) -> bool:
         """Whether a function that ends with the hole, and has to return something, does; and does not end in nothing.
 
-        A value that the last statement gives to a name of the function's own is one that nobody can read.
+        What its last statement does to its own names alone, nothing can read.
         """
         line = self._document.prefix.count("\n") + 1
         last = text.count("\n") - self._document.suffix.count("\n") + 1
@@ -98,22 +99,13 @@ class Sufficiency:
             return True
         function = max(around, key=lambda node: node.lineno)
         own = [*nodes_run_with(function)]
-        if _is_kept_in_vain(function.body[-1], own):
+        if ends_in_vain(function):
             return False
         if any(isinstance(node, ast.Yield | ast.YieldFrom) for node in own):
             return True
         returned = (node for node in own if isinstance(node, ast.Return) and node.value is not None)
         before = any(node.lineno < line for node in returned)
         return not (before or _is_annotated(function)) or _exits(function.body)
-
-
-def _is_kept_in_vain(last: ast.stmt, own: list[ast.AST]) -> bool:
-    """Whether the last statement of a function only gives a value to names that end with it."""
-    if not isinstance(last, ast.Assign):
-        return False
-    outer = {name for node in own if isinstance(node, ast.Global | ast.Nonlocal) for name in node.names}
-    names = [node for target in last.targets for node in (target.elts if isinstance(target, ast.Tuple) else [target])]
-    return all(isinstance(node, ast.Name) and node.id not in outer for node in names)
 
 
 def _is_annotated(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
