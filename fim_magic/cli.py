@@ -182,8 +182,8 @@ def _say_imports(result: Result) -> None:
 
 def _replay(options: argparse.Namespace) -> int:
     """Make a notebook's infills again. Returns 1 if one cannot be made, or has another answer."""
+    from fim_magic.pipeline import follow
     from fim_magic.replay import compare, recorded, request_of
-    from fim_magic.request import follow
     from fim_magic.settings import Settings
 
     infills, markers, failed = recorded(options.notebook), Settings().markers, False
@@ -282,7 +282,7 @@ def _answer(
     text: str, options: argparse.Namespace, *, complete: bool = False, live: bool, language: str = ""
 ) -> Result:
     """Run one request, with progress on standard error and, if `live`, the growing diff on a terminal."""
-    from fim_magic.request import follow
+    from fim_magic.pipeline import follow
     from fim_magic.review.terminal import LiveDiff
     from fim_magic.settings import Settings, options_of
 

@@ -142,7 +142,8 @@ def _fill(
     """Do what `fill` says, on whatever thread this is."""
     # Imported at the first request: they bring the tokenizers library, which %load_ext need not wait for.
     from fim_magic.engines import registry
-    from fim_magic.request import Finished, Grew, run
+    from fim_magic.events import Finished, Grew
+    from fim_magic.pipeline import run
 
     def on_progress(progress: Progress) -> None:
         if stop.is_set():

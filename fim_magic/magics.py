@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from fim_magic.candidate import Candidate, Result
     from fim_magic.engines import Engine
     from fim_magic.engines.registry import Loaded
+    from fim_magic.events import OnGrow
     from fim_magic.formats import Prompt
     from fim_magic.provenance import Record
-    from fim_magic.request import OnGrow, Request
+    from fim_magic.request import Request
     from fim_magic.review.prompt import Sheet
 
 
@@ -287,7 +288,7 @@ class FimMagics(Magics, Settings):
         """Run a request and show it, with buttons unless it is accepted at once."""
         from fim_magic.engines import registry
         from fim_magic.frontends import accept_now
-        from fim_magic.request import follow
+        from fim_magic.pipeline import follow
         from fim_magic.review import View
 
         view = View(
@@ -323,7 +324,7 @@ class FimMagics(Magics, Settings):
     def _show_hint(self, request: Request, engine: Engine, kind: str) -> None:
         from IPython.display import publish_display_data
 
-        from fim_magic.request import follow
+        from fim_magic.pipeline import follow
         from fim_magic.review.render import code_html
         from fim_magic.review.text import plain_lines
 
@@ -428,11 +429,11 @@ class FimMagics(Magics, Settings):
 
     def _rest(self) -> bool:
         """Unload the idle model; not if the Python interface has used it meanwhile."""
-        from fim_magic import request
+        from fim_magic import pipeline
         from fim_magic.engines import registry
 
         seen, self._uses = self._uses, registry.uses()
-        if seen != self._uses or request.busy():
+        if seen != self._uses or pipeline.busy():
             return False
         registry.rest()
         return True
@@ -542,7 +543,7 @@ class FimMagics(Magics, Settings):
 
 def _prompt_sheet(request: Request, engine: Engine) -> Callable[[], Sheet]:
     """Build the prompt of a request now, and lay it out when it is asked for. It outlives the model's unloading."""
-    from fim_magic.request import prompt_for
+    from fim_magic.generation import prompt_for
     from fim_magic.review.prompt import lay_out
 
     prompt = prompt_for(request, engine)
@@ -552,7 +553,7 @@ def _prompt_sheet(request: Request, engine: Engine) -> Callable[[], Sheet]:
 
 
 def _in_other_order(prompt: Prompt, request: Request, engine: Engine) -> Prompt | None:
-    from fim_magic.request import prompt_for
+    from fim_magic.generation import prompt_for
 
     other = {"psm": "spm", "spm": "psm"}.get(prompt.order)
     if other is None:

@@ -8,15 +8,19 @@ what stands after the hole; that is what a right prompt is for.
 from __future__ import annotations
 
 import re
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from fim_magic.candidate import Ending
 from fim_magic.document import Document, parse
-from fim_magic.engines import Engine, Sampling
+from fim_magic.engines import Engine
 from fim_magic.formats import Family, Prompt, completion_prompt, fim_prompt
-from fim_magic.healing import Continuation
+from fim_magic.generation import Answered, decode_loop
 from fim_magic.progress import OnProgress, Progress, silent
+from fim_magic.request import Request
 from fim_magic.trimming import Hole, trim
 
 EXAMPLE = """\
@@ -329,26 +333,17 @@ def _of_bos(engine: Engine, prompt: Prompt) -> Check:
 
 def _answer(engine: Engine, probe: Probe, prompt: Prompt) -> Answer:
     """Let the model answer without our rules, which would end it before it can show whether it stops by itself."""
-    text, stopped = _generate(engine, prompt)
+    text, stopped = _generate(engine, probe.document, prompt)
     cut = trim(Hole(probe.document), text, final=True)
     middle = text if cut is None else text[: cut.at]
     return Answer(probe, prompt, text, middle, stopped, _judge(engine, probe, prompt, middle))
 
 
-def _generate(engine: Engine, prompt: Prompt) -> tuple[str, bool]:
-    generation = engine.start(prompt.ids, candidates=1, sampling=Sampling())
-    for _ in generation.prefill():
-        pass
-    answer = Continuation(engine.tokenizer, prompt.healed)
-    read = 0
-    while read < _LIMIT:
-        bound = answer.allowed()
-        for token in generation.step(None if bound is None else {0: bound})[: _LIMIT - read]:
-            if token.id in prompt.stop_ids:
-                return answer.text, True
-            answer.push(token.id)
-            read += 1
-    return answer.text, False
+def _generate(engine: Engine, document: Document, prompt: Prompt) -> tuple[str, bool]:
+    request = Request(document, max_new_tokens=_LIMIT, trimming=False)
+    loop = decode_loop(request, prompt=prompt, engine=engine, stop=threading.Event(), began=time.perf_counter())
+    (candidate,) = next(event for event in loop if isinstance(event, Answered)).candidates
+    return candidate.raw, candidate.ending is Ending.STOP_TOKEN
 
 
 def _judge(engine: Engine, probe: Probe, prompt: Prompt, middle: str) -> Check:

@@ -11,8 +11,10 @@ from fim_magic.branching import beginnings, branching_tokens, read_tokens
 from fim_magic.candidate import Candidate, Cut, Ending
 from fim_magic.document import Document
 from fim_magic.engines import Likely, Sampling
+from fim_magic.events import Finished
 from fim_magic.healing import Continuation
-from fim_magic.request import Finished, Request, run
+from fim_magic.pipeline import run
+from fim_magic.request import Request
 
 BYTES = byte_tokenizer()
 STOPS = frozenset({900, 901})

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fim_magic.candidate import Candidate, Check, Cut, Ending
-from fim_magic.choosing import merged, ranked
+from fim_magic.selection.choosing import merged, ranked
 
 
 def made(middle="x", logprob=-0.5, ending=Ending.STOP_TOKEN, checks=(), **more):

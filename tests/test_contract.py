@@ -10,7 +10,9 @@ from contract import SAMPLED, STEPS, ids, started, tokens_of
 
 from fim_magic.engines import SCORED_AT_ONCE, Sampling
 from fim_magic.errors import ModelError
-from fim_magic.request import Finished, prompt_for, run
+from fim_magic.events import Finished
+from fim_magic.generation import prompt_for
+from fim_magic.pipeline import run
 from fim_magic.settings import Settings
 
 SHORT = 21

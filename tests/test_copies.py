@@ -113,7 +113,10 @@ AREA = "def double(x):\n    <cursor>\n\ndef area(radius):\n    return 3.14159 * 
     [
         pytest.param(ACCOUNT, f"self.balance -= amount\n        {REPR}", "self.balance -= amount", id="of a method"),
         pytest.param(
-            AREA, "y = 2 * x\n    print(y)\n    return 3.14159 * radius ** 2 + offset", "y = 2 * x\n    print(y)", id="last"
+            AREA,
+            "y = 2 * x\n    print(y)\n    return 3.14159 * radius ** 2 + offset",
+            "y = 2 * x\n    print(y)",
+            id="last",
         ),
         pytest.param(ACCOUNT, REPR, None, id="nothing would be left"),
         pytest.param(ACCOUNT, "x = 1\n        return self.balance", None, id="not the same"),

@@ -20,7 +20,8 @@ from fim_magic.errors import BusyError, FimError, OptionError
 from fim_magic.evaluate import arms, benchmarks, code, command, evaluation, folder
 from fim_magic.evaluate.evaluation import Options, prepare, run, show
 from fim_magic.evaluate.journal import Journal
-from fim_magic.request import Request, prompt_for
+from fim_magic.generation import prompt_for
+from fim_magic.request import Request
 
 RIGHT = "total = sum(xs)"
 RUN_ON = "total = sum(xs)\n    return total / len(xs) +\n"  # the rules end it where it begins to repeat the suffix

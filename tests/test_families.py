@@ -24,7 +24,10 @@ from fim_magic.document import Document
 from fim_magic.engines import Engine, Sampling, local, registry
 from fim_magic.engines.conversions import codegen25
 from fim_magic.errors import ModelError
-from fim_magic.request import Finished, Request, prompt_for, run
+from fim_magic.events import Finished
+from fim_magic.generation import prompt_for
+from fim_magic.pipeline import run
+from fim_magic.request import Request
 from fim_magic.settings import Settings
 
 TEXTS = {P: "def mean(numbers):\n    total = sum(numbers)\n    ", S: '\n    return "平均 é", total\n'}

@@ -27,8 +27,10 @@ from fim_magic.engines.gguf_conversion import converted
 from fim_magic.engines.llama_decoder import CHUNK, Cells, Weights
 from fim_magic.engines.local import LocalEngine
 from fim_magic.errors import ModelError
+from fim_magic.events import Finished
+from fim_magic.generation import prompt_for
+from fim_magic.pipeline import run
 from fim_magic.progress import Progress
-from fim_magic.request import Finished, prompt_for, run
 from fim_magic.settings import Settings
 
 SHORT = 21

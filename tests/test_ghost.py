@@ -29,10 +29,12 @@ from fim_magic import ghost
 from fim_magic.document import Document
 from fim_magic.engines import registry
 from fim_magic.errors import BusyError, FimError, ModelError
+from fim_magic.events import Finished
 from fim_magic.formats import FAMILIES
 from fim_magic.formats.families import Part
+from fim_magic.pipeline import busy, run
 from fim_magic.progress import Progress
-from fim_magic.request import Finished, Request, busy, run
+from fim_magic.request import Request
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\x1b\][^\x07]*\x07")
 GREY = "\x1b[0;38;5;241m"  # of prompt_toolkit's suggestions
@@ -266,7 +268,7 @@ def test_what_is_to_be_waited_for_is_said_below(terminal):
     ("cause", "told"),
     [
         ("%config FimMagics.filling = 'off'", "Filling is switched off in this notebook"),
-        ("import fim_magic.request as r; r._generating.acquire()", "The model is busy with another request"),
+        ("import fim_magic.pipeline as p; p._generating.acquire()", "The model is busy with another request"),
         ("%config FimMagics.model = 'no-such-model'", "no-such-model"),
         ("engine.answers = ('',)", "The model has nothing to put here."),
         ("engine.before_step = lambda step: 1 / 0", "This could not be filled in: ZeroDivisionError"),

@@ -14,8 +14,8 @@ from fim_magic.candidate import Candidate, Ending
 from fim_magic.checks import Asked, names_defined
 from fim_magic.document import Document
 from fim_magic.imports import Import, conventions, import_lines, missing_imports
-from fim_magic.judging import judged
 from fim_magic.placing import import_place, with_imports
+from fim_magic.selection.judging import judged
 
 KNOWN = {"a", "df", "f", "x", "xs"}
 

@@ -16,8 +16,10 @@ from learned import CHINESE, LATIN, LAYOUTS, examples, one_thread, write
 from fim_magic.candidate import Ending
 from fim_magic.document import Document
 from fim_magic.engines.local import LocalEngine
+from fim_magic.events import Finished, Grew
 from fim_magic.formats import FAMILIES, Part
-from fim_magic.request import Finished, Grew, Request, run
+from fim_magic.pipeline import run
+from fim_magic.request import Request
 
 RIGHT = 0.95  # of the answers, at least, to a prompt as in training
 WRONG = 0.2  # of the answers, less than this to any other

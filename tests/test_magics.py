@@ -135,6 +135,7 @@ WAIT_FOR_THE_FIRST_REQUEST = {
     *("anywidget", "asyncio", "huggingface_hub", "ipywidgets", "jinja2", "llama_cpp", "numpy", "psutil", "pygments"),
     *("requests", "rich", "safetensors", "ssl", "subprocess", "tokenizers", "torch", "transformers", "uuid"),
     *("xllamacpp", "fim_magic.catalog", "fim_magic.engines.registry", "fim_magic.formats", "fim_magic.request"),
+    *("fim_magic.generation", "fim_magic.pipeline", "fim_magic.selection"),
     *("fim_magic.review", "fim_magic.tokenization", "fim_magic.trimming"),
 }
 

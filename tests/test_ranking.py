@@ -15,8 +15,9 @@ from fim_magic.candidate import Candidate, Cut, Ending
 from fim_magic.context import Context, File
 from fim_magic.document import Document
 from fim_magic.errors import OptionError
-from fim_magic.ranking import SUFFIX_TOKENS, Score, endings, scores
-from fim_magic.request import Request, follow
+from fim_magic.pipeline import follow
+from fim_magic.request import Request
+from fim_magic.selection.ranking import SUFFIX_TOKENS, Score, endings, scores
 from fim_magic.trimming import Hole
 
 MEAN = Document("def mean(xs):\n    total = ", "\n    return total / len(xs)\n")

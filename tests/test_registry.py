@@ -21,7 +21,8 @@ from fim_magic.engines.local import LocalEngine
 from fim_magic.engines.memory import give_back
 from fim_magic.engines.registry import Asked
 from fim_magic.errors import FetchError, ModelError, OptionError
-from fim_magic.request import Finished, run
+from fim_magic.events import Finished
+from fim_magic.pipeline import run
 from fim_magic.settings import Settings
 
 GB = 10**9

@@ -14,9 +14,11 @@ from fim_magic.context import Cell, Context
 from fim_magic.document import parse
 from fim_magic.engines import Sampling, registry
 from fim_magic.errors import OptionError
+from fim_magic.events import Finished
+from fim_magic.pipeline import run
 from fim_magic.provenance import add_answer, record
 from fim_magic.replay import Recorded, compare, recorded, request_of
-from fim_magic.request import Finished, Request, run
+from fim_magic.request import Request
 
 BODY = "def mean(xs):\n    <cursor>\n    return total / len(xs)"
 

@@ -18,8 +18,12 @@ from fim_magic.candidate import Cut, Ending
 from fim_magic.document import Document
 from fim_magic.engines import Sampling
 from fim_magic.errors import BusyError, ModelError, OptionError
+from fim_magic.events import Finished, Grew, Reading
+from fim_magic.generation import prompt_for
 from fim_magic.holes import split
-from fim_magic.request import Finished, Grew, Reading, Request, interruptible, prompt_for, run
+from fim_magic.interruption import interruptible
+from fim_magic.pipeline import run
+from fim_magic.request import Request
 
 INDENTATION = "    "  # before the hole of MEAN
 MEAN = Document("def mean(xs):\n    ", "\n    return total / len(xs)\n")
@@ -457,7 +461,7 @@ sys.path.insert(0, {tests!r})
 from scripted import ScriptedEngine, word_tokenizer
 from fim_magic import infill
 from fim_magic.engines import registry
-from fim_magic.request import Interrupted
+from fim_magic.interruption import Interrupted
 
 engine = ScriptedEngine("total = 0")
 def interrupt(step):

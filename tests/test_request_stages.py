@@ -12,8 +12,11 @@ from fim_magic.checks import Asked
 from fim_magic.document import Document
 from fim_magic.engines import Sampling
 from fim_magic.errors import MarkerError, ModelError
+from fim_magic.events import Finished, Grew, Offered
 from fim_magic.formats import FAMILIES
-from fim_magic.request import Finished, Grew, Offered, Request, follow, prompt_for, run
+from fim_magic.generation import prompt_for
+from fim_magic.pipeline import follow, run
+from fim_magic.request import Request
 from fim_magic.settings import Settings
 
 LINE = Document("def one():\n    ", "\n    return x\n")
@@ -364,7 +367,7 @@ def test_nothing_is_offered_where_nothing_is_waited_for(request_):
 
 
 def test_further_answers_that_nobody_asked_for_have_their_time(monkeypatch):
-    monkeypatch.setattr("fim_magic.request._FURTHER_SECONDS", 0.0)
+    monkeypatch.setattr("fim_magic.pipeline._FURTHER_SECONDS", 0.0)
     assert answered(ScriptedEngine("x = (", "x = 1"), left_to_us(LINE))[1].answers == 1
     assert answered(ScriptedEngine("x = (", "x = 1"), Request(LINE, candidates=4))[1].answers == 4
 
@@ -400,6 +403,6 @@ def test_what_says_nothing_new_is_doubted_and_comes_last(document, first, kept, 
 
 
 def test_where_the_first_answer_says_nothing_another_one_is_waited_for(monkeypatch):
-    monkeypatch.setattr("fim_magic.request._FURTHER_SECONDS", 0.0)
+    monkeypatch.setattr("fim_magic.pipeline._FURTHER_SECONDS", 0.0)
     _, result = answered(ScriptedEngine("# the number", "x = 3"), left_to_us(LINE))
     assert result.middle == "x = 3"

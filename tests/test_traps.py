@@ -25,8 +25,11 @@ from fim_magic.document import Document
 from fim_magic.engines import Sampling, Token
 from fim_magic.engines.local import LocalEngine
 from fim_magic.errors import ModelError, OptionError
+from fim_magic.events import Finished
 from fim_magic.formats import Family, Prompt, family_of, fim_prompt, stop_ids
-from fim_magic.request import Finished, Request, prompt_for, run
+from fim_magic.generation import prompt_for
+from fim_magic.pipeline import run
+from fim_magic.request import Request
 from fim_magic.settings import Settings
 from fim_magic.tokenization import TextTokenizer
 

@@ -1,7 +1,7 @@
 """`fim-magic eval` as a whole: ask the model for every task and arm, run what it answers, and say what came of it.
 
-Every request goes through the product's own pipeline, [`fim_magic.request.run`][]. An engine answers several candidates
-of one prompt in a batch; different prompts are answered one after another.
+Every request goes through the product's own pipeline, [`fim_magic.pipeline.run`][]. An engine answers several
+candidates of one prompt in a batch; different prompts are answered one after another.
 
 Whatever is known is in a folder: for each set and request `SET.REQUEST.jsonl`, what the programs came to in
 `verdicts.jsonl`, and what was chosen in `choices.jsonl`. A run that was cut off goes on from there.
@@ -31,9 +31,12 @@ from fim_magic.evaluate.journal import Journal
 from fim_magic.evaluate.reckoning import reckon
 from fim_magic.evaluate.report import Report, table
 from fim_magic.evaluate.scoring import Choose, Judge, Passes, by_product, in_sandbox
+from fim_magic.events import Finished
+from fim_magic.generation import prompt_for
+from fim_magic.interruption import interruptible
+from fim_magic.pipeline import run as ask
 from fim_magic.progress import OnProgress, Progress, silent
-from fim_magic.request import Finished, Request, interruptible, prompt_for
-from fim_magic.request import run as ask
+from fim_magic.request import Request
 
 if TYPE_CHECKING:
     from fim_magic.engines import Engine

@@ -24,7 +24,7 @@ from fim_magic.review.render import to_ansi, to_html, to_text
 from fim_magic.review.terminal import LiveDiff
 
 if TYPE_CHECKING:
-    from fim_magic.request import OnGrow
+    from fim_magic.events import OnGrow
     from fim_magic.review.widget import Actions, Offer
 
 SECONDS_BETWEEN_DRAWINGS = 1 / 12

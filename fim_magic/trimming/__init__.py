@@ -39,6 +39,7 @@ __all__ = [
     "RULES",
     "Hole",
     "Rule",
+    "adds_nothing",
     "copied_from",
     "copies",
     "end_before",
@@ -96,6 +97,11 @@ def trim(hole: Hole, text: str, *, final: bool) -> Cut | None:
     if cut is None or not text[: cut.at].strip():
         return cut
     return trim(hole, text[: cut.at], final=True) or cut
+
+
+def adds_nothing(hole: Hole, middle: str) -> bool:
+    """Whether a middle has no code where the hole asks for some, or only copies what stands elsewhere."""
+    return says_nothing(hole, middle) or bool(copied_from(hole, middle))
 
 
 def statement_count(hole: Hole, text: str) -> int:

@@ -33,7 +33,7 @@ def enough(hole: Hole, text: str, final: bool) -> int | None:
     A hole that is the whole body of a block is not ended here: a block ends where a line leaves it (`dedent`). Nor is
     one within a line, which ends with its line (`end-of-line`). Where a function goes on after the hole, several
     statements may be missing that only the model knows of (`total = 0`, and the loop that adds to it): a few may come,
-    and where they end best is weighed when they are there (`fim_magic.ranking.endings`).
+    and where they end best is weighed when they are there (`fim_magic.selection.ranking.endings`).
     """
     if hole.least_statements is None or not hole.is_python or hole.within_line or hole.state.string:
         return None

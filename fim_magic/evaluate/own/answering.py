@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any
 from fim_magic.candidate import Result
 from fim_magic.context import Context
 from fim_magic.evaluate.answers import Answer, answer_of, sha256_of
-from fim_magic.request import Finished, Offered, Request, interruptible, prompt_for, run
+from fim_magic.events import Finished, Offered
+from fim_magic.generation import prompt_for
+from fim_magic.interruption import interruptible
+from fim_magic.pipeline import run
+from fim_magic.request import Request
 
 if TYPE_CHECKING:
     from fim_magic.engines import Engine
@@ -78,7 +82,7 @@ def answered(task: str, key: str, request: Request, engine: Engine) -> OwnAnswer
         engine: The loaded model.
 
     Raises:
-        FimError: As `fim_magic.request.run` says.
+        FimError: As `fim_magic.pipeline.run` says.
         KeyboardInterrupt: The user stopped it: half an answer must not count as one.
     """
     began = time.perf_counter()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import accumulate
 
@@ -14,10 +16,44 @@ from fim_magic.checks import NO_FRAMES, NOTHING_ASKED, Asked, Frames, look
 from fim_magic.document import Document
 from fim_magic.imports import import_lines, missing_imports
 from fim_magic.placing import with_imports
+from fim_magic.request import Request
 from fim_magic.sandbox import Limits
+from fim_magic.trimming import Hole, copied_from, says_nothing
+
+_PLACES = {"prefix": "from above the hole", "suffix": "from below the hole", "context": "of the context"}
 
 
-def judged(
+def judged(request: Request, candidates: Sequence[Candidate], *, stopped: bool = False) -> tuple[Candidate, ...]:
+    """Return candidates with what was found when each was put into its place.
+
+    Args:
+        request: What they answer.
+        candidates: As they were generated.
+        stopped: Whether the user has stopped the request: then they are to be shown at once, and nothing is run.
+    """
+    asked = NOTHING_ASKED if stopped else request.asked
+    document, hole, known, seen = request.document, request.hole, request.known, request.context
+
+    def look_at(candidate: Candidate) -> Candidate:
+        found = in_place(document, candidate, known=known, frames=seen.frames, asked=asked, sources=seen.sources)
+        return replace(found, checks=(*found.checks, *_original(hole, candidate.middle)))
+
+    # The checks run in processes of their own, so that threads are enough to wait for several.
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return tuple(pool.map(look_at, candidates))
+
+
+def _original(hole: Hole, middle: str) -> Iterator[Check]:
+    """Yield a check that failed where a middle has no code, or only copies what stands elsewhere."""
+    if says_nothing(hole, middle):
+        yield Check("original", False, "adds no code")
+        return
+    place = copied_from(hole, middle)
+    if place:
+        yield Check("original", place != "suffix" and None, f"copies a line {_PLACES[place]}")
+
+
+def in_place(
     document: Document,
     candidate: Candidate,
     *,

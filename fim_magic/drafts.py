@@ -1,0 +1,81 @@
+"""A candidate while its tokens come: it ends where the hole does, and knows how it has to begin."""
+
+from __future__ import annotations
+
+from fim_magic.candidate import Candidate, Cut, Ending
+from fim_magic.engines import Token
+from fim_magic.formats import Prompt
+from fim_magic.healing import Continuation
+from fim_magic.request import Request
+from fim_magic.tokenization import TextTokenizer
+from fim_magic.trimming import Hole, last_whole, trim
+
+
+class Draft:
+    """A candidate that is still being written."""
+
+    def __init__(
+        self, hole: Hole, tokenizer: TextTokenizer, request: Request, prompt: Prompt, begin: tuple[int, ...]
+    ) -> None:
+        self._hole = hole
+        self._limit = request.max_new_tokens
+        self._trimming = request.trimming
+        self._stop_ids = prompt.stop_ids
+        self._begin = begin
+        self._answer = Continuation(tokenizer, prompt.healed)
+        self.token_ids: list[int] = []
+        self.logprobs: list[float] = []
+        self.token_ends: list[int] = []
+        self.tokens = 0  # less those that only generate the user's own text again
+        self.cut: Cut | None = None
+        self.ending: Ending | None = None
+
+    @property
+    def middle(self) -> str:
+        """All the text so far, as the rules have ended it."""
+        text = self._answer.text
+        return text if self.cut is None else text[: self.cut.at]
+
+    def allowed(self) -> list[int] | None:
+        """The only ids that may come now, or None where any may."""
+        begun = len(self.token_ids)
+        return [self._begin[begun]] if begun < len(self._begin) else self._answer.allowed()
+
+    def push(self, token: Token) -> None:
+        """Add a token, and end the candidate if it is the last one."""
+        if token.id in self._stop_ids:
+            self._end(Ending.STOP_TOKEN)
+            return
+        self.token_ids.append(token.id)
+        self.logprobs.append(token.logprob)
+        repeats = self._answer.allowed() is not None  # what the prompt lacks of the user's own text
+        text = self._answer.push(token.id)
+        self.token_ends.append(len(text))
+        self.tokens += bool(text) or not repeats
+        if self._trimming:
+            self.cut = trim(self._hole, text, final=False)
+        if self.cut is not None:
+            self.ending = Ending.RULE
+        elif self.tokens >= self._limit:
+            self._end(Ending.LENGTH)
+
+    def _end(self, ending: Ending) -> None:
+        self.ending = ending
+        if self._trimming:
+            self.cut = trim(self._hole, self._answer.text, final=True)
+        if ending is Ending.LENGTH and self.cut is not None:
+            self.ending = Ending.RULE
+        elif ending is Ending.LENGTH and self._trimming:
+            at = last_whole(self._hole, self._answer.text)
+            self.cut = None if at is None else Cut("token-limit", at)
+
+    def finished(self) -> Candidate:
+        """Return what is there, as a candidate."""
+        return Candidate(
+            raw=self._answer.text,
+            ending=self.ending or Ending.INTERRUPTED,
+            cut=self.cut,
+            token_ids=tuple(self.token_ids),
+            logprobs=tuple(self.logprobs),
+            token_ends=tuple(self.token_ends),
+        )

@@ -1,0 +1,62 @@
+"""What a request tells while it is answered: one stream that magics, command line and Python interface all read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fim_magic.candidate import Result
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The model has read this much of the prompt."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Grew:
+    """A candidate has a new token.
+
+    Attributes:
+        candidate: Which, from 0.
+        middle: All its text so far, trimmed.
+        tokens: How many tokens it has.
+        seconds: Since the request began.
+        kept: Where `middle` is the user's own text: what stands between several holes.
+    """
+
+    candidate: int
+    middle: str
+    tokens: int
+    seconds: float
+    kept: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Offered:
+    """The first answer has ended and may be taken. Others are on their way.
+
+    Attributes:
+        result: With this one candidate.
+    """
+
+    result: Result
+
+
+@dataclass(frozen=True)
+class Finished:
+    """There is nothing more to come."""
+
+    result: Result
+
+
+Event = Reading | Grew | Offered | Finished
+
+OnOffer = Callable[[Result, Callable[[], None]], None]
+"""Told of the first answer as soon as it may be taken, and given what ends the request, if no other is of use."""
+
+OnGrow = Callable[[str, int, float, tuple[tuple[int, int], ...]], None]
+"""Told all of the middle so far, how many tokens it has, the seconds it took, and what is kept of it."""

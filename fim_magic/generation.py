@@ -1,0 +1,254 @@
+"""From a prompt and an engine to candidates, as they grow: one, several in one batch, or one hole after another."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+import threading
+import time
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from fim_magic.branching import beginnings, branching_tokens
+from fim_magic.candidate import Candidate, Result
+from fim_magic.drafts import Draft
+from fim_magic.engines import Engine
+from fim_magic.errors import OptionError
+from fim_magic.events import Event, Grew, Reading
+from fim_magic.formats import Prompt, completion_prompt, fim_prompt
+from fim_magic.healing import Continuation
+from fim_magic.holes import combine
+from fim_magic.request import Request
+from fim_magic.trimming import Hole, adds_nothing
+
+_LEAST_ROOM = 16  # tokens of prompt without which a request makes no sense
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What came of one prompt.
+
+    Attributes:
+        prompt: The prompt.
+        candidates: As the model gave them, ended by the rules.
+        first_token_seconds: Until the first token.
+        seconds: Until the last.
+        reused: How many of the prompt's tokens had been read before.
+    """
+
+    prompt: Prompt
+    candidates: tuple[Candidate, ...]
+    first_token_seconds: float
+    seconds: float
+    reused: int
+
+
+@dataclass(frozen=True)
+class Branching:
+    """What further candidates leave: the first one, where the model was least sure of it.
+
+    Attributes:
+        known: The first candidate.
+        deadline: When they are to be there, by `time.perf_counter`. What has not ended by then is dropped.
+        leaves_early: Whether the first says nothing, nothing new, or what cannot be there: the others then leave it as
+            early as they can, and one of them that says something is waited for.
+    """
+
+    known: Candidate
+    deadline: float = math.inf
+    leaves_early: bool = False
+
+
+def prompt_for(request: Request, engine: Engine) -> Prompt:
+    """Build the prompt that `run` would send, without running anything.
+
+    Raises:
+        ModelError: The model cannot infill.
+        OptionError: The options leave no room for a prompt, or the order was not trained.
+    """
+    room = engine.context_length - request.max_new_tokens
+    if room < _LEAST_ROOM:
+        raise OptionError(
+            f"--max-new-tokens {request.max_new_tokens} leaves no room for a prompt: the model's context is "
+            f"{engine.context_length} tokens in all. Ask for fewer."
+        )
+    document = request.document if request.blanks is None else request.blanks.hole(0, ())
+    asked = (engine.family, engine.tokenizer, document.for_model())
+    if request.method != "fim":
+        return completion_prompt(*asked, room=room, context=request.context, healing=request.healing)
+    return fim_prompt(*asked, order=request.order, room=room, context=request.context, healing=request.healing)
+
+
+def generate(
+    request: Request, engine: Engine, stop: threading.Event, branching: Branching | None = None
+) -> Iterator[Event | Answered]:
+    """Generate candidates, and yield how they grow, then what came of each prompt.
+
+    Args:
+        request: What is asked.
+        engine: The loaded model.
+        stop: When it is set, generation ends at the next token.
+        branching: For further candidates, the one that they leave; None for the first ones.
+    """
+    return (_generate if request.blanks is None else _generate_in_order)(request, engine, stop, branching)
+
+
+def _generate(
+    request: Request, engine: Engine, stop: threading.Event, branching: Branching | None = None
+) -> Iterator[Event | Answered]:
+    """Generate one candidate, or sample several, or branch off one that is known."""
+    began = time.perf_counter()
+    prompt = prompt_for(request, engine)
+    decode = partial(decode_loop, prompt=prompt, engine=engine, stop=stop, began=began)
+    if branching is None:
+        yield from decode(request)
+        return
+    tokens = branching_tokens(branching.known)
+    likeliest = engine.likeliest(prompt.ids, tokens, request.candidates)
+    answer = Continuation(engine.tokenizer, prompt.healed)
+    count = request.candidates - 1
+    begins = beginnings(tokens, likeliest, answer, prompt.stop_ids, count, early=branching.leaves_early)
+    if begins:
+        further = replace(request, candidates=len(begins))
+        yield from decode(further, begins, deadline=branching.deadline, needs_one=branching.leaves_early)
+
+
+def decode_loop(
+    request: Request,
+    begins: Sequence[tuple[int, ...]] = (),
+    *,
+    prompt: Prompt,
+    engine: Engine,
+    stop: threading.Event,
+    began: float,
+    deadline: float = math.inf,
+    needs_one: bool = False,
+) -> Iterator[Event | Answered]:
+    """Generate candidates of one prompt in one batch, until each has ended.
+
+    Args:
+        request: What is asked; `candidates` says how many there are.
+        begins: How each begins, where that is known: then they are the second and on of a request.
+        prompt: What the model reads.
+        engine: The loaded model.
+        stop: When it is set, generation ends at the next token.
+        began: When the request began, by `time.perf_counter`.
+        deadline: When candidates that have not ended are dropped.
+        needs_one: Whether one that adds something is waited for beyond the deadline.
+    """
+    first_token = 0.0
+    hole = request.hole
+    ways = begins or [request.begins] * request.candidates
+    drafts = [Draft(hole, engine.tokenizer, request, prompt, begin) for begin in ways]
+    generation = engine.start(prompt.ids, candidates=request.candidates, sampling=request.sampling)
+    for done in generation.prefill():
+        yield Reading(done, len(prompt.ids))
+        if stop.is_set():
+            break
+    while not stop.is_set() and any(draft.ending is None for draft in drafts):
+        if time.perf_counter() >= deadline and not (needs_one and _all_add_nothing(hole, drafts)):
+            break
+        tokens = generation.step(_allowed(drafts))
+        elapsed = time.perf_counter() - began
+        first_token = first_token or elapsed
+        for token in tokens:
+            draft = drafts[token.candidate]
+            if draft.ending is not None:
+                continue  # guessed beyond its end
+            draft.push(token)
+            if draft.ending is not None:
+                generation.finish(token.candidate)
+            if draft.tokens or draft.ending is not None:
+                yield Grew(token.candidate + bool(begins), draft.middle, draft.tokens, elapsed)
+    seconds = time.perf_counter() - began
+    # Of answers that nobody asked for, only whole ones are of use.
+    candidates = tuple(draft.finished() for draft in drafts if draft.ending is not None or deadline == math.inf)
+    yield Answered(prompt, candidates, first_token, seconds, generation.reused)
+
+
+def _generate_in_order(
+    request: Request, engine: Engine, stop: threading.Event, branching: Branching | None = None
+) -> Iterator[Event | Answered]:
+    """Fill several holes in order, each with what the ones before it got; all of them once for each candidate."""
+    assert request.blanks is not None  # noqa: S101 - whoever calls has looked
+    blanks, began = request.blanks, time.perf_counter()
+    ways = enumerate(request.sampling.each(request.candidates))
+    for number, sampling in itertools.islice(ways, branching is not None, None):
+        middles: list[str] = []
+        tokens = 0
+        while len(middles) < blanks.count:
+            document = blanks.hole(len(middles), middles)
+            one = replace(request, document=document, blanks=None, candidates=1, sampling=sampling)
+            for event in _generate(one, engine, stop):
+                if isinstance(event, Grew):
+                    whole, kept = blanks.joined([*middles, event.middle])
+                    seconds = time.perf_counter() - began
+                    yield Grew(number, whole, tokens + event.tokens, seconds, kept)
+                    continue
+                yield event
+                if isinstance(event, Answered):
+                    (answer,) = event.candidates
+                    middles.append(answer.middle)
+                    tokens += len(answer.token_ids)
+            if stop.is_set():
+                return
+
+
+def candidates_of(request: Request, answered: Sequence[Answered]) -> tuple[Candidate, ...]:
+    """Return the candidates of all prompts; of a text with several holes, one for the answers to each of them."""
+    if request.blanks is None:
+        return tuple(candidate for each in answered for candidate in each.candidates)
+    answers, count = [each.candidates[0] for each in answered], request.blanks.count
+    return tuple(combine(request.blanks, answers[start : start + count]) for start in range(0, len(answers), count))
+
+
+def result_of(
+    request: Request, engine: Engine, answered: Sequence[Answered], candidates: tuple[Candidate, ...], seconds: float
+) -> Result:
+    """Return all that there is to say of a request.
+
+    Args:
+        request: What was asked.
+        engine: That answered it.
+        answered: What came of each prompt, at least one.
+        candidates: In the order in which they are to be offered.
+        seconds: Since the request began.
+    """
+    first = answered[0]
+    prompt = first.prompt
+    return Result(
+        document=request.document,
+        candidates=candidates,
+        model=engine.model,
+        revision=engine.revision,
+        method=request.method,
+        order=prompt.order,
+        prompt_tokens=len(prompt.ids),
+        reused_tokens=first.reused,
+        dropped_prefix_tokens=prompt.dropped_prefix_tokens,
+        dropped_suffix_tokens=prompt.dropped_suffix_tokens,
+        seed=request.sampling.seed if request.sampling.temperature else None,
+        first_token_seconds=first.first_token_seconds,
+        seconds=seconds,
+        order_reason=prompt.order_reason,
+        sampling=request.sampling,
+        max_new_tokens=request.max_new_tokens,
+        prompt_sha256=hashlib.sha256(array("I", prompt.ids).tobytes()).hexdigest(),
+        generated=sum(len(candidate.token_ids) for each in answered for candidate in each.candidates),
+        seen=prompt.context,
+        holes=1 if request.blanks is None else request.blanks.count,
+        lines=request.lines,
+    )
+
+
+def _all_add_nothing(hole: Hole, drafts: Sequence[Draft]) -> bool:
+    return all(draft.ending is None or adds_nothing(hole, draft.middle) for draft in drafts)
+
+
+def _allowed(drafts: Sequence[Draft]) -> dict[int, list[int]]:
+    """The only ids that may come now, for the candidates that have not yet begun as they must."""
+    bound = ((at, draft.allowed()) for at, draft in enumerate(drafts) if draft.ending is None)
+    return {at: ids for at, ids in bound if ids is not None}

@@ -1,0 +1,140 @@
+"""The way through, from a request to ranked candidates: prompt, tokens, drafts, checks, and the choice among them.
+
+This is where the stages meet. Each is a module of its own: `formats` builds the prompt, an engine makes tokens,
+`trimming` says where the hole ends, `generation` makes candidates of them, and `selection` puts them in order.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+
+from fim_magic.candidate import Result
+from fim_magic.engines import Engine
+from fim_magic.errors import BusyError, FimError
+from fim_magic.events import Event, Finished, Grew, Offered, OnGrow, OnOffer
+from fim_magic.generation import Answered, Branching, candidates_of, generate, prompt_for, result_of
+from fim_magic.interruption import interruptible
+from fim_magic.request import Request
+from fim_magic.selection import best_ended, is_doubtful, judged, lacks_column, merged, ranked, weighed
+from fim_magic.trimming import adds_nothing
+
+_FURTHER_SECONDS = 2.0  # for further answers that nobody asked for
+_IN_THAT_TIME = 6  # candidates: a CPU computes a step of five rows nearly as soon as one of a single row, of more not
+
+_generating = threading.Lock()
+
+
+def run(request: Request, engine: Engine, stop: threading.Event | None = None) -> Iterator[Event]:
+    """Answer `request`, as a stream that ends with [`Finished`][].
+
+    Args:
+        request: What is asked.
+        engine: The loaded model.
+        stop: When it is set, the request ends at the next token and what is there counts as partial.
+
+    Raises:
+        BusyError: Another request is under way in this process.
+        ModelError: The model cannot do this.
+        OptionError: An option makes no sense for this model.
+    """
+    left_to_us = request.candidates == 0
+    request = request.settled(engine)
+    prompt_for(request, engine)  # what cannot be asked is refused before anything is
+    if not _generating.acquire(blocking=False):
+        raise BusyError(
+            "The model is busy with another request in this process. Wait for it, or stop it with the stop button "
+            "(Ctrl-C), and run this again."
+        )
+    try:
+        yield from _answer(request, engine, stop or threading.Event(), more_at_need=left_to_us)
+    finally:
+        _generating.release()
+
+
+def follow(request: Request, engine: Engine, on_grow: OnGrow | None = None, on_offer: OnOffer | None = None) -> Result:
+    """Answer `request` at once. Ctrl-C ends it with what is there.
+
+    Args:
+        request: What is asked.
+        engine: The loaded model.
+        on_grow: Told how the first candidate grows.
+        on_offer: Told of the first answer when others are on their way.
+
+    Raises:
+        FimError: As [`run`][] says.
+    """
+    with interruptible() as stop:
+        for event in run(request, engine, stop):
+            if isinstance(event, Grew) and event.candidate == 0 and on_grow is not None:
+                on_grow(event.middle, event.tokens, event.seconds, event.kept)
+            if isinstance(event, Offered) and on_offer is not None:
+                on_offer(event.result, stop.set)
+            if isinstance(event, Finished):
+                result = event.result
+    return result
+
+
+def busy() -> bool:
+    """Whether a request is under way in this process."""
+    return _generating.locked()
+
+
+def _answer(request: Request, engine: Engine, stop: threading.Event, *, more_at_need: bool) -> Iterator[Event]:
+    """Generate, look at what came, ask for more if that is needed, and choose."""
+    began = time.perf_counter()
+    branches = request.candidates > 1 and not request.sampling.temperature and request.blanks is None
+    answered: list[Answered] = []
+    yield from _ask(replace(request, candidates=1) if branches else request, engine, stop, answered)
+    prompt = answered[0].prompt
+    candidates = best_ended(request, engine, candidates_of(request, answered), stop, prompt)
+    first_seconds = time.perf_counter() - began
+    alone = more_at_need and request.candidates == 1 and not request.sampling.temperature
+    doubtful = alone and is_doubtful(request, candidates[0])
+    if (branches or doubtful) and not stop.is_set():
+        if not (request.asked.anything or adds_nothing(request.hole, candidates[0].middle)):
+            offered = judged(request, candidates, stopped=stop.is_set())
+            yield Offered(result_of(request, engine, answered, offered, first_seconds))
+        yield from _ask_for_more(request, engine, stop, answered, bounded=doubtful)
+        further = candidates_of(request, answered)[1:]
+        candidates += best_ended(request, engine, further, stop, prompt)
+    seconds = time.perf_counter() - began
+    distinct = weighed(request, engine, merged(candidates, request.document.rebuild), stop, prompt)
+    chosen = ranked(judged(request, distinct, stopped=stop.is_set()))
+    result = result_of(request, engine, answered, chosen, seconds)
+    yield Finished(replace(result, first_answer_seconds=first_seconds))
+
+
+def _ask(
+    request: Request,
+    engine: Engine,
+    stop: threading.Event,
+    answered: list[Answered],
+    branching: Branching | None = None,
+) -> Iterator[Event]:
+    """Generate candidates, and put them into `answered`."""
+    for event in generate(request, engine, stop, branching):
+        if isinstance(event, Answered):
+            answered.append(event)
+        else:
+            yield event
+
+
+def _ask_for_more(
+    request: Request, engine: Engine, stop: threading.Event, answered: list[Answered], *, bounded: bool
+) -> Iterator[Event]:
+    """Generate what leaves the first candidate where the model was least sure of it."""
+    (known,) = candidates_of(request, answered)
+    deadline = time.perf_counter() + _FURTHER_SECONDS if bounded else math.inf
+    leaves_early = adds_nothing(request.hole, known.middle) or lacks_column(request, known.middle)
+    branching = Branching(known, deadline, leaves_early)
+    if not bounded:
+        yield from _ask(request, engine, stop, answered, branching)
+        return
+    # Nobody asked for them, so that where there is no memory for more the one that is there has to do.
+    with suppress(FimError):
+        yield from _ask(replace(request, candidates=_IN_THAT_TIME), engine, stop, answered, branching)

@@ -1,0 +1,64 @@
+"""What the model says of candidates: how probable each makes what follows, and where it had best ended."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from fim_magic.candidate import Candidate
+from fim_magic.checks import NOTHING_ASKED
+from fim_magic.engines import Engine
+from fim_magic.errors import FimError
+from fim_magic.formats import Prompt
+from fim_magic.request import Request
+from fim_magic.selection.choosing import ranked
+from fim_magic.selection.judging import judged
+from fim_magic.selection.ranking import Score, endings, following, scores
+from fim_magic.trimming import goes_on_in_function
+
+
+def best_ended(
+    request: Request, engine: Engine, candidates: tuple[Candidate, ...], stop: threading.Event, prompt: Prompt
+) -> tuple[Candidate, ...]:
+    """End each answer where it ends best, where that is not known from the text alone."""
+    ends_open = request.method == "rank" or (request.method == "fim" and goes_on_in_function(request.hole))
+    if not ends_open or request.blanks is not None or not request.trimming or stop.is_set():
+        return candidates
+    return tuple(_ended_best(request, engine, each, stop, prompt) for each in candidates)
+
+
+def _ended_best(
+    request: Request, engine: Engine, candidate: Candidate, stop: threading.Event, prompt: Prompt
+) -> Candidate:
+    """End an answer after the statement that makes what follows the hole the most probable."""
+    ways = endings(request.hole, candidate)
+    if len(ways) == 1:
+        return candidate
+    read = replace(request, asked=NOTHING_ASKED)
+    return replace(ranked(judged(read, weighed(read, engine, ways, stop, prompt), stopped=stop.is_set()))[0], reason="")
+
+
+def weighed(
+    request: Request, engine: Engine, candidates: Sequence[Candidate], stop: threading.Event, prompt: Prompt
+) -> tuple[Candidate, ...]:
+    """Let the model say of each of several candidates how probable it makes what follows the hole."""
+    if len(candidates) < 2 or not request.document.suffix.strip():  # noqa: PLR2004 - nothing to choose from
+        return tuple(candidates)
+    found: list[Candidate] = []
+    try:
+        for candidate, score in zip(candidates, _scores(request, engine, candidates, prompt), strict=True):
+            found.append(replace(candidate, read_logprob=score.middle_mean, suffix_logprob=score.suffix))
+            if stop.is_set():
+                return tuple(candidates)
+    except FimError:  # no memory or no room for it: the answers are there all the same
+        return tuple(candidates)
+    return tuple(found)
+
+
+def _scores(request: Request, engine: Engine, candidates: Sequence[Candidate], prompt: Prompt) -> Iterator[Score]:
+    """Read the candidates where they were written: what has been read of the prompt need not be read again."""
+    middles = [candidate.middle for candidate in candidates]
+    if request.method == "fim" and request.blanks is None:
+        return following(engine, prompt, middles, request.document.for_model().suffix)
+    return scores(engine, request.document, middles, request.context)
