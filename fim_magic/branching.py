@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
 from fim_magic.candidate import Candidate
-from fim_magic.engines import Likely
+from fim_magic.engines import TokenLogprob
 from fim_magic.healing import Continuation
 
 _IMPOSSIBLE = -8.0  # less in log-probability than what the model says in its place
@@ -43,7 +43,7 @@ def branching_tokens(first: Candidate) -> tuple[int, ...]:
 
 def beginnings(
     tokens: Sequence[int],
-    likeliest: Sequence[Sequence[Likely]],
+    top_logprobs: Sequence[Sequence[TokenLogprob]],
     answer: Continuation,
     stop_ids: AbstractSet[int],
     count: int,
@@ -54,7 +54,7 @@ def beginnings(
 
     Args:
         tokens: The greedy answer's, as `branching_tokens` returns them.
-        likeliest: The most probable tokens in the place of each of them, and in the place behind, falling.
+        top_logprobs: The most probable tokens in the place of each of them, and in the place behind, falling.
         answer: One that has no token yet: it knows how answers have to begin.
         stop_ids: The tokens that end an answer; in one place they all come to the same, as do line ends where the
             answer ends with one.
@@ -63,7 +63,7 @@ def beginnings(
             answer is a copy, and what leaves it late copies most of it.
     """
     departures: list[tuple[float, tuple[int, ...]]] = []
-    for at, choices in enumerate(likeliest):
+    for at, choices in enumerate(top_logprobs):
         bound = answer.allowed()
         possible = [each for each in choices if bound is None or each.id in bound]
         own = tokens[at] if at < len(tokens) else next((each.id for each in possible), None)

@@ -151,6 +151,7 @@ class Result:
         seen: What the model saw beside the text.
         holes: How many holes the text has.
         lines: How many statements an answer was to have at least.
+        left_out: What the request went without, since its engine cannot do it.
         first_answer_seconds: From the request to its first answer, which may be taken then.
     """
 
@@ -175,6 +176,7 @@ class Result:
     seen: Context = NOTHING_ELSE
     holes: int = 1
     lines: int = 1
+    left_out: tuple[str, ...] = ()
     first_answer_seconds: float = 0.0
 
     @property

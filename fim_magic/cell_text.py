@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
-import warnings
 from collections.abc import Iterator
 
 from fim_magic.languages import PYTHON_MAGICS
+from fim_magic.quiet import without_warnings
 
 LONGEST = 1_000_000
 """Characters of a text that is looked at."""
@@ -29,16 +29,14 @@ def compiled(source: str, mode: str = "exec") -> object:
     Raises:
         SyntaxError: It does not parse; other errors are in `UNREADABLE`.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with without_warnings():
         return compile(source, "<cell>", mode, flags=_TOP_LEVEL_AWAIT, dont_inherit=True)
 
 
 def tree_of(source: str) -> ast.Module | None:
     """Return the tree of a text that Python can read, or None."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with without_warnings():
             return ast.parse(source)
     except UNREADABLE:
         return None

@@ -203,7 +203,7 @@ def _replay(options: argparse.Namespace) -> int:
 
 def _fetch(options: argparse.Namespace) -> int:
     loaded = load(options.model, options)
-    print(f"{loaded.engine.model} ({loaded.engine.revision}) is ready; that took {loaded.seconds:.1f} s.")
+    print(f"{loaded.engine.info.model} ({loaded.engine.info.revision}) is ready; that took {loaded.seconds:.1f} s.")
     return 0
 
 
@@ -311,7 +311,7 @@ def _status(result: Result) -> int:
 def _say_model(loaded: Loaded) -> None:
     why = f" ({loaded.why}; --model NAME takes another)" if loaded.why else ""
     print(
-        f"{loaded.engine.model} on {loaded.engine.place}, loaded in {loaded.seconds:.1f} s{why}",
+        f"{loaded.engine.info.model} on {loaded.engine.info.place}, loaded in {loaded.seconds:.1f} s{why}",
         file=sys.stderr,
     )
 
@@ -342,9 +342,9 @@ def _print_proof(loaded: Loaded, proof: Proof) -> None:
     from fim_magic.proof import recognised
 
     engine = loaded.engine
-    entry = catalog.find(engine.model) or catalog.by_repo(engine.model)
+    entry = catalog.find(engine.info.model) or catalog.by_repo(engine.info.model)
     stated_by = "--family" if loaded.family else "the catalogue" if entry is not None else ""
-    _print_field("Model", f"{engine.model} ({engine.revision}), {engine.place}")
+    _print_field("Model", f"{engine.info.model} ({engine.info.revision}), {engine.info.place}")
     _print_field("Family", f"{engine.family.name}: {recognised(engine.family, stated_by)}")
     _print_field("Source", engine.family.source)
     print("\nIts tokenizer and its prompts:")
@@ -368,7 +368,7 @@ def _print_prompt(loaded: Loaded, proof: Proof) -> None:
     engine = loaded.engine
     first = proof.answers[0]
     others = (a.prompt for a in proof.answers[1:] if a.probe is first.probe and a.prompt.order)
-    sheet = lay_out(first.prompt, next(others, None), engine.tokenizer, f"{engine.model}, {engine.family.name}")
+    sheet = lay_out(first.prompt, next(others, None), engine.tokenizer, f"{engine.info.model}, {engine.family.name}")
     terminal = sys.stdout.isatty()
     width = shutil.get_terminal_size((WIDTH, 0)).columns if terminal else WIDTH
     print((to_ansi if terminal else to_text)(sheet, width=width))

@@ -1,4 +1,4 @@
-"""A candidate while its tokens come: it ends where the hole does, and knows how it has to begin."""
+"""A candidate while its tokens come: it ends where the hole does."""
 
 from __future__ import annotations
 
@@ -14,14 +14,11 @@ from fim_magic.trimming import Hole, last_whole, trim
 class Draft:
     """A candidate that is still being written."""
 
-    def __init__(
-        self, hole: Hole, tokenizer: TextTokenizer, request: Request, prompt: Prompt, begin: tuple[int, ...]
-    ) -> None:
+    def __init__(self, hole: Hole, tokenizer: TextTokenizer, request: Request, prompt: Prompt) -> None:
         self._hole = hole
         self._limit = request.max_new_tokens
         self._trimming = request.trimming
         self._stop_ids = prompt.stop_ids
-        self._begin = begin
         self._answer = Continuation(tokenizer, prompt.healed)
         self.token_ids: list[int] = []
         self.logprobs: list[float] = []
@@ -36,19 +33,15 @@ class Draft:
         text = self._answer.text
         return text if self.cut is None else text[: self.cut.at]
 
-    def allowed(self) -> list[int] | None:
-        """The only ids that may come now, or None where any may."""
-        begun = len(self.token_ids)
-        return [self._begin[begun]] if begun < len(self._begin) else self._answer.allowed()
-
     def push(self, token: Token) -> None:
         """Add a token, and end the candidate if it is the last one."""
         if token.id in self._stop_ids:
             self._end(Ending.STOP_TOKEN)
             return
         self.token_ids.append(token.id)
-        self.logprobs.append(token.logprob)
-        repeats = self._answer.allowed() is not None  # what the prompt lacks of the user's own text
+        if token.logprob is not None:
+            self.logprobs.append(token.logprob)
+        repeats = self._answer.is_repeating  # what the prompt lacks of the user's own text
         text = self._answer.push(token.id)
         self.token_ends.append(len(text))
         self.tokens += bool(text) or not repeats
@@ -68,6 +61,11 @@ class Draft:
         elif ending is Ending.LENGTH and self._trimming:
             at = last_whole(self._hole, self._answer.text)
             self.cut = None if at is None else Cut("token-limit", at)
+
+    def end_early(self) -> None:
+        """End where the engine gives no more tokens."""
+        if self.ending is None:
+            self._end(Ending.LENGTH)
 
     def finished(self) -> Candidate:
         """Return what is there, as a candidate."""

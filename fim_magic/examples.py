@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import doctest
 import re
-import warnings
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
+
+from fim_magic.quiet import without_warnings
 
 _PROMPT = re.compile(r"^([ \t]*)(>>>|\.\.\.)(?=[^\s.])", re.MULTILINE)
 _BULLET = re.compile(r"^[\s*\-•#>\d.)]*(?=[^\W\d])")
@@ -87,8 +88,7 @@ def _literal(text: str) -> str:
 
 def _expression(text: str) -> ast.expr | None:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with without_warnings():
             return ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None

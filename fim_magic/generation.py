@@ -15,7 +15,7 @@ from functools import partial
 from fim_magic.branching import beginnings, branching_tokens
 from fim_magic.candidate import Candidate, Result
 from fim_magic.drafts import Draft
-from fim_magic.engines import Engine
+from fim_magic.engines import Beginning, Engine, Token
 from fim_magic.errors import OptionError
 from fim_magic.events import Event, Grew, Reading
 from fim_magic.formats import Prompt, completion_prompt, fim_prompt
@@ -67,8 +67,14 @@ def prompt_for(request: Request, engine: Engine) -> Prompt:
 
     Raises:
         ModelError: The model cannot infill.
-        OptionError: The options leave no room for a prompt, or the order was not trained.
+        OptionError: The options leave no room for a prompt, the order was not trained, or the engine cannot begin an
+            answer as is asked.
     """
+    if request.begins and not engine.capabilities.constrains:
+        raise OptionError(
+            f"{engine.info.model} runs where an answer cannot be made longer. Again asks for another; --lines N asks "
+            "for more statements."
+        )
     room = engine.context_length - request.max_new_tokens
     if room < _LEAST_ROOM:
         raise OptionError(
@@ -77,9 +83,15 @@ def prompt_for(request: Request, engine: Engine) -> Prompt:
         )
     document = request.document if request.blanks is None else request.blanks.hole(0, ())
     asked = (engine.family, engine.tokenizer, document.for_model())
+    healing = request.healing and engine.capabilities.constrains
     if request.method != "fim":
-        return completion_prompt(*asked, room=room, context=request.context, healing=request.healing)
-    return fim_prompt(*asked, order=request.order, room=room, context=request.context, healing=request.healing)
+        return completion_prompt(*asked, room=room, context=request.context, healing=healing)
+    return fim_prompt(*asked, order=request.order, room=room, context=request.context, healing=healing)
+
+
+def can_branch(engine: Engine) -> bool:
+    """Whether further answers can leave a first one at a token; else they are sampled."""
+    return engine.capabilities.gives_top_logprobs and engine.capabilities.constrains
 
 
 def generate(
@@ -106,20 +118,24 @@ def _generate(
     if branching is None:
         yield from decode(request)
         return
-    tokens = branching_tokens(branching.known)
-    likeliest = engine.likeliest(prompt.ids, tokens, request.candidates)
-    answer = Continuation(engine.tokenizer, prompt.healed)
     count = request.candidates - 1
-    begins = beginnings(tokens, likeliest, answer, prompt.stop_ids, count, early=branching.leaves_early)
+    more = partial(decode, first=1, deadline=branching.deadline, needs_one=branching.leaves_early)
+    if not can_branch(engine):
+        yield from more(replace(request, candidates=count, sampling=request.sampling.warmer()))
+        return
+    tokens = branching_tokens(branching.known)
+    others = engine.top_logprobs(prompt.ids, tokens, request.candidates)
+    answer = Continuation(engine.tokenizer, prompt.healed)
+    begins = beginnings(tokens, others, answer, prompt.stop_ids, count, early=branching.leaves_early)
     if begins:
-        further = replace(request, candidates=len(begins))
-        yield from decode(further, begins, deadline=branching.deadline, needs_one=branching.leaves_early)
+        yield from more(replace(request, candidates=len(begins)), begins)
 
 
 def decode_loop(
     request: Request,
     begins: Sequence[tuple[int, ...]] = (),
     *,
+    first: int = 0,
     prompt: Prompt,
     engine: Engine,
     stop: threading.Event,
@@ -131,7 +147,8 @@ def decode_loop(
 
     Args:
         request: What is asked; `candidates` says how many there are.
-        begins: How each begins, where that is known: then they are the second and on of a request.
+        begins: How each begins, where that is known.
+        first: The number of the first of them among those of the request.
         prompt: What the model reads.
         engine: The loaded model.
         stop: When it is set, generation ends at the next token.
@@ -142,8 +159,14 @@ def decode_loop(
     first_token = 0.0
     hole = request.hole
     ways = begins or [request.begins] * request.candidates
-    drafts = [Draft(hole, engine.tokenizer, request, prompt, begin) for begin in ways]
-    generation = engine.start(prompt.ids, candidates=request.candidates, sampling=request.sampling)
+    drafts = [Draft(hole, engine.tokenizer, request, prompt) for _ in ways]
+    generation = engine.generate(
+        prompt.ids,
+        beginnings=[Beginning(tuple(begin), prompt.healed.encode()) for begin in ways],
+        sampling=request.sampling,
+        stop_ids=prompt.stop_ids,
+        limit=request.max_new_tokens + len(prompt.healed.encode()),  # what is generated again does not count
+    )
     for done in generation.prefill():
         yield Reading(done, len(prompt.ids))
         if stop.is_set():
@@ -151,22 +174,32 @@ def decode_loop(
     while not stop.is_set() and any(draft.ending is None for draft in drafts):
         if time.perf_counter() >= deadline and not (needs_one and _all_add_nothing(hole, drafts)):
             break
-        tokens = generation.step(_allowed(drafts))
+        tokens = generation.step()
+        if not tokens:
+            for draft in drafts:
+                draft.end_early()
+            break
         elapsed = time.perf_counter() - began
         first_token = first_token or elapsed
-        for token in tokens:
-            draft = drafts[token.candidate]
+        for token, draft in _grown(tokens, drafts):
             if draft.ending is not None:
-                continue  # guessed beyond its end
-            draft.push(token)
-            if draft.ending is not None:
-                generation.finish(token.candidate)
+                generation.close(token.candidate)
             if draft.tokens or draft.ending is not None:
-                yield Grew(token.candidate + bool(begins), draft.middle, draft.tokens, elapsed)
+                yield Grew(first + token.candidate, draft.middle, draft.tokens, elapsed)
+    generation.close()
     seconds = time.perf_counter() - began
     # Of answers that nobody asked for, only whole ones are of use.
     candidates = tuple(draft.finished() for draft in drafts if draft.ending is not None or deadline == math.inf)
     yield Answered(prompt, candidates, first_token, seconds, generation.reused)
+
+
+def _grown(tokens: Sequence[Token], drafts: Sequence[Draft]) -> Iterator[tuple[Token, Draft]]:
+    """Add tokens to their drafts, and yield each with its draft. What is beyond the end of one is left out."""
+    for token in tokens:
+        draft = drafts[token.candidate]
+        if draft.ending is None:
+            draft.push(token)
+            yield token, draft
 
 
 def _generate_in_order(
@@ -222,8 +255,8 @@ def result_of(
     return Result(
         document=request.document,
         candidates=candidates,
-        model=engine.model,
-        revision=engine.revision,
+        model=engine.info.model,
+        revision=engine.info.revision,
         method=request.method,
         order=prompt.order,
         prompt_tokens=len(prompt.ids),
@@ -241,14 +274,23 @@ def result_of(
         seen=prompt.context,
         holes=1 if request.blanks is None else request.blanks.count,
         lines=request.lines,
+        left_out=_left_out(request, engine),
+    )
+
+
+def _left_out(request: Request, engine: Engine) -> tuple[str, ...]:
+    """Say what a request goes without, since its engine cannot do it."""
+    able = engine.capabilities
+    return tuple(
+        said
+        for is_missing, said in (
+            (not able.constrains and request.healing, "a token that the hole cuts in two is not generated again"),
+            (not able.scores, "answers are not weighed by what follows the hole"),
+            (not can_branch(engine), "further answers are sampled"),
+        )
+        if is_missing
     )
 
 
 def _all_add_nothing(hole: Hole, drafts: Sequence[Draft]) -> bool:
     return all(draft.ending is None or adds_nothing(hole, draft.middle) for draft in drafts)
-
-
-def _allowed(drafts: Sequence[Draft]) -> dict[int, list[int]]:
-    """The only ids that may come now, for the candidates that have not yet begun as they must."""
-    bound = ((at, draft.allowed()) for at, draft in enumerate(drafts) if draft.ending is None)
-    return {at: ids for at, ids in bound if ids is not None}

@@ -158,7 +158,7 @@ def _fill(
     with magics._in_use():  # noqa: SLF001
         registry.begin(model, on_progress, **loading)  # in the background, where it goes on if the user types on
         loaded = registry.use(model, on_progress, **loading)
-        magics._tell(loaded.engine.model, loaded.notices)  # noqa: SLF001 - a prompt shows what is printed above itself
+        magics._tell(loaded.engine.info.model, loaded.notices)  # noqa: SLF001 - a prompt shows what is printed above itself
         tell(_FILLING)
         infills = loaded.engine.family.can_infill or document.suffix.strip()
         request = replace(request, document=document, method="fim" if infills else "complete")

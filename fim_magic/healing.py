@@ -30,6 +30,11 @@ class Continuation:
         """All the text so far."""
         return self._stream.text[self._healed :]
 
+    @property
+    def is_repeating(self) -> bool:
+        """Whether what was taken back is not all there yet."""
+        return bool(self._owed)
+
     def allowed(self) -> list[int] | None:
         """Return the only ids that may come now, or None where any may."""
         return self._tokenizer.openings(self._owed) if self._owed else None

@@ -294,7 +294,7 @@ class FimMagics(Magics, Settings):
         view = View(
             self.shell,
             request.document,
-            title=engine.model,
+            title=engine.info.model,
             ask=not accept,
             unfilled=request.unfilled,
             details=self.details,
@@ -404,7 +404,7 @@ class FimMagics(Magics, Settings):
                 progress.clear()  # the cell that began it says that it is loaded; this one's output is the answer
             else:
                 progress.loaded(loaded)
-        self._tell(loaded.engine.model, loaded.notices)
+        self._tell(loaded.engine.info.model, loaded.notices)
         return loaded
 
     def _tell(self, model: str, notices: Iterable[str]) -> None:
@@ -495,8 +495,8 @@ class FimMagics(Magics, Settings):
                 progress.begun(there)
                 self._tell(there.name, there.notices)
             else:
-                print(f"{there.engine.model} is loaded on {there.engine.place}.")
-                self._tell(there.engine.model, there.notices)
+                print(f"{there.engine.info.model} is loaded on {there.engine.info.place}.")
+                self._tell(there.engine.info.model, there.notices)
 
     def _models(self, word: str) -> None:
         from fim_magic import reports
@@ -548,7 +548,7 @@ def _prompt_sheet(request: Request, engine: Engine) -> Callable[[], Sheet]:
 
     prompt = prompt_for(request, engine)
     other = _in_other_order(prompt, request, engine)
-    title = f"{engine.model} ({engine.revision}), {engine.family.name}"
+    title = f"{engine.info.model} ({engine.info.revision}), {engine.family.name}"
     return partial(lay_out, prompt, other, engine.tokenizer, title)
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from fim_magic.candidate import Ending
 from fim_magic.document import Document, parse
@@ -225,17 +226,18 @@ def recognised(family: Family, stated_by: str = "") -> str:
 
 def _prompts(engine: Engine) -> Iterator[tuple[Probe, Prompt]]:
     family, tokenizer = engine.family, engine.tokenizer
+    options: dict[str, Any] = {"room": _ROOM, "healing": engine.capabilities.constrains}
     if not family.can_infill:
-        yield _CONTINUING, completion_prompt(family, tokenizer, _CONTINUING.document, room=_ROOM)
+        yield _CONTINUING, completion_prompt(family, tokenizer, _CONTINUING.document, **options)
         return
-    usual = fim_prompt(family, tokenizer, _HELLO.document, order="auto", room=_ROOM)
+    usual = fim_prompt(family, tokenizer, _HELLO.document, order="auto", **options)
     yield _HELLO, usual
     other = "spm" if usual.order == "psm" else "psm"
     if getattr(family, other) is not None:
-        yield _HELLO, fim_prompt(family, tokenizer, _HELLO.document, order=other, room=_ROOM)
+        yield _HELLO, fim_prompt(family, tokenizer, _HELLO.document, order=other, **options)
     for probe in _INFILLING:
-        yield probe, fim_prompt(family, tokenizer, probe.document, order="auto", room=_ROOM)
-    yield _HELLO, completion_prompt(family, tokenizer, _HELLO.document, room=_ROOM)
+        yield probe, fim_prompt(family, tokenizer, probe.document, order="auto", **options)
+    yield _HELLO, completion_prompt(family, tokenizer, _HELLO.document, **options)
 
 
 # --- the tokenizer -------------------------------------------------------------------------------

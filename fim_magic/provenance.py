@@ -36,6 +36,7 @@ def record(result: Result) -> Record:
         **_sampling(result),
         "answers": result.answers,
         "context": result.seen.summary() if result.context else {},
+        **({"left_out": list(result.left_out)} if result.left_out else {}),
         "holes": result.holes,
         "tokens": result.tokens,
         "first_token_seconds": round(result.first_token_seconds, 3),

@@ -102,5 +102,5 @@ class Request:
         if self.candidates:
             return self
         chooses = self.asked.anything or self.method == "rank"
-        several = _TO_CHOOSE_FROM if chooses else 1 if engine.place.startswith("cpu") else _ON_A_GPU
+        several = _TO_CHOOSE_FROM if chooses else 1 if engine.info.is_on_cpu else _ON_A_GPU
         return replace(self, candidates=several)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from traitlets.config import Configurable
 
 from fim_magic.classroom import FILLING
 from fim_magic.document import MARKERS
-from fim_magic.engines import ENGINES, Sampling
+from fim_magic.engines import ENGINES, Sampling, new_seed
 from fim_magic.errors import OptionError
 
 if TYPE_CHECKING:
@@ -269,7 +268,7 @@ def _sampling(values: Mapping[str, Any]) -> Sampling:
     return Sampling(
         temperature=float(temperature),
         top_p=float(_checked(values, "top_p", lambda v: 0 < v <= 1, "is above 0 and at most 1")),
-        seed=random.getrandbits(32) if seed is None else seed,
+        seed=new_seed() if seed is None else seed,
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 
-from fim_magic.engines import Sampling
+from fim_magic.engines import ANY, Beginning, Sampling
 from fim_magic.errors import ModelError
 
 LEAN = ("qwen2", "starcoder", "santacoder", "starcoder2", "deepseek", "llama")
@@ -17,9 +17,31 @@ STEPS = 12
 SAMPLED = Sampling(temperature=1.0, top_p=0.9, seed=7)
 
 
-def started(engine, prompt, *, candidates=1, sampling=None):
+@dataclass(frozen=True)
+class OneOf(Beginning):
+    """The first token is one of these."""
+
+    choices: tuple[int, ...] = ()
+
+    def allowed(self, generated, tokenizer):
+        """The choices, as long as there is no token."""
+        return None if generated else list(self.choices)
+
+
+def begun(engine, prompt, *, candidates=1, sampling=None, beginnings=(), stop_ids=frozenset(), limit=10**6):
+    """Return a generation that nothing has been read for."""
+    return engine.generate(
+        prompt,
+        beginnings=beginnings or [ANY] * candidates,
+        sampling=sampling or Sampling(),
+        stop_ids=stop_ids,
+        limit=limit,
+    )
+
+
+def started(engine, prompt, **options):
     """Return a generation that has read its prompt."""
-    generation = engine.start(prompt, candidates=candidates, sampling=sampling or Sampling())
+    generation = begun(engine, prompt, **options)
     read = list(generation.prefill())
     assert read == sorted(set(read))
     assert read[-1] == len(prompt)
@@ -69,7 +91,7 @@ def finishing_one_candidate_leaves_the_others_alone(engine, prompt, finished, sa
     whole = tokens_of(started(engine, prompt, candidates=3, sampling=sampling))
     generation = started(engine, prompt, candidates=3, sampling=sampling)
     before = tokens_of(generation, 4)
-    generation.finish(finished)
+    generation.close(finished)
     after = tokens_of(generation, STEPS - 4)
     assert finished not in after
     for other in {0, 1, 2} - {finished}:
@@ -80,13 +102,13 @@ def candidates_can_be_finished_before_the_first_step_and_one_after_another(engin
     """Returns the generation, all of whose candidates are finished."""
     whole = tokens_of(started(engine, prompt, candidates=4, sampling=SAMPLED))
     generation = started(engine, prompt, candidates=4, sampling=SAMPLED)
-    generation.finish(2)
+    generation.close(2)
     found = tokens_of(generation, 3)
-    generation.finish(0)
-    generation.finish(3)
+    generation.close(0)
+    generation.close(3)
     found[1] += tokens_of(generation, STEPS - 3)[1]
     assert ids(found[1]) == ids(whole[1])
-    generation.finish(1)
+    generation.close(1)
     return generation
 
 
@@ -129,10 +151,10 @@ def scoring_leaves_requests_alone(engine, prompt, continuation):
     assert ids(first + tokens_of(generation, STEPS)[0])[:STEPS] == expected
 
 
-def what_is_likeliest_is_what_would_be_said(engine, prompt, within):
+def the_top_logprobs_are_what_would_be_said(engine, prompt, within):
     """In the place of each token of the greedy answer, and in the place behind."""
     tokens = tokens_of(started(engine, prompt))[0]
-    found = engine.likeliest(prompt, ids(tokens[:-1]), 3)
+    found = engine.top_logprobs(prompt, ids(tokens[:-1]), 3)
     assert len(found) == len(tokens)
     for token, place in zip(tokens, found, strict=True):
         assert {each.id: each.logprob for each in place}[token.id] == pytest.approx(token.logprob, abs=within)
@@ -142,7 +164,7 @@ def what_is_likeliest_is_what_would_be_said(engine, prompt, within):
     other = found[4][1]
     (*_, logprob) = engine.score(prompt, [*ids(tokens[:4]), other.id])
     assert other.logprob == pytest.approx(logprob, abs=within)
-    (behind_nothing,) = engine.likeliest(prompt, [], 3)
+    (behind_nothing,) = engine.top_logprobs(prompt, [], 3)
     assert tokens[0].id in {each.id for each in behind_nothing}
 
 

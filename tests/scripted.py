@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from fim_magic.engines import Likely, Sampling, Token
+from fim_magic.engines import Beginning, Capabilities, EngineInfo, Report, Sampling, Token, TokenLogprob
+from fim_magic.engines.running import Running
 from fim_magic.formats import FAMILIES, Family
 from fim_magic.tokenization import TextTokenizer
 
@@ -81,10 +83,9 @@ class ScriptedEngine:
         self.answers = answers
         self.family = family
         self.tokenizer = tokenizer or byte_tokenizer(family.stop)
-        self.model = "scripted"
-        self.revision = "test"
+        self.info = EngineInfo("scripted", "test", runtime="scripted", device="cpu", precision="")
+        self.capabilities = Capabilities()
         self.context_length = 4096
-        self.place = "cpu, scripted"
         self.prompts: list[list[int]] = []
         self.allowed: list[dict[int, list[int]]] = []  # what each step was told
         self.scored: list[tuple[str, str]] = []  # prompts and continuations
@@ -95,31 +96,51 @@ class ScriptedEngine:
         self.may_go_on = threading.Event()
         self.may_go_on.set()
 
-    def start(self, prompt: Sequence[int], *, candidates: int, sampling: Sampling) -> ScriptedGeneration:
+    def generate(
+        self,
+        prompt: Sequence[int],
+        *,
+        beginnings: Sequence[Beginning],
+        sampling: Sampling,
+        stop_ids: AbstractSet[int],
+        limit: int,
+    ) -> ScriptedGeneration:
         self.prompts.append(list(prompt))
         branches, self._branches = self._branches, False
-        return ScriptedGeneration(self, len(prompt), candidates, first=int(branches))
+        running = Running(beginnings, stop_ids, limit, self.tokenizer)
+        return ScriptedGeneration(self, len(prompt), running, first=int(branches))
 
-    def likeliest(self, prompt: Sequence[int], continuation: Sequence[int], count: int) -> list[list[Likely]]:
+    def top_logprobs(self, prompt: Sequence[int], continuation: Sequence[int], count: int) -> list[list[TokenLogprob]]:
         """Any tokens: the candidates that begin with them are the second answer and on."""
         self._branches = True
-        return [[Likely(at, -0.1 * at) for at in range(count)] for _ in range(len(continuation) + 1)]
+        return [[TokenLogprob(at, -0.1 * at) for at in range(count)] for _ in range(len(continuation) + 1)]
 
     def score(self, prompt: Sequence[int], continuation: Sequence[int]) -> list[float]:
         """What `likelihood` says; a test sets it."""
         self.scored.append((self.tokenizer.decode(list(prompt)), self.tokenizer.decode(list(continuation))))
         return self.likelihood(prompt, continuation)
 
+    def warm_up(self) -> None: ...
+
+    def forget(self) -> None: ...
+
+    def report(self) -> Report:
+        return Report()
+
+    def bytes_per_token(self, context: int) -> int | None:
+        return None
+
 
 class ScriptedGeneration:
     reused = 0
 
-    def __init__(self, engine: ScriptedEngine, prompt_length: int, candidates: int, *, first: int) -> None:
+    def __init__(self, engine: ScriptedEngine, prompt_length: int, running: Running, *, first: int) -> None:
         self._engine = engine
         self._prompt_length = prompt_length
         stop = engine.tokenizer.sentinel(engine.family.stop[0])
         assert stop is not None
-        answers = [engine.answers[(first + n) % len(engine.answers)] for n in range(candidates)]
+        self._running = running
+        answers = [engine.answers[(first + n) % len(engine.answers)] for n in running.candidates]
         self._scripts = {n: [*engine.tokenizer.encode(answer), stop] for n, answer in enumerate(answers)}
         self._step = 0
         self._at: dict[int, int] = {}  # how far each script has come
@@ -127,12 +148,17 @@ class ScriptedGeneration:
     def prefill(self) -> Iterator[int]:
         yield self._prompt_length
 
-    def step(self, allowed: Mapping[int, Sequence[int]] | None = None) -> list[Token]:
+    def step(self) -> list[Token]:
+        allowed = self._running.allowed()
         self._engine.may_go_on.wait()
-        self._engine.allowed.append({candidate: list(ids) for candidate, ids in (allowed or {}).items()})
+        self._engine.allowed.append({candidate: list(ids) for candidate, ids in allowed.items()})
         self._engine.before_step(self._step)
         self._step += 1
-        return [Token(n, self._next(n, (allowed or {}).get(n)), self._engine.logprob) for n in self._scripts]
+        going_on = self._running.candidates
+        tokens = [Token(n, self._next(n, allowed.get(n)), self._engine.logprob) for n in going_on]
+        for candidate in self._running.push(tokens):
+            self.close(candidate)
+        return tokens
 
     def _next(self, candidate: int, allowed: Sequence[int] | None) -> int:
         """The script's next token, after indentation that is to be generated again. Scripts say everything else."""
@@ -143,5 +169,5 @@ class ScriptedGeneration:
         self._at[candidate] = at + 1
         return script[at]
 
-    def finish(self, candidate: int) -> None:
-        self._scripts.pop(candidate)
+    def close(self, candidate: int | None = None) -> None:
+        self._running.close(candidate)

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ class Gate:
             self.alive -= 1
             raise self.fails[name]
         engine = ScriptedEngine("x")
-        engine.model = options["name"]
+        engine.info = replace(engine.info, model=options["name"])
         engine.warm_up = lambda: self.warmed.append(name)
         weakref.finalize(engine, self._gone)
         return engine
@@ -199,7 +200,7 @@ def test_beginning_returns_at_once_and_a_request_gets_the_same_model(checkpoint,
 
     loaded = registry.use(folder, on_progress)
     assert told[0] == f"Loading {folder}"
-    assert loaded.engine.model == folder
+    assert loaded.engine.info.model == folder
     assert registry.loaded() is loaded
     assert registry.loading() is None
     assert registry.begin(folder) is loaded
@@ -243,7 +244,7 @@ def test_another_model_is_loaded_instead_and_there_are_never_two(checkpoint, gat
     assert waiting[0] == f"Waiting until {first} is given up"
     assert one.load.abandoned
     gate.may_end["llama"].set()
-    assert registry.use(second).engine.model == second
+    assert registry.use(second).engine.info.model == second
     assert two.load.ended
     gc.collect()
     assert (gate.alive, gate.most_alive) == (1, 1)
@@ -302,7 +303,7 @@ def test_a_failure_is_told_once_and_then_it_is_tried_again(checkpoint, gate):
         registry.use(folder)
     assert registry.loading() is None
     gate.fails.clear()
-    assert registry.use(folder).engine.model == folder
+    assert registry.use(folder).engine.info.model == folder
 
 
 def test_a_failure_is_told_by_the_next_beginning_unless_it_is_chosen_again(checkpoint, gate):
@@ -315,7 +316,7 @@ def test_a_failure_is_told_by_the_next_beginning_unless_it_is_chosen_again(check
     ended(registry.begin(folder))
     gate.fails.clear()
     assert isinstance(registry.begin(folder, again=True), registry.Coming)
-    assert registry.use(folder).engine.model == folder
+    assert registry.use(folder).engine.info.model == folder
 
 
 def test_a_failure_does_not_stand_in_the_way_of_another_model(checkpoint, gate):
@@ -323,7 +324,7 @@ def test_a_failure_does_not_stand_in_the_way_of_another_model(checkpoint, gate):
     for event in gate.may_end.values():
         event.set()
     ended(registry.begin(str(checkpoint("qwen2"))))
-    assert registry.use(str(checkpoint("llama"))).engine.model == str(checkpoint("llama"))
+    assert registry.use(str(checkpoint("llama"))).engine.info.model == str(checkpoint("llama"))
     assert registry.loading() is None
 
 
@@ -337,7 +338,7 @@ def test_unloading_gives_up_what_is_loading(checkpoint, gate):
     assert registry.loaded() is None
     gc.collect()
     assert gate.alive == 0
-    assert registry.use(str(checkpoint("qwen2"))).engine.model == coming.name  # and it can be loaded again
+    assert registry.use(str(checkpoint("qwen2"))).engine.info.model == coming.name  # and it can be loaded again
 
 
 def test_a_model_that_was_there_goes_before_the_next_comes(checkpoint, gate):
@@ -368,7 +369,7 @@ def test_loading_in_the_background_for_real_is_silent_and_gives_the_same_model(c
     folder = str(checkpoint("qwen2"))
     registry.begin(folder)
     loaded = registry.use(folder)
-    assert (loaded.engine.model, loaded.engine.revision, loaded.runtime) == (folder, "local folder", "torch")
+    assert (loaded.engine.info.model, loaded.engine.info.revision, loaded.runtime) == (folder, "local folder", "torch")
     assert capfd.readouterr() == ("", "")
 
 
@@ -412,7 +413,7 @@ def test_who_asks_for_a_model_that_may_not_be_here_gets_it(checkpoint, gate, mon
     assert looks.wait(SOON)
     second = registry.begin(folder, lambda told: "Waiting" in told.what and may_answer.set())
     assert second is not first
-    assert registry.use(folder).engine.model == folder
+    assert registry.use(folder).engine.info.model == folder
 
 
 def test_a_checkpoint_whose_vocabulary_has_to_be_fetched_waits(checkpoint, gate, tmp_path):

@@ -10,7 +10,7 @@ from scripted import ScriptedEngine, byte_tokenizer, word_tokenizer
 from fim_magic.branching import beginnings, branching_tokens, read_tokens
 from fim_magic.candidate import Candidate, Cut, Ending
 from fim_magic.document import Document
-from fim_magic.engines import Likely, Sampling
+from fim_magic.engines import Sampling, TokenLogprob
 from fim_magic.events import Finished
 from fim_magic.healing import Continuation
 from fim_magic.pipeline import run
@@ -21,7 +21,7 @@ STOPS = frozenset({900, 901})
 
 
 def places(*choices):
-    return [[Likely(id_, logprob) for id_, logprob in each.items()] for each in choices]
+    return [[TokenLogprob(id_, logprob) for id_, logprob in each.items()] for each in choices]
 
 
 def begin(tokens, *choices, count=7, healed="", tokenizer=BYTES):

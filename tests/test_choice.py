@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 import types
+from dataclasses import replace
 
 import pytest
 from scripted import ScriptedEngine
@@ -41,7 +42,7 @@ class Binding:
     def load(self, path, **options):
         self.asked.append((path, options))
         engine = ScriptedEngine("x")
-        engine.model, engine.revision = options["name"], options["revision"]
+        engine.info = replace(engine.info, model=options["name"], revision=options["revision"])
         return engine
 
 
@@ -153,7 +154,7 @@ def test_a_file_of_the_catalogue_is_fetched_and_not_converted(binding, gguf, mon
 def test_auto_takes_both_the_model_and_its_engine(binding, gguf, monkeypatch):
     monkeypatch.setattr(weights, "fetch", lambda file, _: gguf)
     loaded = registry.use("auto")
-    assert (loaded.engine.model, loaded.runtime) == (catalog.DEFAULT.name, "gguf")
+    assert (loaded.engine.info.model, loaded.runtime) == (catalog.DEFAULT.name, "gguf")
     assert "no GPU" in loaded.why
 
 

@@ -120,8 +120,8 @@ def test_nothing_is_scored_as_nothing(scoring):
 
 
 @pytest.mark.parametrize("length", [1, SHORT, LONG])
-def test_what_is_likeliest_is_what_would_be_said(scoring, length):
-    contract.what_is_likeliest_is_what_would_be_said(scoring, prompt_of(length), within=1e-3)
+def test_the_top_logprobs_are_what_would_be_said(scoring, length):
+    contract.the_top_logprobs_are_what_would_be_said(scoring, prompt_of(length), within=1e-3)
 
 
 def test_a_text_beyond_the_context_is_not_scored(scoring):
@@ -136,7 +136,7 @@ def test_a_prompt_is_read_once_for_all_that_is_scored_after_it(engine, monkeypat
         loaded._decoder, "read", lambda ids, *rest, **how: read.append(len(ids)) or real(ids, *rest, **how)
     )
     generation = started(loaded, prompt_of(LONG))
-    generation.finish(0)
+    generation.close(0)
     assert sum(read) == LONG
     read.clear()
     for seed in range(3):

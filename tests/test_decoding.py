@@ -7,7 +7,7 @@ import gc
 import psutil
 import pytest
 from checkpoints import KINDS, build
-from contract import LEAN, by_generate
+from contract import LEAN, begun, by_generate
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -24,14 +24,14 @@ LINE = [11, 45, 7, 99, 23, 5]
 
 
 def answer(engine, prompt, *, steps=STEPS, candidates=1, sampling=None):
-    generation = engine.start(prompt, candidates=candidates, sampling=sampling or Sampling())
+    generation = begun(engine, prompt, candidates=candidates, sampling=sampling)
     list(generation.prefill())
     found = {row: [] for row in range(candidates)}
     while any(len(ids) < steps for ids in found.values()):
         for token in generation.step():
             found[token.candidate].append(token.id)
     for row in range(candidates):
-        generation.finish(row)
+        generation.close(row)
     return [ids[:steps] for ids in found.values()], generation.reused
 
 
@@ -50,7 +50,7 @@ def lean(request, engine):
 
 
 def test_every_kind_that_is_described_runs_on_our_decoder(engine):
-    assert {name for name in KINDS if engine(name).decoder == "lean"} >= set(LEAN)
+    assert {name for name in KINDS if engine(name).report().decoder == "lean"} >= set(LEAN)
 
 
 @pytest.mark.parametrize("speculate", [False, True])
@@ -70,7 +70,7 @@ def test_guesses_are_taken_as_far_as_they_are_right(lean, monkeypatch, wrong_fro
     monkeypatch.setattr(PromptLookup, "guess", lambda _: guesses.pop() if guesses else [])
     lean.speculate = True
     lean.forget()
-    generation = lean.start(prompt, candidates=1, sampling=Sampling())
+    generation = begun(lean, prompt)
     list(generation.prefill())
     steps = [[token.id for token in generation.step()] for _ in range(4)]
     assert [len(step) for step in steps] == [1, wrong_from + 1, 1, 1]
@@ -127,7 +127,7 @@ def test_a_request_that_is_dropped_anywhere_leaves_the_next_one_right(lean, stop
     prompt = LINE * 100
     expected = fresh(lean, prompt, candidates=candidates)
     lean.forget()
-    generation = lean.start(prompt, candidates=candidates, sampling=Sampling())
+    generation = begun(lean, prompt, candidates=candidates)
     reading = generation.prefill()
     for _ in range(min(stopped_after, 2)):
         next(reading, None)
@@ -144,7 +144,7 @@ def test_a_request_that_is_dropped_anywhere_leaves_the_next_one_right(lean, stop
 
 def test_an_error_in_the_middle_of_a_forward_pass_leaves_the_next_request_right(lean, monkeypatch):
     expected = fresh(lean, LINE * 4)
-    generation = lean.start(LINE * 4, candidates=1, sampling=Sampling())
+    generation = begun(lean, LINE * 4)
     list(generation.prefill())
     generation.step()  # the first token needs no forward pass
     logits = lean._decoder._logits
@@ -179,14 +179,14 @@ def test_memory_does_not_grow_over_200_requests(engine):
 def test_weights_beyond_float16_are_not_packed(tmp_path):
     engine = LocalEngine.load(build("qwen2", tmp_path / "m"), name="m", revision="tiny")
     model = engine._model
-    assert engine.place.endswith("weights in float16")
+    assert engine.info.place.endswith("weights in float16")
     model.model.layers[0].self_attn.v_proj.weight.data[0, 0] = 1e5
     assert not decoder_module.decoder_of(model).packed
 
 
 def test_a_decoder_that_says_something_else_is_not_used(checkpoint, monkeypatch):
     monkeypatch.setattr(decoder_module, "_rms_norm", lambda module: lambda rows: rows * module.weight)
-    assert LocalEngine.load(checkpoint("qwen2"), name="qwen2", revision="tiny").decoder == "transformers"
+    assert LocalEngine.load(checkpoint("qwen2"), name="qwen2", revision="tiny").report().decoder == "transformers"
 
 
 def test_lookup_guesses_what_followed_before_and_the_last_time_counts():

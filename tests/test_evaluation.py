@@ -186,9 +186,9 @@ def test_each_task_samples_with_a_seed_of_its_own(options):
     seeds = []
 
     class Noting(ScriptedEngine):
-        def start(self, prompt, *, candidates, sampling):
-            seeds.append((candidates, sampling))
-            return super().start(prompt, candidates=candidates, sampling=sampling)
+        def generate(self, prompt, **options):
+            seeds.append((len(options["beginnings"]), options["sampling"]))
+            return super().generate(prompt, **options)
 
     template = replace(options.template, sampling=Sampling(0.8, 0.95))
     evaluated(replace(options, arms=("raw", "chosen"), template=template), Noting(RIGHT))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from contract import begun
 from families import COMMIT, FAMILIES, INFILLING, NATIVE, P, Row, S, in_hub_cache, model_of, raw, write, write_gpt2
 from safetensors import safe_open
 from test_weights import Served, serve_repository, served, use_hub  # noqa: F401
@@ -21,7 +22,7 @@ from tokenizers import Tokenizer
 
 from fim_magic import catalog
 from fim_magic.document import Document
-from fim_magic.engines import Engine, Sampling, local, registry
+from fim_magic.engines import Engine, local, registry
 from fim_magic.engines.conversions import codegen25
 from fim_magic.errors import ModelError
 from fim_magic.events import Finished
@@ -110,7 +111,7 @@ def ids_of(row: Row, template) -> list[int]:
 
 
 def generated(engine: Engine, ids, *, tokens=8, candidates=1) -> list[list[int]]:
-    generation = engine.start(ids, candidates=candidates, sampling=Sampling())
+    generation = begun(engine, ids, candidates=candidates)
     for _ in generation.prefill():
         pass
     answers: list[list[int]] = [[] for _ in range(candidates)]
@@ -147,7 +148,7 @@ def test_the_files_are_the_vendors(snapshot, name):
 def test_the_family_is_found_from_the_checkpoint(loaded, name):
     found = loaded(name)
     assert found.engine.family.name == FAMILIES[name].family
-    assert found.engine.revision == COMMIT[:12]
+    assert found.engine.info.revision == COMMIT[:12]
     assert found.engine.family.can_infill == (name in INFILLING)
     config = FAMILIES[name].config
     assert found.engine.context_length == config.get("max_position_embeddings", config.get("n_positions"))

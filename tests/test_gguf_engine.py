@@ -14,14 +14,14 @@ from pathlib import Path
 
 import contract
 import pytest
-from contract import SAMPLED, STEPS, ids, started, tokens_of
+from contract import SAMPLED, STEPS, OneOf, begun, ids, started, tokens_of
 from gguf_files import TEXTS, write_gguf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fim_magic import weights
 from fim_magic.catalog import QWEN_0_5B_GGUF
-from fim_magic.engines import SCORED_AT_ONCE, Sampling, gguf, llama_cpp, llama_decoder
+from fim_magic.engines import ANY, SCORED_AT_ONCE, Sampling, gguf, llama_cpp, llama_decoder
 from fim_magic.engines.gguf import GgufEngine
 from fim_magic.engines.gguf_conversion import converted
 from fim_magic.engines.llama_decoder import CHUNK, Cells, Weights
@@ -113,7 +113,7 @@ def test_greedy_tokens_and_logprobs_are_those_of_torch_on_the_same_weights(exact
 
 def test_logprobs_are_of_all_that_may_come(exact):
     def first(allowed):
-        return started(exact, prompt_of(SHORT)).step({0: [allowed]})[0]
+        return started(exact, prompt_of(SHORT), beginnings=[OneOf(choices=(allowed,))]).step()[0]
 
     found = [first(token) for token in range(exact._weights.rows)]
     assert ids(found) == list(range(exact._weights.rows))
@@ -158,8 +158,8 @@ def test_two_generations_do_not_disturb_each_other(loaded):
 
 def test_only_allowed_tokens_come_and_only_where_they_are_asked_for(loaded):
     free = started(loaded, prompt_of(SHORT), candidates=2).step()
-    generation = started(loaded, prompt_of(SHORT), candidates=2)
-    bound, unbound = generation.step({0: [5, 6, 10**9]})
+    generation = started(loaded, prompt_of(SHORT), beginnings=[OneOf(choices=(5, 6, 10**9)), ANY])
+    bound, unbound = generation.step()
     assert bound.id in {5, 6}
     assert bound.logprob < free[0].logprob
     assert unbound.id == free[1].id
@@ -223,8 +223,8 @@ def test_nothing_is_scored_as_nothing(loaded):
 
 
 @pytest.mark.parametrize("length", [1, SHORT, LONG])
-def test_what_is_likeliest_is_what_would_be_said(loaded, length):
-    contract.what_is_likeliest_is_what_would_be_said(loaded, prompt_of(length), within=ROUNDED)
+def test_the_top_logprobs_are_what_would_be_said(loaded, length):
+    contract.the_top_logprobs_are_what_would_be_said(loaded, prompt_of(length), within=ROUNDED)
 
 
 def test_a_text_beyond_the_context_is_not_scored(home, monkeypatch):
@@ -311,7 +311,7 @@ def test_reuse_can_be_turned_off(loaded):
 def test_an_interrupted_prompt_leaves_the_next_request_correct(loaded):
     expected = ids(tokens_of(started(loaded, prompt_of(LONG)))[0])
     loaded.forget()
-    generation = loaded.start(prompt_of(LONG), candidates=2, sampling=Sampling())
+    generation = begun(loaded, prompt_of(LONG), candidates=2)
     parts = generation.prefill()
     assert next(parts) == CHUNK
     parts.close()
@@ -351,7 +351,7 @@ def test_dropped_generations_give_their_sequences_back(loaded):
 def test_more_candidates_than_sequences_are_refused(loaded):
     generations = [started(loaded, prompt_of(SHORT), candidates=64) for _ in range(2)]
     with pytest.raises(ModelError, match="busy"):
-        loaded.start(prompt_of(SHORT), candidates=1, sampling=Sampling())
+        begun(loaded, prompt_of(SHORT))
     generations.pop()
     tokens_of(started(loaded, prompt_of(SHORT), candidates=64), 2)
 
@@ -387,7 +387,7 @@ def test_a_prompt_or_an_answer_beyond_the_context_is_told(home, monkeypatch):
     monkeypatch.setattr(gguf, "free_ram", lambda: 2 * 256 * 300)
     engine = load(home / "exact.gguf")
     with pytest.raises(ModelError, match="300 tokens in all"):
-        engine.start(prompt_of(300), candidates=1, sampling=Sampling())
+        begun(engine, prompt_of(300))
     generation = started(engine, prompt_of(298))
     with pytest.raises(ModelError, match="model's context of 300 tokens"):
         tokens_of(generation)
@@ -422,7 +422,7 @@ def test_memory_is_given_back_with_the_engine(home):
 def test_family_and_ends_are_those_of_the_torch_engine(exact, reference):
     assert exact.family == reference.family
     assert exact.context_length == reference.context_length
-    assert exact.place == "cpu, all F32, llama.cpp"
+    assert exact.info.place == "cpu, all F32, llama.cpp"
 
 
 @pytest.mark.parametrize("pre", ["qwen2", "smollm"])
@@ -433,10 +433,10 @@ def test_our_ids_are_llama_cpps(tmp_path, pre):
 
 
 def test_sizes_are_those_of_the_file(exact, quantised):
-    assert exact.weight_bytes > 2 * quantised.weight_bytes > 0
+    assert exact.report().weight_bytes > 2 * quantised.report().weight_bytes > 0
     layers, keys_and_values, kv_heads, head_width, float16 = 2, 2, 1, 32, 2
     cell = layers * keys_and_values * kv_heads * head_width * float16
-    assert exact.bytes_per_token(100) == exact.weight_bytes + 100 * cell
+    assert exact.bytes_per_token(100) == exact.report().weight_bytes + 100 * cell
 
 
 def test_nothing_is_shown(home, capfd):
@@ -576,7 +576,7 @@ def test_real_model_infills(qwen):
     result = list(run(request, qwen))[-1].result
     assert result.middle.startswith("0\n    for x in xs:\n        total += x")
     assert qwen.family.name == "Qwen2.5-Coder"
-    assert qwen.place == "cpu, Q4_K - Medium, llama.cpp"
+    assert qwen.info.place == "cpu, Q4_K - Medium, llama.cpp"
 
 
 @pytest.mark.real_model

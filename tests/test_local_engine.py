@@ -9,10 +9,11 @@ import weakref
 import pytest
 import torch
 from checkpoints import CONTEXT, KINDS, build, change_config
+from contract import OneOf, begun, started
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedConfig
 
-from fim_magic.engines import Sampling
+from fim_magic.engines import ANY, Sampling
 from fim_magic.engines.local import LocalEngine
 from fim_magic.engines.placement import dtype_for
 from fim_magic.errors import ModelError
@@ -25,7 +26,7 @@ def load(folder):
 @pytest.mark.parametrize("name", KINDS)
 def test_a_loaded_checkpoint_says_what_it_is(engine, name):
     loaded = engine(name)
-    assert (loaded.model, loaded.revision) == (name, "tiny")
+    assert (loaded.info.model, loaded.info.revision) == (name, "tiny")
     assert loaded.family.name == KINDS[name].family
     assert loaded.context_length == CONTEXT
     assert loaded.tokenizer.decode(loaded.tokenizer.encode("total 中文")) == "total 中文"
@@ -35,9 +36,9 @@ def test_a_loaded_checkpoint_says_what_it_is(engine, name):
 def test_place_and_weight_bytes(engine):
     loaded = engine("qwen2")
     on_cpu = not torch.cuda.is_available()
-    assert loaded.place in ("cpu, float32", "cpu, float32, weights in float16") or not on_cpu
+    assert loaded.info.place in ("cpu, float32", "cpu, float32, weights in float16") or not on_cpu
     parameters = sum(p.numel() for p in loaded._model.parameters())
-    assert loaded.weight_bytes == parameters * (4 if on_cpu else 2)
+    assert loaded.report().weight_bytes == parameters * (4 if on_cpu else 2)
 
 
 def test_a_context_that_config_does_not_name_is_a_safe_one(engine):
@@ -53,9 +54,8 @@ def test_only_the_allowed_tokens_come_and_only_for_their_candidate(engine, tempe
     prompt = engine("qwen2").tokenizer.encode("def mean(xs):\n")
 
     def first(allowed):
-        generation = engine("qwen2").start(prompt, candidates=3, sampling=sampling)
-        list(generation.prefill())
-        return generation.step(allowed)
+        beginnings = [OneOf(choices=tuple(allowed[at])) if at in allowed else ANY for at in range(3)]
+        return started(engine("qwen2"), prompt, beginnings=beginnings, sampling=sampling).step()
 
     first({})  # what a prompt is read for the first time, and read on from then, differs in the last digits
     free, bound = first({}), first({1: [7, 8]})
@@ -158,8 +158,8 @@ def test_running_out_of_memory_ends_the_request_and_the_next_one_works(engine, m
         list(generation.prefill())
         return [generation.step()[0].id for _ in range(tokens)]
 
-    expected = answer(loaded.start(prompt, candidates=2, sampling=Sampling()))
-    generation = loaded.start(prompt, candidates=2, sampling=Sampling())
+    expected = answer(begun(loaded, prompt, candidates=2))
+    generation = begun(loaded, prompt, candidates=2)
     cache = weakref.ref(generation._reading._cache)
     for name in ("read", "read_each"):
         monkeypatch.setattr(loaded._decoder, name, short(getattr(loaded._decoder, name)))
@@ -171,4 +171,4 @@ def test_running_out_of_memory_ends_the_request_and_the_next_one_works(engine, m
     finally:
         gc.enable()
     monkeypatch.undo()
-    assert answer(loaded.start(prompt, candidates=2, sampling=Sampling())) == expected
+    assert answer(begun(loaded, prompt, candidates=2)) == expected

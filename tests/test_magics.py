@@ -87,7 +87,7 @@ def uses(shell, monkeypatch):
 
     def use(name, _progress, **loading):
         engine = ScriptedEngine(ANSWER)
-        engine.model = name
+        engine.info = replace(engine.info, model=name)
         return SimpleNamespace(engine=engine, notices=NOTICES.get(name, ()))
 
     monkeypatch.setattr(registry, "begin", begin)
@@ -114,7 +114,7 @@ def slow(monkeypatch):
         if slow.fails is not None:
             raise slow.fails
         engine = ScriptedEngine(ANSWER)
-        engine.model = ready.source.name
+        engine.info = replace(engine.info, model=ready.source.name)
         return registry.Loaded(engine, ready.asked, "", 0.0, runtime="torch")
 
     monkeypatch.setattr(registry, "_load", load)

@@ -52,7 +52,7 @@ class Author(ScriptedEngine):
         super().__init__("nothing_at_all(1)")
         self.tasks = tasks
 
-    def start(self, prompt, *, candidates, sampling):
+    def generate(self, prompt, **options):
         text = self.tokenizer.decode(list(prompt))
         for cut, task in itertools.product(range(9), self.tasks):  # what is taken back is generated again
             prefix, suffix = task.document.prefix, task.document.suffix
@@ -60,7 +60,7 @@ class Author(ScriptedEngine):
             if whole >= 0 and f"{prefix[:whole]}<|fim_suffix|>{suffix}<|fim_middle|>" in text:
                 self.answers = (prefix[whole:] + task.canonical,)
                 break
-        return super().start(prompt, candidates=candidates, sampling=sampling)
+        return super().generate(prompt, **options)
 
 
 def evaluated(options, engine, **kwargs):

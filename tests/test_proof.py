@@ -39,11 +39,11 @@ class Trained(ScriptedEngine):
         self.stops = stops
         self.asked: list[str] = []
 
-    def start(self, prompt, *, candidates, sampling):
+    def generate(self, prompt, **options):
         text = self.tokenizer.decode(list(prompt))
         self.asked.append(text)
         self.answers = (self.answer(text) + ("" if self.stops else "\n# and so on" * 20),)
-        return super().start(prompt, candidates=candidates, sampling=sampling)
+        return super().generate(prompt, **options)
 
     def answer(self, prompt: str) -> str:
         for template in filter(None, (self.trained.psm, self.trained.spm)):

@@ -46,7 +46,7 @@ def answer(engine, prompt, **options):
     generation = started(engine, prompt, **options)
     found = tokens_of(generation, STEPS)
     for candidate in found:
-        generation.finish(candidate)
+        generation.close(candidate)
     return [ids(tokens)[:STEPS] for tokens in found.values()]
 
 
@@ -75,9 +75,9 @@ def test_steps_go_on_where_the_cache_grows(recorded, monkeypatch):
 
 
 def test_the_engine_says_that_steps_are_recorded(recorded):
-    assert recorded.remark == "decoding by CUDA graphs"
+    assert recorded.report().remark == "decoding by CUDA graphs"
     recorded._decoder.record = None
-    assert recorded.remark == ""
+    assert recorded.report().remark == ""
 
 
 def test_candidates_are_those_of_unrecorded_steps(recorded):
@@ -98,7 +98,7 @@ def test_steps_that_cannot_be_recorded_run_as_they_are(recorded):
     assert recorded._decoder.record is None
     why = "CUDA error: operation not permitted when stream is capturing"
     assert recorded._decoder.not_recorded == why
-    assert recorded.remark == f"decoding without CUDA graphs, more slowly: {why}"
+    assert recorded.report().remark == f"decoding without CUDA graphs, more slowly: {why}"
 
 
 def test_behind_the_last_learned_position_nothing_is_tried(engine, monkeypatch):

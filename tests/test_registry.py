@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -77,7 +78,7 @@ def test_a_folder_is_a_model(checkpoint):
     folder = str(checkpoint("qwen2"))
     loaded = registry.use(folder)
     assert registry.loaded() is loaded
-    assert (loaded.asked_for, loaded.engine.model, loaded.engine.revision) == (folder, folder, "local folder")
+    assert (loaded.asked_for, loaded.engine.info.model, loaded.engine.info.revision) == (folder, folder, "local folder")
     assert loaded.why == ""
     assert loaded.seconds > 0
     _, request = Settings().request("x = <cursor>\n", max_new_tokens=4)
@@ -182,7 +183,7 @@ def test_unloading_says_whether_there_was_something():
 
 def test_letter_case_of_a_short_name_does_not_matter(monkeypatch):
     engine = ScriptedEngine("x")
-    engine.model = "qwen2.5-coder-0.5b"
+    engine.info = replace(engine.info, model="qwen2.5-coder-0.5b")
     registry.adopt(engine)
     assert registry.use("Qwen2.5-Coder-0.5B").engine is engine
     registry.unload()
@@ -203,7 +204,7 @@ def test_a_gguf_file_that_is_not_there_is_told_as_that(tmp_path):
 
 def test_a_repository_says_which_commit_it_is(hub):
     loaded = registry.use(hub("owner/model"))
-    assert (loaded.engine.model, loaded.engine.revision) == ("owner/model", FIRST[:12])
+    assert (loaded.engine.info.model, loaded.engine.info.revision) == ("owner/model", FIRST[:12])
 
 
 def test_a_revision_is_loaded_beside_the_main_branch(hub):
@@ -211,8 +212,8 @@ def test_a_revision_is_loaded_beside_the_main_branch(hub):
     hub("owner/model", "starcoder", SECOND)  # main has moved on
     assert registry.use("owner/model").engine.family.name == "StarCoder"
     pinned = registry.use(f"owner/model@{FIRST}")
-    assert (pinned.engine.family.name, pinned.engine.revision) == ("Qwen2.5-Coder", FIRST[:12])
-    assert (pinned.engine.model, pinned.asked_for) == ("owner/model", f"owner/model@{FIRST}")
+    assert (pinned.engine.family.name, pinned.engine.info.revision) == ("Qwen2.5-Coder", FIRST[:12])
+    assert (pinned.engine.info.model, pinned.asked_for) == ("owner/model", f"owner/model@{FIRST}")
     assert registry.use(f"owner/model@{FIRST}") is pinned
     assert registry.use("owner/model").engine.family.name == "StarCoder"
 
@@ -220,15 +221,15 @@ def test_a_revision_is_loaded_beside_the_main_branch(hub):
 def test_the_short_commit_that_is_shown_can_be_typed(hub):
     hub("owner/model", "qwen2", FIRST)
     hub("owner/model", "starcoder", SECOND)
-    shown = registry.use(f"owner/model@{FIRST}").engine.revision
+    shown = registry.use(f"owner/model@{FIRST}").engine.info.revision
     again = registry.use(f"owner/model@{shown}")
-    assert (again.engine.family.name, again.engine.revision) == ("Qwen2.5-Coder", shown)
+    assert (again.engine.family.name, again.engine.info.revision) == ("Qwen2.5-Coder", shown)
 
 
 def test_a_short_name_can_be_pinned_in_any_letter_case(hub):
     hub("bigcode/starcoder2-3b", "starcoder2")
     loaded = registry.use(f"StarCoder2-3B@{FIRST}")
-    assert (loaded.engine.model, loaded.asked_for) == ("starcoder2-3b", f"starcoder2-3b@{FIRST}")
+    assert (loaded.engine.info.model, loaded.asked_for) == ("starcoder2-3b", f"starcoder2-3b@{FIRST}")
 
 
 @pytest.mark.parametrize("revision", ["", "..", "../../x", "a b", "main/", "x" * 20 + "\n"])
@@ -254,7 +255,7 @@ def test_folders_and_files_have_no_revisions(checkpoint, tmp_path):
 
 def test_a_path_may_have_an_at_in_it(checkpoint, tmp_path):
     folder = shutil.copytree(checkpoint("qwen2"), tmp_path / "tuned@home")
-    assert registry.use(str(folder)).engine.model == str(folder)
+    assert registry.use(str(folder)).engine.info.model == str(folder)
 
 
 # --- how it is loaded ----------------------------------------------------------------------------
@@ -339,8 +340,8 @@ def test_quantising_without_a_gpu_is_refused_before_anything_is_fetched(monkeypa
 
 def test_it_says_where_it_was_placed(checkpoint):
     loaded = registry.use(str(checkpoint("qwen2")))
-    assert loaded.engine.place.startswith(loaded.placement.description)
-    assert loaded.placement.weights == loaded.engine.weight_bytes
+    assert loaded.engine.info.place.startswith(loaded.placement.description)
+    assert loaded.placement.weights == loaded.engine.report().weight_bytes
 
 
 # --- code that a checkpoint brings ---------------------------------------------------------------
@@ -392,7 +393,7 @@ def test_what_loading_has_to_say_is_told(checkpoint, tmp_path):
 
 def test_a_context_that_is_kept_short_is_told(checkpoint, monkeypatch, free):
     folder = checkpoint("qwen2")
-    size = registry.use(str(folder)).engine.weight_bytes
+    size = registry.use(str(folder)).engine.report().weight_bytes
     registry.unload()
     monkeypatch.setattr(placement, "_WORKING", 0)
     per_token = 2 * 2 * 2 * 8 * 4  # layers, keys and values, heads, their width, float32
@@ -419,7 +420,7 @@ def test_a_model_that_cannot_fit_is_refused_before_it_is_fetched(checkpoint, mon
 def test_what_is_on_this_machine_is_judged_by_its_files(hub, free):
     hub("Qwen/Qwen2.5-Coder-7B")  # of which this is a tiny one
     free(cpu=8)
-    assert registry.use("qwen2.5-coder-7b").engine.model == "qwen2.5-coder-7b"
+    assert registry.use("qwen2.5-coder-7b").engine.info.model == "qwen2.5-coder-7b"
 
 
 def test_a_checkpoint_that_cannot_fit_leaves_what_is_loaded(checkpoint, free):
@@ -468,7 +469,7 @@ def large(tmp_path_factory):
 
 def test_choosing_another_model_frees_the_first_ones_memory(large):
     first, second = large
-    size = registry.use(first).engine.weight_bytes
+    size = registry.use(first).engine.report().weight_bytes
     generate(registry.loaded().engine)  # what the libraries take once and keep is not a model's
     registry.unload()
     assert size > 190e6
@@ -483,7 +484,7 @@ def test_choosing_another_model_frees_the_first_ones_memory(large):
     with_first = resident()
     generate(registry.use(second, note).engine)
     with_second = resident()
-    with_packed = size + registry.loaded().engine.packed_bytes
+    with_packed = size + registry.loaded().engine.report().packed_bytes
     registry.unload()
     after = resident()
     margin = 0.15 * size  # what malloc and the libraries keep for the next time
@@ -496,7 +497,7 @@ def test_choosing_another_model_frees_the_first_ones_memory(large):
 def test_what_is_loaded_counts_as_free_for_the_next_one(large, free):
     first, second = large
     loaded = registry.use(first)
-    size, packed = loaded.placement.weights, loaded.engine.packed_bytes
+    size, packed = loaded.placement.weights, loaded.engine.report().packed_bytes
     free(cpu=(placement._WORKING + 0.9 * size) / GB)  # too little beside the first, more than enough without it
     assert registry.use(second).placement.free == pytest.approx(placement._WORKING + 1.9 * size + packed, rel=0.001)
     registry.unload()
@@ -507,7 +508,7 @@ def test_what_is_loaded_counts_as_free_for_the_next_one(large, free):
 def test_weights_that_are_mapped_from_their_file_are_freed_too(tmp_path):
     folder = build("qwen2", tmp_path / "big", hidden_size=512, intermediate_size=2048, num_hidden_layers=12)
     engine = registry.use(str(folder)).engine
-    size = engine.weight_bytes
+    size = engine.report().weight_bytes
     generate(engine)  # uses every weight, so that all are in memory
     with_model = resident()
     del engine
@@ -533,7 +534,7 @@ def test_what_the_plan_says_unloading_gives_back_is_what_it_gives_back(large, tm
 def print_given_back(folder):
     """Load a model, use it and unload it; print what it held, the size of its weights, and what came back, in bytes."""
     loaded = registry.use(folder)
-    held, size = loaded.placement.held["cpu"], loaded.engine.weight_bytes
+    held, size = loaded.placement.held["cpu"], loaded.engine.report().weight_bytes
     generate(loaded.engine)
     give_back()
     with_model = anonymous()

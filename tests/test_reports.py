@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from dataclasses import replace
 
 import families
 import pytest
@@ -166,7 +167,7 @@ def test_models_says_what_each_can_do_and_how_much_it_reads():
 
 def test_models_marks_the_loaded_one():
     engine = ScriptedEngine("x")
-    engine.model = "starcoder2-3b"
+    engine.info = replace(engine.info, model="starcoder2-3b")
     registry.adopt(engine)
     rows = [line for line in reports.models().splitlines() if re.match(r"  \S", line)]
     assert [row.split()[0] for row in rows if " * " in row] == ["starcoder2-3b"]

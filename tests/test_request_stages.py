@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 from scripted import ScriptedEngine, word_tokenizer
@@ -35,11 +36,11 @@ def asked(text, **options):
 class FillsInTurn(ScriptedEngine):
     """Answers each prompt with the next text."""
 
-    def start(self, prompt, *, candidates, sampling):
+    def generate(self, prompt, **options):
         turn = len(self.prompts)
         self.turns = getattr(self, "turns", None) or self.answers
         self.answers = (self.turns[turn % len(self.turns)],)
-        return super().start(prompt, candidates=candidates, sampling=sampling)
+        return super().generate(prompt, **options)
 
 
 # --- several holes -----------------------------------------------------------------------------------
@@ -207,14 +208,14 @@ def test_nothing_is_run_of_what_was_stopped():
 )
 def test_how_many_answers_are_made_where_nobody_says(place, more, number):
     engine = ScriptedEngine("")
-    engine.place = place
+    engine.info = replace(engine.info, device=place)
     request = Request(LINE, **{"candidates": 0, **more}).settled(engine)
     assert request.candidates == number
 
 
 def test_a_temperature_that_was_chosen_stays():
     engine = ScriptedEngine("")
-    engine.place = "cuda:0"
+    engine.info = replace(engine.info, device="cuda:0")
     assert asked("<cursor>", temperature=0.3).settled(engine).sampling.temperature == 0.3
 
 
@@ -333,7 +334,7 @@ def test_without_memory_for_more_the_one_that_is_there_has_to_do():
     def short(*_):
         raise ModelError("There is not enough memory.")
 
-    engine.likeliest = short
+    engine.top_logprobs = short
     assert answered(engine, left_to_us(LINE))[1].middle == "x = ("
     with pytest.raises(ModelError, match="memory"):
         answered(engine, Request(LINE, candidates=2))

@@ -477,20 +477,19 @@ class Bursts:
 
     def __init__(self, *steps):
         self.steps = [[SimpleNamespace(candidate=0, id=token, logprob=0.0) for token in step] for step in steps]
-        self.speculate = None
         self.finished = []
         self.reused = 2
 
-    def start(self, prompt, *, candidates, sampling):
+    def generate(self, prompt, **_options):
         return self
 
     def prefill(self):
         yield 1
 
-    def step(self, allowed=None):
+    def step(self):
         return self.steps.pop(0)
 
-    def finish(self, candidate):
+    def close(self, candidate=None):
         self.finished.append(candidate)
 
 
@@ -500,14 +499,15 @@ def test_tokens_of_one_step_come_at_one_moment_and_superfluous_ones_are_left_awa
     assert answer.ids == [[1, 2, 3, 4, 5, 6]]
     assert len(set(answer.at)) == 3
     assert engine.finished == [0]
-    assert engine.speculate is True
     assert answer.reused == 2
 
 
-def test_speculation_is_off_where_it_says_so():
-    engine = Bursts([1, 2, 3, 4, 5, 6])
-    EngineArm(PLAIN, engine, CPU, speculate=False).ask((1,), INFILL)
-    assert engine.speculate is False
+def test_speculation_is_off_where_it_says_so(engine):
+    loaded = engine("qwen2")
+    EngineArm(PLAIN, loaded, CPU, speculate=False).ask((1,), INFILL)
+    assert loaded.speculate is False
+    EngineArm(OURS, loaded, CPU).ask((1,), INFILL)
+    assert loaded.speculate is True
 
 
 def test_an_engine_says_what_it_reads_and_forgets_when_told():
@@ -517,7 +517,7 @@ def test_an_engine_says_what_it_reads_and_forgets_when_told():
     arm.forget()
     assert told == ["forget"]
     assert arm.bytes_per_token(10) == 70
-    assert EngineArm(GGUF, SimpleNamespace(), CPU).bytes_per_token(10) is None
+    assert EngineArm(GGUF, ScriptedEngine(""), CPU).bytes_per_token(10) is None
 
 
 def test_an_engine_that_stops_by_itself_is_an_error_and_no_endless_loop():

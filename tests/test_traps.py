@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from contract import begun
 from families import FAMILIES, INFILLING, NATIVE, P, S, model_of, raw, tokenizer_json, write
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,7 +105,7 @@ def answer(name: str, ids: Sequence[int]) -> Candidate:
 
 
 def greedy(engine: LocalEngine, ids: Sequence[int], count: int = 6) -> list[int]:
-    generation = engine.start(ids, candidates=1, sampling=Sampling())
+    generation = begun(engine, ids)
     assert list(generation.prefill())
     return [generation.step()[0].id for _ in range(count)]
 

@@ -6,7 +6,6 @@ import ast
 import builtins
 import re
 import symtable
-import warnings
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from fim_magic.cell_text import CELL_MAGIC, LONGEST, UNREADABLE, python_of, tree
 from fim_magic.checks.binding import may_define_names, unguarded_names
 from fim_magic.checks.order import loaded_unbound
 from fim_magic.checks.parsing import short
+from fim_magic.quiet import without_warnings
 
 _NAME = re.compile(r"(?<![\w.])[^\W\d]\w*")
 _EVERYWHERE = """
@@ -116,8 +116,7 @@ def read_names(text: str) -> Names | None:
         return None
     names = Names(tree)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with without_warnings():
             _collect(symtable.symtable(source, "<cell>", "exec"), names, top=True)
         nodes = [*ast.walk(tree)]
         names.guarded = names.loaded - {*unguarded_names(tree)}

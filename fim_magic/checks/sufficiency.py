@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import re
-import warnings
 from collections.abc import Set as AbstractSet
 from functools import cached_property
 
@@ -16,6 +15,7 @@ from fim_magic.checks.names import names_defined
 from fim_magic.checks.parsing import parses
 from fim_magic.checks.vain import ends_in_vain
 from fim_magic.document import Document
+from fim_magic.quiet import without_warnings
 
 _LONGEST = 50_000  # characters of a cell; reading a longer one takes too long to be done for every statement
 _FILLERS = ("pass", "if 1:", "None", "()", "0")
@@ -82,8 +82,7 @@ class Sufficiency:
         line = self._document.prefix.count("\n") + 1
         last = text.count("\n") - self._document.suffix.count("\n") + 1
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with without_warnings():
                 tree = ast.parse(text)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             return True

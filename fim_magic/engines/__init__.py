@@ -1,14 +1,18 @@
 """What computes. An engine holds one loaded model; everything else in fim-magic works with any engine.
 
-An engine turns a prompt of token ids into tokens, one step at a time. It knows nothing of holes, stop rules or
-notebooks: those belong to `fim_magic.request`.
+An engine turns a prompt of token ids into tokens. It knows nothing of holes, trimming rules or notebooks: those belong
+to `fim_magic.generation`. Whether it computes here or on another machine, it keeps this one protocol; what it cannot
+do, it says in its [`Capabilities`][], and a request does without.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+import secrets
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # %load_ext imports this module, and need not wait for the tokenizers library
@@ -44,12 +48,20 @@ class Sampling:
         if candidates == 1:
             return [self]
         drawn = random.Random(self.seed)  # noqa: S311 - not for secrets
-        several = replace(self, temperature=self.temperature or TEMPERATURE_FOR_MANY)
-        return [GREEDY, *(replace(several, seed=drawn.getrandbits(63)) for _ in range(candidates - 1))]
+        return [GREEDY, *(replace(self.warmer(), seed=drawn.getrandbits(63)) for _ in range(candidates - 1))]
+
+    def warmer(self) -> Sampling:
+        """Return the same, and not greedy."""
+        return replace(self, temperature=self.temperature or TEMPERATURE_FOR_MANY)
 
     def varied(self) -> Sampling:
         """Return the same with another seed, and not greedy: what gives another answer to the same question."""
-        return replace(self, temperature=self.temperature or TEMPERATURE_FOR_MANY, seed=random.getrandbits(32))
+        return replace(self.warmer(), seed=new_seed())
+
+
+def new_seed() -> int:
+    """Return a seed that nobody chose. It comes from the system: the user's own random stream stays where it was."""
+    return secrets.randbits(32)
 
 
 GREEDY = Sampling()
@@ -59,23 +71,119 @@ SCORED_AT_ONCE = 64
 """Tokens of a continuation that an engine scores at once: of a vocabulary of 150,000, their logits take 40 MB."""
 
 
+class Destination(Enum):
+    """Where the text of a request goes."""
+
+    PROCESS = "this process"
+    MACHINE = "this machine"
+    HOST = "another host"
+
+
 @dataclass(frozen=True)
-class Token:
-    """One generated token.
+class EngineInfo:
+    """What a user may know of a loaded model.
 
     Attributes:
-        candidate: Which of the request's candidates it continues, from 0.
-        id: The token's id.
-        logprob: Its natural log-probability under the model, before temperature and top-p.
+        model: The name that the user gave it.
+        revision: Which version of the checkpoint it is.
+        runtime: What computes: "torch", "llama.cpp", or the name of a server.
+        device: Where: "cpu", or CUDA devices.
+        precision: Of the weights, such as "float32" or "Q4_K - Medium".
+        destination: Where the text of a request goes.
+        notices: What the user should read before the first answer.
     """
 
-    candidate: int
-    id: int
-    logprob: float
+    model: str
+    revision: str
+    runtime: str
+    device: str
+    precision: str
+    destination: Destination = Destination.PROCESS
+    notices: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Where and in what precision it runs, in a few words, such as "cpu, float32"."""
+        runtime = "" if self.runtime == "torch" else self.runtime
+        return ", ".join(filter(None, (self.device, self.precision, runtime)))
+
+    @property
+    def is_on_cpu(self) -> bool:
+        """Whether each further candidate costs about as much time as the first."""
+        return self.device.startswith("cpu")
 
 
 @dataclass(frozen=True)
-class Likely:
+class Capabilities:
+    """What an engine can do beside generating. What depends on one of these is left out where it is missing.
+
+    Attributes:
+        scores: Say how probable a text is after another; without, answers are not weighed by what follows the hole.
+        gives_top_logprobs: Say which tokens could stand in a place; without, further answers are sampled.
+        constrains: Be held to tokens; without, tokens that the hole cuts in two are not generated again, and no answer
+            is made longer.
+        interrupts: Stop between two tokens; without, what was begun is computed to its end.
+    """
+
+    scores: bool = True
+    gives_top_logprobs: bool = True
+    constrains: bool = True
+    interrupts: bool = True
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an engine says of how it computes.
+
+    Attributes:
+        decoder: Whose forward pass runs: "lean" is our own.
+        remark: What a user should know of it, or "".
+        weight_bytes: The memory that the weights take, where that is known.
+        packed_bytes: The memory that packed copies of the weights take beside them.
+    """
+
+    decoder: str = ""
+    remark: str = ""
+    weight_bytes: int = 0
+    packed_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """How a candidate has to begin.
+
+    Attributes:
+        ids: Its first tokens.
+        text: Its first bytes, in UTF-8: what token healing has taken back from the prompt. The tokens agree with it
+            until it is there.
+    """
+
+    ids: tuple[int, ...] = ()
+    text: bytes = b""
+
+    def allowed(self, generated: Sequence[int], tokenizer: TextTokenizer) -> list[int] | None:
+        """Return the only ids that may come now, or None where any may.
+
+        Args:
+            generated: The candidate's tokens so far.
+            tokenizer: The model's.
+        """
+        if len(generated) < len(self.ids):
+            return [self.ids[len(generated)]]
+        lacking = self.text
+        for token in generated:
+            if not lacking:
+                break
+            lacking = lacking[len(tokenizer.token_bytes(token)) :]
+        return tokenizer.openings(lacking) if lacking else None
+
+
+ANY = Beginning()
+"""Any tokens may come."""
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
     """A token that could stand in some place.
 
     Attributes:
@@ -87,8 +195,24 @@ class Likely:
     logprob: float
 
 
+@dataclass(frozen=True)
+class Token:
+    """One generated token.
+
+    Attributes:
+        candidate: Which of the request's candidates it continues, from 0.
+        id: The token's id.
+        logprob: Its natural log-probability under the model, before temperature and top-p; None where the engine does
+            not tell it.
+    """
+
+    candidate: int
+    id: int
+    logprob: float | None = None
+
+
 class Generation(Protocol):
-    """One request under way. The caller may stop between any two calls, and simply drop it."""
+    """One request under way. The caller may close it between any two calls, or simply drop it."""
 
     @property
     def reused(self) -> int:
@@ -99,18 +223,17 @@ class Generation(Protocol):
         """Read the prompt in parts; yield after each how many of its tokens have been read."""
         ...
 
-    def step(self, allowed: Mapping[int, Sequence[int]] | None = None) -> list[Token]:
-        """Generate the next token of each candidate that is not finished, or several where an engine can guess them.
+    def step(self) -> list[Token]:
+        """Return the next token of each candidate that goes on, or several where an engine has them.
 
-        Several tokens of one candidate are in their order. What follows the one that ends it is not wanted.
-
-        Args:
-            allowed: For some candidates, the only ids that may come now (token healing).
+        Several tokens of one candidate are in their order. An engine that streams ahead may return those of some
+        candidates only. A candidate ends after a token of `stop_ids`, which is returned, and after `limit` tokens; when
+        all have ended, an empty list comes.
         """
         ...
 
-    def finish(self, candidate: int) -> None:
-        """Generate no more for `candidate`."""
+    def close(self, candidate: int | None = None) -> None:
+        """Generate no more for `candidate`, or for any. What has ended already stays so."""
         ...
 
 
@@ -126,13 +249,13 @@ class Engine(Protocol):
     """A loaded model."""
 
     @property
-    def model(self) -> str:
-        """The name that the user gave it."""
+    def info(self) -> EngineInfo:
+        """What a user may know of it."""
         ...
 
     @property
-    def revision(self) -> str:
-        """Which version of the checkpoint it is."""
+    def capabilities(self) -> Capabilities:
+        """What it can do beside generating."""
         ...
 
     @property
@@ -150,19 +273,28 @@ class Engine(Protocol):
         """How many tokens prompt and answer may have together."""
         ...
 
-    @property
-    def place(self) -> str:
-        """Where and in what precision it runs, such as "cpu, float32"."""
-        ...
-
-    def start(self, prompt: Sequence[int], *, candidates: int, sampling: Sampling) -> Generation:
+    def generate(
+        self,
+        prompt: Sequence[int],
+        *,
+        beginnings: Sequence[Beginning],
+        sampling: Sampling,
+        stop_ids: AbstractSet[int],
+        limit: int,
+    ) -> Generation:
         """Begin a request.
 
         Args:
             prompt: Token ids, at least one.
-            candidates: How many answers. Of several that are sampled the first is greedy, and the others differ as far
-                as they can (`fim_magic.engines.arithmetic`); greedy ones are all the same.
+            beginnings: How each candidate has to begin, one for each. Of several that are sampled the first is greedy,
+                and the others differ as far as they can (`fim_magic.engines.arithmetic`); greedy ones that begin in the
+                same way are all the same.
             sampling: How tokens are chosen.
+            stop_ids: The tokens after which a candidate ends.
+            limit: The most tokens of a candidate.
+
+        Raises:
+            ModelError: There is not enough memory, or no room in the context.
         """
         ...
 
@@ -184,7 +316,7 @@ class Engine(Protocol):
         """
         ...
 
-    def likeliest(self, prompt: Sequence[int], continuation: Sequence[int], count: int) -> list[list[Likely]]:
+    def top_logprobs(self, prompt: Sequence[int], continuation: Sequence[int], count: int) -> list[list[TokenLogprob]]:
         """Say what else the model could have said. As for `score`, requests before and after are not disturbed.
 
         Args:
@@ -199,4 +331,20 @@ class Engine(Protocol):
         Raises:
             ModelError: Both together are longer than the context, or there is not enough memory.
         """
+        ...
+
+    def warm_up(self) -> None:
+        """Make ready what the first request would otherwise have to wait for."""
+        ...
+
+    def forget(self) -> None:
+        """Drop what is kept of earlier prompts."""
+        ...
+
+    def report(self) -> Report:
+        """Say how it computes."""
+        ...
+
+    def bytes_per_token(self, context: int) -> int | None:
+        """Return how many bytes one step of decoding reads with `context` tokens before it; None where not known."""
         ...

@@ -15,17 +15,32 @@ import json
 import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fim_magic.engines import GREEDY, SCORED_AT_ONCE, Likely, Sampling, Token, llama_cpp, too_long_to_score
+from fim_magic.engines import (
+    ANY,
+    GREEDY,
+    SCORED_AT_ONCE,
+    Beginning,
+    Capabilities,
+    EngineInfo,
+    Report,
+    Sampling,
+    Token,
+    TokenLogprob,
+    llama_cpp,
+    too_long_to_score,
+)
 from fim_magic.engines.arithmetic import Logits, choose, logprob, most_probable, points
 from fim_magic.engines.gguf_conversion import converted_tokenizer
 from fim_magic.engines.llama_decoder import CHUNK, SEQUENCES, Cells, Place, Weights
 from fim_magic.engines.memory import free_ram
 from fim_magic.engines.reuse import known_tokens
+from fim_magic.engines.running import Running
 from fim_magic.errors import ModelError
 from fim_magic.formats import Family, family_of
 from fim_magic.progress import OnProgress, silent
@@ -45,13 +60,10 @@ class GgufEngine:
     """A GGUF file loaded by llama.cpp, on the CPU. Satisfies [`fim_magic.engines.Engine`][].
 
     Attributes:
-        model: The name that the user gave it.
-        revision: Which version of the checkpoint it is.
         tokenizer: As the torch engine has it; llama.cpp's own is not used.
         family: Its prompt format.
         context_length: As the file says, but no more than fits into half of the memory that was free when the weights
             had been loaded. The KV cache takes that memory as it fills, not at once.
-        place: Where and in what precision it runs.
         reuse: Whether the KV cache of the last prompt is used again.
     """
 
@@ -65,12 +77,10 @@ class GgufEngine:
         revision: str,
         named: str = "",
     ) -> None:
-        self.model = name
-        self.revision = revision
+        self._name = name
+        self._revision = revision
         self.tokenizer = tokenizer
         self.family: Family = family_of(config, tokenizer, declared_ends(tokenizer, config.get("eos_token_id")), named)
-        self.decoder = "llama.cpp"
-        self.notices: tuple[str, ...] = ()
         self.reuse = True
         self._weights = weights
         fits = max(_LEAST_CONTEXT, int(free_ram() * _SHARE_OF_MEMORY) // max(1, weights.cell_bytes))
@@ -101,14 +111,21 @@ class GgufEngine:
         return cls(weights, tokenizer, _config(folder), name=name, revision=revision, named=named)
 
     @property
-    def place(self) -> str:
-        """Where and in what precision it runs, such as "cpu, Q4_K - Medium, llama.cpp"."""
-        return f"cpu, {self._weights.description}, llama.cpp"
+    def info(self) -> EngineInfo:
+        """What a user may know of it."""
+        return EngineInfo(self._name, self._revision, "llama.cpp", "cpu", self._weights.description)
 
     @property
-    def weight_bytes(self) -> int:
-        """The memory that the weights take."""
-        return self._weights.size
+    def capabilities(self) -> Capabilities:
+        """All that there is."""
+        return Capabilities()
+
+    def report(self) -> Report:
+        """Say how it computes."""
+        return Report(decoder="llama.cpp", weight_bytes=self._weights.size)
+
+    def warm_up(self) -> None:
+        """Do nothing: the weights are read when they are first needed, and loading takes a second."""
 
     def bytes_per_token(self, context: int) -> int:
         """Return the bytes that one decode step reads: the weights, and the KV cache of `context` tokens."""
@@ -118,20 +135,29 @@ class GgufEngine:
         """Drop the KV cache of the last prompt."""
         self._memory.keep(_KEPT, [])
 
-    def start(self, prompt: Sequence[int], *, candidates: int, sampling: Sampling) -> GgufGeneration:
-        """Begin a request; see [`fim_magic.engines.Engine.start`][].
+    def generate(
+        self,
+        prompt: Sequence[int],
+        *,
+        beginnings: Sequence[Beginning],
+        sampling: Sampling,
+        stop_ids: AbstractSet[int],
+        limit: int,
+    ) -> GgufGeneration:
+        """Begin a request; see [`fim_magic.engines.Engine.generate`][].
 
         Raises:
             ModelError: The prompt does not fit into the context, or more candidates are under way than can be.
         """
         if len(prompt) >= self.context_length:
             raise ModelError(
-                f"The prompt has {len(prompt)} tokens, and the context of {self.model} is {self.context_length} tokens "
+                f"The prompt has {len(prompt)} tokens, and the context of {self._name} is {self.context_length} tokens "
                 "in all. Give it a shorter text, or less context."
             )
         if not self.reuse:
             self.forget()
-        return GgufGeneration(self._memory, prompt, candidates, sampling, self.context_length)
+        running = Running(beginnings, stop_ids, limit, self.tokenizer)
+        return GgufGeneration(self._memory, prompt, running, sampling, self.context_length)
 
     def score(self, prompt: Sequence[int], continuation: Sequence[int]) -> list[float]:
         """Say how likely a text is after another; see [`fim_magic.engines.Engine.score`][].
@@ -144,19 +170,19 @@ class GgufEngine:
         rows = self._continued(prompt, continuation).after(continuation[:-1])
         return [logprob(row, token) for row, token in zip(rows, continuation, strict=True)]
 
-    def likeliest(self, prompt: Sequence[int], continuation: Sequence[int], count: int) -> list[list[Likely]]:
-        """Say what else could have been said; see [`fim_magic.engines.Engine.likeliest`][].
+    def top_logprobs(self, prompt: Sequence[int], continuation: Sequence[int], count: int) -> list[list[TokenLogprob]]:
+        """Say what else could have been said; see [`fim_magic.engines.Engine.top_logprobs`][].
 
         Raises:
             ModelError: Both together are longer than the context, or there is no room for them in the KV cache.
         """
         rows = self._continued(prompt, continuation).after(continuation)
-        return [[Likely(at, logprob(row, at)) for at in most_probable(row, count)] for row in rows]
+        return [[TokenLogprob(at, logprob(row, at)) for at in most_probable(row, count)] for row in rows]
 
     def _continued(self, prompt: Sequence[int], continuation: Sequence[int]) -> GgufGeneration:
         if len(prompt) + len(continuation) > self.context_length:
-            raise ModelError(too_long_to_score(self.model, len(prompt) + len(continuation), self.context_length))
-        return self.start(prompt, candidates=1, sampling=GREEDY)
+            raise ModelError(too_long_to_score(self._name, len(prompt) + len(continuation), self.context_length))
+        return self.generate(prompt, beginnings=[ANY], sampling=GREEDY, stop_ids=frozenset(), limit=1)
 
 
 class _Memory:
@@ -217,16 +243,16 @@ class GgufGeneration:
     """
 
     def __init__(
-        self, memory: _Memory, prompt: Sequence[int], candidates: int, sampling: Sampling, context_length: int
+        self, memory: _Memory, prompt: Sequence[int], running: Running, sampling: Sampling, context_length: int
     ) -> None:
         self.reused = 0
         self._memory = memory
         self._prompt = list(prompt)
         self._sampling = sampling
         self._context_length = context_length
-        self._sequences = memory.take(self, candidates)
-        self._running = list(range(candidates))
-        self._points = points(sampling, candidates)
+        self._running = running
+        self._sequences = memory.take(self, len(running.candidates))
+        self._points = points(sampling, len(running.candidates))
         self._chosen: dict[int, int] = {}  # candidate -> its last token, which the model has not read yet
         self._length = len(prompt)
         self._logits: Logits | None = None
@@ -276,31 +302,34 @@ class GgufGeneration:
         finally:  # what was read of an interrupted prompt is good, too
             self._memory.keep(first, self._prompt[:read])
 
-    def step(self, allowed: Mapping[int, Sequence[int]] | None = None) -> list[Token]:
-        """Generate one token for each candidate that is not finished; see [`fim_magic.engines.Generation.step`][]."""
-        if not self._running:
+    def step(self) -> list[Token]:
+        """Generate one token for each candidate that goes on; see [`fim_magic.engines.Generation.step`][]."""
+        candidates = self._running.candidates
+        if not candidates:
             return []
         if self._chosen:
             self._read_chosen()
         if self._logits is None:
             raise ValueError("the prompt has not been read")
         # Before the first token, one row of logits is everybody's.
-        rows = np.broadcast_to(self._logits, (len(self._running), self._logits.shape[-1]))
-        tokens = []
-        for candidate, row in zip(self._running, rows, strict=True):
-            token = choose(row, self._sampling, self._points[candidate], (allowed or {}).get(candidate))
+        rows = np.broadcast_to(self._logits, (len(candidates), self._logits.shape[-1]))
+        allowed, tokens = self._running.allowed(), []
+        for candidate, row in zip(candidates, rows, strict=True):
+            token = choose(row, self._sampling, self._points[candidate], allowed.get(candidate))
             self._chosen[candidate] = token
             tokens.append(Token(candidate, token, logprob(row, token)))
+        for candidate in self._running.push(tokens):
+            self.close(candidate)
         return tokens
 
-    def finish(self, candidate: int) -> None:
-        """Take a candidate out of the batch.
+    def close(self, candidate: int | None = None) -> None:
+        """Take a candidate out of the batch, or all.
 
         Its keys and values stay where they are until the request ends. Others in their place would come to stand
         between those of the prompt, in another order than without that candidate: sums are rounded as they are added
         up, and rounded activations turn the last digit of a sum into the first one of a log-probability.
         """
-        self._running.remove(candidate)
+        self._running.close(candidate)
 
     def _read_chosen(self) -> None:
         if self._length >= self._context_length:
@@ -308,7 +337,7 @@ class GgufGeneration:
                 f"Prompt and answer have reached the model's context of {self._context_length} tokens. Ask for a "
                 "shorter answer (--max-new-tokens 64), or give less context."
             )
-        places = [Place(self._chosen[at], self._length, self._sequences[at]) for at in self._running]
+        places = [Place(self._chosen[at], self._length, self._sequences[at]) for at in self._running.candidates]
         self._logits = self._memory.cells.decode(places, wanted=len(places))
         self._length += 1
 

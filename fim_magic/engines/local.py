@@ -9,12 +9,25 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fim_magic.engines import GREEDY, SCORED_AT_ONCE, Likely, Sampling, Token, too_long_to_score
+from fim_magic.engines import (
+    ANY,
+    GREEDY,
+    SCORED_AT_ONCE,
+    Beginning,
+    Capabilities,
+    EngineInfo,
+    Report,
+    Sampling,
+    Token,
+    TokenLogprob,
+    too_long_to_score,
+)
 from fim_magic.engines.arithmetic import Point, points
 from fim_magic.engines.decoder import Decoder, decoder_of
 from fim_magic.engines.footprint import cache_bytes
@@ -24,6 +37,7 @@ from fim_magic.engines.memory import freeing_memory, give_back
 from fim_magic.engines.placement import Placement
 from fim_magic.engines.prompt_lookup import PromptLookup
 from fim_magic.engines.reading import LibraryReading, OwnReading, Reading
+from fim_magic.engines.running import Running
 from fim_magic.errors import ModelError
 from fim_magic.formats import Family, family_of
 from fim_magic.progress import OnProgress, silent
@@ -58,14 +72,14 @@ class LocalEngine:
     ) -> None:
         self._model = model
         self._placement = placement
-        self.notices = tuple(notices)
+        self._notices = tuple(notices)
+        self._name = name
+        self._revision = revision
         self.tokenizer = tokenizer
-        self.model = name
-        self.revision = revision
         self._kept = Kept()
         self._decoder = _checked_decoder(model)
         if self._decoder is not None and self._decoder.not_recorded:
-            self.notices += (f"Decoding runs without CUDA graphs, more slowly: {self._decoder.not_recorded}.",)
+            self._notices += (f"Decoding runs without CUDA graphs, more slowly: {self._decoder.not_recorded}.",)
         self.family: Family = family_of(
             model.config.to_dict(), tokenizer, declared_ends(tokenizer, _ends(model)), named
         )
@@ -110,36 +124,35 @@ class LocalEngine:
         return whole if fits is None else min(whole, fits)
 
     @property
-    def place(self) -> str:
-        """Where and in what precision it runs, such as "cpu, float32"."""
+    def info(self) -> EngineInfo:
+        """What a user may know of it."""
         packed = ", weights in float16" if self._decoder is not None and self._decoder.packed else ""
-        if self._placement is not None:
-            return self._placement.description + packed
-        return f"{self._model.device}, {str(self._model.dtype).removeprefix('torch.')}{packed}"
+        if self._placement is None:
+            device, precision = str(self._model.device), str(self._model.dtype).removeprefix("torch.")
+        else:
+            device, _, precision = self._placement.description.partition(", ")
+        return EngineInfo(self._name, self._revision, "torch", device, precision + packed, notices=self._notices)
 
     @property
-    def decoder(self) -> str:
-        """Whose forward pass runs: "lean" is our own, "transformers" the library's."""
-        return "transformers" if self._decoder is None else "lean"
+    def capabilities(self) -> Capabilities:
+        """All that there is."""
+        return Capabilities()
 
-    @property
-    def remark(self) -> str:
-        """What a user should know of how it computes, or ""."""
+    def report(self) -> Report:
+        """Say how it computes."""
+        return Report(
+            decoder="transformers" if self._decoder is None else "lean",
+            remark=self._remark(),
+            weight_bytes=_bytes_of_weights(self._model),
+            packed_bytes=self._decoder.bytes_of_weights if self._decoder is not None and self._decoder.packed else 0,
+        )
+
+    def _remark(self) -> str:
         if self._decoder is None:
             return "over the library's forward: our own, faster decoder does not know this architecture"
         if self._decoder.not_recorded:
             return f"decoding without CUDA graphs, more slowly: {self._decoder.not_recorded}"
         return "decoding by CUDA graphs" if self._decoder.record is not None else ""
-
-    @property
-    def weight_bytes(self) -> int:
-        """The memory that the weights take."""
-        return _bytes_of_weights(self._model)
-
-    @property
-    def packed_bytes(self) -> int:
-        """The memory that packed copies of the weights take beside them."""
-        return self._decoder.bytes_of_weights if self._decoder is not None and self._decoder.packed else 0
 
     def bytes_per_token(self, context: int) -> int:
         """Return how many bytes one step of decoding reads: the weights once, and the KV cache of `context` tokens."""
@@ -152,21 +165,30 @@ class LocalEngine:
 
     def warm_up(self) -> None:
         """Compute one token, so that the first request finds the weights in memory and the libraries ready."""
-        generation = self.start([0], candidates=1, sampling=Sampling())
+        generation = self._alone([0])
         list(generation.prefill())
-        generation.finish(0)
+        generation.close()
         self.forget()
 
-    def start(self, prompt: Sequence[int], *, candidates: int, sampling: Sampling) -> LocalGeneration:
-        """Begin a request; see [`fim_magic.engines.Engine.start`][]."""
+    def generate(
+        self,
+        prompt: Sequence[int],
+        *,
+        beginnings: Sequence[Beginning],
+        sampling: Sampling,
+        stop_ids: AbstractSet[int],
+        limit: int,
+    ) -> LocalGeneration:
+        """Begin a request; see [`fim_magic.engines.Engine.generate`][]."""
+        running = Running(beginnings, stop_ids, limit, self.tokenizer)
         if self._decoder is None:
-            return LocalGeneration(LibraryReading(self._model), prompt, candidates, sampling)
+            return LocalGeneration(LibraryReading(self._model), prompt, running, sampling)
         cache = (self._kept.take(prompt) if self.reuse else None) or self._decoder.new_cache()
         reading = OwnReading(self._decoder, cache)
         reused = len(cache.tokens)
-        guessing = self.speculate and candidates == 1 and sampling.temperature == 0.0
+        guessing = self.speculate and len(beginnings) == 1 and sampling.temperature == 0.0
         generation = LocalGeneration(
-            reading, prompt, candidates, sampling, reused=reused, guesses=reading if guessing else None
+            reading, prompt, running, sampling, reused=reused, guesses=reading if guessing else None
         )
         # However the request ends, also when it is dropped half-way, its cache serves the next one.
         generation.on_end = weakref.finalize(generation, self._kept.put, cache)
@@ -186,23 +208,26 @@ class LocalEngine:
                 found += _logprobs(logits, torch.tensor(ids, device=logits.device))
         return found
 
-    def likeliest(self, prompt: Sequence[int], continuation: Sequence[int], count: int) -> list[list[Likely]]:
-        """Say what else could have been said; see [`fim_magic.engines.Engine.likeliest`][].
+    def top_logprobs(self, prompt: Sequence[int], continuation: Sequence[int], count: int) -> list[list[TokenLogprob]]:
+        """Say what else could have been said; see [`fim_magic.engines.Engine.top_logprobs`][].
 
         Raises:
             ModelError: Both together are longer than the context, or there is not enough memory.
         """
-        found: list[list[Likely]] = []
+        found: list[list[TokenLogprob]] = []
         for logits in self._continued(prompt, continuation).after(continuation):
             logprobs, ids = torch.log_softmax(logits, dim=-1).topk(min(count, logits.shape[-1]), dim=-1)
             rows = zip(ids.tolist(), logprobs.tolist(), strict=True)
-            found += [[Likely(*each) for each in zip(*row, strict=True)] for row in rows]
+            found += [[TokenLogprob(*each) for each in zip(*row, strict=True)] for row in rows]
         return found
 
     def _continued(self, prompt: Sequence[int], continuation: Sequence[int]) -> LocalGeneration:
         if len(prompt) + len(continuation) > self.context_length:
-            raise ModelError(too_long_to_score(self.model, len(prompt) + len(continuation), self.context_length))
-        return self.start(prompt, candidates=1, sampling=GREEDY)
+            raise ModelError(too_long_to_score(self._name, len(prompt) + len(continuation), self.context_length))
+        return self._alone(prompt)
+
+    def _alone(self, prompt: Sequence[int]) -> LocalGeneration:
+        return self.generate(prompt, beginnings=[ANY], sampling=GREEDY, stop_ids=frozenset(), limit=1)
 
 
 class LocalGeneration:
@@ -212,7 +237,7 @@ class LocalGeneration:
         self,
         reading: Reading,
         prompt: Sequence[int],
-        candidates: int,
+        running: Running,
         sampling: Sampling,
         *,
         reused: int = 0,
@@ -221,10 +246,11 @@ class LocalGeneration:
         self._reading: Reading | None = reading
         self._prompt = list(prompt)
         self._sampling = sampling
-        self._rows = list(range(candidates))  # row of the batch -> candidate
+        self._running = running
+        self._rows = list(running.candidates)  # row of the batch -> candidate
         self._chosen: list[int] = []
         self._logits = torch.empty(0)
-        self._points = points(sampling, candidates)
+        self._points = points(sampling, len(self._rows))
         self._guesses = guesses
         self._lookup = None if guesses is None else PromptLookup(prompt)
         self.reused = reused
@@ -242,13 +268,19 @@ class LocalGeneration:
                 self._read().share(len(self._rows))
                 self._logits = self._logits.expand(len(self._rows), -1)
 
-    def step(self, allowed: Mapping[int, Sequence[int]] | None = None) -> list[Token]:
-        """Generate the next tokens of each unfinished candidate; see [`fim_magic.engines.Generation.step`][]."""
+    def step(self) -> list[Token]:
+        """Generate the next tokens of each candidate that goes on; see [`fim_magic.engines.Generation.step`][]."""
+        if not self._rows:
+            return []
+        allowed = self._running.allowed()
         with freeing_memory("the answer", self._drop):
             guess = [] if self._lookup is None or not self._chosen or allowed else self._lookup.guess()
-            return self._several(guess) if guess else self._one_each(allowed)
+            tokens = self._several(guess) if guess else self._one_each(allowed)
+        for candidate in self._running.push(tokens):
+            self.close(candidate)
+        return tokens
 
-    def _one_each(self, allowed: Mapping[int, Sequence[int]] | None) -> list[Token]:
+    def _one_each(self, allowed: Mapping[int, Sequence[int]]) -> list[Token]:
         if self._chosen:
             self._logits = self._read().read_each(self._chosen)
         logits = self._logits
@@ -296,10 +328,17 @@ class LocalGeneration:
                 with freeing_memory("scoring a text", self._drop):
                     yield self._read().read_all(ids[start : start + SCORED_AT_ONCE])
         finally:  # what was read until an interrupt serves the next request, too
-            self.finish(0)
+            self.close()
 
-    def finish(self, candidate: int) -> None:
-        """Take a candidate out of the batch."""
+    def close(self, candidate: int | None = None) -> None:
+        """Take a candidate out of the batch, or all."""
+        for each in [candidate] if candidate is not None else [*self._rows]:
+            self._take_out(each)
+
+    def _take_out(self, candidate: int) -> None:
+        if candidate not in self._rows:
+            return
+        self._running.close(candidate)
         row = self._rows.index(candidate)
         self._rows.pop(row)
         if not self._rows:

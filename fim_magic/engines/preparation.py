@@ -240,7 +240,7 @@ def load(ready: Ready, on_progress: OnProgress, *, warm_up: bool = False) -> Eng
     on_progress(Progress(f"Loading {ready.source.name}", done=0, total=0, unit=""))
     try:
         engine = (_load_gguf if ready.runtime == "gguf" else _load_torch)(ready, on_progress)
-        if warm_up and hasattr(engine, "warm_up"):
+        if warm_up:
             on_progress(Progress(f"Warming up {ready.source.name}", done=0, total=0, unit=""))
             engine.warm_up()
     except BaseException as error:

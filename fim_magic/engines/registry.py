@@ -70,7 +70,7 @@ class Loaded:
 
     def answers(self, asked: Asked) -> bool:
         """Whether this is what [`use`][] is asked for."""
-        return asked.is_answered_by(self.asked, self.engine.model, self.runtime)
+        return asked.is_answered_by(self.asked, self.engine.info.model, self.runtime)
 
 
 @dataclass
@@ -282,7 +282,7 @@ def rest() -> bool:
     with _lock:
         if _loaded is None or not _loaded.runtime:
             return False  # what the caller made cannot be made again here
-        asleep = (_loaded.asked, _loaded.engine.model)
+        asleep = (_loaded.asked, _loaded.engine.info.model)
         unload()
         _resting = asleep
         return True
@@ -293,7 +293,7 @@ def adopt(engine: Engine) -> Loaded:
     global _loaded  # noqa: PLW0603 - one model per process is the point
     with _lock:
         unload()
-        _loaded = Loaded(engine, Asked(engine.model), "", 0.0)
+        _loaded = Loaded(engine, Asked(engine.info.model), "", 0.0)
         return _loaded
 
 
@@ -366,7 +366,7 @@ def _load(ready: Ready, on_progress: OnProgress, *, warm_up: bool = False) -> Lo
         ready.asked,
         ready.why,
         time.perf_counter() - ready.began,
-        (*ready.notices, *getattr(engine, "notices", ())),
+        (*ready.notices, *engine.info.notices),
         _with_packed(ready.placement, engine),
         ready.runtime,
         ready.runtime_why,
@@ -375,7 +375,7 @@ def _load(ready: Ready, on_progress: OnProgress, *, warm_up: bool = False) -> Lo
 
 def _with_packed(placement: Placement | None, engine: Engine) -> Placement | None:
     """Count the packed copies of the weights among what unloading gives back."""
-    packed = getattr(engine, "packed_bytes", 0)
+    packed = engine.report().packed_bytes
     if placement is None or not packed:
         return placement
     return replace(placement, held={**placement.held, "cpu": placement.held.get("cpu", 0) + packed})

@@ -136,8 +136,8 @@ def key(kind: str, engine: Engine, template: Request) -> str:
     parts = [
         f"fim-magic {__version__} {code_hash()}",
         kind,
-        f"{engine.model}@{engine.revision}",
-        engine.place,
+        f"{engine.info.model}@{engine.info.revision}",
+        engine.info.place,
         *([f"method {template.method}"] if template.method != "fim" else []),
         f"order {template.order}",
         f"{template.max_new_tokens} tokens",

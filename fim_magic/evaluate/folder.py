@@ -108,9 +108,9 @@ def begin(
     """
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     about = {
-        "model": engine.model,
-        "revision": engine.revision,
-        "place": engine.place,
+        "model": engine.info.model,
+        "revision": engine.info.revision,
+        "place": engine.info.place,
         **machine(engine),
         "command": " ".join(command),
         "date": now,
@@ -142,7 +142,7 @@ def machine(engine: Engine) -> dict[str, Any]:
 
     from fim_magic.evaluate.speed import machine as found
 
-    on_gpu = engine.place.startswith("cuda") and torch.cuda.is_available()
+    on_gpu = engine.info.device.startswith("cuda") and torch.cuda.is_available()
     about = found.describe(torch.device("cuda" if on_gpu else "cpu"))
     where = about["device"] if on_gpu else about["processor"]
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())

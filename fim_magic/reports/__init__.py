@@ -71,16 +71,16 @@ def _coming(coming: registry.Coming) -> str:
 
 def _loaded(loaded: registry.Loaded) -> Iterator[str]:
     engine = loaded.engine
-    yield f"Model     {engine.model} ({engine.revision}), {engine.family.name}"
+    yield f"Model     {engine.info.model} ({engine.info.revision}), {engine.family.name}"
     if loaded.why:
         yield f"          chosen because {loaded.why}; %fim use NAME takes another"
-    yield f"Runs on   {engine.place}, context {engine.context_length} tokens"
+    yield f"Runs on   {engine.info.place}, context {engine.context_length} tokens"
     if loaded.runtime_why:
-        runtime = {"torch": "torch", "gguf": "llama.cpp"}[loaded.runtime]
+        runtime = engine.info.runtime
         other = {"torch": "gguf", "gguf": "torch"}[loaded.runtime]
         why = loaded.runtime_why
         yield f"          by {runtime}: {why}" + ("" if loaded.asked.engine else f"; --engine {other} takes the other")
-    if remark := getattr(engine, "remark", ""):
+    if remark := engine.report().remark:
         yield f"          {remark}"
     yield f"Loaded in {loaded.seconds:.1f} s"
 

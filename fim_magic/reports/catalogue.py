@@ -108,7 +108,7 @@ def _row(entry: Entry, machine: Machine) -> str:
     amounts = {precision: f"{entry.memory(size) / 1e9:.1f}" for precision, size in PRECISIONS.items()}
     memory = (f"[{amount}]" if precision == best else f"{amount} " for precision, amount in amounts.items())
     loaded = registry.loaded()
-    name = f"  {entry.name}" + (" *" if loaded is not None and loaded.engine.model == entry.name else "")
+    name = f"  {entry.name}" + (" *" if loaded is not None and loaded.engine.info.model == entry.name else "")
     context = "?" if entry.context is None else f"{entry.context // 1024}K"
     does = "yes" if entry.infills else "chat" if entry.chats else "no"
     repo = next(iter(entry.repos), "")

@@ -107,6 +107,7 @@ def facts(
         ("Log-probability", _logprobs(candidate)),
         ("Order", _order(result)),
         ("Context", result.context),
+        ("Left out", "; ".join(result.left_out)),
         ("Prompt", _prompt(result)),
     )
     return tuple((label, plain_text(text)) for label, text in told if text)

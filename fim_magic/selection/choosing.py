@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import ast
 import math
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from fim_magic.branching import read_tokens
 from fim_magic.candidate import Candidate, Check, Ending
+from fim_magic.quiet import without_warnings
 
 _SUFFIX_COUNTS = 16  # tokens of what follows count as much as a whole answer; 8 to 24 choose as well
 _A_COPY_COSTS = 4.0
@@ -130,8 +130,7 @@ _SOUND = {
 def _meaning(text: str) -> str:
     """Return what Python reads in `text`; of what it cannot read, the text without its blanks."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with without_warnings():
             return ast.dump(ast.parse(text))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return "".join(text.split())

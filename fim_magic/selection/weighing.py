@@ -35,6 +35,8 @@ def _ended_best(
     ways = endings(request.hole, candidate)
     if len(ways) == 1:
         return candidate
+    if not engine.capabilities.scores:  # then after the first statement with which nothing is wanting
+        return next((each for each in ways[1:] if request.hole.suffices(each.middle)), candidate)
     read = replace(request, asked=NOTHING_ASKED)
     return replace(ranked(judged(read, weighed(read, engine, ways, stop, prompt), stopped=stop.is_set()))[0], reason="")
 
@@ -43,6 +45,8 @@ def weighed(
     request: Request, engine: Engine, candidates: Sequence[Candidate], stop: threading.Event, prompt: Prompt
 ) -> tuple[Candidate, ...]:
     """Let the model say of each of several candidates how probable it makes what follows the hole."""
+    if not engine.capabilities.scores:
+        return tuple(candidates)
     if len(candidates) < 2 or not request.document.suffix.strip():  # noqa: PLR2004 - nothing to choose from
         return tuple(candidates)
     found: list[Candidate] = []

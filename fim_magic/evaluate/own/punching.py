@@ -11,12 +11,12 @@ import io
 import keyword
 import re
 import tokenize
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from fim_magic.cell_text import without_magics
+from fim_magic.quiet import without_warnings
 
 KINDS = ("rest", "line", "arguments", "block", "lines")
 """The rest of a logical line; a statement on a line of its own; what stands between the brackets of a call; the body of
@@ -118,8 +118,7 @@ def _read(text: str) -> _Source | None:
     if plain is None:
         return None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with without_warnings():
             tree = ast.parse(plain)
     except _ERRORS:
         return None

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 import torch
 
-from fim_magic.engines import Engine, Sampling
-from fim_magic.engines.local import bytes_read
+from fim_magic.engines import ANY, Engine, Sampling
+from fim_magic.engines.local import LocalEngine, bytes_read
 from fim_magic.errors import ModelError
 from fim_magic.evaluate.speed import llama_server
 from fim_magic.evaluate.speed.machine import synchronize
@@ -153,19 +153,24 @@ class EngineArm:
 
     def forget(self) -> None:
         """Drop the engine's KV caches."""
-        forget: Callable[[], object] = getattr(self._engine, "forget", lambda: None)
-        forget()
+        self._engine.forget()
 
     def ask(self, prompt: Sequence[int], workload: Workload) -> Answer:
         """Answer step by step; see [`Arm.ask`][]."""
-        if hasattr(self._engine, "speculate"):
+        if isinstance(self._engine, LocalEngine):
             self._engine.speculate = self._speculate
         wanted = workload.new_tokens
         sampling = SAMPLED if workload.sampled else GREEDY
         answer = Answer([[] for _ in range(workload.candidates)])
         synchronize(self.device)
         began = time.perf_counter()
-        generation = self._engine.start(prompt, candidates=workload.candidates, sampling=sampling)
+        generation = self._engine.generate(
+            prompt,
+            beginnings=[ANY] * workload.candidates,
+            sampling=sampling,
+            stop_ids=frozenset(),  # every arm makes as many tokens
+            limit=wanted,
+        )
         for _ in generation.prefill():
             pass
         going = set(range(workload.candidates))
@@ -182,7 +187,7 @@ class EngineArm:
                     answer.at.append(now)
                 if len(answer.ids[token.candidate]) == wanted:
                     going.discard(token.candidate)
-                    generation.finish(token.candidate)
+                    generation.close(token.candidate)
         synchronize(self.device)
         answer.seconds = time.perf_counter() - began
         answer.reused = generation.reused
@@ -190,8 +195,7 @@ class EngineArm:
 
     def bytes_per_token(self, context: int) -> int | None:
         """Return what the engine says; see [`Arm.bytes_per_token`][]."""
-        said: Callable[[int], int] | None = getattr(self._engine, "bytes_per_token", None)
-        return None if said is None else said(context)
+        return self._engine.bytes_per_token(context)
 
 
 class LlamaCppArm:

@@ -146,7 +146,7 @@ def _measure_all(options: Options, report: Report, on_progress: OnProgress) -> N
     report.about |= _machine(device)
     record.bandwidth.append(machine.bandwidth(device))
     engine = subject.load_engine(found, device)
-    report.about["precision"] = f"{precision}; {engine.place} for {OURS}"
+    report.about["precision"] = f"{precision}; {engine.info.place} for {OURS}"
     asked = _asked(engine, options, found)
     if "fresh" in options.measures:
         workload = _asked_fresh(engine, options, found)
