@@ -134,7 +134,7 @@ def test_what_the_model_thinks_of_it_as_it_reads_counts_as_much_as_what_it_thoug
     assert ranked([written, replace(read, read_logprob=-0.4)])[0].middle == "w"
 
 
-@pytest.mark.parametrize(("logprob", "first"), [(-9.0, "copy"), (-6.0, "new")])
+@pytest.mark.parametrize(("logprob", "first"), [(-6.0, "copy"), (-4.5, "new")])
 def test_a_copy_has_to_be_much_more_probable(logprob, first):
     copied = made("copy", -1.0, checks=[Check("original", None, "copies a line of the context")])
     assert ranked([made("new", logprob), copied])[0].middle == first

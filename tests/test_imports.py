@@ -15,7 +15,7 @@ from fim_magic.checks import Asked, names_defined
 from fim_magic.document import Document
 from fim_magic.imports import Import, conventions, import_lines, missing_imports
 from fim_magic.placing import import_place, with_imports
-from fim_magic.selection.judging import judged
+from fim_magic.selection.judging import in_place
 
 KNOWN = {"a", "df", "f", "x", "xs"}
 
@@ -205,7 +205,7 @@ def test_where_an_import_goes(text, whole):
 
 
 def answer(middle, prefix="", suffix="", **given):
-    return judged(Document(prefix, suffix), Candidate(middle, Ending.STOP_TOKEN), **given)
+    return in_place(Document(prefix, suffix), Candidate(middle, Ending.STOP_TOKEN), **given)
 
 
 def names_check(candidate):
