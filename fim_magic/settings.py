@@ -17,7 +17,8 @@ from traitlets.config import Configurable
 
 from fim_magic.classroom import FILLING
 from fim_magic.document import MARKERS
-from fim_magic.engines import ENGINES, Sampling, new_seed
+from fim_magic.engines import Sampling, new_seed
+from fim_magic.engines.loaders import ENGINES
 from fim_magic.errors import OptionError
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import pytest
 from scripted import ScriptedEngine
 
 from fim_magic import weights
-from fim_magic.engines import background, choice, placement, preparation, registry
+from fim_magic.engines import background, gpus, placement, preparation, registry
 from fim_magic.engines.background import BackgroundLoad
 from fim_magic.engines.local import LocalEngine
 from fim_magic.errors import ModelError, OptionError
@@ -491,6 +491,6 @@ def test_a_process_that_ends_while_a_model_loads_says_nothing(checkpoint, at):
 
 def test_choosing_a_gpu_needs_no_torch_where_there_can_be_none(tmp_path):
     (tmp_path / "null").touch()
-    assert choice.may_have_gpu(tmp_path) is (sys.platform != "linux")
+    assert gpus.may_have_gpu(tmp_path) is (sys.platform != "linux")
     (tmp_path / "nvidia0").touch()
-    assert choice.may_have_gpu(tmp_path)
+    assert gpus.may_have_gpu(tmp_path)

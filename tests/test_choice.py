@@ -13,7 +13,7 @@ from scripted import ScriptedEngine
 
 import fim_magic.engines
 from fim_magic import catalog, weights
-from fim_magic.engines import choice, preparation, registry
+from fim_magic.engines import choice, gpus, loaders, registry
 from fim_magic.engines.choice import engine_for
 from fim_magic.engines.fastest import remember
 from fim_magic.errors import ModelError, OptionError
@@ -23,7 +23,7 @@ from fim_magic.errors import ModelError, OptionError
 def _machine(tmp_path, monkeypatch):
     """One without a GPU, where nothing was measured and nothing is loaded."""
     monkeypatch.setenv("FIM_MAGIC_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(choice, "may_have_gpu", lambda: False)
+    monkeypatch.setattr(gpus, "may_have_gpu", lambda: False)
     registry.unload()
     yield
     registry.unload()
@@ -82,16 +82,16 @@ def test_what_was_measured_to_be_faster_is_taken(binding, measured):
 
 
 def test_on_a_gpu_it_is_torch(binding, monkeypatch):
-    monkeypatch.setattr(choice, "may_have_gpu", lambda: True)
-    monkeypatch.setattr(choice, "free_memory", lambda: {"cuda:0": 10, "cpu": 10})
+    monkeypatch.setattr(gpus, "may_have_gpu", lambda: True)
+    monkeypatch.setattr(gpus, "free_memory", lambda: {"cuda:0": 10, "cpu": 10})
     remember("tiny", "gguf")
     assert chosen() == ("torch", "it computes on the GPU")
     assert chosen(asked="gguf")[0] == "gguf"
 
 
 def test_a_gpu_that_torch_does_not_find_is_none(binding, monkeypatch):
-    monkeypatch.setattr(choice, "may_have_gpu", lambda: True)
-    monkeypatch.setattr(choice, "free_memory", lambda: {"cpu": 10})
+    monkeypatch.setattr(gpus, "may_have_gpu", lambda: True)
+    monkeypatch.setattr(gpus, "free_memory", lambda: {"cpu": 10})
     assert chosen()[0] == choice.FASTER_ON_A_CPU
 
 
@@ -168,7 +168,7 @@ def test_a_checkpoint_is_never_run_by_llama_cpp(binding, checkpoint):
 
 
 def test_a_file_that_does_not_fit_the_memory_is_refused_before_it_is_fetched(binding, monkeypatch):
-    monkeypatch.setattr(preparation, "free_ram", lambda: 400_000_000)
+    monkeypatch.setattr(loaders, "free_ram", lambda: 400_000_000)
     monkeypatch.setattr(weights, "fetch", lambda *_: pytest.fail("it was fetched"))
     with pytest.raises(
         ModelError, match=r"does not fit: its weights take 0\.5 GB, and free are 0\.4 GB on cpu\..*%fim use"
@@ -189,12 +189,13 @@ def test_llama_cpp_loads_in_the_background_too(binding, gguf):
 def test_choosing_for_a_file_without_a_gpu_imports_no_torch(tmp_path, gguf):
     script = (
         "import sys, types\n"
-        "from fim_magic.engines import choice, registry\n"
-        "choice.may_have_gpu = lambda: False\n"
+        "from fim_magic.engines import EngineInfo, Report, choice, gpus, registry\n"
+        "gpus.may_have_gpu = lambda: False\n"
         "choice.FASTER_ON_A_CPU = 'gguf'\n"
         "module = types.ModuleType('fim_magic.engines.gguf')\n"
         "module.available = lambda: True\n"
-        "module.GgufEngine = types.SimpleNamespace(load=lambda path, **_: types.SimpleNamespace(model='m'))\n"
+        "engine = types.SimpleNamespace(info=EngineInfo('m', '', '', 'cpu', ''), report=Report)\n"
+        "module.GgufEngine = types.SimpleNamespace(load=lambda path, **_: engine)\n"
         "sys.modules['fim_magic.engines.gguf'] = module\n"
         "import fim_magic.engines; fim_magic.engines.gguf = module\n"
         "registry.use(sys.argv[1])\n"

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from scripted import ScriptedEngine
 
 from fim_magic import catalog, weights
-from fim_magic.engines import choice, placement, registry, sources
+from fim_magic.engines import gpus, placement, registry, sources
 from fim_magic.engines.local import LocalEngine
 from fim_magic.engines.memory import give_back
 from fim_magic.engines.registry import Asked
@@ -63,8 +63,8 @@ def free(monkeypatch):
         left = {device: int(size * GB) for device, size in devices.items()}
         monkeypatch.setattr(placement, "free_memory", lambda: left)
         monkeypatch.setattr(registry, "free_memory", lambda: left)
-        monkeypatch.setattr(choice, "free_memory", lambda: left)
-        monkeypatch.setattr(choice, "may_have_gpu", lambda: True)
+        monkeypatch.setattr(gpus, "free_memory", lambda: left)
+        monkeypatch.setattr(gpus, "may_have_gpu", lambda: True)
 
     return make
 

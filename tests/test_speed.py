@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scripted import ScriptedEngine
 
 from fim_magic import cli, weights
-from fim_magic.engines import choice, fastest, gguf_conversion
+from fim_magic.engines import fastest, gguf_conversion, gpus
 from fim_magic.engines.placement import dtype_for
 from fim_magic.errors import ModelError, OptionError
 from fim_magic.evaluate import picture
@@ -813,7 +813,7 @@ def test_a_folder_is_found(checkpoint):
 def test_a_catalogued_gguf_file_gives_a_folder_and_the_file(monkeypatch, tmp_path):
     monkeypatch.setattr(weights, "fetch", lambda gguf, _progress: tmp_path / gguf.filename)
     monkeypatch.setattr(gguf_conversion, "converted", lambda gguf, _sha256, _progress: gguf.with_suffix(""))
-    monkeypatch.setattr(choice, "free_memory", lambda: {"cpu": 1})
+    monkeypatch.setattr(gpus, "free_memory", lambda: {"cpu": 1})
     found = subject.find("auto")
     assert found.name == "qwen2.5-coder-0.5b"
     assert found.gguf.endswith(".gguf")

@@ -22,9 +22,6 @@ if TYPE_CHECKING:  # %load_ext imports this module, and need not wait for the to
 TEMPERATURE_FOR_MANY = 0.8
 """Where another answer than the greedy one has to come, and no temperature is asked for."""
 
-ENGINES = ("torch", "gguf")
-"""What `--engine` takes beside auto: transformers and torch, or llama.cpp for .gguf files."""
-
 
 @dataclass(frozen=True)
 class Sampling:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-from fim_magic.engines import ENGINES
-from fim_magic.engines.memory import free_memory
+from fim_magic.engines.gpus import gpus
+from fim_magic.engines.loaders import ENGINES
 from fim_magic.errors import OptionError
 
 FASTER_ON_A_CPU = "torch"
@@ -16,9 +13,6 @@ Measured on two cores (AVX-512), Qwen2.5-Coder-0.5B in Q4_K_M, 500 tokens of pro
 5.0 s. llama.cpp makes tokens faster and reads prompts slower; on processors with less than AVX2, and for long answers,
 it may be the faster one.
 """
-
-_GPU_NODES = ("nvidia*", "nvhost-gpu", "nvgpu", "kfd", "dxg", "dri/renderD*")
-"""What stands in /dev on Linux where there is a GPU: Nvidia's, Jetson's, AMD's, Windows' under WSL, any other."""
 
 
 def engine_for(model: str, *, is_gguf: bool, asked: str | None, quantize: str | None) -> tuple[str, str]:
@@ -54,24 +48,6 @@ def engine_for(model: str, *, is_gguf: bool, asked: str | None, quantize: str | 
     if found is not None:
         return found, "fim-magic bench found it to be the faster one here"
     return FASTER_ON_A_CPU, f"it usually is the faster one on a CPU; fim-magic bench --model {model} measures it here"
-
-
-def gpus() -> dict[str, int]:
-    """Return the free bytes of each GPU. Where there can be none, torch is not imported to look for them."""
-    if not may_have_gpu():
-        return {}
-    return {device: size for device, size in free_memory().items() if device != "cpu"}
-
-
-def may_have_gpu(devices: Path = Path("/dev")) -> bool:
-    """Whether this machine may have a GPU: False only where it certainly has none.
-
-    Args:
-        devices: Where Linux keeps its device files.
-    """
-    if sys.platform != "linux":
-        return True
-    return any(True for node in _GPU_NODES for _ in devices.glob(node))
 
 
 def _require_gguf(model: str, *, is_gguf: bool, quantize: str | None) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fim_magic import catalog
-from fim_magic.engines.choice import gpus
+from fim_magic.engines.gpus import gpus
 from fim_magic.errors import ModelError, OptionError
 from fim_magic.formats import family_names
 

@@ -12,6 +12,7 @@ import psutil
 
 from fim_magic import __version__, languages, weights
 from fim_magic.engines import registry
+from fim_magic.engines.loaders import LOADERS
 from fim_magic.engines.memory import free_ram, gigabytes
 from fim_magic.reports.catalogue import model, models
 from fim_magic.reports.machine import this_machine
@@ -77,9 +78,9 @@ def _loaded(loaded: registry.Loaded) -> Iterator[str]:
     yield f"Runs on   {engine.info.place}, context {engine.context_length} tokens"
     if loaded.runtime_why:
         runtime = engine.info.runtime
-        other = {"torch": "gguf", "gguf": "torch"}[loaded.runtime]
-        why = loaded.runtime_why
-        yield f"          by {runtime}: {why}" + ("" if loaded.asked.engine else f"; --engine {other} takes the other")
+        others = [name for name, loader in LOADERS.items() if loader.runs_gguf and name != loaded.runtime]
+        other = "" if loaded.asked.engine else f"; --engine {' or '.join(others)} takes the other"
+        yield f"          by {runtime}: {loaded.runtime_why}{other}"
     if remark := engine.report().remark:
         yield f"          {remark}"
     yield f"Loaded in {loaded.seconds:.1f} s"

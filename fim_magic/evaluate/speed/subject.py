@@ -11,10 +11,10 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from fim_magic.engines import Engine
+from fim_magic.engines.loaders import LOADERS
 from fim_magic.engines.loading import load_checkpoint
 from fim_magic.engines.local import LocalEngine
 from fim_magic.engines.placement import dtype_for, plan
-from fim_magic.engines.preparation import bring, bring_gguf
 from fim_magic.engines.sources import choose, written_as_in_catalogue
 from fim_magic.evaluate.speed.random_weights import build, config_of, tokenizer_for
 from fim_magic.progress import OnProgress, silent
@@ -62,8 +62,8 @@ def find(name: str, on_progress: OnProgress = silent) -> Subject:
         FetchError: It could not be brought to this machine.
     """
     source, why = choose(written_as_in_catalogue(name))
-    folder, revision = bring(source, on_progress, with_code=False)
-    gguf = str(bring_gguf(source, on_progress)[0]) if source.is_gguf else ""
+    folder, revision = LOADERS["torch"].bring(source, on_progress, with_code=False)
+    gguf = str(LOADERS["gguf"].bring(source, on_progress)[0]) if source.is_gguf else ""
     family = source.entry.family if source.entry else ""
     return Subject(source.name, str(folder), gguf, family, revision, why=why)
 
