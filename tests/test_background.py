@@ -285,7 +285,7 @@ def test_what_a_load_has_taken_by_now_counts_as_free_for_the_next(checkpoint, ga
     registry.begin(str(checkpoint("qwen2")))
     assert gate.began["qwen2"].wait(SOON)
     free["cpu"] = 4 * 10**8  # what it has loaded until now
-    assert registry._replaced().held == {"cpu": 6 * 10**8}
+    assert registry.MODELS._replaced().held == {"cpu": 6 * 10**8}
     registry.begin(str(checkpoint("llama")), lambda told: "Waiting" in told.what and gate.may_end["qwen2"].set())
     gate.may_end["llama"].set()
     assert registry.use(str(checkpoint("llama"))).placement.free == 10**9

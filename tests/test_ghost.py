@@ -526,9 +526,9 @@ def test_cancelling_leaves_a_model_that_is_being_loaded(shell, checkpoint, monke
 
     def load(ready, _on_progress, *, warm_up=False):
         assert may_end.wait(60)
-        return registry.Loaded(ScriptedEngine("sum(xs)"), ready.asked, "", 0.0, runtime="torch")
+        return registry.Loaded(ScriptedEngine("sum(xs)"), ready.spec, "", 0.0, runtime="torch")
 
-    monkeypatch.setattr(registry, "_load", load)
+    monkeypatch.setattr(registry.MODELS, "_load", load)
     registry.unload()
     shell.magics_manager.registry["FimMagics"].model = str(checkpoint("qwen2"))
 

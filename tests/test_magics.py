@@ -83,7 +83,7 @@ def uses(shell, monkeypatch):
         asked.append((name, loading))
         if name == "broken":
             raise ModelError("This model is broken.")
-        return registry.Coming(registry.Asked(name), name, NOTICES.get(name, ())[:1])
+        return registry.Coming(registry.ModelSpec(name), name, NOTICES.get(name, ())[:1])
 
     def use(name, _progress, **loading):
         engine = ScriptedEngine(ANSWER)
@@ -115,9 +115,9 @@ def slow(monkeypatch):
             raise slow.fails
         engine = ScriptedEngine(ANSWER)
         engine.info = replace(engine.info, model=ready.source.name)
-        return registry.Loaded(engine, ready.asked, "", 0.0, runtime="torch")
+        return registry.Loaded(engine, ready.spec, "", 0.0, runtime="torch")
 
-    monkeypatch.setattr(registry, "_load", load)
+    monkeypatch.setattr(registry.MODELS, "_load", load)
     registry.unload()
     yield slow
     slow.may_end.set()

@@ -20,7 +20,7 @@ from fim_magic import catalog, weights
 from fim_magic.engines import gpus, placement, registry, sources
 from fim_magic.engines.local import LocalEngine
 from fim_magic.engines.memory import give_back
-from fim_magic.engines.registry import Asked
+from fim_magic.engines.registry import ModelSpec
 from fim_magic.errors import FetchError, ModelError, OptionError
 from fim_magic.events import Finished
 from fim_magic.pipeline import run
@@ -94,7 +94,7 @@ def test_loading_is_told_as_progress(checkpoint):
 def test_the_same_name_is_not_loaded_twice(checkpoint, monkeypatch):
     folder = str(checkpoint("qwen2"))
     first = registry.use(folder)
-    monkeypatch.setattr(registry, "_load", None)
+    monkeypatch.setattr(registry.MODELS, "_load", None)
     assert registry.use(folder) is first
 
 
@@ -285,27 +285,27 @@ def test_auto_is_what_is_loaded_however_it_is(checkpoint):
 
 
 def test_how_it_was_asked_for_is_what_counts():
-    loaded = registry.Loaded(ScriptedEngine("x"), Asked("auto", quantize="4bit"), "why", 0.0)
-    assert loaded.answers(Asked("auto"))
-    assert loaded.answers(Asked("auto", "4bit"))
-    assert not loaded.answers(Asked("auto", "8bit"))
-    assert not loaded.answers(Asked("auto", None, "Mellum"))
-    assert loaded.answers(Asked("scripted", "4bit"))
-    assert not loaded.answers(Asked("scripted"))
-    pinned = dataclasses.replace(loaded, asked=Asked("scripted@v1"))
-    assert pinned.answers(Asked("scripted@v1"))
-    assert not pinned.answers(Asked("scripted"))
+    loaded = registry.Loaded(ScriptedEngine("x"), ModelSpec("auto", quantize="4bit"), "why", 0.0)
+    assert loaded.answers(ModelSpec("auto"))
+    assert loaded.answers(ModelSpec("auto", "4bit"))
+    assert not loaded.answers(ModelSpec("auto", "8bit"))
+    assert not loaded.answers(ModelSpec("auto", None, "Mellum"))
+    assert loaded.answers(ModelSpec("scripted", "4bit"))
+    assert not loaded.answers(ModelSpec("scripted"))
+    pinned = dataclasses.replace(loaded, spec=ModelSpec("scripted@v1"))
+    assert pinned.answers(ModelSpec("scripted@v1"))
+    assert not pinned.answers(ModelSpec("scripted"))
 
 
 def test_another_engine_is_another_model():
-    chosen = registry.Loaded(ScriptedEngine("x"), Asked("scripted"), "", 0.0, runtime="gguf")
-    asked = registry.Loaded(ScriptedEngine("x"), Asked("scripted", engine="torch"), "", 0.0, runtime="torch")
-    assert chosen.answers(Asked("scripted", engine="gguf"))
-    assert not chosen.answers(Asked("scripted", engine="torch"))
-    assert not chosen.answers(Asked("auto", engine="torch"))
-    assert asked.answers(Asked("scripted", engine="torch"))
-    assert not asked.answers(Asked("scripted"))  # which may be the other one
-    assert asked.answers(Asked("auto"))
+    chosen = registry.Loaded(ScriptedEngine("x"), ModelSpec("scripted"), "", 0.0, runtime="gguf")
+    asked = registry.Loaded(ScriptedEngine("x"), ModelSpec("scripted", engine="torch"), "", 0.0, runtime="torch")
+    assert chosen.answers(ModelSpec("scripted", engine="gguf"))
+    assert not chosen.answers(ModelSpec("scripted", engine="torch"))
+    assert not chosen.answers(ModelSpec("auto", engine="torch"))
+    assert asked.answers(ModelSpec("scripted", engine="torch"))
+    assert not asked.answers(ModelSpec("scripted"))  # which may be the other one
+    assert asked.answers(ModelSpec("auto"))
 
 
 def test_the_catalogue_tells_the_family_of_its_repositories(hub, monkeypatch):

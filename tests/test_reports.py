@@ -130,9 +130,9 @@ def test_status_says_where_our_own_decoder_does_not_run(checkpoint, monkeypatch,
 )
 def test_status_tells_the_engine_and_why(monkeypatch, runtime, asked, told):
     loaded = registry.Loaded(
-        ScriptedEngine("x"), registry.Asked("m", engine=asked), "", 1.0, runtime=runtime, runtime_why="it is faster"
+        ScriptedEngine("x"), registry.ModelSpec("m", engine=asked), "", 1.0, runtime=runtime, runtime_why="it is faster"
     )
-    monkeypatch.setattr(registry, "_loaded", loaded)
+    monkeypatch.setattr(registry.MODELS, "loaded", loaded)
     assert told in reports.status(None)
 
 
@@ -355,7 +355,7 @@ def test_gpus_count_together_and_what_the_loaded_model_holds_is_free(monkeypatch
     assert (here.where, here.free, here.precisions) == ("GPU 0 and GPU 1", 12 * GB, ("16 bit", "8 bit", "4 bit"))
     loaded = registry.adopt(ScriptedEngine("x"))
     placement = type("Placed", (), {"held": {"cuda:1": 3 * GB}})
-    monkeypatch.setattr(registry, "_loaded", dataclasses.replace(loaded, placement=placement))
+    monkeypatch.setattr(registry.MODELS, "loaded", dataclasses.replace(loaded, placement=placement))
     assert machine.this_machine().free == 15 * GB
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fim_magic.engines.choice import engine_for
 from fim_magic.engines.loaders import LOADERS, config_of, free_without
 from fim_magic.engines.memory import forget_frames, give_back
-from fim_magic.engines.sources import Asked, Source, choose, known_family
+from fim_magic.engines.sources import ModelSpec, Source, choose, known_family
 from fim_magic.errors import OptionError
 from fim_magic.progress import OnProgress, Progress
 
@@ -29,7 +29,7 @@ class Ready:
     """A checkpoint that is on this machine and may be loaded.
 
     Attributes:
-        asked: What the user asked for.
+        spec: What is asked for.
         source: Where it comes from.
         why: Why "auto" chose it, or "".
         runtime: The name of the loader.
@@ -42,7 +42,7 @@ class Ready:
         began: When this began, by `time.perf_counter`.
     """
 
-    asked: Asked
+    spec: ModelSpec
     source: Source
     why: str
     runtime: str
@@ -61,11 +61,11 @@ class Ready:
         return tuple(filter(None, (licence, self.placement.notice if self.placement else "")))
 
 
-def prepare(asked: Asked, on_progress: OnProgress, replacing: Replacing, *, fetch: bool = True) -> Ready | None:
+def prepare(spec: ModelSpec, on_progress: OnProgress, replacing: Replacing, *, fetch: bool = True) -> Ready | None:
     """Refuse what can be refused, and bring the checkpoint to this machine.
 
     Args:
-        asked: What the user asked for.
+        spec: What is asked for.
         on_progress: Told about fetching and converting.
         replacing: Says where the model is that will be unloaded first.
         fetch: Whether something may be fetched.
@@ -79,23 +79,23 @@ def prepare(asked: Asked, on_progress: OnProgress, replacing: Replacing, *, fetc
         FetchError: It could not be brought to this machine.
     """
     began = time.perf_counter()
-    family = known_family(asked.family)
-    source, why = choose(asked.name)
-    if asked.allow_code and not source.repo:
+    family = known_family(spec.family)
+    source, why = choose(spec.name)
+    if spec.allow_code and not source.repo:
         raise OptionError(
             f"--allow-code is for repositories on the Hub, at the commit whose code you have read; {source.name} "
             "comes from elsewhere. Leave it away."
         )
-    runtime, runtime_why = engine_for(source.name, is_gguf=source.is_gguf, asked=asked.engine, quantize=asked.quantize)
+    runtime, runtime_why = engine_for(source.name, is_gguf=source.is_gguf, asked=spec.engine, quantize=spec.quantize)
     if not fetch and not _is_here(source):
         return None
     on_progress(Progress(f"Loading {source.name}", done=0, total=0, unit=""))
     loader = LOADERS[runtime]
-    loader.require_room(source, asked.quantize, replacing())
-    path, revision = loader.bring(source, on_progress, with_code=asked.allow_code)
-    placement = loader.plan(path, source.name, asked.quantize, replacing())
+    loader.require_room(source, spec.quantize, replacing())
+    path, revision = loader.bring(source, on_progress, with_code=spec.allow_code)
+    placement = loader.plan(path, source.name, spec.quantize, replacing())
     return Ready(
-        asked=asked,
+        spec=spec,
         source=source,
         why=why,
         runtime=runtime,
@@ -145,7 +145,7 @@ def load(ready: Ready, on_progress: OnProgress, *, warm_up: bool = False) -> Eng
             revision=ready.revision,
             placement=ready.placement,
             named=ready.named,
-            allow_code=ready.asked.allow_code,
+            allow_code=ready.spec.allow_code,
             on_progress=on_progress,
         )
         if warm_up:

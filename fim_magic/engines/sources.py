@@ -1,9 +1,10 @@
-"""What the user asked for, and which checkpoint that means."""
+"""Which model is asked for, and which checkpoint that means."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fim_magic import catalog
 from fim_magic.engines.gpus import gpus
@@ -12,8 +13,8 @@ from fim_magic.formats import family_names
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What `registry.use` was asked for.
+class ModelSpec:
+    """Which model is asked for, and how it is to be loaded.
 
     Attributes:
         name: The model's name, which may be "auto", with its revision.
@@ -29,7 +30,12 @@ class Asked:
     engine: str | None = None
     allow_code: bool = False
 
-    def is_answered_by(self, other: Asked, model: str = "", runtime: str = "") -> bool:
+    @classmethod
+    def of(cls, name: str, **options: Any) -> ModelSpec:
+        """Return what a name, as a user writes it, and options ask for."""
+        return cls(written_as_in_catalogue(name), **options)
+
+    def is_answered_by(self, other: ModelSpec, model: str = "", runtime: str = "") -> bool:
         """Whether what was loaded for another call is what this one asks for.
 
         Args:

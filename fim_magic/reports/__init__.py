@@ -79,7 +79,7 @@ def _loaded(loaded: registry.Loaded) -> Iterator[str]:
     if loaded.runtime_why:
         runtime = engine.info.runtime
         others = [name for name, loader in LOADERS.items() if loader.runs_gguf and name != loaded.runtime]
-        other = "" if loaded.asked.engine else f"; --engine {' or '.join(others)} takes the other"
+        other = "" if loaded.spec.engine else f"; --engine {' or '.join(others)} takes the other"
         yield f"          by {runtime}: {loaded.runtime_why}{other}"
     if remark := engine.report().remark:
         yield f"          {remark}"

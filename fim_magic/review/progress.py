@@ -82,7 +82,7 @@ class NotebookProgress:
         from fim_magic.engines import registry
 
         loaded = registry.loaded()
-        if loaded is not None and loaded.asked == coming.asked:
+        if loaded is not None and loaded.spec == coming.spec:
             self._what = coming.name
             self.loaded(loaded)
         elif coming.load.error is not None:
