@@ -276,9 +276,9 @@ def test_there_always_is_a_nearest_that_infills(each):
         assert (nearest.family, nearest.parameters) == (each.family, each.parameters)
 
 
-def test_the_readme_names_models_that_exist():
-    readme = Path(__file__).parent.parent / "README.md"
-    section = readme.read_text(encoding="utf-8").partition("\n## Models\n")[2].partition("\n## ")[0]
+def test_the_manual_names_models_that_exist():
+    manual = Path(__file__).parent.parent / "notebooks" / "README.md"
+    section = manual.read_text(encoding="utf-8").partition("\n## Models\n")[2].partition("\n## ")[0]
     named = re.findall(r"`([a-z][a-z0-9.]*-[a-z0-9.-]+)`", section)
     assert len(named) > 30
     assert [name for name in named if catalog.find(name) is None] == []

@@ -1,4 +1,4 @@
-"""Makes the README's pictures, from a real run of the real model: `python tests/browser/pictures.py`.
+"""Makes the pictures of README and manual, from a real run of the real model: `python tests/browser/pictures.py`.
 
 JupyterLab runs headless, in the light theme and in the dark one. Of the light one there is an animation, too.
 """
