@@ -66,7 +66,7 @@ class Settings(Configurable):
     candidates = traitlets.Union(
         [traitlets.Int(), traitlets.Unicode()],
         default_value="auto",
-        help="how many answers to generate; auto: 1 on a CPU, and 7 more if that one is doubtful, 4 on a GPU, 8 where "
+        help="how many answers to generate; auto: 1 on a CPU, and up to 5 more if that one is doubtful, 4 on a GPU, 8 where "
         "checks choose among them",
     ).tag(config=True, flags=("-n", "--candidates"), typed=_number_or_word)
     check = _Texts(
