@@ -66,8 +66,8 @@ class Settings(Configurable):
     candidates = traitlets.Union(
         [traitlets.Int(), traitlets.Unicode()],
         default_value="auto",
-        help="how many answers to generate; auto: 1 on a CPU, and up to 5 more if that one is doubtful, 4 on a GPU, 8 where "
-        "checks choose among them",
+        help="how many answers to generate; auto: 1 on a CPU, and up to 5 more if that one is doubtful, 4 on a GPU, 8 "
+        "where checks choose among them",
     ).tag(config=True, flags=("-n", "--candidates"), typed=_number_or_word)
     check = _Texts(
         help="what has to be true when the cell has run, as an expression; doctests for those in the cell; or the name "

@@ -76,7 +76,7 @@ def of_the_process() -> Iterator[tuple[str, Any]]:
     yield "garbage collection", (gc.isenabled(), gc.get_threshold())
     yield "threads", sorted(each.name for each in threading.enumerate())
     yield "open files", _open_files()
-    yield "temporary files", sorted(os.listdir(tempfile.gettempdir()))
+    yield "temporary files", sorted(map(str, Path(tempfile.gettempdir()).iterdir()))
     yield (
         "verbosity of transformers",
         (
@@ -109,7 +109,7 @@ def _open_files() -> list[str]:
     paths = []
     for each in Path("/proc/self/fd").iterdir():
         try:
-            path = os.readlink(each)
+            path = str(each.readlink())
         except OSError:  # the one that lists them
             continue
         if path.startswith("/") and not path.startswith(("/dev", "/proc")):
