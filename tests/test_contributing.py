@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md says what is so: its paths and names exist, its picture is the code's, its checklists leave nothing out."""
+"""What stands in .github is so: paths and names exist, the picture is the code's, checklists leave nothing out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ import test_trimming
 
 from fim_magic import catalog
 from fim_magic.engines import ENGINES
+from fim_magic.evaluate import scoring
 from fim_magic.formats import FAMILIES
+from fim_magic.sandbox import Limits, child
+from fim_magic.settings import Settings
 from fim_magic.trimming import RULES
 
 ROOT = Path(__file__).parent.parent
@@ -143,6 +146,28 @@ def test_docstrings_hold_no_measurements():
     for path in (ROOT / "fim_magic").rglob("*.py"):
         if "evaluate" not in path.parts:
             assert told.search(path.read_text("utf-8")) is None, f"{path}: its figures belong into .github/DECISIONS.md"
+
+
+# --- security ------------------------------------------------------------------------------------
+
+
+def test_the_sandboxs_limits_are_those_that_are_told():
+    told, limits = " ".join(PAPERS["SECURITY.md"].split()), Limits()
+    for said in (
+        f"{limits.seconds} s of processor time",
+        f"{limits.memory >> 30} GiB of address space",
+        f"{limits.file_size >> 20} MiB in one file",
+        f"{limits.disk >> 20} MiB on disk",
+        f"{limits.output >> 20} MiB of output",
+        f"{limits.threads} threads",
+        f"{child._OPEN_FILES} open files",
+        f"gives {scoring._LIMITS.memory >> 30} GiB",
+    ):
+        assert said in told
+
+
+def test_code_of_checkpoints_is_allowed_by_no_setting():
+    assert not any("code" in name for name in Settings.class_traits(config=True))
 
 
 # --- the picture of the imports ------------------------------------------------------------------
