@@ -58,3 +58,19 @@ def test_the_command_line_tells_it(capsys):
     with pytest.raises(SystemExit):
         cli.main(["--version"])
     assert capsys.readouterr().out == f"fim-magic {STATED}\n"
+
+
+def test_the_citation_says_what_the_project_says():
+    citation = (ROOT / "CITATION.cff").read_text("utf-8")
+    stated = {name: re.search(rf'\b{name} = "(.+?)"', PROJECT)[1] for name in ("license", "Repository")}
+    assert f"\nversion: {STATED}\n" in citation
+    assert f"\nlicense: {stated['license']}\n" in citation
+    assert f"\nrepository-code: {stated['Repository']}\n" in citation
+    (author,) = re.findall(r'^authors = \[{ name = "(.+)" }\]$', PROJECT, re.MULTILINE)
+    assert f"\n  - name: {author}\n" in citation
+
+
+def test_the_changelog_tells_of_this_version():
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert "\n## [Unreleased]\n" in changelog
+    assert STATED in changelog
