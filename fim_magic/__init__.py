@@ -12,13 +12,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from fim_magic.version import __version__
+
 if TYPE_CHECKING:
     from fim_magic.candidate import Result
     from fim_magic.context import Context
     from fim_magic.request import Request
 
-__version__ = "0.1.0"
-__all__ = ["complete", "infill", "load_ipython_extension", "unload_ipython_extension"]
+__all__ = ["__version__", "complete", "infill", "load_ipython_extension", "unload_ipython_extension"]
 
 
 def infill(text: str, **options: Any) -> Result:

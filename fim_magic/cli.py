@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fim_magic import __version__
 from fim_magic.errors import FimError, OptionError
+from fim_magic.version import __version__
 
 if TYPE_CHECKING:
     from fim_magic.candidate import Result

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any
 
-from fim_magic import __version__
 from fim_magic.candidate import Candidate, Result
+from fim_magic.version import __version__
 
 Record = dict[str, Any]
 """Of one request, as JSON holds it. Its `decision`, if any, is `what`, of which `candidate`, at what `time`."""

@@ -7,11 +7,10 @@ from fim_magic.engines.loaders import ENGINES
 from fim_magic.errors import OptionError
 
 FASTER_ON_A_CPU = "torch"
-"""Which engine runs a GGUF file on a CPU where nobody has measured it.
+"""Which engine runs a GGUF file on a CPU where nobody has measured it: `.github/DECISIONS.md` has the figures.
 
-Measured on two cores (AVX-512), Qwen2.5-Coder-0.5B in Q4_K_M, 500 tokens of prompt and 64 new: torch 4.4 s, llama.cpp
-5.0 s. llama.cpp makes tokens faster and reads prompts slower; on processors with less than AVX2, and for long answers,
-it may be the faster one.
+llama.cpp makes tokens faster and reads prompts slower; on processors with less than AVX2, and for long answers, it may
+be the faster one.
 """
 
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from fim_magic import __version__, languages, weights
+from fim_magic import languages, weights
 from fim_magic.engines import registry
 from fim_magic.engines.loaders import LOADERS
 from fim_magic.engines.memory import free_ram, gigabytes
 from fim_magic.reports.catalogue import model, models
 from fim_magic.reports.machine import this_machine
 from fim_magic.sandbox import protections
+from fim_magic.version import __version__
 
 if TYPE_CHECKING:
     from fim_magic.candidate import Result
