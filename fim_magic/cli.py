@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fim_magic.cli_loading import load
 from fim_magic.errors import FimError, OptionError
 from fim_magic.version import __version__
 
@@ -262,20 +263,6 @@ def _prove(options: argparse.Namespace) -> int:
         proof = prove(loaded.engine, progress)
     _print_proof(loaded, proof)
     return 1 if proof.failed else 0
-
-
-def load(model: str, options: argparse.Namespace) -> Loaded:
-    """Load a model as the options say, with progress and what the user should know of it on standard error."""
-    from fim_magic.engines import registry
-    from fim_magic.progress import TerminalProgress
-    from fim_magic.settings import LOADING, Settings
-
-    how = Settings().loading(**{name: getattr(options, name) for name in LOADING})
-    with TerminalProgress() as progress:
-        loaded = registry.use(model, progress, **how, allow_code=options.allow_code)
-    for notice in loaded.notices:
-        print(notice, file=sys.stderr)
-    return loaded
 
 
 def _answer(

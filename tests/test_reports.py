@@ -129,9 +129,10 @@ def test_status_says_where_our_own_decoder_does_not_run(checkpoint, monkeypatch,
     ],
 )
 def test_status_tells_the_engine_and_why(monkeypatch, runtime, asked, told):
-    loaded = registry.Loaded(
-        ScriptedEngine("x"), registry.ModelSpec("m", engine=asked), "", 1.0, runtime=runtime, runtime_why="it is faster"
-    )
+    engine = ScriptedEngine("x")
+    engine.info = replace(engine.info, runtime={"gguf": "llama.cpp"}.get(runtime, runtime))
+    spec = registry.ModelSpec("m", engine=asked)
+    loaded = registry.Loaded(engine, spec, "", 1.0, runtime=runtime, runtime_why="it is faster")
     monkeypatch.setattr(registry.MODELS, "loaded", loaded)
     assert told in reports.status(None)
 

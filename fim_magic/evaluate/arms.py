@@ -6,12 +6,12 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from fim_magic import __version__
 from fim_magic.engines import GREEDY, Engine
 from fim_magic.errors import OptionError
 from fim_magic.evaluate.benchmarks import Benchmark, Task, known
 from fim_magic.evaluate.code import code_hash
 from fim_magic.request import Request
+from fim_magic.version import __version__
 
 RAW, HEALED, TRIMMED, AUTO, MANY = "raw", "healed", "trimmed", "auto", "many"
 CONTEXTS = ("cells", "names", "auto")

@@ -94,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         FimError: As `prepare` and `run` of the two evaluations say, or the model cannot be loaded.
     """
-    from fim_magic.cli import load
+    from fim_magic.cli_loading import load
     from fim_magic.evaluate import evaluation
     from fim_magic.progress import TerminalProgress
 
@@ -127,7 +127,7 @@ def _is_of_own_files(options: argparse.Namespace) -> bool:
 
 
 def _run_on_own_files(options: argparse.Namespace) -> int:
-    from fim_magic.cli import load
+    from fim_magic.cli_loading import load
     from fim_magic.evaluate import folder
     from fim_magic.evaluate.own import PER_FILE, arms, evaluation, report
     from fim_magic.evaluate.own.punching import KINDS

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fim_magic import __version__
 from fim_magic.candidate import Candidate
 from fim_magic.checks import Asked, look
 from fim_magic.evaluate.answers import Answer
@@ -23,6 +22,7 @@ from fim_magic.evaluate.journal import Memory
 from fim_magic.progress import OnProgress, Progress, silent
 from fim_magic.sandbox import Limits, run
 from fim_magic.selection.choosing import merged, ranked
+from fim_magic.version import __version__
 
 _LIMITS = Limits(seconds=5, memory=8 << 30)  # libraries such as torch reserve more address space than they use
 

@@ -1,0 +1,24 @@
+"""Loading a model for a command of the shell."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fim_magic.engines.registry import Loaded
+
+
+def load(model: str, options: argparse.Namespace) -> Loaded:
+    """Load a model as the options say, with progress and what the user should know of it on standard error."""
+    from fim_magic.engines import registry
+    from fim_magic.progress import TerminalProgress
+    from fim_magic.settings import LOADING, Settings
+
+    how = Settings().loading(**{name: getattr(options, name) for name in LOADING})
+    with TerminalProgress() as progress:
+        loaded = registry.use(model, progress, **how, allow_code=options.allow_code)
+    for notice in loaded.notices:
+        print(notice, file=sys.stderr)
+    return loaded
