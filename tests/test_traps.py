@@ -14,7 +14,7 @@ from dataclasses import replace
 import pytest
 import torch
 from contract import begun
-from families import FAMILIES, INFILLING, NATIVE, P, S, model_of, raw, tokenizer_json, write
+from families import FAMILIES, INFILLING, NATIVE, SPELLING_CANNOT_TELL, P, S, model_of, raw, tokenizer_json, write
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, pre_tokenizers
@@ -50,7 +50,7 @@ def tokens_of(name: str) -> TextTokenizer:
 
 def family(name: str, tokens: TextTokenizer | None = None) -> Family:
     row = FAMILIES[name]
-    named = row.family if name == "mellum" else ""  # which nothing in its checkpoint tells
+    named = row.family if name in SPELLING_CANNOT_TELL else ""
     ends = [raw(row).id_to_token(token) for token in row.eos]
     return family_of(row.twin or row.config, tokens or tokens_of(name), ends, named)
 
@@ -378,12 +378,15 @@ STOPS = {
     "codellama": {2, 522},
     "deepseek": {414},
     "deepseek_v2": {401},
+    "deepseek_v4": {1},
     "codeqwen": {2},
     "qwen": {400, 402, 416, 417, 418, 419, 420, 421},
     "qwen3": {400, 402, 416, 417, 418, 419, 420, 421},
+    "qwen3_next": {400, 402, 416, 417, 418, 419, 420, 421},
     "codegemma": {1, 67, 68, 69, 70},
     "codestral": {2, 11, 13},
     "granite_code": {0},
+    "granite33": {0, 4, 5, 18},
     "granite4": {400},
     "stable_code": {0},
     "incoder": {400},
@@ -391,6 +394,7 @@ STOPS = {
     "seed_coder": {2},
     "mellum": {0, 5},
     "mellum2": {0, 5},
+    "glm45": {400, 407, 409, 418, 419, 420},
     "falcon_h1": {11},
     "smollm2": {0},
 }
