@@ -279,7 +279,7 @@ FAMILIES: tuple[Family, ...] = (
         bos=None,
         context_length=1048576,
         source="vllm-project/vllm issue 44228, with the ids of DeepSeek-V4-Flash, and pull request 44229: "
-        "vllm/renderers/deepseek_v4.py",
+        "DeepseekV4Renderer.render_completion_suffix",
     ),
     Family(
         name="CodeQwen1.5",
