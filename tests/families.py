@@ -308,6 +308,25 @@ _DEEPSEEK_V2_TOKENS = (
     *plain("<｜fim▁hole｜>", "<｜fim▁begin｜>", "<｜fim▁end｜>", "<｜completion｜>", "<｜User｜>", "<｜Assistant｜>"),
     *control("<|EOT|>"),
 )
+_DEEPSEEK_V4 = _llama("DeepseekV4ForCausalLM", "deepseek_v4", max_position_embeddings=1048576) | {
+    "num_key_value_heads": 1,
+    "head_dim": 8,
+    "qk_rope_head_dim": 4,
+    "q_lora_rank": 16,
+    "o_groups": 2,
+    "o_lora_rank": 8,
+    "moe_intermediate_size": 16,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "n_shared_experts": 1,
+    "layer_types": ["sliding_attention", "compressed_sparse_attention"],
+    "num_hash_layers": 1,
+    "sliding_window": 64,
+    "index_n_heads": 2,
+    "index_head_dim": 8,
+    "index_topk": 8,
+    "hc_mult": 2,
+}
 _LLAMA_TOKENS = control("<unk>", "<s>", "</s>")
 _CODELLAMA_PIECES = (
     *("▁<SU", "▁<SUF", "▁<PRE", "▁<M", "▁<MID", "▁<E", "▁<EOT"),
@@ -576,6 +595,20 @@ FAMILIES: dict[str, Row] = {
         complete=(400, P),
         weight=_EXPERT,
     ),
+    "deepseek_v4": Row(
+        repo="deepseek-ai/DeepSeek-V4-Flash",
+        family="DeepSeek-V4",
+        config=_DEEPSEEK_V4 | {"bos_token_id": 0, "eos_token_id": 1},
+        # unverified: the pre-tokenizer is DeepSeek-V2's, and that the tokenizer puts a token before a text
+        pipeline=DEEPSEEK_V2,
+        first=control("<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>"),
+        added=plain("<｜fim▁hole｜>", "<｜fim▁begin｜>", "<｜fim▁end｜>", "<｜User｜>", "<｜Assistant｜>"),
+        bos="<｜begin▁of▁sentence｜>",
+        eos=(1,),
+        psm=(0, 401, P, 400, S, 402),
+        complete=(0, P),
+        weight="head.weight",
+    ),
     "codeqwen": Row(
         repo="Qwen/CodeQwen1.5-7B",
         family="CodeQwen1.5",
@@ -615,6 +648,23 @@ FAMILIES: dict[str, Row] = {
         eos=(402, 400),
         psm=_QWEN_PSM,
         weight=_EXPERT,
+    ),
+    "qwen3_next": Row(
+        repo="Qwen/Qwen3-Coder-Next",
+        family="Qwen3-Coder",
+        config=_llama("Qwen3NextForCausalLM", "qwen3_next", max_position_embeddings=262144, rope_theta=5e6)
+        | {"head_dim": 8, "moe_intermediate_size": 16, "num_experts": 4, "num_experts_per_tok": 2}
+        | {"shared_expert_intermediate_size": 16, "norm_topk_prob": True, "decoder_sparse_step": 1}
+        | {"mlp_only_layers": [], "full_attention_interval": 2, "partial_rotary_factor": 0.5}
+        | {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8}
+        | {"linear_value_head_dim": 8, "linear_conv_kernel_dim": 4, "eos_token_id": 402},
+        pipeline=QWEN,
+        # unverified: that its tokens are at the places of Qwen3-Coder-30B's
+        added=(*_QWEN_TOKENS, *plain("<tool_response>", "</tool_response>", "<think>", "</think>")),
+        tokenizer_class="Qwen2Tokenizer",
+        eos=(402, 400),
+        psm=_QWEN_PSM,
+        weight="model.layers.0.linear_attn.in_proj_qkvz.weight",
     ),
     "codegemma": Row(
         repo="google/codegemma-2b",
@@ -675,6 +725,19 @@ FAMILIES: dict[str, Row] = {
         psm=_STARCODER_PSM,
         spm=_STARCODER_SPM,
         weight=_BIG_CODE_WEIGHT,
+    ),
+    "granite33": Row(
+        repo="ibm-granite/granite-3.3-2b-base",
+        family="Granite 3.3",
+        config=_llama("GraniteForCausalLM", "granite", max_position_embeddings=131072, tie_word_embeddings=True)
+        | {"attention_multiplier": 0.35, "embedding_multiplier": 1.5, "logits_scaling": 3, "residual_multiplier": 2.0}
+        | {"bos_token_id": 0, "eos_token_id": 0},
+        pipeline=DIGITS,
+        first=(*control("<|end_of_text|>"), *_STARCODER_TOKENS[1:]),
+        tokenizer_class="GPT2Tokenizer",
+        eos=(0,),
+        psm=_STARCODER_PSM,
+        weight="model.layers.0.mlp.gate_proj.weight",
     ),
     "granite4": Row(
         repo="ibm-granite/granite-4.0-h-350m-base",
@@ -806,6 +869,26 @@ FAMILIES: dict[str, Row] = {
         spm=_SUFFIX_FIRST,
         weight=_EXPERT,
     ),
+    "glm45": Row(
+        repo="zai-org/GLM-4.5-Base",
+        family="GLM-4.5",
+        config=_llama("Glm4MoeForCausalLM", "glm4_moe", max_position_embeddings=131072, rope_theta=1e6)
+        | {"head_dim": 8, "partial_rotary_factor": 0.5, "attention_bias": True, "use_qk_norm": True}
+        | {"moe_intermediate_size": 16, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1}
+        | {"first_k_dense_replace": 1, "n_group": 1, "topk_group": 1, "norm_topk_prob": True}
+        | {"routed_scaling_factor": 2.5, "eos_token_id": [400, 407, 409]},
+        # unverified: the pre-tokenizer, and that the tokenizer puts nothing before a text
+        pipeline=LLAMA3,
+        added=control(
+            *("<|endoftext|>", "[MASK]", "[gMASK]", "[sMASK]", "<sop>", "<eop>", "<|system|>", "<|user|>"),
+            *("<|assistant|>", "<|observation|>", "<|begin_of_image|>", "<|end_of_image|>", "<|begin_of_video|>"),
+            *("<|end_of_video|>", "<|begin_of_audio|>", "<|end_of_audio|>", "<|begin_of_transcription|>"),
+            *("<|end_of_transcription|>", "<|code_prefix|>", "<|code_middle|>", "<|code_suffix|>"),
+        ),
+        eos=(400, 407, 409),
+        psm=(418, P, 420, S, 419),
+        weight=_EXPERT,
+    ),
     "falcon_h1": Row(
         repo="tiiuae/Falcon-H1-Tiny-Coder-90M",
         family="Falcon-H1-Tiny-Coder",
@@ -871,6 +954,8 @@ FAMILIES: dict[str, Row] = {
 }
 NATIVE = tuple(name for name, row in FAMILIES.items() if not row.code)
 INFILLING = tuple(name for name in NATIVE if FAMILIES[name].psm or FAMILIES[name].spm)
+SPELLING_CANNOT_TELL = ("mellum", "granite33")
+"""Those of which nothing in the checkpoint tells the family."""
 
 
 # --- writing them --------------------------------------------------------------------------------

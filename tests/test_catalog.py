@@ -66,8 +66,9 @@ PROMISED = """
     codegen2-7b codegen2-16b codegen2.5-7b-multi codegen2.5-7b-mono codegen2.5-7b-instruct deepseek-coder-1.3b
     deepseek-coder-5.7b deepseek-coder-6.7b deepseek-coder-33b deepseek-coder-v2-lite codeqwen1.5-7b
     qwen2.5-coder-0.5b qwen2.5-coder-1.5b qwen2.5-coder-3b qwen2.5-coder-7b qwen2.5-coder-14b qwen2.5-coder-32b
-    qwen3-coder-30b codegemma-2b codegemma-7b codestral-22b granite-code-3b granite-4-micro stable-code-3b
-    refact-1.6b incoder-1b seed-coder-8b mellum-4b codegeex4-9b falcon-h1-tiny-coder smollm2-135m
+    qwen3-coder-30b qwen3-coder-next qwen3-coder-480b deepseek-v4-flash codegemma-2b codegemma-7b codestral-22b
+    granite-code-3b granite-3.3-2b granite-3.3-8b granite-4-micro stable-code-3b refact-1.6b incoder-1b seed-coder-8b
+    mellum-4b mellum-4b-dpo-all codegeex4-9b glm-4.5 glm-4.5-air falcon-h1-tiny-coder smollm2-135m
 """
 
 

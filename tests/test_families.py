@@ -15,7 +15,21 @@ from pathlib import Path
 import pytest
 import torch
 from contract import begun
-from families import COMMIT, FAMILIES, INFILLING, NATIVE, P, Row, S, in_hub_cache, model_of, raw, write, write_gpt2
+from families import (
+    COMMIT,
+    FAMILIES,
+    INFILLING,
+    NATIVE,
+    SPELLING_CANNOT_TELL,
+    P,
+    Row,
+    S,
+    in_hub_cache,
+    model_of,
+    raw,
+    write,
+    write_gpt2,
+)
 from safetensors import safe_open
 from test_weights import Served, serve_repository, served, use_hub  # noqa: F401
 from tokenizers import Tokenizer
@@ -230,9 +244,6 @@ def test_code_that_is_not_needed_is_not_run_either(loaded, snapshot, name):
     assert not (snapshot(name) / "ran").exists()
 
 
-SPELLING_CANNOT_TELL = ("mellum",)
-
-
 @pytest.mark.parametrize("name", [name for name in NATIVE if name not in SPELLING_CANNOT_TELL])
 def test_a_fine_tune_in_any_folder_is_known_too(snapshot, tmp_path, name):
     folder = shutil.copytree(snapshot(name), tmp_path / "my-fine-tune")
@@ -249,7 +260,7 @@ def test_where_spelling_cannot_tell_a_fine_tune_is_refused_until_its_family_is_n
     complete = Request(DOCUMENT, method="complete", healing=False)
     assert list(prompt_for(complete, registry.use(folder).engine).ids) == ids_of(row, (P,))
     named = registry.use(folder, family=row.family)
-    assert list(prompt_for(Request(DOCUMENT, healing=False), named.engine).ids) == ids_of(row, row.spm)
+    assert list(prompt_for(Request(DOCUMENT, healing=False), named.engine).ids) == ids_of(row, row.psm or row.spm)
 
 
 @pytest.mark.parametrize("name", ["starcoder2", "deepseek", "codegen2"])

@@ -45,6 +45,7 @@ GOLDEN = {
     ("CodeLlama", "spm"): ["<s>", "▁<PRE>", "▁<SUF>", S, "▁<MID>", P],
     ("DeepSeek-Coder", "psm"): ["<｜begin▁of▁sentence｜>", BEGIN, P, HOLE, S, END],
     ("DeepSeek-Coder-V2", "psm"): ["<｜begin▁of▁sentence｜>", BEGIN, P, HOLE, S, END],
+    ("DeepSeek-V4", "psm"): [BEGIN, P, HOLE, S, END],
     ("CodeQwen1.5", "psm"): ["<fim_prefix>", P, "<fim_suffix>", S, "<fim_middle>"],
     ("Qwen2.5-Coder", "psm"): [PRE, P, SUF, S, MID],
     ("Qwen3-Coder", "psm"): [PRE, P, SUF, S, MID],
@@ -52,6 +53,7 @@ GOLDEN = {
     ("Codestral", "spm"): ["<s>", "[SUFFIX]", S, "[PREFIX]", P],
     ("Granite Code", "psm"): ["<fim_prefix>", P, "<fim_suffix>", S, "<fim_middle>"],
     ("Granite Code", "spm"): ["<fim_prefix>", "<fim_suffix>", S, "<fim_middle>", P],
+    ("Granite 3.3", "psm"): ["<fim_prefix>", P, "<fim_suffix>", S, "<fim_middle>"],
     ("Granite 4", "psm"): [PRE, P, SUF, S, MID],
     ("Stable Code", "psm"): ["<fim_prefix>", P, "<fim_suffix>", S, "<fim_middle>"],
     ("Refact", "spm"): ["<fim_suffix>", S, "<fim_prefix>", P, "<fim_middle>"],
@@ -70,6 +72,7 @@ GOLDEN = {
         "<|assistant|>",
         "\n",
     ],
+    ("GLM-4.5", "psm"): ["<|code_prefix|>", P, "<|code_suffix|>", S, "<|code_middle|>"],
     ("Falcon-H1-Tiny-Coder", "psm"): ["<|prefix|>", P, "<|suffix|>", S, "<|middle|>"],
 }
 COMPLETIONS = {
@@ -89,11 +92,15 @@ STOPS = {
     "CodeGen2": {"<eom>", "<|endoftext|>"},
     "CodeLlama": {"▁<EOT>", "</s>"},
     "DeepSeek-Coder": {"<｜end▁of▁sentence｜>"},
+    "DeepSeek-V4": {"<｜end▁of▁sentence｜>"},
     "CodeGemma": {"<|file_separator|>", PRE, SUF, MID, "<eos>"},
     "Qwen2.5-Coder": {PRE, SUF, MID, "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|fim_pad|>"}
     | {"<|repo_name|>", "<|file_sep|>"},
     "InCoder": {"<|endofmask|>"},
     "Mellum": {"<|endoftext|>", "<filename>", "<fim_pad>"},
+    "Granite 3.3": {"<|end_of_text|>", "<fim_pad>", "<reponame>", "<filename>"},
+    "GLM-4.5": {"<|endoftext|>", "<|user|>", "<|observation|>"}
+    | {"<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>"},
 }
 _STARCODER = ("<fim_prefix>", "<fim_middle>", "<fim_suffix>")
 # What a tokenizer of each family has beside the tokens that its prompts need.

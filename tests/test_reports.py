@@ -221,7 +221,7 @@ def test_a_word_keeps_those_that_have_it_in_their_name_family_or_repository():
 
     assert listed("codellama") == {entry.name for entry in catalog.ENTRIES if entry.family == "CodeLlama"}
     assert listed("PYTHON") == {"codellama-7b-python", "codellama-13b-python", "codellama-34b-python",
-                                "codellama-70b-python", "mellum-4b-python"}  # fmt: skip
+                                "codellama-70b-python", "mellum-4b-python", "mellum-4b-dpo-python"}  # fmt: skip
     assert listed("Salesforce/") == {entry.name for entry in catalog.ENTRIES if entry.family.startswith("CodeGen")}
 
 

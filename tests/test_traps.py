@@ -14,7 +14,7 @@ from dataclasses import replace
 import pytest
 import torch
 from contract import begun
-from families import FAMILIES, INFILLING, NATIVE, P, S, model_of, raw, tokenizer_json, write
+from families import FAMILIES, INFILLING, NATIVE, SPELLING_CANNOT_TELL, P, S, model_of, raw, tokenizer_json, write
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, pre_tokenizers
@@ -23,7 +23,7 @@ from transformers import AutoModelForCausalLM, CodeLlamaTokenizer
 from fim_magic.candidate import Candidate, Ending
 from fim_magic.context import Context, File
 from fim_magic.document import Document
-from fim_magic.engines import Sampling, Token
+from fim_magic.engines import Beginning, Capabilities, EngineInfo, Token
 from fim_magic.engines.local import LocalEngine
 from fim_magic.errors import ModelError, OptionError
 from fim_magic.events import Finished
@@ -50,7 +50,7 @@ def tokens_of(name: str) -> TextTokenizer:
 
 def family(name: str, tokens: TextTokenizer | None = None) -> Family:
     row = FAMILIES[name]
-    named = row.family if name == "mellum" else ""  # which nothing in its checkpoint tells
+    named = row.family if name in SPELLING_CANNOT_TELL else ""
     ends = [raw(row).id_to_token(token) for token in row.eos]
     return family_of(row.twin or row.config, tokens or tokens_of(name), ends, named)
 
@@ -71,14 +71,15 @@ def encoded_unspaced(name: str, text: str) -> list[int]:
 class Saying:
     """An engine that says given ids, whatever it is asked. Satisfies the Engine protocol, and Generation too."""
 
-    model, revision, place, context_length = "saying", "test", "cpu", 4096
+    info = EngineInfo("saying", "test", runtime="saying", device="cpu", precision="")
+    capabilities, context_length = Capabilities(), 4096
 
     def __init__(self, family: Family, tokenizer: TextTokenizer, ids: Sequence[int]) -> None:
         self.family, self.tokenizer, self._ids = family, tokenizer, list(ids)
         self.prompt: list[int] = []
 
-    def start(self, prompt: Sequence[int], *, candidates: int, sampling: Sampling) -> Saying:
-        assert candidates == 1
+    def generate(self, prompt: Sequence[int], *, beginnings: Sequence[Beginning], **_options: object) -> Saying:
+        assert len(beginnings) == 1
         self.prompt, self._left = list(prompt), iter(self._ids)
         return self
 
@@ -87,10 +88,10 @@ class Saying:
     def prefill(self) -> Iterator[int]:
         yield len(self.prompt)
 
-    def step(self, allowed: object = None) -> list[Token]:
+    def step(self) -> list[Token]:
         return [Token(0, next(self._left), -0.1)]
 
-    def finish(self, candidate: int) -> None:
+    def close(self, candidate: int | None = None) -> None:
         pass
 
 
@@ -378,12 +379,15 @@ STOPS = {
     "codellama": {2, 522},
     "deepseek": {414},
     "deepseek_v2": {401},
+    "deepseek_v4": {1},
     "codeqwen": {2},
     "qwen": {400, 402, 416, 417, 418, 419, 420, 421},
     "qwen3": {400, 402, 416, 417, 418, 419, 420, 421},
+    "qwen3_next": {400, 402, 416, 417, 418, 419, 420, 421},
     "codegemma": {1, 67, 68, 69, 70},
     "codestral": {2, 11, 13},
     "granite_code": {0},
+    "granite33": {0, 4, 5, 18},
     "granite4": {400},
     "stable_code": {0},
     "incoder": {400},
@@ -391,6 +395,7 @@ STOPS = {
     "seed_coder": {2},
     "mellum": {0, 5},
     "mellum2": {0, 5},
+    "glm45": {400, 407, 409, 418, 419, 420},
     "falcon_h1": {11},
     "smollm2": {0},
 }

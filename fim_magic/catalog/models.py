@@ -110,6 +110,8 @@ ENTRIES: tuple[Entry, ...] = (
         "Qwen3-Coder",
         _APACHE,
         ("qwen3-coder-30b", 30.5, 262144, "Qwen/Qwen3-Coder-30B-A3B-Instruct"),
+        ("qwen3-coder-next", 79.7, 262144, "Qwen/Qwen3-Coder-Next"),
+        ("qwen3-coder-480b", 480.0, 262144, "Qwen/Qwen3-Coder-480B-A35B-Instruct"),
     ),
     *_models(
         "CodeQwen1.5",
@@ -166,6 +168,11 @@ ENTRIES: tuple[Entry, ...] = (
         "DeepSeek-Coder-V2",
         _DEEPSEEK,
         ("deepseek-coder-v2-lite", 15.7, 131072, "deepseek-ai/DeepSeek-Coder-V2-Lite-Base"),
+    ),
+    *_models(
+        "DeepSeek-V4",
+        "MIT",
+        ("deepseek-v4-flash", 284.0, 1048576, "deepseek-ai/DeepSeek-V4-Flash"),
     ),
     *_code_llama("", infilling=("7b", "13b")),
     *_code_llama("-instruct", infilling=("7b", "13b")),
@@ -228,6 +235,13 @@ ENTRIES: tuple[Entry, ...] = (
         ("granite-code-8b-128k", 8.05, 131072, "ibm-granite/granite-8b-code-base-128k"),
     ),
     *_models(
+        # Computed from the shapes in the model card, which rounds to 2.5 and 8.1.
+        "Granite 3.3",
+        _APACHE,
+        ("granite-3.3-2b", 2.53, 131072, "ibm-granite/granite-3.3-2b-base"),
+        ("granite-3.3-8b", 8.17, 131072, "ibm-granite/granite-3.3-8b-base"),
+    ),
+    *_models(
         "Granite 4",
         _APACHE,
         ("granite-4-350m", 0.35, None, "ibm-granite/granite-4.0-350m-base"),
@@ -277,6 +291,8 @@ ENTRIES: tuple[Entry, ...] = (
         ("mellum-4b-python", 4.0, 8192, "JetBrains/Mellum-4b-sft-python"),
         ("mellum-4b-kotlin", 4.0, 8192, "JetBrains/Mellum-4b-sft-kotlin"),
         ("mellum-4b-all", 4.0, 8192, "JetBrains/Mellum-4b-sft-all"),
+        ("mellum-4b-dpo-python", 4.0, 8192, "JetBrains/Mellum-4b-dpo-python"),
+        ("mellum-4b-dpo-all", 4.0, 8192, "JetBrains/Mellum-4b-dpo-all"),
         ("mellum2-12b", 12.0, 131072, "JetBrains/Mellum2-12B-A2.5B-Base"),
     ),
     *_models(
@@ -285,6 +301,12 @@ ENTRIES: tuple[Entry, ...] = (
         ("codegeex4-9b", 9.40, 131072, "zai-org/codegeex4-all-9b THUDM/codegeex4-all-9b"),
         remote_code=True,
         licence_note="Its licence is for academic research; commercial use has to be registered with the vendor.",
+    ),
+    *_models(
+        "GLM-4.5",
+        "MIT",
+        ("glm-4.5-air", 106.0, 131072, "zai-org/GLM-4.5-Air-Base"),
+        ("glm-4.5", 355.0, 131072, "zai-org/GLM-4.5-Base"),
     ),
     *_models(
         "Falcon-H1-Tiny-Coder",

@@ -131,6 +131,7 @@ _STARCODER = ("<fim_prefix>", "<fim_suffix>", "<fim_middle>")
 _PIPES = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
 _DEEPSEEK = ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>")  # the names mislead: "hole" begins the suffix
 _SEED = ("<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>")
+_GLM = ("<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>")
 
 _COMPLETING = frozenset({""})
 
@@ -270,6 +271,17 @@ FAMILIES: tuple[Family, ...] = (
         source="deepseek-ai/DeepSeek-Coder-V2: README.md",
     ),
     Family(
+        name="DeepSeek-V4",
+        model_types=("deepseek_v4",),
+        psm=_psm(*_DEEPSEEK),
+        stop=("<｜end▁of▁sentence｜>",),
+        # The source writes no token before the prompt, and leaves it to the tokenizer.
+        bos=None,
+        context_length=1048576,
+        source="vllm-project/vllm issue 44228, with the ids of DeepSeek-V4-Flash, and pull request 44229: "
+        "DeepseekV4Renderer.render_completion_suffix",
+    ),
+    Family(
         name="CodeQwen1.5",
         model_types=("qwen2",),
         psm=_psm(*_STARCODER),
@@ -293,7 +305,8 @@ FAMILIES: tuple[Family, ...] = (
         stop=_QWEN_STOP,
         layout=_QWEN_LAYOUT,
         context_length=262144,
-        source="QwenLM/Qwen3-Coder: README.md (which also shows the same prompt as a chat turn)",
+        source="QwenLM/Qwen3-Coder: README.md, for every version and with Qwen3-Coder-Next as the example (which also "
+        "shows the same prompt as a chat turn)",
     ),
     Family(
         name="CodeGemma Instruct",
@@ -336,6 +349,18 @@ FAMILIES: tuple[Family, ...] = (
         # so found as StarCoder, whose prompts are the same.
         config={"attention_bias": True, "mlp_bias": True},
         source="ibm-granite/dolomite-engine: data/megatron/gpt_dataset.py",
+    ),
+    Family(
+        name="Granite 3.3",
+        model_types=("granite",),
+        psm=_psm(*_STARCODER),
+        stop=("<|end_of_text|>", "<fim_pad>", "<reponame>", "<filename>"),
+        context_length=131072,
+        # By the model card, 3.1 could not infill yet, and nothing is known in a checkpoint that tells: others of IBM's
+        # have this architecture and these tokens as well (granite-4.0-1b-speech, in llama.cpp pull request 22101).
+        by_name=True,
+        source="the model card of ibm-granite/granite-3.3-8b-base; ggml-org/llama.cpp pull request 12988 for the "
+        "tokens, and its /infill, with which they were tried, for the order",
     ),
     Family(
         name="Granite 4",
@@ -414,7 +439,7 @@ FAMILIES: tuple[Family, ...] = (
         layout=_MELLUM_LAYOUT,
         context_length=8192,
         by_name=True,
-        source="arXiv 2510.05788; the model card of JetBrains/Mellum-4b-base",
+        source="arXiv 2510.05788; the model cards of JetBrains/Mellum-4b-base and Mellum-4b-dpo-all-gguf",
     ),
     Family(
         name="CodeGeeX4",
@@ -434,6 +459,17 @@ FAMILIES: tuple[Family, ...] = (
         bos=None,
         context_length=131072,
         source="THUDM/CodeGeeX4: guides/Infilling_guideline.md",
+    ),
+    Family(
+        name="GLM-4.5",
+        model_types=("glm4_moe",),
+        psm=_psm(*_GLM),
+        stop=("<|endoftext|>", "<|user|>", "<|observation|>", *_GLM),
+        bos=None,
+        context_length=131072,
+        # The report says that all source code was trained with holes in it, and not in which order.
+        source="arXiv 2508.06471, section 2.2; ggml-org/llama.cpp: src/llama-vocab.cpp for the tokens; "
+        "zed-industries/zed: crates/edit_prediction/src/fim.rs, a client, for the order",
     ),
     Family(
         name="Falcon-H1-Tiny-Coder",
