@@ -12,14 +12,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fim_magic.version import __version__
-
 if TYPE_CHECKING:
     from fim_magic.candidate import Result
     from fim_magic.context import Context
     from fim_magic.request import Request
 
 __all__ = ["__version__", "complete", "infill", "load_ipython_extension", "unload_ipython_extension"]
+
+
+def __getattr__(name: str) -> str:
+    """`__version__`, read when somebody wants to know it."""
+    if name != "__version__":
+        raise AttributeError(f"module 'fim_magic' has no attribute {name!r}")
+    from fim_magic.version import find_version
+
+    return find_version()
 
 
 def infill(text: str, **options: Any) -> Result:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 UNKNOWN = "0+unknown"
@@ -20,6 +18,9 @@ def find_version(distribution: str = _DISTRIBUTION, folder: Path = _CHECKOUT) ->
         distribution: What is installed under this name.
         folder: The checkout, if it is one.
     """
+    # Not above: `%load_ext` imports this, and the modules that read metadata take their time.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(distribution)
     except PackageNotFoundError:
@@ -27,6 +28,8 @@ def find_version(distribution: str = _DISTRIBUTION, folder: Path = _CHECKOUT) ->
 
 
 def _stated_in(path: Path) -> str:
+    import re
+
     try:
         text = path.read_text("utf-8")
     except OSError:
@@ -37,4 +40,8 @@ def _stated_in(path: Path) -> str:
     return stated.get("version", UNKNOWN) if stated.get("name") == _DISTRIBUTION else UNKNOWN
 
 
-__version__ = find_version()
+def __getattr__(name: str) -> str:
+    """Read the version when somebody wants to know it."""
+    if name == "__version__":
+        return find_version()
+    raise AttributeError(name)

@@ -211,7 +211,7 @@ def test_beginning_returns_at_once_and_a_request_gets_the_same_model(checkpoint,
 def test_who_has_no_name_for_it_gets_what_is_coming(checkpoint, gate):
     coming = registry.begin(str(checkpoint("qwen2")))
     gate.may_end["qwen2"].set()
-    assert registry.use("auto").asked == coming.asked
+    assert registry.use("auto").spec == coming.spec
 
 
 def test_a_load_in_the_background_warms_up_before_it_counts_as_loaded(checkpoint, gate):
@@ -267,7 +267,7 @@ def test_what_is_refused_is_refused_at_once_and_the_first_goes_on_loading(checkp
         registry.begin(str(checkpoint(name)) if name == "llama" else name, **options)
     assert registry.loading() is coming
     gate.may_end["qwen2"].set()
-    assert registry.use(str(checkpoint("qwen2"))).asked == coming.asked
+    assert registry.use(str(checkpoint("qwen2"))).spec == coming.spec
 
 
 def test_what_does_not_fit_is_refused_at_once(checkpoint, gate, monkeypatch):
@@ -362,7 +362,7 @@ def test_an_interrupt_ends_the_waiting_and_not_the_load(checkpoint, gate):
         registry.use(folder, interrupt)
     assert registry.loading() is coming
     gate.may_end["qwen2"].set()
-    assert registry.use(folder).asked == coming.asked
+    assert registry.use(folder).spec == coming.spec
 
 
 def test_loading_in_the_background_for_real_is_silent_and_gives_the_same_model(checkpoint, capfd):
@@ -379,7 +379,7 @@ def test_loading_in_the_background_for_real_is_silent_and_gives_the_same_model(c
 def test_a_model_that_is_here_is_loaded_without_being_asked_for(checkpoint, gate):
     gate.may_end["qwen2"].set()
     coming = registry.begin_if_here(str(checkpoint("qwen2")))
-    assert registry.use(str(checkpoint("qwen2"))).asked == coming.asked
+    assert registry.use(str(checkpoint("qwen2"))).spec == coming.spec
     assert len(gate.threads) == 1
 
 
@@ -443,11 +443,11 @@ def test_where_there_is_a_model_nothing_is_begun(checkpoint):
 def test_a_resting_model_is_what_auto_means(checkpoint, gate, monkeypatch):
     gate.may_end["qwen2"].set()
     folder = str(checkpoint("qwen2"))
-    asked = registry.use(folder, family="Mellum").asked
+    asked = registry.use(folder, family="Mellum").spec
     assert registry.rest() is True
     assert registry.loaded() is None
     assert registry.resting() == folder
-    assert registry.use("auto").asked == asked
+    assert registry.use("auto").spec == asked
     assert registry.resting() == ""
 
 

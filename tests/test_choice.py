@@ -13,7 +13,7 @@ from scripted import ScriptedEngine
 
 import fim_magic.engines
 from fim_magic import catalog, weights
-from fim_magic.engines import choice, gpus, loaders, registry
+from fim_magic.engines import choice, gpus, memory, registry
 from fim_magic.engines.choice import engine_for
 from fim_magic.engines.fastest import remember
 from fim_magic.errors import ModelError, OptionError
@@ -168,7 +168,7 @@ def test_a_checkpoint_is_never_run_by_llama_cpp(binding, checkpoint):
 
 
 def test_a_file_that_does_not_fit_the_memory_is_refused_before_it_is_fetched(binding, monkeypatch):
-    monkeypatch.setattr(loaders, "free_ram", lambda: 400_000_000)
+    monkeypatch.setattr(memory, "free_ram", lambda: 400_000_000)
     monkeypatch.setattr(weights, "fetch", lambda *_: pytest.fail("it was fetched"))
     with pytest.raises(
         ModelError, match=r"does not fit: its weights take 0\.5 GB, and free are 0\.4 GB on cpu\..*%fim use"

@@ -119,9 +119,9 @@ def test_other_options_are_asked_anew(options, changed):
 def test_other_models_and_revisions_are_asked_anew(options):
     options = replace(options, arms=("trimmed",))
     evaluated(options, ScriptedEngine(RIGHT))
-    for name, value in (("revision", "other"), ("model", "other"), ("place", "elsewhere")):
+    for name, value in (("revision", "other"), ("model", "other"), ("device", "elsewhere")):
         engine = ScriptedEngine("wrong")
-        setattr(engine, name, value)
+        engine.info = replace(engine.info, **{name: value})
         report, _ = evaluated(options, engine)
         assert len(engine.prompts) == 3
         assert shares(report) == {"trimmed": 0.0}

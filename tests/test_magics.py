@@ -269,7 +269,7 @@ def test_fim_prompt_shows_the_last_prompt_whatever_is_loaded_now(shell, engine):
 
 
 def test_fim_prompt_shows_the_prompt_of_a_request_that_failed(shell, engine):
-    engine.start = lambda *_args, **_kwargs: (_ for _ in ()).throw(ModelError("out of memory"))
+    engine.generate = lambda *_args, **_kwargs: (_ for _ in ()).throw(ModelError("out of memory"))
     Outcome(shell, f"%%fim\n{BODY}")
     assert "<|fim_middle|>" in Outcome(shell, "%fim prompt").out
 
@@ -469,7 +469,7 @@ def test_a_failure_on_the_way_is_one_paragraph_and_the_next_cell_works(shell, en
 @pytest.mark.parametrize("error", [ModelError, KeyboardInterrupt])
 def test_a_request_that_failed_holds_no_memory(shell, engine, error):
     kept = []
-    start = engine.start
+    start = engine.generate
 
     def start_and_watch(*args, **kwargs):
         generation = start(*args, **kwargs)
@@ -479,7 +479,7 @@ def test_a_request_that_failed_holds_no_memory(shell, engine, error):
     def fail(_step):
         raise error("no memory left") from RuntimeError("as the allocator says it")
 
-    engine.start, engine.before_step = start_and_watch, fail
+    engine.generate, engine.before_step = start_and_watch, fail
     outcome = Outcome(shell, f"%%fim\n{BODY}")
     assert outcome.error.startswith("UsageError: ")
     gc.collect()
@@ -496,13 +496,13 @@ def test_a_second_fim_while_one_runs_is_refused(shell, engine):
     began = threading.Event()
     engine.may_go_on.clear()
     engine.before_step = lambda _step: None
-    start = engine.start
+    start = engine.generate
 
     def start_and_tell(*args, **kwargs):
         began.set()
         return start(*args, **kwargs)
 
-    engine.start = start_and_tell
+    engine.generate = start_and_tell
     errors = []
     thread = threading.Thread(target=infill, args=(BODY,), kwargs={"model": "scripted"})
     thread.start()

@@ -8,7 +8,6 @@ do, it says in its [`Capabilities`][], and a request does without.
 from __future__ import annotations
 
 import random
-import secrets
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -58,7 +57,7 @@ class Sampling:
 
 def new_seed() -> int:
     """Return a seed that nobody chose. It comes from the system: the user's own random stream stays where it was."""
-    return secrets.randbits(32)
+    return random.SystemRandom().getrandbits(32)
 
 
 GREEDY = Sampling()

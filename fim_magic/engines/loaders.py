@@ -10,9 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fim_magic import catalog
-from fim_magic.engines.memory import free_ram, gigabytes
-from fim_magic.engines.sources import Source
 from fim_magic.errors import ModelError
 from fim_magic.progress import OnProgress, Progress
 
@@ -21,6 +18,7 @@ from fim_magic.progress import OnProgress, Progress
 if TYPE_CHECKING:
     from fim_magic.engines import Engine
     from fim_magic.engines.placement import Placement
+    from fim_magic.engines.sources import Source
 
 
 class Loader(Protocol):
@@ -167,6 +165,9 @@ class GgufLoader:
 
     def require_room(self, source: Source, quantize: str | None, replacing: Placement | None) -> None:  # noqa: ARG002 - the protocol's
         """Refuse a file that is larger than the memory: it is mapped, and would be read again for every token."""
+        from fim_magic import catalog
+        from fim_magic.engines.memory import free_ram, gigabytes
+
         size = _size(source.path) if source.gguf is None else source.gguf.size
         free = free_ram() + (0 if replacing is None else replacing.held.get("cpu", 0))
         if size <= free:
