@@ -20,7 +20,7 @@ NOT_INSTALLED = "fim-magic-which-nobody-has-installed"
 
 def test_all_tell_what_pyproject_says():
     assert fim_magic.__version__ == find_version() == STATED
-    assert cli.__version__ == provenance.__version__ is reports.__version__ is fim_magic.__version__
+    assert cli.__version__ == provenance.__version__ == reports.__version__ == fim_magic.__version__
 
 
 def test_a_checkout_that_is_not_installed_has_the_version_of_its_pyproject(tmp_path):
