@@ -70,7 +70,7 @@ def _ask(text: str, options: dict[str, Any], *, complete: bool = False) -> Resul
     engine = registry.use(model, TerminalProgress(), **settings.loading(**options)).engine
     with interruptible() as stop:
         *_, last = run(request, engine, stop)
-    assert isinstance(last, Finished)  # noqa: S101 - `run` promises it
+    assert isinstance(last, Finished)  # `run` promises it
     if stop.is_set():
         raise Interrupted(last.result)
     return last.result

@@ -14,7 +14,7 @@ from fim_magic.placing import with_imports
 class Ending(str, Enum):
     """Why a candidate has no more tokens."""
 
-    STOP_TOKEN = "stop token"  # noqa: S105 - the model ended it, with a token of its family that says so
+    STOP_TOKEN = "stop token"  # the model ended it, with a token of its family that says so
     RULE = "rule"  # one of our rules found the end of the hole; `Candidate.cut` says which
     LENGTH = "length"  # it reached max_new_tokens and is probably not finished
     INTERRUPTED = "interrupted"  # the user stopped it; the text is partial

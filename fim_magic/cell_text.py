@@ -75,7 +75,7 @@ def python_of(text: str) -> str | None:
 
     try:
         return str(TransformerManager().transform_cell(source))
-    except Exception:  # noqa: BLE001 - a cell that IPython cannot transform is one that does not parse
+    except Exception:  # a cell that IPython cannot transform is one that does not parse
         return source
 
 

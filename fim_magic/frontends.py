@@ -209,7 +209,7 @@ def prepare(shell: Any) -> None:
 
         stale = {"text/html": note_html(_UNDECIDED), "text/plain": _UNDECIDED}
         _opened.append(Bridge(lambda: client_of_this_message(shell), stale))
-    except Exception:  # noqa: BLE001 - without a bridge we are as in a front end that lets none in
+    except Exception:  # without a bridge we are as in a front end that lets none in
         return
 
 

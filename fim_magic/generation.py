@@ -206,7 +206,7 @@ def _generate_in_order(
     request: Request, engine: Engine, stop: threading.Event, branching: Branching | None = None
 ) -> Iterator[Event | Answered]:
     """Fill several holes in order, each with what the ones before it got; all of them once for each candidate."""
-    assert request.blanks is not None  # noqa: S101 - whoever calls has looked
+    assert request.blanks is not None  # whoever calls has looked
     blanks, began = request.blanks, time.perf_counter()
     ways = enumerate(request.sampling.each(request.candidates))
     for number, sampling in itertools.islice(ways, branching is not None, None):

@@ -109,7 +109,7 @@ async def fill(
                 _fill(shell, document, options, stop=stop, tell=tell, fate=fate or Fate())
         except _StoppedError:
             pass
-        except BaseException as error:  # noqa: BLE001 - raised again where somebody reads this
+        except BaseException as error:  # raised again where somebody reads this
             tell(error)
         atexit.unregister(end)
         tell(None)
@@ -154,11 +154,11 @@ def _fill(
     magics.check_allowed()
     # The text may hold markers, which are nothing but text here: the caret is the hole.
     model, request = magics.request("", complete=True, **{**options, "candidates": 1})
-    loading = magics._loading(model, {name: options.get(name) for name in LOADING})  # noqa: SLF001
-    with magics._in_use():  # noqa: SLF001
+    loading = magics._loading(model, {name: options.get(name) for name in LOADING})
+    with magics._in_use():
         registry.begin(model, on_progress, **loading)  # in the background, where it goes on if the user types on
         loaded = registry.use(model, on_progress, **loading)
-        magics._tell(loaded.engine.info.model, loaded.notices)  # noqa: SLF001 - a prompt shows what is printed above itself
+        magics._tell(loaded.engine.info.model, loaded.notices)  # a prompt shows what is printed above itself
         tell(_FILLING)
         infills = loaded.engine.family.can_infill or document.suffix.strip()
         request = replace(request, document=document, method="fim" if infills else "complete")
@@ -365,7 +365,7 @@ class Ghost:
                 self.message = "The model has nothing to put here."
         except FimError as error:
             self.message = str(error)
-        except Exception as error:  # noqa: BLE001 - prompt_toolkit would show a traceback and wait for Enter
+        except Exception as error:  # prompt_toolkit would show a traceback and wait for Enter
             self.message = f"This could not be filled in: {type(error).__name__}: {error}"
         self._session.app.invalidate()
 

@@ -118,7 +118,7 @@ def _amounts(progress: Progress) -> str:
     if progress.total <= 0:
         return _bytes(progress.done)
     scale, name = _scale(progress.total)
-    digits = 0 if progress.total / scale >= 10 or scale == 1 else 1  # noqa: PLR2004 - "9.5", "312"
+    digits = 0 if progress.total / scale >= 10 or scale == 1 else 1  # "9.5", "312"
     return f"{progress.done / scale:.{digits}f} / {progress.total / scale:.{digits}f} {name}"
 
 
@@ -168,7 +168,7 @@ class TerminalProgress:
             self._ended = True
             self.close()
 
-    def __enter__(self) -> TerminalProgress:  # noqa: PYI034 - `Self` is of Python 3.11
+    def __enter__(self) -> TerminalProgress:  # `Self` is of Python 3.11
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -249,7 +249,7 @@ def options_of(settings: type[Settings]) -> dict[str, Option]:
 def _candidates(values: Mapping[str, Any]) -> int:
     """Return how many candidates there are to be, 0 for as many as the machine makes cheap."""
     rule = "is auto, or from 1 to 64"
-    asked = _checked(values, "candidates", lambda v: v == "auto" or (_whole(v) and 1 <= v <= 64), rule)  # noqa: PLR2004
+    asked = _checked(values, "candidates", lambda v: v == "auto" or (_whole(v) and 1 <= v <= 64), rule)
     return 0 if asked == "auto" else int(asked)
 
 

@@ -41,7 +41,7 @@ def settings_of_the_user() -> None:
     transformers_logging.enable_progress_bar()
     torch.set_num_threads(1)
     random.seed(1)
-    np.random.seed(2)  # noqa: NPY002 - what many users' notebooks do
+    np.random.seed(2)  # what many users' notebooks do
     torch.manual_seed(3)
     np.seterr(over="ignore")
     signal.signal(signal.SIGUSR1, lambda *_: None)
@@ -51,7 +51,7 @@ def settings_of_the_user() -> None:
 def of_the_process() -> Iterator[tuple[str, Any]]:
     """Yield each thing that belongs to the user, by name, as something that can be compared."""
     yield "random", random.getstate()
-    yield "numpy.random", repr(np.random.get_state())  # noqa: NPY002 - the user's
+    yield "numpy.random", repr(np.random.get_state())  # the user's
     yield "torch's random stream", torch.get_rng_state().tolist()
     yield "warning filters", list(warnings.filters)
     yield "warnings.showwarning", warnings.showwarning

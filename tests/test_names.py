@@ -154,7 +154,7 @@ def error_of(text):
         code = compile(text, "<cell>", "exec", dont_inherit=True)
     try:
         exec(code, {"__name__": "__main__"})
-    except Exception as error:  # noqa: BLE001 - whatever it is
+    except Exception as error:  # whatever it is
         return error
     return None
 

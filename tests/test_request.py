@@ -287,7 +287,7 @@ def test_a_request_on_another_thread_is_refused_too():
     first.close()
 
 
-class Boom(Exception):  # noqa: N818
+class Boom(Exception):
     pass
 
 
@@ -412,7 +412,7 @@ def test_the_least_room_is_enough(engine):
 
 def test_the_first_interrupt_sets_the_flag_and_the_second_interrupts():
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), interruptible() as stop:  # noqa: PT012 - both interrupts in one block
+    with pytest.raises(KeyboardInterrupt), interruptible() as stop:  # both interrupts in one block
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.wait(10)
         assert signal.getsignal(signal.SIGINT) is before
@@ -479,6 +479,6 @@ print("again", repr(infill("x = <cursor>", model="scripted").middle))
 
 
 def test_ctrl_c_in_a_program_keeps_the_partial_result():
-    program = PROGRAM.format(tests=os.path.dirname(__file__))  # noqa: PTH120
+    program = PROGRAM.format(tests=os.path.dirname(__file__))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout.splitlines() == ["partial 'total ' interrupted", "again 'total = 0'"], done.stderr

@@ -144,7 +144,7 @@ class _Walk(ast.NodeVisitor):
         self.visit(node.target)
         self._repeat(node)
 
-    visit_AsyncFor = visit_For  # noqa: N815 - so NodeVisitor finds it
+    visit_AsyncFor = visit_For  # so NodeVisitor finds it
 
     def visit_While(self, node: ast.While) -> None:
         self.visit(node.test)
@@ -169,7 +169,7 @@ class _Walk(ast.NodeVisitor):
             self._block(node.orelse)
         self._block(node.finalbody)
 
-    visit_TryStar = visit_Try  # noqa: N815 - so NodeVisitor finds it
+    visit_TryStar = visit_Try  # so NodeVisitor finds it
 
     def _handler(self, handler: ast.ExceptHandler) -> None:
         if handler.type is not None:
@@ -188,7 +188,7 @@ class _Walk(ast.NodeVisitor):
         with self._unsure(catches(node, CATCH_UNDEFINED)):
             self._block(node.body)
 
-    visit_AsyncWith = visit_With  # noqa: N815 - so NodeVisitor finds it
+    visit_AsyncWith = visit_With  # so NodeVisitor finds it
 
     def visit_match_case(self, node: ast.match_case) -> None:
         with self._unsure():
@@ -202,7 +202,7 @@ class _Walk(ast.NodeVisitor):
             self._bind(node.name)
         self.generic_visit(node)
 
-    visit_MatchStar = visit_MatchAs  # noqa: N815 - so NodeVisitor finds it
+    visit_MatchStar = visit_MatchAs  # so NodeVisitor finds it
 
     def visit_MatchMapping(self, node: ast.MatchMapping) -> None:
         if node.rest is not None:
@@ -235,7 +235,7 @@ class _Walk(ast.NodeVisitor):
             self._bind(alias_name(alias))
         self._open = self._open or may_define_names(node)
 
-    visit_ImportFrom = visit_Import  # noqa: N815 - so NodeVisitor finds it
+    visit_ImportFrom = visit_Import  # so NodeVisitor finds it
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         self._all(*node.decorator_list, *node.args.defaults, *node.args.kw_defaults)
@@ -246,7 +246,7 @@ class _Walk(ast.NodeVisitor):
                 self._all(*(each.annotation for each in parameters), node.returns)
         self._bind(node.name)
 
-    visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815 - so NodeVisitor finds it
+    visit_AsyncFunctionDef = visit_FunctionDef  # so NodeVisitor finds it
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         self._all(*node.decorator_list)
@@ -304,7 +304,7 @@ class _Walk(ast.NodeVisitor):
     def visit_ListComp(self, node: ast.ListComp | ast.SetComp) -> None:
         self._comprehend(node, node.elt)
 
-    visit_SetComp = visit_ListComp  # noqa: N815 - so NodeVisitor finds it
+    visit_SetComp = visit_ListComp  # so NodeVisitor finds it
 
     def visit_DictComp(self, node: ast.DictComp) -> None:
         self._comprehend(node, node.key, node.value)

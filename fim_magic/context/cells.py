@@ -189,7 +189,7 @@ def _likeness(one: str, other: str) -> float:
     if matcher.real_quick_ratio() < _SURELY_THE_CELL or matcher.quick_ratio() < _SURELY_THE_CELL:
         return 0.0
     # Exact comparison takes time that grows with the square: long cells are compared by lines.
-    if len(one) + len(other) > 4000:  # noqa: PLR2004
+    if len(one) + len(other) > 4000:
         matcher = difflib.SequenceMatcher(None, one.splitlines(), other.splitlines(), autojunk=False)
     return matcher.ratio()
 

@@ -43,7 +43,7 @@ class Sampling:
         """
         if candidates == 1:
             return [self]
-        drawn = random.Random(self.seed)  # noqa: S311 - not for secrets
+        drawn = random.Random(self.seed)  # not for secrets
         return [GREEDY, *(replace(self.warmer(), seed=drawn.getrandbits(63)) for _ in range(candidates - 1))]
 
     def warmer(self) -> Sampling:

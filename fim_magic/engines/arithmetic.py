@@ -42,7 +42,7 @@ class Point:
             seed: Of the random numbers that take its place as soon as it is alone.
         """
         self.at = at
-        self._random = random.Random(seed)  # noqa: S311 - not for secrets
+        self._random = random.Random(seed)  # not for secrets
         self._length = 1.0  # of the part of the first interval that is left
 
     @property
@@ -77,7 +77,7 @@ def points(sampling: Sampling, candidates: int) -> list[Point]:
         sampling: Its seed says where the others are; at temperature 0.0 all are greedy.
         candidates: How many.
     """
-    drawn = random.Random(sampling.seed)  # noqa: S311 - not for secrets
+    drawn = random.Random(sampling.seed)  # not for secrets
     shift = drawn.random()
     alone = candidates == 1
     return [

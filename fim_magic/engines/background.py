@@ -112,7 +112,7 @@ class BackgroundLoad(Generic[_T]):
             self._load()
         except _AbandonedError:
             pass
-        except BaseException as error:  # noqa: BLE001 - told to the one who waits: on a thread nobody would see it
+        except BaseException as error:  # told to the one who waits: on a thread nobody would see it
             forget_frames(error)
             self.error = None if self.abandoned else error
         if self.abandoned:

@@ -203,7 +203,7 @@ class Decoder:
         def step(ids: Tensor, where: Tensor) -> Tensor:
             return self._fixed_step(ids, where, (keys, values), turns, length)
 
-        assert self.record is not None  # noqa: S101 - `read` looked
+        assert self.record is not None  # `read` looked
         try:
             return self.record(step, ids, where)
         except RuntimeError as error:  # what CUDA says, lack of memory among it

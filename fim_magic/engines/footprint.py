@@ -172,7 +172,7 @@ def _is_tied(tensors: Mapping[str, tuple[str, list[int], int]], config: Mapping[
 
 
 def _is_linear(name: str, shape: list[int]) -> bool:
-    return len(shape) == 2 and name.endswith(".weight") and _NEVER_QUANTISED.search(name) is None  # noqa: PLR2004
+    return len(shape) == 2 and name.endswith(".weight") and _NEVER_QUANTISED.search(name) is None
 
 
 def _layer(name: str) -> str:

@@ -163,7 +163,7 @@ class GgufLoader:
 
     runs_gguf = True
 
-    def require_room(self, source: Source, quantize: str | None, replacing: Placement | None) -> None:  # noqa: ARG002 - the protocol's
+    def require_room(self, source: Source, quantize: str | None, replacing: Placement | None) -> None:
         """Refuse a file that is larger than the memory: it is mapped, and would be read again for every token."""
         from fim_magic import catalog
         from fim_magic.engines.memory import free_ram, gigabytes
@@ -199,9 +199,9 @@ class GgufLoader:
         *,
         name: str,
         revision: str,
-        placement: Placement | None,  # noqa: ARG002 - the protocol's
+        placement: Placement | None,
         named: str,
-        allow_code: bool,  # noqa: ARG002 - the protocol's
+        allow_code: bool,
         on_progress: OnProgress,
     ) -> Engine:
         """Load it; see [`Loader.load`][]."""

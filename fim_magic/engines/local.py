@@ -295,12 +295,13 @@ class LocalGeneration:
 
     def _several(self, guess: list[int]) -> list[Token]:
         """Read the last token and the guesses that follow it, and keep as many as the model itself would choose."""
-        assert self._guesses is not None and self._lookup is not None  # noqa: S101, PT018 - `step` looked
+        assert self._guesses is not None and self._lookup is not None  # `step` looked
         logits = self._guesses.read_all([*self._chosen, *guess])
         chosen = logits.argmax(dim=-1)
         logprobs = _logprobs(logits, chosen)
         ids = chosen.tolist()
-        right = next((at for at, (own, guessed) in enumerate(zip(ids, guess)) if own != guessed), len(guess))  # noqa: B905 - one more is chosen
+        pairs = enumerate(zip(ids, guess, strict=False))  # one more is chosen than was guessed
+        right = next((at for at, (own, guessed) in pairs if own != guessed), len(guess))
         self._guesses.forget_last(len(guess) - right)
         self._lookup.learn(len(guess), right)
         self._logits, self._chosen = logits[right : right + 1], ids[right : right + 1]

@@ -232,7 +232,7 @@ def _on_several(model: _Model, gpus: Mapping[str, int], ram: int) -> Iterator[Pl
     dtype = _dtype(model, gpus)
     weights, cache = model.bytes_at(dtype), model.cache_at(dtype)
     budgets = _budgets(gpus, _WORKING + cache // len(gpus))
-    if len(budgets) < 2 or _reach(model, weights, budgets) < weights:  # noqa: PLR2004
+    if len(budgets) < 2 or _reach(model, weights, budgets) < weights:
         return
     yield Placement(
         arguments=_arguments(model, dtype) | _spread(budgets, ram),

@@ -270,7 +270,7 @@ class ModelManager:
         if spec.name == "auto" and self._resting is not None and spec.is_answered_by(self._resting[0]):
             spec = self._resting[0]
         ready = prepare(spec, on_progress, self._replaced)
-        assert ready is not None  # noqa: S101 - it fetches what is not here
+        assert ready is not None  # it fetches what is not here
         self.unload()
         coming = self._coming
         if coming is not None:

@@ -84,7 +84,7 @@ class Task:
     def group(self) -> str:
         """The function that the hole is in: "HumanEval/0". Its other holes stand or fall with the same tests."""
         parts = self.task_id.split("/")
-        return "/".join(parts[1:3]) if len(parts) > 3 else self.task_id  # noqa: PLR2004 - set, HumanEval, 0, L0
+        return "/".join(parts[1:3]) if len(parts) > 3 else self.task_id  # set, HumanEval, 0, L0
 
     def program(self, middle: str) -> str:
         """Return the program that tells whether `middle` is right."""
@@ -208,7 +208,7 @@ def _get(url: str) -> tuple[bytes | None, str]:
 
     try:
         answer = get_session().get(url, timeout=_FETCH_SECONDS, follow_redirects=True)
-    except Exception as error:  # noqa: BLE001 - whichever HTTP library it is, the answer is that it did not come
+    except Exception as error:  # whichever HTTP library it is, the answer is that it did not come
         return None, type(error).__name__
     if answer.status_code != _FOUND:
         return None, f"it answered {answer.status_code}"

@@ -56,7 +56,7 @@ def bootstrap(values: Mapping[str, float], groups: Mapping[str, str]) -> Interva
     clusters = list(sums.values())
     if not clusters:
         return Interval(-1.0, 1.0, "bootstrap")
-    draw = random.Random(_SEED)  # noqa: S311 - not for secrets
+    draw = random.Random(_SEED)  # not for secrets
     means = []
     for _ in range(_RESAMPLES):
         drawn = draw.choices(clusters, k=len(clusters))

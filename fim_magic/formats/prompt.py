@@ -285,7 +285,7 @@ class _Builder:
         indentation behind it as one token, and a prompt that ends between them leads to anything but indented code. So
         the line end is generated again.
         """
-        if order not in self._family.heals or len(prefix) < 2:  # noqa: PLR2004
+        if order not in self._family.heals or len(prefix) < 2:
             return ""
         if self._document.hole_begins_line:
             indentation = self._document.prefix.rpartition("\n")[2]

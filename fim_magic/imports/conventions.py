@@ -48,7 +48,7 @@ ONE_OF = {
         log_softmax logsigmoid max_pool1d max_pool2d mse_loss nll_loss normalize one_hot pad pairwise_distance
         pixel_shuffle relu relu6 rms_norm scaled_dot_product_attention selu sigmoid silu smooth_l1_loss softmax softplus
         tanh triplet_margin_loss unfold upsample
-        """.split()  # noqa: SIM905 - a list of words
+        """.split()  # a list of words
     ),
     "st": frozenset({"button", "dataframe", "header", "markdown", "sidebar", "slider", "title", "write"}),
     "go": frozenset(
@@ -174,8 +174,8 @@ FROM_LIBRARIES = {
 
 BY_USE = {
     "datetime": (
-        ("datetime", frozenset("combine fromisoformat fromtimestamp now strptime today utcnow".split())),  # noqa: SIM905
-        frozenset("MAXYEAR MINYEAR UTC date datetime time timedelta timezone tzinfo".split()),  # noqa: SIM905
+        ("datetime", frozenset("combine fromisoformat fromtimestamp now strptime today utcnow".split())),
+        frozenset("MAXYEAR MINYEAR UTC date datetime time timedelta timezone tzinfo".split()),
     ),
     "date": (("datetime", frozenset({"fromisoformat", "fromtimestamp", "today"})), frozenset[str]()),
     "Image": (("PIL", frozenset({"fromarray", "frombytes", "merge", "new", "open"})), frozenset[str]()),

@@ -9,7 +9,7 @@ PYTHON = "python"
 
 _MAGIC = re.compile(r"\s*%%(\S+)([^\n]*)\n?")
 _SESSION = frozenset(
-    "capture debug heat memit memray_flamegraph mypy prun scalene snakeviz time timeit".split()  # noqa: SIM905 - words
+    "capture debug heat memit memray_flamegraph mypy prun scalene snakeviz time timeit".split()  # words
 )
 """The magics of cells whose Python runs in the session."""
 

@@ -192,7 +192,7 @@ GRAMMARS: dict[str, Grammar] = {
             *_BRACKETS,
             *(
                 (word, "end")
-                for word in "baremodule begin do for function if let macro module quote struct try while".split()  # noqa: SIM905
+                for word in "baremodule begin do for function if let macro module quote struct try while".split()
             ),
             ("abstract", "end"),
             ("primitive", "end"),

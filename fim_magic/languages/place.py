@@ -102,7 +102,7 @@ class Place:
             if len(self._read) >= _MOST_KEPT:
                 self._read.clear()
             tree = parse(self.language, self.prefix + middle + self.suffix)
-            assert tree is not None  # noqa: S101 - `place` has looked
+            assert tree is not None  # `place` has looked
             self._read[middle] = Reading(tree, len(self.prefix), len(self.prefix) + len(middle))
         return self._read[middle]
 
@@ -180,7 +180,7 @@ class Place:
             return True
         if between.type in grammar.blocks or between.type in grammar.lists:
             return True
-        assert boundary.before is not None and boundary.after is not None  # noqa: PT018, S101 - between them is a node
+        assert boundary.before is not None and boundary.after is not None  # between them is a node
         if boundary.before.type in self._openers or boundary.before.type in _BETWEEN:
             return True
         return boundary.after.type in self._closers or boundary.after.type in _BETWEEN or self.suffix_goes_on

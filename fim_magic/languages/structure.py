@@ -11,8 +11,8 @@ from fim_magic.languages.parsing import Tree
 if TYPE_CHECKING:
     from tree_sitter import Node
 
-_VOID = frozenset("area base br col embed hr img input link meta source track wbr".split())  # noqa: SIM905 - words
-_MAY_STAY_OPEN = frozenset("dd dt li option p tbody td tfoot th thead tr".split())  # noqa: SIM905
+_VOID = frozenset("area base br col embed hr img input link meta source track wbr".split())  # words
+_MAY_STAY_OPEN = frozenset("dd dt li option p tbody td tfoot th thead tr".split())
 _NAMED = ("name", "declarator", "lhs", "pattern")  # the fields that lead to a name
 _MAY_DEFINE = frozenset({"assignment", "binary_operator", "lexical_declaration"})
 _FUNCTIONS = frozenset({"arrow_function", "class", "function_definition", "function_expression", "call_expression"})
@@ -212,7 +212,7 @@ def stays_open(tree: Tree, node: Node) -> bool:
 
 def name_of_tag(tree: Tree, node: Node) -> str:
     """The name of a tag in lower case; "" for other nodes, and for elements that have no end tag."""
-    if node.type not in ("start_tag", "end_tag", "erroneous_end_tag") or node.child_count < 2:  # noqa: PLR2004
+    if node.type not in ("start_tag", "end_tag", "erroneous_end_tag") or node.child_count < 2:
         return ""
     name = tree.text_of(node.children[1]).lower()
     return "" if name in _VOID else name

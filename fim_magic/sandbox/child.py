@@ -110,10 +110,10 @@ def _reporter(source: int, target: int) -> Callable[[bool, tuple[str, ...]], Non
 
 
 def _kernel() -> types.ModuleType:
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kernel.py")  # noqa: PTH100, PTH118, PTH120 - slow
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kernel.py")  # slow
     spec = spec_from_file_location("kernel", path)
-    assert spec is not None  # noqa: S101 - the file lies beside this one
-    assert spec.loader is not None  # noqa: S101
+    assert spec is not None  # the file lies beside this one
+    assert spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -230,7 +230,7 @@ class _Runner:
 
     def run(self, report: Callable[[bool, tuple[str, ...]], None]) -> None:
         """Run the steps in their order, up to one that fails and has to succeed."""
-        for step, codes in zip(self._steps, self._codes):  # noqa: B905 - they are as many
+        for step, codes in zip(self._steps, self._codes, strict=True):
             self._show_source(step)
             ok, parts = self._examples(codes) if step["kind"] == "examples" else self._attempt(step["kind"], codes[0])
             self._flush()
@@ -246,7 +246,7 @@ class _Runner:
             return False, (f"gave {_one_line(self._repr(value))}",)
         except MemoryError:
             return False, ("MemoryError",)
-        except BaseException as error:  # noqa: BLE001 - SystemExit too is no success
+        except BaseException as error:  # SystemExit too is no success
             self._print(error)
             return False, (self._words(error),)
 
@@ -274,7 +274,7 @@ class _Runner:
             try:
                 self._value(code, namespace)
                 got.append("=" + stream.getvalue()[:_GOT])
-            except BaseException as error:  # noqa: BLE001
+            except BaseException as error:
                 got.append("!" + self._words(error))
             finally:
                 sys.stdout = before
@@ -285,7 +285,7 @@ class _Runner:
             name, text = type(error).__name__, _one_line(str(error))
             if not text and name == "AssertionError":
                 text = self._line_of(error)
-        except BaseException:  # noqa: BLE001 - its __str__ is the program's
+        except BaseException:  # its __str__ is the program's
             return "an error that cannot be shown"
         return f"{name}: {text}" if text else f"{name}"
 

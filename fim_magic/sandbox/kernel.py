@@ -215,7 +215,7 @@ def _libc() -> ctypes.CDLL:
 
 def _architecture() -> tuple[int, int, int] | None:
     # A 32-bit Python on a 64-bit kernel has other numbers.
-    if not sys.platform.startswith("linux") or struct.calcsize("P") != 8:  # noqa: PLR2004 - bytes of a pointer
+    if not sys.platform.startswith("linux") or struct.calcsize("P") != 8:  # bytes of a pointer
         return None
     return _ARCHITECTURES.get(platform.machine())
 
@@ -286,7 +286,7 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: str, rights: int) -> None:
     except OSError:
         return  # this machine has none
     try:
-        if not os.path.isdir(path):  # noqa: PTH112 - pathlib takes longer to import than this takes
+        if not os.path.isdir(path):  # pathlib takes longer to import than this takes
             rights &= _ON_A_FILE
         libc.syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, struct.pack("=Qi", rights, at), 0)
     finally:

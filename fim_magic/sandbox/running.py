@@ -226,7 +226,7 @@ class _Run:
     def report(self) -> Report:
         """Run the child to its end, and say what came of it."""
         self._tokens = [secrets.token_hex(_TOKEN // 2) for _ in range(len(self.steps) + 1)]
-        process = subprocess.Popen(  # noqa: S603 - this interpreter and our own file; the program comes by a pipe
+        process = subprocess.Popen(  # this interpreter and our own file; the program comes by a pipe
             [sys.executable, "-I", "-X", "utf8", str(_CHILD)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -392,13 +392,13 @@ def _on_disk(folder: Path, pid: int, enough: int) -> int:
     for root, folders, files in os.walk(folder):
         for name in (*folders, *files):
             with contextlib.suppress(OSError):
-                total += max(_BLOCK, _allocated(os.lstat(os.path.join(root, name))))  # noqa: PTH118 - fast
+                total += max(_BLOCK, _allocated(os.lstat(os.path.join(root, name))))  # fast
             if total > enough:
                 return total
     with contextlib.suppress(OSError):
-        for opened in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208
+        for opened in os.listdir(f"/proc/{pid}/fd"):
             with contextlib.suppress(OSError):
-                status = os.stat(f"/proc/{pid}/fd/{opened}")  # noqa: PTH116
+                status = os.stat(f"/proc/{pid}/fd/{opened}")
                 total += 0 if status.st_nlink else _allocated(status)
     return total
 
@@ -411,6 +411,6 @@ def _allocated(status: os.stat_result) -> int:
 def _threads(pid: int) -> int:
     """How many threads a process has, where /proc says it."""
     try:
-        return os.stat(f"/proc/{pid}/task").st_nlink - 2  # noqa: PTH116 - one link for each thread, and its own two
+        return os.stat(f"/proc/{pid}/task").st_nlink - 2  # one link for each thread, and its own two
     except OSError:
         return 0

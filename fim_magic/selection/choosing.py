@@ -42,7 +42,7 @@ def merged(candidates: Sequence[Candidate], rebuild: Callable[[str], str]) -> tu
 def ranked(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """Return the candidates, the best first, each with the reason for its place if there are several."""
     ordered = sorted(candidates, key=_standing, reverse=True)
-    if len(ordered) < 2:  # noqa: PLR2004 - nothing to choose from
+    if len(ordered) < 2:  # nothing to choose from
         return tuple(ordered)
     return tuple(replace(each, reason=_reason(each, ordered)) for each in ordered)
 

@@ -47,7 +47,7 @@ def weighed(
     """Let the model say of each of several candidates how probable it makes what follows the hole."""
     if not engine.capabilities.scores:
         return tuple(candidates)
-    if len(candidates) < 2 or not request.document.suffix.strip():  # noqa: PLR2004 - nothing to choose from
+    if len(candidates) < 2 or not request.document.suffix.strip():  # nothing to choose from
         return tuple(candidates)
     found: list[Candidate] = []
     try:

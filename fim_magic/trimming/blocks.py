@@ -14,7 +14,7 @@ _NEXT_BRANCHES = {
 }
 
 
-def dedent(hole: Hole, text: str, final: bool) -> int | None:  # noqa: ARG001 - a Rule
+def dedent(hole: Hole, text: str, final: bool) -> int | None:
     """For a hole inside an indented block: end with the block, where a line stands further left than it may.
 
     After a line that has code, the candidate may go on in the blocks around it, as far out as what follows the hole
@@ -129,7 +129,7 @@ def unreachable(hole: Hole, text: str, final: bool) -> int | None:
     return jump if final or ended is not None else None
 
 
-def dead_code(hole: Hole, text: str, final: bool) -> int | None:  # noqa: ARG001 - a Rule
+def dead_code(hole: Hole, text: str, final: bool) -> int | None:
     """End behind a `return` or the like, where more of its block comes, which could never run.
 
     A comment may come, and a `yield`, which makes a generator of the function also where it never runs.

@@ -8,7 +8,7 @@ from fim_magic.trimming.layout import end_of_string
 from fim_magic.trimming.parsed import parsed
 
 
-def closes_outer(hole: Hole, text: str, final: bool) -> int | None:  # noqa: ARG001 - a Rule
+def closes_outer(hole: Hole, text: str, final: bool) -> int | None:
     """End before a bracket or quote that closes what was opened before the hole, if the suffix closes it too.
 
     What the suffix has before that bracket or quote is not the candidate's either, if the text ends with it.

@@ -10,7 +10,7 @@ _MAGIC = re.compile(r"^%%[^\W\d]", re.MULTILINE)
 _SEPARATOR = re.compile(r"^# (?:%%(?=[\s\[])|In ?\[)", re.MULTILINE)
 
 
-def next_cell(hole: Hole, text: str, final: bool) -> int | None:  # noqa: ARG001 - a Rule
+def next_cell(hole: Hole, text: str, final: bool) -> int | None:
     """End before a line that begins another cell: a cell's magic (`%%sql`), or what separates cells in scripts.
 
     A magic stands on a cell's first line and nowhere else. Scripts have `# %%` (the percent format) or `# In[3]:`

@@ -58,7 +58,7 @@ def enough(hole: Hole, text: str, final: bool) -> int | None:
     return _without_comment(hole, text, end_before(hole, text, at))
 
 
-def only_comments(hole: Hole, text: str, final: bool) -> int | None:  # noqa: ARG001 - a rule
+def only_comments(hole: Hole, text: str, final: bool) -> int | None:
     """End before all of an answer that begins with a comment, where a statement is asked for.
 
     What is to stand there is code. A small model that begins with a comment writes one from the texts that it was

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fim_magic.trimming.hole import Hole, end_before
 
 
-def code_fence(hole: Hole, text: str, final: bool) -> int | None:  # noqa: ARG001 - a Rule
+def code_fence(hole: Hole, text: str, final: bool) -> int | None:
     """End before a Markdown fence: an instruct model that ends its code block goes on to explain it."""
     if hole.is_markup or (hole.is_python and hole.state.string):
         return None

@@ -6,7 +6,7 @@ from fim_magic.trimming.hole import Hole
 from fim_magic.trimming.layout import fields
 
 
-def closes_field(hole: Hole, text: str, final: bool) -> int | None:  # noqa: ARG001 - a Rule
+def closes_field(hole: Hole, text: str, final: bool) -> int | None:
     """End before the brace that closes a replacement field, if the suffix closes it too.
 
     What the suffix has before that brace, such as a format, is not the candidate's either, if the text ends with it.

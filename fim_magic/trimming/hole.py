@@ -281,5 +281,5 @@ def end_before(hole: Hole, text: str, at: int) -> int:
         return at
     if not hole.head:
         return text.find("\n", kept) + 1
-    shared = takewhile(lambda pair: pair[0] == pair[1], zip(hole.head, text[line_start:]))  # noqa: B905
+    shared = takewhile(lambda pair: pair[0] == pair[1], zip(hole.head, text[line_start:], strict=False))
     return line_start + sum(1 for _ in shared)

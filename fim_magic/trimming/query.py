@@ -19,7 +19,7 @@ _GOES_ON = re.compile(
 _TOKEN = re.compile(r"""'(?:[^']|'')*'?|"[^"]*"?|--[^\n]*|/\*.*?(?:\*/|\Z)|[();]""", re.DOTALL)
 
 
-def ends_query(hole: Hole, text: str, final: bool) -> int | None:  # noqa: ARG001 - a Rule
+def ends_query(hole: Hole, text: str, final: bool) -> int | None:
     """End before a semicolon where what follows the hole goes on with the same statement (`ORDER BY`, `)`).
 
     Or before a bracket that closes what was opened before the hole, if the suffix closes it too.

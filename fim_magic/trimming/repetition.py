@@ -18,7 +18,7 @@ _RUN_CHARACTERS = 120
 _DATA_RUN_CHARACTERS = 480  # `0, 0, 0, ` may be a table
 
 
-def repetition(hole: Hole, text: str, final: bool) -> int | None:  # noqa: ARG001 - a Rule
+def repetition(hole: Hole, text: str, final: bool) -> int | None:
     """End a loop: the same lines, or the same few characters, over and over. The first of them is kept."""
     cuts = [at for at in (_repeated_lines(hole, text), _repeated_run(text)) if at is not None]
     return min(cuts, default=None)

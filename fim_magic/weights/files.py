@@ -93,7 +93,7 @@ def _fetch(file: GgufFile, on_progress: OnProgress) -> Path:
         try:
             whole = source(file, staging, on_progress)
             _check(file, whole, on_progress)
-        except SourceFailedError as why:  # noqa: PERF203 - two rounds, each of minutes
+        except SourceFailedError as why:  # two rounds, each of minutes
             reasons.append(str(why))
         else:
             return _keep(file, whole)

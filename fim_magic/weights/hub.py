@@ -71,7 +71,7 @@ def _stream(url: str, part: Path, meter: Meter) -> None:
     request = get_session().stream("GET", url, headers=headers, timeout=HUB_READ_SECONDS, follow_redirects=True)
     with request as response:
         hf_raise_for_status(response)
-        partial = response.status_code == 206  # noqa: PLR2004 - the server took the range
+        partial = response.status_code == 206  # the server took the range
         with part.open("ab" if partial else "wb") as out:
             done = done if partial else 0
             # As it comes: with a chunk size, what came since the last full chunk would be lost.
@@ -122,7 +122,7 @@ def within(seconds: float, call: Callable[[], T]) -> T:
     def run() -> None:
         try:
             answers.put((call(), None))
-        except Exception as error:  # noqa: BLE001 - raised again in the thread that waits
+        except Exception as error:  # raised again in the thread that waits
             answers.put((None, error))
 
     threading.Thread(target=run, daemon=True, name="fim-magic-probe").start()
@@ -142,6 +142,6 @@ def hub_answers() -> bool:
         from huggingface_hub import constants, get_session
 
         get_session().head(constants.ENDPOINT, timeout=HUB_SECONDS)
-    except Exception:  # noqa: BLE001 - whatever it is, the answer is no
+    except Exception:  # whatever it is, the answer is no
         return False
     return True

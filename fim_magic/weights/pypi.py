@@ -97,7 +97,7 @@ def _run_pip(project: str, version: str, scratch: Path, errors: IO[bytes], on_si
     ]
     # fmt: on
     here = str(scratch)
-    process = subprocess.Popen(  # noqa: S603 - a list, of the catalogue's words only
+    process = subprocess.Popen(  # a list, of the catalogue's words only
         command,
         # Python finds modules in the current folder first, and a user's own `random.py` there
         # would break pip.
@@ -111,7 +111,7 @@ def _run_pip(project: str, version: str, scratch: Path, errors: IO[bytes], on_si
         while True:
             try:
                 return process.wait(timeout=POLL_SECONDS)
-            except subprocess.TimeoutExpired:  # noqa: PERF203 - ten rounds a second
+            except subprocess.TimeoutExpired:  # ten rounds a second
                 # Versions of pip differ in what they print, but all of them write a file.
                 on_size(_largest(scratch))
     finally:
@@ -190,7 +190,7 @@ def index_answers() -> bool:
     ]
     # fmt: on
     try:
-        done = subprocess.run(  # noqa: S603 - a list, of our own words only
+        done = subprocess.run(  # a list, of our own words only
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -340,7 +340,7 @@ def _snapshot_error(error: Exception, repo: str, revision: str | None, instead: 
             f"https://huggingface.co/{repo}, lists its branches and tags."
         )
     answer = error.response if isinstance(error, HfHubHTTPError) else None
-    unauthorised = answer is not None and answer.status_code == 401  # noqa: PLR2004
+    unauthorised = answer is not None and answer.status_code == 401
     if answer is not None and unauthorised and "Invalid credentials" in answer.headers.get("X-Error-Message", ""):
         return (
             f"{repo} could not be fetched, because the Hugging Face Hub does not take the token of this machine. Type "

@@ -103,6 +103,6 @@ def read(folder: Path) -> tuple[dict[str, int], list[tuple[str, str]]] | None:
 
 def _pair(line: str) -> tuple[str, str]:
     pieces = line.rstrip("\r").split(" ")
-    if len(pieces) != 2:  # noqa: PLR2004
+    if len(pieces) != 2:
         raise ValueError(f"merges.txt has a line that is no pair: {line[:40]!r}")
     return pieces[0], pieces[1]

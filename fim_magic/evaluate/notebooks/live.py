@@ -43,7 +43,7 @@ class Kernel:
         self._process.start()
         theirs.close()
 
-    def __enter__(self) -> Kernel:  # noqa: PYI034 - typing.Self is not in Python 3.10
+    def __enter__(self) -> Kernel:  # typing.Self is not in Python 3.10
         return self
 
     def __exit__(
@@ -113,7 +113,7 @@ class Kernels:
         self._kernel: Kernel | None = None
         self._ran: tuple[str, ...] = ()
 
-    def __enter__(self) -> Kernels:  # noqa: PYI034 - typing.Self is not in Python 3.10
+    def __enter__(self) -> Kernels:  # typing.Self is not in Python 3.10
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -173,7 +173,7 @@ def _serve(connection: Connection, folder: str) -> None:
             return
         try:
             connection.send((False, _VERBS[verb](shell, *arguments)))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the other process says it
+        except Exception as error:  # whatever it is, the other process says it
             connection.send((True, f"{type(error).__name__}: {error}"))
 
 

@@ -25,9 +25,7 @@ a compound statement; and two to five simple statements, one after the other."""
 _LEAST = 3  # word characters of what is missing, and of what is left
 _MOST_LINES = {"rest": 4, "line": 1, "arguments": 6, "block": 15, "lines": 10}
 _MOST_STATEMENTS = 5
-_AFTER = frozenset(
-    "and assert await elif except for from if import in is not or raise return while with yield".split()  # noqa: SIM905
-)
+_AFTER = frozenset("and assert await elif except for from if import in is not or raise return while with yield".split())
 _ASSIGNS = re.compile(r"(?:[-+*/%@&|^]|//|\*\*|<<|>>|:)?=")
 _OPERATORS = frozenset({",", "+", "-", "*", "/", "//", "%", "**", "@", "==", "!=", "<", ">", "<=", ">=", "|", "&"})
 _NOT_CODE = frozenset({tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER})
@@ -180,7 +178,7 @@ def _runs(source: _Source, block: _Block) -> Iterator[Punched]:
     joined = [a and b for a, b in pairwise(simple)]
     for at, (one, other) in enumerate(pairwise(spans)):
         between = source.text[one[1] : other[0]]
-        joined[at] = joined[at] and not between.strip() and between.count("\n") <= 2  # noqa: PLR2004 - one empty line
+        joined[at] = joined[at] and not between.strip() and between.count("\n") <= 2  # one empty line
     for first in range(len(block.body)):
         for last in range(first + 1, min(first + _MOST_STATEMENTS, len(block.body))):
             if not all(joined[first:last]):

@@ -188,7 +188,7 @@ def _scored(tasks: Sequence[OwnTask], told: Mapping[str, OwnAnswer]) -> dict[str
 def _measures(scored: Mapping[str, Mapping[str, _Scored]]) -> Iterator[Measure]:
     for facet, word_of in _FACETS.items():
         words = list(dict.fromkeys(word_of(each.task) for own in scored.values() for each in own.values()))
-        if facet == "language" and len(words) < 2:  # noqa: PLR2004 - one language is the whole
+        if facet == "language" and len(words) < 2:  # one language is the whole
             continue
         for word in words:
             for arm, own in scored.items():

@@ -59,7 +59,7 @@ class _Session:
         self._alive = True
         self._stack = ExitStack()
 
-    def __enter__(self) -> _Session:  # noqa: PYI034 - typing.Self is not in Python 3.10
+    def __enter__(self) -> _Session:  # typing.Self is not in Python 3.10
         folder = self._stack.enter_context(tempfile.TemporaryDirectory())
         self._own = self._stack.enter_context(tempfile.TemporaryDirectory())
         copy_small_files(self._sheet.path.parent, Path(folder))

@@ -218,7 +218,7 @@ class LlamaCppArm:
             ModelError: It could not.
         """
         self.device = torch.device("cpu")
-        self._process = subprocess.Popen(  # noqa: S603 - our own module
+        self._process = subprocess.Popen(  # our own module
             [sys.executable, "-m", llama_server.__name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -242,7 +242,7 @@ class LlamaCppArm:
 
     def _tell(self, job: dict[str, Any]) -> dict[str, Any]:
         asked, answers = self._process.stdin, self._process.stdout
-        assert asked is not None and answers is not None  # noqa: S101, PT018 - both are pipes
+        assert asked is not None and answers is not None  # both are pipes
         said = ""
         with suppress(OSError):  # it has ended: the pipe is broken
             print(json.dumps(job), file=asked, flush=True)

@@ -113,7 +113,7 @@ def _run(command: list[str], given: str, changes: dict[str, str]) -> str:
     # The user's settings stay out: with a default model of theirs, %load_ext begins to load it.
     kept = {n: value for n, value in os.environ.items() if not n.startswith("FIM_MAGIC_") or n == "FIM_MAGIC_CACHE"}
     environment = {**kept, "PYTHONPATH": os.pathsep.join(sys.path), **changes}
-    done = subprocess.run(command, input=given, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(command, input=given, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise ModelError(

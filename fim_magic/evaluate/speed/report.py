@@ -423,6 +423,6 @@ def _amount(value: float, unit: str) -> str:
 
 def _number(value: float) -> str:
     """Three digits, without an exponent."""
-    if value >= 100:  # noqa: PLR2004
+    if value >= 100:
         return f"{value:.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"  # noqa: PLR2004
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -127,7 +127,7 @@ class _Arbitrary(_Prompts):
         self._vocabulary = vocabulary
 
     def of(self, tokens: int, number: int) -> tuple[int, ...]:
-        drawn = random.Random(f"{tokens} {number}")  # noqa: S311 - not for secrets
+        drawn = random.Random(f"{tokens} {number}")  # not for secrets
         return tuple(drawn.randrange(self._vocabulary) for _ in range(tokens))
 
     def halves(self, tokens: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
