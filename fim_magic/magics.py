@@ -579,11 +579,17 @@ def _parse_use(line: str) -> dict[str, Any]:
     return {"model": model, **options}
 
 
+def _undecided() -> dict[str, str]:
+    from fim_magic.review.render import undecided
+
+    return undecided()
+
+
 def load(shell: Any) -> None:
     """Register the magics with a shell."""
     from fim_magic.frontends import prepare
 
-    prepare(shell)
+    prepare(shell, _undecided)
     magics = FimMagics(shell)
     shell.register_magics(magics)
     shell.events.register("pre_run_cell", magics.remember_cell)

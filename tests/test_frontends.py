@@ -128,7 +128,7 @@ def test_a_page_that_cannot_leaves_the_text_for_the_next_cell(kernel_shell, page
 
 def test_without_a_bridge_the_text_is_kept(kernel_shell, monkeypatch):
     monkeypatch.setattr(frontends, "_opened", [])
-    monkeypatch.setitem(sys.modules, "fim_magic.review.bridge", None)  # as if anywidget were broken
+    monkeypatch.setitem(sys.modules, "fim_magic.frontends.bridge", None)  # as if anywidget were broken
     placed = []
     clicked(kernel_shell).place("a = 1", on_result=placed.append)
     assert placed[0].how == "pending"

@@ -31,6 +31,7 @@ VIEW = "fim-view mathjax_ignore tex2jax_ignore"
 """The classes of everything that is drawn. Names and checks may hold `$`, which MathJax (3 and 2) must not typeset."""
 
 _STATIC = Path(__file__).parent / "static"
+_UNDECIDED = "Not decided before the kernel ended. Run the cell again to be asked again."
 _GREEN = "\x1b[30;42m"
 _TAB = " " * 4
 
@@ -130,6 +131,11 @@ def note_html(text: str, marker: str = "") -> str:
         f'<div class="{VIEW}"><style>{styles()}</style>'
         f'<p class="{escape(f"fim-note {marker}".strip())}" role="status"><small>{html_text(text)}</small></p></div>'
     )
+
+
+def undecided() -> dict[str, str]:
+    """Return, by MIME type, what stands in the place of buttons whose kernel has ended."""
+    return {"text/html": note_html(_UNDECIDED), "text/plain": _UNDECIDED}
 
 
 @cache

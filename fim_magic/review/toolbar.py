@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from anywidget import AnyWidget
 from traitlets import Bool, Dict, Int, List, Unicode
 
-from fim_magic.review.bridge import page_module
+from fim_magic.frontends.bridge import page_module
 
 if TYPE_CHECKING:
     from fim_magic.review.widget import Offer
+
+_STATIC = Path(__file__).parent / "static"
 
 Message = dict[str, Any]
 
@@ -32,8 +34,8 @@ class Toolbar(AnyWidget):
         status: What to say beside the buttons.
     """
 
-    _esm = page_module("toolbar")
-    _css = (Path(__file__).parent / "static" / "toolbar.css").read_text("utf-8")
+    _esm = page_module(_STATIC / "toolbar.js")
+    _css = (_STATIC / "toolbar.css").read_text("utf-8")
 
     candidates = List(Dict()).tag(sync=True)
     index = Int(0).tag(sync=True)

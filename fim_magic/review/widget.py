@@ -23,7 +23,7 @@ from fim_magic.review.diff import Addition
 from fim_magic.review.render import note_html
 
 if TYPE_CHECKING:
-    from fim_magic.review.bridge import Answer
+    from fim_magic.frontends.bridge import Answer
     from fim_magic.review.toolbar import Message, Toolbar
 
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"

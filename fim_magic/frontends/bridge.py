@@ -15,15 +15,15 @@ _CAN_INSERT = frozenset({"lab", "classic"})
 Answer = dict[str, Any]
 
 
-def page_module(name: str) -> str:
+def page_module(path: Path) -> str:
     """Return a widget's JavaScript, with what the widgets share before it: a module from the kernel imports nothing."""
-    return "\n".join((_STATIC / f"{each}.js").read_text("utf-8") for each in ("notebook", name))
+    return "\n".join(each.read_text("utf-8") for each in (_STATIC / "notebook.js", path))
 
 
 class Bridge(AnyWidget):
     """A widget that is never displayed and can add a cell to the notebook of the page that was clicked."""
 
-    _esm = page_module("bridge")
+    _esm = page_module(_STATIC / "bridge.js")
 
     def __init__(self, sender: Callable[[], str], stale: Answer | None = None) -> None:
         """Open the bridge.

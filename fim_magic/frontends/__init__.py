@@ -2,7 +2,7 @@
 
 A front end makes cells in two ways. While a cell runs, its reply may carry a text for the next
 cell: every front end knows that. After it has run, a click in its output can reach the notebook
-only through the page itself, by the hidden bridge of `review/bridge.py`: JupyterLab, Notebook 7 and
+only through the page itself, by the hidden bridge of `frontends/bridge.py`: JupyterLab, Notebook 7 and
 nbclassic let it in. Elsewhere (VS Code, Colab) the text is kept, and goes out with the next cell
 that the user runs.
 """
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fim_magic.review.bridge import Answer, Bridge
+    from fim_magic.frontends.bridge import Answer, Bridge
 
 How = Literal["inserted", "replaced", "next-input", "printed", "pending"]
 
@@ -168,7 +168,7 @@ class Owner:
 
         Args:
             text: The source of the cell.
-            answer: `how` and `undo`, as `put` in `review/static/notebook.js` gives them.
+            answer: `how` and `undo`, as `put` in `frontends/static/notebook.js` gives them.
         """
         how = answer.get("how")
         return _placed(how, answer.get("undo")) if how in ("inserted", "replaced") else self.keep(text)
@@ -190,25 +190,26 @@ def is_console(shell: Any) -> bool:
 OUTPUT_KEY = "fim_magic_output"
 """Under this name, the metadata of an output hold the name by which it can be changed."""
 
-_UNDECIDED = "Not decided before the kernel ended. Run the cell again to be asked again."
-
 _opened: list[Bridge] = []
 
 
-def prepare(shell: Any) -> None:
+def prepare(shell: Any, undecided: Callable[[], dict[str, str]] = dict) -> None:
     """Open the bridge, so that the page has answered before the first request.
 
     Where no page can be (nbclient, papermill, a terminal), it stays closed: its code would only be
     left behind in the executed notebook.
+
+    Args:
+        shell: The IPython shell.
+        undecided: Makes what stands in the place of buttons that an earlier kernel has left in a notebook, by MIME
+            type.
     """
     if _opened or not _has_kernel(shell) or not _page_is_likely(shell):
         return
     try:
-        from fim_magic.review.bridge import Bridge
-        from fim_magic.review.render import note_html
+        from fim_magic.frontends.bridge import Bridge
 
-        stale = {"text/html": note_html(_UNDECIDED), "text/plain": _UNDECIDED}
-        _opened.append(Bridge(lambda: client_of_this_message(shell), stale))
+        _opened.append(Bridge(lambda: client_of_this_message(shell), undecided() or None))
     except Exception:  # without a bridge we are as in a front end that lets none in
         return
 
