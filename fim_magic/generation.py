@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import math
 import threading
 import time
-from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -269,7 +267,7 @@ def result_of(
         order_reason=prompt.order_reason,
         sampling=request.sampling,
         max_new_tokens=request.max_new_tokens,
-        prompt_sha256=hashlib.sha256(array("I", prompt.ids).tobytes()).hexdigest(),
+        prompt_sha256=prompt.sha256,
         generated=sum(len(candidate.token_ids) for each in answered for candidate in each.candidates),
         seen=prompt.context,
         holes=1 if request.blanks is None else request.blanks.count,

@@ -6,11 +6,11 @@ This is where the stages meet. Each is a module of its own: `formats` builds the
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 
 from fim_magic.candidate import Result
@@ -26,6 +26,7 @@ from fim_magic.trimming import adds_nothing
 _FURTHER_SECONDS = 2.0  # for further answers that nobody asked for
 _IN_THAT_TIME = 6  # candidates: a CPU computes a step of five rows nearly as soon as one of a single row, of more not
 
+_log = logging.getLogger(__name__)
 _generating = threading.Lock()
 
 
@@ -136,5 +137,7 @@ def _ask_for_more(
         yield from _ask(request, engine, stop, answered, branching)
         return
     # Nobody asked for them, so that where there is no memory for more the one that is there has to do.
-    with suppress(FimError):
+    try:
         yield from _ask(replace(request, candidates=_IN_THAT_TIME), engine, stop, answered, branching)
+    except FimError:
+        _log.info("There are no further answers.", exc_info=True)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-from array import array
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any
 
 from fim_magic.candidate import Candidate, Check, Cut, Ending, Result
-from fim_magic.formats import Prompt
 
 _DIGITS = 4  # of a log-probability
 
@@ -84,11 +81,6 @@ def answer_of(task: str, key: str, result: Result) -> Answer:
         order=result.order,
         at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
-
-
-def sha256_of(prompt: Prompt) -> str:
-    """Return what `Result.prompt_sha256` is for this prompt."""
-    return hashlib.sha256(array("I", prompt.ids).tobytes()).hexdigest()
 
 
 def _told(candidate: Candidate) -> dict[str, Any]:

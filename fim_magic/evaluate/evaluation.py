@@ -24,7 +24,7 @@ from fim_magic.document import Document
 from fim_magic.engines import Sampling
 from fim_magic.errors import OptionError
 from fim_magic.evaluate import arms, benchmarks, folder, picture, plot
-from fim_magic.evaluate.answers import Answer, answer_of, sha256_of
+from fim_magic.evaluate.answers import Answer, answer_of
 from fim_magic.evaluate.benchmarks import NOTEBOOKS, Benchmark, Task
 from fim_magic.evaluate.human_eval_infilling import SETS
 from fim_magic.evaluate.journal import Journal
@@ -235,7 +235,7 @@ class _Book:
         prompt = prompt_for(asked, engine)
         own = self.answers[kind]
         known = own.get(task.task_id)
-        needed = known is None or known.prompt != sha256_of(prompt)
+        needed = known is None or known.prompt != prompt.sha256
         if needed:
             own.pop(task.task_id, None)
             answer = self._twin(kind, task, prompt, engine)

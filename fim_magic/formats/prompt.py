@@ -6,8 +6,10 @@ without matching sentinels in it.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -69,6 +71,11 @@ class Prompt:
     def ids(self) -> tuple[int, ...]:
         """The token ids, ready for the model."""
         return tuple(token for piece in self.pieces for token in piece.ids)
+
+    @property
+    def sha256(self) -> str:
+        """Of the token ids, as unsigned 32-bit numbers in this machine's byte order: tells two prompts apart."""
+        return hashlib.sha256(array("I", self.ids).tobytes()).hexdigest()
 
 
 def fim_prompt(

@@ -9,6 +9,7 @@ that the user runs.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fim_magic.frontends.bridge import Answer, Bridge
+
+_log = logging.getLogger(__name__)
 
 How = Literal["inserted", "replaced", "next-input", "printed", "pending"]
 
@@ -211,7 +214,7 @@ def prepare(shell: Any, undecided: Callable[[], dict[str, str]] = dict) -> None:
 
         _opened.append(Bridge(lambda: client_of_this_message(shell), undecided() or None))
     except Exception:  # without a bridge we are as in a front end that lets none in
-        return
+        _log.info("Clicks cannot reach the notebook: the bridge could not be opened.", exc_info=True)
 
 
 def page_bridge() -> Bridge | None:

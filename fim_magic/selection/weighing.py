@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -16,6 +17,8 @@ from fim_magic.selection.choosing import ranked
 from fim_magic.selection.judging import judged
 from fim_magic.selection.ranking import Score, endings, following, scores
 from fim_magic.trimming import goes_on_in_function
+
+_log = logging.getLogger(__name__)
 
 
 def best_ended(
@@ -56,6 +59,7 @@ def weighed(
             if stop.is_set():
                 return tuple(candidates)
     except FimError:  # no memory or no room for it: the answers are there all the same
+        _log.info("The answers are not weighed.", exc_info=True)
         return tuple(candidates)
     return tuple(found)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fim_magic.candidate import Result
 from fim_magic.context import Context
-from fim_magic.evaluate.answers import Answer, answer_of, sha256_of
+from fim_magic.evaluate.answers import Answer, answer_of
 from fim_magic.events import Finished, Offered
 from fim_magic.generation import prompt_for
 from fim_magic.interruption import interruptible
@@ -68,7 +68,7 @@ def digest_of(request: Request, engine: Engine) -> str:
         FimError: It cannot be asked.
     """
     prompt = prompt_for(request, engine)
-    told = (sha256_of(prompt), prompt.healed, sorted(request.known))
+    told = (prompt.sha256, prompt.healed, sorted(request.known))
     return hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).hexdigest()
 
 
