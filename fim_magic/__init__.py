@@ -56,9 +56,9 @@ def complete(text: str, **options: Any) -> Result:
 def _ask(text: str, options: dict[str, Any], *, complete: bool = False) -> Result:
     # Imported at the first request: torch and transformers take seconds.
     from fim_magic.classroom import check
-    from fim_magic.engines import registry
     from fim_magic.events import Finished
     from fim_magic.interruption import Interrupted, interruptible
+    from fim_magic.loading import registry
     from fim_magic.pipeline import run
     from fim_magic.progress import TerminalProgress
     from fim_magic.settings import Settings

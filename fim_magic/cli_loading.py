@@ -7,12 +7,12 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fim_magic.engines.registry import Loaded
+    from fim_magic.loading.registry import Loaded
 
 
 def load(model: str, options: argparse.Namespace) -> Loaded:
     """Load a model as the options say, with progress and what the user should know of it on standard error."""
-    from fim_magic.engines import registry
+    from fim_magic.loading import registry
     from fim_magic.progress import TerminalProgress
     from fim_magic.settings import LOADING, Settings
 

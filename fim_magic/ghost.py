@@ -93,7 +93,7 @@ async def fill(
     Raises:
         FimError: Something that the user can mend.
     """
-    from fim_magic.engines.background import SECONDS_AT_EXIT
+    from fim_magic.loading.background import SECONDS_AT_EXIT
 
     loop = asyncio.get_running_loop()
     said: asyncio.Queue[str | Progress | BaseException | None] = asyncio.Queue()
@@ -141,8 +141,8 @@ def _fill(
 ) -> None:
     """Do what `fill` says, on whatever thread this is."""
     # Imported at the first request: they bring the tokenizers library, which %load_ext need not wait for.
-    from fim_magic.engines import registry
     from fim_magic.events import Finished, Grew
+    from fim_magic.loading import registry
     from fim_magic.pipeline import run
 
     def on_progress(progress: Progress) -> None:

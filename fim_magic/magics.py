@@ -17,18 +17,18 @@ from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_ar
 from fim_magic.auto import AutoFill
 from fim_magic.classroom import HINTS, check, of_notebook, strictest
 from fim_magic.classroom import hint as hint_of
-from fim_magic.engines.idle import IdleLimit
 from fim_magic.errors import FimError, ModelError, OptionError
 from fim_magic.frontends import notebook_path
 from fim_magic.history import History
+from fim_magic.loading.idle import IdleLimit
 from fim_magic.settings import LOADING, Option, Settings, options_of
 
 if TYPE_CHECKING:
     from fim_magic.candidate import Candidate, Result
     from fim_magic.engines import Engine
-    from fim_magic.engines.registry import Loaded
     from fim_magic.events import OnGrow
     from fim_magic.formats import Prompt
+    from fim_magic.loading.registry import Loaded
     from fim_magic.provenance import Record
     from fim_magic.request import Request
     from fim_magic.review.prompt import Sheet
@@ -286,8 +286,8 @@ class FimMagics(Magics, Settings):
         self, request: Request, engine: Engine, model: str, loading: dict[str, Any], *, accept: bool = False
     ) -> Result:
         """Run a request and show it, with buttons unless it is accepted at once."""
-        from fim_magic.engines import registry
         from fim_magic.frontends import accept_now
+        from fim_magic.loading import registry
         from fim_magic.pipeline import follow
         from fim_magic.review import View
 
@@ -384,7 +384,7 @@ class FimMagics(Magics, Settings):
 
     def _load(self, model: str, **loading: Any) -> Loaded:
         """Return a model. It loads in the background, so that whoever does not want to wait does not have to."""
-        from fim_magic.engines import registry
+        from fim_magic.loading import registry
         from fim_magic.review.progress import NotebookProgress
 
         was_coming = registry.loading() is not None
@@ -419,7 +419,7 @@ class FimMagics(Magics, Settings):
     @contextmanager
     def _in_use(self) -> Iterator[None]:
         """Keep the model as long as the block lasts; its idle time counts from then."""
-        from fim_magic.engines import registry
+        from fim_magic.loading import registry
 
         with self._idle.used():
             try:
@@ -430,7 +430,7 @@ class FimMagics(Magics, Settings):
     def _rest(self) -> bool:
         """Unload the idle model; not if the Python interface has used it meanwhile."""
         from fim_magic import pipeline
-        from fim_magic.engines import registry
+        from fim_magic.loading import registry
 
         seen, self._uses = self._uses, registry.uses()
         if seen != self._uses or pipeline.busy():
@@ -451,7 +451,7 @@ class FimMagics(Magics, Settings):
             loading = self.loading()
         except OptionError:
             return  # told when it is used
-        from fim_magic.engines import registry
+        from fim_magic.loading import registry
 
         with self._in_use():
             registry.begin_if_here(self.model, **loading)
@@ -485,7 +485,7 @@ class FimMagics(Magics, Settings):
 
     def _begin(self, model: str, loading: dict[str, Any]) -> None:
         """Fetch what has to be fetched, begin to load, and say what is to be known of the model."""
-        from fim_magic.engines import registry
+        from fim_magic.loading import registry
         from fim_magic.review.progress import NotebookProgress
 
         self._told = ("", set())
@@ -526,7 +526,7 @@ class FimMagics(Magics, Settings):
         self._show_prompt(self._last_prompt)
 
     def _unload(self, _rest: str) -> None:
-        from fim_magic.engines import registry
+        from fim_magic.loading import registry
 
         coming = registry.loading()
         had_one = registry.unload()
@@ -602,7 +602,7 @@ def load(shell: Any) -> None:
 
 def unload(shell: Any) -> None:
     """Take the magics away from a shell, and unload the model."""
-    from fim_magic.engines import registry
+    from fim_magic.loading import registry
 
     if _has_prompt(shell):
         from fim_magic import ghost

@@ -18,8 +18,8 @@ from traitlets.config import Configurable
 from fim_magic.classroom import FILLING
 from fim_magic.document import MARKERS
 from fim_magic.engines import Sampling, new_seed
-from fim_magic.engines.loaders import ENGINES
 from fim_magic.errors import OptionError
+from fim_magic.loading.loaders import ENGINES
 
 if TYPE_CHECKING:
     from fim_magic.checks import Asked

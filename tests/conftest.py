@@ -30,7 +30,7 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture(scope="session")
 def engine(checkpoint):
     """`engine(name)` is a loaded tiny engine of that kind, loaded once a session."""
-    from fim_magic.engines.local import LocalEngine
+    from fim_magic.engines.torch.local import LocalEngine
 
     loaded = {}
 

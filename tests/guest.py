@@ -120,7 +120,7 @@ def _open_files() -> list[str]:
 def use(name: str) -> None:
     """Do what a session does with a model."""
     from fim_magic import infill
-    from fim_magic.engines import registry
+    from fim_magic.loading import registry
 
     infill(_CODE, model=name, max_new_tokens=12)
     infill(_CODE, model=name, max_new_tokens=12, candidates=3, check=["mean([1, 3]) == 2", "doctests"])
@@ -132,7 +132,7 @@ def use(name: str) -> None:
 
 def main() -> None:
     """Compare before and after."""
-    from fim_magic.engines import gguf_conversion, local  # noqa: F401 - what comes with an import is no trace of use
+    from fim_magic.engines.torch import gguf_conversion, local  # noqa: F401 - what comes with an import is no trace of use
 
     settings_of_the_user()
     transformers.AutoConfig  # noqa: B018 - lazy modules are there before

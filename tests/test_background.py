@@ -17,10 +17,11 @@ import pytest
 from scripted import ScriptedEngine
 
 from fim_magic import weights
-from fim_magic.engines import background, gpus, placement, preparation, registry
-from fim_magic.engines.background import BackgroundLoad
-from fim_magic.engines.local import LocalEngine
+from fim_magic.engines.torch import placement
+from fim_magic.engines.torch.local import LocalEngine
 from fim_magic.errors import ModelError, OptionError
+from fim_magic.loading import background, gpus, preparation, registry
+from fim_magic.loading.background import BackgroundLoad
 from fim_magic.progress import Progress
 
 SOON = 60.0  # seconds; nothing here takes one, and a test that waits so long fails
@@ -468,11 +469,13 @@ def test_what_cannot_be_loaded_again_does_not_rest():
 # --- the end of the process ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("at", ["import", "torch", "torch.optim", "fim_magic.engines.local", "failed", "abandoned"])
+@pytest.mark.parametrize(
+    "at", ["import", "torch", "torch.optim", "fim_magic.engines.torch.local", "failed", "abandoned"]
+)
 def test_a_process_that_ends_while_a_model_loads_says_nothing(checkpoint, at):
     script = f"""
     import sys, time
-    from fim_magic.engines import registry
+    from fim_magic.loading import registry
     coming = registry.begin_if_here({str(checkpoint("qwen2"))!r})
     if {at!r} == "torch" or "." in {at!r}:
         while {at!r} not in sys.modules:

@@ -11,12 +11,13 @@ from dataclasses import replace
 import pytest
 from scripted import ScriptedEngine
 
-import fim_magic.engines
+import fim_magic.engines.llama_cpp
 from fim_magic import catalog, weights
-from fim_magic.engines import choice, gpus, memory, registry
-from fim_magic.engines.choice import engine_for
-from fim_magic.engines.fastest import remember
+from fim_magic.engines import memory
 from fim_magic.errors import ModelError, OptionError
+from fim_magic.loading import choice, gpus, registry
+from fim_magic.loading.choice import engine_for
+from fim_magic.loading.fastest import remember
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +31,7 @@ def _machine(tmp_path, monkeypatch):
 
 
 class Binding:
-    """Stands for `fim_magic.engines.gguf`."""
+    """Stands for `fim_magic.engines.llama_cpp.gguf`."""
 
     def __init__(self) -> None:
         self.installed = True
@@ -49,11 +50,11 @@ class Binding:
 @pytest.fixture
 def binding(monkeypatch):
     binding = Binding()
-    module = types.ModuleType("fim_magic.engines.gguf")
+    module = types.ModuleType("fim_magic.engines.llama_cpp.gguf")
     module.available = binding.available
     module.GgufEngine = types.SimpleNamespace(load=binding.load)
-    monkeypatch.setitem(sys.modules, "fim_magic.engines.gguf", module)
-    monkeypatch.setattr(fim_magic.engines, "gguf", module, raising=False)
+    monkeypatch.setitem(sys.modules, "fim_magic.engines.llama_cpp.gguf", module)
+    monkeypatch.setattr(fim_magic.engines.llama_cpp, "gguf", module, raising=False)
     monkeypatch.setattr(choice, "FASTER_ON_A_CPU", "gguf")  # so that what is undecided shows
     return binding
 
@@ -189,15 +190,16 @@ def test_llama_cpp_loads_in_the_background_too(binding, gguf):
 def test_choosing_for_a_file_without_a_gpu_imports_no_torch(tmp_path, gguf):
     script = (
         "import sys, types\n"
-        "from fim_magic.engines import EngineInfo, Report, choice, gpus, registry\n"
+        "from fim_magic.engines import EngineInfo, Report\n"
+        "from fim_magic.loading import choice, gpus, registry\n"
         "gpus.may_have_gpu = lambda: False\n"
         "choice.FASTER_ON_A_CPU = 'gguf'\n"
-        "module = types.ModuleType('fim_magic.engines.gguf')\n"
+        "module = types.ModuleType('fim_magic.engines.llama_cpp.gguf')\n"
         "module.available = lambda: True\n"
         "engine = types.SimpleNamespace(info=EngineInfo('m', '', '', 'cpu', ''), report=Report)\n"
         "module.GgufEngine = types.SimpleNamespace(load=lambda path, **_: engine)\n"
-        "sys.modules['fim_magic.engines.gguf'] = module\n"
-        "import fim_magic.engines; fim_magic.engines.gguf = module\n"
+        "sys.modules['fim_magic.engines.llama_cpp.gguf'] = module\n"
+        "import fim_magic.engines.llama_cpp; fim_magic.engines.llama_cpp.gguf = module\n"
         "registry.use(sys.argv[1])\n"
         "print([name for name in ('torch', 'transformers') if name in sys.modules])\n"
     )

@@ -16,7 +16,7 @@ from scripted import QWEN, ScriptedEngine, byte_tokenizer
 from test_proof import STARCODER, Trained
 
 from fim_magic import cli
-from fim_magic.engines import registry
+from fim_magic.loading import registry
 
 HOLE = "def mean(xs):\n    <cursor>\n    return total / len(xs)\n"
 ANSWER = "total = sum(xs)"
@@ -136,7 +136,7 @@ def test_diff_grows_in_place_on_a_terminal(file):
     """On a real pseudo-terminal: the diff is redrawn, and what is left on the screen is the finished one."""
     script = (
         "import sys, time; sys.path.insert(0, sys.argv[1]);"
-        "from scripted import ScriptedEngine; from fim_magic import cli; from fim_magic.engines import registry;"
+        "from scripted import ScriptedEngine; from fim_magic import cli; from fim_magic.loading import registry;"
         f"engine = ScriptedEngine({RUN_ON!r}); engine.before_step = lambda step: time.sleep(0.02);"
         "registry.adopt(engine); sys.exit(cli.main(['infill', '--diff', sys.argv[2], '--model', 'scripted']))"
     )

@@ -14,9 +14,9 @@ import test_traps
 import test_trimming
 
 from fim_magic import catalog
-from fim_magic.engines.loaders import ENGINES
 from fim_magic.evaluate import scoring
 from fim_magic.formats import FAMILIES
+from fim_magic.loading.loaders import ENGINES
 from fim_magic.sandbox import Limits, child
 from fim_magic.settings import Settings
 from fim_magic.trimming import RULES

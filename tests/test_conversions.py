@@ -30,9 +30,9 @@ from transformers import (
 )
 
 from fim_magic import weights
-from fim_magic.engines.conversions import byte_level, codegen2, codegen25, santacoder
-from fim_magic.engines.loading import load_checkpoint
-from fim_magic.engines.placement import Placement
+from fim_magic.engines.torch.checkpoint import load_checkpoint
+from fim_magic.engines.torch.conversions import byte_level, codegen2, codegen25, santacoder
+from fim_magic.engines.torch.placement import Placement
 from fim_magic.errors import FetchError, ModelError
 
 

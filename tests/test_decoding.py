@@ -13,11 +13,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from fim_magic.engines import Sampling
-from fim_magic.engines import decoder as decoder_module
-from fim_magic.engines.kv_cache import Kept
-from fim_magic.engines.local import LocalEngine
-from fim_magic.engines.prompt_lookup import PromptLookup
 from fim_magic.engines.reuse import common_prefix
+from fim_magic.engines.torch import decoder as decoder_module
+from fim_magic.engines.torch.kv_cache import Kept
+from fim_magic.engines.torch.local import LocalEngine
+from fim_magic.engines.torch.prompt_lookup import PromptLookup
 
 STEPS = 16
 LINE = [11, 45, 7, 99, 23, 5]

@@ -15,12 +15,13 @@ from scripted import ScriptedEngine
 
 from fim_magic.context import Context, File
 from fim_magic.document import Document
-from fim_magic.engines import Sampling, registry
+from fim_magic.engines import Sampling
 from fim_magic.errors import BusyError, FimError, OptionError
 from fim_magic.evaluate import arms, benchmarks, code, command, evaluation, folder
 from fim_magic.evaluate.evaluation import Options, prepare, run, show
 from fim_magic.evaluate.journal import Journal
 from fim_magic.generation import prompt_for
+from fim_magic.loading import registry
 from fim_magic.request import Request
 
 RIGHT = "total = sum(xs)"

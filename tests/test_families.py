@@ -36,11 +36,13 @@ from tokenizers import Tokenizer
 
 from fim_magic import catalog
 from fim_magic.document import Document
-from fim_magic.engines import Engine, local, registry
-from fim_magic.engines.conversions import codegen25
+from fim_magic.engines import Engine
+from fim_magic.engines.torch import local
+from fim_magic.engines.torch.conversions import codegen25
 from fim_magic.errors import ModelError
 from fim_magic.events import Finished
 from fim_magic.generation import prompt_for
+from fim_magic.loading import registry
 from fim_magic.pipeline import run
 from fim_magic.request import Request
 from fim_magic.settings import Settings

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from fim_magic.engines import fastest as module
-from fim_magic.engines.fastest import fastest, remember
+from fim_magic.loading import fastest as module
+from fim_magic.loading.fastest import fastest, remember
 
 
 @pytest.fixture(autouse=True)

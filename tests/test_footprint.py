@@ -28,7 +28,7 @@ from transformers import (
     XGLMConfig,
 )
 
-from fim_magic.engines.footprint import Weights, cache_bytes, context_of, weights_in
+from fim_magic.engines.torch.footprint import Weights, cache_bytes, context_of, weights_in
 
 _LLAMA = {
     "vocab_size": 64,

@@ -20,8 +20,8 @@ from transformers.utils import logging
 
 from fim_magic import weights
 from fim_magic.catalog import QWEN_0_5B_GGUF
-from fim_magic.engines import gguf_conversion
-from fim_magic.engines.gguf_conversion import converted, converted_tokenizer
+from fim_magic.engines.torch import gguf_conversion
+from fim_magic.engines.torch.gguf_conversion import converted, converted_tokenizer
 from fim_magic.errors import FetchError, ModelError
 from fim_magic.progress import Progress
 

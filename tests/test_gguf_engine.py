@@ -21,11 +21,14 @@ from hypothesis import strategies as st
 
 from fim_magic import weights
 from fim_magic.catalog import QWEN_0_5B_GGUF
-from fim_magic.engines import ANY, SCORED_AT_ONCE, Sampling, gguf, llama_cpp, llama_decoder
-from fim_magic.engines.gguf import GgufEngine
-from fim_magic.engines.gguf_conversion import converted
-from fim_magic.engines.llama_decoder import CHUNK, Cells, Weights
-from fim_magic.engines.local import LocalEngine
+from fim_magic.engines import ANY, SCORED_AT_ONCE, Sampling
+from fim_magic.engines.llama_cpp.decoder import CHUNK, Cells, Weights
+from fim_magic.engines.llama_cpp.gguf import GgufEngine
+from fim_magic.engines.llama_cpp.library import decoder as llama_decoder
+from fim_magic.engines.llama_cpp.library import gguf
+from fim_magic.engines.llama_cpp.library import library as llama_cpp
+from fim_magic.engines.torch.gguf_conversion import converted
+from fim_magic.engines.torch.local import LocalEngine
 from fim_magic.errors import ModelError
 from fim_magic.events import Finished
 from fim_magic.generation import prompt_for
@@ -551,7 +554,7 @@ def test_structures_are_those_of_the_library():
 def test_importing_fim_magic_loads_nothing_and_the_engine_needs_no_torch(home):
     load(home / "exact.gguf")  # its tokenizer is converted
     program = (
-        "import sys, fim_magic, fim_magic.engines.gguf as gguf; from pathlib import Path;"
+        "import sys, fim_magic, fim_magic.engines.llama_cpp.gguf as gguf; from pathlib import Path;"
         "loaded = lambda: {'torch', 'transformers', 'xllamacpp'} & set(sys.modules);"
         "before = loaded(); gguf.GgufEngine.load(Path(sys.argv[1]), name='x', revision='r'); print(before, loaded())"
     )

@@ -27,11 +27,11 @@ from traitlets.config import Config
 
 from fim_magic import ghost
 from fim_magic.document import Document
-from fim_magic.engines import registry
 from fim_magic.errors import BusyError, FimError, ModelError
 from fim_magic.events import Finished
 from fim_magic.formats import FAMILIES
 from fim_magic.formats.families import Part
+from fim_magic.loading import registry
 from fim_magic.pipeline import busy, run
 from fim_magic.progress import Progress
 from fim_magic.request import Request
@@ -112,7 +112,7 @@ SETUP = f"""
 import sys, threading
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from scripted import ScriptedEngine
-from fim_magic.engines import registry
+from fim_magic.loading import registry
 engine = ScriptedEngine({{answer!r}})
 registry.adopt(engine)
 def stuck(at):

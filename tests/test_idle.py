@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from fim_magic.engines.idle import IdleLimit
+from fim_magic.loading.idle import IdleLimit
 
 
 class Time:

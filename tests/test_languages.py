@@ -16,7 +16,6 @@ from fim_magic import cli, reports
 from fim_magic.checks import Asked, look, parses
 from fim_magic.context.cells import language_of
 from fim_magic.document import Document, parse
-from fim_magic.engines import registry
 from fim_magic.holes import split
 from fim_magic.languages import (
     GRAMMARS,
@@ -37,6 +36,7 @@ from fim_magic.languages import (
     verdict,
 )
 from fim_magic.languages import parse as parse_text
+from fim_magic.loading import registry
 from fim_magic.trimming import RULES, Hole, statement_ends
 
 CELLS = {

@@ -15,7 +15,7 @@ from learned import CHINESE, LATIN, LAYOUTS, examples, one_thread, write
 
 from fim_magic.candidate import Ending
 from fim_magic.document import Document
-from fim_magic.engines.local import LocalEngine
+from fim_magic.engines.torch.local import LocalEngine
 from fim_magic.events import Finished, Grew
 from fim_magic.formats import FAMILIES, Part
 from fim_magic.pipeline import run

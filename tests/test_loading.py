@@ -18,8 +18,8 @@ from tokenizers import Tokenizer, pre_tokenizers
 from transformers import dynamic_module_utils
 from transformers.utils import logging as transformers_logging
 
-from fim_magic.engines.loading import load_checkpoint
-from fim_magic.engines.placement import Placement
+from fim_magic.engines.torch.checkpoint import load_checkpoint
+from fim_magic.engines.torch.placement import Placement
 from fim_magic.errors import ModelError
 
 IDS = torch.tensor([[5, 300, 17, 42, 8]])

@@ -23,9 +23,9 @@ from traitlets.config import Config
 
 from fim_magic.auto import AutoFill
 from fim_magic.candidate import Ending
-from fim_magic.engines import registry
 from fim_magic.errors import ModelError
 from fim_magic.formats import FAMILIES
+from fim_magic.loading import registry
 
 BODY = "def mean(xs):\n    <cursor>\n    return total / len(xs)"
 ANSWER = "total = sum(xs)"
@@ -134,7 +134,7 @@ def settled():
 WAIT_FOR_THE_FIRST_REQUEST = {
     *("anywidget", "asyncio", "huggingface_hub", "ipywidgets", "jinja2", "llama_cpp", "numpy", "psutil", "pygments"),
     *("requests", "rich", "safetensors", "ssl", "subprocess", "tokenizers", "torch", "transformers", "uuid"),
-    *("xllamacpp", "fim_magic.catalog", "fim_magic.engines.registry", "fim_magic.formats", "fim_magic.request"),
+    *("xllamacpp", "fim_magic.catalog", "fim_magic.loading.registry", "fim_magic.formats", "fim_magic.request"),
     *("fim_magic.generation", "fim_magic.pipeline", "fim_magic.selection"),
     *("fim_magic.review", "fim_magic.tokenization", "fim_magic.trimming"),
 }
@@ -716,7 +716,7 @@ def test_load_ext_with_a_configured_model_imports_torch_only_in_the_background(t
         "            print('foreground', name)\n"
         "sys.meta_path.insert(0, Finder())\n"
         "s.run_line_magic('load_ext', 'fim_magic')\n"
-        "from fim_magic.engines import registry\n"
+        "from fim_magic.loading import registry\n"
         "assert registry.loading() is not None\n"
     )
     environment = os.environ | {"FIM_MAGIC_MODEL": str(tmp_path), "FIM_MAGIC_CACHE": str(tmp_path)}

@@ -7,8 +7,8 @@ import pytest
 from scripted import ScriptedEngine
 from test_magics import BODY, FILLED, Outcome, engine, shell  # noqa: F401 - fixtures
 
-from fim_magic.engines import registry
 from fim_magic.formats import FAMILIES
+from fim_magic.loading import registry
 
 
 def seen(engine, at=-1):

@@ -16,7 +16,6 @@ from scripted import ScriptedEngine
 
 from fim_magic.candidate import Candidate, Ending
 from fim_magic.document import Document
-from fim_magic.engines import registry
 from fim_magic.errors import BusyError, OptionError
 from fim_magic.evaluate import arms as all_arms
 from fim_magic.evaluate import benchmarks, command, folder
@@ -27,6 +26,7 @@ from fim_magic.evaluate.own.answering import OwnAnswer
 from fim_magic.evaluate.own.evaluation import Options, prepare, run
 from fim_magic.evaluate.own.reckoning import reckon
 from fim_magic.evaluate.own.report import table
+from fim_magic.loading import registry
 from fim_magic.request import Request
 
 TEMPLATE = Request(Document("", ""), candidates=2)

@@ -17,9 +17,9 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 from transformers.integrations.accelerate import compute_module_sizes, get_balanced_memory, infer_auto_device_map
 
 from fim_magic import catalog
-from fim_magic.engines import placement
-from fim_magic.engines.footprint import Weights, cache_bytes
-from fim_magic.engines.placement import dtype_for, plan, require_quantisation, require_room_for
+from fim_magic.engines.torch import placement
+from fim_magic.engines.torch.footprint import Weights, cache_bytes
+from fim_magic.engines.torch.placement import dtype_for, plan, require_quantisation, require_room_for
 from fim_magic.errors import ModelError, OptionError
 
 GB = 10**9

@@ -13,8 +13,8 @@ from tokenizers import Tokenizer
 
 from fim_magic import proof
 from fim_magic.document import parse
-from fim_magic.engines import registry
 from fim_magic.formats import FAMILIES, Family, Part, family_of
+from fim_magic.loading import registry
 from fim_magic.proof import EXAMPLE, Verdict, prove, recognised
 from fim_magic.tokenization import TextTokenizer
 

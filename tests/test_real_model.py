@@ -10,8 +10,8 @@ import pytest
 
 from fim_magic import complete, infill
 from fim_magic.candidate import Ending
-from fim_magic.engines import registry
 from fim_magic.errors import ModelError
+from fim_magic.loading import registry
 
 pytestmark = pytest.mark.real_model
 

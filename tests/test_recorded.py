@@ -10,10 +10,10 @@ import torch
 from contract import LEAN, by_generate, ids, started, tokens_of
 
 from fim_magic.engines import Sampling
-from fim_magic.engines import decoder as decoder_module
-from fim_magic.engines import local as local_module
-from fim_magic.engines.decoder import decoder_of
-from fim_magic.engines.recorded import record_on_cuda
+from fim_magic.engines.torch import decoder as decoder_module
+from fim_magic.engines.torch import local as local_module
+from fim_magic.engines.torch.decoder import decoder_of
+from fim_magic.engines.torch.recorded import record_on_cuda
 
 LINE = [11, 45, 7, 99, 23, 5]
 STEPS = 16

@@ -17,12 +17,13 @@ from safetensors.torch import load_file, save_file
 from scripted import ScriptedEngine
 
 from fim_magic import catalog, weights
-from fim_magic.engines import gpus, placement, registry, sources
-from fim_magic.engines.local import LocalEngine
 from fim_magic.engines.memory import give_back
-from fim_magic.engines.registry import ModelSpec
+from fim_magic.engines.torch import placement
+from fim_magic.engines.torch.local import LocalEngine
 from fim_magic.errors import FetchError, ModelError, OptionError
 from fim_magic.events import Finished
+from fim_magic.loading import gpus, registry, sources
+from fim_magic.loading.registry import ModelSpec
 from fim_magic.pipeline import run
 from fim_magic.settings import Settings
 

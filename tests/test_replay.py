@@ -12,9 +12,10 @@ from fim_magic import cli
 from fim_magic.candidate import Candidate, Ending, Result
 from fim_magic.context import Cell, Context
 from fim_magic.document import parse
-from fim_magic.engines import Sampling, registry
+from fim_magic.engines import Sampling
 from fim_magic.errors import OptionError
 from fim_magic.events import Finished
+from fim_magic.loading import registry
 from fim_magic.pipeline import run
 from fim_magic.provenance import add_answer, record
 from fim_magic.replay import Recorded, compare, recorded, request_of

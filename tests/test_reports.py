@@ -13,9 +13,9 @@ from scripted import ScriptedEngine
 from fim_magic import catalog, reports, weights
 from fim_magic.candidate import Candidate, Ending, Result
 from fim_magic.document import Document
-from fim_magic.engines import registry
-from fim_magic.engines.local import LocalEngine
+from fim_magic.engines.torch.local import LocalEngine
 from fim_magic.errors import ModelError
+from fim_magic.loading import registry
 from fim_magic.reports import catalogue, machine
 from fim_magic.reports.machine import Machine
 
@@ -115,7 +115,7 @@ def test_status_tells_what_was_still_known_of_the_prompt_and_when_the_first_toke
 @pytest.mark.parametrize("known", [True, False])
 def test_status_says_where_our_own_decoder_does_not_run(checkpoint, monkeypatch, known):
     if not known:
-        monkeypatch.setattr("fim_magic.engines.local.decoder_of", lambda _model: None)
+        monkeypatch.setattr("fim_magic.engines.torch.local.decoder_of", lambda _model: None)
     registry.adopt(LocalEngine.load(checkpoint("qwen2"), name="qwen2", revision="tiny"))
     assert ("over the library's forward" in reports.status(None)) is not known
 

@@ -460,7 +460,7 @@ import os, signal, sys
 sys.path.insert(0, {tests!r})
 from scripted import ScriptedEngine, word_tokenizer
 from fim_magic import infill
-from fim_magic.engines import registry
+from fim_magic.loading import registry
 from fim_magic.interruption import Interrupted
 
 engine = ScriptedEngine("total = 0")

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from scripted import ScriptedEngine
 
 from fim_magic import cli, weights
-from fim_magic.engines import fastest, gguf_conversion, gpus
-from fim_magic.engines.placement import dtype_for
+from fim_magic.engines.torch import gguf_conversion
+from fim_magic.engines.torch.placement import dtype_for
 from fim_magic.errors import ModelError, OptionError
 from fim_magic.evaluate import picture
 from fim_magic.evaluate.printing import WIDTH
@@ -36,6 +36,7 @@ from fim_magic.evaluate.speed.measure import Check, Fresh, Record, Timing, rotat
 from fim_magic.evaluate.speed.random_weights import LAYOUTS, SHAPES, build, config_of, tokenizer_for
 from fim_magic.evaluate.speed.report import Report, goals, limit, rows, share_of_limit, table
 from fim_magic.evaluate.speed.workloads import MEASURES, Workload, edited, workloads
+from fim_magic.loading import fastest, gpus
 
 CPU = torch.device("cpu")
 INFILL = Workload("infill", "infill 1", tuple(range(20)), 6)
@@ -462,7 +463,7 @@ def test_generate_goes_on_behind_an_end_token_and_without_a_penalty(small):
 
 
 def test_candidates_each_have_all_their_tokens(small):
-    from fim_magic.engines.local import LocalEngine
+    from fim_magic.engines.torch.local import LocalEngine
 
     local = LocalEngine(small, tokenizer_for(small), "small", "random")
     workload = Workload("candidates", "4 candidates", (5, 6, 7), 8, 4, sampled=True)

@@ -20,7 +20,7 @@ from jupyter_client.manager import start_new_kernel
 TESTS = Path(__file__).parent
 SETUP = (
     f"import sys; sys.path[:0] = [{str(TESTS)!r}, {str(TESTS.parent)!r}]\n"
-    "from scripted import ScriptedEngine\nfrom fim_magic.engines import registry\n"
+    "from scripted import ScriptedEngine\nfrom fim_magic.loading import registry\n"
     "registry.adopt(ScriptedEngine('sum(xs)'))\n"
     "%load_ext fim_magic\n%config FimMagics.model = 'scripted'"
 )

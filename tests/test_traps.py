@@ -24,7 +24,7 @@ from fim_magic.candidate import Candidate, Ending
 from fim_magic.context import Context, File
 from fim_magic.document import Document
 from fim_magic.engines import Beginning, Capabilities, EngineInfo, Token
-from fim_magic.engines.local import LocalEngine
+from fim_magic.engines.torch.local import LocalEngine
 from fim_magic.errors import ModelError, OptionError
 from fim_magic.events import Finished
 from fim_magic.formats import Family, Prompt, family_of, fim_prompt, stop_ids

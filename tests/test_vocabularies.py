@@ -12,7 +12,8 @@ import vocabularies
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fim_magic.engines import gguf_conversion, registry
+from fim_magic.engines.torch import gguf_conversion
+from fim_magic.loading import registry
 from fim_magic.progress import silent
 from fim_magic.tokenization import TextTokenizer
 

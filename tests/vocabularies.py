@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from fim_magic.engines.conversions import codegen25
+from fim_magic.engines.torch.conversions import codegen25
 from fim_magic.weights import cache_dir
 
 if TYPE_CHECKING:

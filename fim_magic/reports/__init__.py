@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import psutil
 
 from fim_magic import languages, weights
-from fim_magic.engines import registry
-from fim_magic.engines.loaders import LOADERS
 from fim_magic.engines.memory import free_ram, gigabytes
+from fim_magic.loading import registry
+from fim_magic.loading.loaders import LOADERS
 from fim_magic.reports.catalogue import model, models
 from fim_magic.reports.machine import this_machine
 from fim_magic.sandbox import protections

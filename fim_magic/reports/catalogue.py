@@ -11,11 +11,11 @@ from typing import Any
 
 from fim_magic import catalog, weights
 from fim_magic.catalog import Entry
-from fim_magic.engines import registry
-from fim_magic.engines.footprint import weights_in
 from fim_magic.engines.memory import gigabytes
+from fim_magic.engines.torch.footprint import weights_in
 from fim_magic.errors import ModelError
 from fim_magic.formats import family_of
+from fim_magic.loading import registry
 from fim_magic.reports.machine import OPTIONS, PRECISIONS, Machine, this_machine
 from fim_magic.review.text import plain_text
 from fim_magic.tokenization import TextTokenizer

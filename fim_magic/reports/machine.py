@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fim_magic.catalog import Entry
-from fim_magic.engines import registry
-from fim_magic.engines.footprint import BYTES_QUANTISED
 from fim_magic.engines.memory import free_memory
+from fim_magic.engines.torch.footprint import BYTES_QUANTISED
+from fim_magic.loading import registry
 
 PRECISIONS = {"32 bit": 4.0, "16 bit": 2.0, "8 bit": BYTES_QUANTISED["8bit"], "4 bit": BYTES_QUANTISED["4bit"]}
 """Bytes per parameter."""

@@ -18,7 +18,7 @@ from fim_magic.progress import Progress, TerminalProgress, bar
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from fim_magic.engines.registry import Coming, Loaded
+    from fim_magic.loading.registry import Coming, Loaded
 
 _SECONDS_BETWEEN_DRAWINGS = 0.2
 
@@ -79,7 +79,7 @@ class NotebookProgress:
         """
         if self._output is None:
             return
-        from fim_magic.engines import registry
+        from fim_magic.loading import registry
 
         loaded = registry.loaded()
         if loaded is not None and loaded.spec == coming.spec:

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import torch
 
 from fim_magic.engines import ANY, Engine, Sampling
-from fim_magic.engines.local import LocalEngine, bytes_read
+from fim_magic.engines.torch.local import LocalEngine, bytes_read
 from fim_magic.errors import ModelError
 from fim_magic.evaluate.speed import llama_server
 from fim_magic.evaluate.speed.machine import synchronize

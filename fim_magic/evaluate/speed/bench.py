@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fim_magic.engines import fastest
 from fim_magic.engines.memory import freeing_memory, give_back
-from fim_magic.engines.placement import dtype_for
+from fim_magic.engines.torch.placement import dtype_for
 from fim_magic.errors import FimError, ModelError, OptionError
 from fim_magic.evaluate import picture
 from fim_magic.evaluate.speed import fresh, machine, measure, plot, subject
@@ -30,6 +29,7 @@ from fim_magic.evaluate.speed.arms import (
 )
 from fim_magic.evaluate.speed.report import Report, rows, table
 from fim_magic.evaluate.speed.workloads import INFILL_TOKENS, LENGTHS, MEASURES, NEW_TOKENS, Workload, workloads
+from fim_magic.loading import fastest
 from fim_magic.progress import OnProgress, Progress, silent
 
 if TYPE_CHECKING:

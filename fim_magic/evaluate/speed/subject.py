@@ -11,12 +11,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from fim_magic.engines import Engine
-from fim_magic.engines.loaders import LOADERS
-from fim_magic.engines.loading import load_checkpoint
-from fim_magic.engines.local import LocalEngine
-from fim_magic.engines.placement import dtype_for, plan
-from fim_magic.engines.sources import choose, written_as_in_catalogue
+from fim_magic.engines.torch.checkpoint import load_checkpoint
+from fim_magic.engines.torch.local import LocalEngine
+from fim_magic.engines.torch.placement import dtype_for, plan
 from fim_magic.evaluate.speed.random_weights import build, config_of, tokenizer_for
+from fim_magic.loading.loaders import LOADERS
+from fim_magic.loading.sources import choose, written_as_in_catalogue
 from fim_magic.progress import OnProgress, silent
 
 
@@ -116,7 +116,7 @@ def load_gguf(subject: Subject) -> Engine | None:
     """Load its GGUF file with our llama.cpp engine, or return None where that cannot be."""
     if not has_gguf_engine(subject):
         return None
-    from fim_magic.engines import gguf
+    from fim_magic.engines.llama_cpp.library import gguf
 
     engine: Engine = gguf.GgufEngine.load(
         Path(subject.gguf), name=subject.name, revision=subject.revision, named=subject.family
@@ -126,7 +126,7 @@ def load_gguf(subject: Subject) -> Engine | None:
 
 def has_gguf_engine(subject: Subject) -> bool:
     """Whether llama.cpp can run it here: it is a GGUF file, and the binding is installed."""
-    from fim_magic.engines import gguf
+    from fim_magic.engines.llama_cpp.library import gguf
 
     return bool(subject.gguf) and gguf.available()
 

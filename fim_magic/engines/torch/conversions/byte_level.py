@@ -13,7 +13,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from fim_magic.engines.conversions import added_tokens
+from fim_magic.engines.torch.conversions import added_tokens
 
 _GPT2_REGEX = ("gpt2", "gpt_neo", "gptj", "codegen")
 """Architectures whose checkpoints cut text with GPT-2's regex alone (openai/gpt-2, encoder.py)."""

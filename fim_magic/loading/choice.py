@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fim_magic.engines.gpus import gpus
-from fim_magic.engines.loaders import ENGINES
 from fim_magic.errors import OptionError
+from fim_magic.loading.gpus import gpus
+from fim_magic.loading.loaders import ENGINES
 
 FASTER_ON_A_CPU = "torch"
 """Which engine runs a GGUF file on a CPU where nobody has measured it: `.github/DECISIONS.md` has the figures.
@@ -41,7 +41,7 @@ def engine_for(model: str, *, is_gguf: bool, asked: str | None, quantize: str | 
         return "torch", "it computes on the GPU"
     if not _has_binding():
         return "torch", "llama.cpp is not installed; `%pip install fim-magic[gguf]` brings it"
-    from fim_magic.engines.fastest import fastest
+    from fim_magic.loading.fastest import fastest
 
     found = fastest(model)
     if found is not None:
@@ -68,6 +68,6 @@ def _require_gguf(model: str, *, is_gguf: bool, quantize: str | None) -> None:
 
 
 def _has_binding() -> bool:
-    from fim_magic.engines import gguf
+    from fim_magic.engines.llama_cpp.library import gguf
 
     return gguf.available()

@@ -18,7 +18,7 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer
 
 from fim_magic import weights
-from fim_magic.engines.conversions import byte_level
+from fim_magic.engines.torch.conversions import byte_level
 from fim_magic.errors import FetchError, ModelError
 from fim_magic.progress import OnProgress, silent
 

@@ -2,7 +2,7 @@
 
 The decode loop is our own: the prompt is read once however many candidates there are, what an earlier prompt has in
 common with it is not read again, each token is handed out as it is made, and the caller can stop between any two steps.
-Architectures that our decoder does not know (`fim_magic.engines.decoder`) run on transformers' modules.
+Architectures that our decoder does not know (`fim_magic.engines.torch.decoder`) run on transformers' modules.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from fim_magic.engines import (
     too_long_to_score,
 )
 from fim_magic.engines.arithmetic import Point, points
-from fim_magic.engines.decoder import Decoder, decoder_of
-from fim_magic.engines.footprint import cache_bytes
-from fim_magic.engines.kv_cache import Kept
-from fim_magic.engines.loading import load_checkpoint
 from fim_magic.engines.memory import freeing_memory, give_back
-from fim_magic.engines.placement import Placement
-from fim_magic.engines.prompt_lookup import PromptLookup
-from fim_magic.engines.reading import LibraryReading, OwnReading, Reading
 from fim_magic.engines.running import Running
+from fim_magic.engines.torch.checkpoint import load_checkpoint
+from fim_magic.engines.torch.decoder import Decoder, decoder_of
+from fim_magic.engines.torch.footprint import cache_bytes
+from fim_magic.engines.torch.kv_cache import Kept
+from fim_magic.engines.torch.placement import Placement
+from fim_magic.engines.torch.prompt_lookup import PromptLookup
+from fim_magic.engines.torch.reading import LibraryReading, OwnReading, Reading
 from fim_magic.errors import ModelError
 from fim_magic.formats import Family, family_of
 from fim_magic.progress import OnProgress, silent

@@ -15,7 +15,7 @@ from typing import Any
 from fim_magic import weights
 from fim_magic.engines.cores import processor as _processor
 from fim_magic.engines.cores import usable_cores as _cores
-from fim_magic.engines.loaders import ENGINES
+from fim_magic.loading.loaders import ENGINES
 from fim_magic.progress import silent
 
 _PACKAGES = ("torch", "transformers", "xllamacpp")

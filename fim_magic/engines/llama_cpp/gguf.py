@@ -32,15 +32,15 @@ from fim_magic.engines import (
     Sampling,
     Token,
     TokenLogprob,
-    llama_cpp,
     too_long_to_score,
 )
 from fim_magic.engines.arithmetic import Logits, choose, logprob, most_probable, points
-from fim_magic.engines.gguf_conversion import converted_tokenizer
-from fim_magic.engines.llama_decoder import CHUNK, SEQUENCES, Cells, Place, Weights
+from fim_magic.engines.llama_cpp.decoder import CHUNK, SEQUENCES, Cells, Place, Weights
+from fim_magic.engines.llama_cpp.library import library as llama_cpp
 from fim_magic.engines.memory import free_ram
 from fim_magic.engines.reuse import known_tokens
 from fim_magic.engines.running import Running
+from fim_magic.engines.torch.gguf_conversion import converted_tokenizer
 from fim_magic.errors import ModelError
 from fim_magic.formats import Family, family_of
 from fim_magic.progress import OnProgress, silent

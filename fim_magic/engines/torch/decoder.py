@@ -3,7 +3,7 @@
 It computes what transformers' own modules compute, from the same weights, with less between the matrix products: one
 product for query, key and value, one for both halves of a gated MLP, keys and values written into their place. On a CPU
 the weights are packed in float16, which halves what a token has to read from memory; the products still accumulate in
-float32. An architecture that is not described here runs on transformers' modules (`fim_magic.engines.local`).
+float32. An architecture that is not described here runs on transformers' modules (`fim_magic.engines.torch.local`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fim_magic.engines.kv_cache import KVCache, Tails
 from fim_magic.engines.memory import free_ram
-from fim_magic.engines.recorded import Record, Step, record_on_cuda
+from fim_magic.engines.torch.kv_cache import KVCache, Tails
+from fim_magic.engines.torch.recorded import Record, Step, record_on_cuda
 
 _HALF_RANGE = 65504.0  # the largest float16
 _FREE_AFTER_PACKING = 2_000_000_000  # bytes that must stay free on the CPU

@@ -17,8 +17,15 @@ from typing import Any
 import torch
 
 from fim_magic import catalog
-from fim_magic.engines.footprint import BYTES_QUANTISED, TOKENS_CONSIDERED, Weights, cache_bytes, context_of, weights_in
 from fim_magic.engines.memory import free_memory, gigabytes
+from fim_magic.engines.torch.footprint import (
+    BYTES_QUANTISED,
+    TOKENS_CONSIDERED,
+    Weights,
+    cache_bytes,
+    context_of,
+    weights_in,
+)
 from fim_magic.errors import ModelError, OptionError
 
 QUANTISATIONS = tuple(BYTES_QUANTISED)

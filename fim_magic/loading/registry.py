@@ -12,15 +12,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from fim_magic.engines.background import BackgroundLoad
 from fim_magic.engines.memory import free_memory, give_back
-from fim_magic.engines.preparation import Ready, load, prepare
-from fim_magic.engines.sources import ModelSpec
+from fim_magic.loading.background import BackgroundLoad
+from fim_magic.loading.preparation import Ready, load, prepare
+from fim_magic.loading.sources import ModelSpec
 from fim_magic.progress import OnProgress, Progress, silent
 
 if TYPE_CHECKING:
     from fim_magic.engines import Engine
-    from fim_magic.engines.placement import Placement
+    from fim_magic.engines.torch.placement import Placement
 
 
 @dataclass(frozen=True)
@@ -305,7 +305,7 @@ class ModelManager:
         coming = self._coming
         if coming is None or not coming.free or coming.load.ended:
             return None
-        from fim_magic.engines.placement import Placement
+        from fim_magic.engines.torch.placement import Placement
 
         now = free_memory()
         taken = {device: max(0, size - now.get(device, size)) for device, size in coming.free.items()}

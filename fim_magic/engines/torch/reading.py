@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from fim_magic.engines.decoder import Decoder
-from fim_magic.engines.kv_cache import KVCache, Tails
+from fim_magic.engines.torch.decoder import Decoder
+from fim_magic.engines.torch.kv_cache import KVCache, Tails
 
 
 class Reading(Protocol):
@@ -39,7 +39,7 @@ class Reading(Protocol):
 
 
 class OwnReading:
-    """By [`Decoder`][fim_magic.engines.decoder.Decoder]. It can read several tokens to see which of them are right."""
+    """By our own `Decoder`. It can read several tokens to see which of them are right."""
 
     def __init__(self, decoder: Decoder, cache: KVCache) -> None:
         self._decoder = decoder

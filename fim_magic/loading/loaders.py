@@ -17,8 +17,8 @@ from fim_magic.progress import OnProgress, Progress
 
 if TYPE_CHECKING:
     from fim_magic.engines import Engine
-    from fim_magic.engines.placement import Placement
-    from fim_magic.engines.sources import Source
+    from fim_magic.engines.torch.placement import Placement
+    from fim_magic.loading.sources import Source
 
 
 class Loader(Protocol):
@@ -100,7 +100,7 @@ class TorchLoader:
 
     def require_room(self, source: Source, quantize: str | None, replacing: Placement | None) -> None:
         """Refuse what cannot fit, as far as the catalogue knows it; see [`Loader.require_room`][]."""
-        from fim_magic.engines.placement import require_quantisation, require_room_for
+        from fim_magic.engines.torch.placement import require_quantisation, require_room_for
         from fim_magic.weights.snapshot import local_snapshot
 
         require_quantisation(quantize)
@@ -113,7 +113,7 @@ class TorchLoader:
     def bring(self, source: Source, on_progress: OnProgress, *, with_code: bool = False) -> tuple[Path, str]:
         """Bring its folder, in transformers' layout; see [`Loader.bring`][]."""
         from fim_magic import weights
-        from fim_magic.engines.gguf_conversion import converted
+        from fim_magic.engines.torch.gguf_conversion import converted
 
         if source.gguf is not None:
             sha256 = source.gguf.sha256
@@ -127,7 +127,7 @@ class TorchLoader:
 
     def plan(self, path: Path, name: str, quantize: str | None, replacing: Placement | None) -> Placement:
         """Decide on which devices, and in what precision; see [`Loader.plan`][]."""
-        from fim_magic.engines.placement import plan
+        from fim_magic.engines.torch.placement import plan
 
         return plan(path, config_of(path, name), name=name, quantize=quantize, replacing=replacing)
 
@@ -144,7 +144,7 @@ class TorchLoader:
     ) -> Engine:
         """Load it; see [`Loader.load`][]."""
         # Only here: importing torch and transformers takes seconds.
-        from fim_magic.engines.local import LocalEngine
+        from fim_magic.engines.torch.local import LocalEngine
 
         on_progress(Progress(f"Loading {name}", done=0, total=0, unit=""))  # where it can be abandoned
         return LocalEngine.load(
@@ -205,7 +205,7 @@ class GgufLoader:
         on_progress: OnProgress,
     ) -> Engine:
         """Load it; see [`Loader.load`][]."""
-        from fim_magic.engines.gguf import GgufEngine
+        from fim_magic.engines.llama_cpp.gguf import GgufEngine
 
         return GgufEngine.load(path, name=name, revision=revision, named=named, on_progress=on_progress)
 
@@ -236,7 +236,7 @@ def config_of(folder: Path, name: str) -> Mapping[str, Any]:
 
 def free_without(replacing: Placement | None) -> dict[str, int]:
     """Return the bytes that are free on each device when a model has been unloaded."""
-    from fim_magic.engines import placement
+    from fim_magic.engines.torch import placement
 
     return placement.free_without(replacing)
 

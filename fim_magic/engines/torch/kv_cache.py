@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from fim_magic.engines.recorded import Step
 from fim_magic.engines.reuse import known_tokens
+from fim_magic.engines.torch.recorded import Step
 
 _GROWTH = 256  # tokens by which a full cache grows at least
 

@@ -2,7 +2,7 @@
 
 Weights are read as numbers, never as programs. The tokenizer is what tokenizer.json says, not what a class of
 transformers makes of it. Code that a checkpoint brings along runs only if the user has allowed it; checkpoints that
-would need theirs are converted where that is possible (`fim_magic.engines.conversions`).
+would need theirs are converted where that is possible (`fim_magic.engines.torch.conversions`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, GPTBigCodeForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
-from fim_magic.engines.conversions import added_tokens, byte_level, codegen2, codegen25, santacoder
 from fim_magic.engines.memory import FOR_LOADING, freeing_memory
-from fim_magic.engines.placement import Placement, plan
+from fim_magic.engines.torch.conversions import added_tokens, byte_level, codegen2, codegen25, santacoder
+from fim_magic.engines.torch.placement import Placement, plan
 from fim_magic.errors import FimError, ModelError
 from fim_magic.progress import OnProgress, silent
 from fim_magic.tokenization import TextTokenizer, declared_bos

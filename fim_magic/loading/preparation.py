@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fim_magic.engines.choice import engine_for
-from fim_magic.engines.loaders import LOADERS, config_of, free_without
 from fim_magic.engines.memory import forget_frames, give_back
-from fim_magic.engines.sources import ModelSpec, Source, choose, known_family
 from fim_magic.errors import OptionError
+from fim_magic.loading.choice import engine_for
+from fim_magic.loading.loaders import LOADERS, config_of, free_without
+from fim_magic.loading.sources import ModelSpec, Source, choose, known_family
 from fim_magic.progress import OnProgress, Progress
 
 # `fim_magic.weights` is imported where something is looked for or fetched: %load_ext imports this, and must not wait.
 
 if TYPE_CHECKING:
     from fim_magic.engines import Engine
-    from fim_magic.engines.placement import Placement
+    from fim_magic.engines.torch.placement import Placement
 
 Replacing = Callable[[], "Placement | None"]
 
@@ -121,7 +121,7 @@ def _is_here(source: Source) -> bool:
     folder = local_snapshot(source.repo, source.revision, code=False) if source.repo else source.path
     if folder is None:
         return False
-    from fim_magic.engines.conversions.codegen25 import is_codegen25
+    from fim_magic.engines.torch.conversions.codegen25 import is_codegen25
 
     return not is_codegen25(folder, config_of(folder, source.name))  # its vocabulary comes from another repository
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from fim_magic import catalog
-from fim_magic.engines.gpus import gpus
 from fim_magic.errors import ModelError, OptionError
 from fim_magic.formats import family_names
+from fim_magic.loading.gpus import gpus
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The engine on llama.cpp: .gguf files on the CPU."""
