@@ -81,7 +81,7 @@ def _context(request: Request, mode: str) -> Context:
     from IPython.core.getipython import get_ipython
 
     from fim_magic.errors import OptionError
-    from fim_magic.session import context_for
+    from fim_magic.kernel import context_for
 
     shell = get_ipython()
     if shell is None and mode != "none":

@@ -28,6 +28,7 @@ from fim_magic.document import Document
 from fim_magic.errors import FimError
 from fim_magic.progress import Progress, bar
 from fim_magic.provenance import Record, decide
+from fim_magic.session import Session
 from fim_magic.settings import LOADING
 
 KEY = "f8"
@@ -151,25 +152,26 @@ def _fill(
         tell(progress)
 
     magics = _magics(shell)
-    magics.check_allowed()
+    session: Session = magics.session
+    session.check_allowed()
     # The text may hold markers, which are nothing but text here: the caret is the hole.
     model, request = magics.request("", complete=True, **{**options, "candidates": 1})
-    loading = magics._loading(model, {name: options.get(name) for name in LOADING})
-    with magics._in_use():
+    loading = session.loading_of(model, {name: options.get(name) for name in LOADING})
+    with session.in_use():
         registry.begin(model, on_progress, **loading)  # in the background, where it goes on if the user types on
         loaded = registry.use(model, on_progress, **loading)
-        magics._tell(loaded.engine.info.model, loaded.notices)  # a prompt shows what is printed above itself
+        session.tell(loaded.engine.info.model, loaded.notices)  # a prompt shows what is printed above itself
         tell(_FILLING)
         infills = loaded.engine.family.can_infill or document.suffix.strip()
         request = replace(request, document=document, method="fim" if infills else "complete")
-        request = magics.in_notebook(request)
-        magics.remember_prompt(request, loaded.engine)
+        request = session.in_notebook(request)
+        session.remember_prompt(request, loaded.engine)
         for event in run(request, loaded.engine, stop):
             if isinstance(event, Grew):
                 tell(event.middle)
             # What was dropped on the way did not fill anything.
             if isinstance(event, Finished) and (fate.taken or not stop.is_set()):
-                fate.tell(magics.remember(request, model, loading, event.result))
+                fate.tell(session.remember(request, model, loading, event.result))
 
 
 def _magics(shell: Any) -> Any:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
-from functools import partial, wraps
+from collections.abc import Callable
+from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import traitlets
@@ -15,21 +13,14 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_
 from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_arguments, parse_argstring
 
 from fim_magic.auto import AutoFill
-from fim_magic.classroom import HINTS, check, of_notebook, strictest
+from fim_magic.classroom import HINTS
 from fim_magic.classroom import hint as hint_of
-from fim_magic.errors import FimError, ModelError, OptionError
-from fim_magic.frontends import notebook_path
-from fim_magic.history import History
-from fim_magic.loading.idle import IdleLimit
+from fim_magic.errors import FimError, OptionError
+from fim_magic.session import Session, prompt_sheet
 from fim_magic.settings import LOADING, Option, Settings, options_of
 
 if TYPE_CHECKING:
-    from fim_magic.candidate import Candidate, Result
     from fim_magic.engines import Engine
-    from fim_magic.events import OnGrow
-    from fim_magic.formats import Prompt
-    from fim_magic.loading.registry import Loaded
-    from fim_magic.provenance import Record
     from fim_magic.request import Request
     from fim_magic.review.prompt import Sheet
 
@@ -84,18 +75,15 @@ def _with_options(function: Any) -> Any:
 class FimMagics(Magics, Settings):
     """The magics, and the defaults of their options: `%config FimMagics` lists them."""
 
+    _is_ready = False  # not while the settings are read
+
     def __init__(self, shell: Any, **kwargs: Any) -> None:
         super().__init__(shell, **kwargs)  # type: ignore[call-arg] # Magics comes first, and has no types
         self._raw_cell = ""
-        self._last: Result | None = None
-        self._last_prompt: Callable[[], Sheet] | None = None
-        self._used: dict[str, Any] = {}  # what the last %fim use said
-        self._told: tuple[str, set[str]] = ("", set())  # a model, and what was said about it
-        self._uses = 0  # of the registry, after the last request of this notebook
-        self._history = History()
         self._auto_fill = AutoFill(lambda: self.markers)
         self._set_auto(self.auto)
-        self._idle = IdleLimit(self._rest, 60 * self.idle_minutes)
+        self.session = Session(shell, self)
+        self._is_ready = True
 
     @no_var_expand
     @magic_arguments("%fim")
@@ -184,65 +172,9 @@ class FimMagics(Magics, Settings):
             raise OptionError(f"There is no %fim {name}; there is {known}. To fill a hole, begin the cell with %%fim.")
         commands[name](rest.strip())
 
-    def check_allowed(self, *, hint: bool = False) -> None:
-        """Raise if the settings, or the notebook's metadata, do not let a hole be filled, or not without `hint`.
-
-        Raises:
-            FillingOffError: They do not.
-        """
-        check(strictest(self.filling, of_notebook(notebook_path(self.shell))), hint=hint)
-
     def remember_cell(self, info: Any) -> None:
         """Keep the cell as the user typed it (a `pre_run_cell` event)."""
         self._raw_cell = info.raw_cell or ""
-
-    def in_notebook(self, request: Request, context: str | None = None) -> Request:
-        """Return a request with what the notebook around it says: context, names, and the cells that checks need.
-
-        Args:
-            request: What is asked.
-            context: One of `fim_magic.context.MODES`; None for what is configured.
-
-        Raises:
-            OptionError: There is no such context.
-        """
-        from fim_magic import session
-        from fim_magic.checks import in_cells
-
-        mode = self.context if context is None else context
-        cells = session.executed_cells(self.shell)
-        return replace(
-            request,
-            context=session.context_for(self.shell, request.document, mode, markers=self.markers),
-            known=session.defined_names(self.shell, self.markers),
-            asked=in_cells(request.asked, cells),
-        )
-
-    def remember_prompt(self, request: Request, engine: Engine) -> None:
-        """Keep the prompt of a request for `%fim prompt`.
-
-        Raises:
-            FimError: The model cannot be asked this.
-        """
-        self._last_prompt = _prompt_sheet(request, engine)
-
-    def remember(self, request: Request, model: str, loading: dict[str, Any], result: Result) -> Record:
-        """Keep a finished request for `%fim log` and `%fim replay`.
-
-        Args:
-            request: What was asked.
-            model: Its name, as the user has given it.
-            loading: How it is loaded: the keyword arguments of `engines.registry.use`.
-            result: The answer.
-
-        Returns:
-            Its record. What the user decides is to be added to it.
-        """
-        from fim_magic.provenance import record
-
-        told = record(result)
-        self._history.add(request, model, loading, result, told)
-        return told
 
     @_with_errors_for_the_user
     def _fill(self, method: str, line: str, cell: str) -> None:
@@ -250,25 +182,28 @@ class FimMagics(Magics, Settings):
         accept, show_prompt, into, hint = (options.pop(name) for name in ("accept", "show_prompt", "into", "hint"))
         if into is not None and not into.isidentifier():
             raise OptionError(f"--into needs the name of a variable; {into!r} is none.")
+        session = self.session
         if not show_prompt:
-            self.check_allowed(hint=hint is not None)
+            session.check_allowed(hint=hint is not None)
         context = options["context"]
         model, request = self.request(self._body(method, line, cell), complete=method == "complete", **options)
-        loading = self._loading(model, options)
-        with self._in_use():
-            engine = self._load(model, **loading).engine
-            request = self.in_notebook(request, context)
-            prompt = _prompt_sheet(request, engine)  # what cannot be asked is refused before anything is shown
+        loading = session.loading_of(model, options)
+        # The cell that began to load says that it is loaded; the output of one with a hole is the answer.
+        keeps_progress = not self._raw_cell.lstrip().startswith("%%")
+        with session.in_use():
+            engine = session.load(model, keeps_progress=keeps_progress, **loading).engine
+            request = session.in_notebook(request, context)
+            prompt = prompt_sheet(request, engine)  # what cannot be asked is refused before anything is shown
             if show_prompt:
                 self._show_prompt(prompt)
                 return
-            self._last_prompt = prompt
+            session.last_prompt = prompt
             if hint is not None:
                 self._show_hint(request, engine, hint)
                 return
-            self._last = self._answer(request, engine, model, loading, accept=accept)
+            result = session.answer(request, engine, model, loading, accept=accept)
         if into is not None:
-            self.shell.user_ns[into] = self._last
+            self.shell.user_ns[into] = result
 
     def _body(self, method: str, line: str, cell: str) -> str:
         """Return the cell's body byte for byte.
@@ -281,45 +216,6 @@ class FimMagics(Magics, Settings):
         if self.auto and not line and self._auto_fill.fills(self._raw_cell):
             return self._raw_cell
         return body if typed else cell.removesuffix("\n")
-
-    def _answer(
-        self, request: Request, engine: Engine, model: str, loading: dict[str, Any], *, accept: bool = False
-    ) -> Result:
-        """Run a request and show it, with buttons unless it is accepted at once."""
-        from fim_magic.frontends import accept_now
-        from fim_magic.loading import registry
-        from fim_magic.pipeline import follow
-        from fim_magic.review import View
-
-        view = View(
-            self.shell,
-            request.document,
-            title=engine.info.model,
-            ask=not accept,
-            unfilled=request.unfilled,
-            details=self.details,
-        )
-        try:
-            result = view.settle(follow(request, engine, view.grow, view.offer))
-        except BaseException:
-            view.stop("it was stopped before it was done")
-            raise
-        told = self.remember(request, model, loading, result)
-
-        def ask(short: Candidate | None, on_grow: OnGrow) -> Result:
-            asked = request.again() if short is None else request.longer(short)
-            with self._in_use():
-                other = follow(asked, registry.use(model, **loading).engine, on_grow)
-            if short is not None and other.middle == short.middle:
-                raise ModelError("The model has nothing to add to it.")
-            if self._last is not None and self._last.document is request.document:  # no other cell was filled meanwhile
-                self._last = self._last.with_candidate(other.candidates[0])
-            return other
-
-        view.finish(result, record=told, ask=ask)
-        if accept:
-            accept_now(self.shell, result.text)
-        return result
 
     def _show_hint(self, request: Request, engine: Engine, kind: str) -> None:
         from IPython.display import publish_display_data
@@ -341,16 +237,18 @@ class FimMagics(Magics, Settings):
     def _log(self, number: str) -> None:
         from fim_magic.reports.log import log, request
 
-        print(request(self._history.entry(number)) if number else log(self._history.entries))
+        history = self.session.history
+        print(request(history.entry(number)) if number else log(history.entries))
 
     def _replay(self, number: str) -> None:
         from fim_magic.replay import compare
 
-        entry = self._history.entry(number)
-        with self._in_use():
-            engine = self._load(entry.model, **entry.loading).engine
-            self._last = self._answer(entry.request, engine, entry.model, entry.loading)
-        print(compare(entry.record, self._last)[1])
+        session = self.session
+        entry = session.history.entry(number)
+        with session.in_use():
+            engine = session.load(entry.model, **entry.loading).engine
+            result = session.answer(entry.request, engine, entry.model, entry.loading)
+        print(compare(entry.record, result)[1])
 
     def _auto(self, word: str) -> None:
         if word not in ("", "on", "off"):
@@ -366,7 +264,7 @@ class FimMagics(Magics, Settings):
 
     @traitlets.observe("auto")
     def _auto_changed(self, change: Any) -> None:
-        if hasattr(self, "_auto_fill"):  # not while the settings are read
+        if self._is_ready:
             self._set_auto(change.new)
 
     def _set_auto(self, on: bool) -> None:
@@ -376,90 +274,15 @@ class FimMagics(Magics, Settings):
         if on:
             transformers.insert(0, self._auto_fill)  # before IPython takes white space and prompts away
 
-    def _loading(self, model: str, given: dict[str, Any]) -> dict[str, Any]:
-        """Say how to load `model`: as this call does, else as %fim use did for it, else as the settings do."""
-        used = self._used if self._used.get("model") == model else {}
-        options = {name: used.get(name) if given[name] is None else given[name] for name in LOADING}
-        return {**self.loading(**options), "allow_code": used.get("allow_code", False)}
-
-    def _load(self, model: str, **loading: Any) -> Loaded:
-        """Return a model. It loads in the background, so that whoever does not want to wait does not have to."""
-        from fim_magic.loading import registry
-        from fim_magic.review.progress import NotebookProgress
-
-        was_coming = registry.loading() is not None
-        with NotebookProgress(self.shell) as progress:
-            try:
-                registry.begin(model, progress, **loading)
-                loaded = registry.use(model, progress, **loading)
-            except KeyboardInterrupt:
-                coming = registry.loading()
-                if coming is None:
-                    raise
-                raise FimError(
-                    f"Interrupted. {coming.name} goes on loading: run the cell again to wait for it, or stop it with "
-                    "%fim unload."
-                ) from None
-            if was_coming and self._raw_cell.lstrip().startswith("%%"):
-                progress.clear()  # the cell that began it says that it is loaded; this one's output is the answer
-            else:
-                progress.loaded(loaded)
-        self._tell(loaded.engine.info.model, loaded.notices)
-        return loaded
-
-    def _tell(self, model: str, notices: Iterable[str]) -> None:
-        """Say what the user should know of a model, once."""
-        if self._told[0] != model:
-            self._told = (model, set())
-        for notice in notices:
-            if notice not in self._told[1]:
-                self._told[1].add(notice)
-                print(notice)
-
-    @contextmanager
-    def _in_use(self) -> Iterator[None]:
-        """Keep the model as long as the block lasts; its idle time counts from then."""
-        from fim_magic.loading import registry
-
-        with self._idle.used():
-            try:
-                yield
-            finally:
-                self._uses = registry.uses()
-
-    def _rest(self) -> bool:
-        """Unload the idle model; not if the Python interface has used it meanwhile."""
-        from fim_magic import pipeline
-        from fim_magic.loading import registry
-
-        seen, self._uses = self._uses, registry.uses()
-        if seen != self._uses or pipeline.busy():
-            return False
-        registry.rest()
-        return True
-
     @traitlets.observe("idle_minutes")
     def _idle_minutes_changed(self, change: Any) -> None:
-        if hasattr(self, "_idle"):  # not while the settings are read
-            self._idle.set(60 * change.new)
-
-    def begin_configured(self) -> None:
-        """Begin to load the model that the user has configured, if it is on this machine; "auto" waits."""
-        if self.model == "auto":
-            return
-        try:
-            loading = self.loading()
-        except OptionError:
-            return  # told when it is used
-        from fim_magic.loading import registry
-
-        with self._in_use():
-            registry.begin_if_here(self.model, **loading)
+        if self._is_ready:
+            self.session.set_idle_minutes(change.new)
 
     def close(self) -> None:
         """End what goes on by itself."""
         self._set_auto(False)
-        self._idle.close()
+        self.session.close()
 
     def _show_prompt(self, prompt: Callable[[], Sheet]) -> None:
         from fim_magic.review.prompt import show
@@ -469,7 +292,7 @@ class FimMagics(Magics, Settings):
     def _status(self, _rest: str) -> None:
         from fim_magic import reports
 
-        print(reports.status(self._last, self.idle_minutes))
+        print(reports.status(self.session.last, self.idle_minutes))
 
     def _use(self, line: str) -> None:
         used = _parse_use(line)
@@ -479,24 +302,8 @@ class FimMagics(Magics, Settings):
                 "%fim use NAME --quantize 4bit"
             )
         loading = {**self.loading(**{name: used[name] for name in LOADING}), "allow_code": used["allow_code"]}
-        with self._in_use():
-            self._begin(used["model"], loading)
-        self.model, self._used = used["model"], used
-
-    def _begin(self, model: str, loading: dict[str, Any]) -> None:
-        """Fetch what has to be fetched, begin to load, and say what is to be known of the model."""
-        from fim_magic.loading import registry
-        from fim_magic.review.progress import NotebookProgress
-
-        self._told = ("", set())
-        with NotebookProgress(self.shell) as progress:
-            there = registry.begin(model, progress, **loading, again=True, on_end=progress.ended)
-            if isinstance(there, registry.Coming):
-                progress.begun(there)
-                self._tell(there.name, there.notices)
-            else:
-                print(f"{there.engine.info.model} is loaded on {there.engine.info.place}.")
-                self._tell(there.engine.info.model, there.notices)
+        self.session.begin(used["model"], loading)
+        self.model, self.session.used = used["model"], used
 
     def _models(self, word: str) -> None:
         from fim_magic import reports
@@ -506,24 +313,17 @@ class FimMagics(Magics, Settings):
     def _accept(self, which: str) -> None:
         from fim_magic.frontends import accept_now
 
-        if self._last is None:
-            raise OptionError("There is no answer to accept yet. Fill a hole with %%fim first.")
-        candidates = self._last.candidates
         words = which.split()
         imports = _WITHOUT_IMPORTS not in words
         which = " ".join(word for word in words if word != _WITHOUT_IMPORTS)
-        index = int(which) if which.isdecimal() else 1 if not which else 0
-        if not 1 <= index <= len(candidates):
-            raise OptionError(
-                f"%fim accept takes a candidate's number, from 1 to {len(candidates)}; {which!r} is none."
-            )
-        text = candidates[index - 1].text_in(self._last.document, imports=imports)
+        text = self.session.answer_text(which, imports=imports)
         accept_now(self.shell, text, replace=True)
 
     def _prompt(self, _rest: str) -> None:
-        if self._last_prompt is None:
+        prompt = self.session.last_prompt
+        if prompt is None:
             raise OptionError("There is no prompt to show yet. Fill a hole with %%fim first.")
-        self._show_prompt(self._last_prompt)
+        self._show_prompt(prompt)
 
     def _unload(self, _rest: str) -> None:
         from fim_magic.loading import registry
@@ -539,29 +339,6 @@ class FimMagics(Magics, Settings):
         from fim_magic import reports
 
         print(reports.doctor())
-
-
-def _prompt_sheet(request: Request, engine: Engine) -> Callable[[], Sheet]:
-    """Build the prompt of a request now, and lay it out when it is asked for. It outlives the model's unloading."""
-    from fim_magic.generation import prompt_for
-    from fim_magic.review.prompt import lay_out
-
-    prompt = prompt_for(request, engine)
-    other = _in_other_order(prompt, request, engine)
-    title = f"{engine.info.model} ({engine.info.revision}), {engine.family.name}"
-    return partial(lay_out, prompt, other, engine.tokenizer, title)
-
-
-def _in_other_order(prompt: Prompt, request: Request, engine: Engine) -> Prompt | None:
-    from fim_magic.generation import prompt_for
-
-    other = {"psm": "spm", "spm": "psm"}.get(prompt.order)
-    if other is None:
-        return None
-    try:
-        return prompt_for(replace(request, order=other), engine)
-    except OptionError:  # the model was not trained in it
-        return None
 
 
 def _parse_use(line: str) -> dict[str, Any]:
@@ -597,7 +374,7 @@ def load(shell: Any) -> None:
         from fim_magic import ghost
 
         ghost.register(shell)
-    magics.begin_configured()
+    magics.session.begin_configured()
 
 
 def unload(shell: Any) -> None:

@@ -1,169 +1,341 @@
-"""What an IPython session knows that a model may be told. The only module that reads it for that."""
+"""What one notebook or terminal has: its model, its last answer and prompt, its history, and what was said to its user.
+
+The magics parse a line and call this; ghost text in a terminal does the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fim_magic.checks import bound_names
-from fim_magic.context.beside import NOTHING_ELSE, Cell, Context
-from fim_magic.context.cells import (
-    Stored,
-    code_cell,
-    language_of,
-    last_versions,
-    of_notebook,
-    position,
-    same_text,
-    text_cell,
-)
-from fim_magic.context.gathering import TOKENS, gather, names_near
-from fim_magic.context.namespace import Described, describe, entries_of
-from fim_magic.context.redaction import asked_for
-from fim_magic.document import MARKERS, Document
+from fim_magic.classroom import check, of_notebook, strictest
+from fim_magic.errors import FimError, ModelError, OptionError
 from fim_magic.frontends import notebook_path
+from fim_magic.history import History
+from fim_magic.loading.idle import IdleLimit
+from fim_magic.settings import LOADING, Settings
 
-_MOST_CELLS = 100  # of the last that ran
-_MOST_BELOW = 3
-_MOST_NAMES = 24  # that stand near the hole
-_MOST_OTHERS = 64  # of the last, that are looked at
-_MOST_DATA = 8  # that do not, but hold data which the code may be about
-_OWN = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open", "display"})
+# What brings the tokenizers library or more is imported at the first request: %load_ext imports this.
+
+if TYPE_CHECKING:
+    from fim_magic.candidate import Candidate, Result
+    from fim_magic.engines import Engine
+    from fim_magic.events import OnGrow
+    from fim_magic.formats import Prompt
+    from fim_magic.loading.registry import Loaded
+    from fim_magic.provenance import Record
+    from fim_magic.request import Request
+    from fim_magic.review.prompt import Sheet
 
 
-def known_names(shell: Any) -> frozenset[str]:
-    """Return the names that the user has defined or imported in this session.
+class Session:
+    """One user's work with models in one shell.
 
-    Args:
-        shell: IPython's.
+    Attributes:
+        last: The last answer, or None.
+        last_prompt: Lays out the prompt of the last request, or None.
+        history: The requests that are finished.
+        used: What the last `%fim use` said, by option.
     """
-    hidden = entries_of(getattr(shell, "user_ns_hidden", None))
-    # A name of IPython's own that the user has given a new meaning is the user's.
-    return frozenset(
-        name
-        for name, value in entries_of(getattr(shell, "user_ns", None)).items()
-        if not name.startswith("_") and name not in _OWN and not (name in hidden and hidden[name] is value)
-    )
+
+    def __init__(self, shell: Any, settings: Settings) -> None:
+        """Begin with no request.
+
+        Args:
+            shell: IPython's.
+            settings: The options' defaults, as they are configured at the time of each request.
+        """
+        self.last: Result | None = None
+        self.last_prompt: Callable[[], Sheet] | None = None
+        self.history = History()
+        self.used: dict[str, Any] = {}
+        self._shell = shell
+        self._settings = settings
+        self._told: tuple[str, set[str]] = ("", set())  # a model, and what was said about it
+        self._uses = 0  # of models, after the last request of this notebook
+        self._idle = IdleLimit(self.rest, 60 * settings.idle_minutes)
+
+    def close(self) -> None:
+        """End what goes on by itself."""
+        self._idle.close()
+
+    # --- the model -------------------------------------------------------------------------------
+
+    def loading_of(self, model: str, given: dict[str, Any]) -> dict[str, Any]:
+        """Say how to load a model: as this call does, else as `%fim use` did for it, else as the settings do.
+
+        Args:
+            model: Its name.
+            given: What this call says, by option; None where it says nothing.
+        """
+        used = self.used if self.used.get("model") == model else {}
+        options = {name: used.get(name) if given[name] is None else given[name] for name in LOADING}
+        return {**self._settings.loading(**options), "allow_code": used.get("allow_code", False)}
+
+    def load(self, model: str, *, keeps_progress: bool = True, **loading: Any) -> Loaded:
+        """Return a model. It loads in the background, so that an interrupt ends the waiting and not the load.
+
+        Args:
+            model: Its name.
+            keeps_progress: Whether what was shown of a load that had begun before stays.
+            **loading: As of `loading_of`.
+
+        Raises:
+            FimError: It cannot be loaded, or the user has interrupted the waiting.
+        """
+        from fim_magic.loading import registry
+        from fim_magic.review.progress import NotebookProgress
+
+        was_coming = registry.loading() is not None
+        with NotebookProgress(self._shell) as progress:
+            try:
+                registry.begin(model, progress, **loading)
+                loaded = registry.use(model, progress, **loading)
+            except KeyboardInterrupt:
+                coming = registry.loading()
+                if coming is None:
+                    raise
+                raise FimError(
+                    f"Interrupted. {coming.name} goes on loading: run the cell again to wait for it, or stop it with "
+                    "%fim unload."
+                ) from None
+            if was_coming and not keeps_progress:
+                progress.clear()
+            else:
+                progress.loaded(loaded)
+        self.tell(loaded.engine.info.model, loaded.notices)
+        return loaded
+
+    def begin(self, model: str, loading: dict[str, Any]) -> None:
+        """Fetch what has to be fetched, begin to load, and say what is to be known of the model.
+
+        Raises:
+            FimError: It cannot be fetched or loaded.
+        """
+        from fim_magic.loading import registry
+        from fim_magic.review.progress import NotebookProgress
+
+        self._told = ("", set())
+        with self.in_use(), NotebookProgress(self._shell) as progress:
+            there = registry.begin(model, progress, **loading, again=True, on_end=progress.ended)
+            if isinstance(there, registry.Coming):
+                progress.begun(there)
+                self.tell(there.name, there.notices)
+            else:
+                print(f"{there.engine.info.model} is loaded on {there.engine.info.place}.")
+                self.tell(there.engine.info.model, there.notices)
+
+    def begin_configured(self) -> None:
+        """Begin to load the model that the user has configured, if it is on this machine; "auto" waits."""
+        if self._settings.model == "auto":
+            return
+        try:
+            loading = self._settings.loading()
+        except OptionError:
+            return  # told when it is used
+        from fim_magic.loading import registry
+
+        with self.in_use():
+            registry.begin_if_here(self._settings.model, **loading)
+
+    def tell(self, model: str, notices: Iterable[str]) -> None:
+        """Say what the user should know of a model, once."""
+        if self._told[0] != model:
+            self._told = (model, set())
+        for notice in notices:
+            if notice not in self._told[1]:
+                self._told[1].add(notice)
+                print(notice)
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep the model as long as the block lasts; its idle time counts from then."""
+        from fim_magic.loading import registry
+
+        with self._idle.used():
+            try:
+                yield
+            finally:
+                self._uses = registry.uses()
+
+    def rest(self) -> bool:
+        """Unload the idle model; not if the Python interface has used it meanwhile. Returns whether it may be idle."""
+        from fim_magic import pipeline
+        from fim_magic.loading import registry
+
+        seen, self._uses = self._uses, registry.uses()
+        if seen != self._uses or pipeline.busy():
+            return False
+        registry.rest()
+        return True
+
+    def set_idle_minutes(self, minutes: float) -> None:
+        """Say after how many minutes without a request a model is unloaded; 0 is never."""
+        self._idle.set(60 * minutes)
+
+    # --- requests --------------------------------------------------------------------------------
+
+    def check_allowed(self, *, hint: bool = False) -> None:
+        """Raise if the settings, or the notebook's metadata, do not let a hole be filled, or not without `hint`.
+
+        Raises:
+            FillingOffError: They do not.
+        """
+        check(strictest(self._settings.filling, of_notebook(notebook_path(self._shell))), hint=hint)
+
+    def in_notebook(self, request: Request, context: str | None = None) -> Request:
+        """Return a request with what the notebook around it says: context, names, and the cells that checks need.
+
+        Args:
+            request: What is asked.
+            context: One of `fim_magic.context.MODES`; None for what is configured.
+
+        Raises:
+            OptionError: There is no such context.
+        """
+        from fim_magic import kernel
+        from fim_magic.checks import in_cells
+
+        markers = self._settings.markers
+        mode = self._settings.context if context is None else context
+        return replace(
+            request,
+            context=kernel.context_for(self._shell, request.document, mode, markers=markers),
+            known=kernel.defined_names(self._shell, markers),
+            asked=in_cells(request.asked, kernel.executed_cells(self._shell)),
+        )
+
+    def remember_prompt(self, request: Request, engine: Engine) -> None:
+        """Keep the prompt of a request for `%fim prompt`.
+
+        Raises:
+            FimError: The model cannot be asked this.
+        """
+        self.last_prompt = prompt_sheet(request, engine)
+
+    def remember(self, request: Request, model: str, loading: dict[str, Any], result: Result) -> Record:
+        """Keep a finished request for `%fim log` and `%fim replay`.
+
+        Args:
+            request: What was asked.
+            model: Its name, as the user has given it.
+            loading: How it is loaded: as of `loading_of`.
+            result: The answer.
+
+        Returns:
+            Its record. What the user decides is to be added to it.
+        """
+        from fim_magic.provenance import record
+
+        told = record(result)
+        self.history.add(request, model, loading, result, told)
+        return told
+
+    def answer(
+        self, request: Request, engine: Engine, model: str, loading: dict[str, Any], *, accept: bool = False
+    ) -> Result:
+        """Run a request and show it, with buttons unless it is accepted at once.
+
+        Args:
+            request: What is asked.
+            engine: The loaded model.
+            model: Its name, as the user has given it.
+            loading: How it is loaded.
+            accept: Whether the rebuilt cell goes below without asking.
+
+        Raises:
+            FimError: As `pipeline.run` says.
+        """
+        from fim_magic.frontends import accept_now
+        from fim_magic.pipeline import follow
+        from fim_magic.review import View
+
+        view = View(
+            self._shell,
+            request.document,
+            title=engine.info.model,
+            ask=not accept,
+            unfilled=request.unfilled,
+            details=self._settings.details,
+        )
+        try:
+            result = view.settle(follow(request, engine, view.grow, view.offer))
+        except BaseException:
+            view.stop("it was stopped before it was done")
+            raise
+        told = self.remember(request, model, loading, result)
+
+        def ask(short: Candidate | None, on_grow: OnGrow) -> Result:
+            return self._another(request, model, loading, short, on_grow)
+
+        view.finish(result, record=told, ask=ask)
+        if accept:
+            accept_now(self._shell, result.text)
+        self.last = result
+        return result
+
+    def _another(
+        self, request: Request, model: str, loading: dict[str, Any], short: Candidate | None, on_grow: OnGrow
+    ) -> Result:
+        """Ask for one other answer to a request, or for one that goes on where a short one ends."""
+        from fim_magic.loading import registry
+        from fim_magic.pipeline import follow
+
+        asked = request.again() if short is None else request.longer(short)
+        with self.in_use():
+            other = follow(asked, registry.use(model, **loading).engine, on_grow)
+        if short is not None and other.middle == short.middle:
+            raise ModelError("The model has nothing to add to it.")
+        if self.last is not None and self.last.document is request.document:  # no other cell was filled meanwhile
+            self.last = self.last.with_candidate(other.candidates[0])
+        return other
+
+    def answer_text(self, which: str, *, imports: bool = True) -> str:
+        """Return the whole text with one of the last answer's candidates.
+
+        Args:
+            which: Its number, from 1, as the user has typed it; "" is the first.
+            imports: Whether with the imports that are offered.
+
+        Raises:
+            OptionError: There is no such candidate.
+        """
+        if self.last is None:
+            raise OptionError("There is no answer to accept yet. Fill a hole with %%fim first.")
+        candidates = self.last.candidates
+        number = int(which) if which.isdecimal() else 0 if which else 1
+        if not 1 <= number <= len(candidates):
+            raise OptionError(
+                f"%fim accept takes a candidate's number, from 1 to {len(candidates)}; {which!r} is none."
+            )
+        return candidates[number - 1].text_in(self.last.document, imports=imports)
 
 
-def defined_names(shell: Any, markers: Sequence[str] = MARKERS) -> frozenset[str]:
-    """Return the names of the session, and those that any cell of the notebook defines, also one that has yet to run.
-
-    Args:
-        shell: IPython's.
-        markers: What marks a hole: a cell with one is not whole.
-    """
-    stored = of_notebook(notebook_path(shell))
-    cells = (code_cell(each.source, markers=markers) for each in stored if not each.markdown)
-    return known_names(shell).union(*(bound_names(cell.source) for cell in cells if cell is not None))
-
-
-def executed_cells(shell: Any) -> tuple[str, ...]:
-    """Return the cells that ran in this session, oldest first, as they were typed; also those that hold a hole.
-
-    Args:
-        shell: IPython's.
-    """
-    return tuple(source for _, source in _history(shell))
-
-
-def context_for(
-    shell: Any,
-    document: Document,
-    mode: str = "auto",
-    *,
-    tokens: int | None = TOKENS,
-    values: bool = False,
-    markers: Sequence[str] = MARKERS,
-) -> Context:
-    """Return what a model may be told of the session beside a cell with a hole. It runs none of the user's code.
-
-    Args:
-        shell: IPython's.
-        document: The cell.
-        mode: One of `fim_magic.context.MODES`.
-        tokens: The most that it may take of a prompt; None for all that is left.
-        values: Tell also the values of numbers and short strings.
-        markers: What marks a hole, in this session.
+def prompt_sheet(request: Request, engine: Engine) -> Callable[[], Sheet]:
+    """Build the prompt of a request now, and lay it out when it is asked for. It outlives the model's unloading.
 
     Raises:
-        OptionError: There is no such mode.
+        FimError: The model cannot be asked this.
     """
-    if mode == "none":
-        return NOTHING_ELSE
-    above, below = _cells(shell, document, markers) if mode != "names" else ((), ())
-    tells_names = mode != "cells" and not language_of(document.prefix)
-    described = _described(shell, document, values) if tells_names else ()
-    return gather(document, above=above, below=below, described=described, mode=mode, tokens=tokens)
+    from fim_magic.generation import prompt_for
+    from fim_magic.review.prompt import lay_out
+
+    prompt = prompt_for(request, engine)
+    other = _in_other_order(prompt, request, engine)
+    title = f"{engine.info.model} ({engine.info.revision}), {engine.family.name}"
+    return partial(lay_out, prompt, other, engine.tokenizer, title)
 
 
-def _described(shell: Any, document: Document, values: bool) -> tuple[Described, ...]:
-    """What is known of the names near the hole, then of the data that came last."""
-    known = known_names(shell)
-    entries = entries_of(getattr(shell, "user_ns", None))
-    near = [name for name in names_near(document) if name in known]
-    others = [name for name in reversed(entries) if name in known and name not in set(near)]
-    asked = frozenset(name for source in executed_cells(shell) for name in asked_for(source))
-    near, others = ([name for name in names if name not in asked] for names in (near, others))
-    found = describe(
-        [*near[:_MOST_NAMES], *others[:_MOST_OTHERS]], {name: entries[name] for name in known}, values=values
-    )
-    beside = set(near)
-    told = [each for each in found if each.name in beside]
-    return (*told, *[each for each in found if each.name not in beside and not each.by_source][:_MOST_DATA])
+def _in_other_order(prompt: Prompt, request: Request, engine: Engine) -> Prompt | None:
+    from fim_magic.generation import prompt_for
 
-
-def _cells(shell: Any, document: Document, markers: Sequence[str]) -> tuple[tuple[Cell, ...], tuple[Cell, ...]]:
-    """The cells that ran, with the texts above them, and the cells below."""
-    stored = of_notebook(notebook_path(shell))
-    current = document.prefix + document.marker + document.suffix
-    as_script = partial(code_cell, markers=markers, language=language_of(document.prefix))
-    at = position(stored, current)
-    following = [cell for cell in stored[at + 1 :] if not cell.markdown] if at is not None else []
-    own = (current, document.prefix + document.suffix)
-    failed = _failed(shell)
-    ran = [
-        (number, source)
-        for number, source in _history(shell)[-_MOST_CELLS:]
-        if number not in failed and not any(same_text(source, each) for each in (*own, *(c.source for c in following)))
-    ]
-    cells = [(source, cell) for number, source in ran if (cell := as_script(source, number)) is not None]
-    last = last_versions([cell for _, cell in cells])
-    above = _with_texts([(source, cell) for source, cell in cells if cell in last], stored, at)
-    below = [cell for each in following if (cell := as_script(each.source)) is not None]
-    return tuple(above), tuple(below[:_MOST_BELOW])
-
-
-def _with_texts(cells: Sequence[tuple[str, Cell]], stored: Sequence[Stored], at: int | None) -> list[Cell]:
-    """Put the notebook's texts before the cells that they stand above, and those above the hole last."""
-    found: list[Cell] = []
-    for source, cell in cells:
-        places = [n for n, each in enumerate(stored) if not each.markdown and same_text(each.source, source)]
-        found += [*(_texts_above(stored, places[0]) if len(places) == 1 else []), cell]
-    return found if at is None else [*found, *_texts_above(stored, at)]
-
-
-def _texts_above(stored: Sequence[Stored], at: int) -> list[Cell]:
-    found: list[Cell] = []
-    while at > 0 and stored[at - 1].markdown:
-        at -= 1
-        text = text_cell(stored[at].source)
-        found[:0] = [] if text is None else [text]
-    return found
-
-
-def _history(shell: Any) -> list[tuple[int, str]]:
-    """The cells with their numbers. A shell that keeps no history file keeps them nevertheless, or else `In`."""
-    inputs = getattr(getattr(shell, "history_manager", None), "input_hist_raw", None)
-    if type(inputs) is not list:
-        inputs = entries_of(getattr(shell, "user_ns", None)).get("In")
-    if type(inputs) is not list:
-        return []
-    return [(number, source) for number, source in enumerate(inputs) if type(source) is str and source.strip()]
-
-
-def _failed(shell: Any) -> frozenset[int]:
-    """The numbers of the cells that ended in an error, where IPython keeps them (from version 9 on)."""
-    raised = getattr(getattr(shell, "history_manager", None), "exceptions", None)
-    return frozenset(raised) if isinstance(raised, dict) else frozenset()
+    other = {"psm": "spm", "spm": "psm"}.get(prompt.order)
+    if other is None:
+        return None
+    try:
+        return prompt_for(replace(request, order=other), engine)
+    except OptionError:  # the model was not trained in it
+        return None

@@ -395,7 +395,7 @@ def test_a_classroom_that_allows_no_answers_gets_none(shell, scripted, filling):
 
 
 def test_the_model_is_in_use_while_it_fills(shell, scripted):
-    idle = shell.magics_manager.registry["FimMagics"]._idle
+    idle = shell.magics_manager.registry["FimMagics"].session._idle
     users = []
     scripted.before_step = lambda _step: users.append(idle._users)
     filled(shell, "total = ")
@@ -416,7 +416,7 @@ def test_a_model_is_used_as_fim_use_has_loaded_it(shell, scripted, monkeypatch):
     monkeypatch.setattr(registry, "begin", lambda name, _progress, **loading: asked.append((name, loading)))
     monkeypatch.setattr(registry, "use", lambda *_args, **_options: SimpleNamespace(engine=scripted, notices=()))
     magics = shell.magics_manager.registry["FimMagics"]
-    magics.model, magics._used = "phi", {"model": "phi", "quantize": "4bit", "allow_code": True}
+    magics.model, magics.session.used = "phi", {"model": "phi", "quantize": "4bit", "allow_code": True}
     filled(shell, "total = ")
     assert asked == [("phi", {"quantize": "4bit", "family": None, "engine": None, "allow_code": True})]
 

@@ -734,7 +734,7 @@ def test_an_idle_model_is_unloaded_and_the_next_cell_loads_it_again(shell, slow,
     magics = shell.magics_manager.registry["FimMagics"]
     folder = str(checkpoint("qwen2"))
     Outcome(shell, f"%%fim --model {folder}\n{BODY}")
-    assert magics._rest() is True  # as the timer does
+    assert magics.session.rest() is True  # as the timer does
     assert registry.loaded() is None
     told = Outcome(shell, "%fim").out
     assert f"{folder}, unloaded after 30 idle minutes" in told
@@ -749,15 +749,15 @@ def test_a_model_that_python_has_used_since_is_not_idle(shell, slow, checkpoint)
     folder = str(checkpoint("qwen2"))
     Outcome(shell, f"%%fim --model {folder}\n{BODY}")
     registry.use(folder)  # as infill() does
-    assert magics._rest() is False
+    assert magics.session.rest() is False
     assert registry.loaded() is not None
-    assert magics._rest() is True
+    assert magics.session.rest() is True
 
 
 def test_a_model_is_never_idle_during_a_request(shell, engine):
     magics = shell.magics_manager.registry["FimMagics"]
     rested = []
-    engine.before_step = lambda _step: rested.append((magics._idle._users, magics._rest()))
+    engine.before_step = lambda _step: rested.append((magics.session._idle._users, magics.session.rest()))
     Outcome(shell, f"%%fim\n{BODY}")
     assert set(rested) == {(1, False)}
     assert registry.loaded().engine is engine
@@ -765,9 +765,9 @@ def test_a_model_is_never_idle_during_a_request(shell, engine):
 
 def test_idle_minutes_can_be_set(shell):
     magics = shell.magics_manager.registry["FimMagics"]
-    assert magics._idle._seconds == 1800
+    assert magics.session._idle._seconds == 1800
     shell.run_line_magic("config", "FimMagics.idle_minutes = 5")
-    assert magics._idle._seconds == 300
+    assert magics.session._idle._seconds == 300
     assert "idle_minutes" in Outcome(shell, "%config FimMagics").out
 
 
@@ -823,7 +823,7 @@ def test_fim_replay_makes_a_request_again_with_its_seed(shell, engine):
 def test_another_answer_is_what_fim_accept_counts_on(shell, engine):
     magics = shell.magics_manager.registry["FimMagics"]
     Outcome(shell, f"%%fim\n{BODY}")
-    request = magics._history.entries[0].request
+    request = magics.session.history.entries[0].request
     assert request.again().sampling.temperature == 0.8
     assert request.again().sampling.seed != request.again().sampling.seed
 
@@ -836,7 +836,7 @@ def test_fim_auto_fills_what_holds_a_marker(shell, engine, body):
     assert ANSWER in outcome.out
     magics = shell.magics_manager.registry["FimMagics"]
     marker = "<游標在這>" if "游標" in body else "<cursor>"
-    assert magics._last.text == body.replace(marker, ANSWER)
+    assert magics.session.last.text == body.replace(marker, ANSWER)
 
 
 def test_fim_auto_leaves_everything_else_alone(shell, engine):

@@ -214,7 +214,7 @@ def test_names_that_a_task_knows_are_those_that_its_notebook_defines():
     task = BY_ID["corner_shop/3"]
     with Kernels() as kernels:
         kernels.context_of(task, "none")
-        told = kernels._kernel.ask("fim_magic.session:defined_names")
+        told = kernels._kernel.ask("fim_magic.kernel:defined_names")
     own = bound_names(task.document.rebuild(task.canonical))  # the saved notebook has the hole's cell, too
     assert {"receipts", "busiest_days"} <= task.known
     assert task.known | own == told | own

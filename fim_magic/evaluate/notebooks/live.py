@@ -21,7 +21,7 @@ from fim_magic.context import Context
 from fim_magic.errors import FimError
 from fim_magic.evaluate.notebooks import NotebookTask
 
-BUILDER = "fim_magic.session:context_for"
+BUILDER = "fim_magic.kernel:context_for"
 """The function that knows what a live kernel tells a model, as module:function."""
 
 _SECONDS = 120  # for the cells of one task; importing pandas and torch on a busy machine takes most of it

@@ -22,7 +22,7 @@ from typing import Any
 from fim_magic.context import Context
 from fim_magic.context.cells import Stored
 from fim_magic.document import Document
-from fim_magic.session import context_for, defined_names
+from fim_magic.kernel import context_for, defined_names
 
 _NOT_RUN = re.compile(
     r"^[ \t]*(?:[\w, ]+=[ \t]*)?(?:!|%(?:pip|conda|mamba|uv|sx|system|run)\b)|^%%(?:!|bash|sh|script|system|sx|cmd)\b"

@@ -9,7 +9,7 @@ from traitlets.config import Config
 
 from fim_magic.context import NOTHING_ELSE
 from fim_magic.document import parse
-from fim_magic.session import context_for, defined_names, executed_cells, known_names
+from fim_magic.kernel import context_for, defined_names, executed_cells, known_names
 
 
 @pytest.fixture(params=[True, False], ids=["history", "no history file"])
