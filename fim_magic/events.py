@@ -9,7 +9,7 @@ from fim_magic.candidate import Result
 
 
 @dataclass(frozen=True)
-class Reading:
+class PromptRead:
     """The model has read this much of the prompt."""
 
     done: int
@@ -53,7 +53,7 @@ class Finished:
     result: Result
 
 
-Event = Reading | Grew | Offered | Finished
+Event = PromptRead | Grew | Offered | Finished
 
 OnOffer = Callable[[Result, Callable[[], None]], None]
 """Told of the first answer as soon as it may be taken, and given what ends the request, if no other is of use."""

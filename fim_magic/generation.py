@@ -15,7 +15,7 @@ from fim_magic.candidate import Candidate, Result
 from fim_magic.drafts import Draft
 from fim_magic.engines import Beginning, Engine, Token
 from fim_magic.errors import OptionError
-from fim_magic.events import Event, Grew, Reading
+from fim_magic.events import Event, Grew, PromptRead
 from fim_magic.formats import Prompt, completion_prompt, fim_prompt
 from fim_magic.healing import Continuation
 from fim_magic.holes import combine
@@ -166,7 +166,7 @@ def decode_loop(
         limit=request.max_new_tokens + len(prompt.healed.encode()),  # what is generated again does not count
     )
     for done in generation.prefill():
-        yield Reading(done, len(prompt.ids))
+        yield PromptRead(done, len(prompt.ids))
         if stop.is_set():
             break
     while not stop.is_set() and any(draft.ending is None for draft in drafts):

@@ -17,7 +17,7 @@ _MOST = 1000  # each keeps the text of its cell
 
 
 @dataclass(frozen=True)
-class Entry:
+class HistoryEntry:
     """One finished request.
 
     Attributes:
@@ -41,20 +41,20 @@ class History:
     """The last requests, oldest first."""
 
     def __init__(self) -> None:
-        self._entries: deque[Entry] = deque(maxlen=_MOST)
+        self._entries: deque[HistoryEntry] = deque(maxlen=_MOST)
         self._count = 0
 
     @property
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[HistoryEntry, ...]:
         """All that are kept."""
         return tuple(self._entries)
 
     def add(self, request: Request, model: str, loading: dict[str, Any], result: Result, record: Record) -> None:
         """Keep a request."""
         self._count += 1
-        self._entries.append(Entry(self._count, request, model, loading, result, record))
+        self._entries.append(HistoryEntry(self._count, request, model, loading, result, record))
 
-    def entry(self, number: str) -> Entry:
+    def entry(self, number: str) -> HistoryEntry:
         """Return the request with this number, or the last one for "".
 
         Raises:

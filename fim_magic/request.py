@@ -7,7 +7,7 @@ from functools import cached_property
 
 from fim_magic.branching import read_tokens
 from fim_magic.candidate import Candidate
-from fim_magic.checks import NOTHING_ASKED, Asked
+from fim_magic.checks import NO_CHECKS, CheckSpec
 from fim_magic.checks.sufficiency import Sufficiency
 from fim_magic.context import NOTHING_ELSE, Context
 from fim_magic.document import Document
@@ -51,7 +51,7 @@ class Request:
     context: Context = NOTHING_ELSE
     blanks: Blanks | None = None
     known: frozenset[str] = frozenset()
-    asked: Asked = NOTHING_ASKED
+    asked: CheckSpec = NO_CHECKS
     trimming: bool = True
     healing: bool = True
     lines: int = 1

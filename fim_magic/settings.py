@@ -22,7 +22,7 @@ from fim_magic.errors import OptionError
 from fim_magic.loading.loaders import ENGINES
 
 if TYPE_CHECKING:
-    from fim_magic.checks import Asked
+    from fim_magic.checks import CheckSpec
     from fim_magic.request import Request
 
 METHODS = ("fim", "rank")
@@ -253,14 +253,14 @@ def _candidates(values: Mapping[str, Any]) -> int:
     return 0 if asked == "auto" else int(asked)
 
 
-def _asked(values: Mapping[str, Any]) -> Asked:
-    from fim_magic.checks import Asked
+def _asked(values: Mapping[str, Any]) -> CheckSpec:
+    from fim_magic.checks import CheckSpec
 
     check = values["check"]
     texts = [check] if isinstance(check, str) else check
     _checked(values, "check", lambda _: all(isinstance(text, str) for text in texts), "is an expression, or several")
     expressions = tuple(text for text in texts if text != DOCTESTS)
-    return Asked(expressions=expressions, doctests=DOCTESTS in texts)
+    return CheckSpec(expressions=expressions, doctests=DOCTESTS in texts)
 
 
 def _sampling(values: Mapping[str, Any]) -> Sampling:

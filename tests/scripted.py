@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from fim_magic.engines import Beginning, Capabilities, EngineInfo, Report, Sampling, Token, TokenLogprob
+from fim_magic.engines import Beginning, Capabilities, EngineInfo, EngineReport, Sampling, Token, TokenLogprob
 from fim_magic.engines.running import Running
 from fim_magic.formats import FAMILIES, Family
 from fim_magic.tokenization import TextTokenizer
@@ -124,8 +124,8 @@ class ScriptedEngine:
 
     def forget(self) -> None: ...
 
-    def report(self) -> Report:
-        return Report()
+    def report(self) -> EngineReport:
+        return EngineReport()
 
     def bytes_per_token(self, context: int) -> int | None:
         return None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fim_magic.candidate import Check
 from fim_magic.checks import (
-    Asked,
+    CheckSpec,
     docstring_examples,
     in_cells,
     look,
@@ -196,7 +196,7 @@ def test_docstring_examples_are_counted():
 
 
 def test_what_was_asked_for_is_tried():
-    asked = Asked(
+    asked = CheckSpec(
         ("mean([1, 3]) == 2", "mean([k]) == 4", "mean([])", "assert mean([2]) == 2", "1 +"),
         ("assert mean([k]) == 1", "assert mean([k]) == 2, 'no'", "%time mean([1])"),
         doctests=True,
@@ -216,7 +216,7 @@ def test_what_was_asked_for_is_tried():
 
 
 def test_doctests_say_which_is_wrong():
-    (check,) = tried(MEAN.replace("2.0", "3.0"), Asked(doctests=True))
+    (check,) = tried(MEAN.replace("2.0", "3.0"), CheckSpec(doctests=True))
     assert (check.passed, check.said) == (False, "1 of 2 doctests: mean([1, 3]) gave 2.0")
 
 
@@ -237,30 +237,30 @@ def test_doctests_say_which_is_wrong():
 )
 def test_examples_are_compared_as_people_write_them(example, passed):
     body = "\n".join("    " + line for line in example.split("\n"))
-    (check,) = tried(f'def f():\n    """\n{body}\n    """', Asked(doctests=True))
+    (check,) = tried(f'def f():\n    """\n{body}\n    """', CheckSpec(doctests=True))
     assert check.passed is passed, check
 
 
 def test_what_the_sandbox_lacks_is_not_the_cells_fault():
-    asked = Asked(("mean(k)",), setup=("k = open('/etc/passwd').read()",))
+    asked = CheckSpec(("mean(k)",), setup=("k = open('/etc/passwd').read()",))
     (check,) = tried(MEAN, asked)
     assert check.passed is None
     assert check.said.startswith("an earlier cell does not run here: ")
-    (check,) = tried("df = open('mine.csv')", Asked(("df",)))
+    (check,) = tried("df = open('mine.csv')", CheckSpec(("df",)))
     assert check.passed is None
-    (check,) = tried("%%bash\nls", Asked(("1",)))
+    (check,) = tried("%%bash\nls", CheckSpec(("1",)))
     assert (check.passed, check.said) == (None, "not Python")
-    assert look("%%bash\nls", asked=Asked(("1",))) == (Check("parses", True), check)
+    assert look("%%bash\nls", asked=CheckSpec(("1",))) == (Check("parses", True), check)
     assert look("%%bash\nls )") == (Check("parses", False, "')' is not expected in line 2"),)
     assert look("%%latex\n)") == ()
 
 
 def test_a_cell_that_hangs_is_said_to():
     hangs = "def f():\n    while True: pass"
-    first, second = tried(hangs, Asked(("f()", "1")), Limits(seconds=1))
+    first, second = tried(hangs, CheckSpec(("f()", "1")), Limits(seconds=1))
     assert (first.passed, first.said) == (False, "took longer than 1 s")
     assert (second.passed, second.said) == (None, "not reached")
-    (check,) = tried(hangs + "\nf()", Asked(("1",)), Limits(seconds=1))
+    (check,) = tried(hangs + "\nf()", CheckSpec(("1",)), Limits(seconds=1))
     assert (check.passed, check.said) == (False, "took longer than 1 s")
 
 
@@ -284,7 +284,7 @@ def test_a_cell_that_hangs_is_said_to():
 )
 def test_tricks_make_nothing_pass(trick):
     cell = 'def mean(xs):\n    """\n    >>> mean([1, 3])\n    2\n    """\n    return 7\n' + trick
-    found = tried(cell, Asked(("mean([1, 3]) == 2",), ("assert mean([1, 3]) == 2",), doctests=True))
+    found = tried(cell, CheckSpec(("mean([1, 3]) == 2",), ("assert mean([1, 3]) == 2",), doctests=True))
     assert len(found) == 3
     assert not any(check.passed for check in found), found
 
@@ -292,12 +292,12 @@ def test_tricks_make_nothing_pass(trick):
 def test_look_runs_nothing_unless_asked(monkeypatch):
     monkeypatch.setattr(trying, "run_steps", None)
     assert [check.name for check in look(MEAN)] == ["parses", "names"]
-    assert [check.name for check in look("def f(:", asked=Asked(("1",)))] == ["parses"]
-    assert [check.name for check in look("x = 1", asked=Asked(doctests=True))] == ["parses", "names"]
+    assert [check.name for check in look("def f(:", asked=CheckSpec(("1",)))] == ["parses"]
+    assert [check.name for check in look("x = 1", asked=CheckSpec(doctests=True))] == ["parses", "names"]
 
 
 def test_look_takes_all_together():
-    found = look(MEAN, known={"np"}, asked=Asked(("mean([2]) == 2",)))
+    found = look(MEAN, known={"np"}, asked=CheckSpec(("mean([2]) == 2",)))
     assert [(check.name, check.passed) for check in found] == [
         ("parses", True),
         ("names", True),
@@ -311,18 +311,18 @@ def test_a_check_may_name_a_test_of_the_notebook():
         "# test of the mean\nassert mean([2]) == 2",
         "x = 1",
     )
-    by_function = in_cells(Asked(("test_mean",)), cells)
+    by_function = in_cells(CheckSpec(("test_mean",)), cells)
     assert (by_function.expressions, by_function.tests, by_function.setup) == ((), ("test_mean()",), cells)
-    by_comment = in_cells(Asked(("test_the_mean",)), ("# test_the_mean\nassert mean([2]) == 2",))
+    by_comment = in_cells(CheckSpec(("test_the_mean",)), ("# test_the_mean\nassert mean([2]) == 2",))
     assert by_comment.tests == ("# test_the_mean\nassert mean([2]) == 2",)
-    assert in_cells(Asked(("x",)), cells).expressions == ("x",)
-    assert in_cells(Asked(("x == test_mean",)), cells).tests == ()
-    assert in_cells(Asked(), cells) == Asked()
+    assert in_cells(CheckSpec(("x",)), cells).expressions == ("x",)
+    assert in_cells(CheckSpec(("x == test_mean",)), cells).tests == ()
+    assert in_cells(CheckSpec(), cells) == CheckSpec()
 
 
 def test_a_test_of_the_notebook_is_run_with_the_cell_that_defines_it():
     asked = in_cells(
-        Asked(("test_mean",)), ("import math", "def test_mean():\n    assert mean([1, 3]) == math.sqrt(4)")
+        CheckSpec(("test_mean",)), ("import math", "def test_mean():\n    assert mean([1, 3]) == math.sqrt(4)")
     )
     (check,) = tried("def mean(xs):\n    return sum(xs) / len(xs)\n", asked)
     assert check.passed
@@ -332,6 +332,6 @@ def test_a_test_of_the_notebook_is_run_with_the_cell_that_defines_it():
 
 def test_a_part_of_the_doctests_is_a_share():
     (check,) = tried(
-        'def f(x):\n    """f(1) == 1, f(2) -> 3\n    f(2) -> 3\n    """\n    return x\n', Asked(doctests=True)
+        'def f(x):\n    """f(1) == 1, f(2) -> 3\n    f(2) -> 3\n    """\n    return x\n', CheckSpec(doctests=True)
     )
     assert (check.passed, check.share) == (False, 0.5)

@@ -190,13 +190,13 @@ def test_llama_cpp_loads_in_the_background_too(binding, gguf):
 def test_choosing_for_a_file_without_a_gpu_imports_no_torch(tmp_path, gguf):
     script = (
         "import sys, types\n"
-        "from fim_magic.engines import EngineInfo, Report\n"
+        "from fim_magic.engines import EngineInfo, EngineReport\n"
         "from fim_magic.loading import choice, gpus, registry\n"
         "gpus.may_have_gpu = lambda: False\n"
         "choice.FASTER_ON_A_CPU = 'gguf'\n"
         "module = types.ModuleType('fim_magic.engines.llama_cpp.gguf')\n"
         "module.available = lambda: True\n"
-        "engine = types.SimpleNamespace(info=EngineInfo('m', '', '', 'cpu', ''), report=Report)\n"
+        "engine = types.SimpleNamespace(info=EngineInfo('m', '', '', 'cpu', ''), report=EngineReport)\n"
         "module.GgufEngine = types.SimpleNamespace(load=lambda path, **_: engine)\n"
         "sys.modules['fim_magic.engines.llama_cpp.gguf'] = module\n"
         "import fim_magic.engines.llama_cpp; fim_magic.engines.llama_cpp.gguf = module\n"

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fim_magic.candidate import Candidate, Ending
-from fim_magic.checks import Asked, names_defined
+from fim_magic.checks import CheckSpec, names_defined
 from fim_magic.document import Document
 from fim_magic.imports import Import, conventions, import_lines, missing_imports
 from fim_magic.placing import import_place, with_imports
@@ -247,7 +247,7 @@ def test_what_is_defined_needs_no_import():
 
 
 def test_tests_run_with_the_imports():
-    asked = Asked(("c['a'] == 2",))
+    asked = CheckSpec(("c['a'] == 2",))
     candidate = answer("Counter('aab')", "c = ", "\n", asked=asked)
     assert [(check.name, check.passed) for check in candidate.checks] == [
         ("parses", True),

@@ -18,7 +18,7 @@ from fim_magic.candidate import Cut, Ending
 from fim_magic.document import Document
 from fim_magic.engines import Sampling
 from fim_magic.errors import BusyError, ModelError, OptionError
-from fim_magic.events import Finished, Grew, Reading
+from fim_magic.events import Finished, Grew, PromptRead
 from fim_magic.generation import prompt_for
 from fim_magic.holes import split
 from fim_magic.interruption import interruptible
@@ -38,7 +38,7 @@ def answered(engine, request=None, stop=None):
 def test_the_stream_tells_of_the_prompt_then_of_each_token_then_the_result():
     engine = ScriptedEngine("total = 0")
     events, result = answered(engine)
-    reading = [event for event in events if isinstance(event, Reading)]
+    reading = [event for event in events if isinstance(event, PromptRead)]
     grew = [event for event in events if isinstance(event, Grew)]
     assert events == reading + grew
     assert (reading[-1].done, reading[-1].total) == (result.prompt_tokens, result.prompt_tokens)
@@ -237,7 +237,7 @@ def test_the_flag_ends_a_prompt_that_is_being_read(engine):
     for event in run(request, engine("starcoder"), stop):
         events.append(event)
         stop.set()
-    assert [type(event) for event in events] == [Reading, Finished]
+    assert [type(event) for event in events] == [PromptRead, Finished]
     assert events[0].done < events[0].total
     assert event.result.candidates[0].ending is Ending.INTERRUPTED
     assert event.result.first_token_seconds == 0

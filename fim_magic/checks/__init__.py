@@ -13,14 +13,14 @@ from fim_magic.checks.columns import NO_FRAMES, Frames, columns_there
 from fim_magic.checks.names import bound_names, names_defined
 from fim_magic.checks.needed import needed_cells
 from fim_magic.checks.parsing import OTHER_LANGUAGE, language_elsewhere, parses
-from fim_magic.checks.trying import NOTHING_ASKED, Asked, docstring_examples, in_cells, tried, wanted_of
+from fim_magic.checks.trying import NO_CHECKS, CheckSpec, docstring_examples, in_cells, tried, wanted_of
 from fim_magic.document import Document
 from fim_magic.sandbox import Limits
 
 __all__ = [
-    "NOTHING_ASKED",
+    "NO_CHECKS",
     "NO_FRAMES",
-    "Asked",
+    "CheckSpec",
     "Frames",
     "bound_names",
     "columns_there",
@@ -39,7 +39,7 @@ def look(
     *,
     known: AbstractSet[str] = frozenset(),
     frames: Frames = NO_FRAMES,
-    asked: Asked = NOTHING_ASKED,
+    asked: CheckSpec = NO_CHECKS,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     document: Document | None = None,
 ) -> tuple[Check, ...]:

@@ -23,7 +23,7 @@ _PRELUDE = "def display(*things, **options):\n    print(*things)\n\ndef get_ipyt
 
 
 @dataclass(frozen=True)
-class Asked:
+class CheckSpec:
     """What the user wants tried.
 
     Attributes:
@@ -44,7 +44,7 @@ class Asked:
         return bool(self.expressions or self.tests or self.doctests)
 
 
-NOTHING_ASKED = Asked()
+NO_CHECKS = CheckSpec()
 """Only what can be seen without running anything."""
 
 
@@ -53,7 +53,7 @@ def docstring_examples(text: str) -> int:
     return sum(len(examples) for examples in _docstrings(text))
 
 
-def tried(text: str, asked: Asked, limits: Limits = Limits()) -> tuple[Check, ...]:  # noqa: B008 - frozen
+def tried(text: str, asked: CheckSpec, limits: Limits = Limits()) -> tuple[Check, ...]:  # noqa: B008 - frozen
     """Run a cell in the sandbox, and then what the user asked for: each expression, each test, the doctests.
 
     Args:
@@ -85,7 +85,7 @@ def tried(text: str, asked: Asked, limits: Limits = Limits()) -> tuple[Check, ..
     return tuple(_judge(report, len(before), wanted, examples, limits))
 
 
-def in_cells(asked: Asked, cells: Sequence[str]) -> Asked:
+def in_cells(asked: CheckSpec, cells: Sequence[str]) -> CheckSpec:
     """Return what is asked with the cells that it needs, and with tests in the place of their names.
 
     Args:
@@ -132,7 +132,7 @@ class Wanted:
     source: str
 
 
-def wanted_of(asked: Asked) -> Iterator[Wanted]:
+def wanted_of(asked: CheckSpec) -> Iterator[Wanted]:
     """Yield each expression and each test that the user asked for."""
     for expression in asked.expressions:
         yield Wanted(expression.strip(), "expression", expression)

@@ -128,7 +128,7 @@ class Capabilities:
 
 
 @dataclass(frozen=True)
-class Report:
+class EngineReport:
     """What an engine says of how it computes.
 
     Attributes:
@@ -337,7 +337,7 @@ class Engine(Protocol):
         """Drop what is kept of earlier prompts."""
         ...
 
-    def report(self) -> Report:
+    def report(self) -> EngineReport:
         """Say how it computes."""
         ...
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fim_magic.candidate import Candidate
-from fim_magic.checks import Asked, look
+from fim_magic.checks import CheckSpec, look
 from fim_magic.evaluate.answers import Answer
 from fim_magic.evaluate.arms import MANY
 from fim_magic.evaluate.benchmarks import Task, known
@@ -41,7 +41,7 @@ def in_sandbox(program: str) -> bool:
 def by_product(task: Task, candidates: Sequence[Candidate], checked: bool) -> list[Candidate]:
     """Put candidates in the order in which a request would, without and with the docstring's examples as a check."""
     rebuild = task.document.rebuild
-    asked = Asked(doctests=checked)
+    asked = CheckSpec(doctests=checked)
     look_at = partial(look, known=known(task), asked=asked)
     looked = [replace(each, checks=look_at(rebuild(each.middle))) for each in merged(candidates, rebuild)]
     return list(ranked(looked))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from fim_magic.document import Document
-from fim_magic.history import Entry
+from fim_magic.history import HistoryEntry
 from fim_magic.review.caption import facts
 from fim_magic.review.checks import tally
 from fim_magic.review.details import details_text
@@ -21,7 +21,7 @@ _MODEL = 24  # columns; of a path, its end
 _DECISIONS = {"accept": "accepted", "replace": "replaced", "reject": "rejected", "part": "accepted in part"}
 
 
-def log(entries: Sequence[Entry]) -> str:
+def log(entries: Sequence[HistoryEntry]) -> str:
     """Return a table of requests, oldest first."""
     if not entries:
         return "Nothing was filled in this session yet."
@@ -34,7 +34,7 @@ def log(entries: Sequence[Entry]) -> str:
     return "\n".join(_line(fitting[0], row, widths) for row in fitting)
 
 
-def request(entry: Entry) -> str:
+def request(entry: HistoryEntry) -> str:
     """Return all that is known of each candidate of one request, in their order."""
     result = entry.result
     return "\n\n".join(details_text(facts(result, each), each) for each in result.candidates)
@@ -59,7 +59,7 @@ def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
     return [max(map(columns_of, column)) for column in zip(*rows, strict=True)]
 
 
-def _row(entry: Entry) -> tuple[str, ...]:
+def _row(entry: HistoryEntry) -> tuple[str, ...]:
     result = entry.result
     decision = entry.record.get("decision", {})
     chosen = decision.get("candidate", 1)

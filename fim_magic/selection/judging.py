@@ -12,7 +12,7 @@ from itertools import accumulate
 
 from fim_magic.candidate import Candidate, Check
 from fim_magic.cell_text import tree_of, without_magics
-from fim_magic.checks import NO_FRAMES, NOTHING_ASKED, Asked, Frames, look
+from fim_magic.checks import NO_CHECKS, NO_FRAMES, CheckSpec, Frames, look
 from fim_magic.document import Document
 from fim_magic.imports import import_lines, missing_imports
 from fim_magic.placing import with_imports
@@ -31,7 +31,7 @@ def judged(request: Request, candidates: Sequence[Candidate], *, stopped: bool =
         candidates: As they were generated.
         stopped: Whether the user has stopped the request: then they are to be shown at once, and nothing is run.
     """
-    asked = NOTHING_ASKED if stopped else request.asked
+    asked = NO_CHECKS if stopped else request.asked
     document, hole, known, seen = request.document, request.hole, request.known, request.context
 
     def look_at(candidate: Candidate) -> Candidate:
@@ -59,7 +59,7 @@ def in_place(
     *,
     known: AbstractSet[str] = frozenset(),
     frames: Frames = NO_FRAMES,
-    asked: Asked = NOTHING_ASKED,
+    asked: CheckSpec = NO_CHECKS,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     sources: Sequence[str] = (),
 ) -> Candidate:

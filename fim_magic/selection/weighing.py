@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from fim_magic.candidate import Candidate
-from fim_magic.checks import NOTHING_ASKED
+from fim_magic.checks import NO_CHECKS
 from fim_magic.engines import Engine
 from fim_magic.errors import FimError
 from fim_magic.formats import Prompt
@@ -40,7 +40,7 @@ def _ended_best(
         return candidate
     if not engine.capabilities.scores:  # then after the first statement with which nothing is wanting
         return next((each for each in ways[1:] if request.hole.suffices(each.middle)), candidate)
-    read = replace(request, asked=NOTHING_ASKED)
+    read = replace(request, asked=NO_CHECKS)
     return replace(ranked(judged(read, weighed(read, engine, ways, stop, prompt), stopped=stop.is_set()))[0], reason="")
 
 

@@ -28,7 +28,7 @@ from fim_magic.engines import (
     Beginning,
     Capabilities,
     EngineInfo,
-    Report,
+    EngineReport,
     Sampling,
     Token,
     TokenLogprob,
@@ -120,9 +120,9 @@ class GgufEngine:
         """All that there is."""
         return Capabilities()
 
-    def report(self) -> Report:
+    def report(self) -> EngineReport:
         """Say how it computes."""
-        return Report(decoder="llama.cpp", weight_bytes=self._weights.size)
+        return EngineReport(decoder="llama.cpp", weight_bytes=self._weights.size)
 
     def warm_up(self) -> None:
         """Do nothing: the weights are read when they are first needed, and loading takes a second."""

@@ -22,7 +22,7 @@ from fim_magic.engines import (
     Beginning,
     Capabilities,
     EngineInfo,
-    Report,
+    EngineReport,
     Sampling,
     Token,
     TokenLogprob,
@@ -138,9 +138,9 @@ class LocalEngine:
         """All that there is."""
         return Capabilities()
 
-    def report(self) -> Report:
+    def report(self) -> EngineReport:
         """Say how it computes."""
-        return Report(
+        return EngineReport(
             decoder="transformers" if self._decoder is None else "lean",
             remark=self._remark(),
             weight_bytes=_bytes_of_weights(self._model),
