@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from pathlib import Path
@@ -177,6 +178,28 @@ def test_the_picture_is_what_the_code_imports():
 
 def test_no_two_import_each_other():
     assert import_graph.circles(import_graph.read()) == []
+
+
+HEAVY = {
+    "torch": {"engines/torch", "engines/memory.py", "reports/machine.py", "evaluate"},
+    "transformers": {"engines/torch", "evaluate"},
+    "IPython": {"__init__.py", "magics.py", "ghost.py", "frontends", "review", "cell_text.py", "evaluate"},
+}
+"""Where each of these is imported. The lists may only get shorter: everything else works without."""
+
+
+@pytest.mark.parametrize("library", HEAVY)
+def test_what_is_heavy_is_imported_in_few_places(library):
+    found = set()
+    for path in (ROOT / "fim_magic").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [each.name for each in node.names] if isinstance(node, ast.Import) else []
+            if any(name.partition(".")[0] == library for name in names):
+                found.add(path.relative_to(ROOT / "fim_magic").as_posix())
+    places = {place for place in HEAVY[library] if any(each == place or each.startswith(place + "/") for each in found)}
+    assert places == HEAVY[library]
+    assert not [each for each in found if not any(each == place or each.startswith(place + "/") for place in places)]
 
 
 def test_a_picture_without_shortcuts_leads_to_the_same_nodes():
