@@ -36,7 +36,7 @@ _INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `fim-magic` with `arguments`, by default those of the process. Returns the exit status."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
-    options = _parser().parse_args(typed, argparse.Namespace(typed=typed))
+    options = _parser(typed).parse_args(typed, argparse.Namespace(typed=typed))
     try:
         return int(options.run(options))
     except FimError as error:
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(typed: Sequence[str] = ()) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fim-magic", description="Fill in the middle of code with a model on this machine."
     )
@@ -91,11 +91,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_loading_options(doctor)
     doctor.set_defaults(run=_doctor)
 
-    from fim_magic.evaluate import command  # light: torch comes later
-
     evaluate = commands.add_parser("eval", help="measure how many holes are filled right, stage by stage")
-    command.add_options(evaluate)
-    evaluate.set_defaults(run=command.run)
+    if "eval" in typed[:1]:  # no other command needs any of it
+        from fim_magic.evaluate import command
+
+        command.add_options(evaluate)
+        evaluate.set_defaults(run=command.run)
 
     bench = commands.add_parser("bench", help="measure how fast this machine is, beside plain generate() and llama.cpp")
     _add_bench_options(bench)

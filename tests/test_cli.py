@@ -418,3 +418,14 @@ def test_bench_takes_a_model_or_random_weights(capsys):
     with pytest.raises(SystemExit):
         cli.main(["bench", "-m", "starcoder2-3b", "--random-weights", "3B"])
     assert "not allowed with" in capsys.readouterr().err
+
+
+def test_filling_in_a_shell_needs_nothing_of_the_evaluation():
+    script = (
+        "import sys; from fim_magic import cli\n"
+        "try: cli.main(['infill', 'no such file', '--model', 'no-such-model'])\n"
+        "except SystemExit: pass\n"
+        "print([name for name in sys.modules if name.startswith('fim_magic.evaluate')])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

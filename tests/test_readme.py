@@ -103,7 +103,7 @@ def test_shell_examples_parse():
     lines = re.findall(r"^fim-magic .*?(?=\s+#|$)", BOTH, re.MULTILINE)
     assert lines
     for line in lines:
-        cli._parser().parse_args(line.split()[1:])
+        cli._parser(line.split()[1:]).parse_args(line.split()[1:])
 
 
 def test_cells_in_examples_parse():
