@@ -17,7 +17,7 @@ from fim_magic.version import __version__
 
 if TYPE_CHECKING:
     from fim_magic.candidate import Result
-    from fim_magic.loading.registry import Loaded
+    from fim_magic.loading.loaded import Loaded
     from fim_magic.proof import Answer, Check, Proof
 
 DEMO = '''def count_words(path):

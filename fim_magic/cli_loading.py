@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fim_magic.loading.registry import Loaded
+    from fim_magic.loading.loaded import Loaded
 
 
 def load(model: str, options: argparse.Namespace) -> Loaded:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fim_magic.engines import Engine
     from fim_magic.events import OnGrow
     from fim_magic.formats import Prompt
-    from fim_magic.loading.registry import Loaded
+    from fim_magic.loading.loaded import Loaded
     from fim_magic.provenance import Record
     from fim_magic.request import Request
     from fim_magic.review.prompt import Sheet

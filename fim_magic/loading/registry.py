@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fim_magic.engines.memory import free_memory, give_back
 from fim_magic.loading.background import BackgroundLoad
+from fim_magic.loading.loaded import Coming, Loaded
 from fim_magic.loading.preparation import Ready, load, prepare
 from fim_magic.loading.sources import ModelSpec
 from fim_magic.progress import OnProgress, Progress, silent
@@ -22,80 +23,24 @@ if TYPE_CHECKING:
     from fim_magic.engines import Engine
     from fim_magic.engines.torch.placement import Placement
 
-
-@dataclass(frozen=True)
-class Loaded:
-    """A model in memory.
-
-    Attributes:
-        engine: What computes.
-        spec: What was asked for.
-        why: Why "auto" chose it, or "".
-        seconds: How long it took to fetch, convert and load.
-        notices: What the user should know of it: limits of its licence, a part of it that is not on the GPU.
-        placement: Where it was loaded; None for an engine that the caller made, and for llama.cpp.
-        runtime: Which engine runs it, "torch" or "gguf"; "" for an engine that the caller made.
-        runtime_why: Why that one, or "".
-    """
-
-    engine: Engine
-    spec: ModelSpec
-    why: str
-    seconds: float
-    notices: tuple[str, ...] = ()
-    placement: Placement | None = None
-    runtime: str = ""
-    runtime_why: str = ""
-
-    @property
-    def asked_for(self) -> str:
-        """The name by which the user asked, which may be "auto", with its revision."""
-        return self.spec.name
-
-    @property
-    def quantize(self) -> str | None:
-        """As it was asked for."""
-        return self.spec.quantize
-
-    @property
-    def family(self) -> str | None:
-        """As it was asked for."""
-        return self.spec.family
-
-    def answers(self, spec: ModelSpec) -> bool:
-        """Whether this is what is asked for."""
-        return spec.is_answered_by(self.spec, self.engine.info.model, self.runtime)
-
-
-@dataclass
-class Coming:
-    """A model that is being loaded in the background.
-
-    Attributes:
-        spec: What was asked for.
-        name: The model's name.
-        load: The load itself: for how long it has been going on, and whether it failed.
-        notices: What the user should know of the model, as far as that is known before it is there.
-        free: Bytes that were free on each device before it began; empty where nobody has looked.
-        sure: Whether it is known to be on this machine.
-    """
-
-    spec: ModelSpec
-    name: str
-    load: BackgroundLoad[Loaded | None] = field(init=False)
-    notices: tuple[str, ...] = ()
-    free: Mapping[str, int] = field(default_factory=dict)
-    sure: bool = True
-
-    @property
-    def under_way(self) -> bool:
-        """Whether it may still come to be loaded."""
-        return not self.load.ended and not self.load.abandoned
-
-    @property
-    def failed(self) -> bool:
-        """Whether it ended with an error, which nobody has been told yet."""
-        return self.load.ended and self.load.error is not None
+__all__ = [
+    "MODELS",
+    "Coming",
+    "Loaded",
+    "ModelManager",
+    "ModelSpec",
+    "adopt",
+    "begin",
+    "begin_if_here",
+    "loaded",
+    "loading",
+    "rest",
+    "resting",
+    "unload",
+    "use",
+    "uses",
+    "wait",
+]
 
 
 class ModelManager:
