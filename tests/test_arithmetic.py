@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fim_magic.engines import GREEDY, Sampling
 from fim_magic.engines.arithmetic import Point, choose, points
-from fim_magic.engines.torch.local import choose as choose_with_torch
+from fim_magic.engines.torch.generation import choose as choose_with_torch
 
 SAMPLED = Sampling(1.0, 0.95)
 

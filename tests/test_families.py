@@ -37,7 +37,7 @@ from tokenizers import Tokenizer
 from fim_magic import catalog
 from fim_magic.document import Document
 from fim_magic.engines import Engine
-from fim_magic.engines.torch import local
+from fim_magic.engines.torch import generation as torch_generation
 from fim_magic.engines.torch.conversions import codegen25
 from fim_magic.errors import ModelError
 from fim_magic.events import Finished
@@ -214,7 +214,7 @@ def test_it_says_what_transformers_own_generation_says(loaded, snapshot, name):
     assert len(set(expected)) > 1
     assert generated(engine, ids) == [expected]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local, "_PREFILL_CHUNK", 7)
+        patch.setattr(torch_generation, "_PREFILL_CHUNK", 7)
         assert generated(engine, ids, candidates=2) == [expected, expected]
 
 

@@ -1,0 +1,202 @@
+"""The decode loop of the torch engine: one request, whose candidates grow in one batch."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from fim_magic.engines import SCORED_AT_ONCE, Sampling, Token
+from fim_magic.engines.arithmetic import Point, points
+from fim_magic.engines.memory import freeing_memory
+from fim_magic.engines.running import Running
+from fim_magic.engines.torch.prompt_lookup import PromptLookup
+from fim_magic.engines.torch.reading import OwnReading, Reading
+from fim_magic.errors import ModelError
+
+_PREFILL_CHUNK = 512  # tokens read between two looks at the interrupt flag
+_USUALLY_ENOUGH = 1024  # tokens: sorting a vocabulary of 150,000 takes longer than the rest of a small model's step
+
+
+class LocalGeneration:
+    """One request to a [`LocalEngine`][]. Satisfies [`fim_magic.engines.Generation`][]."""
+
+    def __init__(
+        self,
+        reading: Reading,
+        prompt: Sequence[int],
+        running: Running,
+        sampling: Sampling,
+        *,
+        reused: int = 0,
+        guesses: OwnReading | None = None,
+    ) -> None:
+        self._reading: Reading | None = reading
+        self._prompt = list(prompt)
+        self._sampling = sampling
+        self._running = running
+        self._rows = list(running.candidates)  # row of the batch -> candidate
+        self._chosen: list[int] = []
+        self._logits = torch.empty(0)
+        self._points = points(sampling, len(self._rows))
+        self._guesses = guesses
+        self._lookup = None if guesses is None else PromptLookup(prompt)
+        self.reused = reused
+        self.on_end: weakref.finalize[..., Any] | None = None
+
+    def prefill(self) -> Iterator[int]:
+        """Read the prompt once, in parts, and share it among the candidates."""
+        length = len(self._prompt)
+        for start in range(self.reused, length, _PREFILL_CHUNK):
+            with freeing_memory("reading the prompt", self._drop):
+                self._logits = self._read().read(self._prompt[start : start + _PREFILL_CHUNK])
+            yield min(start + _PREFILL_CHUNK, length)
+        if len(self._rows) > 1:
+            with freeing_memory(f"{len(self._rows)} candidates", self._drop):
+                self._read().share(len(self._rows))
+                self._logits = self._logits.expand(len(self._rows), -1)
+
+    def step(self) -> list[Token]:
+        """Generate the next tokens of each candidate that goes on; see [`fim_magic.engines.Generation.step`][]."""
+        if not self._rows:
+            return []
+        allowed = self._running.allowed()
+        with freeing_memory("the answer", self._drop):
+            guess = [] if self._lookup is None or not self._chosen or allowed else self._lookup.guess()
+            tokens = self._several(guess) if guess else self._one_each(allowed)
+        for candidate in self._running.push(tokens):
+            self.close(candidate)
+        return tokens
+
+    def _one_each(self, allowed: Mapping[int, Sequence[int]]) -> list[Token]:
+        if self._chosen:
+            self._logits = self._read().read_each(self._chosen)
+        logits = self._logits
+        if allowed:
+            logits = _only(logits, {self._rows.index(candidate): ids for candidate, ids in allowed.items()})
+        chosen = choose(logits, self._sampling, [self._points[candidate] for candidate in self._rows])
+        logprobs = logprobs_of(self._logits, chosen)
+        self._chosen = chosen.tolist()
+        if self._lookup is not None:
+            self._lookup.push(self._chosen[0])
+        return [Token(*each) for each in zip(self._rows, self._chosen, logprobs, strict=True)]
+
+    def _several(self, guess: list[int]) -> list[Token]:
+        """Read the last token and the guesses that follow it, and keep as many as the model itself would choose."""
+        assert self._guesses is not None and self._lookup is not None  # `step` looked
+        logits = self._guesses.read_all([*self._chosen, *guess])
+        chosen = logits.argmax(dim=-1)
+        logprobs = logprobs_of(logits, chosen)
+        ids = chosen.tolist()
+        pairs = enumerate(zip(ids, guess, strict=False))  # one more is chosen than was guessed
+        right = next((at for at, (own, guessed) in pairs if own != guessed), len(guess))
+        self._guesses.forget_last(len(guess) - right)
+        self._lookup.learn(len(guess), right)
+        self._logits, self._chosen = logits[right : right + 1], ids[right : right + 1]
+        for token in ids[: right + 1]:
+            self._lookup.push(token)
+        candidate = self._rows[0]
+        return [Token(candidate, ids[at], logprobs[at]) for at in range(right + 1)]
+
+    def after(self, continuation: Sequence[int]) -> Iterator[torch.Tensor]:
+        """Read the prompt and a continuation of it, instead of generating one. This ends the request.
+
+        Args:
+            continuation: Token ids; there may be none.
+
+        Yields:
+            The logits after the prompt and after each token, (rows, vocabulary), in parts of several rows.
+        """
+        last = len(self._prompt) - 1
+        ids = [self._prompt[last], *continuation]
+        try:
+            for start in range(self.reused, last, _PREFILL_CHUNK):
+                with freeing_memory("reading the prompt", self._drop):
+                    self._read().read(self._prompt[start : min(start + _PREFILL_CHUNK, last)])
+            for start in range(0, len(ids), SCORED_AT_ONCE):
+                with freeing_memory("scoring a text", self._drop):
+                    yield self._read().read_all(ids[start : start + SCORED_AT_ONCE])
+        finally:  # what was read until an interrupt serves the next request, too
+            self.close()
+
+    def close(self, candidate: int | None = None) -> None:
+        """Take a candidate out of the batch, or all."""
+        for each in [candidate] if candidate is not None else [*self._rows]:
+            self._take_out(each)
+
+    def _take_out(self, candidate: int) -> None:
+        if candidate not in self._rows:
+            return
+        self._running.close(candidate)
+        row = self._rows.index(candidate)
+        self._rows.pop(row)
+        if not self._rows:
+            if self.on_end is not None:
+                self.on_end()
+            return
+        if len(self._rows) >= len(self._logits):
+            return  # the prompt has not been shared among the candidates yet
+        kept = [r for r in range(len(self._rows) + 1) if r != row]
+        self._read().select(kept)
+        self._logits = self._logits[kept]
+        self._chosen = [self._chosen[r] for r in kept] if self._chosen else []
+
+    def _read(self) -> Reading:
+        if self._reading is None:
+            raise ModelError("This request has run out of memory before. Begin another one.")
+        return self._reading
+
+    def _drop(self) -> None:
+        """Let go of all that the request holds on the device. It cannot go on."""
+        if self.on_end is not None:
+            self.on_end.detach()
+        self._reading = self._guesses = self.on_end = None
+        self._logits = torch.empty(0)
+
+
+def logprobs_of(logits: torch.Tensor, ids: torch.Tensor) -> list[float]:
+    """Return the log-probability of one id for each row of `logits`."""
+    found: list[float] = torch.log_softmax(logits, dim=-1).gather(1, ids[:, None])[:, 0].tolist()
+    return found
+
+
+def _only(logits: torch.Tensor, allowed: Mapping[int, Sequence[int]]) -> torch.Tensor:
+    """Return `logits` with all but the allowed ids of some rows at minus infinity."""
+    constrained = logits.clone()
+    for row, ids in allowed.items():
+        constrained[row] = float("-inf")
+        index = torch.tensor(list(ids), device=logits.device)
+        constrained[row, index] = logits[row, index]
+    return constrained
+
+
+def choose(logits: torch.Tensor, sampling: Sampling, points: Sequence[Point]) -> torch.Tensor:
+    """Choose the next token of each row.
+
+    Args:
+        logits: (rows, vocabulary), float32.
+        sampling: Temperature and then top-p (arXiv 1904.09751).
+        points: Of the candidate of each row.
+
+    Returns:
+        (rows,) int64 ids.
+    """
+    chosen = logits.argmax(dim=-1)
+    sampled = [row for row, point in enumerate(points) if not point.greedy]
+    if not sampled:
+        return chosen
+    ranked, order = _nucleus(torch.softmax(logits[sampled] / sampling.temperature, dim=-1), sampling.top_p)
+    probabilities = ranked.cpu().numpy()
+    places = [points[row].choose(probabilities[at], sampling.top_p) for at, row in enumerate(sampled)]
+    ids = order.gather(1, torch.tensor(places, device=order.device)[:, None])
+    return chosen.index_copy(0, torch.tensor(sampled, device=chosen.device), ids[:, 0])
+
+
+def _nucleus(probabilities: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the most probable tokens of each row, falling, and their ids: as many as have `top_p` together."""
+    ranked, order = probabilities.topk(min(_USUALLY_ENOUGH, probabilities.shape[-1]), dim=-1)
+    if top_p < 1.0 and float(ranked.sum(dim=-1).min()) > top_p:
+        return ranked, order
+    return probabilities.sort(dim=-1, descending=True)
