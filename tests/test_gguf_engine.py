@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 from fim_magic import weights
 from fim_magic.catalog import QWEN_0_5B_GGUF
 from fim_magic.engines import ANY, SCORED_AT_ONCE, Sampling
+from fim_magic.engines.llama_cpp import decoder as llama_decoder
+from fim_magic.engines.llama_cpp import gguf
+from fim_magic.engines.llama_cpp import library as llama_cpp
 from fim_magic.engines.llama_cpp.decoder import CHUNK, Cells, Weights
 from fim_magic.engines.llama_cpp.gguf import GgufEngine
-from fim_magic.engines.llama_cpp.library import decoder as llama_decoder
-from fim_magic.engines.llama_cpp.library import gguf
-from fim_magic.engines.llama_cpp.library import library as llama_cpp
 from fim_magic.engines.torch.gguf_conversion import converted
 from fim_magic.engines.torch.local import LocalEngine
 from fim_magic.errors import ModelError

@@ -68,6 +68,6 @@ def _require_gguf(model: str, *, is_gguf: bool, quantize: str | None) -> None:
 
 
 def _has_binding() -> bool:
-    from fim_magic.engines.llama_cpp.library import gguf
+    from fim_magic.engines.llama_cpp import gguf
 
     return gguf.available()

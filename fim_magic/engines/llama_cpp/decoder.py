@@ -13,7 +13,7 @@ import numpy as np
 
 from fim_magic.engines.arithmetic import Logits
 from fim_magic.engines.cores import usable_cores
-from fim_magic.engines.llama_cpp.library import library as llama_cpp
+from fim_magic.engines.llama_cpp import library as llama_cpp
 from fim_magic.engines.memory import FOR_A_REQUEST, free_ram
 from fim_magic.errors import ModelError
 from fim_magic.progress import Meter, OnProgress, silent

@@ -35,8 +35,8 @@ from fim_magic.engines import (
     too_long_to_score,
 )
 from fim_magic.engines.arithmetic import Logits, choose, logprob, most_probable, points
+from fim_magic.engines.llama_cpp import library as llama_cpp
 from fim_magic.engines.llama_cpp.decoder import CHUNK, SEQUENCES, Cells, Place, Weights
-from fim_magic.engines.llama_cpp.library import library as llama_cpp
 from fim_magic.engines.memory import free_ram
 from fim_magic.engines.reuse import known_tokens
 from fim_magic.engines.running import Running

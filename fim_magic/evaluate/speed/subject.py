@@ -116,7 +116,7 @@ def load_gguf(subject: Subject) -> Engine | None:
     """Load its GGUF file with our llama.cpp engine, or return None where that cannot be."""
     if not has_gguf_engine(subject):
         return None
-    from fim_magic.engines.llama_cpp.library import gguf
+    from fim_magic.engines.llama_cpp import gguf
 
     engine: Engine = gguf.GgufEngine.load(
         Path(subject.gguf), name=subject.name, revision=subject.revision, named=subject.family
@@ -126,7 +126,7 @@ def load_gguf(subject: Subject) -> Engine | None:
 
 def has_gguf_engine(subject: Subject) -> bool:
     """Whether llama.cpp can run it here: it is a GGUF file, and the binding is installed."""
-    from fim_magic.engines.llama_cpp.library import gguf
+    from fim_magic.engines.llama_cpp import gguf
 
     return bool(subject.gguf) and gguf.available()
 
