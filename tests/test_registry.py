@@ -489,8 +489,9 @@ def test_choosing_another_model_frees_the_first_ones_memory(large):
     registry.unload()
     after = resident()
     margin = 0.15 * size  # what malloc and the libraries keep for the next time
-    assert with_first - without == pytest.approx(with_packed, abs=margin)
-    assert with_second - without == pytest.approx(with_packed, abs=margin)  # one model, not two
+    # One model, not two. It may seem smaller: what earlier tests of this process have freed is taken again.
+    for held in (with_first, with_second):
+        assert 0.7 * with_packed < held - without < with_packed + margin
     assert at_loading[1] - without < margin  # nor two for a moment
     assert after - without < margin
 

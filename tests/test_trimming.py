@@ -478,6 +478,7 @@ KEPT_DEAD_CODE = {
     "a branch": ("def f(x):\n    <cursor>\n", "if x:\n        return 1\n    else:\n        return 2"),
     "behind the block": ("def f(x):\n    <cursor>\n", "if x:\n        return 1\n    return 2"),
     "a branch on a line": ("def f(x):\n    <cursor>\n", "if x: return 1\n    return 2"),
+    "a break that does no harm": ("for x in xs:\n    <cursor>\n", "if x:\n        return x\n        break"),
     "what makes it a generator": ("def f(x):\n    <cursor>\n", "return\n    yield"),
     "a comment": ("def f(x):\n    <cursor>\n", "return x\n    # as it is"),
     "over several lines": ("def f(x):\n    <cursor>\n", "return (\n    x\n    )"),

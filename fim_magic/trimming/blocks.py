@@ -7,6 +7,8 @@ from fim_magic.trimming.layout import CLAUSES, JUMPS, code_of, first_word, inden
 
 _NEW_BRANCH = frozenset({*CLAUSES, "case", "def", "class", "async", ""})  # "" is a decorator's or a bracket's
 
+_MAY_FOLLOW_A_JUMP = ("yield", "break", "continue", "pass")
+
 _NEXT_BRANCHES = {
     "elif": ("elif", "else"),
     "except": ("except", "else", "finally"),
@@ -132,7 +134,8 @@ def unreachable(hole: Hole, text: str, final: bool) -> int | None:
 def dead_code(hole: Hole, text: str, final: bool) -> int | None:
     """End behind a `return` or the like, where more of its block comes, which could never run.
 
-    A comment may come, and a `yield`, which makes a generator of the function also where it never runs.
+    A comment may come, a `break` that does no harm, and a `yield`, which makes a generator of the function also where it
+    never runs.
     """
     if not hole.is_python or not hole.state.in_code or hole.state.depth:
         return None
@@ -141,7 +144,7 @@ def dead_code(hole: Hole, text: str, final: bool) -> int | None:
         line = hole.head + text[start:end] if start == 0 else text[start:end]
         if not code_of(line).strip():
             continue
-        if jump is not None and indent(line) == jump[0] and not may_be_clause(line, ("yield",)):
+        if jump is not None and indent(line) == jump[0] and not may_be_clause(line, _MAY_FOLLOW_A_JUMP):
             return end_before(hole, text, jump[1] + 1)
         jump = (indent(line), end) if first_word(line) in JUMPS else None
     return None
