@@ -134,7 +134,7 @@ def unreachable(hole: Hole, text: str, final: bool) -> int | None:
 def dead_code(hole: Hole, text: str, final: bool) -> int | None:
     """End behind a `return` or the like, where more of its block comes, which could never run.
 
-    A comment may come, a `break` that does no harm, and a `yield`, which makes a generator of the function also where it
+    A comment may come, a `break` that does no harm, and a `yield`: it makes a generator of the function also where it
     never runs.
     """
     if not hole.is_python or not hole.state.in_code or hole.state.depth:
