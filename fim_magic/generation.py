@@ -117,16 +117,18 @@ def _generate(
         yield from decode(request)
         return
     count = request.candidates - 1
-    more = partial(decode, first=1, deadline=branching.deadline, needs_one=branching.leaves_early)
     if not can_branch(engine):
-        yield from more(replace(request, candidates=count, sampling=request.sampling.warmer()))
+        # The first of several that are sampled is greedy, and known.
+        sampled = replace(request, candidates=count + 1, sampling=request.sampling.warmer())
+        yield from decode(sampled, known=1, deadline=branching.deadline, needs_one=branching.leaves_early)
         return
     tokens = branching_tokens(branching.known)
     others = engine.top_logprobs(prompt.ids, tokens, request.candidates)
     answer = Continuation(engine.tokenizer, prompt.healed)
     begins = beginnings(tokens, others, answer, prompt.stop_ids, count, early=branching.leaves_early)
     if begins:
-        yield from more(replace(request, candidates=len(begins)), begins)
+        further = replace(request, candidates=len(begins))
+        yield from decode(further, begins, first=1, deadline=branching.deadline, needs_one=branching.leaves_early)
 
 
 def decode_loop(
@@ -134,6 +136,7 @@ def decode_loop(
     begins: Sequence[tuple[int, ...]] = (),
     *,
     first: int = 0,
+    known: int = 0,
     prompt: Prompt,
     engine: Engine,
     stop: threading.Event,
@@ -147,6 +150,7 @@ def decode_loop(
         request: What is asked; `candidates` says how many there are.
         begins: How each begins, where that is known.
         first: The number of the first of them among those of the request.
+        known: How many of them are known from before, and not told.
         prompt: What the model reads.
         engine: The loaded model.
         stop: When it is set, generation ends at the next token.
@@ -182,12 +186,13 @@ def decode_loop(
         for token, draft in _grown(tokens, drafts):
             if draft.ending is not None:
                 generation.close(token.candidate)
-            if draft.tokens or draft.ending is not None:
+            if token.candidate >= known and (draft.tokens or draft.ending is not None):
                 yield Grew(first + token.candidate, draft.middle, draft.tokens, elapsed)
     generation.close()
     seconds = time.perf_counter() - began
     # Of answers that nobody asked for, only whole ones are of use.
-    candidates = tuple(draft.finished() for draft in drafts if draft.ending is not None or deadline == math.inf)
+    new = drafts[known:]
+    candidates = tuple(draft.finished() for draft in new if draft.ending is not None or deadline == math.inf)
     yield Answered(prompt, candidates, first_token, seconds, generation.reused)
 
 
@@ -211,6 +216,8 @@ def _generate_in_order(
         middles: list[str] = []
         tokens = 0
         while len(middles) < blanks.count:
+            if branching is not None and time.perf_counter() >= branching.deadline:
+                return
             document = blanks.hole(len(middles), middles)
             one = replace(request, document=document, blanks=None, candidates=1, sampling=sampling)
             for event in _generate(one, engine, stop):
@@ -229,11 +236,15 @@ def _generate_in_order(
 
 
 def candidates_of(request: Request, answered: Sequence[Answered]) -> tuple[Candidate, ...]:
-    """Return the candidates of all prompts; of a text with several holes, one for the answers to each of them."""
+    """Return the candidates of all prompts; of a text with several holes, one for the answers to each of them.
+
+    Only the first may lack some: one that was left half-way beside a whole one is of no use.
+    """
     if request.blanks is None:
         return tuple(candidate for each in answered for candidate in each.candidates)
     answers, count = [each.candidates[0] for each in answered], request.blanks.count
-    return tuple(combine(request.blanks, answers[start : start + count]) for start in range(0, len(answers), count))
+    groups = [answers[start : start + count] for start in range(0, len(answers), count)]
+    return tuple(combine(request.blanks, group) for at, group in enumerate(groups) if at == 0 or len(group) == count)
 
 
 def result_of(

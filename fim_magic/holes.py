@@ -148,11 +148,13 @@ def combine(blanks: Blanks, candidates: Sequence[Candidate]) -> Candidate:
     if blanks.count == 1 and candidates:
         return candidates[0]
     middle, kept = blanks.joined([candidate.middle for candidate in candidates])
+    missing = [Ending.INTERRUPTED] if len(candidates) < blanks.count else []
+    endings = [*(candidate.ending for candidate in candidates), *missing]
     cuts = [candidate.cut.rule for candidate in candidates if candidate.cut is not None]
     starts = [start for start, _ in written(kept, len(middle))]
     return Candidate(
         raw=middle + "".join(candidate.trimmed for candidate in candidates),
-        ending=max((candidate.ending for candidate in candidates), key=_ENDINGS.index, default=Ending.INTERRUPTED),
+        ending=max(endings, key=_ENDINGS.index),
         cut=Cut(", ".join(dict.fromkeys(cuts)), len(middle)) if cuts else None,
         token_ids=tuple(id_ for candidate in candidates for id_ in candidate.token_ids),
         logprobs=tuple(logprob for candidate in candidates for logprob in candidate.logprobs),

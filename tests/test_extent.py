@@ -278,6 +278,22 @@ def test_a_function_does_not_end_by_giving_a_name_a_value(middle, enough_):
         ("    n = 0\n    def g():\n        return n\n    for x in xs:\n        n += 1\n", False),
         ("    pass\n", False),
         ("    for x in xs:\n        pass\n", False),
+        ("    path = xs / 'o.txt'\n    path.write_text('a')\n", False),
+        ("    diff = xs.a - xs.b\n    diff.plot()\n", False),
+        ("    last = None\n    for x in xs:\n        last = x\n    last.next = 1\n", False),
+        ("    if xs is None:\n        xs = []\n    xs.append(1)\n", False),
+        ("    plt.figure()\n    _ = plt.hist(xs)\n", False),
+        ("    n, bins, patches = plt.hist(xs)\n", False),
+        ("    total = 0\n    while True:\n        value = yield total\n        total += value\n", False),
+        ("    axes = [xs, xs]\n    axes[0].plot(1)\n", False),
+        ("    models = {'a': A()}\n    models['a'].fit(xs)\n", False),
+        ("    ys = []\n    self.d = {'a': ys}\n    ys.append(1)\n", False),
+        ("    ys = []\n    self.ys: list = ys\n    ys.append(1)\n", False),
+        ("    self.ys = ys = []\n    ys.append(1)\n", False),
+        ("    n = 0\n    while xs.recv(10):\n        n += 1\n", False),
+        ("    ys = []\n    for x in xs:\n        ys.append(read(x))\n", False),
+        ("    total = sum(xs)\n", True),
+        ("    words = text.split()\n", True),
     ],
 )
 def test_a_function_does_not_end_with_what_nothing_can_read(body, is_in_vain):
@@ -292,3 +308,28 @@ def test_a_function_that_fills_a_list_goes_on_to_return_it():
 
 
 FILLS = "    ys = []\n    for x in xs:\n        ys.append(x)\n\n"
+
+
+@pytest.mark.parametrize(
+    ("around", "middle"),
+    [
+        ("def f(x):\n    if not x:\n        return None\n<cursor>\n", "    y = str(x)\n    print(y)"),
+        ("def f(x) -> int | None:\n<cursor>\n", "    if x:\n        return 1"),
+        ("def f(x) -> Optional[int]:\n<cursor>\n", "    if x:\n        return 1"),
+        ("def f(x) -> typing.NoReturn:\n<cursor>\n", "    raise_it(x)"),
+        ("def f(x) -> int:\n<cursor>\n", "    print('usage')\n    sys.exit(2)"),
+        (
+            "def f(n) -> bool:\n<cursor>\n",
+            "    for i in range(2, n):\n        if n % i == 0:\n            return False\n    else:\n        return True",
+        ),
+        ("async def f(xs):\n<cursor>\n", "    total = 0\n    for x in xs:\n        total += await x"),
+    ],
+)
+def test_what_a_function_may_end_with_suffices(around, middle):
+    document = parse(around)
+    assert Sufficiency(document)(middle)
+
+
+def test_a_value_is_still_missing_where_only_some_ways_return_one():
+    assert not Sufficiency(parse("def f(x) -> int:\n<cursor>\n"))("    if x:\n        return 1")
+    assert not Sufficiency(parse("def f(x):\n    if x:\n        return 1\n<cursor>\n"))("    print(x)")

@@ -407,3 +407,38 @@ def test_where_the_first_answer_says_nothing_another_one_is_waited_for(monkeypat
     monkeypatch.setattr("fim_magic.pipeline._FURTHER_SECONDS", 0.0)
     _, result = answered(ScriptedEngine("# the number", "x = 3"), left_to_us(LINE))
     assert result.middle == "x = 3"
+
+
+# --- several holes that were left half-way ---------------------------------------------------------
+
+TWO = "def f(x):\n    <cursor>\n\n\ndef g(y):\n    <cursor>\n"
+
+
+def test_of_further_answers_to_several_holes_those_that_were_left_half_way_are_dropped():
+    engine = FillsInTurn("return (", "return y", "return x", "return 2 * y")
+    generate = engine.generate
+
+    def short(prompt, **options):
+        if len(engine.prompts) == 3:
+            raise ModelError("There is not enough memory.")
+        return generate(prompt, **options)
+
+    engine.generate = short
+    _, result = answered(engine, asked(TWO, candidates="auto"))
+    assert [each.middle.count("return") for each in result.candidates] == [2]
+
+
+def test_holes_that_an_interrupt_has_left_empty_are_not_finished():
+    engine, stop = FillsInTurn("return x", "return y"), threading.Event()
+    steps = len(engine.tokenizer.encode("return x"))
+    engine.before_step = lambda step: stop.set() if len(engine.prompts) == 1 and step == steps else None
+    _, result = answered(engine, asked(TWO, candidates=1), stop)
+    assert result.candidates[0].ending is Ending.INTERRUPTED
+
+
+def test_further_answers_to_several_holes_keep_to_their_time(monkeypatch):
+    monkeypatch.setattr("fim_magic.pipeline._FURTHER_SECONDS", 0.0)
+    engine = FillsInTurn("return (", "return y", "return x", "return 2 * y")
+    _, result = answered(engine, asked(TWO, candidates="auto"))
+    assert len(engine.prompts) == 2
+    assert len(result.candidates) == 1

@@ -54,6 +54,29 @@ def test_several_answers_are_sampled_and_stay_in_their_order():
     assert all(each.ending is not Ending.INTERRUPTED for each in result.candidates)
 
 
+class ObeyingEngine(StreamingEngine):
+    """Of several that are sampled the first is greedy, as the protocol has it."""
+
+    def generate(self, prompt, *, beginnings, **options):
+        generation = super().generate(prompt, beginnings=beginnings, **options)
+        stop = self.tokenizer.sentinel(self.family.stop[0])
+        texts = self.answers[: len(beginnings)] if len(beginnings) > 1 else self.answers[:1]
+        generation._rest = {n: [*self.tokenizer.encode(text), stop] for n, text in enumerate(texts)}
+        return generation
+
+
+def test_what_is_known_is_not_asked_again():
+    engine = ObeyingEngine("total = sum(xs)", "total = max(xs)", "total = min(xs)")
+    *events, last = run(Request(MEAN, candidates=3), engine)
+    assert sorted(each.middle for each in last.result.candidates) == [
+        "total = max(xs)",
+        "total = min(xs)",
+        "total = sum(xs)",
+    ]
+    assert last.result.answers == 3
+    assert {event.candidate for event in events if isinstance(event, Grew)} == {0, 1, 2}
+
+
 def test_of_a_doubtful_answer_there_are_others():
     engine = StreamingEngine("total = (", "total = sum(xs)")
     result = follow(Request(MEAN, candidates=0), engine)

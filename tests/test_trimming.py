@@ -479,6 +479,8 @@ KEPT_DEAD_CODE = {
     "behind the block": ("def f(x):\n    <cursor>\n", "if x:\n        return 1\n    return 2"),
     "a branch on a line": ("def f(x):\n    <cursor>\n", "if x: return 1\n    return 2"),
     "a break that does no harm": ("for x in xs:\n    <cursor>\n", "if x:\n        return x\n        break"),
+    "a yield in a value": ("def f(x):\n    <cursor>\n", "raise E\n    x = yield 1"),
+    "a yield that never runs": ("def f(x):\n    <cursor>\n", "raise E\n    if False:\n        yield"),
     "what makes it a generator": ("def f(x):\n    <cursor>\n", "return\n    yield"),
     "a comment": ("def f(x):\n    <cursor>\n", "return x\n    # as it is"),
     "over several lines": ("def f(x):\n    <cursor>\n", "return (\n    x\n    )"),

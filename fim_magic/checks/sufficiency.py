@@ -21,6 +21,9 @@ _LONGEST = 50_000  # characters of a cell; reading a longer one takes too long t
 _FILLERS = ("pass", "if 1:", "None", "()", "0")
 _NAME = re.compile(r"(?<![\w.])[^\W\d]\w*")
 _EXITS = (ast.Return, ast.Raise, ast.Continue, ast.Break)
+_ENDS = frozenset({"sys.exit", "exit", "quit", "os._exit", "assert_never", "typing.assert_never", "pytest.fail"})
+_NEED_NO_VALUE = frozenset({"NoReturn", "Never", "Optional"})
+_TRIES = (ast.Try, getattr(ast, "TryStar", ast.Try))
 
 
 class Sufficiency:
@@ -102,7 +105,7 @@ class Sufficiency:
             return False
         if any(isinstance(node, ast.Yield | ast.YieldFrom) for node in own):
             return True
-        returned = (node for node in own if isinstance(node, ast.Return) and node.value is not None)
+        returned = (node for node in own if isinstance(node, ast.Return) and not _is_none(node.value))
         before = any(node.lineno < line for node in returned)
         return not (before or _is_annotated(function)) or _exits(function.body)
 
@@ -110,15 +113,22 @@ class Sufficiency:
 def _is_annotated(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     """Whether the function says that it returns something."""
     note = function.returns
-    if note is None or (isinstance(note, ast.Constant) and note.value in (None, "None")):
+    if note is None or (isinstance(note, ast.Constant) and isinstance(note.value, str)):
         return False
-    return not (isinstance(note, ast.Name) and note.id in ("NoReturn", "Never"))
+    # `int | None` and `Optional[int]` may end without a value, and what never returns does not.
+    parts = [*ast.walk(note)]
+    words = {getattr(node, "attr", getattr(node, "id", "")) for node in parts}
+    return not words & _NEED_NO_VALUE and not any(isinstance(node, ast.Constant) and _is_none(node) for node in parts)
+
+
+def _is_none(value: ast.expr | None) -> bool:
+    return value is None or (isinstance(value, ast.Constant) and value.value is None)
 
 
 def _exits(body: list[ast.stmt]) -> bool:
     """Whether what stands after these statements could never run."""
     last = body[-1]
-    if isinstance(last, ast.Try):
+    if isinstance(last, _TRIES):
         ways = [last.orelse or last.body, *(handler.body for handler in last.handlers)]
         return bool(last.finalbody and _exits(last.finalbody)) or all(map(_exits, ways))
     if isinstance(last, ast.If):
@@ -127,5 +137,9 @@ def _exits(body: list[ast.stmt]) -> bool:
         return all(_exits(case.body) for case in last.cases)
     if isinstance(last, ast.With | ast.AsyncWith):
         return _exits(last.body)
+    if isinstance(last, ast.For | ast.While | ast.AsyncFor) and last.orelse:
+        return _exits(last.orelse) and not any(isinstance(node, ast.Break) for node in ast.walk(last))
+    if isinstance(last, ast.Expr) and isinstance(last.value, ast.Call):
+        return ast.unparse(last.value.func) in _ENDS
     is_endless = isinstance(last, ast.While) and isinstance(last.test, ast.Constant) and bool(last.test.value)
     return is_endless or isinstance(last, _EXITS)

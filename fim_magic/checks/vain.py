@@ -1,122 +1,167 @@
 """Whether a function ends with a statement whose effect nothing can read: it changes only what the function has made.
 
-A function that counts, or fills a list, and ends there lacks its `return`.
+A function that counts, or fills a list, and ends there lacks its `return`. What is not sure counts as an effect: a call
+of anything that is not known only to read, and whatever a name may share with somebody else.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 
 from fim_magic.cell_text import nodes_run_with
 
-_FRESH = (
-    *(ast.List, ast.Dict, ast.Set, ast.Constant, ast.JoinedStr, ast.BinOp, ast.Compare),
-    *(ast.ListComp, ast.DictComp, ast.SetComp, ast.GeneratorExp),
-)
+_FRESH = (ast.List, ast.Dict, ast.Set, ast.JoinedStr, ast.ListComp, ast.DictComp, ast.SetComp)
 _DEFINES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
-_MAKES_FRESH = frozenset({"list", "dict", "set", "sorted", "defaultdict", "Counter", "OrderedDict", "deque"})
-_ONLY_READS = frozenset(
-    {
-        "len",
-        "range",
-        "sum",
-        "min",
-        "max",
-        "sorted",
-        "enumerate",
-        "zip",
-        "any",
-        "all",
-        "abs",
-        "int",
-        "float",
-        "str",
-        "reversed",
-    }
+_WAITS = (ast.Await, ast.Yield, ast.YieldFrom, ast.AsyncFor, ast.AsyncWith, ast.NamedExpr)
+_MAKES_FRESH = frozenset({"list", "dict", "set", "defaultdict", "Counter", "OrderedDict", "deque"})
+_ONLY_READS = _MAKES_FRESH | frozenset(
+    {"len", "range", "sum", "min", "max", "sorted", "reversed", "enumerate", "zip", "any", "all", "abs", "round"}
+    | {"int", "float", "str", "bool", "tuple", "frozenset", "ord", "chr"}
+)
+_CHANGES_ITSELF = frozenset(
+    {"append", "appendleft", "add", "extend", "insert", "update", "setdefault", "discard", "remove", "pop", "sort"}
+    | {"reverse", "clear"}
+)
+_METHODS_THAT_READ = frozenset(
+    {"items", "keys", "values", "get", "count", "index", "split", "splitlines", "strip", "lower", "upper", "replace"}
+    | {"startswith", "endswith", "join", "isdigit", "isalpha", "isupper", "islower", "isspace"}
 )
 
 
 def ends_in_vain(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Whether the last statement of a function changes nothing but names of its own, and things that only they have."""
+    """Whether the last statement of a function changes nothing but names of its own, and what only they can hold."""
     own = [*nodes_run_with(function)]
-    outer = {name for node in own if isinstance(node, ast.Global | ast.Nonlocal) for name in node.names}
-    shared = outer | {name for node in own for name in _given_away(node)}
-    fresh = frozenset(name for node in own for name in _made(node)) - shared
-    if any(isinstance(node, _DEFINES) for statement in function.body for node in ast.walk(statement)):
-        fresh = frozenset()  # what it defines may read them
-    return _is_in_vain(function.body[-1], fresh, outer)
+    inner = [node for statement in function.body for node in ast.walk(statement)]
+    if any(isinstance(node, (*_DEFINES, *_WAITS, ast.Global, ast.Nonlocal)) for node in inner):
+        return False  # others may read the names, or it is not run in one go
+    return _is_in_vain(function.body[-1], frozenset(_alone(function, own)))
 
 
-def _is_in_vain(statement: ast.stmt, fresh: frozenset[str], outer: set[str]) -> bool:
-    """Whether a statement changes only the names of the function, or what `fresh` ones hold."""
-    if isinstance(statement, ast.Assign):
-        targets = [
-            node
-            for target in statement.targets
-            for node in (target.elts if isinstance(target, ast.Tuple | ast.List) else [target])
-        ]
-        return all(_is_own(target, fresh, outer) for target in targets)
-    if isinstance(statement, ast.AugAssign):
-        return _root(statement.target) in fresh
-    if isinstance(statement, ast.Expr):
-        called = statement.value.func if isinstance(statement.value, ast.Call) else None
-        return isinstance(called, ast.Attribute) and _root(called) in fresh
+def _is_in_vain(statement: ast.stmt, alone: frozenset[str]) -> bool:
+    """Whether a statement changes only names, and what `alone` ones hold, and does nothing beside."""
     if isinstance(statement, ast.For | ast.While | ast.If):
-        return _all_in_vain([*statement.body, *statement.orelse], fresh, outer)
+        asks = statement.iter if isinstance(statement, ast.For) else statement.test
+        effects = [
+            each
+            for each in (*statement.body, *statement.orelse)
+            if not isinstance(each, ast.Pass | ast.Break | ast.Continue)
+        ]
+        return _only_reads(asks, alone) and bool(effects) and all(_is_in_vain(each, alone) for each in effects)
+    if isinstance(statement, ast.Assign):
+        return _only_reads(statement.value, alone) and all(_is_own(each, alone) for each in _flat(statement.targets))
+    if isinstance(statement, ast.AugAssign):
+        return _only_reads(statement.value, alone) and _holder(statement.target) in alone
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+        called = statement.value.func
+        is_change = isinstance(called, ast.Attribute) and called.attr in _CHANGES_ITSELF and _holder(called) in alone
+        return is_change and all(_only_reads(each, alone) for each in statement.value.args)
     return False
 
 
-def _all_in_vain(body: Sequence[ast.stmt], fresh: frozenset[str], outer: set[str]) -> bool:
-    effects = [each for each in body if not isinstance(each, ast.Pass | ast.Break | ast.Continue)]
-    return bool(effects) and all(_is_in_vain(each, fresh, outer) and not _may_act(each, fresh) for each in effects)
-
-
-def _may_act(statement: ast.stmt, fresh: frozenset[str]) -> bool:
-    """Whether what a statement gives to names comes from a call that may do something beside."""
-    if not isinstance(statement, ast.Assign | ast.AugAssign):
+def _only_reads(value: ast.expr, alone: frozenset[str]) -> bool:
+    """Whether nothing happens when a value is computed, as far as that can be known."""
+    for node in ast.walk(value):
+        if not isinstance(node, ast.Call):
+            continue
+        called = node.func
+        if isinstance(called, ast.Name) and called.id in _ONLY_READS:
+            continue
+        if isinstance(called, ast.Attribute) and called.attr in _METHODS_THAT_READ:
+            continue
+        if isinstance(called, ast.Attribute) and called.attr in _CHANGES_ITSELF and _holder(called) in alone:
+            continue
         return False
-    calls = (node.func for node in ast.walk(statement.value) if isinstance(node, ast.Call))
-    return not all(
-        called.id in _ONLY_READS if isinstance(called, ast.Name) else _root(called) in fresh for called in calls
-    )
+    return True
 
 
-def _is_own(target: ast.expr, fresh: frozenset[str], outer: set[str]) -> bool:
-    return target.id not in outer if isinstance(target, ast.Name) else _root(target) in fresh
+def _is_own(target: ast.expr, alone: frozenset[str]) -> bool:
+    return isinstance(target, ast.Name) or _holder(target) in alone
 
 
-def _root(node: ast.expr) -> str:
-    """The name of which `node` is an attribute or an item, however deep; its own, if it is a name."""
-    while isinstance(node, ast.Attribute | ast.Subscript):
+def _holder(node: ast.expr) -> str:
+    """The name that `node` is, or is an attribute or item of. What an item holds may be somebody else's: one level."""
+    if isinstance(node, ast.Attribute | ast.Subscript):
         node = node.value
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def _made(node: ast.AST) -> Iterator[str]:
-    """Yield the names that a node gives something new to, which nothing else can hold yet."""
-    if not isinstance(node, ast.Assign):
-        return
-    value = node.value
-    is_made = isinstance(value, _FRESH) or (
-        isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id in _MAKES_FRESH
-    )
-    for target in node.targets:
-        if is_made and isinstance(target, ast.Name):
-            yield target.id
-        elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
-            pairs = zip(target.elts, value.elts, strict=False)
-            yield from (one.id for one, each in pairs if isinstance(one, ast.Name) and isinstance(each, _FRESH))
+def _alone(function: ast.FunctionDef | ast.AsyncFunctionDef, own: list[ast.AST]) -> Iterator[str]:
+    """Yield the names that only ever hold something new, which the function hands to nothing else."""
+    bound: Counter[str] = Counter()
+    made: Counter[str] = Counter()
+    constant: Counter[str] = Counter()
+    for node in own:
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and not _is_changed_in_place(node, own):
+            bound[node.id] += 1
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            made.update(_made(node.targets[0], node.value, _is_fresh))
+            constant.update(_made(node.targets[0], node.value, _is_constant))
+    parameters = {each.arg for each in ast.walk(function.args) if isinstance(each, ast.arg)}
+    shared = {*_shared(own)}
+    for name, times in made.items():
+        # Nobody can change a number or a text, so that it does no harm to hand one on.
+        is_alone = constant[name] == times or name not in shared
+        if times == bound[name] and name not in parameters and is_alone:
+            yield name
 
 
-def _given_away(node: ast.AST) -> Iterator[str]:
-    """Yield the names whose values a node puts where others may read them: somewhere else, or into a call."""
-    if isinstance(node, ast.Assign):
-        values = [node.value]
-    elif isinstance(node, ast.Call) and not (isinstance(node.func, ast.Name) and node.func.id in _ONLY_READS):
-        values = [*node.args, *(keyword.value for keyword in node.keywords)]
-    else:
-        return
-    for value in values:
-        held = value.elts if isinstance(value, ast.List | ast.Tuple | ast.Set) else [value]
-        yield from (each.id for each in held if isinstance(each, ast.Name))
+def _is_changed_in_place(name: ast.Name, own: Iterable[ast.AST]) -> bool:
+    return any(isinstance(node, ast.AugAssign) and node.target is name for node in own)
+
+
+def _made(target: ast.expr, value: ast.expr, is_new: Callable[[ast.expr], bool]) -> list[str]:
+    """The names that an assignment gives something to that is new in this way."""
+    pairs = [(target, value)]
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
+        pairs = [*zip(target.elts, value.elts, strict=True)]
+    return [one.id for one, each in pairs if isinstance(one, ast.Name) and is_new(each)]
+
+
+def _is_constant(value: ast.expr) -> bool:
+    return isinstance(value, ast.Constant) and value.value is not None
+
+
+def _is_fresh(value: ast.expr) -> bool:
+    if _is_constant(value):
+        return True
+    if isinstance(value, ast.Call):
+        return isinstance(value.func, ast.Name) and value.func.id in _MAKES_FRESH
+    return isinstance(value, _FRESH)
+
+
+def _shared(own: Iterable[ast.AST]) -> Iterator[str]:
+    """Yield the names whose values go where others may read them: all that are read but in a way that keeps them."""
+    kept = {id(node) for parent in own for node in _keeps(parent)}
+    for node in own:
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and id(node) not in kept:
+            yield node.id
+
+
+def _keeps(node: ast.AST) -> list[ast.expr]:
+    """Return the parts of a node whose values it reads without handing them on."""
+    if isinstance(node, ast.Attribute | ast.Subscript):
+        index = [node.slice] if isinstance(node, ast.Subscript) else []
+        return [node.value, *index]
+    if isinstance(node, ast.Compare):
+        return [node.left, *node.comparators]
+    if isinstance(node, ast.BinOp):
+        return [node.left, node.right]
+    if isinstance(node, ast.UnaryOp):
+        return [node.operand]
+    if isinstance(node, ast.AugAssign):
+        return [node.value]
+    if isinstance(node, ast.For):
+        return [node.iter]
+    if isinstance(node, ast.While | ast.If):
+        return [node.test]
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _ONLY_READS:
+        return node.args
+    return []
+
+
+def _flat(targets: Iterable[ast.expr]) -> list[ast.expr]:
+    return [
+        node for target in targets for node in (target.elts if isinstance(target, ast.Tuple | ast.List) else [target])
+    ]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from fim_magic.trimming.hole import Hole, end_before
 from fim_magic.trimming.layout import CLAUSES, JUMPS, code_of, first_word, indent, may_be_clause, statements
 
 _NEW_BRANCH = frozenset({*CLAUSES, "case", "def", "class", "async", ""})  # "" is a decorator's or a bracket's
 
 _MAY_FOLLOW_A_JUMP = ("yield", "break", "continue", "pass")
+_YIELDS = re.compile(r"\byield\b|^\s*if (?:False|0)\b")
 
 _NEXT_BRANCHES = {
     "elif": ("elif", "else"),
@@ -144,8 +147,9 @@ def dead_code(hole: Hole, text: str, final: bool) -> int | None:
         line = hole.head + text[start:end] if start == 0 else text[start:end]
         if not code_of(line).strip():
             continue
-        if jump is not None and indent(line) == jump[0] and not may_be_clause(line, _MAY_FOLLOW_A_JUMP):
-            return end_before(hole, text, jump[1] + 1)
+        follows = jump is not None and indent(line) == jump[0]
+        if jump is not None and follows and not may_be_clause(line, _MAY_FOLLOW_A_JUMP) and not _YIELDS.search(line):
+            return end_before(hole, text, jump[1] + 1) if final or end < len(text) else None
         jump = (indent(line), end) if first_word(line) in JUMPS else None
     return None
 

@@ -2,7 +2,6 @@
 
 The line that follows the hole is `repeats-suffix`'s; this is about all others. Code repeats itself, so one line that
 comes again proves little: an answer is ended where three lines in a row are copied, or one that only the context has.
-In a function, one long line of a later function is enough, where the function has all that it needs without.
 """
 
 from __future__ import annotations
@@ -12,10 +11,9 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from fim_magic.trimming.hole import Hole, end_before
-from fim_magic.trimming.layout import code_of, essence, indent, lines_of
+from fim_magic.trimming.layout import code_of, essence, lines_of
 
 _STRONG_CHARACTERS = 8  # letters and digits of a line that is a copy where it comes again
-_LONG_CHARACTERS = 20  # of a line that two functions hardly share by chance
 _LEAST_LINES = 3  # in a row, that are copied
 _LEAST_WORDS = 3  # of a part of a line that is one: a name, or a call of one, stands in many lines
 _WORD = re.compile(r"\w+")
@@ -31,23 +29,12 @@ def copies(hole: Hole, text: str, final: bool) -> int | None:
             continue
         if _is_description(hole, line):
             return end_before(hole, text, start)
-        if final and _is_of_later_function(hole, line) and hole.suffices(text[: end_before(hole, text, start)]):
-            return end_before(hole, text, start)
         run = [_essence(each) for _, each in lines[index : index + _LEAST_LINES]]
         if len(run) < _LEAST_LINES or not all(map(_says_enough, run)):
             continue
         if any(_stands_in(run, source) for source in _sources(hole, final=final)):
             return end_before(hole, text, _before_opener(hole, text, start))
     return None
-
-
-def _is_of_later_function(hole: Hole, line: str) -> bool:
-    """Whether a line of an answer in a function stands, word for word, in one below it."""
-    if not hole.is_python or not hole.functions or sum(map(str.isalnum, line)) < _LONG_CHARACTERS:
-        return False
-    below = _below(hole).split("\n")
-    left = (at for at, each in enumerate(below) if code_of(each).strip() and indent(each) <= hole.functions[-1])
-    return _essence(line) in _lines("\n".join(below[next(left, len(below)) :]))
 
 
 def _before_opener(hole: Hole, text: str, at: int) -> int:
