@@ -280,3 +280,14 @@ def test_an_answer_of_another_notebook_is_not_the_answer(kernel_shell, monkeypat
     for how in ("not-mine", "inserted", "inserted"):
         bridge._hear(None, {"event": "answer", "token": token, "how": how}, None)
     assert [answer["how"] for answer in answers] == ["inserted"]
+
+
+def test_what_stands_for_lost_buttons_is_kept_until_the_bridge_opens(kernel_shell, monkeypatch):
+    monkeypatch.setattr(frontends, "_opened", [])
+    monkeypatch.setattr(frontends, "_undecided", [])
+    monkeypatch.setattr(frontends, "_page_is_likely", lambda _shell: False)
+    frontends.prepare(kernel_shell, lambda: {"text/plain": "lost"})
+    assert frontends.page_bridge() is None
+    monkeypatch.setattr(frontends, "_page_is_likely", lambda _shell: True)
+    frontends.prepare(kernel_shell)
+    assert frontends.page_bridge()._stale == {"text/plain": "lost"}

@@ -194,9 +194,10 @@ OUTPUT_KEY = "fim_magic_output"
 """Under this name, the metadata of an output hold the name by which it can be changed."""
 
 _opened: list[Bridge] = []
+_undecided: list[Callable[[], dict[str, str]]] = []  # makes what `prepare` was told
 
 
-def prepare(shell: Any, undecided: Callable[[], dict[str, str]] = dict) -> None:
+def prepare(shell: Any, undecided: Callable[[], dict[str, str]] | None = None) -> None:
     """Open the bridge, so that the page has answered before the first request.
 
     Where no page can be (nbclient, papermill, a terminal), it stays closed: its code would only be
@@ -205,14 +206,16 @@ def prepare(shell: Any, undecided: Callable[[], dict[str, str]] = dict) -> None:
     Args:
         shell: The IPython shell.
         undecided: Makes what stands in the place of buttons that an earlier kernel has left in a notebook, by MIME
-            type.
+            type. Where a page is not likely yet, it is kept until the bridge opens.
     """
+    if undecided is not None:
+        _undecided[:] = [undecided]
     if _opened or not _has_kernel(shell) or not _page_is_likely(shell):
         return
     try:
         from fim_magic.frontends.bridge import Bridge
 
-        _opened.append(Bridge(lambda: client_of_this_message(shell), undecided() or None))
+        _opened.append(Bridge(lambda: client_of_this_message(shell), next((make() for make in _undecided), None)))
     except Exception:  # without a bridge we are as in a front end that lets none in
         _log.info("Clicks cannot reach the notebook: the bridge could not be opened.", exc_info=True)
 
