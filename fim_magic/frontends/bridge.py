@@ -99,8 +99,7 @@ class Bridge(AnyWidget):
     def _hear(self, _widget: object, content: dict[str, Any], _buffers: object) -> None:
         if content.get("event") == "hello":
             self._pages[self._sender()] = content["where"]
-            if self._stale is not None:
-                self.send({"do": "sweep", "data": self._stale})
+            self.send({"do": "sweep", "data": self._stale})
             waiting, self._wait_for_page = self._wait_for_page, []
             for call in waiting:
                 call()

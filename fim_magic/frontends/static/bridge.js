@@ -108,7 +108,7 @@ export default {
       if (request.do === 'show') return show(model, request);
       if (request.do === 'sweep') {
         if (where(model) === 'classic') askForLost(model);
-        return sweep(model, request);
+        return request.data ? sweep(model, request) : undefined; // nothing to put in their place
       }
       // Every page on this kernel hears this. Only the one that was clicked acts, or there would be two cells.
       const client = clientOf(model);
