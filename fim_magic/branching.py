@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
 from fim_magic.candidate import Candidate
-from fim_magic.engines import TokenLogprob
-from fim_magic.healing import Continuation
+from fim_magic.engines import Beginning, TokenLogprob
+from fim_magic.tokenization import TextTokenizer
 
 _IMPOSSIBLE = -8.0  # less in log-probability than what the model says in its place
 _LATER = 1.5  # of log-probability that each token counts by which another answer leaves a copy later
@@ -43,7 +43,8 @@ def branching_tokens(first: Candidate) -> tuple[int, ...]:
 def beginnings(
     tokens: Sequence[int],
     top_logprobs: Sequence[Sequence[TokenLogprob]],
-    answer: Continuation,
+    begin: Beginning,
+    tokenizer: TextTokenizer,
     stop_ids: AbstractSet[int],
     count: int,
     *,
@@ -54,7 +55,8 @@ def beginnings(
     Args:
         tokens: The greedy answer's, as `branching_tokens` returns them.
         top_logprobs: The most probable tokens in the place of each of them, and in the place behind, falling.
-        answer: One that has no token yet: it knows how answers have to begin.
+        begin: How every answer has to begin.
+        tokenizer: The model's.
         stop_ids: The tokens that end an answer; in one place they all come to the same, as do line ends where the
             answer ends with one.
         count: How many beginnings at most.
@@ -63,23 +65,27 @@ def beginnings(
     """
     departures: list[tuple[float, tuple[int, ...]]] = []
     for at, choices in enumerate(top_logprobs):
-        bound = answer.allowed()
+        bound = begin.allowed(tokens[:at], tokenizer)
         possible = [each for each in choices if bound is None or each.id in bound]
         own = tokens[at] if at < len(tokens) else next((each.id for each in possible), None)
         ends = set(stop_ids)
-        if at == len(tokens) and own is not None and answer.is_line_end(own):
-            ends.update(each.id for each in possible if answer.is_line_end(each.id))
+        if at == len(tokens) and own is not None and _is_line_end(own, tokenizer):
+            ends.update(each.id for each in possible if _is_line_end(each.id, tokenizer))
         ended = own in ends
         for each in possible:
             if each.id == own or (ended and each.id in ends):
                 continue
             ended = ended or each.id in ends
             departures.append((each.logprob - possible[0].logprob, (*tokens[:at], each.id)))
-        if at < len(tokens):
-            answer.push(tokens[at])
     if early:
         departures = [departure for departure in departures if departure[0] > _IMPOSSIBLE]
         departures.sort(key=lambda departure: _LATER * len(departure[1]) - departure[0])
     else:
         departures.sort(key=lambda departure: -departure[0])
-    return [begin for _, begin in departures[:count]]
+    return [ids for _, ids in departures[:count]]
+
+
+def _is_line_end(token_id: int, tokenizer: TextTokenizer) -> bool:
+    """Whether a token has line ends, and beside them only blanks."""
+    text = tokenizer.decode([token_id])
+    return "\n" in text and not text.strip()

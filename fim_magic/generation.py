@@ -17,7 +17,6 @@ from fim_magic.engines import Beginning, Engine, Token
 from fim_magic.errors import OptionError
 from fim_magic.events import Event, Grew, PromptRead
 from fim_magic.formats import Prompt, completion_prompt, fim_prompt
-from fim_magic.healing import Continuation
 from fim_magic.holes import combine
 from fim_magic.request import Request
 from fim_magic.trimming import Hole, adds_nothing
@@ -124,8 +123,9 @@ def _generate(
         return
     tokens = branching_tokens(branching.known)
     others = engine.top_logprobs(prompt.ids, tokens, request.candidates)
-    answer = Continuation(engine.tokenizer, prompt.healed)
-    begins = beginnings(tokens, others, answer, prompt.stop_ids, count, early=branching.leaves_early)
+    begin = Beginning(text=prompt.healed.encode())
+    early = branching.leaves_early
+    begins = beginnings(tokens, others, begin, engine.tokenizer, prompt.stop_ids, count, early=early)
     if begins:
         further = replace(request, candidates=len(begins))
         yield from decode(further, begins, first=1, deadline=branching.deadline, needs_one=branching.leaves_early)

@@ -35,15 +35,6 @@ class Continuation:
         """Whether what was taken back is not all there yet."""
         return bool(self._owed)
 
-    def allowed(self) -> list[int] | None:
-        """Return the only ids that may come now, or None where any may."""
-        return self._tokenizer.openings(self._owed) if self._owed else None
-
-    def is_line_end(self, token_id: int) -> bool:
-        """Whether a token has line ends, and beside them only blanks."""
-        text = self._tokenizer.decode([token_id])
-        return "\n" in text and not text.strip()
-
     def push(self, token_id: int) -> str:
         """Add a token and return all the text so far."""
         self._stream.push(token_id)

@@ -10,9 +10,8 @@ from scripted import ScriptedEngine, byte_tokenizer, word_tokenizer
 from fim_magic.branching import beginnings, branching_tokens, read_tokens
 from fim_magic.candidate import Candidate, Cut, Ending
 from fim_magic.document import Document
-from fim_magic.engines import Sampling, TokenLogprob
+from fim_magic.engines import Beginning, Sampling, TokenLogprob
 from fim_magic.events import Finished
-from fim_magic.healing import Continuation
 from fim_magic.pipeline import run
 from fim_magic.request import Request
 
@@ -25,7 +24,7 @@ def places(*choices):
 
 
 def begin(tokens, *choices, count=7, healed="", tokenizer=BYTES):
-    return beginnings(tokens, places(*choices), Continuation(tokenizer, healed), STOPS, count)
+    return beginnings(tokens, places(*choices), Beginning(text=healed.encode()), tokenizer, STOPS, count)
 
 
 def test_the_most_probable_departure_comes_first():

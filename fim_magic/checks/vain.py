@@ -92,8 +92,9 @@ def _alone(function: ast.FunctionDef | ast.AsyncFunctionDef, own: list[ast.AST])
     bound: Counter[str] = Counter()
     made: Counter[str] = Counter()
     constant: Counter[str] = Counter()
+    in_place = {id(node.target) for node in own if isinstance(node, ast.AugAssign)}
     for node in own:
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and not _is_changed_in_place(node, own):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and id(node) not in in_place:
             bound[node.id] += 1
         if isinstance(node, ast.Assign) and len(node.targets) == 1:
             made.update(_made(node.targets[0], node.value, _is_fresh))
@@ -105,10 +106,6 @@ def _alone(function: ast.FunctionDef | ast.AsyncFunctionDef, own: list[ast.AST])
         is_alone = constant[name] == times or name not in shared
         if times == bound[name] and name not in parameters and is_alone:
             yield name
-
-
-def _is_changed_in_place(name: ast.Name, own: Iterable[ast.AST]) -> bool:
-    return any(isinstance(node, ast.AugAssign) and node.target is name for node in own)
 
 
 def _made(target: ast.expr, value: ast.expr, is_new: Callable[[ast.expr], bool]) -> list[str]:

@@ -18,6 +18,7 @@ from fim_magic.progress import OnProgress, Progress
 if TYPE_CHECKING:
     from fim_magic.engines import Engine
     from fim_magic.engines.torch.placement import Placement
+    from fim_magic.loading.ready import Ready
     from fim_magic.loading.sources import Source
 
 
@@ -65,26 +66,11 @@ class Loader(Protocol):
         """
         ...
 
-    def load(
-        self,
-        path: Path,
-        *,
-        name: str,
-        revision: str,
-        placement: Placement | None,
-        named: str,
-        allow_code: bool,
-        on_progress: OnProgress,
-    ) -> Engine:
+    def load(self, ready: Ready, on_progress: OnProgress) -> Engine:
         """Load what `bring` brought.
 
         Args:
-            path: Where it is.
-            name: What to call it.
-            revision: Which version it is.
-            placement: As `plan` decided.
-            named: Its family, where the catalogue or the user states it.
-            allow_code: Whether code that it brings along may run.
+            ready: What was brought, and how it is to be loaded.
             on_progress: Told about what has to be fetched for it, and about where it stands.
 
         Raises:
@@ -131,29 +117,19 @@ class TorchLoader:
 
         return plan(path, config_of(path, name), name=name, quantize=quantize, replacing=replacing)
 
-    def load(
-        self,
-        path: Path,
-        *,
-        name: str,
-        revision: str,
-        placement: Placement | None,
-        named: str,
-        allow_code: bool,
-        on_progress: OnProgress,
-    ) -> Engine:
+    def load(self, ready: Ready, on_progress: OnProgress) -> Engine:
         """Load it; see [`Loader.load`][]."""
         # Only here: importing torch and transformers takes seconds.
         from fim_magic.engines.torch.local import LocalEngine
 
-        on_progress(Progress(f"Loading {name}", done=0, total=0, unit=""))  # where it can be abandoned
+        on_progress(Progress(f"Loading {ready.source.name}", done=0, total=0, unit=""))  # where it can be abandoned
         return LocalEngine.load(
-            path,
-            name=name,
-            revision=revision,
-            placement=placement,
-            named=named,
-            allow_code=allow_code,
+            ready.path,
+            name=ready.source.name,
+            revision=ready.revision,
+            placement=ready.placement,
+            named=ready.named,
+            allow_code=ready.spec.allow_code,
             on_progress=on_progress,
         )
 
@@ -193,21 +169,13 @@ class GgufLoader:
     def plan(self, path: Path, name: str, quantize: str | None, replacing: Placement | None) -> None:
         """Decide nothing: llama.cpp maps the file, and its KV cache takes memory as it fills."""
 
-    def load(
-        self,
-        path: Path,
-        *,
-        name: str,
-        revision: str,
-        placement: Placement | None,
-        named: str,
-        allow_code: bool,
-        on_progress: OnProgress,
-    ) -> Engine:
+    def load(self, ready: Ready, on_progress: OnProgress) -> Engine:
         """Load it; see [`Loader.load`][]."""
         from fim_magic.engines.llama_cpp.gguf import GgufEngine
 
-        return GgufEngine.load(path, name=name, revision=revision, named=named, on_progress=on_progress)
+        return GgufEngine.load(
+            ready.path, name=ready.source.name, revision=ready.revision, named=ready.named, on_progress=on_progress
+        )
 
 
 LOADERS: dict[str, Loader] = {"torch": TorchLoader(), "gguf": GgufLoader()}

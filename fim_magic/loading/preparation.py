@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fim_magic.engines.memory import forget_frames, give_back
 from fim_magic.errors import OptionError
 from fim_magic.loading.choice import engine_for
 from fim_magic.loading.loaders import LOADERS, config_of, free_without
+from fim_magic.loading.ready import Ready
 from fim_magic.loading.sources import ModelSpec, Source, choose, known_family
 from fim_magic.progress import OnProgress, Progress
 
@@ -22,43 +21,6 @@ if TYPE_CHECKING:
     from fim_magic.engines.torch.placement import Placement
 
 Replacing = Callable[[], "Placement | None"]
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A checkpoint that is on this machine and may be loaded.
-
-    Attributes:
-        spec: What is asked for.
-        source: Where it comes from.
-        why: Why "auto" chose it, or "".
-        runtime: The name of the loader.
-        runtime_why: Why that one, or "".
-        path: Its folder, or its .gguf file.
-        revision: Which version it is.
-        named: Its family, where the catalogue or the user states it.
-        placement: Where torch will load it.
-        free: Bytes that are free on each device; empty for llama.cpp.
-        began: When this began, by `time.perf_counter`.
-    """
-
-    spec: ModelSpec
-    source: Source
-    why: str
-    runtime: str
-    runtime_why: str
-    path: Path
-    revision: str
-    named: str
-    placement: Placement | None
-    free: Mapping[str, int]
-    began: float
-
-    @property
-    def notices(self) -> tuple[str, ...]:
-        """What the user should know of it, as far as that is known before it is loaded."""
-        licence = self.source.entry.licence_note if self.source.entry else ""
-        return tuple(filter(None, (licence, self.placement.notice if self.placement else "")))
 
 
 def prepare(spec: ModelSpec, on_progress: OnProgress, replacing: Replacing, *, fetch: bool = True) -> Ready | None:
@@ -139,15 +101,7 @@ def load(ready: Ready, on_progress: OnProgress, *, warm_up: bool = False) -> Eng
     """
     on_progress(Progress(f"Loading {ready.source.name}", done=0, total=0, unit=""))
     try:
-        engine = LOADERS[ready.runtime].load(
-            ready.path,
-            name=ready.source.name,
-            revision=ready.revision,
-            placement=ready.placement,
-            named=ready.named,
-            allow_code=ready.spec.allow_code,
-            on_progress=on_progress,
-        )
+        engine = LOADERS[ready.runtime].load(ready, on_progress)
         if warm_up:
             on_progress(Progress(f"Warming up {ready.source.name}", done=0, total=0, unit=""))
             engine.warm_up()

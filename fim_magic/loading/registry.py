@@ -10,12 +10,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fim_magic.engines.memory import free_memory, give_back
 from fim_magic.loading.background import BackgroundLoad
 from fim_magic.loading.loaded import Coming, Loaded
-from fim_magic.loading.preparation import Ready, load, prepare
+from fim_magic.loading.preparation import load, prepare
+from fim_magic.loading.ready import Ready
 from fim_magic.loading.sources import ModelSpec
 from fim_magic.progress import OnProgress, Progress, silent
 
@@ -302,90 +303,26 @@ def uses() -> int:
     return MODELS.uses
 
 
-def use(
-    name: str,
-    on_progress: OnProgress = silent,
-    *,
-    quantize: str | None = None,
-    family: str | None = None,
-    engine: str | None = None,
-    allow_code: bool = False,
-) -> Loaded:
-    """Return the model called `name`, loading it in place of another one if need be.
-
-    Whatever can be found out before the other one is unloaded is found out before: a name, an option or a checkpoint
-    that cannot be used leaves it as it is. What is being loaded in the background already is waited for; if that has
-    failed, this raises its error, and the next call tries again.
-
-    Args:
-        name: A short name of the catalogue, a folder, a .gguf file, or `owner/name` on the Hub; or "auto" for what is
-            loaded already, and otherwise for what suits this machine. What comes from the Hub can be pinned:
-            `NAME@REVISION`, a branch, a tag or a commit.
-        on_progress: Told about fetching, converting and loading.
-        quantize: "8bit" or "4bit", on CUDA.
-        family: The family's name, for a checkpoint that does not tell it.
-        engine: "torch"; "gguf", which runs a .gguf file with llama.cpp; or None for the faster one of those that can.
-        allow_code: Whether code that the checkpoint brings along may run. The name must then pin the whole commit.
-
-    Raises:
-        ModelError: There is no such model, or it does not fit, or it cannot be loaded.
-        OptionError: An option makes no sense for this model or on this machine.
-        FetchError: It could not be brought to this machine.
-    """
-    spec = ModelSpec.of(name, quantize=quantize, family=family, engine=engine, allow_code=allow_code)
-    return MODELS.use(spec, on_progress)
+def use(name: str, on_progress: OnProgress = silent, **options: Any) -> Loaded:
+    """Return the model called `name`; see [`ModelManager.use`][]. The options are those of [`ModelSpec`][]."""
+    return MODELS.use(ModelSpec.of(name, **options), on_progress)
 
 
 def begin(
     name: str,
     on_progress: OnProgress = silent,
     *,
-    quantize: str | None = None,
-    family: str | None = None,
-    engine: str | None = None,
-    allow_code: bool = False,
     again: bool = False,
     on_end: Callable[[Coming], None] | None = None,
+    **options: Any,
 ) -> Loaded | Coming:
-    """Begin to load a model in the background, in place of another one; return it if it is loaded already.
-
-    What has to be fetched or converted for it is, before this returns, and what can be refused is refused. Another one
-    that is being loaded is abandoned.
-
-    Args:
-        name: As of [`use`][], and so are the options.
-        on_progress: Told about fetching and converting.
-        quantize: As of [`use`][].
-        family: As of [`use`][].
-        engine: As of [`use`][].
-        allow_code: As of [`use`][].
-        again: Whether to try anew what has failed, instead of raising the error.
-        on_end: Called on the loading thread when that ends, however it does.
-
-    Raises:
-        ModelError: As of [`use`][].
-        OptionError: As of [`use`][].
-        FetchError: As of [`use`][].
-    """
-    spec = ModelSpec.of(name, quantize=quantize, family=family, engine=engine, allow_code=allow_code)
-    return MODELS.begin(spec, on_progress, again=again, on_end=on_end)
+    """Begin to load a model in the background; see [`ModelManager.begin`][]. Other options are `ModelSpec`'s."""
+    return MODELS.begin(ModelSpec.of(name, **options), on_progress, again=again, on_end=on_end)
 
 
-def begin_if_here(
-    name: str, *, quantize: str | None = None, family: str | None = None, engine: str | None = None
-) -> Coming | None:
-    """Begin to load a model in the background if it is on this machine, and return at once.
-
-    All of it happens there, the refusals too: they are the error of the load. Nothing is fetched; a model that is not
-    on this machine waits for the first request. Where another model is loaded, or being loaded, nothing happens.
-
-    Args:
-        name: As of [`use`][], and so are the options.
-        quantize: As of [`use`][].
-        family: As of [`use`][].
-        engine: As of [`use`][].
-    """
-    return MODELS.begin_if_here(ModelSpec.of(name, quantize=quantize, family=family, engine=engine))
+def begin_if_here(name: str, **options: Any) -> Coming | None:
+    """Begin to load a model if it is on this machine; see [`ModelManager.begin_if_here`][]."""
+    return MODELS.begin_if_here(ModelSpec.of(name, **options))
 
 
 wait, unload, rest, adopt = MODELS.wait, MODELS.unload, MODELS.rest, MODELS.adopt

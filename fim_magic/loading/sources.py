@@ -17,11 +17,13 @@ class ModelSpec:
     """Which model is asked for, and how it is to be loaded.
 
     Attributes:
-        name: The model's name, which may be "auto", with its revision.
-        quantize: "8bit", "4bit" or None.
-        family: The family's name, or None.
-        engine: "torch", "gguf", or None for whichever suits.
-        allow_code: Whether code that the checkpoint brings along may run.
+        name: A short name of the catalogue, a folder, a .gguf file, or `owner/name` on the Hub; or "auto" for what is
+            loaded already, and otherwise for what suits this machine. What comes from the Hub can be pinned:
+            `NAME@REVISION`, a branch, a tag or a commit.
+        quantize: "8bit" or "4bit", on CUDA; or None.
+        family: The family's name, for a checkpoint that does not tell it; or None.
+        engine: "torch"; "gguf", which runs a .gguf file with llama.cpp; or None for the faster one of those that can.
+        allow_code: Whether code that the checkpoint brings along may run. The name must then pin the whole commit.
     """
 
     name: str
