@@ -18,9 +18,14 @@ MIDDLE = (
 SUFFIX = "\n    return total / len(rows)"
 WHOLE = PREFIX + MIDDLE + SUFFIX
 
+# What a cell waits for, so that what a test does meanwhile never depends on how fast the machine is: `page.go_on()`
+# writes this file beside the notebook.
+GO_ON = "go-on"
+WAIT = f"import pathlib, time\nwhile not pathlib.Path({GO_ON!r}).exists():\n    time.sleep(0.05)\n"
+
 # What a cell does that runs %%fim, without a model. `decided` is filled by the buttons.
 ASK = """
-import time
+import pathlib, time
 from fim_magic.candidate import Candidate, Ending, Result
 from fim_magic.document import Document
 from fim_magic.provenance import record
@@ -31,9 +36,12 @@ document = Document({prefix!r}, {suffix!r}, "<cursor>")
 model = {model!r}
 view = View(get_ipython(), document, title=model)
 middles = {middles!r}
-for at in range(0, len(middles[0]) if {seconds} else 0, 4):
+for at in range(0, len(middles[0]) if {seconds} or {held} else 0, 4):
     time.sleep({seconds} * 4 / len(middles[0]))
     view.grow(middles[0][:at], at // 4, at / 100)
+    while {held} and at > len(middles[0]) / 2 and not pathlib.Path({go_on!r}).exists():
+        time.sleep(0.05)
+        view.grow(middles[0][:at], at // 4, at / 100)  # it draws so many times a second
 candidates = tuple(
     Candidate(middle, Ending.STOP_TOKEN, token_ids=tuple(range(41)), imports={imports!r}) for middle in middles
 )
@@ -60,11 +68,23 @@ view.finish(
 
 
 def ask(
-    *given, middles=(), prefix=PREFIX, suffix=SUFFIX, seconds=0, more=False, model="qwen2.5-coder-0.5b", imports=()
+    *given,
+    middles=(),
+    prefix=PREFIX,
+    suffix=SUFFIX,
+    seconds=0,
+    held=False,
+    more=False,
+    model="qwen2.5-coder-0.5b",
+    imports=(),
 ):
-    """The cell's source: the answers, what stands around the hole, how long it takes, whether more can be had."""
+    """The cell's source: the answers, what stands around the hole, and how they come.
+
+    It takes `seconds` to grow, or stays half grown until the page's `go_on` where it is `held`; `more` answers can be had.
+    """
     given = {"middles": list(given or middles or (MIDDLE,)), "imports": imports}
-    return ASK.format(prefix=prefix, suffix=suffix, seconds=seconds, more=more, model=model, **given)
+    how = {"seconds": seconds, "held": held, "go_on": GO_ON, "more": more}
+    return ASK.format(prefix=prefix, suffix=suffix, model=model, **how, **given)
 
 
 def with_toolbar(page, index=0):

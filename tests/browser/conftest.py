@@ -17,6 +17,7 @@ from pathlib import Path
 import nbformat
 import nbformat.reader
 import pytest
+from asking import GO_ON
 from nbformat.v4 import new_code_cell, new_notebook
 
 ROOT = Path(__file__).parents[2]
@@ -123,6 +124,7 @@ class Server:
                 self.api(f"sessions/{session['id']}", "DELETE")
 
     def write(self, name, *sources):
+        (self.notebooks / GO_ON).unlink(missing_ok=True)
         notebook = new_notebook(cells=[new_code_cell(source) for source in sources])
         notebook.metadata["kernelspec"] = {
             "name": "python3",
@@ -250,6 +252,10 @@ class Page:
         """Start a cell, which returns before it is done."""
         self.cells.nth(index).locator(".cm-content").click()
         self.page.keyboard.press("Control+Enter")
+
+    def go_on(self):
+        """Let a cell go on that waits for this."""
+        (self.server.notebooks / GO_ON).touch()
 
     def prompt(self, index=0):
         return self.cells.nth(index).locator(".jp-InputPrompt")

@@ -98,13 +98,14 @@ def asked(classic, *sources, **options):
 
 
 def test_growing_then_buttons(classic):
-    page = classic(LOAD, ask(seconds=3))
+    page = classic(LOAD, ask(held=True))
     page.run_whole(0)
     page.run(1)
     expect(page.diff).to_contain_text("with open(path)")
     expect(page.page.locator(".fim-caret")).to_have_count(1)
     assert page.button("Accept").count() == 0
     page.screenshot("growing")
+    page.go_on()
     expect(page.toolbar).to_be_visible()
     expect(page.diff).to_contain_text("one number per row")
     expect(page.page.locator(".fim-caret")).to_have_count(0)
@@ -231,10 +232,11 @@ def test_after_a_reload(classic):
 
 def test_asked_before_the_page_could_say_anything(classic):
     # As after "Run All": the second cell is at the kernel before the page has heard of the first one's bridge.
-    page = classic(ask(seconds=2), "other = 1")
+    page = classic(ask(held=True), "other = 1")
     page.run()
     expect(page.diff).to_contain_text("with open(path)")
     expect(page.page.locator(".fim-caret")).to_have_count(1)
+    page.go_on()
     expect(page.toolbar).to_be_visible()
     page.button("Accept").click()
     page.wait_cells(3)
@@ -245,13 +247,14 @@ def test_asked_before_the_page_had_looked_for_the_kernels_widgets(classic):
     # What nbclassic does when it opens a notebook: it asks the kernel for its widgets and, when the kernel comes to
     # answer, draws the outputs again, without the widgets that a cell has shown meanwhile. Here it begins while the
     # cell runs, as when someone is quick to run it.
-    page = classic(ask(seconds=2), "other = 1")
+    page = classic(ask(held=True), "other = 1")
     page.run()
     page.page.evaluate(
         "() => void Jupyter.notebook.kernel.widget_manager._loadFromKernel().then(() =>"
         " Jupyter.notebook.get_cells().filter(cell => cell.output_area)"
         ".forEach(cell => Jupyter.notebook.render_cell_output(cell)))"
     )
+    page.go_on()
     expect(page.toolbar).to_be_visible(timeout=10_000)
     page.page.wait_for_timeout(4_000)  # longer than what an earlier kernel has left is kept
     page.button("Accept").click()

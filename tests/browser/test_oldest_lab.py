@@ -95,12 +95,13 @@ def asked(old_lab, *sources, **options):
 
 
 def test_streams_and_accepts_once_below_the_owner(old_lab):
-    page = old_lab(ask(seconds=2), "other = 1", "third = 2")
+    page = old_lab(ask(held=True), "other = 1", "third = 2")
     assert json.loads(page.page.locator("#jupyter-config-data").text_content())["appVersion"] == VERSION
     page.run()
     expect(page.diff).to_contain_text("with open(path)")
     expect(page.page.locator(".fim-caret")).to_have_count(1)
     assert page.button("Accept").count() == 0
+    page.go_on()
     expect(page.toolbar).to_be_visible()
     expect(page.diff).to_contain_text("one number per row")
     expect(page.page.locator(".fim-caret")).to_have_count(0)
@@ -112,7 +113,7 @@ def test_streams_and_accepts_once_below_the_owner(old_lab):
     assert page.active() == 1
     expect(page.note).to_contain_text("new cell below")
     saved = page.saved()
-    assert [cell.source for cell in saved.cells] == [ask(seconds=2), WHOLE, "other = 1", "third = 2"]
+    assert [cell.source for cell in saved.cells] == [ask(held=True), WHOLE, "other = 1", "third = 2"]
     assert mimes(saved.cells[0]) == {"text/html", "text/plain"}
 
 

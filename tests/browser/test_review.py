@@ -27,12 +27,13 @@ def outputs_of(cell, mime):
 
 
 def test_growing_then_buttons(notebook):
-    page = notebook(ask(seconds=3))
+    page = notebook(ask(held=True))
     page.run()
     expect(page.diff).to_contain_text("with open(path)")
     assert page.button("Accept").count() == 0
     assert page.page.locator(".fim-caret").count() == 1
     page.screenshot("growing")
+    page.go_on()
     expect(page.button("Accept")).to_be_visible()
     expect(page.diff).to_contain_text("one number per row")
     assert page.page.locator(".fim-caret").count() == 0
