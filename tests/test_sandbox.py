@@ -379,7 +379,7 @@ def test_breaking_python_makes_nothing_pass(program):
     steps = [Step("cell", program, "<a>"), Step("expression", "1 == 2", "<b>"), Step("cell", "assert 0", "<c>")]
     report = run_steps(steps)
     assert not report.outcome.ok
-    assert not any(step.ok for step in report.done[1:])
+    assert not any(step.ok for step in report.results[1:])
 
 
 def test_a_token_is_nowhere_in_the_frames_or_objects_of_a_program():
@@ -412,11 +412,11 @@ def test_steps_share_a_namespace_and_a_vital_one_ends_the_run():
         Step("cell", "assert x == 3", "<e>", vital=True),
         Step("cell", "pass", "<f>"),
     ]
-    done = run_steps(steps).done
+    done = run_steps(steps).results
     assert [step.ok for step in done] == [True, False, True, True, False]
-    assert done[1].said == ("gave False",)
-    assert done[2].said == ("=3\n", "=", "!ZeroDivisionError: division by zero")
-    assert done[4].said == ("AssertionError: assert x == 3",)
+    assert done[1].texts == ("gave False",)
+    assert done[2].texts == ("=3\n", "=", "!ZeroDivisionError: division by zero")
+    assert done[4].texts == ("AssertionError: assert x == 3",)
 
 
 def test_protections_say_what_holds():

@@ -13,7 +13,7 @@ from fim_magic.cell_text import LONGEST, UNREADABLE, compiled, tree_of, without_
 from fim_magic.checks.needed import needed_cells
 from fim_magic.checks.parsing import OTHER_LANGUAGE, short
 from fim_magic.examples import examples_in
-from fim_magic.sandbox import Done, Limits, Report, Step, run_steps
+from fim_magic.sandbox import Limits, RunReport, Step, StepResult, run_steps
 
 # What these say may be the sandbox's fault, not the cell's: it has none of the user's files.
 _OF_THE_SANDBOX = ("BlockingIOError", "FileNotFoundError", "ModuleNotFoundError", "PermissionError")
@@ -141,13 +141,13 @@ def wanted_of(asked: CheckSpec) -> Iterator[Wanted]:
 
 
 def _judge(
-    report: Report,
+    report: RunReport,
     before: int,
     wanted: Sequence[Wanted],
     examples: Sequence[Sequence[doctest.Example]],
     limits: Limits,
 ) -> Iterator[Check]:
-    done = report.done
+    done = report.results
     cell = done[before] if len(done) > before else None
     if cell is None or not cell.ok:
         whole = _of_the_cell(report, before, limits)
@@ -161,10 +161,10 @@ def _judge(
         yield Check("doctests", *_of_doctests(examples, rest[len(plain) :], report, limits))
 
 
-def _of_the_cell(report: Report, before: int, limits: Limits) -> tuple[bool | None, str]:
+def _of_the_cell(report: RunReport, before: int, limits: Limits) -> tuple[bool | None, str]:
     """What to say of every check where the run did not get past the cell."""
-    done = report.done
-    said = " ".join(done[-1].said) if done and not done[-1].ok else _how_it_ended(report, limits)
+    done = report.results
+    said = " ".join(done[-1].texts) if done and not done[-1].ok else _how_it_ended(report, limits)
     if not report.layers:
         return None, f"the sandbox did not start: {said}"
     if len(done) < before or (len(done) == before and done and not done[-1].ok):
@@ -175,7 +175,7 @@ def _of_the_cell(report: Report, before: int, limits: Limits) -> tuple[bool | No
 
 
 def _of_a_step(
-    wanted: Wanted, index: int, rest: Sequence[Done], report: Report, limits: Limits
+    wanted: Wanted, index: int, rest: Sequence[StepResult], report: RunReport, limits: Limits
 ) -> tuple[bool | None, str]:
     try:
         compiled(wanted.source.strip() if wanted.kind == "expression" else wanted.source)
@@ -186,7 +186,7 @@ def _of_a_step(
     if index == len(rest):
         return False, _how_it_ended(report, limits)
     step = rest[index]
-    said = " ".join(step.said)
+    said = " ".join(step.texts)
     if step.ok:
         return True, ""
     if wanted.kind == "expression" and said.startswith("gave "):
@@ -194,21 +194,21 @@ def _of_a_step(
     return (None if said.startswith(_OF_THE_SANDBOX) else False), short(said)
 
 
-def _how_it_ended(report: Report, limits: Limits) -> str:
+def _how_it_ended(report: RunReport, limits: Limits) -> str:
     if report.outcome.why == "timed out":
         return f"took longer than {limits.seconds:g} s"
     return {"killed": "crashed", "ended early": "left before its end"}.get(report.outcome.why, report.outcome.why)
 
 
 def _of_doctests(
-    examples: Sequence[Sequence[doctest.Example]], rest: Sequence[Done], report: Report, limits: Limits
+    examples: Sequence[Sequence[doctest.Example]], rest: Sequence[StepResult], report: RunReport, limits: Limits
 ) -> tuple[bool, str, float]:
     total, right, wrong = sum(map(len, examples)), 0, ""
     for index, group in enumerate(examples):
         if index >= len(rest):
             wrong = wrong or _how_it_ended(report, limits)
             break
-        got = rest[index].said
+        got = rest[index].texts
         for at, example in enumerate(group):
             said = got[at] if at < len(got) else "!nothing"
             if _as_wanted(example, said):

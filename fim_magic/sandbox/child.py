@@ -28,8 +28,8 @@ globals()["__builtins__"] = dict(vars(builtins))
 
 _TOKEN = 32  # characters
 _HEADER = 16  # digits
-_SAID = 500  # characters of a message
-_GOT = 20_000  # characters of what an example printed
+_MESSAGE = 500  # characters of a message
+_OUTPUT = 20_000  # characters of what an example printed
 _OPEN_FILES = 128
 _FRAMES = 12  # of a traceback
 _ALLOW_TOP_LEVEL_AWAIT = 0x2000  # ast.PyCF_ALLOW_TOP_LEVEL_AWAIT; ast takes milliseconds to import
@@ -37,53 +37,19 @@ _COROUTINE = 0x80  # inspect.CO_COROUTINE
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 _REFUSED_EVENTS = frozenset(
-    {
-        "os.exec",
-        "os.fork",
-        "os.forkpty",
-        "os.killpg",
-        "os.posix_spawn",
-        "os.spawn",
-        "os.startfile",
-        "os.startfile/2",
-        "os.system",
-        "pty.spawn",
-        "resource.prlimit",
-        "resource.setrlimit",
-        "socket.bind",
-        "socket.connect",
-        "socket.getaddrinfo",
-        "socket.gethostbyaddr",
-        "socket.gethostbyname",
-        "socket.getnameinfo",
-        "socket.sendmsg",
-        "socket.sendto",
-        "socket.sethostname",
-        "subprocess.Popen",
-        "webbrowser.open",
-        "_winapi.CreateNamedPipe",
-        "_winapi.CreateProcess",
-        "_winapi.OpenProcess",
-        "_winapi.TerminateProcess",
-    }
+    (
+        "os.exec os.fork os.forkpty os.killpg os.posix_spawn os.spawn os.startfile os.startfile/2 os.system pty.spawn"
+        " resource.prlimit resource.setrlimit socket.bind socket.connect socket.getaddrinfo socket.gethostbyaddr"
+        " socket.gethostbyname socket.getnameinfo socket.sendmsg socket.sendto socket.sethostname subprocess.Popen"
+        " webbrowser.open _winapi.CreateNamedPipe _winapi.CreateProcess _winapi.OpenProcess _winapi.TerminateProcess"
+    ).split()
 )
 _READING_EVENTS = frozenset({"os.listdir", "os.scandir"})
 # How many of an event's first arguments are paths that it changes.
 _CHANGING_EVENTS = {
-    "os.chflags": 1,
-    "os.chmod": 1,
-    "os.chown": 1,
-    "os.link": 2,
-    "os.mkdir": 1,
-    "os.remove": 1,
-    "os.removexattr": 1,
-    "os.rename": 2,
-    "os.rmdir": 1,
-    "os.setxattr": 1,
-    "os.symlink": 2,
-    "os.truncate": 1,
-    "os.utime": 1,
-    "sqlite3.connect": 1,
+    **dict.fromkeys("os.chflags os.chmod os.chown os.mkdir os.remove os.removexattr os.rmdir os.setxattr".split(), 1),
+    **dict.fromkeys("os.truncate os.utime sqlite3.connect".split(), 1),
+    **dict.fromkeys("os.link os.rename os.symlink".split(), 2),
 }
 
 
@@ -145,17 +111,17 @@ def _limit(limits: dict[str, int]) -> bool:
 
 
 def _confine(job: dict[str, Any]) -> tuple[str, ...]:
-    """Put every layer into force that was asked for, and return those that hold."""
-    asked = job["layers"]
+    """Put every layer of the job into force, and return those that hold."""
+    wanted = job["layers"]
     kernel = _kernel()
     kernel.die_with_parent()
     held = ["limits"] if _limit(job["limits"]) else []
-    for_good = ("capabilities" in asked and kernel.drop_capabilities(), kernel.no_new_privileges())
-    held += ["capabilities"] if all(for_good) else []
+    given_up = ("capabilities" in wanted and kernel.drop_capabilities(), kernel.no_new_privileges())
+    held += ["capabilities"] if all(given_up) else []
     writable = [job["scratch"], os.devnull, "/dev/zero", "/dev/full"]
-    abi = kernel.restrict_files(job["readable"], writable) if "landlock" in asked else 0
+    abi = kernel.restrict_files(job["readable"], writable) if "landlock" in wanted else 0
     held += [f"landlock {abi}"] if abi else []
-    held += ["seccomp"] if "seccomp" in asked and kernel.refuse_system_calls() else []
+    held += ["seccomp"] if "seccomp" in wanted and kernel.refuse_system_calls() else []
     sys.addaudithook(_guard(job["readable"], writable, files=not abi))
     return (*held, "audit")
 
@@ -163,9 +129,9 @@ def _confine(job: dict[str, Any]) -> tuple[str, ...]:
 def _check_path(path: Any, allowed: list[str]) -> None:
     if type(path) is int:
         return  # it was opened before
-    where = os.path.realpath(os.fsdecode("." if path is None else path))
-    if not any(where == root or where.startswith(root.rstrip(os.sep) + os.sep) for root in allowed):
-        raise PermissionError(f"not in the sandbox: {where}")
+    real = os.path.realpath(os.fsdecode("." if path is None else path))
+    if not any(real == root or real.startswith(root.rstrip(os.sep) + os.sep) for root in allowed):
+        raise PermissionError(f"not in the sandbox: {real}")
 
 
 def _guard(readable: list[str], writable: list[str], *, files: bool) -> Callable[[str, tuple[Any, ...]], None]:
@@ -273,7 +239,7 @@ class _Runner:
             sys.stdout, sys.displayhook = stream, self._display
             try:
                 self._value(code, namespace)
-                got.append("=" + stream.getvalue()[:_GOT])
+                got.append("=" + stream.getvalue()[:_OUTPUT])
             except BaseException as error:
                 got.append("!" + self._words(error))
             finally:
@@ -326,7 +292,7 @@ class _Runner:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text[: 2 * _SAID].split())[:_SAID]
+    return " ".join(text[: 2 * _MESSAGE].split())[:_MESSAGE]
 
 
 def main() -> None:

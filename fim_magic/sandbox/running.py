@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import os
 import secrets
 import signal
-import site
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import threading
 import time
@@ -21,6 +20,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
+from fim_magic.sandbox.environment import packages, readable_paths, variables
+
+_log = logging.getLogger(__name__)
+
 KERNEL_LAYERS = ("capabilities", "landlock", "seccomp")
 
 _CHILD = Path(__file__).with_name("child.py")
@@ -29,33 +32,8 @@ _TAIL = 4096  # bytes of output that are kept
 _ANSWERS = 8 << 20  # bytes of reports that are read
 _POLL_SECONDS = 0.02
 _BLOCK = 4096  # bytes that the smallest file takes
-# What the interpreter, its packages and system libraries read: nobody's own files.
-_SYSTEM = (
-    "/usr",
-    "/lib",
-    "/lib64",
-    "/nix/store",
-    "/gnu/store",
-    "/etc/ld.so.cache",
-    "/etc/localtime",
-    "/etc/fonts",
-    "/etc/mime.types",
-    "/proc/cpuinfo",
-    "/proc/meminfo",
-    "/sys/devices/system/cpu",
-    "/System",
-    "/Library/Fonts",
-    "/dev/urandom",
-    "/dev/random",
-)
-_OF_A_PREFIX = ("lib", "lib64", "share", "DLLs", "Library")  # not all of it: a project may be its own environment
-_ONE_THREAD = (
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-)
+_ONLY_HOOK = "only Python's audit hook, which ctypes gets around"
+_ABI_TRUNCATE = 3  # the first version of Landlock that knows of truncating
 
 
 @dataclass(frozen=True)
@@ -116,60 +94,45 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Done:
+class StepResult:
     """What came of a step.
 
     Attributes:
         ok: Whether it succeeded; "examples" always do.
-        said: The error in one line, or what an expression gave; of "examples", for each what it printed after a "=",
+        texts: The error in one line, or what an expression gave; of "examples", for each what it printed after a "=",
             or its error after a "!".
     """
 
     ok: bool
-    said: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Report:
+class RunReport:
     """What came of a run of several steps: of those that ended, in their order.
 
     Attributes:
         outcome: How the process ended; not ok if a step failed.
-        done: The steps that ended.
+        results: Of the steps that ended.
         layers: What held the process: "limits", "capabilities", "landlock N", "seccomp", "audit".
     """
 
     outcome: Outcome
-    done: tuple[Done, ...]
+    results: tuple[StepResult, ...]
     layers: tuple[str, ...] = ()
 
 
 def run(program: str, *, limits: Limits = Limits()) -> Outcome:
-    """Run a Python program in a process of its own, confined as far as this machine can do it.
-
-    Args:
-        program: Python source.
-        limits: What it may use.
-    """
+    """Run a Python program in a process of its own, confined as far as this machine can do it."""
     return run_steps((Step("cell", program, "<program>", vital=True),), limits=limits).outcome
 
 
 def passes(program: str, seconds: float = 5) -> bool:
-    """Run `program` and return whether it came to its end in time and without an error.
-
-    Args:
-        program: Python source.
-        seconds: Of processor time; twice as much passes on the clock before it is killed.
-    """
+    """Run a Python program, as `run` does, and return whether it came to its end in time and without an error."""
     return run(program, limits=Limits(seconds=seconds)).ok
 
 
-def run_steps(
-    steps: Sequence[Step],
-    *,
-    limits: Limits = Limits(),
-    layers: Sequence[str] = KERNEL_LAYERS,
-) -> Report:
+def run_steps(steps: Sequence[Step], *, limits: Limits = Limits(), layers: Sequence[str] = KERNEL_LAYERS) -> RunReport:
     """Run several pieces of source in one process and one namespace.
 
     Args:
@@ -178,31 +141,25 @@ def run_steps(
         layers: Which of the kernel's layers to use, where there are any.
     """
     with tempfile.TemporaryDirectory(prefix="fim-magic-", ignore_cleanup_errors=True) as scratch:
-        home = Path(scratch, "home")
-        home.mkdir()
-        folder = Path(scratch, "work")
-        folder.mkdir()
+        for folder in ("home", "work"):
+            Path(scratch, folder).mkdir()
         return _Run(steps, limits, layers, Path(scratch).resolve()).report()
 
 
 def protections() -> tuple[str, ...]:
     """Say what confines a program on this machine, and what does not, a line each. Starts one process."""
     held = _layers()
+    if not held:
+        return ("no program can be started here, so none is run",)
     landlock = next((layer for layer in held if layer.startswith("landlock")), "")
     lines = [
         "files: " + (f"Landlock, ABI {landlock.split()[1]}" if landlock else _ONLY_HOOK),
         "processes, network and signals: " + ("seccomp" if "seccomp" in held else _ONLY_HOOK),
+        "processor time, memory and file size: " + ("rlimits" if "limits" in held else "only the clock"),
     ]
-    lines += ["processor time, memory and file size: " + ("rlimits" if "limits" in held else "only the clock")]
     if landlock and int(landlock.split()[1]) < _ABI_TRUNCATE:
         lines += ["this kernel's Landlock cannot keep a program from truncating files (Linux 6.2 can)"]
-    if not held:
-        lines = ["no program can be started here, so none is run"]
     return tuple(lines)
-
-
-_ONLY_HOOK = "only Python's audit hook, which ctypes gets around"
-_ABI_TRUNCATE = 3
 
 
 @lru_cache(maxsize=1)
@@ -223,7 +180,7 @@ class _Run:
     _printed: int = 0
     _tokens: list[str] = field(default_factory=list)
 
-    def report(self) -> Report:
+    def report(self) -> RunReport:
         """Run the child to its end, and say what came of it."""
         self._tokens = [secrets.token_hex(_TOKEN // 2) for _ in range(len(self.steps) + 1)]
         process = subprocess.Popen(  # this interpreter and our own file; the program comes by a pipe
@@ -232,7 +189,7 @@ class _Run:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=self.scratch / "work",
-            env=_environment(self.scratch),
+            env=variables(self.scratch / "home"),
             start_new_session=True,  # also out of reach of a terminal's Ctrl-C
         )
         threads = [
@@ -251,7 +208,7 @@ class _Run:
         finally:
             _kill(process)
             for thread in threads:
-                thread.join(1)  # who outlives the kill (without seccomp) may hold a pipe open
+                thread.join(1)  # a process that outlives the kill (without seccomp) may hold a pipe open
         return self._conclude(process.returncode, stopped)
 
     def _watch(self, process: subprocess.Popen[bytes]) -> str:
@@ -280,13 +237,15 @@ class _Run:
             },
             "layers": list(self.layers),
             "scratch": str(self.scratch),
-            "readable": _readable(),
-            "paths": _packages(),
+            "readable": readable_paths(),
+            "paths": packages(),
         }
         text = json.dumps(job).encode()
-        # One that ends at once has closed the pipe.
-        with contextlib.suppress(OSError, ValueError), pipe:
-            pipe.write(b"%016d" % len(text) + text + "".join(self._tokens).encode())
+        try:
+            with pipe:
+                pipe.write(b"%016d" % len(text) + text + "".join(self._tokens).encode())
+        except (OSError, ValueError):
+            _log.info("A process of the sandbox ended before it had its job.", exc_info=True)
 
     def _collect(self, pipe: IO[bytes]) -> None:
         for part in _parts(pipe):
@@ -298,21 +257,19 @@ class _Run:
             self._tail += part
             del self._tail[:-_TAIL]
 
-    def _conclude(self, code: int, stopped: str) -> Report:
-        said = self._said()
-        done = tuple(said[1:])
-        output = self._tail.decode("utf-8", "replace")
-        failed = next((step for step in done if not step.ok), None)
+    def _conclude(self, code: int, stopped: str) -> RunReport:
+        lines = self._lines()
+        layers, results = lines[0].texts if lines else (), tuple(lines[1:])
+        failed = next((result for result in results if not result.ok), None)
+        passed = failed is None and bool(lines) and len(results) == len(self.steps)
         if failed is not None:
-            why = "out of memory" if failed.said[:1] == ("MemoryError",) else "failed"
-        elif said and len(done) == len(self.steps):
-            return Report(Outcome(ok=True, why="passed", output=output), done, said[0].said)
+            why = "out of memory" if failed.texts[:1] == ("MemoryError",) else "failed"
         else:
-            why = stopped or _ending(code)
-        return Report(Outcome(ok=False, why=why, output=output), done, said[0].said if said else ())
+            why = "passed" if passed else stopped or _ending(code)
+        return RunReport(Outcome(passed, why, self._tail.decode("utf-8", "replace")), results, layers)
 
-    def _said(self) -> list[Done]:
-        """The child's lines, up to the first that does not bear its token."""
+    def _lines(self) -> list[StepResult]:
+        """The child's lines, the greeting and one for each step, up to the first that does not bear its token."""
         found = []
         for token, line in zip(self._tokens, bytes(self._answers).split(b"\n"), strict=False):
             if not line.startswith(token.encode()) or line[_TOKEN : _TOKEN + 1] not in (b"+", b"-"):
@@ -320,15 +277,19 @@ class _Run:
             try:
                 text = bytes.fromhex(line[_TOKEN + 1 :].decode("ascii")).decode("utf-8")
             except ValueError:
+                _log.info("A line that the sandbox reported cannot be read.", exc_info=True)
                 break
-            found.append(Done(line[_TOKEN : _TOKEN + 1] == b"+", tuple(text.split("\0")) if text else ()))
+            found.append(StepResult(line[_TOKEN : _TOKEN + 1] == b"+", tuple(text.split("\0")) if text else ()))
         return found
 
 
 def _parts(pipe: IO[bytes]) -> Iterator[bytes]:
-    with contextlib.suppress(OSError, ValueError), pipe:
-        while part := os.read(pipe.fileno(), 1 << 16):
-            yield part
+    try:
+        with pipe:
+            while part := os.read(pipe.fileno(), 1 << 16):
+                yield part
+    except (OSError, ValueError):
+        _log.info("What the sandbox writes cannot be read to its end.", exc_info=True)
 
 
 def _ending(code: int) -> str:
@@ -338,52 +299,15 @@ def _ending(code: int) -> str:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the child, and whoever it left behind in its process group.
+    """End the child, and what it left behind in its process group.
 
-    The group's number stays taken while anybody is left in it, and numbers are given in turn: it is nobody else's yet.
+    The group's number stays taken while a process is left in it, and numbers are given in turn, so no other has it yet.
     """
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
     process.kill()
     process.wait()
-
-
-def _environment(scratch: Path) -> dict[str, str]:
-    home = str(scratch / "home")
-    environment = {
-        "HOME": home,
-        "TMPDIR": home,
-        "MPLCONFIGDIR": home,
-        "MPLBACKEND": "Agg",
-        "LANG": "C.UTF-8",
-        "CUDA_VISIBLE_DEVICES": "",
-        "MALLOC_ARENA_MAX": "2",  # each takes 64 MiB of address space
-        **dict.fromkeys(_ONE_THREAD, "1"),
-    }
-    # Without these some interpreters do not start.
-    for name in ("LD_LIBRARY_PATH", "SYSTEMROOT"):
-        if name in os.environ:
-            environment[name] = os.environ[name]
-    if os.name == "nt":
-        environment |= {"TEMP": home, "TMP": home, "USERPROFILE": home}
-    return environment
-
-
-def _packages() -> list[str]:
-    """Where this process finds packages, and an isolated interpreter would not: the user's own site-packages."""
-    of_user = {site.getusersitepackages()}
-    return [path for path in sys.path if path in of_user]
-
-
-def _readable() -> list[str]:
-    prefixes = {sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix}
-    found = [str(Path(prefix, part)) for prefix in sorted(prefixes) for part in _OF_A_PREFIX]
-    paths = sysconfig.get_paths()
-    found += [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    if os.name == "nt":
-        found += [os.environ.get("SYSTEMROOT", r"C:\Windows")]
-    return [*_SYSTEM, *found, *_packages()]
 
 
 def _on_disk(folder: Path, pid: int, enough: int) -> int:
