@@ -56,12 +56,12 @@ class Event:
     """Something that changes what is open.
 
     Attributes:
-        at: Where it begins in the scanned text.
+        position: Where it begins in the scanned text.
         kind: "open", "close", "string", "end of string", "comment" or "newline".
         state: What is open after it.
     """
 
-    at: int
+    position: int
     kind: str
     state: State
 
@@ -73,10 +73,10 @@ class Event:
 
 def state_after(text: str, state: State = State()) -> State:
     """Return what is open at the end of `text`, which begins in `state`."""
-    at = 0
-    while at < len(text):
-        _, width, state = _step(text, at, state)
-        at += width
+    position = 0
+    while position < len(text):
+        _, width, state = _step(text, position, state)
+        position += width
     return state
 
 
@@ -86,12 +86,12 @@ def events(text: str, state: State = State()) -> Iterator[Event]:
     A text that is scanned in two parts must not be parted inside a run of quotes, after a backslash or inside `!=`:
     `safe_split` finds a place where it may.
     """
-    at = 0
-    while at < len(text):
-        kind, width, state = _step(text, at, state)
+    position = 0
+    while position < len(text):
+        kind, width, state = _step(text, position, state)
         if kind:
-            yield Event(at, kind, state)
-        at += width
+            yield Event(position, kind, state)
+        position += width
 
 
 def safe_split(text: str) -> int:
@@ -121,30 +121,30 @@ def braces(text: str, *, hash_comments: bool = False) -> tuple[int, list[int]]:
     return depth, closed
 
 
-def _step(text: str, at: int, state: State) -> tuple[str, int, State]:
-    """Take one step at `text[at]`: the kind of event or "", how many characters it took, and the state after it."""
-    if text[at] == "\n":
+def _step(text: str, position: int, state: State) -> tuple[str, int, State]:
+    """Take one step: return the kind of event or "", how many characters it took, and what is open after it."""
+    if text[position] == "\n":
         # Only a triple-quoted string goes over a line end; any other was left open by mistake and ends here.
         return "newline", 1, State(state.brackets, state.string if len(state.string) > 1 else "")
     if state.comment:
-        end = text.find("\n", at)
-        return "", (len(text) if end < 0 else end) - at, state
+        end = text.find("\n", position)
+        return "", (len(text) if end < 0 else end) - position, state
     if state.string:
-        return _inside_string(text, at, state)
-    return _in_code(text, at, state)
+        return _inside_string(text, position, state)
+    return _in_code(text, position, state)
 
 
-def _in_code(text: str, at: int, state: State) -> tuple[str, int, State]:
-    plain = _PLAIN.match(text, at)
+def _in_code(text: str, position: int, state: State) -> tuple[str, int, State]:
+    plain = _PLAIN.match(text, position)
     if plain:
         blank = state.blank_line and not plain.group().strip(" \t")
-        return "", plain.end() - at, state if blank == state.blank_line else replace(state, blank_line=blank)
-    char = text[at]
+        return "", plain.end() - position, state if blank == state.blank_line else replace(state, blank_line=blank)
+    char = text[position]
     inked = replace(state, blank_line=False) if state.blank_line else state
-    if char == "#" or (char in _IPYTHON_LINE and _begins_ipython(text, at, state)):
+    if char == "#" or (char in _IPYTHON_LINE and _begins_ipython(text, position, state)):
         return "comment", 1, replace(inked, comment=True)
     if char in _QUOTES:
-        delimiter = char * 3 if text.startswith(char * 3, at) else char
+        delimiter = char * 3 if text.startswith(char * 3, position) else char
         return "string", len(delimiter), replace(inked, string=delimiter)
     if char in _OPENERS:
         return "open", 1, replace(inked, brackets=(*state.brackets, char))
@@ -153,20 +153,20 @@ def _in_code(text: str, at: int, state: State) -> tuple[str, int, State]:
     return "", 2 if char == "\\" else 1, inked
 
 
-def _begins_ipython(text: str, at: int, state: State) -> bool:
+def _begins_ipython(text: str, position: int, state: State) -> bool:
     """Whether a `%`, `!` or `?` hands the rest of its line to IPython, as in `files = !ls`."""
     if state.brackets:
         return False
-    return state.blank_line or (text[at] == "!" and not text.startswith("!=", at))
+    return state.blank_line or (text[position] == "!" and not text.startswith("!=", position))
 
 
-def _inside_string(text: str, at: int, state: State) -> tuple[str, int, State]:
-    inked = replace(state, blank_line=False) if state.blank_line and text[at] not in " \t" else state
-    plain = _NOT_IN_STRING.match(text, at) if not inked.blank_line else None
+def _inside_string(text: str, position: int, state: State) -> tuple[str, int, State]:
+    inked = replace(state, blank_line=False) if state.blank_line and text[position] not in " \t" else state
+    plain = _NOT_IN_STRING.match(text, position) if not inked.blank_line else None
     if plain:
-        return "", plain.end() - at, inked
-    if text[at] == "\\":
+        return "", plain.end() - position, inked
+    if text[position] == "\\":
         return "", 2, inked
-    if text.startswith(state.string, at):
+    if text.startswith(state.string, position):
         return "end of string", len(state.string), replace(inked, string="")
     return "", 1, inked

@@ -10,7 +10,9 @@ from fim_magic.checks.sufficiency import Sufficiency
 from fim_magic.checks.vain import ends_in_vain
 from fim_magic.document import Document, parse
 from fim_magic.trimming import Hole, last_whole, says_nothing, statement_count, trim
-from fim_magic.trimming.extent import Extent, enough, extent_of, only_comments
+from fim_magic.trimming.enough import enough
+from fim_magic.trimming.extent import Extent, extent_of
+from fim_magic.trimming.only_comments import only_comments
 
 
 def hole_in(text, *, least=1, known=()):

@@ -26,8 +26,8 @@ from fim_magic.languages import (
     marks,
     of_cell,
     of_file,
+    parse_hole,
     parsing,
-    place,
     problems,
     statements,
     text_at,
@@ -203,7 +203,7 @@ def test_parses_or_does_not(language):
     assert verdict(language, "", right, "") == (True, "")
     if wrong is not None:
         first = problems(parse_text(language, wrong))[0]
-        assert (first.line, first.said if said else None) == (line, said)
+        assert (first.line, first.message if said else None) == (line, said)
         assert verdict(language, "", wrong, "")[0] is False
 
 
@@ -217,7 +217,7 @@ def test_positions_are_characters():
     text = "let 總和 = `é ${'😀'}`; f({ 值: 1 });\ng();"
     tree = parse_text("javascript", text)
     assert [text[a:b] for a, b in statements(tree)] == ["let 總和 = `é ${'😀'}`;", "f({ 值: 1 });", "g();"]
-    assert [text[mark.at : mark.end] for mark in marks(tree)] == ["${", "}", "(", "{", "}", ")", "(", ")"]
+    assert [text[mark.start : mark.end] for mark in marks(tree)] == ["${", "}", "(", "{", "}", ")", "(", ")"]
     assert problems(parse_text("javascript", "\ud800 = (1;"))[0].line == 1
 
 
@@ -305,10 +305,10 @@ def without_parsers(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     parsing._loaded.cache_clear()
-    place.cache_clear()
+    parse_hole.cache_clear()
     yield
     parsing._loaded.cache_clear()
-    place.cache_clear()
+    parse_hole.cache_clear()
 
 
 def test_without_the_extra_it_says_what_to_install(without_parsers):

@@ -70,7 +70,7 @@ def test_blank_line_tells_whether_anything_stands_before(text, blank):
 
 
 def test_events_name_every_change_and_where():
-    assert [(e.at, e.kind) for e in events("f('a', [0])  # b\n")] == [
+    assert [(e.position, e.kind) for e in events("f('a', [0])  # b\n")] == [
         (1, "open"),
         (2, "string"),
         (4, "end of string"),
@@ -85,8 +85,8 @@ def test_events_name_every_change_and_where():
 @given(text=st.text() | CODE, state=STATES)
 def test_any_text_scans_to_its_end(text, state):
     found = list(events(text, state))
-    assert [e.at for e in found] == sorted({e.at for e in found})
-    assert all(0 <= e.at < len(text) for e in found)
+    assert [e.position for e in found] == sorted({e.position for e in found})
+    assert all(0 <= e.position < len(text) for e in found)
     after = state_after(text, state)
     if found:
         assert (after.brackets, after.string, after.comment) == (
@@ -130,7 +130,7 @@ def open_at_line_ends(source):
 def test_pythons_own_tokenizer_agrees(module):
     source = inspect.getsource(module)
     depths, in_string = open_at_line_ends(source)
-    ours = {e.at: e.state for e in events(source) if e.kind == "newline"}
+    ours = {e.position: e.state for e in events(source) if e.kind == "newline"}
     state, at, compared = State(), 0, 0
     for line, depth, inside in zip(source.splitlines(keepends=True), depths, in_string, strict=True):
         at += len(line)

@@ -17,7 +17,7 @@ from parsed_rules import PARSED
 
 from fim_magic.document import Document, parse
 from fim_magic.languages import parsing
-from fim_magic.languages.place import place
+from fim_magic.languages.parsed_hole import parse_hole
 from fim_magic.trimming import RULES, Hole, trim
 
 
@@ -666,10 +666,10 @@ def test_where_the_hole_ends(rule, document, answer, request):
 @pytest.fixture
 def no_parsers(monkeypatch):
     """As where `fim-magic[languages]` is not installed."""
-    place.cache_clear()
+    parse_hole.cache_clear()
     monkeypatch.setattr(parsing, "_loaded", lambda language: None)
     yield
-    place.cache_clear()
+    parse_hole.cache_clear()
 
 
 # A parser knows better: when all is closed that the suffix leaves open, the answer ends.

@@ -75,7 +75,7 @@ _LEAST_ENTROPY = 4.0  # bits a character; English words in snake_case have about
 _LEAST_CHANGES = 4  # between letters and digits; names and paths change once or twice
 
 _ASSIGNED = re.compile(r"^\s*(?P<target>[\w\s,.*()\[\]\"']+?)\s*(?::[^=]*)?(?<![=!<>])=(?!=)")
-_ASKED = re.compile(
+_PROMPTED = re.compile(
     r"^[ \t]*([\w, \t]+?)\s*(?::[^=\n]*)?=(?!=)[^\n#]*"
     r"(?:\b(?:getpass|input|getenv|get_password|get_secret)\s*\(|\benviron\b|\buserdata\.get\b)",
     re.MULTILINE,
@@ -99,7 +99,7 @@ def secret_name(name: str) -> bool:
 
 def asked_for(source: str) -> frozenset[str]:
     """Return the names that code gives to what it asks the user or the environment for: `x = getpass.getpass()`."""
-    return frozenset(name for match in _ASKED.finditer(source) for name in re.findall(r"\w+", match[1]))
+    return frozenset(name for match in _PROMPTED.finditer(source) for name in re.findall(r"\w+", match[1]))
 
 
 def redacted(source: str) -> str:
@@ -132,14 +132,14 @@ def _literals(source: str) -> Iterator[_Literal]:
     statement = opening = start = 0
     for event in lexing.events(source):
         if event.kind == "string":
-            opening, start = event.at, event.at + len(event.state.string)
+            opening, start = event.position, event.position + len(event.state.string)
         elif event.kind == "end of string":
-            yield _Literal(start, event.at, opening, statement)
+            yield _Literal(start, event.position, opening, statement)
             start = 0
         elif event.ends_statement:
             if start:
-                yield _Literal(start, event.at, opening, statement)  # left open by mistake
-            statement, start = event.at + 1, 0
+                yield _Literal(start, event.position, opening, statement)  # left open by mistake
+            statement, start = event.position + 1, 0
     if start:
         yield _Literal(start, len(source), opening, statement)
 
@@ -147,8 +147,8 @@ def _literals(source: str) -> Iterator[_Literal]:
 def _comments(source: str) -> Iterator[tuple[int, int]]:
     for event in lexing.events(source):
         if event.kind == "comment":
-            end = source.find("\n", event.at)
-            yield event.at, len(source) if end < 0 else end
+            end = source.find("\n", event.position)
+            yield event.position, len(source) if end < 0 else end
 
 
 def _in_literal(source: str, literal: _Literal) -> Iterator[tuple[int, int]]:
@@ -181,13 +181,9 @@ def _random(run: str) -> bool:
 
 
 def _without(source: str, cuts: list[tuple[int, int]]) -> str:
-    kept, at = "", 0
+    kept, position = "", 0
     for start, end in sorted(cuts):
-        if start < at:
-            if end <= at:
-                continue
-            at = end
-            continue
-        kept += source[at:start] + GAP
-        at = end
-    return kept + source[at:]
+        if start >= position:
+            kept += source[position:start] + GAP
+        position = max(position, end)
+    return kept + source[position:]

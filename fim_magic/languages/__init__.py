@@ -18,8 +18,8 @@ from fim_magic.languages.detection import (
     title,
 )
 from fim_magic.languages.grammars import GRAMMARS, Grammar
+from fim_magic.languages.parsed_hole import FilledHole, ParsedHole, parse_hole, verdict
 from fim_magic.languages.parsing import Tree, available, parse, to_install
-from fim_magic.languages.place import Place, Reading, place, verdict
 from fim_magic.languages.problems import Problem, problems
 from fim_magic.languages.structure import (
     Boundary,
@@ -38,11 +38,11 @@ __all__ = [
     "PYTHON",
     "PYTHON_MAGICS",
     "Boundary",
+    "FilledHole",
     "Grammar",
     "Mark",
-    "Place",
+    "ParsedHole",
     "Problem",
-    "Reading",
     "Tree",
     "available",
     "begins_at",
@@ -58,7 +58,7 @@ __all__ = [
     "of_cell",
     "of_file",
     "parse",
-    "place",
+    "parse_hole",
     "problems",
     "statements",
     "text_at",

@@ -138,9 +138,9 @@ def has_percent_comments(language: str) -> bool:
 
 def _first_magic(text: str) -> tuple[str, str, int]:
     """The first magic that is not about Python in the session, the rest of its line, and where the next begins."""
-    at = 0
-    while match := _MAGIC.match(text, at):
-        at = match.end()
+    position = 0
+    while match := _MAGIC.match(text, position):
+        position = match.end()
         if match[1] not in _SESSION:
-            return match[1], match[2], at
-    return "", "", at
+            return match[1], match[2], position
+    return "", "", position

@@ -5,9 +5,10 @@ The names are those of the grammars' own `node-types.json`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
-_BRACKETS = (("{", "}"), ("(", ")"), ("[", "]"))
+_BRACKETS = {"{": "}", "(": ")", "[": "]"}
 _C_SHOWS = ("printf", "puts", "assert")
 
 
@@ -22,7 +23,7 @@ class Grammar:
         blocks: The nodes whose children are statements, declarations or elements.
         heads: Children of those that are a part of what they stand in, and no statement: a tag, a loop's variable.
         lists: Other nodes whose children stand side by side: arguments, items.
-        pairs: The tokens that open a block or a bracket, each with the one that closes it.
+        pairs: The tokens that open a block or a bracket, with the one that closes it.
         not_pairs: Nodes in which such a token is something else, as `(token, node)`.
         texts: The nodes of strings and the like, beside those that are called so.
         definitions: The nodes that define something that may be shown or tested below.
@@ -41,7 +42,7 @@ class Grammar:
     blocks: frozenset[str] = frozenset()
     heads: frozenset[str] = frozenset()
     lists: frozenset[str] = frozenset()
-    pairs: tuple[tuple[str, str], ...] = _BRACKETS
+    pairs: Mapping[str, str] = field(default_factory=lambda: _BRACKETS)
     not_pairs: frozenset[tuple[str, str]] = frozenset()
     texts: frozenset[str] = frozenset()
     definitions: frozenset[str] = frozenset()
@@ -65,12 +66,16 @@ _SQL_CLAUSES = (
     "|order|outer|qualify|returning|right|set|then|union|using|values|when|where|window"
 )
 
+_JULIA_BLOCKS = (
+    "abstract baremodule begin do for function if let macro module primitive quote struct try while"  # words
+)
+
 _JAVASCRIPT = Grammar(
     module="tree_sitter_javascript",
     blocks=_names("program statement_block class_body switch_body switch_case switch_default"),
     heads=_names("identifier member_expression number string unary_expression"),  # what a case is about
     lists=_names("arguments array object formal_parameters named_imports export_clause object_pattern array_pattern"),
-    pairs=(*_BRACKETS, ("${", "}")),
+    pairs={**_BRACKETS, "${": "}"},
     texts=_names("regex"),
     definitions=_names("function_declaration generator_function_declaration class_declaration lexical_declaration"),
     shows=("console", "assert", "expect", "test", "describe", "it"),
@@ -115,7 +120,7 @@ GRAMMARS: dict[str, Grammar] = {
             "variable_name word simple_expansion expansion string number do_group elif_clause else_clause case_item"
             " extglob_pattern test_command"
         ),
-        pairs=(*_BRACKETS, ("${", "}"), ("$(", ")"), ("if", "fi"), ("do", "done"), ("case", "esac")),
+        pairs={**_BRACKETS, "${": "}", "$(": ")", "if": "fi", "do": "done", "case": "esac"},
         not_pairs=frozenset({(")", "case_item")}),
         texts=_names("heredoc_body raw_string ansi_c_string"),
         definitions=_names("function_definition"),
@@ -158,7 +163,7 @@ GRAMMARS: dict[str, Grammar] = {
         blocks=_names("document element script_element style_element"),
         heads=_names("start_tag end_tag doctype erroneous_end_tag"),
         lists=_names("start_tag"),
-        pairs=(),
+        pairs={},
         texts=_names("quoted_attribute_value raw_text"),
         tags=True,
     ),
@@ -188,15 +193,7 @@ GRAMMARS: dict[str, Grammar] = {
             "signature for_binding let_binding type_head elseif_clause else_clause catch_clause finally_clause"
         ),
         lists=_names("argument_list vector_expression matrix_expression tuple_expression"),
-        pairs=(
-            *_BRACKETS,
-            *(
-                (word, "end")
-                for word in "baremodule begin do for function if let macro module quote struct try while".split()
-            ),
-            ("abstract", "end"),
-            ("primitive", "end"),
-        ),
+        pairs=_BRACKETS | dict.fromkeys(_names(_JULIA_BLOCKS), "end"),
         not_pairs=frozenset({("for", "for_clause"), ("if", "if_clause")}),
         texts=_names("string_literal command_literal character_literal prefixed_string_literal"),
         definitions=_names("function_definition macro_definition struct_definition assignment"),
@@ -210,7 +207,7 @@ GRAMMARS: dict[str, Grammar] = {
             "block_continuation list_marker_dot list_marker_minus list_marker_parenthesis list_marker_plus"
             " list_marker_star section"
         ),
-        pairs=(),
+        pairs={},
         ends=(),
     ),
     "r": Grammar(
@@ -219,7 +216,7 @@ GRAMMARS: dict[str, Grammar] = {
         extra="languages-r",
         blocks=_names("program braced_expression"),
         lists=_names("arguments parameters"),
-        pairs=(*_BRACKETS, ("[[", "]]")),
+        pairs={**_BRACKETS, "[[": "]]"},
         definitions=_names("binary_operator"),
         shows=("print", "cat", "message", "stopifnot"),
     ),
@@ -241,7 +238,7 @@ GRAMMARS: dict[str, Grammar] = {
         module="tree_sitter_sql",
         blocks=_names("program block transaction"),
         lists=_names("column_definitions select_expression list"),
-        pairs=(("(", ")"), ("[", "]"), ("keyword_case", "keyword_end"), ("keyword_begin", "keyword_end")),
+        pairs={"(": ")", "[": "]", "keyword_case": "keyword_end", "keyword_begin": "keyword_end"},
         goes_on=rf"[),=<>+*/|]|-(?!-)|(?i:(?:{_SQL_CLAUSES})\b)",
     ),
     "tsx": replace(_TYPESCRIPT, function="language_tsx"),

@@ -9,10 +9,10 @@ from functools import cached_property, lru_cache
 from fim_magic.languages.detection import begins_at
 from fim_magic.languages.grammars import GRAMMARS, Grammar
 from fim_magic.languages.parsing import LONGEST, Tree, available, parse, to_install
-from fim_magic.languages.problems import Problem, problems, unclosed
+from fim_magic.languages.problems import Problem, innermost, problems, unclosed
 from fim_magic.languages.structure import Boundary, Mark, boundary_at, marks, text_at
 
-_MOST_KEPT = 256  # readings of one hole
+_MOST_KEPT = 256  # fillings of one hole
 _FILLERS = ("", "x", "x;", "x,", "x: x,", "x = x", "x()", "{}", "x {}", "x; then", "x in x; do", "x>")
 """One of these makes nearly every text with a hole one that parses."""
 
@@ -20,33 +20,32 @@ _IN_TEXT = ("x", '"', "'", "`", '";', "';", "`;", "*/", "-->")
 _OPENS = {"}": "{", ")": "x(", "]": "x[", "]]": "x[[", "end": "begin", "fi": "if x; then", "done": "while x; do"}
 _WRITTEN = {"keyword_end": "END"}
 _CLAUSE = re.compile(r"(?:catch|do|elif|else|elseif|elsif|end|esac|done|fi|finally|rescue|then)\b")
-_BETWEEN = frozenset(",;")
+_SEPARATORS = frozenset(",;")
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class FilledHole:
     """A text with a middle in its hole, parsed.
 
     Attributes:
         tree: The whole text's.
-        at: Where the middle begins.
+        start: Where the middle begins.
         end: Where it ends.
     """
 
     tree: Tree
-    at: int
+    start: int
     end: int
 
     @cached_property
     def problems(self) -> list[Problem]:
-        """What does not parse."""
         return problems(self.tree)
 
     @cached_property
     def closes(self) -> list[int]:
         """Where the middle closes what it has not opened, in characters of the middle."""
-        _, outer = unclosed(marks(self.tree, self.at, self.end))
-        return [mark.at - self.at for mark in outer]
+        _, outer = unclosed(marks(self.tree, self.start, self.end))
+        return [mark.start - self.start for mark in outer]
 
     def leaves(self, debt: int, start: int) -> tuple[int | None, int]:
         """Return where the middle leaves the block that it may not leave, and how deep it is at its end.
@@ -60,13 +59,13 @@ class Reading:
         """
         if self.tree.grammar.tags:
             found = self.closes[debt:]
-            return next((at for at in found if at >= start), None), -len(self.closes)
+            return next((position for position in found if position >= start), None), -len(self.closes)
         depth, left = 0, None
-        for mark in marks(self.tree, self.at, self.end):
+        for mark in marks(self.tree, self.start, self.end):
             depth += 1 if mark.opens else -1
-            at = mark.at - self.at
-            if not mark.opens and depth == -debt - 1 and at >= start and left is None:
-                left = at
+            position = mark.start - self.start
+            if not mark.opens and depth == -debt - 1 and position >= start and left is None:
+                left = position
         return left, depth
 
     @cached_property
@@ -76,39 +75,38 @@ class Reading:
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
+class ParsedHole:
     """A hole in a text, without the magics above it.
 
     Attributes:
         language: Of the text; its parser is there.
         prefix: What stands before the hole.
         suffix: What stands after it.
-        above: How many lines of magics stand above the text.
+        lines_above: How many lines of magics stand above the text.
     """
 
     language: str
     prefix: str
     suffix: str
-    above: int = 0
+    lines_above: int = 0
 
     @property
     def grammar(self) -> Grammar:
-        """Of the language."""
         return GRAMMARS[self.language]
 
-    def read(self, middle: str) -> Reading:
+    def fill(self, middle: str) -> FilledHole:
         """Parse the text with a middle in the hole; of the same middle, once."""
-        if middle not in self._read:
-            if len(self._read) >= _MOST_KEPT:
-                self._read.clear()
+        if middle not in self._filled:
+            if len(self._filled) >= _MOST_KEPT:
+                self._filled.clear()
             tree = parse(self.language, self.prefix + middle + self.suffix)
-            assert tree is not None  # `place` has looked
-            self._read[middle] = Reading(tree, len(self.prefix), len(self.prefix) + len(middle))
-        return self._read[middle]
+            assert tree is not None  # `parse_hole` has looked
+            self._filled[middle] = FilledHole(tree, len(self.prefix), len(self.prefix) + len(middle))
+        return self._filled[middle]
 
-    def sound(self, middle: str) -> bool:
+    def is_sound(self, middle: str) -> bool:
         """Whether a middle adds nothing that does not parse to what does not parse anyway."""
-        return len(self.read(middle).problems) <= self.own_problems
+        return len(self.fill(middle).problems) <= self.own_problems
 
     @cached_property
     def own_problems(self) -> int:
@@ -120,12 +118,11 @@ class Place:
         closing = "\n".join(_WRITTEN.get(mark.closer, mark.closer) for mark in reversed(self._unpaid))
         closed = self._outer[: max(len(self._outer) - len(self.open_here), 0)]
         opening = "\n".join(_OPENS.get(mark.closer, mark.closer.replace("</", "<")) for mark in reversed(closed))
-        fillers = (*(_IN_TEXT if self.inside else ()), *_FILLERS)
         least = LONGEST
-        for filler in fillers:
+        for filler in (*(_IN_TEXT if self.inside else ()), *_FILLERS):
             text = filler + (f"\n{closing}" if closing else "") + opening
-            found = [problems(tree)] if (tree := parse(self.language, self.prefix + text + self.suffix)) else []
-            least = min(least, *map(len, found), least)
+            tree = parse(self.language, self.prefix + text + self.suffix)
+            least = least if tree is None else min(least, len(problems(tree)))
             if not least:
                 break
         return least
@@ -133,12 +130,12 @@ class Place:
     @cached_property
     def inside(self) -> str:
         """Whether the hole is inside a "comment" or a "string", or ""."""
-        return text_at(self.read("").tree, len(self.prefix))
+        return text_at(self.fill("").tree, len(self.prefix))
 
     @cached_property
     def open_here(self) -> list[Mark]:
         """The blocks and brackets that are open at the hole, outermost first."""
-        return unclosed(marks(self.read("").tree, 0, len(self.prefix)))[0]
+        return unclosed(marks(self.fill("").tree, 0, len(self.prefix)))[0]
 
     @property
     def debt(self) -> int:
@@ -146,33 +143,33 @@ class Place:
 
         Negative where it closes more than are open: then the middle has to open them.
         """
-        return len(self._unpaid) if self._unpaid else min(len(self.open_here) - len(self._outer), 0)
+        return len(self._unpaid) or min(len(self.open_here) - len(self._outer), 0)
 
     @cached_property
     def _unpaid(self) -> list[Mark]:
         if not self.grammar.tags:
-            return self.open_here[len(self._outer) :] if len(self._outer) < len(self.open_here) else []
+            return self.open_here[len(self._outer) :]
         left = [*self.open_here]
         unpaid: list[Mark] = []
         for mark in self._outer:
-            at = next((n for n in reversed(range(len(left))) if left[n].closer == mark.closer), None)
-            if at is not None:
-                unpaid[:0] = left[at + 1 :]
-                del left[at:]
+            index = innermost(left, mark.closer)
+            if index is not None:
+                unpaid[:0] = left[index + 1 :]
+                del left[index:]
         return [*left, *unpaid]
 
     @cached_property
     def _outer(self) -> list[Mark]:
         """What the text after the hole closes that it has not opened."""
-        return unclosed(marks(self.read("").tree, len(self.prefix)))[1]
+        return unclosed(marks(self.fill("").tree, len(self.prefix)))[1]
 
-    def parts(self, middle: str) -> bool:
+    def is_apart(self, middle: str) -> bool:
         """Whether a middle and what follows it are two: two statements, two arguments, a block and what is in it.
 
         Else what follows has become a part of the middle's last statement. That is as it should be only where it goes
         on with one, as its first sign or its indentation says.
         """
-        grammar, boundary = self.grammar, self.read(middle).boundary
+        grammar, boundary = self.grammar, self.fill(middle).boundary
         between = boundary.between
         if middle.rstrip().endswith(",") and grammar.goes_on and re.match(grammar.goes_on, self.suffix.lstrip()):
             return False
@@ -181,9 +178,10 @@ class Place:
         if between.type in grammar.blocks or between.type in grammar.lists:
             return True
         assert boundary.before is not None and boundary.after is not None  # between them is a node
-        if boundary.before.type in self._openers or boundary.before.type in _BETWEEN:
+        before, after = boundary.before.type, boundary.after.type
+        if before in _SEPARATORS or after in _SEPARATORS or before in grammar.pairs or after in grammar.pairs.values():
             return True
-        return boundary.after.type in self._closers or boundary.after.type in _BETWEEN or self.suffix_goes_on
+        return self.suffix_goes_on
 
     @cached_property
     def suffix_goes_on(self) -> bool:
@@ -196,20 +194,12 @@ class Place:
         return _indent(line) > _indent(own)
 
     @cached_property
-    def _openers(self) -> frozenset[str]:
-        return frozenset(opener for opener, _ in self.grammar.pairs)
-
-    @cached_property
-    def _closers(self) -> frozenset[str]:
-        return frozenset(closer for _, closer in self.grammar.pairs)
-
-    @cached_property
-    def _read(self) -> dict[str, Reading]:
+    def _filled(self) -> dict[str, FilledHole]:
         return {}
 
 
 @lru_cache(maxsize=16)  # the rules ask at every token, of the candidates of one request
-def place(language: str, prefix: str, suffix: str) -> Place | None:
+def parse_hole(language: str, prefix: str, suffix: str) -> ParsedHole | None:
     """Return a hole in a text as the parser sees it.
 
     Args:
@@ -222,8 +212,8 @@ def place(language: str, prefix: str, suffix: str) -> Place | None:
     """
     if not available(language) or len(prefix) + len(suffix) > LONGEST // 2:
         return None
-    at = begins_at(prefix)
-    return Place(language, prefix[at:], suffix, prefix.count("\n", 0, at))
+    start = begins_at(prefix)
+    return ParsedHole(language, prefix[start:], suffix, prefix.count("\n", 0, start))
 
 
 def verdict(language: str, prefix: str, middle: str, suffix: str) -> tuple[bool | None, str]:
@@ -237,25 +227,25 @@ def verdict(language: str, prefix: str, middle: str, suffix: str) -> tuple[bool 
 
     Returns:
         True; or False and what is wrong; or None and why nothing is known. A text that does not parse whatever is in
-        its hole says nothing about the middle: then the user writes what the grammar does not know. Nothing is said of
-        a language that has no parser.
+        its hole says nothing about the middle: then the user writes what the grammar does not know. Without a parser
+        for the language, the reason is empty.
     """
     if not prefix and not suffix:  # no hole: all of it is judged
-        at = begins_at(middle)
-        prefix, middle = middle[:at], middle[at:]
+        start = begins_at(middle)
+        prefix, middle = middle[:start], middle[start:]
     if (missing := to_install(language)) or language not in GRAMMARS:
         return None, f"not checked: pip install {missing}" if missing else ""
-    seen = place(language, prefix, suffix)
-    if seen is None or len(middle) > LONGEST // 2:
+    hole = parse_hole(language, prefix, suffix)
+    if hole is None or len(middle) > LONGEST // 2:
         return None, "too long to look at"
-    found = seen.read(middle).problems
+    found = hole.fill(middle).problems
     if not found:
         return True, ""
-    nearest = min(found, key=lambda problem: abs(problem.at - len(seen.prefix)))
-    said = f"{nearest.said} in line {nearest.line + seen.above}"
-    if seen.sound(middle):
-        return None, f"it cannot be parsed whatever is here: {said}"
-    return False, said
+    nearest = min(found, key=lambda problem: abs(problem.position - len(hole.prefix)))
+    message = f"{nearest.message} in line {nearest.line + hole.lines_above}"
+    if hole.is_sound(middle):
+        return None, f"it cannot be parsed whatever is here: {message}"
+    return False, message
 
 
 def _indent(line: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -14,6 +15,8 @@ from fim_magic.languages.grammars import GRAMMARS, Grammar
 if TYPE_CHECKING:
     from tree_sitter import Language, Node
     from tree_sitter import Tree as SyntaxTree
+
+_log = logging.getLogger(__name__)
 
 LONGEST = 200_000
 """Characters of a text that is parsed; a longer one would make every line of an answer wait."""
@@ -35,25 +38,21 @@ class Tree:
 
     @property
     def root(self) -> Node:
-        """The node of the whole text."""
         return self.syntax.root_node
 
     def start(self, node: Node) -> int:
-        """Where a node begins."""
         return self.char(node.start_byte)
 
     def end(self, node: Node) -> int:
-        """Where a node ends."""
         return self.char(node.end_byte)
 
     def text_of(self, node: Node) -> str:
-        """The text of a node."""
         return self.text[self.start(node) : self.end(node)]
 
     def char(self, byte: int) -> int:
         """The character that begins at a byte, or holds it."""
-        at = byte if self._bytes is None else bisect_right(self._bytes, byte) - 1
-        return min(at, len(self.text))
+        index = byte if self._bytes is None else bisect_right(self._bytes, byte) - 1
+        return min(index, len(self.text))
 
     def byte(self, char: int) -> int:
         """The byte at which a character begins."""
@@ -86,7 +85,7 @@ def parse(language: str, text: str) -> Tree | None:
         text: Without the magics of a cell.
 
     Returns:
-        Its tree, also where the text has errors; None where the language's parser is not installed, nobody knows one,
+        Its tree, also where the text has errors; None where the language's parser is not installed, none is known,
         or the text is longer than `LONGEST`.
     """
     known = _loaded(language)
@@ -112,4 +111,5 @@ def _loaded(language: str) -> Language | None:
 
         return Language(getattr(importlib.import_module(grammar.module), grammar.function)())
     except (ImportError, AttributeError, OSError, ValueError):  # not here, or made for another release of tree-sitter
+        _log.info("%s is not parsed: its grammar could not be loaded.", language, exc_info=True)
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,14 +20,14 @@ class Problem:
     """A place that the grammar does not know.
 
     Attributes:
-        at: Where it begins, in characters.
+        position: Where it begins, in characters.
         line: Its line, from 1.
-        said: What is wrong, in a few words: "'}' is missing", "'else' is not expected", "'(' is not closed".
+        message: What is wrong, in a few words: "'}' is missing", "'else' is not expected", "'(' is not closed".
     """
 
-    at: int
+    position: int
     line: int
-    said: str
+    message: str
 
 
 def problems(tree: Tree) -> list[Problem]:
@@ -39,7 +39,7 @@ def problems(tree: Tree) -> list[Problem]:
             for node in within(tree, 0, tree.byte(len(tree.text)))
             if stays_open(tree, node)
         ]
-    return sorted(found, key=lambda problem: problem.at)
+    return sorted(found, key=lambda problem: problem.position)
 
 
 def unclosed(found: list[Mark]) -> tuple[list[Mark], list[Mark]]:
@@ -54,16 +54,21 @@ def unclosed(found: list[Mark]) -> tuple[list[Mark], list[Mark]]:
         if mark.opens:
             opened.append(mark)
         elif mark.closer.startswith("</"):
-            at = next((n for n in reversed(range(len(opened))) if opened[n].closer == mark.closer), None)
-            if at is None:
+            index = innermost(opened, mark.closer)
+            if index is None:
                 outer.append(mark)
             else:
-                del opened[at:]
+                del opened[index:]
         elif opened:
             opened.pop()
         else:
             outer.append(mark)
     return opened, outer
+
+
+def innermost(opened: Sequence[Mark], closer: str) -> int | None:
+    """Return the index of the innermost of some open tokens that a token closes, or None."""
+    return next((index for index in reversed(range(len(opened))) if opened[index].closer == closer), None)
 
 
 def _errors(tree: Tree) -> Iterator[Problem]:
@@ -72,8 +77,8 @@ def _errors(tree: Tree) -> Iterator[Problem]:
         node = waiting.pop()
         if node.is_missing:
             name = node.type.replace("_", " ")
-            at = len(tree.text[: tree.start(node)].rstrip())  # at the end of the line that it is missing in
-            yield _problem(tree, at, f"a {name} is missing" if node.is_named else f"{name!r} is missing")
+            end = len(tree.text[: tree.start(node)].rstrip())  # of the line that it is missing in
+            yield _problem(tree, end, f"a {name} is missing" if node.is_named else f"{name!r} is missing")
         elif node.is_error:
             yield _unexpected(tree, node)
         elif node.has_error:
@@ -81,14 +86,14 @@ def _errors(tree: Tree) -> Iterator[Problem]:
 
 
 def _unexpected(tree: Tree, node: Node) -> Problem:
-    at, end = tree.start(node), tree.end(node)
-    opened, _ = unclosed(marks(tree, at, end))
+    start, end = tree.start(node), tree.end(node)
+    opened, _ = unclosed(marks(tree, start, end))
     if opened:
         token = opened[-1]
-        return _problem(tree, token.at, f"{tree.text[token.at : token.end]!r} is not closed")
-    text = tree.text[at:end].strip().partition("\n")[0]
-    return _problem(tree, at, f"{text if len(text) <= _SHOWN else text[: _SHOWN - 1] + '…'!r} is not expected")
+        return _problem(tree, token.start, f"{tree.text[token.start : token.end]!r} is not closed")
+    text = tree.text[start:end].strip().partition("\n")[0]
+    return _problem(tree, start, f"{text if len(text) <= _SHOWN else text[: _SHOWN - 1] + '…'!r} is not expected")
 
 
-def _problem(tree: Tree, at: int, said: str) -> Problem:
-    return Problem(at, tree.text.count("\n", 0, at) + 1, said)
+def _problem(tree: Tree, position: int, message: str) -> Problem:
+    return Problem(position, tree.text.count("\n", 0, position) + 1, message)

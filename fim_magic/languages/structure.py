@@ -24,13 +24,13 @@ class Mark:
     """A token that opens or closes a block or a bracket.
 
     Attributes:
-        at: Where it begins.
+        start: Where it begins.
         end: Where it ends.
         closer: The token that closes it, or it itself.
         opens: Whether it opens.
     """
 
-    at: int
+    start: int
     end: int
     closer: str
     opens: bool
@@ -61,9 +61,9 @@ class Boundary:
         return found[0], found[1]
 
 
-def text_at(tree: Tree, at: int) -> str:
+def text_at(tree: Tree, position: int) -> str:
     """Return "comment" or "string" for a position that is inside one, else "". What a string interpolates is code."""
-    byte = tree.byte(at)
+    byte = tree.byte(position)
     node = tree.root.descendant_for_byte_range(max(byte - 1, 0), max(byte - 1, 0))
     while node is not None:
         kind = node.type
@@ -88,12 +88,12 @@ def defined_name(tree: Tree, node: Node) -> str:
     """Return the name of the function, class or the like that a node defines, or "" where it defines none."""
     if node.type not in tree.grammar.definitions:
         return ""
-    if node.type in _MAY_DEFINE and not any(each.type in _FUNCTIONS for each in _nearest(node)):
+    if node.type in _MAY_DEFINE and not any(inner.type in _FUNCTIONS for inner in _nearest(node)):
         return ""
     name: Node | None = node
     while name is not None and not name.type.endswith("identifier") and name.type != "word":
         inner = next((found for field in _NAMED if (found := name.child_by_field_name(field)) is not None), None)
-        leaves = (each for each in _nearest(name) if each.type.endswith("identifier"))
+        leaves = (leaf for leaf in _nearest(name) if leaf.type.endswith("identifier"))
         name = inner if inner is not None else next(leaves, None)
     return "" if name is None else tree.text_of(name)
 
@@ -123,9 +123,9 @@ def _nearest(node: Node) -> Iterator[Node]:
             yield from inner.named_children
 
 
-def block_at(tree: Tree, at: int) -> tuple[int, int]:
+def block_at(tree: Tree, position: int) -> tuple[int, int]:
     """Return where the innermost block that holds a position begins and ends; at least the whole text."""
-    byte = tree.byte(at)
+    byte = tree.byte(position)
     node = tree.root.descendant_for_byte_range(byte, byte)
     while node is not None and (node.type not in tree.grammar.blocks or not node.start_byte < byte < node.end_byte):
         node = node.parent
@@ -148,18 +148,17 @@ def statements(tree: Tree, start: int = 0, end: int | None = None) -> list[tuple
             continue
         if not node.is_named or node.is_extra:
             continue
-        at, until = tree.start(node), tree.end(node)
         following = node.next_sibling  # a semicolon that the grammar has beside the statement
-        if following is not None and following.type == ";":
-            until = tree.end(following)
-        if start <= at and until <= last and at < until:
-            found.append((at, until))
+        last_node = following if following is not None and following.type == ";" else node
+        first, behind = tree.start(node), tree.end(last_node)
+        if start <= first < behind <= last:
+            found.append((first, behind))
     return sorted(set(found))
 
 
-def boundary_at(tree: Tree, at: int) -> Boundary:
+def boundary_at(tree: Tree, position: int) -> Boundary:
     """Return what stands on both sides of a position."""
-    byte = tree.byte(at)
+    byte = tree.byte(position)
     before, after = _token_before(tree.root, byte), _token_after(tree.root, byte)
     between = None
     if before is not None and after is not None:
@@ -178,7 +177,7 @@ def marks(tree: Tree, start: int = 0, end: int | None = None) -> list[Mark]:
         end: Only those that begin before it.
     """
     first, last = tree.byte(start), tree.byte(len(tree.text) if end is None else end)
-    openers, closers = dict(tree.grammar.pairs), {closer for _, closer in tree.grammar.pairs}
+    pairs = tree.grammar.pairs
     found: list[Mark] = []
     for node in within(tree, first, last):
         if node.is_missing or not first <= node.start_byte < last:
@@ -187,14 +186,14 @@ def marks(tree: Tree, start: int = 0, end: int | None = None) -> list[Mark]:
             found += _tag_marks(tree, node)
             continue
         kind = node.type
-        if node.child_count or (kind not in openers and kind not in closers):
+        opens = kind in pairs
+        if node.child_count or not (opens or kind in pairs.values()):
             continue
         parent = node.parent
         if parent is not None and ((kind, parent.type) in tree.grammar.not_pairs or is_text(tree, parent)):
             continue
-        opens = kind in openers
-        found.append(Mark(tree.start(node), tree.end(node), openers[kind] if opens else kind, opens))
-    return sorted(found, key=lambda mark: mark.at)
+        found.append(Mark(tree.start(node), tree.end(node), pairs.get(kind, kind), opens))
+    return sorted(found, key=lambda mark: mark.start)
 
 
 def _tag_marks(tree: Tree, node: Node) -> Iterator[Mark]:

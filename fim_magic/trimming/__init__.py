@@ -11,29 +11,31 @@ The rules are cut-only: what they keep is byte for byte what the model wrote.
 from __future__ import annotations
 
 from fim_magic.candidate import Cut
-from fim_magic.trimming.blocks import dead_code, dedent, opens_block, unreachable
-from fim_magic.trimming.brackets import closes_outer
-from fim_magic.trimming.cells import next_cell
-from fim_magic.trimming.closing import closes_block
+from fim_magic.trimming.closes_block import closes_block
+from fim_magic.trimming.closes_field import closes_field
+from fim_magic.trimming.closes_outer import closes_outer
+from fim_magic.trimming.code_fence import code_fence
 from fim_magic.trimming.copies import copied_from, copies
+from fim_magic.trimming.dead_code import dead_code
+from fim_magic.trimming.dedent import dedent
 from fim_magic.trimming.demonstration import demonstration
-from fim_magic.trimming.extent import (
-    enough,
-    goes_on_in_function,
-    last_whole,
-    only_comments,
-    own_ends,
-    says_nothing,
-)
-from fim_magic.trimming.fence import code_fence
-from fim_magic.trimming.fields import closes_field
+from fim_magic.trimming.end_of_line import end_of_line
+from fim_magic.trimming.ends_query import ends_query
+from fim_magic.trimming.ends_statement import ends_statement
+from fim_magic.trimming.enough import enough
+from fim_magic.trimming.extent import ends_in, goes_on_in_function, last_whole, says_nothing
 from fim_magic.trimming.hole import Hole, Rule, end_before
-from fim_magic.trimming.line import end_of_line
-from fim_magic.trimming.parsed import ends_statement, leaves_block, never_runs, parsed, shows_it, whole_ends
-from fim_magic.trimming.query import ends_query
+from fim_magic.trimming.leaves_block import leaves_block
+from fim_magic.trimming.never_runs import never_runs
+from fim_magic.trimming.next_cell import next_cell
+from fim_magic.trimming.only_comments import only_comments
+from fim_magic.trimming.opens_block import opens_block
+from fim_magic.trimming.parsed import parsed_hole, whole_ends
+from fim_magic.trimming.repeats_suffix import repeats_suffix
 from fim_magic.trimming.repetition import repetition
-from fim_magic.trimming.rewriting import rewrites_suffix
-from fim_magic.trimming.suffix import repeats_suffix
+from fim_magic.trimming.rewrites_suffix import rewrites_suffix
+from fim_magic.trimming.shows_it import shows_it
+from fim_magic.trimming.unreachable import unreachable
 
 __all__ = [
     "RULES",
@@ -90,9 +92,8 @@ def trim(hole: Hole, text: str, *, final: bool) -> Cut | None:
         text: What the model wrote so far.
         final: Whether the model has ended, so that a line end or a bracket that is not there will not come.
     """
-    cuts = [
-        Cut(name, at) for name, rule in RULES.items() if (at := rule(hole, text, final)) is not None and at < len(text)
-    ]
+    ends = ((name, rule(hole, text, final)) for name, rule in RULES.items())
+    cuts = [Cut(name, end) for name, end in ends if end is not None and end < len(text)]
     cut = min(cuts, key=lambda cut: cut.at, default=None)
     if cut is None or not text[: cut.at].strip():
         return cut
@@ -109,7 +110,8 @@ def statement_count(hole: Hole, text: str) -> int:
 
     Of another language with a parser, that is how many of its lines could be its last.
     """
-    return len(whole_ends(hole, text) if parsed(hole) is not None else own_ends(hole, text))
+    parsed = parsed_hole(hole)
+    return sum(1 for _ in ends_in(hole, text, final=True)) if parsed is None else len(whole_ends(parsed, text))
 
 
 def statement_ends(hole: Hole, text: str) -> list[int]:
@@ -117,14 +119,17 @@ def statement_ends(hole: Hole, text: str) -> list[int]:
 
     Also those inside blocks count.
     """
-    if parsed(hole) is not None:
-        return [at + 1 for at in whole_ends(hole, text)]
-    return [event.at + 1 for event in hole.events(text) if event.ends_statement and text[: event.at].strip()]
+    parsed = parsed_hole(hole)
+    if parsed is not None:
+        return [end + 1 for end in whole_ends(parsed, text)]
+    positions = (event.position for event in hole.events(text) if event.ends_statement)
+    return [position + 1 for position in positions if text[:position].strip()]
 
 
 def own_statement_ends(hole: Hole, text: str) -> list[int]:
     """Return those of `statement_ends` where a statement of the hole's own block ends, with its block."""
-    if parsed(hole) is not None:
-        return statement_ends(hole, text)
-    own = {at + 1 for at in own_ends(hole, text)}
-    return [at for at in statement_ends(hole, text) if at in own]
+    ends = statement_ends(hole, text)
+    if parsed_hole(hole) is not None:
+        return ends
+    own = {end.position + 1 for end in ends_in(hole, text, final=True)}
+    return [end for end in ends if end in own]

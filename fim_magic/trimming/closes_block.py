@@ -21,14 +21,14 @@ def closes_block(hole: Hole, text: str, final: bool) -> int | None:
     if indent(closing) >= depth:
         return None
     for start, line, complete in lines_of(hole.head + text):
-        at = max(start - len(hole.head), 0)
+        position = max(start - len(hole.head), 0)
         if not line.strip() or (start == 0 and hole.head.strip()):
             continue
         # Nothing is open on the first line that it could close, however deep the marker stands.
         as_deep = start == 0 or indent(line) == indent(closing)
         same = (complete or final) and as_deep and essence(line) == essence(closing)
         if same or indent(line) < indent(closing):
-            return end_before(hole, text, at)
+            return end_before(hole, text, position)
         if _HERE_DOCUMENT in line:
             return None
     return None

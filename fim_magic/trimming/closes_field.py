@@ -15,8 +15,8 @@ def closes_field(hole: Hole, text: str, final: bool) -> int | None:
         return None
     # Of the fields that are open at the hole, the suffix leaves some: those are the candidate's to close.
     floor = min(hole.open_fields, len(hole.field_ends))
-    at = next((at for at, depth in fields(text, hole.open_fields) if depth < floor), None)
-    if at is None:
+    position = next((position for position, depth in fields(text, hole.open_fields) if depth < floor), None)
+    if position is None:
         return None
     repeated = hole.suffix[: hole.field_ends[0]]
-    return at - len(repeated) if text[:at].endswith(repeated) else at
+    return position - len(repeated) if text[:position].endswith(repeated) else position

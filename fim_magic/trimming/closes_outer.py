@@ -5,7 +5,7 @@ from __future__ import annotations
 from fim_magic import lexing
 from fim_magic.trimming.hole import Hole, end_before
 from fim_magic.trimming.layout import end_of_string
-from fim_magic.trimming.parsed import parsed
+from fim_magic.trimming.parsed import parsed_hole
 
 
 def closes_outer(hole: Hole, text: str, final: bool) -> int | None:
@@ -19,20 +19,22 @@ def closes_outer(hole: Hole, text: str, final: bool) -> int | None:
         return None
     found = hole.events(text)
     if hole.state.string:
-        at = None if hole.closed_at is None else end_of_string(found, hole.state)
+        position = None if hole.closed_at is None else end_of_string(found, hole.state)
     else:
         # Of the brackets that are open at the hole, the suffix leaves some: those are the candidate's to close.
         floor = min(len(hole.outer), hole.state.depth)
-        at = next((event.at for event in found if event.kind == "close" and event.state.depth < floor), None)
-    if at is None:
+        position = next(
+            (event.position for event in found if event.kind == "close" and event.state.depth < floor), None
+        )
+    if position is None:
         return None
     repeated = hole.suffix[: hole.closed_at]
-    return end_before(hole, text, at - len(repeated) if text[:at].endswith(repeated) else at)
+    return end_before(hole, text, position - len(repeated) if text[:position].endswith(repeated) else position)
 
 
 def _closes_braces(hole: Hole, text: str) -> int | None:
     """In a language whose blocks stand in braces: where one is closed that the suffix closes too."""
-    if not hole.brace_language or hole.within_line or parsed(hole) is not None:
+    if not hole.brace_language or hole.within_line or parsed_hole(hole) is not None:
         return None
     open_here, by_suffix = hole.braces
     mine = open_here - by_suffix  # what the suffix leaves open is the candidate's to close

@@ -13,10 +13,10 @@ def code_fence(hole: Hole, text: str, final: bool) -> int | None:
         return 0
     if not hole.is_python:
         # No other language of a cell has a line that begins so, and its strings are not known here.
-        at = text.find("\n```")
-        return end_before(hole, text, at + 1) if at >= 0 else None
+        position = text.find("\n```")
+        return end_before(hole, text, position + 1) if position >= 0 else None
     for event in hole.events(text):
         outside = event.kind == "newline" and not event.state.string
-        if outside and text.startswith("```", event.at + 1):
-            return end_before(hole, text, event.at + 1)
+        if outside and text.startswith("```", event.position + 1):
+            return end_before(hole, text, event.position + 1)
     return None

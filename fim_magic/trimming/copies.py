@@ -29,44 +29,39 @@ def copies(hole: Hole, text: str, final: bool) -> int | None:
             continue
         if _is_description(hole, line):
             return end_before(hole, text, start)
-        run = [_essence(each) for _, each in lines[index : index + _LEAST_LINES]]
-        if len(run) < _LEAST_LINES or not all(map(_says_enough, run)):
+        run = [_essence(following) for _, following in lines[index : index + _LEAST_LINES]]
+        if len(run) < _LEAST_LINES or not all(map(_is_telling, run)):
             continue
         if any(_stands_in(run, source) for source in _sources(hole, final=final)):
             return end_before(hole, text, _before_opener(hole, text, start))
     return None
 
 
-def _before_opener(hole: Hole, text: str, at: int) -> int:
-    """Where the line begins that opens the block which begins at `at`, or `at`: without the block it is of no use."""
-    kept = text[:at].rstrip()
+def _before_opener(hole: Hole, text: str, position: int) -> int:
+    """Where the line begins that opens the block at `position`, or that itself: the line needs its block."""
+    kept = text[:position].rstrip()
     line = kept.rfind("\n") + 1
     opens = hole.is_python and code_of(kept[line:]).rstrip().endswith(":")
-    return line if opens and kept[:line].strip() else at
+    return line if opens and kept[:line].strip() else position
 
 
 def copied_from(hole: Hole, middle: str) -> str:
-    """Say where all that a middle says stands already: "suffix", "prefix" or "context"; "" where it says something.
-
-    Args:
-        hole: Where it goes.
-        middle: As the rules have ended it.
-    """
+    """Say where all of a middle stands already: "suffix", "prefix" or "context"; "" where it has more than that."""
     own = [line for line in (hole.head + middle + hole.tail).split("\n") if line.strip()]
     if not middle.strip() or not own:
         return ""
-    strong = [_essence(line) for line in own if _says_enough(_essence(line))]
+    strong = list(filter(_is_telling, map(_essence, own)))
     if any(_is_description(hole, line) for line in own):
         return "context"
     if _begins_line_again(hole, middle):
         return "prefix"
     piece = _essence(middle) if "\n" not in middle.strip() else ""
-    is_telling = _says_enough(piece) and len(_WORD.findall(piece)) >= _LEAST_WORDS
+    is_part = _is_telling(piece) and len(_WORD.findall(piece)) >= _LEAST_WORDS and not hole.document.hole_begins_line
     for name, text in (("suffix", _below(hole)), ("prefix", _above(hole)), ("context", hole.shown)):
         known = _lines(text)
         if strong and all(line in known for line in strong):
             return name
-        if is_telling and not hole.document.hole_begins_line and any(piece in line for line in known):
+        if is_part and any(piece in line for line in known):
             return name
     return ""
 
@@ -74,14 +69,14 @@ def copied_from(hole: Hole, middle: str) -> str:
 def _begins_line_again(hole: Hole, middle: str) -> bool:
     """Whether a middle begins with what stands before it on its line, or with the name that it is an attribute of."""
     owner = _OWNER.search(hole.head)
-    begins = [hole.head.strip(), owner.group() if owner else ""]
-    return any(sum(map(str.isalnum, each)) > 1 and middle.lstrip().startswith(each) for each in begins)
+    beginnings = [hole.head.strip(), owner.group() if owner else ""]
+    return any(sum(map(str.isalnum, text)) > 1 and middle.lstrip().startswith(text) for text in beginnings)
 
 
 def _is_description(hole: Hole, line: str) -> bool:
     """Whether a line is a comment that only what the model was shown beside the cell has."""
     text = line.strip()
-    return text.startswith("#") and _says_enough(text) and text in _comments(hole.shown)
+    return text.startswith("#") and _is_telling(text) and text in _comments(hole.shown)
 
 
 def _sources(hole: Hole, *, final: bool) -> Iterator[Sequence[str]]:
@@ -99,10 +94,11 @@ def _above(hole: Hole) -> str:
 
 
 def _stands_in(run: Sequence[str], lines: Sequence[str]) -> bool:
-    return any(lines[at] == run[0] and list(lines[at : at + len(run)]) == list(run) for at in range(len(lines)))
+    starts = (index for index, line in enumerate(lines) if line == run[0])
+    return any(list(lines[start : start + len(run)]) == list(run) for start in starts)
 
 
-def _says_enough(line: str) -> bool:
+def _is_telling(line: str) -> bool:
     return sum(map(str.isalnum, line)) >= _STRONG_CHARACTERS
 
 

@@ -30,10 +30,10 @@ def ends_query(hole: Hole, text: str, final: bool) -> int | None:
     by_suffix = _outer(hole.suffix)
     mine = _open(hole.prefix) - by_suffix  # what the suffix leaves open is the candidate's to close
     depth = 0
-    for at, mark in _marks(text):
+    for position, mark in _marks(text):
         depth += {"(": 1, ")": -1}.get(mark, 0)
         if (mark == ";" and goes_on) or (by_suffix and depth < -max(mine, 0)):
-            return end_before(hole, text, at)
+            return end_before(hole, text, position)
     return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import takewhile
@@ -43,12 +43,10 @@ class Hole:
 
     @property
     def prefix(self) -> str:
-        """Everything before the hole."""
         return self.document.prefix
 
     @property
     def suffix(self) -> str:
-        """Everything after the hole."""
         return self.document.suffix
 
     @cached_property
@@ -88,7 +86,6 @@ class Hole:
 
     @property
     def is_sql(self) -> bool:
-        """Whether the cell is SQL."""
         return self.language == "sql"
 
     @property
@@ -139,7 +136,7 @@ class Hole:
         start = 0
         for event in lexing.events(self.prefix):
             if event.ends_statement:
-                start = event.at + 1
+                start = event.position + 1
         return indent(self.prefix[start:].partition("\n")[0])
 
     @cached_property
@@ -158,11 +155,12 @@ class Hole:
     @cached_property
     def open_fields(self) -> int:
         """How many replacement fields of an f-string (PEP 498; of a t-string, PEP 750) are open at the hole."""
-        strings = (e for e in lexing.events(self.prefix) if e.kind == "string") if self.state.string else ()
-        opening = max(strings, key=lambda event: event.at, default=None)
-        if opening is None or not _FORMATTED.search(self.prefix[: opening.at]):
+        if not self.state.string:
             return 0
-        text = self.prefix[opening.at + len(self.state.string) :]
+        *_, opening = (event.position for event in lexing.events(self.prefix) if event.kind == "string")
+        if not _FORMATTED.search(self.prefix[:opening]):
+            return 0
+        text = self.prefix[opening + len(self.state.string) :]
         return [0, *(depth for _, depth in fields(text, 0))][-1]
 
     @cached_property
@@ -171,9 +169,9 @@ class Hole:
         if not self.open_fields or self.closed_at is None:
             return ()
         found, least = [], self.open_fields
-        for at, depth in fields(self.suffix[: self.closed_at], self.open_fields):
+        for position, depth in fields(self.suffix[: self.closed_at], self.open_fields):
             if depth < least:
-                found.append(at)
+                found.append(position)
                 least = depth
         return tuple(found)
 
@@ -237,8 +235,8 @@ class Hole:
 
     @cached_property
     def _scan_start(self) -> tuple[str, lexing.State]:
-        at = lexing.safe_split(self.prefix)
-        return self.prefix[at:], lexing.state_after(self.prefix[:at])
+        split = lexing.safe_split(self.prefix)
+        return self.prefix[split:], lexing.state_after(self.prefix[:split])
 
     def state_after(self, text: str) -> lexing.State:
         """What is open after `text` in the hole."""
@@ -251,12 +249,19 @@ class Hole:
             lead, state = self._scan_start
             found = lexing.events(lead + text, state)
             self._scanned.clear()  # the rules ask one after the other about the same text
-            self._scanned[text] = [replace(e, at=e.at - len(lead)) for e in found if e.at >= len(lead)]
+            self._scanned[text] = [
+                replace(event, position=event.position - len(lead)) for event in found if event.position >= len(lead)
+            ]
         return self._scanned[text]
 
     @cached_property
     def _scanned(self) -> dict[str, list[lexing.Event]]:
         return {}
+
+    def statements(self, text: str, *, unfinished: bool) -> Iterator[tuple[int, int, str]]:
+        """Yield where each statement of `text` begins and ends, and all its lines: the first has the hole's `head`."""
+        for start, end in statements(text, self.events(text), unfinished=unfinished):
+            yield start, end, (self.head if start == 0 else "") + text[start:end]
 
     @cached_property
     def following(self) -> tuple[str, ...]:
@@ -267,18 +272,18 @@ class Hole:
         return tuple(line for line in rest.split("\n") if line.strip())
 
 
-def end_before(hole: Hole, text: str, at: int) -> int:
-    """Where to cut so that what comes after the hole follows well on `text[:at]`.
+def end_before(hole: Hole, text: str, position: int) -> int:
+    """Where to cut so that what comes after the hole follows well on `text[:position]`.
 
     Where nothing follows on the hole's line, the suffix brings its own line end, so the candidate's goes; where a
     whole line follows, the candidate keeps one, and the indentation that the user wrote before the marker.
     """
-    kept = len(text[:at].rstrip())
+    kept = len(text[:position].rstrip())
     if hole.ends_line:
         return kept
-    line_start = text.rfind("\n", 0, at) + 1
-    if hole.within_line or text[line_start:at].strip():
-        return at
+    line_start = text.rfind("\n", 0, position) + 1
+    if hole.within_line or text[line_start:position].strip():
+        return position
     if not hole.head:
         return text.find("\n", kept) + 1
     shared = takewhile(lambda pair: pair[0] == pair[1], zip(hole.head, text[line_start:], strict=False))

@@ -41,7 +41,7 @@ def indent(line: str) -> int:
 
 def statements(text: str, found: Iterable[lexing.Event], *, unfinished: bool = False) -> list[tuple[int, int]]:
     """Where the statements of `text` begin and end; one over several lines is one."""
-    ends = [event.at for event in found if event.ends_statement]
+    ends = [event.position for event in found if event.ends_statement]
     if unfinished:
         ends.append(len(text))
     starts = [0, *(end + 1 for end in ends[:-1])]
@@ -52,7 +52,7 @@ def code_of(line: str) -> str:
     """A line without a comment at its end."""
     for event in lexing.events(line):
         if event.kind == "comment":
-            return line[: event.at].rstrip()
+            return line[: event.position].rstrip()
     return line.rstrip()
 
 
@@ -92,7 +92,7 @@ def unmatched(found: Iterable[lexing.Event]) -> list[int]:
     closed: list[int] = []
     for event in found:
         if event.kind == "close" and event.state.depth < INSIDE.depth - len(closed):
-            closed.append(event.at)
+            closed.append(event.position)
     return closed
 
 
@@ -103,21 +103,21 @@ def fields(text: str, depth: int) -> Iterator[tuple[int, int]]:
         text: A part of what stands between the quotes. Outside fields, `{{` and `}}` are plain text.
         depth: How many are open where it begins; a format may have fields of its own.
     """
-    at = 0
-    while at < len(text):
-        if not depth and text[at : at + 2] in ("{{", "}}"):
-            at += 1
-        elif text[at] == "{" or (text[at] == "}" and depth):
-            depth += 1 if text[at] == "{" else -1
-            yield at, depth
-        at += 1
+    position = 0
+    while position < len(text):
+        if not depth and text[position : position + 2] in ("{{", "}}"):
+            position += 1
+        elif text[position] == "{" or (text[position] == "}" and depth):
+            depth += 1 if text[position] == "{" else -1
+            yield position, depth
+        position += 1
 
 
 def end_of_string(found: Iterable[lexing.Event], state: lexing.State) -> int | None:
     """Where the string that `state` is in ends, or None if it does not; a line end breaks any but a triple-quoted."""
     for event in found:
         if event.kind == "end of string":
-            return event.at
+            return event.position
         if event.kind == "newline" and len(state.string) == 1:
             return None
     return None

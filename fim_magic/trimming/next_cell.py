@@ -21,14 +21,14 @@ def next_cell(hole: Hole, text: str, final: bool) -> int | None:
     # The whole cell is searched only where it matters: this runs at every token.
     if separators and not _SEPARATOR.search(hole.prefix + hole.suffix):
         begins += separators
-    found = [at for at in begins if _begins_line(hole, text, at)]
+    found = [position for position in begins if _begins_line(hole, text, position)]
     return end_before(hole, text, min(found)) if found else None
 
 
-def _begins_line(hole: Hole, text: str, at: int) -> bool:
-    """Whether a line of code begins at `at` that is not the cell's first."""
-    if at == 0 and hole.head:
+def _begins_line(hole: Hole, text: str, position: int) -> bool:
+    """Whether a line of code begins at `position` that is not the cell's first."""
+    if position == 0 and hole.head:
         return False
-    if not (hole.prefix + text[:at]).strip():
+    if not (hole.prefix + text[:position]).strip():
         return False
-    return not hole.is_python or not hole.state_after(text[:at]).string
+    return not hole.is_python or not hole.state_after(text[:position]).string

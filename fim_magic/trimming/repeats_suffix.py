@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from fim_magic import lexing
-from fim_magic.trimming.blocks import block_floor
+from fim_magic.trimming.dedent import block_floor
 from fim_magic.trimming.hole import Hole, end_before
 from fim_magic.trimming.layout import INSIDE, essence, indent, is_strong, joins_words, lines_of, unmatched
-from fim_magic.trimming.parsed import parsed
+from fim_magic.trimming.parsed import parsed_hole
 
 _CLOSING = ")]}'\" \t"
 
@@ -21,34 +21,34 @@ def repeats_suffix(hole: Hole, text: str, final: bool) -> int | None:
     indentation; where that line says little (`else:`, a bracket), or it comes at once, the line after it as well.
     """
     rest = _rest_of_line(hole, text, final) if hole.within_line else None
-    return min((at for at in (rest, _next_line(hole, text, final)) if at is not None), default=None)
+    return min((cut for cut in (rest, _next_line(hole, text, final)) if cut is not None), default=None)
 
 
 def _rest_of_line(hole: Hole, text: str, final: bool) -> int | None:
     tail = hole.tail.rstrip()
     only_closes_text = bool(hole.state.string) and not tail.strip(_CLOSING)
-    at = text.find(tail)
-    while at >= 0:
-        rest, newline, _ = text[at + len(tail) :].partition("\n")
+    position = text.find(tail)
+    while position >= 0:
+        rest, newline, _ = text[position + len(tail) :].partition("\n")
         if newline:
             ends_line = not rest.strip() or rest.lstrip().startswith("#")
         else:
-            chance = only_closes_text or (not is_strong(tail) and joins_words(text[:at], tail))
+            chance = only_closes_text or (not is_strong(tail) and joins_words(text[:position], tail))
             ends_line = final and not rest and not chance
-        if ends_line and _fits(hole, text[:at], tail):
-            return at
-        at = text.find(tail, at + 1)
+        if ends_line and _fits(hole, text[:position], tail):
+            return position
+        position = text.find(tail, position + 1)
     return None
 
 
 def _fits(hole: Hole, text: str, tail: str) -> bool:
     """Whether the hole's line closes what it should with `text` in the hole, so that `tail` is not part of `text`."""
     if not hole.is_python:
-        seen = parsed(hole)
-        return seen is None or seen.sound(text)
+        parsed = parsed_hole(hole)
+        return parsed is None or parsed.is_sound(text)
     before = hole.state_after(text)
-    says_something = tail.strip(_CLOSING)
-    if says_something and before.brackets == hole.state.brackets and before.string == hole.state.string:
+    has_text = tail.strip(_CLOSING)
+    if has_text and before.brackets == hole.state.brackets and before.string == hole.state.string:
         return True
     after = hole.state_after(text + tail)
     below = unmatched(lexing.events(hole.suffix[len(hole.tail) :], replace(INSIDE, string=after.string)))
@@ -60,7 +60,7 @@ def _next_line(hole: Hole, text: str, final: bool) -> int | None:
         return None
     lines = lines_of(hole.head + text)
     for index, (start, line, complete) in enumerate(lines):
-        at = start - len(hole.head)
+        position = start - len(hole.head)
         if (index == 0 and hole.within_line) or not line.strip():
             continue
         if not _same_line(line, hole.following[0], complete=complete, final=final):
@@ -69,8 +69,8 @@ def _next_line(hole: Hole, text: str, final: bool) -> int | None:
         if not enough and not _goes_on_alike(hole, lines[index + 1 :], final):
             continue
         if hole.within_line:
-            return len(text[:at].rstrip())  # what stands after the hole on its line follows
-        return end_before(hole, text, max(at, 0))
+            return len(text[:position].rstrip())  # what stands after the hole on its line follows
+        return end_before(hole, text, max(position, 0))
     return None
 
 

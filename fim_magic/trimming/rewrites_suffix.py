@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 from keyword import iskeyword
 
-from fim_magic.trimming.blocks import dedent, unreachable
+from fim_magic.trimming.dedent import dedent
 from fim_magic.trimming.hole import Hole, end_before
 from fim_magic.trimming.layout import code_of, indent, lines_of
+from fim_magic.trimming.unreachable import unreachable
 
 _TOKEN = re.compile(r"""[^\W\d]\w*|\d[\w.]*|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|\S""")
 _LEAST_LINES = 3
@@ -27,7 +28,7 @@ def rewrites_suffix(hole: Hole, text: str, final: bool) -> int | None:
     """
     if not hole.above_code or len(hole.following) < _LEAST_LINES:
         return None
-    ends = [at for rule in (dedent, unreachable) if (at := rule(hole, text, final)) is not None]
+    ends = [end for rule in (dedent, unreachable) if (end := rule(hole, text, final)) is not None]
     if not ends:
         return None
     wanted = [line for line in hole.following if code_of(line).strip()][:_LONGEST_SEARCH]
@@ -39,7 +40,7 @@ def rewrites_suffix(hole: Hole, text: str, final: bool) -> int | None:
         if not text[:start].strip():
             continue
         run = [row for _, row in written[index:]]
-        if any(_follows(run, wanted, at) for at in range(len(wanted)) if indent(wanted[at]) == indent(line)):
+        if any(_follows(run, wanted, first) for first in range(len(wanted)) if indent(wanted[first]) == indent(line)):
             return end_before(hole, text, start)
     return None
 
@@ -54,15 +55,15 @@ def _last_line(hole: Hole, text: str, end: int) -> int:
     return start if in_block else start - 1
 
 
-def _follows(run: Sequence[str], wanted: Sequence[str], at: int) -> bool:
-    """Whether the lines of `run` are those of `wanted` from `at` on, and say enough to tell."""
-    if any(indent(line) < indent(wanted[at]) for line in wanted[:at]):
+def _follows(run: Sequence[str], wanted: Sequence[str], first: int) -> bool:
+    """Whether the lines of `run` are those of `wanted` from `first` on, and say enough to tell."""
+    if any(indent(line) < indent(wanted[first]) for line in wanted[:first]):
         return False  # it would begin in another block
-    if len(run) < _LEAST_LINES or len(wanted) - at < len(run):
+    if len(run) < _LEAST_LINES or len(wanted) - first < len(run):
         return False
     names: dict[str, str] = {}
     odd = tokens = 0
-    for line, other in zip(run, wanted[at:], strict=False):
+    for line, other in zip(run, wanted[first:], strict=False):
         if indent(line) != indent(other):
             return False
         renamed = _renamed(_tokens(line), _tokens(other), names)

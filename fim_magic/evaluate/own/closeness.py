@@ -164,7 +164,7 @@ def ends_of_statements(document: Document, answer: str, kind: str, language: str
         return [match.end() for match in re.finditer(r"[^\n]*\S", answer)]
     state = lexing.state_after(document.prefix)
     if kind == "arguments":
-        closes = (event.at for event in lexing.events(answer, state) if event.state.depth < state.depth)
+        closes = (event.position for event in lexing.events(answer, state) if event.state.depth < state.depth)
         return [len(answer[: next(closes, len(answer))].rstrip())]
     return list(_ends(_logical_lines(answer, state), answer, _indentation(document.prefix.rpartition("\n")[2])))
 
@@ -173,10 +173,10 @@ def _logical_lines(answer: str, state: lexing.State) -> Iterable[tuple[int, int]
     """Where each logical line with something in it begins, at its line's start, and ends."""
     start = 0
     for event in lexing.events(answer, state):
-        if event.ends_statement and not answer[: event.at].endswith("\\"):
-            if answer[start : event.at].strip():
-                yield start, start + len(answer[start : event.at].rstrip())
-            start = event.at + 1
+        if event.ends_statement and not answer[: event.position].endswith("\\"):
+            if answer[start : event.position].strip():
+                yield start, start + len(answer[start : event.position].rstrip())
+            start = event.position + 1
     if answer[start:].strip():
         yield start, len(answer.rstrip())
 
