@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from fim_magic.context import NOTHING_ELSE, Context
+from fim_magic.context import EMPTY_CONTEXT, Context
 from fim_magic.document import Document
 from fim_magic.engines import GREEDY, Sampling
 from fim_magic.placing import with_imports
@@ -173,7 +173,7 @@ class Result:
     max_new_tokens: int = 0
     prompt_sha256: str = ""
     generated: int | None = None
-    seen: Context = NOTHING_ELSE
+    seen: Context = EMPTY_CONTEXT
     holes: int = 1
     lines: int = 1
     left_out: tuple[str, ...] = ()

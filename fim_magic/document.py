@@ -24,7 +24,7 @@ class Document:
         prefix: Everything before the hole, exactly as the user wrote it.
         suffix: Everything after the hole, exactly as the user wrote it.
         marker: The marker that stood at the hole, or "" where the hole is the end of the text.
-        holes: How many holes the user made. What stands between several is part of the middle; `holes.Blanks` makes it.
+        holes: How many holes the user made. The text between several is part of the middle: see `MultiHoleDocument`.
         language: What the text is in, as `languages.of_file` calls it; "" for a cell, whose magic says it.
     """
 

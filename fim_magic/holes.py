@@ -23,7 +23,7 @@ _ENDINGS = (Ending.STOP_TOKEN, Ending.RULE, Ending.LENGTH, Ending.INTERRUPTED)
 
 
 @dataclass(frozen=True)
-class Blanks:
+class MultiHoleDocument:
     """A text with one or several holes.
 
     Attributes:
@@ -90,7 +90,7 @@ class Blanks:
         return with_crlf(middle) if any("\r\n" in text for text in self.texts) else middle
 
 
-def parse(text: str, markers: Sequence[str] = MARKERS) -> Blanks:
+def parse(text: str, markers: Sequence[str] = MARKERS) -> MultiHoleDocument:
     """Split `text` at its cursor markers.
 
     Args:
@@ -112,12 +112,12 @@ def parse(text: str, markers: Sequence[str] = MARKERS) -> Blanks:
             raise MarkerError(_side_by_side(text, marker, one, other))
     starts = [0, *(at + len(marker) for at, _ in found)]
     ends = [*(at for at, _ in found), len(text)]
-    return Blanks(tuple(text[start:end] for start, end in zip(starts, ends, strict=True)), marker)
+    return MultiHoleDocument(tuple(text[start:end] for start, end in zip(starts, ends, strict=True)), marker)
 
 
 def split(
     text: str, markers: Sequence[str] = MARKERS, *, complete: bool = False, language: str = ""
-) -> tuple[Document, Blanks | None]:
+) -> tuple[Document, MultiHoleDocument | None]:
     """Return the text as a request has it: its document, and its parts where it has several holes.
 
     Args:
@@ -135,7 +135,7 @@ def split(
     return blanks.document, blanks if blanks.count > 1 else None
 
 
-def combine(blanks: Blanks, candidates: Sequence[Candidate]) -> Candidate:
+def combine(blanks: MultiHoleDocument, candidates: Sequence[Candidate]) -> Candidate:
     """Join one candidate for each hole to one for them all.
 
     What was trimmed from each stands at the end of its `raw`, behind the middle, one after the other; so `middle` and

@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 from fim_magic.checks import bound_names
-from fim_magic.context.beside import NOTHING_ELSE, Cell, Context
+from fim_magic.context.beside import EMPTY_CONTEXT, Context, ContextCell
 from fim_magic.context.cells import (
-    Stored,
+    NotebookCell,
     code_cell,
     language_of,
     last_versions,
@@ -19,8 +19,9 @@ from fim_magic.context.cells import (
     text_cell,
 )
 from fim_magic.context.gathering import TOKENS, gather, names_near
-from fim_magic.context.namespace import Described, describe, entries_of
+from fim_magic.context.namespace import NameDescription, describe
 from fim_magic.context.redaction import asked_for
+from fim_magic.context.safe_reading import entries_of
 from fim_magic.document import MARKERS, Document
 from fim_magic.frontends import notebook_path
 
@@ -91,14 +92,14 @@ def context_for(
         OptionError: There is no such mode.
     """
     if mode == "none":
-        return NOTHING_ELSE
+        return EMPTY_CONTEXT
     above, below = _cells(shell, document, markers) if mode != "names" else ((), ())
     tells_names = mode != "cells" and not language_of(document.prefix)
     described = _described(shell, document, values) if tells_names else ()
     return gather(document, above=above, below=below, described=described, mode=mode, tokens=tokens)
 
 
-def _described(shell: Any, document: Document, values: bool) -> tuple[Described, ...]:
+def _described(shell: Any, document: Document, values: bool) -> tuple[NameDescription, ...]:
     """What is known of the names near the hole, then of the data that came last."""
     known = known_names(shell)
     entries = entries_of(getattr(shell, "user_ns", None))
@@ -114,7 +115,9 @@ def _described(shell: Any, document: Document, values: bool) -> tuple[Described,
     return (*told, *[each for each in found if each.name not in beside and not each.by_source][:_MOST_DATA])
 
 
-def _cells(shell: Any, document: Document, markers: Sequence[str]) -> tuple[tuple[Cell, ...], tuple[Cell, ...]]:
+def _cells(
+    shell: Any, document: Document, markers: Sequence[str]
+) -> tuple[tuple[ContextCell, ...], tuple[ContextCell, ...]]:
     """The cells that ran, with the texts above them, and the cells below."""
     stored = of_notebook(notebook_path(shell))
     current = document.prefix + document.marker + document.suffix
@@ -135,17 +138,19 @@ def _cells(shell: Any, document: Document, markers: Sequence[str]) -> tuple[tupl
     return tuple(above), tuple(below[:_MOST_BELOW])
 
 
-def _with_texts(cells: Sequence[tuple[str, Cell]], stored: Sequence[Stored], at: int | None) -> list[Cell]:
+def _with_texts(
+    cells: Sequence[tuple[str, ContextCell]], stored: Sequence[NotebookCell], at: int | None
+) -> list[ContextCell]:
     """Put the notebook's texts before the cells that they stand above, and those above the hole last."""
-    found: list[Cell] = []
+    found: list[ContextCell] = []
     for source, cell in cells:
         places = [n for n, each in enumerate(stored) if not each.markdown and same_text(each.source, source)]
         found += [*(_texts_above(stored, places[0]) if len(places) == 1 else []), cell]
     return found if at is None else [*found, *_texts_above(stored, at)]
 
 
-def _texts_above(stored: Sequence[Stored], at: int) -> list[Cell]:
-    found: list[Cell] = []
+def _texts_above(stored: Sequence[NotebookCell], at: int) -> list[ContextCell]:
+    found: list[ContextCell] = []
     while at > 0 and stored[at - 1].markdown:
         at -= 1
         text = text_cell(stored[at].source)

@@ -9,11 +9,11 @@ from fim_magic.branching import read_tokens
 from fim_magic.candidate import Candidate
 from fim_magic.checks import NO_CHECKS, CheckSpec
 from fim_magic.checks.sufficiency import Sufficiency
-from fim_magic.context import NOTHING_ELSE, Context
+from fim_magic.context import EMPTY_CONTEXT, Context
 from fim_magic.document import Document
 from fim_magic.engines import Engine, Sampling
 from fim_magic.errors import OptionError
-from fim_magic.holes import Blanks
+from fim_magic.holes import MultiHoleDocument
 from fim_magic.trimming import Hole, statement_count
 
 _TO_CHOOSE_FROM = 8  # candidates
@@ -48,8 +48,8 @@ class Request:
     candidates: int = 1
     max_new_tokens: int = 128
     sampling: Sampling = field(default_factory=Sampling)
-    context: Context = NOTHING_ELSE
-    blanks: Blanks | None = None
+    context: Context = EMPTY_CONTEXT
+    blanks: MultiHoleDocument | None = None
     known: frozenset[str] = frozenset()
     asked: CheckSpec = NO_CHECKS
     trimming: bool = True

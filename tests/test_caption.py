@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fim_magic import holes
 from fim_magic.candidate import Candidate, Check, Cut, Ending, Result
-from fim_magic.context import Cell, Context, Described
+from fim_magic.context import Context, ContextCell, NameDescription
 from fim_magic.document import parse
 from fim_magic.review.caption import COLUMNS, about, facts, line, progress_line, stopped_line, title_of_other
 from fim_magic.review.text import columns_of
@@ -207,7 +207,9 @@ def test_facts_of_one_of_several():
 
 def test_facts_say_what_the_model_saw():
     assert "Context" not in dict(facts(result()))
-    seen = Context(cells=(Cell("a = 1", 1), Cell("b = 2", 2)), described=(Described("c", "# c: int"),))
+    seen = Context(
+        cells=(ContextCell("a = 1", 1), ContextCell("b = 2", 2)), described=(NameDescription("c", "# c: int"),)
+    )
     assert dict(facts(result(seen=seen)))["Context"] == "2 cells above, 1 name"
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from fim_magic import holes
 from fim_magic.document import Document, parse
-from fim_magic.holes import Blanks
+from fim_magic.holes import MultiHoleDocument
 from fim_magic.placing import with_imports
 from fim_magic.review.diff import Gap, Line, Segment, addition, diff, elided, writing_at
 from fim_magic.review.render import MARKS
@@ -203,7 +203,7 @@ def filled(draw):
     """A text with one to four holes, and something or nothing for each."""
     between = draw(st.lists(TEXT.filter(bool), max_size=3))
     middles = draw(st.lists(TEXT, min_size=len(between) + 1, max_size=len(between) + 1))
-    return Blanks((draw(TEXT), *between, draw(TEXT)), "█"), middles
+    return MultiHoleDocument((draw(TEXT), *between, draw(TEXT)), "█"), middles
 
 
 def diff_of(marked, *middles):
@@ -290,7 +290,7 @@ def test_an_insertion_told_as_whole_lines_takes_nothing_of_the_next_hole():
 
 
 def test_kept_text_is_found_where_line_ends_are_widened():
-    # Not as `Blanks` gives it: the document has one hole, so the middle comes with LF.
+    # Not as `MultiHoleDocument` gives it: the document has one hole, so the middle comes with LF.
     lines = diff(Document("a\r\n", "\r\nd"), "b\nkeep\nc", ((2, 6),))
     assert [(line.text, line.kind) for line in lines] == [
         ("a\r\n", "same"),
@@ -302,7 +302,7 @@ def test_kept_text_is_found_where_line_ends_are_widened():
 
 
 def test_what_lies_between_far_holes_is_elided():
-    blanks = Blanks(("a\n" * 20, "b\n" * 40, "c\n" * 20), "█")
+    blanks = MultiHoleDocument(("a\n" * 20, "b\n" * 40, "c\n" * 20), "█")
     rows = elided(diff(blanks.document, *blanks.joined(["x\n", "y\n"])))
     assert numbers(rows) == ["17 more", 18, 19, 20, 21, 22, 23, 24, "34 more", 59, 60, 61, 62, 63, 64, 65, "17 more"]
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import QWEN, byte_tokenizer
 
-from fim_magic.context import MODES, NOTHING_ELSE, Cell, Context, Described, File, gather
-from fim_magic.context.cells import Stored, code_cell, last_versions, of_notebook, position, text_cell
+from fim_magic.context import EMPTY_CONTEXT, MODES, Context, ContextCell, File, NameDescription, gather
+from fim_magic.context.cells import NotebookCell, code_cell, last_versions, of_notebook, position, text_cell
 from fim_magic.context.gathering import names_in, names_near
 from fim_magic.document import Document, parse
 from fim_magic.errors import OptionError
@@ -34,7 +34,7 @@ from fim_magic.formats import completion_prompt, fim_prompt
     ],
 )
 def test_a_cell_as_a_script_has_it(source, shown):
-    assert code_cell(source, 3) == Cell(shown, 3)
+    assert code_cell(source, 3) == ContextCell(shown, 3)
 
 
 @pytest.mark.parametrize(
@@ -57,14 +57,14 @@ def test_cells_of_no_use(source):
 
 
 def test_a_cell_with_a_marker_of_the_users_own():
-    assert code_cell("x = '▮'") == Cell("x = '▮'")
+    assert code_cell("x = '▮'") == ContextCell("x = '▮'")
     assert code_cell("x = ▮", markers=["▮"]) is None
 
 
 def test_a_text_in_comments():
-    assert text_cell("## Prices\n\nof **fruit**\n") == Cell("# ## Prices\n#\n# of **fruit**", markdown=True)
+    assert text_cell("## Prices\n\nof **fruit**\n") == ContextCell("# ## Prices\n#\n# of **fruit**", markdown=True)
     assert text_cell(" \n") is None
-    assert text_cell("password: hunter2") == Cell("# password: …", markdown=True)
+    assert text_cell("password: hunter2") == ContextCell("# password: …", markdown=True)
     long = text_cell("\n".join(["a line of a long text"] * 100))
     assert len(long.source) < 800
     assert long.source.endswith("a line of a long text")
@@ -87,7 +87,7 @@ def test_a_text_in_comments():
     ],
 )
 def test_of_a_cell_that_ran_again_the_last_version_is_kept(before, after):
-    assert [cell.source for cell in last_versions([Cell(source) for source in before])] == after
+    assert [cell.source for cell in last_versions([ContextCell(source) for source in before])] == after
 
 
 def notebook(tmp_path, *cells):
@@ -99,7 +99,7 @@ def notebook(tmp_path, *cells):
 
 def test_the_cells_of_a_file(tmp_path):
     path = notebook(tmp_path, ("markdown", ["# A\n", "text"]), ("code", "x = 1"), ("raw", "no"))
-    assert of_notebook(path) == (Stored("# A\ntext", markdown=True), Stored("x = 1", markdown=False))
+    assert of_notebook(path) == (NotebookCell("# A\ntext", markdown=True), NotebookCell("x = 1", markdown=False))
 
 
 @pytest.mark.parametrize(
@@ -111,15 +111,14 @@ def test_a_file_that_is_no_notebook(tmp_path, text):
     assert of_notebook(path) == ()
 
 
-def test_no_file(tmp_path, monkeypatch):
+def test_no_file(tmp_path):
     assert of_notebook(None) == of_notebook(tmp_path / "gone.ipynb") == of_notebook(tmp_path) == ()
     path = notebook(tmp_path, ("code", "x = 1"))
-    monkeypatch.setattr("fim_magic.context.cells.LARGEST_FILE", 10)
-    assert of_notebook(path) == ()
+    assert of_notebook(path, largest=10) == ()
 
 
 CELLS = [
-    Stored(source, markdown=False)
+    NotebookCell(source, markdown=False)
     for source in ("import os", "def mean(xs):\n    <cursor>\n", "mean([1])", "mean([1])")
 ]
 
@@ -147,13 +146,16 @@ def test_names():
 
 
 ABOVE = (
-    Cell("import numpy as np", 1),
-    Cell("# Prices", markdown=True),
-    Cell("prices = [1, 2]", 2),
-    Cell("unrelated = 0", 3),
+    ContextCell("import numpy as np", 1),
+    ContextCell("# Prices", markdown=True),
+    ContextCell("prices = [1, 2]", 2),
+    ContextCell("unrelated = 0", 3),
 )
-BELOW = (Cell("print(total)"),)
-NAMES = (Described("prices", "# prices: list, length 2, of int"), Described("np", "import numpy as np", by_source=True))
+BELOW = (ContextCell("print(total)"),)
+NAMES = (
+    NameDescription("prices", "# prices: list, length 2, of int"),
+    NameDescription("np", "import numpy as np", by_source=True),
+)
 HOLE = parse("total = <cursor>prices\n")
 
 
@@ -168,7 +170,7 @@ def gathered(mode="auto", **more):
 def test_modes(mode, above, below, names):
     context = gathered(mode)
     assert (len(context.cells), len(context.below), len(context.described)) == (above, below, names)
-    assert (context is NOTHING_ELSE) == (mode == "none")
+    assert (context is EMPTY_CONTEXT) == (mode == "none")
 
 
 def test_an_unknown_mode_is_refused():
@@ -178,7 +180,7 @@ def test_an_unknown_mode_is_refused():
 
 
 def test_nothing_known_is_nothing_else():
-    assert gather(HOLE) is NOTHING_ELSE
+    assert gather(HOLE) is EMPTY_CONTEXT
 
 
 def test_what_is_relevant_comes_first_and_all_stays_in_the_notebooks_order():
@@ -203,9 +205,9 @@ TEXTS = st.lists(st.text("abc =\n", min_size=1, max_size=60), max_size=8)
 def test_what_is_chosen_fits(above, below, names, room, tokens):
     context = gather(
         HOLE,
-        above=[Cell(text, at) for at, text in enumerate(above)],
-        below=[Cell(text) for text in below],
-        described=[Described(text, f"# {text}") for text in names],
+        above=[ContextCell(text, at) for at, text in enumerate(above)],
+        below=[ContextCell(text) for text in below],
+        described=[NameDescription(text, f"# {text}") for text in names],
         mode="auto" if tokens else "all",
         tokens=tokens,
     )
@@ -221,7 +223,7 @@ def test_in_a_few_words_and_for_a_record():
     assert context.describe() == "3 cells above, 1 below, 1 text, 2 names"
     assert Context(below=BELOW).describe() == "1 cell below"
     assert Context(files=(File("a.py", ""),)).describe() == "1 file"
-    assert NOTHING_ELSE.describe() == ""
+    assert EMPTY_CONTEXT.describe() == ""
     said = json.dumps(context.summary())
     assert json.loads(said) == {"cells": [1, 2, 3], "texts": 1, "below": 1, "names": ["prices", "np"], "files": []}
 
@@ -271,7 +273,7 @@ def test_with_files_the_cells_stay_with_the_cell():
 @given(st.integers(0, 260), st.integers(0, 120), st.integers(20, 300))
 def test_the_text_around_the_hole_goes_first(before, after, room):
     document = Document("p" * before, "s" * after)
-    alone, beside = (prompt_of(document, context, room) for context in (NOTHING_ELSE, gathered("all")))
+    alone, beside = (prompt_of(document, context, room) for context in (EMPTY_CONTEXT, gathered("all")))
     own = [[piece for piece in prompt.pieces if piece.kind != "context"] for prompt in (alone, beside)]
     assert own[0] == own[1]
     assert len(beside.ids) <= room
@@ -290,5 +292,5 @@ def test_typing_leaves_the_beginning_as_it_was():
 
 
 def test_sentinels_in_a_cell_stay_text():
-    prompt = prompt_of(HOLE, Context(cells=(Cell("x = '<|fim_middle|>'"),)))
+    prompt = prompt_of(HOLE, Context(cells=(ContextCell("x = '<|fim_middle|>'"),)))
     assert prompt.ids.count(TOKENS.sentinel("<|fim_middle|>")) == 1

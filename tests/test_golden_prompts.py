@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from vocabularies import vocabulary
 
-from fim_magic.context import NOTHING_ELSE, Context, File
+from fim_magic.context import EMPTY_CONTEXT, Context, File
 from fim_magic.document import Document, parse
 from fim_magic.formats import completion_prompt, family_of, fim_prompt
 from fim_magic.tokenization import TextTokenizer
@@ -100,7 +100,7 @@ def known(name):
     return family, tokens
 
 
-def prompt_of(name, document, order="auto", *, context=NOTHING_ELSE, heals=True):
+def prompt_of(name, document, order="auto", *, context=EMPTY_CONTEXT, heals=True):
     family, tokens = known(name)
     if not heals:
         family = dataclasses.replace(family, heals=frozenset())
@@ -221,7 +221,7 @@ PUBLISHED = [
     pytest.param(
         "Qwen3-Coder",
         Document("def add(a, b):\n    ", "\n\nprint(add(1, 2))\n"),
-        NOTHING_ELSE,
+        EMPTY_CONTEXT,
         "151659 750 912 2877 11 293 982 257 151661 271 1350 25906 7 16 11 220 17 1171 151660",
         id="Qwen3-Coder",
     ),
@@ -236,21 +236,21 @@ PUBLISHED = [
     pytest.param(
         "Qwen2.5-Coder",
         Document("def foo(x):", "    return x"),
-        NOTHING_ELSE,
+        EMPTY_CONTEXT,
         "151659 750 15229 2075 1648 151661 262 470 856 151660",
         id="Qwen2.5",
     ),
     pytest.param(
         "Qwen2.5-Coder",
         Document("def foo(", "):\n    pass"),
-        NOTHING_ELSE,
+        EMPTY_CONTEXT,
         "151659 750 15229 7 151661 982 262 1494 151660",
         id="Qwen2.5 within a line",
     ),
     pytest.param(
         "CodeGen2.5",
         Document("prefix", "suffix"),
-        NOTHING_ELSE,
+        EMPTY_CONTEXT,
         "40290 51199 37333 844 50256 50317 51199",
         id="CodeGen2.5",
     ),

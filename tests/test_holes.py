@@ -10,7 +10,7 @@ from fim_magic.candidate import Candidate, Cut, Ending
 from fim_magic.document import MARKERS, Document
 from fim_magic.document import parse as parse_one
 from fim_magic.errors import MarkerError
-from fim_magic.holes import Blanks, combine, parse, written
+from fim_magic.holes import MultiHoleDocument, combine, parse, written
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<>█\r"), max_size=30)
 BETWEEN = TEXT.filter(str.strip)
@@ -26,7 +26,7 @@ def blanks(draw, crlf=False):
     if crlf:
         texts = tuple(text.replace("\n", "\r\n") for text in (*texts[:-1], texts[-1] + "\n"))
     middles = draw(st.lists(MIDDLE, min_size=len(texts) - 1, max_size=len(texts) - 1))
-    return Blanks(texts, "█"), middles
+    return MultiHoleDocument(texts, "█"), middles
 
 
 def woven(texts, middles):
@@ -36,7 +36,7 @@ def woven(texts, middles):
 @given(blanks(), st.sampled_from(MARKERS))
 def test_only_the_markers_are_taken_out(made, marker):
     texts = made[0].texts
-    assert parse(marker.join(texts)) == Blanks(texts, marker)
+    assert parse(marker.join(texts)) == MultiHoleDocument(texts, marker)
 
 
 @given(blanks())
@@ -130,7 +130,7 @@ def test_what_is_said_about_markers_that_make_no_holes(text, said):
 
 
 def test_a_longer_marker_is_not_taken_for_a_shorter_one():
-    assert parse("a #### b #### c", ["##", "####"]) == Blanks(("a ", " b ", " c"), "####")
+    assert parse("a #### b #### c", ["##", "####"]) == MultiHoleDocument(("a ", " b ", " c"), "####")
     with pytest.raises(MarkerError, match="2 different"):
         parse("a ## b #### c", ["##", "####"])
 
@@ -195,7 +195,7 @@ def test_the_worst_ending_is_that_of_all(endings, worst):
 def test_the_tokens_are_those_of_the_holes(made, crlf, data):
     one, middles = made
     if crlf:
-        one = Blanks((*(text.replace("\n", "\r\n") for text in one.texts[:-1]), "\r\n"), "█")
+        one = MultiHoleDocument((*(text.replace("\n", "\r\n") for text in one.texts[:-1]), "\r\n"), "█")
     parts = []
     for middle in middles:
         at = data.draw(st.integers(0, len(middle)))

@@ -7,7 +7,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from fim_magic.context import NOTHING_ELSE
+from fim_magic.context import EMPTY_CONTEXT
 from fim_magic.document import parse
 from fim_magic.kernel import context_for, defined_names, executed_cells, known_names
 
@@ -58,7 +58,7 @@ def test_what_ran_and_what_is_known(shell, capsys):
     assert "def (" not in sources(context.cells)
     assert context.cells[0].number == 3
     assert [each.line for each in context.described] == ["# prices: list, length 3, of int"]
-    assert context_for(shell, HOLE, "none") is NOTHING_ELSE
+    assert context_for(shell, HOLE, "none") is EMPTY_CONTEXT
     assert context_for(shell, HOLE, "names").cells == ()
     assert context_for(shell, HOLE, "cells").described == ()
 
@@ -163,7 +163,7 @@ def test_what_a_cell_defines_that_has_yet_to_run_is_defined(shell, tmp_path):
 
 
 def test_an_empty_session_knows_nothing(shell):
-    assert context_for(shell, HOLE) is NOTHING_ELSE
+    assert context_for(shell, HOLE) is EMPTY_CONTEXT
 
 
 class Bare:
@@ -178,4 +178,4 @@ def test_a_shell_without_a_history():
     assert sources(context_for(Bare(), HOLE).cells) == ["x = 1"]
     assert executed_cells(object()) == ()
     assert known_names(object()) == frozenset()
-    assert context_for(object(), HOLE) is NOTHING_ELSE
+    assert context_for(object(), HOLE) is EMPTY_CONTEXT

@@ -10,7 +10,7 @@ from scripted import ScriptedEngine
 
 from fim_magic import cli
 from fim_magic.candidate import Candidate, Ending, Result
-from fim_magic.context import Cell, Context
+from fim_magic.context import Context, ContextCell
 from fim_magic.document import parse
 from fim_magic.engines import Sampling
 from fim_magic.errors import OptionError
@@ -136,7 +136,7 @@ def test_comparing_says_where_answers_part_and_why():
 
 
 def test_a_record_of_an_answer_with_context_says_that_a_file_does_not_hold_it():
-    seen = Context(cells=(Cell("seven = 7", 3),))
+    seen = Context(cells=(ContextCell("seven = 7", 3),))
     told = record(result("abc", seen=seen, prompt_sha256="x"))
     assert "with cells and names of its session" in compare(told, result("abcd"))[1]
     # With what the session knows, as %fim replay has it, something else must be the reason.

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from fim_magic.context.namespace import Described
+from fim_magic.context.data import counted
+from fim_magic.context.namespace import NameDescription
 
 Count = Callable[[str], int]
 """How many tokens a text has."""
@@ -30,7 +31,7 @@ class File:
 
 
 @dataclass(frozen=True)
-class Cell:
+class ContextCell:
     """Another cell of the notebook, as a script has it: Python, or a text in comments.
 
     Attributes:
@@ -63,21 +64,21 @@ class Context:
     repository: str = ""
     path: str = ""
     files: tuple[File, ...] = ()
-    cells: tuple[Cell, ...] = ()
-    below: tuple[Cell, ...] = ()
-    described: tuple[Described, ...] = ()
+    cells: tuple[ContextCell, ...] = ()
+    below: tuple[ContextCell, ...] = ()
+    described: tuple[NameDescription, ...] = ()
     tokens: int | None = None
 
     @property
     def sources(self) -> tuple[str, ...]:
         """The code of the other cells and files, those that are nearest last."""
-        cells = (*(cell for cell in reversed(self.below)), *self.cells)
+        cells = (*reversed(self.below), *self.cells)
         return (*(file.text for file in reversed(self.files)), *(cell.source for cell in cells if not cell.markdown))
 
     @cached_property
     def frames(self) -> dict[str, frozenset[str]]:
         """The columns of each DataFrame of which all of them are known, by its name."""
-        return {each.name: frozenset(each.columns) for each in self.described if each.columns is not None}
+        return {item.name: frozenset(item.columns) for item in self.described if item.columns is not None}
 
     @property
     def above_text(self) -> str:
@@ -89,13 +90,13 @@ class Context:
         jupyter_script_conversion.py). A family's layout for repositories is not used, with the cells as another file:
         a model with such a layout finds right middles less probable in it (`.github/DECISIONS.md`).
         """
-        names = "".join(f"{each.line}\n" for each in self.described)
+        names = "".join(f"{item.line}\n" for item in self.described)
         cells = [f"{cell.source}\n\n" for cell in self.cells]
         return "".join([*cells[:-1], f"{names}\n" if names else "", *cells[-1:]])
 
     @property
     def below_text(self) -> str:
-        """What goes after it."""
+        """What goes after the text with the hole."""
         return "".join(f"\n\n{cell.source}\n" for cell in self.below)
 
     def within(self, room: int, count: Count) -> Context:
@@ -107,28 +108,30 @@ class Context:
         """
         left = max(0, room if self.tokens is None else min(room, self.tokens))
         described, left = _names_within(self.described, int(left * _NAMES_SHARE), left, count)
-        chosen: set[int] = set()
         everything = (*self.cells, *self.below)
-        for at in sorted(range(len(everything)), key=lambda at: everything[at].rank):
-            cost = count(f"\n\n{everything[at].source}\n") + 1
+        chosen: set[int] = set()
+        for index in sorted(range(len(everything)), key=lambda index: everything[index].rank):
+            cost = count(f"\n\n{everything[index].source}\n") + 1
             if cost <= left:
-                chosen.add(at)
+                chosen.add(index)
                 left -= cost
-        cells = tuple(cell for at, cell in enumerate(self.cells) if at in chosen)
-        below = tuple(cell for at, cell in enumerate(self.below, len(self.cells)) if at in chosen)
+        cells = tuple(cell for index, cell in enumerate(self.cells) if index in chosen)
+        below = tuple(cell for index, cell in enumerate(self.below, len(self.cells)) if index in chosen)
         shown = "\n".join(cell.source for cell in cells)
-        described = tuple(each for each in described if not _told(each, shown))
+        described = tuple(item for item in described if not _is_in_source(item, shown))
         return replace(self, cells=cells, below=below, described=described)
 
     def describe(self) -> str:
         """Say in a few words what of the notebook it holds: "3 cells above, 1 below, 5 names"."""
         above = sum(not cell.markdown for cell in self.cells)
-        texts = len(self.cells) - above
-        said = [_counted(above, "cell", " above"), f"{len(self.below)} below" if self.below else ""]
-        said += [_counted(texts, "text"), _counted(len(self.described), "name"), _counted(len(self.files), "file")]
-        if self.below and not above:
-            said[1] = _counted(len(self.below), "cell", " below")
-        return ", ".join(each for each in said if each)
+        below = len(self.below)
+        parts = [
+            f"{counted(above, 'cell')} above" if above else "",
+            f"{below if above else counted(below, 'cell')} below" if below else "",
+        ]
+        others = (("text", len(self.cells) - above), ("name", len(self.described)), ("file", len(self.files)))
+        parts += [counted(number, noun) for noun, number in others if number]
+        return ", ".join(filter(None, parts))
 
     def summary(self) -> dict[str, Any]:
         """Return what JSON can hold of it: numbers of cells and names of what was described, never a text or value."""
@@ -136,37 +139,29 @@ class Context:
             "cells": [cell.number for cell in self.cells if not cell.markdown],
             "texts": sum(cell.markdown for cell in self.cells),
             "below": len(self.below),
-            "names": [each.name for each in self.described],
+            "names": [item.name for item in self.described],
             "files": [file.path for file in self.files],
         }
 
 
-NOTHING_ELSE = Context()
+EMPTY_CONTEXT = Context()
 
 
 def _names_within(
-    described: tuple[Described, ...], share: int, left: int, count: Count
-) -> tuple[tuple[Described, ...], int]:
+    described: tuple[NameDescription, ...], share: int, left: int, count: Count
+) -> tuple[tuple[NameDescription, ...], int]:
     found = []
-    for each in described:
-        cost = count(f"{each.line}\n") + 1
+    for item in described:
+        cost = count(f"{item.line}\n") + 1
         if cost <= share:
-            found.append(each)
+            found.append(item)
             share -= cost
             left -= cost
     return tuple(found), left
 
 
-def _told(each: Described, shown: str) -> bool:
+def _is_in_source(item: NameDescription, shown: str) -> bool:
     """Whether the cells that are shown say all that a description says: they define the function, or import it."""
-    if not each.by_source:
-        return False
-    name = re.escape(each.name)
-    return (
-        re.search(rf"^\s*(?:async\s+def|def|class)\s+{name}\b|^[^\n#]*\bimport\b[^\n#]*\b{name}\b", shown, re.MULTILINE)
-        is not None
-    )
-
-
-def _counted(number: int, noun: str, rest: str = "") -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}{rest}" if number else ""
+    name = re.escape(item.name)
+    definition = rf"^\s*(?:async\s+def|def|class)\s+{name}\b|^[^\n#]*\bimport\b[^\n#]*\b{name}\b"
+    return item.by_source and re.search(definition, shown, re.MULTILINE) is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import json
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +13,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from fim_magic import lexing
-from fim_magic.context.beside import Cell
+from fim_magic.context.beside import ContextCell
 from fim_magic.context.redaction import redacted
 from fim_magic.document import MARKERS
 from fim_magic.languages import PYTHON, in_session, magic_of, of_cell
+
+_log = logging.getLogger(__name__)
 
 LARGEST_FILE = 20 * 2**20
 """Bytes of a notebook that is read; one with more holds pictures, and takes long."""
@@ -30,13 +33,8 @@ _REMEMBERED = 512  # cells, of which the next request need not find out the same
 
 
 @dataclass(frozen=True)
-class Stored:
-    """A cell as the notebook's file has it.
-
-    Attributes:
-        source: Its text.
-        markdown: Whether it is a text; else it is code.
-    """
+class NotebookCell:
+    """A cell of code, or of text, as the notebook's file has it."""
 
     source: str
     markdown: bool
@@ -53,17 +51,19 @@ def language_of(source: str) -> str:
     return "" if in_session(source) else magic_of(source)
 
 
-def code_cell(source: str, number: int = 0, *, markers: Sequence[str] = MARKERS, language: str = "") -> Cell | None:
+def code_cell(
+    source: str, number: int = 0, *, markers: Sequence[str] = MARKERS, language: str = ""
+) -> ContextCell | None:
     """Return a code cell as a script has it, or None if nothing of it is of use.
 
     Args:
-        source: As it was typed. A cell for `%%fim`, or with a marker, holds a hole and no code.
+        source: As it was typed. A cell with a marker holds a hole and no code.
         number: Its number in the session.
         markers: What marks a hole.
-        language: Of the cell with the hole, as `language_of` has it: one in another is of no use to it.
+        language: Of the cell with the hole, as `language_of` has it: a cell in another language is of no use to it.
     """
     text = None if any(marker in source for marker in markers if marker) else _script_of(source, language)
-    return None if text is None else Cell(text, number)
+    return None if text is None else ContextCell(text, number)
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -78,81 +78,71 @@ def _script_of(source: str, language: str) -> str | None:
         source = rest
     text = _BLANK_LINES.sub("", _python_lines(source)).rstrip()
     try:
-        says_something = bool(ast.parse(text).body)
+        has_code = bool(ast.parse(text).body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None  # it cannot have run
     # Comments alone are about a magic that stood below them: a small model takes them for what the cell is about.
-    return redacted(text) if says_something else None
+    return redacted(text) if has_code else None
 
 
-def text_cell(source: str) -> Cell | None:
+def text_cell(source: str) -> ContextCell | None:
     """Return a markdown cell as comments, or None if it is empty."""
     text = source.strip()
     if len(text) > _LONGEST_TEXT:
         text = text[:_LONGEST_TEXT].rpartition("\n")[0] or text[:_LONGEST_TEXT]
-    if not text:
-        return None
-    return Cell(redacted("\n".join(f"# {line}".rstrip() for line in text.splitlines())), markdown=True)
+    comment = "\n".join(f"# {line}".rstrip() for line in text.splitlines())
+    return ContextCell(redacted(comment), markdown=True) if text else None
 
 
-def last_versions(cells: Sequence[Cell]) -> tuple[Cell, ...]:
+def last_versions(cells: Sequence[ContextCell]) -> tuple[ContextCell, ...]:
     """Leave out cells that were run again later, changed or not. The last version keeps its place.
 
     Front ends do not tell a kernel which cell a text is of, so those count as one that define the same names, and whose
     texts are much alike.
     """
-    kept: list[Cell] = []
+    kept: list[ContextCell] = []
     for cell in reversed(cells):
         if not any(_same_cell(cell.source, later.source) for later in kept):
             kept.append(cell)
     return tuple(reversed(kept))
 
 
-def of_notebook(path: Path | None) -> tuple[Stored, ...]:
-    """Return the cells of a notebook's file, in order; none if it cannot be read or is too large.
-
-    Args:
-        path: The file, or None where it is not known.
-    """
+def of_notebook(path: Path | None, *, largest: int = LARGEST_FILE) -> tuple[NotebookCell, ...]:
+    """Return the cells of a notebook's file, in order; none if it is not known, cannot be read or is too large."""
     try:
-        if path is None or (about := path.stat()).st_size > LARGEST_FILE:
+        if path is None or (status := path.stat()).st_size > largest:
             return ()
-        return _cells_of(path, about.st_mtime_ns, about.st_size)
+        return _cells_of(path, status.st_mtime_ns, status.st_size)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        _log.info("The notebook's file could not be read, so its cells are no context.", exc_info=True)
         return ()
 
 
 @lru_cache(maxsize=1)
-def _cells_of(path: Path, _changed: int, _size: int) -> tuple[Stored, ...]:
+def _cells_of(path: Path, _changed: int, _size: int) -> tuple[NotebookCell, ...]:
     """Read a file once as long as it stays as it is: a request asks for its cells more than once."""
     cells = json.loads(path.read_text("utf-8"))["cells"]
     return tuple(
-        Stored("".join(cell["source"]), cell["cell_type"] == "markdown")
+        NotebookCell("".join(cell["source"]), cell["cell_type"] == "markdown")
         for cell in cells
         if cell["cell_type"] in ("code", "markdown")
     )
 
 
-def position(cells: Sequence[Stored], source: str) -> int | None:
-    """Return which of a notebook's cells is the one with this source, or None if that is not clear.
+def position(cells: Sequence[NotebookCell], source: str) -> int | None:
+    """Return the index of the notebook's cell with this source, or None if that is not clear.
 
     The file may be older than what the user sees, so a cell that is much like it will do, if no other is as like.
     """
     wanted = _essence(source)
-    exact = [at for at, cell in enumerate(cells) if not cell.markdown and _essence(cell.source) == wanted]
+    code = [(index, _essence(cell.source)) for index, cell in enumerate(cells) if not cell.markdown]
+    exact = [index for index, text in code if text == wanted]
     if exact:
         return exact[0] if len(exact) == 1 else None
-    likeness = sorted(
-        (
-            (_likeness(_essence(cell.source), wanted), at)
-            for at, cell in enumerate(cells)
-            if not cell.markdown and cell.source.strip()
-        ),
-        reverse=True,
-    )
-    if not likeness or likeness[0][0] < _SURELY_THE_CELL or (len(likeness) > 1 and likeness[1][0] == likeness[0][0]):
-        return None
-    return likeness[0][1]
+    likeness = [(_likeness(text, wanted), index) for index, text in code if cells[index].source.strip()]
+    (best, index), *others = sorted(likeness, reverse=True) or [(0.0, 0)]
+    is_clear = best >= _SURELY_THE_CELL and not (others and others[0][0] == best)
+    return index if is_clear else None
 
 
 def same_text(one: str, other: str) -> bool:
@@ -164,8 +154,7 @@ def _python_lines(source: str) -> str:
     kept, state = [], lexing.State()
     for line in source.splitlines(keepends=True):
         begins_statement = not state.depth and not state.string
-        is_ipython = begins_statement and _IPYTHON.match(line) is not None
-        if not is_ipython:
+        if not (begins_statement and _IPYTHON.match(line)):
             kept.append(line)
             state = lexing.state_after(line, state)
     return "".join(kept)

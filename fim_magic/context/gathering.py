@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from fim_magic.context.beside import NOTHING_ELSE, Cell, Context
-from fim_magic.context.namespace import Described
+from fim_magic.context.beside import EMPTY_CONTEXT, Context, ContextCell
+from fim_magic.context.namespace import NameDescription
 from fim_magic.document import Document
 from fim_magic.errors import OptionError
 
@@ -19,7 +19,7 @@ Cells below are in "all" only: a small model fills fewer holes right with them (
 """
 
 TOKENS = 512
-"""How many tokens of a prompt cells and names may take where nobody says."""
+"""How many tokens of a prompt cells and names may take by default."""
 
 _NAME = re.compile(r"(?<![\w.])[^\W\d]\w*")
 _DEFINED = re.compile(
@@ -51,9 +51,9 @@ def names_near(document: Document) -> list[str]:
 def gather(
     document: Document,
     *,
-    above: Sequence[Cell] = (),
-    below: Sequence[Cell] = (),
-    described: Sequence[Described] = (),
+    above: Sequence[ContextCell] = (),
+    below: Sequence[ContextCell] = (),
+    described: Sequence[NameDescription] = (),
     mode: str = "auto",
     tokens: int | None = TOKENS,
 ) -> Context:
@@ -79,28 +79,27 @@ def gather(
     if mode == "cells":
         described = ()
     if mode == "none" or not (above or below or described):
-        return NOTHING_ELSE
+        return EMPTY_CONTEXT
     ranks = _ranks(document, above, below)
     return Context(
-        cells=tuple(replace(cell, rank=ranks[at]) for at, cell in enumerate(above)),
-        below=tuple(replace(cell, rank=ranks[len(above) + at]) for at, cell in enumerate(below)),
+        cells=tuple(replace(cell, rank=rank) for cell, rank in zip(above, ranks, strict=False)),
+        below=tuple(replace(cell, rank=rank) for cell, rank in zip(below, ranks[len(above) :], strict=True)),
         described=tuple(described),
         tokens=None if mode == "all" else tokens,
     )
 
 
-def _ranks(document: Document, above: Sequence[Cell], below: Sequence[Cell]) -> list[int]:
+def _ranks(document: Document, above: Sequence[ContextCell], below: Sequence[ContextCell]) -> list[int]:
     wanted = set(names_near(document))
-    scores = [_score(cell, wanted) + _FOR_NEARNESS * (at + 1) / len(above) for at, cell in enumerate(above)]
-    scores += [_score(cell, wanted) + _FOR_BELOW / (at + 1) for at, cell in enumerate(below)]
-    order = sorted(range(len(scores)), key=lambda at: -scores[at])
+    scores = [_score(cell, wanted) + _FOR_NEARNESS * place / len(above) for place, cell in enumerate(above, 1)]
+    scores += [_score(cell, wanted) + _FOR_BELOW / place for place, cell in enumerate(below, 1)]
     ranks = [0] * len(scores)
-    for rank, at in enumerate(order):
-        ranks[at] = rank
+    for rank, index in enumerate(sorted(range(len(scores)), key=lambda index: -scores[index])):
+        ranks[index] = rank
     return ranks
 
 
-def _score(cell: Cell, wanted: set[str]) -> float:
+def _score(cell: ContextCell, wanted: set[str]) -> float:
     used = wanted & set(names_in(cell.source))
     score = min(_FOR_USING * len(used), _MOST_FOR_USING)
     if cell.markdown:

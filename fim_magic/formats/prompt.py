@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from fim_magic.context import NOTHING_ELSE, Context, fit
+from fim_magic.context import EMPTY_CONTEXT, Context, fit
 from fim_magic.document import Document
 from fim_magic.errors import ModelError, OptionError
 from fim_magic.formats.families import Family, Part, Template, Text
@@ -65,7 +65,7 @@ class Prompt:
     dropped_prefix_tokens: int = 0
     dropped_suffix_tokens: int = 0
     healed: str = ""
-    context: Context = NOTHING_ELSE
+    context: Context = EMPTY_CONTEXT
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -85,7 +85,7 @@ def fim_prompt(
     *,
     order: str,
     room: int,
-    context: Context = NOTHING_ELSE,
+    context: Context = EMPTY_CONTEXT,
     healing: bool = True,
 ) -> Prompt:
     """Build the infilling prompt for the hole in `document`.
@@ -115,7 +115,7 @@ def completion_prompt(
     document: Document,
     *,
     room: int,
-    context: Context = NOTHING_ELSE,
+    context: Context = EMPTY_CONTEXT,
     healing: bool = True,
 ) -> Prompt:
     """Build the left-to-right prompt: only what stands before the hole.

@@ -72,7 +72,7 @@ class View:
             shell: The IPython shell.
             document: The user's text.
             title: What is filling the hole: the model's name.
-            unfilled: The middle before the model writes, and where it is the user's own: `Blanks.joined([])`.
+            unfilled: The middle before the model writes, and where it is the user's own; from `MultiHoleDocument`.
             ask: Whether to show buttons at the end, where there is somebody to click them.
             details: "line", or "full" to show what else is known as well: one of `settings.DETAILS`.
             clock: Tells when it is time to draw again.

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fim_magic.candidate import Candidate, Cut, Ending
-from fim_magic.context import NOTHING_ELSE, Context
+from fim_magic.context import EMPTY_CONTEXT, Context
 from fim_magic.document import Document
 from fim_magic.engines import Engine
 from fim_magic.engines.reuse import common_prefix
@@ -71,7 +71,7 @@ def scores(
     engine: Engine,
     document: Document,
     middles: Sequence[str],
-    context: Context = NOTHING_ELSE,
+    context: Context = EMPTY_CONTEXT,
     suffix_tokens: int = SUFFIX_TOKENS,
 ) -> Iterator[Score]:
     """Read the text with each of `middles` in its hole, left to right. The caller may stop between any two.

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fim_magic.context import Context, gather
-from fim_magic.context.cells import Stored
+from fim_magic.context.cells import NotebookCell
 from fim_magic.context.gathering import TOKENS
 from fim_magic.document import Document
 from fim_magic.evaluate.own.closeness import Closeness, closeness
@@ -56,8 +56,8 @@ class OwnTask:
     kind: str
     language: str
     statements: int
-    above: tuple[Stored, ...] = ()
-    below: tuple[Stored, ...] = ()
+    above: tuple[NotebookCell, ...] = ()
+    below: tuple[NotebookCell, ...] = ()
     known: frozenset[str] = frozenset()
     everything: Context = field(default_factory=Context)
 
@@ -183,7 +183,7 @@ def with_surroundings(
     ]
 
 
-def _language(sheet: Sheet, cell: Stored) -> str:
+def _language(sheet: Sheet, cell: NotebookCell) -> str:
     """What a cell is in: its magic says it, or else the notebook's kernel; of a source file, its name."""
     own = of_cell(cell.source) if sheet.is_notebook else PYTHON
     return sheet.language if own == PYTHON else own

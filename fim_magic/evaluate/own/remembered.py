@@ -10,7 +10,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from fim_magic.context import Cell, Context, Described
+from fim_magic.context import Context, ContextCell, NameDescription
 from fim_magic.evaluate.code import code_hash
 from fim_magic.evaluate.journal import Journal
 from fim_magic.evaluate.own import surroundings
@@ -103,15 +103,15 @@ def _to_json(known: Known) -> dict[str, Any]:
     }
 
 
-def _described(told: Mapping[str, Any]) -> Described:
+def _described(told: Mapping[str, Any]) -> NameDescription:
     columns = told["columns"]
-    return Described(**{**told, "columns": None if columns is None else tuple(columns)})
+    return NameDescription(**{**told, "columns": None if columns is None else tuple(columns)})
 
 
 def _from_json(told: Mapping[str, Any]) -> Known:
     seen = Context(
-        cells=tuple(Cell(**each) for each in told["cells"]),
-        below=tuple(Cell(**each) for each in told["below"]),
+        cells=tuple(ContextCell(**each) for each in told["cells"]),
+        below=tuple(ContextCell(**each) for each in told["below"]),
         described=tuple(_described(each) for each in told["described"]),
     )
     return Known(seen, frozenset(told["names"]))

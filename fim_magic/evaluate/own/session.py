@@ -20,7 +20,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from fim_magic.context import Context
-from fim_magic.context.cells import Stored
+from fim_magic.context.cells import NotebookCell
 from fim_magic.document import Document
 from fim_magic.kernel import context_for, defined_names
 
@@ -116,7 +116,7 @@ class Known:
     names: frozenset[str] = frozenset()
 
 
-def known_at(shell: Any, document: Document, cells: Sequence[Stored], folder: str) -> Known:
+def known_at(shell: Any, document: Document, cells: Sequence[NotebookCell], folder: str) -> Known:
     """Return what the product finds out about a cell that is filled now.
 
     Args:
@@ -135,7 +135,7 @@ def known_at(shell: Any, document: Document, cells: Sequence[Stored], folder: st
     return Known(context_for(shell, document, "all"), defined_names(shell))
 
 
-def shell_without_names(above: Sequence[Stored]) -> Any:
+def shell_without_names(above: Sequence[NotebookCell]) -> Any:
     """Return what stands for a shell in which cells were typed and nothing is defined."""
     typed = ["", *(cell.source for cell in above if not cell.markdown)]
     return SimpleNamespace(user_ns={}, user_ns_hidden={}, history_manager=SimpleNamespace(input_hist_raw=typed))

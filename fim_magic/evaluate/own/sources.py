@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fim_magic.context.cells import LARGEST_FILE, Stored
+from fim_magic.context.cells import LARGEST_FILE, NotebookCell
 from fim_magic.errors import OptionError
 from fim_magic.languages import PYTHON, of_file
 
@@ -40,7 +40,7 @@ class Sheet:
     name: str
     path: Path
     language: str
-    cells: tuple[Stored, ...]
+    cells: tuple[NotebookCell, ...]
     is_notebook: bool
 
 
@@ -101,7 +101,7 @@ def read(path: Path, name: str) -> Sheet | Unread:
             return Unread(name, "it is too large")
         text = path.read_text("utf-8-sig")  # line ends become LF
         if not notebook:
-            return Sheet(name, path, of_file(path.name), (Stored(text, markdown=False),), is_notebook=False)
+            return Sheet(name, path, of_file(path.name), (NotebookCell(text, markdown=False),), is_notebook=False)
         told = json.loads(text)
         return Sheet(name, path, _language(told), tuple(_cells(told)), is_notebook=True)
     except OSError as error:
@@ -116,7 +116,7 @@ def _language(told: dict[str, Any]) -> str:
     return str(named).lower()
 
 
-def _cells(told: dict[str, Any]) -> Iterator[Stored]:
+def _cells(told: dict[str, Any]) -> Iterator[NotebookCell]:
     for cell in told["cells"]:
         if cell["cell_type"] in ("code", "markdown"):
-            yield Stored("".join(cell["source"]), cell["cell_type"] == "markdown")
+            yield NotebookCell("".join(cell["source"]), cell["cell_type"] == "markdown")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from fim_magic.context.cells import Stored
+from fim_magic.context.cells import NotebookCell
 from fim_magic.document import Document
 from fim_magic.evaluate.notebooks.live import Kernel, KernelError
 from fim_magic.evaluate.own.session import Known, known_at, shell_without_names
@@ -90,8 +90,8 @@ class _Session:
                 self._kernel.ask(f"{_OURS}:run_cell", cell.source, self._seconds)
 
 
-def _saved(cells: Sequence[Stored], at: int, document: Document) -> list[Stored]:
-    own = Stored(document.prefix + document.suffix, markdown=False)
+def _saved(cells: Sequence[NotebookCell], at: int, document: Document) -> list[NotebookCell]:
+    own = NotebookCell(document.prefix + document.suffix, markdown=False)
     return [*cells[:at], own, *cells[at + 1 :]]
 
 
