@@ -20,22 +20,19 @@ from fim_magic.holes import split
 from fim_magic.languages import (
     GRAMMARS,
     available,
-    begins_at,
-    block_at,
     in_session,
-    marks,
     of_cell,
     of_file,
     parse_hole,
     parsing,
-    problems,
-    statements,
-    text_at,
     title,
     to_install,
     verdict,
 )
-from fim_magic.languages import parse as parse_text
+from fim_magic.languages.detection import begins_at
+from fim_magic.languages.parsing import parse as parse_text
+from fim_magic.languages.problems import problems
+from fim_magic.languages.structure import block_at, marks, statements, text_at
 from fim_magic.loading import registry
 from fim_magic.trimming import RULES, Hole, statement_ends
 

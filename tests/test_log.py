@@ -56,12 +56,11 @@ def test_the_hole_gives_way_to_the_column():
     assert "checks" in heading
 
 
-def test_a_line_that_does_not_fit_goes_without_it(monkeypatch):
-    monkeypatch.setattr("fim_magic.reports.log._COLUMNS", 82)
+def test_a_line_that_does_not_fit_goes_without_it():
     one = entries([True])
-    assert "checks" in log(one)
+    assert "checks" in log(one, 82)
     decide(one[0].record, "part", 0)
-    shown = log(one)
+    shown = log(one, 82)
     assert "accepted in part" in shown
     assert "checks" not in shown
     assert max(map(columns_of, shown.splitlines())) <= 82

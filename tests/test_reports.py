@@ -10,13 +10,13 @@ import pytest
 import torch
 from scripted import ScriptedEngine
 
-from fim_magic import catalog, reports, weights
+from fim_magic import catalog, reports
 from fim_magic.candidate import Candidate, Ending, Result
 from fim_magic.document import Document
 from fim_magic.engines.torch.local import LocalEngine
 from fim_magic.errors import ModelError
 from fim_magic.loading import registry
-from fim_magic.reports import catalogue, machine
+from fim_magic.reports import machine
 from fim_magic.reports.machine import Machine
 
 GB = 10**9
@@ -39,16 +39,8 @@ def caches(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture
-def on(monkeypatch):
-    """`on(free, *precisions)` makes this machine one that has so many bytes free."""
-
-    def become(free: int, *precisions: str) -> Machine:
-        made = Machine("the test's device", free, precisions or ("32 bit",))
-        monkeypatch.setattr(catalogue, "this_machine", lambda: made)
-        return made
-
-    return become
+def with_free(free: int, *precisions: str) -> Machine:
+    return Machine("the test's device", free, precisions or ("32 bit",))
 
 
 def result(**changes) -> Result:
@@ -174,9 +166,9 @@ def test_models_marks_the_loaded_one():
     assert [row.split()[0] for row in rows if " * " in row] == ["starcoder2-3b"]
 
 
-def test_those_that_fit_come_first_with_the_memory_that_they_take_here_in_brackets(on):
-    here = on(8 * GB)
-    told = reports.models()
+def test_those_that_fit_come_first_with_the_memory_that_they_take_here_in_brackets():
+    here = with_free(8 * GB)
+    told = reports.models(machine=here)
     fitting, _, rest = told.partition("These do not fit")
     assert fitting.startswith("These fit the test's device, of which 8.0 GB are free")
     for entry in catalog.ENTRIES:
@@ -185,14 +177,12 @@ def test_those_that_fit_come_first_with_the_memory_that_they_take_here_in_bracke
     assert "[" not in rest.partition("Memory is")[0]
 
 
-def test_where_nothing_fits_there_is_only_the_other_list(on):
-    on(0)
-    assert reports.models().startswith("These do not fit")
+def test_where_nothing_fits_there_is_only_the_other_list():
+    assert reports.models(machine=with_free(0)).startswith("These do not fit")
 
 
-def test_on_a_gpu_the_best_precision_that_fits_is_marked_and_the_option_for_it_said(on):
-    on(24 * GB, "16 bit", "8 bit", "4 bit")
-    told = reports.models()
+def test_on_a_gpu_the_best_precision_that_fits_is_marked_and_the_option_for_it_said():
+    told = reports.models(machine=with_free(24 * GB, "16 bit", "8 bit", "4 bit"))
     marked = {
         name: re.search(r"\[(.*?)\]", row_of(name, told)) for name in ("starcoder2-7b", "starcoder", "codellama-34b")
     }
@@ -252,11 +242,11 @@ def test_all_about_a_model_says_where_its_licence_limits_it():
     assert "commercial use is forbidden" in all_about(reports.model("qwen2.5-coder-3b"))["licence"]
 
 
-def test_all_about_a_model_says_what_to_type_for_it(on):
-    on(24 * GB, "16 bit", "8 bit", "4 bit")
-    assert all_about(reports.model("starcoder2-3b"))["load"] == "%fim use starcoder2-3b"
-    assert all_about(reports.model("starcoder"))["load"] == "%fim use starcoder --quantize 8bit"
-    told = all_about(reports.model("codellama-70b"))
+def test_all_about_a_model_says_what_to_type_for_it():
+    here = with_free(24 * GB, "16 bit", "8 bit", "4 bit")
+    assert all_about(reports.model("starcoder2-3b", here))["load"] == "%fim use starcoder2-3b"
+    assert all_about(reports.model("starcoder", here))["load"] == "%fim use starcoder --quantize 8bit"
+    told = all_about(reports.model("codellama-70b", here))
     assert "does not fit" in told["here"]
 
 
@@ -350,19 +340,18 @@ def test_on_this_machine_models_run_on_the_cpu_in_32_bit():
 
 def test_gpus_count_together_and_what_the_loaded_model_holds_is_free(monkeypatch):
     """The GPUs are made up; what is asked of torch is its name for them."""
-    monkeypatch.setattr(machine, "free_memory", lambda: {"cuda:0": 5 * GB, "cuda:1": 7 * GB, "cpu": 9 * GB})
+    memory = {"cuda:0": 5 * GB, "cuda:1": 7 * GB, "cpu": 9 * GB}
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device[-1]}")
-    here = machine.this_machine()
+    here = machine.this_machine(memory)
     assert (here.where, here.free, here.precisions) == ("GPU 0 and GPU 1", 12 * GB, ("16 bit", "8 bit", "4 bit"))
     loaded = registry.adopt(ScriptedEngine("x"))
     placement = type("Placed", (), {"held": {"cuda:1": 3 * GB}})
     monkeypatch.setattr(registry.MODELS, "loaded", dataclasses.replace(loaded, placement=placement))
-    assert machine.this_machine().free == 15 * GB
+    assert machine.this_machine(memory).free == 15 * GB
 
 
-def test_a_gpu_of_apples_has_16_bit_only(monkeypatch):
-    monkeypatch.setattr(machine, "free_memory", lambda: {"mps": 5 * GB, "cpu": 9 * GB})
-    here = machine.this_machine()
+def test_a_gpu_of_apples_has_16_bit_only():
+    here = machine.this_machine({"mps": 5 * GB, "cpu": 9 * GB})
     assert (here.free, here.precisions) == (5 * GB, ("16 bit",))
 
 
@@ -371,8 +360,7 @@ def test_a_gpu_of_apples_has_16_bit_only(monkeypatch):
 
 def test_doctor_names_what_to_do_where_something_is_wrong(monkeypatch, tmp_path):
     monkeypatch.setenv("FIM_MAGIC_CACHE", str(tmp_path / "not" / "there"))
-    monkeypatch.setattr(weights, "reachable", lambda: {"Hugging Face Hub": False, "PyPI": True})
-    told = reports.doctor()
+    told = reports.doctor(lambda: {"Hugging Face Hub": False, "PyPI": True})
     assert "transformers" in told
     assert str(tmp_path / "not" / "there") in told
     hub = next(line for line in told.splitlines() if "Hugging Face Hub" in line)
@@ -382,8 +370,7 @@ def test_doctor_names_what_to_do_where_something_is_wrong(monkeypatch, tmp_path)
     assert pypi.startswith(" ")
 
 
-def test_doctor_really_looks(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "reachable", dict)
+def test_doctor_really_looks(tmp_path):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "weights").write_bytes(bytes(200_000_000))
-    assert f"{tmp_path / 'cache'} (0.2 GB)" in reports.doctor()
+    assert f"{tmp_path / 'cache'} (0.2 GB)" in reports.doctor(dict)

@@ -8,7 +8,6 @@ Python is not parsed here: `ast` and `fim_magic.lexing` know it better. Nothing 
 from fim_magic.languages.detection import (
     PYTHON,
     PYTHON_MAGICS,
-    begins_at,
     has_percent_comments,
     in_session,
     is_markup,
@@ -19,49 +18,26 @@ from fim_magic.languages.detection import (
 )
 from fim_magic.languages.grammars import GRAMMARS, Grammar
 from fim_magic.languages.parsed_hole import FilledHole, ParsedHole, parse_hole, verdict
-from fim_magic.languages.parsing import Tree, available, parse, to_install
-from fim_magic.languages.problems import Problem, problems
-from fim_magic.languages.structure import (
-    Boundary,
-    Mark,
-    block_at,
-    boundary_at,
-    children_between,
-    defined_name,
-    marks,
-    statements,
-    text_at,
-)
+from fim_magic.languages.parsing import available, to_install
+from fim_magic.languages.structure import children_between, defined_name
 
 __all__ = [
     "GRAMMARS",
     "PYTHON",
     "PYTHON_MAGICS",
-    "Boundary",
     "FilledHole",
     "Grammar",
-    "Mark",
     "ParsedHole",
-    "Problem",
-    "Tree",
     "available",
-    "begins_at",
-    "block_at",
-    "boundary_at",
     "children_between",
     "defined_name",
     "has_percent_comments",
     "in_session",
     "is_markup",
     "magic_of",
-    "marks",
     "of_cell",
     "of_file",
-    "parse",
     "parse_hole",
-    "problems",
-    "statements",
-    "text_at",
     "title",
     "to_install",
     "verdict",

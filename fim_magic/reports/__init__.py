@@ -1,9 +1,9 @@
-"""What `%fim` and `fim-magic` tell about models, memory and this machine, as plain text."""
+"""What `%fim` and `fim-magic` print about models, memory and this machine, as plain text."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,17 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["doctor", "model", "models", "status"]
 
 _PACKAGES = (
-    "torch",
-    "transformers",
-    "accelerate",
-    "tokenizers",
-    "ipython",
-    "ipykernel",
-    "ipywidgets",
-    "anywidget",
-    "jupyterlab",
-    "notebook",
+    "torch transformers accelerate tokenizers ipython ipykernel ipywidgets anywidget jupyterlab notebook".split()
 )
+_NOT_NEEDED = ("jupyterlab", "notebook", "ipykernel")
 _LOW_MEMORY = 3.5e9  # bytes: the default model on a CPU, loaded
 _LOW_DISK = 3e9  # bytes: the default model, fetched and converted
 
@@ -45,7 +37,7 @@ def status(last: Result | None, idle_minutes: float = 0.0) -> str:
 
     Args:
         last: The last request.
-        idle_minutes: After how many of them without a request a model is unloaded; 0 is never.
+        idle_minutes: Minutes without a request after which a model is unloaded; 0 is never.
     """
     loaded, coming = registry.loaded(), registry.loading()
     lines = []
@@ -99,15 +91,21 @@ def _last(last: Result) -> Iterator[str]:
         yield f"          {last.order.upper()}: {last.order_reason or 'as asked for'}"
 
 
-def doctor() -> str:
-    """Look at everything that can stand in the way, and say what to do about it."""
-    return "\n".join(_findings())
+def doctor(reachable: Callable[[], Mapping[str, bool]] = weights.reachable) -> str:
+    """Look at everything that can stand in the way, and say what to do about it.
+
+    Args:
+        reachable: Finds out which of the places that models are fetched from can be reached.
+    """
+    return "\n".join(_findings(reachable))
 
 
-def _findings() -> Iterator[str]:
+def _findings(reachable: Callable[[], Mapping[str, bool]]) -> Iterator[str]:
     yield f"fim-magic {__version__}, Python {platform.python_version()}, {platform.platform()}"
     for package in _PACKAGES:
-        yield _finding(package, _version(package), _advice_for_package(package))
+        version = _version(package)
+        advice = "" if version or package in _NOT_NEEDED else f"pip install {package}"
+        yield _finding(package, version or "not installed here", advice)
     yield _parsers()
     machine = this_machine()
     yield _finding("runs on", f"{machine.where}, {machine.precisions[0]}", "")
@@ -120,7 +118,7 @@ def _findings() -> Iterator[str]:
     yield _finding("free disk", gigabytes(disk), low_disk)
     for line in protections():
         yield _finding("checks run", line, "")
-    for place, answers in weights.reachable().items():
+    for place, answers in reachable().items():
         advice = "" if answers else "models that are in the cache work; fetching others will not"
         yield _finding(place, "reachable" if answers else "not reachable", advice)
 
@@ -140,18 +138,10 @@ def _version(package: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return "not installed here"
-
-
-def _advice_for_package(package: str) -> str:
-    missing = _version(package) == "not installed here"
-    needed = package not in ("jupyterlab", "notebook", "ipykernel")
-    return f"pip install {package}" if missing and needed else ""
+        return ""
 
 
 def _folder_bytes(folder: Path) -> int:
-    if not folder.is_dir():
-        return 0
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 

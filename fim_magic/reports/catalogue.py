@@ -1,4 +1,4 @@
-"""What is told of models: the list of those with a short name, and all about one."""
+"""The list of models with a short name, and all that is known of one."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ _WIDTH = 120  # columns of a terminal that is not narrow, and of a notebook's ce
 _ROW = "{:<26}{:>6}{:>8}{:>8}{:>8}{:>8}{:>8}  {:<6}{}"
 
 
-def models(word: str = "") -> str:
-    """List the models that have a short name, those that fit this machine first.
+def models(word: str = "", machine: Machine | None = None) -> str:
+    """List the models that have a short name, those that fit a machine first.
 
     Args:
-        word: Only those with this in their name, their family or their repository. The only one is told all about.
+        word: Only those with this in their name, family or repository; of a single one, all is said that is known.
+        machine: Where they are to run; None for this one.
     """
     found = _matching(word)
     if not found:
         close = catalog.close_to(word)
         meant = f" Did you mean {' or '.join(close)}?" if close else ""
         return f"No model has {plain_text(word)!r} in its name.{meant} %fim models lists all."
-    machine = this_machine()
+    machine = machine or this_machine()
     if len(found) == 1:
         return "\n".join(_about(found[0], machine))
     fitting = [entry for entry in found if machine.best_precision(entry)]
@@ -50,16 +51,17 @@ def models(word: str = "") -> str:
     )
 
 
-def model(name: str) -> str:
-    """Tell all about one model, without loading it.
+def model(name: str, machine: Machine | None = None) -> str:
+    """Say all that is known of a model, without loading it.
 
     Args:
         name: As for `%fim use`.
+        machine: Where it is to run; None for this one.
 
     Raises:
         ModelError: There is no such model.
     """
-    return "\n".join(_described(name))
+    return "\n".join(_described(name, machine or this_machine()))
 
 
 # --- the list of models --------------------------------------------------------------------------
@@ -130,15 +132,15 @@ def _legend(machine: Machine) -> list[str]:
 # --- one model -----------------------------------------------------------------------------------
 
 
-def _described(name: str) -> Iterator[str]:
+def _described(name: str, machine: Machine) -> Iterator[str]:
     base = name if _on_disk(name) else name.partition("@")[0]
     entry = catalog.find(base) or catalog.by_repo(base)
     if entry is not None:
-        yield from _about(entry, this_machine())
+        yield from _about(entry, machine)
     elif _on_disk(base):
-        yield from _about_path(base, Path(base).expanduser())
+        yield from _about_path(base, Path(base).expanduser(), machine)
     elif base.count("/") == 1 and not base.startswith((".", "/", "~")):
-        yield from _about_repository(base)
+        yield from _about_repository(base, machine)
     else:
         raise catalog.unknown(base)
 
@@ -190,9 +192,9 @@ def _how_to_load(entry: Entry, best: str) -> str:
     return f"%fim use {entry.name}{OPTIONS.get(best, '')}"
 
 
-def _about_path(name: str, path: Path) -> Iterator[str]:
+def _about_path(name: str, path: Path, machine: Machine) -> Iterator[str]:
     if (path / "config.json").is_file():
-        yield from _about_folder(name, path)
+        yield from _about_folder(name, path, machine)
     elif path.suffix == ".gguf" and path.is_file():
         size = gigabytes(path.stat().st_size)
         yield from _lines("model", f"{name}: a GGUF file of {size}, which is converted when it is first loaded")
@@ -203,8 +205,8 @@ def _about_path(name: str, path: Path) -> Iterator[str]:
         )
 
 
-def _about_folder(name: str, folder: Path) -> Iterator[str]:
-    """Tell what the files of a checkpoint tell: nothing is loaded but its tokenizer."""
+def _about_folder(name: str, folder: Path, machine: Machine) -> Iterator[str]:
+    """Say what the files of a checkpoint tell: nothing is loaded but its tokenizer."""
     config = _config(folder)
     size = weights_in(folder, config)
     yield from _lines("model", f"{name}: {config.get('model_type', 'of no known architecture')}")
@@ -212,7 +214,6 @@ def _about_folder(name: str, folder: Path) -> Iterator[str]:
     amounts = [f"{precision} {gigabytes(size.bytes_at(width))}" for precision, width in (("32 bit", 4), ("16 bit", 2))]
     found = f"{', '.join(amounts)}: the weights alone" if size.bytes_at(4) else "no weights were found in it"
     yield from _lines("memory", found)
-    machine = this_machine()
     yield from _lines("here", f"{gigabytes(machine.free)} are free on {machine.where}")
     yield from _lines("load", f"%fim use {name}")
 
@@ -227,14 +228,14 @@ def _family_in(folder: Path, config: dict[str, Any]) -> str:
     return f"{family.name}: it only completes, because {family.why_not}"
 
 
-def _about_repository(repo: str) -> Iterator[str]:
+def _about_repository(repo: str, machine: Machine) -> Iterator[str]:
     yield from _lines("Hub", f"{repo} has no short name here, so its licence and size are for you to look up")
     folder = _cached_folder(repo)
     if folder is None:
         yield from _lines("on disk", "no: it is fetched when it is first loaded, and its family found then")
         yield from _lines("load", f"%fim use {repo}")
     else:
-        yield from _about_folder(repo, folder)
+        yield from _about_folder(repo, folder, machine)
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -266,7 +267,7 @@ def _cached_folder(repo: str) -> Path | None:
 def _on_disk(name: str) -> bool:
     try:
         return Path(name).expanduser().exists()
-    except (OSError, RuntimeError, ValueError):  # too long, a home that nobody has, a character that no path has
+    except (OSError, RuntimeError, ValueError):  # too long, an unknown user's home, a character that no path has
         return False
 
 

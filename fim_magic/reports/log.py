@@ -21,15 +21,15 @@ _MODEL = 24  # columns; of a path, its end
 _DECISIONS = {"accept": "accepted", "replace": "replaced", "reject": "rejected", "part": "accepted in part"}
 
 
-def log(entries: Sequence[HistoryEntry]) -> str:
-    """Return a table of requests, oldest first."""
+def log(entries: Sequence[HistoryEntry], columns: int = _COLUMNS) -> str:
+    """Return a table of requests, oldest first, in so many columns of text."""
     if not entries:
         return "Nothing was filled in this session yet."
     rows = [_HEADINGS, *map(_row, entries)]
     checks = _HEADINGS.index("checks")
-    fitting = _fitted(rows)
-    if not any(row[checks] for row in rows[1:]) or _over(_widths(fitting)) > 0:
-        fitting = _fitted([(*row[:checks], *row[checks + 1 :]) for row in rows])
+    fitting = _fitted(rows, columns)
+    if not any(row[checks] for row in rows[1:]) or _width(fitting) > columns:
+        fitting = _fitted([(*row[:checks], *row[checks + 1 :]) for row in rows], columns)
     widths = _widths(fitting)
     return "\n".join(_line(fitting[0], row, widths) for row in fitting)
 
@@ -37,22 +37,22 @@ def log(entries: Sequence[HistoryEntry]) -> str:
 def request(entry: HistoryEntry) -> str:
     """Return all that is known of each candidate of one request, in their order."""
     result = entry.result
-    return "\n\n".join(details_text(facts(result, each), each) for each in result.candidates)
+    return "\n\n".join(details_text(facts(result, candidate), candidate) for candidate in result.candidates)
 
 
-def _fitted(rows: Sequence[tuple[str, ...]]) -> Sequence[tuple[str, ...]]:
+def _fitted(rows: Sequence[tuple[str, ...]], columns: int) -> Sequence[tuple[str, ...]]:
     """Shorten the column of holes as far as the others need it to."""
-    widths = _widths(rows)
-    over = _over(widths)
-    if over <= 0:
+    excess = _width(rows) - columns
+    if excess <= 0:
         return rows
-    at = _HEADINGS.index("hole")
-    room = max(widths[at] - over, _LEAST_HOLE)
-    return [(*row[:at], shortened(row[at], room), *row[at + 1 :]) for row in rows]
+    hole = _HEADINGS.index("hole")
+    room = max(_widths(rows)[hole] - excess, _LEAST_HOLE)
+    return [(*row[:hole], shortened(row[hole], room), *row[hole + 1 :]) for row in rows]
 
 
-def _over(widths: Sequence[int]) -> int:
-    return sum(widths) + len(_GAP) * (len(widths) - 1) - _COLUMNS
+def _width(rows: Sequence[Sequence[str]]) -> int:
+    widths = _widths(rows)
+    return sum(widths) + len(_GAP) * (len(widths) - 1)
 
 
 def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
@@ -66,7 +66,7 @@ def _row(entry: HistoryEntry) -> tuple[str, ...]:
     candidates = entry.record["candidates"]
     candidate = candidates[chosen - 1] if chosen <= len(candidates) else {}
     logprob = candidate.get("mean_logprob")
-    said = _DECISIONS.get(decision.get("what", ""), "")
+    decided = _DECISIONS.get(decision.get("what", ""), "")
     return (
         str(entry.number),
         datetime.fromisoformat(entry.record["time"]).astimezone().strftime("%H:%M:%S"),
@@ -77,12 +77,12 @@ def _row(entry: HistoryEntry) -> tuple[str, ...]:
         f"{result.seconds:.1f}",
         "" if logprob is None else f"{logprob:.2f}",
         tally([check["passed"] for check in candidate.get("checks", ())]),
-        f"{said} {chosen} of {len(candidates)}" if said and len(candidates) > 1 else said,
+        f"{decided} {chosen} of {len(candidates)}" if decided and len(candidates) > 1 else decided,
     )
 
 
 def _hole(document: Document) -> str:
-    """Return the line of the hole, or the last before it that says something."""
+    """Return the line of the hole, or the last before it that is not blank."""
     before, after = document.prefix.rstrip().rpartition("\n")[2].strip(), document.suffix.partition("\n")[0].strip()
     return shortened(plain_text(f"{before} … {after}".strip()), _MOST_HOLE)
 

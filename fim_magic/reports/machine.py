@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fim_magic.catalog import Entry
@@ -31,17 +32,21 @@ class Machine:
 
     def best_precision(self, entry: Entry) -> str:
         """Return the best precision in which a model fits, or "" if it fits in none."""
-        fitting = (each for each in self.precisions if entry.memory(PRECISIONS[each]) <= self.free)
+        fitting = (precision for precision in self.precisions if entry.memory(PRECISIONS[precision]) <= self.free)
         return next(fitting, "")
 
 
-def this_machine() -> Machine:
-    """Look at the devices and at what is free on them."""
+def this_machine(memory: Mapping[str, int] | None = None) -> Machine:
+    """Look at the devices and at what is free on them.
+
+    Args:
+        memory: Bytes that are free on each device; None to look.
+    """
     import torch
 
     loaded = registry.loaded()
     held = loaded.placement.held if loaded is not None and loaded.placement is not None else {}
-    free = {device: size + held.get(device, 0) for device, size in free_memory().items()}
+    free = {device: size + held.get(device, 0) for device, size in (memory or free_memory()).items()}
     gpus = {device: size for device, size in free.items() if device != "cpu"}
     if "mps" in gpus:
         return Machine("the GPU (Metal)", gpus["mps"], ("16 bit",))
