@@ -1,4 +1,4 @@
-"""Filling a cell that holds a marker without `%%fim` before it, for those who have asked for that."""
+"""Filling a cell that holds a marker without `%%fim` before it: the option `auto`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ class AutoFill:
 
     A cell that begins with a cell magic stays what it is, and so do IPython's own lines, which name markers when they
     set them.
+
+    Args:
+        markers: Returns the texts that mark a hole.
     """
 
     def __init__(self, markers: Callable[[], Sequence[str]]) -> None:
-        """Make it.
-
-        Args:
-            markers: Says which texts mark a hole.
-        """
         self._markers = markers
 
     def __call__(self, lines: list[str]) -> list[str]:
@@ -25,13 +23,8 @@ class AutoFill:
         return ["%%fim\n", *lines] if self.fills("".join(lines)) else lines
 
     def fills(self, cell: str) -> bool:
-        """Whether `cell` is filled without asking to be."""
+        """Whether `cell` is filled without `%%fim`."""
         if cell.lstrip().startswith("%%"):
             return False
-        markers = [marker for marker in self._markers() if marker]
-        return any(
-            marker in line
-            for line in cell.splitlines()
-            if not line.lstrip().startswith(("%", "!"))
-            for marker in markers
-        )
+        lines = [line for line in cell.splitlines() if not line.lstrip().startswith(("%", "!"))]
+        return any(marker in line for marker in filter(None, self._markers()) for line in lines)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import logging
 import re
 from collections.abc import Iterator
 
 from fim_magic.languages import PYTHON_MAGICS
 from fim_magic.quiet import without_warnings
+
+_log = logging.getLogger(__name__)
 
 LONGEST = 1_000_000
 """Characters of a text that is looked at."""
@@ -18,9 +21,11 @@ UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowErro
 CELL_MAGIC = re.compile(r"\s*%%(\w+)([^\n]*)\n?")
 """A cell magic at the start of a text: its name, and the rest of its line."""
 
+RUN_LATER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+"""What has a scope of its own: functions run when they are called."""
+
 _TIMED = re.compile(r"^([ \t]*)%time[ \t]+(?=\S)")
 _MAGIC_LINE = re.compile(r"^([ \t]*)(?:[%!?].*|[^\n#'\"]*=[ \t]*[%!](?!=).*|[\w.%* \t]+\?{1,2}[ \t]*)$")
-_TOP_LEVEL_AWAIT = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 
 
 def compiled(source: str, mode: str = "exec") -> object:
@@ -30,7 +35,7 @@ def compiled(source: str, mode: str = "exec") -> object:
         SyntaxError: It does not parse; other errors are in `UNREADABLE`.
     """
     with without_warnings():
-        return compile(source, "<cell>", mode, flags=_TOP_LEVEL_AWAIT, dont_inherit=True)
+        return compile(source, "<cell>", mode, flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
 
 
 def tree_of(source: str) -> ast.Module | None:
@@ -40,10 +45,6 @@ def tree_of(source: str) -> ast.Module | None:
             return ast.parse(source)
     except UNREADABLE:
         return None
-
-
-RUN_LATER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
-"""What has a scope of its own: functions run when they are called."""
 
 
 def nodes_run_with(node: ast.AST) -> Iterator[ast.AST]:
@@ -76,6 +77,7 @@ def python_of(text: str) -> str | None:
     try:
         return str(TransformerManager().transform_cell(source))
     except Exception:  # a cell that IPython cannot transform is one that does not parse
+        _log.info("IPython cannot transform a cell.", exc_info=True)
         return source
 
 

@@ -87,19 +87,16 @@ def parse(text: str, markers: Sequence[str] = MARKERS, *, required: bool = True)
             raise MarkerError(no_marker(markers))
         return Document(text, "")
     if len(found) > 1:
-        wanted = "one hole is filled at a time" if required else "a completion goes on from one"
-        raise MarkerError(too_many(text, found, wanted))
-    at, marker = found[0]
-    return Document(text[:at], text[at + len(marker) :], marker)
+        rule = "one hole is filled at a time" if required else "a completion goes on from one"
+        raise MarkerError(too_many(text, found, rule))
+    position, marker = found[0]
+    return Document(text[:position], text[position + len(marker) :], marker)
 
 
 def occurrences(text: str, markers: Sequence[str]) -> list[tuple[int, str]]:
     """Return where in `text` a marker begins, and which, in order. Where one contains another, the longer is found."""
-    usable = sorted((m for m in markers if m), key=len, reverse=True)
-    if not usable:
-        return []
-    pattern = "|".join(map(re.escape, usable))
-    return [(match.start(), match.group()) for match in re.finditer(pattern, text)]
+    pattern = "|".join(map(re.escape, sorted(filter(None, markers), key=len, reverse=True)))
+    return [(match.start(), match.group()) for match in re.finditer(pattern, text)] if pattern else []
 
 
 def no_marker(markers: Sequence[str]) -> str:
@@ -113,25 +110,25 @@ def no_marker(markers: Sequence[str]) -> str:
     )
 
 
-def too_many(text: str, found: Sequence[tuple[int, str]], wanted: str) -> str:
+def too_many(text: str, found: Sequence[tuple[int, str]], rule: str) -> str:
     """Say where the markers are that are too many.
 
     Args:
         text: The user's text.
         found: Its markers, as [`occurrences`][] gives them.
-        wanted: What there should be instead, as a clause.
+        rule: Which number or kind of markers is allowed, as a clause.
     """
-    places = "; ".join(f"{marker} in {place(text, at)}" for at, marker in found)
+    places = "; ".join(f"{marker} in {line_and_column(text, position)}" for position, marker in found)
     kinds = {marker for _, marker in found}
     what = "different cursor markers" if len(kinds) > 1 else "cursor markers"
     return (
-        f"There are {len(found)} {what}, and {wanted}: {places}. "
+        f"There are {len(found)} {what}, and {rule}: {places}. "
         "Keep the one where the code should go. If a marker is part of your code, use another one for the hole."
     )
 
 
-def place(text: str, at: int) -> str:
-    """Say where in `text` the character at `at` stands: "line 2, column 5"."""
-    line = text.count("\n", 0, at) + 1
-    column = at - (text.rfind("\n", 0, at) + 1) + 1
+def line_and_column(text: str, position: int) -> str:
+    """Say where in `text` a character stands: "line 2, column 5"."""
+    line = text.count("\n", 0, position) + 1
+    column = position - text.rfind("\n", 0, position)
     return f"line {line}, column {column}"

@@ -28,4 +28,4 @@ class FetchError(FimError):
 
 
 class BusyError(FimError):
-    """The model is already generating for somebody else in this process."""
+    """The model is already generating for another request in this process."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from fim_magic.candidate import Candidate, Cut, Ending
-from fim_magic.document import MARKERS, Document, no_marker, occurrences, place, too_many, with_crlf
+from fim_magic.document import MARKERS, Document, line_and_column, no_marker, occurrences, too_many, with_crlf
 from fim_magic.document import parse as parse_one
 from fim_magic.errors import MarkerError
 
@@ -74,11 +74,11 @@ class MultiHoleDocument:
         filled = [*map(self.with_line_ends, middles), *[""] * (self.count - len(middles))]
         parts = [filled[0]]
         kept: list[tuple[int, int]] = []
-        at = len(filled[0])
+        position = len(filled[0])
         for text, middle in zip(self.texts[1:-1], filled[1:], strict=True):
             parts += text, middle
-            kept.append((at, at + len(text)))
-            at += len(text) + len(middle)
+            kept.append((position, position + len(text)))
+            position += len(text) + len(middle)
         return "".join(parts), tuple(kept)
 
     def _woven(self, texts: Sequence[str], middles: Sequence[str]) -> str:
@@ -110,8 +110,8 @@ def parse(text: str, markers: Sequence[str] = MARKERS) -> MultiHoleDocument:
         between = text[one + len(marker) : other]
         if not between.strip() and "\n" not in between:
             raise MarkerError(_side_by_side(text, marker, one, other))
-    starts = [0, *(at + len(marker) for at, _ in found)]
-    ends = [*(at for at, _ in found), len(text)]
+    starts = [0, *(position + len(marker) for position, _ in found)]
+    ends = [*(position for position, _ in found), len(text)]
     return MultiHoleDocument(tuple(text[start:end] for start, end in zip(starts, ends, strict=True)), marker)
 
 
@@ -182,7 +182,8 @@ def written(kept: Spans, length: int) -> Iterator[tuple[int, int]]:
 
 
 def _side_by_side(text: str, marker: str, one: int, other: int) -> str:
+    first, second = line_and_column(text, one), line_and_column(text, other)
     return (
-        f"Two cursor markers have nothing between them that would part their holes: {marker} in {place(text, one)}, "
-        f"and in {place(text, other)}. Keep one of them: a hole takes any amount of code."
+        f"Two cursor markers have nothing between them that would part their holes: {marker} in {first}, and in {second}."
+        " Keep one of them: a hole takes any amount of code."
     )

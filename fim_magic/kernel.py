@@ -1,7 +1,8 @@
-"""What an IPython session knows that a model may be told. The only module that reads it for that."""
+"""What an IPython session knows that a model may be shown. The only module that reads it for that."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -11,16 +12,16 @@ from fim_magic.context.beside import EMPTY_CONTEXT, Context, ContextCell
 from fim_magic.context.cells import (
     NotebookCell,
     code_cell,
+    find_cell,
     language_of,
     last_versions,
     of_notebook,
-    position,
     same_text,
     text_cell,
 )
 from fim_magic.context.gathering import TOKENS, gather, names_near
 from fim_magic.context.namespace import NameDescription, describe
-from fim_magic.context.redaction import asked_for
+from fim_magic.context.redaction import requested_names
 from fim_magic.context.safe_reading import entries_of
 from fim_magic.document import MARKERS, Document
 from fim_magic.frontends import notebook_path
@@ -34,11 +35,7 @@ _OWN = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open", "display"}
 
 
 def known_names(shell: Any) -> frozenset[str]:
-    """Return the names that the user has defined or imported in this session.
-
-    Args:
-        shell: IPython's.
-    """
+    """Return the names that the user has defined or imported in this session."""
     hidden = entries_of(getattr(shell, "user_ns_hidden", None))
     # A name of IPython's own that the user has given a new meaning is the user's.
     return frozenset(
@@ -49,23 +46,14 @@ def known_names(shell: Any) -> frozenset[str]:
 
 
 def defined_names(shell: Any, markers: Sequence[str] = MARKERS) -> frozenset[str]:
-    """Return the names of the session, and those that any cell of the notebook defines, also one that has yet to run.
-
-    Args:
-        shell: IPython's.
-        markers: What marks a hole: a cell with one is not whole.
-    """
+    """Return the names of the session, and those that any cell of the notebook defines, whether it ran or not."""
     stored = of_notebook(notebook_path(shell))
-    cells = (code_cell(each.source, markers=markers) for each in stored if not each.markdown)
+    cells = (code_cell(cell.source, markers=markers) for cell in stored if not cell.markdown)
     return known_names(shell).union(*(bound_names(cell.source) for cell in cells if cell is not None))
 
 
 def executed_cells(shell: Any) -> tuple[str, ...]:
-    """Return the cells that ran in this session, oldest first, as they were typed; also those that hold a hole.
-
-    Args:
-        shell: IPython's.
-    """
+    """Return the cells that ran in this session, oldest first, as they were typed; also those that hold a hole."""
     return tuple(source for _, source in _history(shell))
 
 
@@ -78,14 +66,14 @@ def context_for(
     values: bool = False,
     markers: Sequence[str] = MARKERS,
 ) -> Context:
-    """Return what a model may be told of the session beside a cell with a hole. It runs none of the user's code.
+    """Return what a model may be shown of the session beside a cell with a hole. It runs none of the user's code.
 
     Args:
         shell: IPython's.
         document: The cell.
         mode: One of `fim_magic.context.MODES`.
         tokens: The most that it may take of a prompt; None for all that is left.
-        values: Tell also the values of numbers and short strings.
+        values: Show also the values of numbers and short strings.
         markers: What marks a hole, in this session.
 
     Raises:
@@ -94,25 +82,22 @@ def context_for(
     if mode == "none":
         return EMPTY_CONTEXT
     above, below = _cells(shell, document, markers) if mode != "names" else ((), ())
-    tells_names = mode != "cells" and not language_of(document.prefix)
-    described = _described(shell, document, values) if tells_names else ()
+    shows_names = mode != "cells" and not language_of(document.prefix)
+    described = _described(shell, document, values) if shows_names else ()
     return gather(document, above=above, below=below, described=described, mode=mode, tokens=tokens)
 
 
 def _described(shell: Any, document: Document, values: bool) -> tuple[NameDescription, ...]:
     """What is known of the names near the hole, then of the data that came last."""
-    known = known_names(shell)
     entries = entries_of(getattr(shell, "user_ns", None))
+    requested = frozenset(name for source in executed_cells(shell) for name in requested_names(source))
+    known = known_names(shell) - requested
     near = [name for name in names_near(document) if name in known]
     others = [name for name in reversed(entries) if name in known and name not in set(near)]
-    asked = frozenset(name for source in executed_cells(shell) for name in asked_for(source))
-    near, others = ([name for name in names if name not in asked] for names in (near, others))
-    found = describe(
-        [*near[:_MOST_NAMES], *others[:_MOST_OTHERS]], {name: entries[name] for name in known}, values=values
-    )
-    beside = set(near)
-    told = [each for each in found if each.name in beside]
-    return (*told, *[each for each in found if each.name not in beside and not each.by_source][:_MOST_DATA])
+    found = describe([*near[:_MOST_NAMES], *others[:_MOST_OTHERS]], entries, values=values)
+    beside = [item for item in found if item.name in set(near)]
+    data = [item for item in found if item not in beside and not item.by_source]
+    return (*beside, *data[:_MOST_DATA])
 
 
 def _cells(
@@ -122,40 +107,37 @@ def _cells(
     stored = of_notebook(notebook_path(shell))
     current = document.prefix + document.marker + document.suffix
     as_script = partial(code_cell, markers=markers, language=language_of(document.prefix))
-    at = position(stored, current)
-    following = [cell for cell in stored[at + 1 :] if not cell.markdown] if at is not None else []
-    own = (current, document.prefix + document.suffix)
+    index = find_cell(stored, current)
+    following = [] if index is None else [cell.source for cell in stored[index + 1 :] if not cell.markdown]
+    elsewhere = (current, document.prefix + document.suffix, *following)
     failed = _failed(shell)
     ran = [
         (number, source)
         for number, source in _history(shell)[-_MOST_CELLS:]
-        if number not in failed and not any(same_text(source, each) for each in (*own, *(c.source for c in following)))
+        if number not in failed and not any(same_text(source, other) for other in elsewhere)
     ]
     cells = [(source, cell) for number, source in ran if (cell := as_script(source, number)) is not None]
     last = last_versions([cell for _, cell in cells])
-    above = _with_texts([(source, cell) for source, cell in cells if cell in last], stored, at)
-    below = [cell for each in following if (cell := as_script(each.source)) is not None]
+    above = _with_texts([(source, cell) for source, cell in cells if cell in last], stored, index)
+    below = [cell for source in following if (cell := as_script(source)) is not None]
     return tuple(above), tuple(below[:_MOST_BELOW])
 
 
 def _with_texts(
-    cells: Sequence[tuple[str, ContextCell]], stored: Sequence[NotebookCell], at: int | None
+    cells: Sequence[tuple[str, ContextCell]], stored: Sequence[NotebookCell], hole: int | None
 ) -> list[ContextCell]:
-    """Put the notebook's texts before the cells that they stand above, and those above the hole last."""
+    """Put the notebook's texts before the cells that they stand above, and those above the cell `hole` last."""
     found: list[ContextCell] = []
     for source, cell in cells:
-        places = [n for n, each in enumerate(stored) if not each.markdown and same_text(each.source, source)]
-        found += [*(_texts_above(stored, places[0]) if len(places) == 1 else []), cell]
-    return found if at is None else [*found, *_texts_above(stored, at)]
+        same = [n for n, other in enumerate(stored) if not other.markdown and same_text(other.source, source)]
+        found += [*(_texts_above(stored, same[0]) if len(same) == 1 else []), cell]
+    return found if hole is None else [*found, *_texts_above(stored, hole)]
 
 
-def _texts_above(stored: Sequence[NotebookCell], at: int) -> list[ContextCell]:
-    found: list[ContextCell] = []
-    while at > 0 and stored[at - 1].markdown:
-        at -= 1
-        text = text_cell(stored[at].source)
-        found[:0] = [] if text is None else [text]
-    return found
+def _texts_above(stored: Sequence[NotebookCell], index: int) -> list[ContextCell]:
+    texts = itertools.takewhile(lambda cell: cell.markdown, reversed(stored[:index]))
+    found = [cell for text in texts if (cell := text_cell(text.source)) is not None]
+    return found[::-1]
 
 
 def _history(shell: Any) -> list[tuple[int, str]]:

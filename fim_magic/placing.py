@@ -13,27 +13,17 @@ from fim_magic.cell_text import LONGEST, tree_of, without_magics
 
 
 def with_imports(text: str, lines: Sequence[str]) -> str:
-    """Return a cell with more imports.
-
-    Args:
-        text: The whole cell. In one that does not parse they are put at its beginning.
-        lines: The imports.
-    """
+    """Return a cell with more imports; in one that does not parse they stand at its beginning."""
     return "".join(split_for_imports(text, lines)) if lines else text
 
 
 def split_for_imports(text: str, lines: Sequence[str]) -> tuple[str, str, str]:
-    """Return a cell in two parts with more imports between them, each on a line of its own.
-
-    Args:
-        text: The whole cell.
-        lines: The imports, at least one.
-    """
-    at = import_place(text)
+    """Return a cell in two parts with more imports between them, at least one, each on a line of its own."""
+    position = import_place(text)
     end = "\r\n" if "\r\n" in text else "\n"
     added = "".join(f"{line}{end}" for line in lines)
-    begins_line = at == 0 or text[at - 1] == "\n"
-    return text[:at], added if begins_line else end + added, text[at:]
+    begins_line = position == 0 or text[position - 1] == "\n"
+    return text[:position], added if begins_line else end + added, text[position:]
 
 
 def import_place(text: str) -> int:
@@ -48,11 +38,12 @@ def _rows_above(text: str, rows: Sequence[str]) -> int:
     if tree is None:
         return 0
     above = 0
-    for at, statement in enumerate(tree.body):
-        if isinstance(statement, (ast.Import, ast.ImportFrom)) or (at == 0 and _is_string(statement)):
+    for index, statement in enumerate(tree.body):
+        if isinstance(statement, (ast.Import, ast.ImportFrom)) or (index == 0 and _is_string(statement)):
             above = statement.end_lineno or 0
         elif not (isinstance(statement, ast.Pass) and rows[statement.lineno - 1].lstrip().startswith(("%", "!"))):
-            before = min([statement.lineno, *(each.lineno for each in getattr(statement, "decorator_list", ()))]) - 1
+            decorators = getattr(statement, "decorator_list", ())
+            before = min(node.lineno for node in (statement, *decorators)) - 1
             return int(min(above, before) if above else before)
     return above or len(rows)
 

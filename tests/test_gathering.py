@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scripted import QWEN, byte_tokenizer
 
 from fim_magic.context import EMPTY_CONTEXT, MODES, Context, ContextCell, File, NameDescription, gather
-from fim_magic.context.cells import NotebookCell, code_cell, last_versions, of_notebook, position, text_cell
+from fim_magic.context.cells import NotebookCell, code_cell, find_cell, last_versions, of_notebook, text_cell
 from fim_magic.context.gathering import names_in, names_near
 from fim_magic.document import Document, parse
 from fim_magic.errors import OptionError
@@ -134,7 +134,7 @@ CELLS = [
     ],
 )
 def test_where_the_cell_stands(source, at):
-    assert position(CELLS, source) == at
+    assert find_cell(CELLS, source) == at
 
 
 # --- choosing -----------------------------------------------------------------------------------------------------

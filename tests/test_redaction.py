@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fim_magic.context.redaction import asked_for, redacted, secret_name
+from fim_magic.context.redaction import redacted, requested_names, secret_name
 
 HEX = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b"
 RANDOM = "q8Zt3Lw0Xv5Rk2Pn7Yd4Gs9Jb1Mc6Fh"
@@ -163,4 +163,4 @@ def test_a_cell_of_many_strings():
     ],
 )
 def test_names_of_what_was_asked_for(source, names):
-    assert asked_for(source) == names
+    assert requested_names(source) == names

@@ -129,7 +129,7 @@ def _cells_of(path: Path, _changed: int, _size: int) -> tuple[NotebookCell, ...]
     )
 
 
-def position(cells: Sequence[NotebookCell], source: str) -> int | None:
+def find_cell(cells: Sequence[NotebookCell], source: str) -> int | None:
     """Return the index of the notebook's cell with this source, or None if that is not clear.
 
     The file may be older than what the user sees, so a cell that is much like it will do, if no other is as like.

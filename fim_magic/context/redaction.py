@@ -75,7 +75,7 @@ _LEAST_ENTROPY = 4.0  # bits a character; English words in snake_case have about
 _LEAST_CHANGES = 4  # between letters and digits; names and paths change once or twice
 
 _ASSIGNED = re.compile(r"^\s*(?P<target>[\w\s,.*()\[\]\"']+?)\s*(?::[^=]*)?(?<![=!<>])=(?!=)")
-_PROMPTED = re.compile(
+_REQUESTED = re.compile(
     r"^[ \t]*([\w, \t]+?)\s*(?::[^=\n]*)?=(?!=)[^\n#]*"
     r"(?:\b(?:getpass|input|getenv|get_password|get_secret)\s*\(|\benviron\b|\buserdata\.get\b)",
     re.MULTILINE,
@@ -97,9 +97,9 @@ def secret_name(name: str) -> bool:
     return last == "key" and any(map(_BEFORE_KEY.fullmatch, before))
 
 
-def asked_for(source: str) -> frozenset[str]:
+def requested_names(source: str) -> frozenset[str]:
     """Return the names that code gives to what it asks the user or the environment for: `x = getpass.getpass()`."""
-    return frozenset(name for match in _PROMPTED.finditer(source) for name in re.findall(r"\w+", match[1]))
+    return frozenset(name for match in _REQUESTED.finditer(source) for name in re.findall(r"\w+", match[1]))
 
 
 def redacted(source: str) -> str:

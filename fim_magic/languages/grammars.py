@@ -61,7 +61,7 @@ def _names(words: str) -> frozenset[str]:
 
 # A sign that cannot begin a statement; `/` begins a comment, `+` and `-` may be doubled.
 _OPERATOR = r"[.?:&|=<>%^,*]|/(?![/*])|\+(?!\+)|-(?!-)"
-_SQL_CLAUSES = (
+SQL_CLAUSES = (
     "and|as|between|cross|else|end|except|from|full|group|having|inner|intersect|join|left|limit|natural|offset|on|or"
     "|order|outer|qualify|returning|right|set|then|union|using|values|when|where|window"
 )
@@ -239,7 +239,7 @@ GRAMMARS: dict[str, Grammar] = {
         blocks=_names("program block transaction"),
         lists=_names("column_definitions select_expression list"),
         pairs={"(": ")", "[": "]", "keyword_case": "keyword_end", "keyword_begin": "keyword_end"},
-        goes_on=rf"[),=<>+*/|]|-(?!-)|(?i:(?:{_SQL_CLAUSES})\b)",
+        goes_on=rf"[),=<>+*/|]|-(?!-)|(?i:(?:{SQL_CLAUSES})\b)",
     ),
     "tsx": replace(_TYPESCRIPT, function="language_tsx"),
     "typescript": _TYPESCRIPT,

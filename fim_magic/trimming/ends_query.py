@@ -6,13 +6,10 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 
+from fim_magic.languages.grammars import SQL_CLAUSES
 from fim_magic.trimming.hole import Hole, end_before
 
-_GOES_ON = re.compile(
-    r"\s*(?:[),]|(?:and|as|between|cross|else|end|except|from|full|group|having|inner|intersect|join|left|limit|natural"
-    r"|offset|on|or|order|outer|qualify|returning|right|set|then|union|using|values|when|where|window)\b)",
-    re.IGNORECASE,
-)
+_GOES_ON = re.compile(rf"\s*(?:[),]|(?:{SQL_CLAUSES})\b)", re.IGNORECASE)
 """What begins no statement."""
 
 # Strings, names in quotes and comments as a whole: brackets and semicolons in them are none.
