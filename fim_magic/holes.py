@@ -184,6 +184,6 @@ def written(kept: Spans, length: int) -> Iterator[tuple[int, int]]:
 def _side_by_side(text: str, marker: str, one: int, other: int) -> str:
     first, second = line_and_column(text, one), line_and_column(text, other)
     return (
-        f"Two cursor markers have nothing between them that would part their holes: {marker} in {first}, and in {second}."
-        " Keep one of them: a hole takes any amount of code."
+        f"Two cursor markers have nothing between them that would part their holes: {marker} in {first}, and in "
+        f"{second}. Keep one of them: a hole takes any amount of code."
     )

@@ -17,7 +17,7 @@ def closes_block(hole: Hole, text: str, final: bool) -> int | None:
     """
     if hole.is_python or hole.brace_language or hole.within_line or not hole.following:
         return None
-    closing, depth = hole.following[0], _depth(hole, text)
+    closing, depth = hole.following[0], hole.block_indent(text)
     if indent(closing) >= depth:
         return None
     for start, line, complete in lines_of(hole.head + text):
@@ -32,10 +32,3 @@ def closes_block(hole: Hole, text: str, final: bool) -> int | None:
         if _HERE_DOCUMENT in line:
             return None
     return None
-
-
-def _depth(hole: Hole, text: str) -> int:
-    """The indentation of the block that the hole is in."""
-    if hole.head:
-        return indent(hole.head)
-    return indent(next((line for line in text.split("\n") if line.strip()), ""))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fim_magic.trimming.hole import Hole, end_before
-from fim_magic.trimming.layout import CLAUSES, first_word, indent, may_be_clause
+from fim_magic.trimming.layout import CLAUSES, first_line, first_word, indent, may_be_clause
 
 _NEXT_BRANCHES = {
     "elif": ("elif", "else"),
@@ -47,7 +47,7 @@ def block_floor(hole: Hole, text: str) -> tuple[int, bool]:
     if hole.head:
         return indent(hole.head), False
     # The marker stands in column 0: the model's first line says how deep the block is.
-    first = next((line for line in text.split("\n") if line.strip()), "")
+    first = first_line(text)
     # Nothing follows: then it is the outermost block that ends, the function that is being written.
     return (indent(first) if hole.following else min(indent(first), 1)), False
 

@@ -21,7 +21,7 @@ def ends_query(hole: Hole, text: str, final: bool) -> int | None:
 
     Or before a bracket that closes what was opened before the hole, if the suffix closes it too.
     """
-    if not hole.is_sql:
+    if hole.language != "sql":
         return None
     goes_on = _GOES_ON.match(hole.suffix) is not None
     by_suffix = _outer(hole.suffix)

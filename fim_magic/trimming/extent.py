@@ -73,7 +73,7 @@ class End:
 
 def ends_in(hole: Hole, text: str, final: bool) -> Iterator[End]:
     """Yield where statements of the hole's own block end in a text, those that open a block with it."""
-    base, count = _base_indent(hole, text), 0
+    base, count = hole.statement_indent if hole.head.strip() else hole.block_indent(text), 0
     block_end: int | None = None  # of the last line of a block that the answer has opened
     for start, end, complete in _logical_lines(hole, text, final):
         line = (hole.head if start == 0 else "") + text[start:end]
@@ -119,12 +119,3 @@ def _is_block_held(hole: Hole, base: int) -> bool:
 def _is_blank_after(text: str, end: int, final: bool) -> bool:
     line, newline, _ = text[end + 1 :].partition("\n")
     return not line.strip() and (bool(newline) or final)
-
-
-def _base_indent(hole: Hole, text: str) -> int:
-    """The indentation of the hole's own block."""
-    if hole.head.strip():
-        return hole.statement_indent
-    if hole.head:
-        return indent(hole.head)
-    return indent(next((line for line in text.split("\n") if line.strip()), ""))

@@ -10,7 +10,7 @@ from itertools import takewhile
 
 from fim_magic import languages, lexing
 from fim_magic.document import Document
-from fim_magic.trimming.layout import INSIDE, code_of, end_of_string, fields, indent, statements, unmatched
+from fim_magic.trimming.layout import INSIDE, code_of, end_of_string, fields, first_line, indent, statements, unmatched
 
 Rule = Callable[["Hole", str, bool], "int | None"]
 """`rule(hole, text, final)`: `text` is what the model wrote so far, `final` says that nothing more will come."""
@@ -74,24 +74,10 @@ class Hole:
         """Whether the text before the hole speaks of tests, examples or printing."""
         return _SHOWING.search(self.prefix) is not None
 
-    @property
-    def is_markup(self) -> bool:
-        """Whether the cell is text for readers, where a Markdown fence is part of it."""
-        return languages.is_markup(self.language)
-
     @cached_property
     def language(self) -> str:
         """What the text is in: as its file's ending says, else the cell's magic, else Python."""
         return self.document.language or languages.of_cell(self.prefix)
-
-    @property
-    def is_sql(self) -> bool:
-        return self.language == "sql"
-
-    @property
-    def has_percent_comments(self) -> bool:
-        """Whether the cell is in a language where a comment begins with `%`."""
-        return languages.has_percent_comments(self.language)
 
     @property
     def brace_language(self) -> str:
@@ -102,9 +88,9 @@ class Hole:
     def braces(self) -> tuple[int, int]:
         """How many braces are open at the hole, and how many of those the suffix closes."""
         hash_comments = self.brace_language == "r"
-        open_here, _ = lexing.braces(self.prefix, hash_comments=hash_comments)
+        opened, _ = lexing.braces(self.prefix, hash_comments=hash_comments)
         _, closed = lexing.braces(self.suffix, hash_comments=hash_comments)
-        return open_here, len(closed)
+        return opened, len(closed)
 
     @cached_property
     def is_python(self) -> bool:
@@ -117,15 +103,17 @@ class Hole:
         return lexing.state_after(self.prefix)
 
     @cached_property
+    def statements_above(self) -> list[str]:
+        """The statements before the hole's own, without those that are only comments."""
+        found = (self.prefix[start:end] for start, end in statements(self.prefix, lexing.events(self.prefix)))
+        return [statement for statement in found if code_of(statement).strip()]
+
+    @cached_property
     def is_whole_body(self) -> bool:
         """Whether the hole is all of a block's body, but for a docstring at its beginning."""
-        above = [
-            line
-            for start, end in statements(self.prefix, lexing.events(self.prefix))
-            if code_of(line := self.prefix[start:end]).strip()
-        ]
-        if above and above[-1].lstrip().startswith(_DOCSTRING) and len(above) > 1:
-            above.pop()
+        above = self.statements_above
+        if len(above) > 1 and above[-1].lstrip().startswith(_DOCSTRING):
+            above = above[:-1]
         if self.head.strip() or not above or not code_of(above[-1]).endswith(":"):
             return False
         return not self.following or indent(self.following[0]) <= indent(above[-1])
@@ -133,11 +121,8 @@ class Hole:
     @cached_property
     def statement_indent(self) -> int:
         """The indentation of the statement that the hole is in; of its first line, where it has several."""
-        start = 0
-        for event in lexing.events(self.prefix):
-            if event.ends_statement:
-                start = event.position + 1
-        return indent(self.prefix[start:].partition("\n")[0])
+        ends = (event.position for event in lexing.events(self.prefix) if event.ends_statement)
+        return indent(self.prefix[max(ends, default=-1) + 1 :].partition("\n")[0])
 
     @cached_property
     def suffix_string(self) -> str:
@@ -207,8 +192,7 @@ class Hole:
             return self.statement_indent + (self.indent_step if opens_block else 0)
         if self.head and self.ends_line:
             return indent(self.head)
-        above = (self.prefix[a:b] for a, b in statements(self.prefix, lexing.events(self.prefix)))
-        last = next((line for line in reversed([*above]) if code_of(line).strip()), "")
+        last = self.statements_above[-1] if self.statements_above else ""
         return indent(last) + (self.indent_step if code_of(last).endswith(":") else 0)
 
     @cached_property
@@ -239,12 +223,12 @@ class Hole:
         return self.prefix[split:], lexing.state_after(self.prefix[:split])
 
     def state_after(self, text: str) -> lexing.State:
-        """What is open after `text` in the hole."""
+        """Return what is open after `text` in the hole."""
         lead, state = self._scan_start
         return lexing.state_after(lead + text, state)
 
     def events(self, text: str) -> list[lexing.Event]:
-        """The lexical events of `text` in the hole, with positions in `text`."""
+        """Return the lexical events of `text` in the hole, with positions in `text`."""
         if text not in self._scanned:
             lead, state = self._scan_start
             found = lexing.events(lead + text, state)
@@ -257,6 +241,10 @@ class Hole:
     @cached_property
     def _scanned(self) -> dict[str, list[lexing.Event]]:
         return {}
+
+    def block_indent(self, text: str) -> int:
+        """Return the indentation of the block of the hole's lines, with `text` in it."""
+        return indent(self.head or first_line(text))
 
     def statements(self, text: str, *, unfinished: bool) -> Iterator[tuple[int, int, str]]:
         """Yield where each statement of `text` begins and ends, and all its lines: the first has the hole's `head`."""
@@ -273,7 +261,7 @@ class Hole:
 
 
 def end_before(hole: Hole, text: str, position: int) -> int:
-    """Where to cut so that what comes after the hole follows well on `text[:position]`.
+    """Return where to cut so that what comes after the hole follows well on `text[:position]`.
 
     Where nothing follows on the hole's line, the suffix brings its own line end, so the candidate's goes; where a
     whole line follows, the candidate keeps one, and the indentation that the user wrote before the marker.

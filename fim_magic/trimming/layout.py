@@ -18,29 +18,33 @@ JUMPS = frozenset({"break", "continue", "raise", "return"})
 
 _STRONG_CHARACTERS = 4  # letters and digits that a line needs to be recognised on its own
 _TAB_WIDTH = 8  # Python's own: tabs go to the next multiple of 8
-_WORD = re.compile(r"\w*")
+_WORD = re.compile(r"\A\w+")
 _WEAK_LINES = frozenset({"break", "continue", "finally:", "return", "return none", "pass", "else:"})
 
 
 def lines_of(text: str) -> list[tuple[int, str, bool]]:
-    """The lines of `text` as (start, line, whether it is complete)."""
-    lines = []
-    start = 0
+    """Return the lines of `text` as (start, line, whether it is complete)."""
+    found, start = [], 0
     for line in text.split("\n"):
         end = start + len(line)
-        lines.append((start, line, end < len(text)))
+        found.append((start, line, end < len(text)))
         start = end + 1
-    return lines
+    return found
+
+
+def first_line(text: str) -> str:
+    """Return the first line of `text` that is not blank, or ""."""
+    return next((line for line in text.split("\n") if line.strip()), "")
 
 
 def indent(line: str) -> int:
-    """The width of a line's leading white space, in columns."""
+    """Return the width of a line's leading white space, in columns."""
     expanded = line.expandtabs(_TAB_WIDTH)
     return len(expanded) - len(expanded.lstrip(" "))
 
 
 def statements(text: str, found: Iterable[lexing.Event], *, unfinished: bool = False) -> list[tuple[int, int]]:
-    """Where the statements of `text` begin and end; one over several lines is one."""
+    """Return where the statements of `text` begin and end; one over several lines is one."""
     ends = [event.position for event in found if event.ends_statement]
     if unfinished:
         ends.append(len(text))
@@ -49,7 +53,7 @@ def statements(text: str, found: Iterable[lexing.Event], *, unfinished: bool = F
 
 
 def code_of(line: str) -> str:
-    """A line without a comment at its end."""
+    """Return a line without a comment at its end."""
     for event in lexing.events(line):
         if event.kind == "comment":
             return line[: event.position].rstrip()
@@ -57,13 +61,12 @@ def code_of(line: str) -> str:
 
 
 def first_word(line: str) -> str:
-    """The word that a line begins with, or ""."""
-    word = _WORD.match(line.strip())
-    return word.group() if word else ""
+    """Return the word that a line begins with, or ""."""
+    return next(iter(_WORD.findall(line.strip())), "")
 
 
 def essence(line: str) -> str:
-    """What a line says: without white space, a comment or a comma at its end, and with one kind of quotes.
+    """Return what a line says: without white space, a comment or a comma at its end, and with one kind of quotes.
 
     Models add comments and commas when they repeat, and write the quotes that they are used to.
     """
@@ -73,22 +76,17 @@ def essence(line: str) -> str:
 
 def joins_words(before: str, after: str) -> bool:
     """Whether one word would go over from `before` to `after`."""
-    return is_word(before[-1:]) and is_word(after[:1])
-
-
-def is_word(char: str) -> bool:
-    """Whether a name may have this character."""
-    return char.isalnum() or char == "_"
+    return all(char.isalnum() or char == "_" for char in (before[-1:], after[:1]))
 
 
 def is_strong(line: str) -> bool:
-    """Whether a line says enough to be recognised when it comes again."""
+    """Whether a line has enough text to be recognised when it comes again."""
     words = " ".join(line.split()).lower()
-    return sum(c.isalnum() for c in words) >= _STRONG_CHARACTERS and words not in _WEAK_LINES
+    return sum(map(str.isalnum, words)) >= _STRONG_CHARACTERS and words not in _WEAK_LINES
 
 
 def unmatched(found: Iterable[lexing.Event]) -> list[int]:
-    """Where brackets are closed that were opened outside; the scan began `INSIDE` them."""
+    """Return where brackets are closed that were opened outside; the scan began `INSIDE` them."""
     closed: list[int] = []
     for event in found:
         if event.kind == "close" and event.state.depth < INSIDE.depth - len(closed):
@@ -114,7 +112,7 @@ def fields(text: str, depth: int) -> Iterator[tuple[int, int]]:
 
 
 def end_of_string(found: Iterable[lexing.Event], state: lexing.State) -> int | None:
-    """Where the string that `state` is in ends, or None if it does not; a line end breaks any but a triple-quoted."""
+    """Return where the string of `state` ends, or None; a line end breaks any but a triple-quoted one."""
     for event in found:
         if event.kind == "end of string":
             return event.position
