@@ -21,11 +21,13 @@ UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowErro
 CELL_MAGIC = re.compile(r"\s*%%(\w+)([^\n]*)\n?")
 """A cell magic at the start of a text: its name, and the rest of its line."""
 
+IPYTHON_LINE = re.compile(r"^([ \t]*)(?:[%!?].*|[^\n#'\"]*=[ \t]*[%!](?!=).*|[\w.%* \t]+\?{1,2}[ \t]*)$")
+"""A line of IPython's own: `%time f()`, `files = !ls`, `print?`."""
+
 RUN_LATER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 """What has a scope of its own: functions run when they are called."""
 
 _TIMED = re.compile(r"^([ \t]*)%time[ \t]+(?=\S)")
-_MAGIC_LINE = re.compile(r"^([ \t]*)(?:[%!?].*|[^\n#'\"]*=[ \t]*[%!](?!=).*|[\w.%* \t]+\?{1,2}[ \t]*)$")
 
 
 def compiled(source: str, mode: str = "exec") -> object:
@@ -86,7 +88,7 @@ def without_magics(text: str) -> str | None:
     source = _without_cell_magics(text)
     if source is None or tree_of(source) is not None:
         return source
-    return "\n".join(_MAGIC_LINE.sub(r"\1pass", line) for line in _timed_lines(source).split("\n"))
+    return "\n".join(IPYTHON_LINE.sub(r"\1pass", line) for line in _timed_lines(source).split("\n"))
 
 
 def _timed_lines(source: str) -> str:

@@ -20,7 +20,7 @@ class OptionError(FimError):
 
 
 class ModelError(FimError):
-    """The model is unknown, cannot do what was asked, or could not be loaded."""
+    """The model is unknown, cannot do what is wanted, or could not be loaded."""
 
 
 class FetchError(FimError):

@@ -1,6 +1,6 @@
 """Just enough of Python's lexical structure to know where a hole stands.
 
-A cell with a hole in it does not tokenize, so Python's own `tokenize` cannot be asked. This scanner knows strings,
+A cell with a hole in it does not tokenize, so Python's own `tokenize` cannot be used. This scanner knows strings,
 comments, brackets and line ends, forgives everything else, and never fails. IPython's `%` and `!` lines are taken as
 comments: an apostrophe in `!echo don't` opens no string.
 """

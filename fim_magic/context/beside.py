@@ -14,7 +14,7 @@ from fim_magic.context.namespace import NameDescription
 Count = Callable[[str], int]
 """How many tokens a text has."""
 
-_NAMES_SHARE = 0.2  # of the budget: descriptions are short, but must not push cells out, which tell more
+_NAMES_SHARE = 0.2  # of the budget: descriptions are short, but must not push cells out, which are worth more
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def _names_within(
 
 
 def _is_in_source(item: NameDescription, shown: str) -> bool:
-    """Whether the cells that are shown say all that a description says: they define the function, or import it."""
+    """Whether the cells that are shown make a description needless: they define the function, or import it."""
     name = re.escape(item.name)
     definition = rf"^\s*(?:async\s+def|def|class)\s+{name}\b|^[^\n#]*\bimport\b[^\n#]*\b{name}\b"
     return item.by_source and re.search(definition, shown, re.MULTILINE) is not None

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from fim_magic import lexing
+from fim_magic.cell_text import IPYTHON_LINE
 from fim_magic.context.beside import ContextCell
 from fim_magic.context.redaction import redacted
 from fim_magic.document import MARKERS
@@ -24,7 +25,7 @@ LARGEST_FILE = 20 * 2**20
 """Bytes of a notebook that is read; one with more holds pictures, and takes long."""
 
 _LONGEST_TEXT = 600  # characters of a markdown cell
-_IPYTHON = re.compile(r"\s*(?:[%!?]|[\w\s,.\[\]]+=\s*[%!](?!=)|[\w.%]+\?{1,2}\s*$|(?:pip|conda)\s+(?:un)?install\b)")
+_INSTALLS = re.compile(r"\s*(?:pip|conda)\s+(?:un)?install\b")
 _BLANK_LINES = re.compile(r"\A(?:[ \t]*\n)+")
 _TARGET = re.compile(r"^(?:async\s+def|def|class)\s+(\w+)|^(\w+)\s*(?::[^=]+)?=(?!=)", re.MULTILINE)
 _ALIKE = 0.75  # of 1: how like each other two versions of a cell are
@@ -97,8 +98,8 @@ def text_cell(source: str) -> ContextCell | None:
 def last_versions(cells: Sequence[ContextCell]) -> tuple[ContextCell, ...]:
     """Leave out cells that were run again later, changed or not. The last version keeps its place.
 
-    Front ends do not tell a kernel which cell a text is of, so those count as one that define the same names, and whose
-    texts are much alike.
+    A kernel does not know which cell of the page a text is from, so two count as one that define the same names and
+    whose texts are much alike.
     """
     kept: list[ContextCell] = []
     for cell in reversed(cells):
@@ -134,8 +135,8 @@ def find_cell(cells: Sequence[NotebookCell], source: str) -> int | None:
 
     The file may be older than what the user sees, so a cell that is much like it will do, if no other is as like.
     """
-    wanted = _essence(source)
-    code = [(index, _essence(cell.source)) for index, cell in enumerate(cells) if not cell.markdown]
+    wanted = _normalized(source)
+    code = [(index, _normalized(cell.source)) for index, cell in enumerate(cells) if not cell.markdown]
     exact = [index for index, text in code if text == wanted]
     if exact:
         return exact[0] if len(exact) == 1 else None
@@ -147,14 +148,14 @@ def find_cell(cells: Sequence[NotebookCell], source: str) -> int | None:
 
 def same_text(one: str, other: str) -> bool:
     """Whether two cells have the same text, but for white space at ends of lines and magic lines above."""
-    return _essence(one) == _essence(other)
+    return _normalized(one) == _normalized(other)
 
 
 def _python_lines(source: str) -> str:
     kept, state = [], lexing.State()
     for line in source.splitlines(keepends=True):
         begins_statement = not state.depth and not state.string
-        if not (begins_statement and _IPYTHON.match(line)):
+        if not (begins_statement and (IPYTHON_LINE.match(line.rstrip()) or _INSTALLS.match(line))):
             kept.append(line)
             state = lexing.state_after(line, state)
     return "".join(kept)
@@ -184,7 +185,7 @@ def _likeness(one: str, other: str) -> float:
 
 
 @lru_cache(maxsize=2 * _REMEMBERED)
-def _essence(source: str) -> str:
+def _normalized(source: str) -> str:
     lines = source.strip().splitlines()
     if lines and lines[0].lstrip().startswith(("%%fim", "%%complete")):
         lines = lines[1:]

@@ -23,7 +23,7 @@ from fim_magic.context.safe_reading import (
 _MOST_COLUMNS = 24
 _FIRST = 5  # elements whose types are looked at
 _LONGEST_LABEL = 40
-_SHORTEST_SECRET = 16  # characters of a text that can be told by its look
+_SHORTEST_SECRET = 16  # characters of a text that may be a key
 _BIGGEST_INT = 10**12
 _SCALARS: tuple[type, ...] = (int, float, bool, complex)
 _TEXTS: tuple[type, ...] = (str, bytes, bytearray)

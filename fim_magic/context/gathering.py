@@ -1,4 +1,4 @@
-"""Which cells and names a model is told of, the nearest and most relevant first."""
+"""Which cells and names a model is shown, the nearest and most relevant first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fim_magic.document import Document
 from fim_magic.errors import OptionError
 
 MODES = ("auto", "none", "cells", "names", "all")
-"""What a model may be told beside the cell: what helps and is short, nothing, only cells, only names, or all that fits.
+"""What a model may see beside the cell: what helps and is short, nothing, only cells, only names, or all that fits.
 
 Cells below are in "all" only: a small model fills fewer holes right with them (`.github/DECISIONS.md`).
 """
@@ -57,7 +57,7 @@ def gather(
     mode: str = "auto",
     tokens: int | None = TOKENS,
 ) -> Context:
-    """Return what a model may be told beside `document`. How much of it fits is found where the prompt is made.
+    """Return what a model may be shown beside `document`. How much of it fits is found where the prompt is made.
 
     Args:
         document: The cell with the hole.

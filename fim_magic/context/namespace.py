@@ -23,7 +23,7 @@ class NameDescription:
     Attributes:
         name: The name.
         line: One line of Python: a comment, or an import.
-        by_source: Whether the source that defines or imports it says as much.
+        by_source: Whether the source that defines or imports it shows as much.
         columns: Of a DataFrame whose columns all have a text for a name, these names, in the order of the alphabet.
     """
 

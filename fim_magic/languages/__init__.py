@@ -1,7 +1,7 @@
-"""Which language a cell or a file is in, and what that language's parser says of it.
+"""Which language a cell or a file is in, and what that language's parser finds in it.
 
 The parsers are tree-sitter's, from packages that have them compiled (`pip install fim-magic[languages]`); nothing is
-fetched when a text is parsed. Without them, `parse` gives None and everything else goes by layout, as it says.
+fetched when a text is parsed. Without them, `parse_hole` returns None, and other rules go by the layout of lines.
 Python is not parsed here: `ast` and `fim_magic.lexing` know it better. Nothing of the product is imported here.
 """
 

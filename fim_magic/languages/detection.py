@@ -107,7 +107,7 @@ def in_session(text: str) -> bool:
 
 
 def magic_of(text: str) -> str:
-    """Return the magic that says what becomes of a cell, or "": of `%%time` above `%%bash` the second."""
+    """Return the magic that decides what becomes of a cell, or "": of `%%time` above `%%bash` the second."""
     return _first_magic(text)[0]
 
 

@@ -1,4 +1,4 @@
-"""What a tree says of a place in its text: blocks, statements, brackets, strings and comments."""
+"""What stands at a position of a parsed text: blocks, statements, brackets, strings and comments."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ def _token_before(root: Node, byte: int) -> Node | None:
     """The last token that ends at a byte or before it, or holds it; without comments."""
     node = root
     while node.child_count and not is_atom(node):
-        children = [child for child in node.children if child.start_byte < byte and _says_something(child)]
+        children = [child for child in node.children if child.start_byte < byte and _has_code(child)]
         if not children:
             return None
         node = children[-1]
@@ -240,7 +240,7 @@ def _token_before(root: Node, byte: int) -> Node | None:
 def _token_after(root: Node, byte: int) -> Node | None:
     node = root
     while node.child_count and not is_atom(node):
-        inner = next((child for child in node.children if child.end_byte > byte and _says_something(child)), None)
+        inner = next((child for child in node.children if child.end_byte > byte and _has_code(child)), None)
         if inner is None:
             return None
         node = inner
@@ -252,5 +252,5 @@ def is_atom(node: Node) -> bool:
     return node.is_named and node.type in ("string", "string_literal", "interpreted_string_literal", "regex")
 
 
-def _says_something(node: Node) -> bool:
+def _has_code(node: Node) -> bool:
     return node.end_byte > node.start_byte and "comment" not in node.type

@@ -122,7 +122,7 @@ def _legend(machine: Machine) -> list[str]:
     return textwrap.wrap(
         f"Memory is in GB with a short context, an estimate; it runs here in the precision in brackets ({brackets}). "
         "%%fim: yes, it infills; no, it only completes (%%complete); chat, it is asked in a dialogue (%%complete). "
-        "* is loaded. %fim use NAME loads a model, %fim models NAME tells all about it, and %fim models WORD lists "
+        "* is loaded. %fim use NAME loads a model, %fim models NAME shows all about it, and %fim models WORD lists "
         "those with WORD in the name.",
         _WIDTH,
         break_on_hyphens=False,
@@ -206,7 +206,7 @@ def _about_path(name: str, path: Path, machine: Machine) -> Iterator[str]:
 
 
 def _about_folder(name: str, folder: Path, machine: Machine) -> Iterator[str]:
-    """Say what the files of a checkpoint tell: nothing is loaded but its tokenizer."""
+    """Say what the files of a checkpoint show: nothing is loaded but its tokenizer."""
     config = _config(folder)
     size = weights_in(folder, config)
     yield from _lines("model", f"{name}: {config.get('model_type', 'of no known architecture')}")

@@ -230,7 +230,7 @@ class _Runner:
         return self._loops[0].run_until_complete(coroutine)
 
     def _examples(self, codes: list[types.CodeType | Exception]) -> tuple[bool, tuple[str, ...]]:
-        """Run a docstring's examples in a copy of the namespace; whether they are right is the parent's to say."""
+        """Run a docstring's examples in a copy of the namespace; whether they are right is for the parent to judge."""
         namespace = dict(self._module.__dict__)
         got = []
         before = sys.stdout

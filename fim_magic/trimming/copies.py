@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from fim_magic.trimming.hole import Hole, end_before
-from fim_magic.trimming.layout import code_of, essence, lines_of
+from fim_magic.trimming.layout import code_of, lines_of, normalized
 
 _STRONG_CHARACTERS = 8  # letters and digits of a line that is a copy where it comes again
 _LEAST_LINES = 3  # in a row, that are copied
@@ -29,8 +29,8 @@ def copies(hole: Hole, text: str, final: bool) -> int | None:
             continue
         if _is_description(hole, line):
             return end_before(hole, text, start)
-        run = [_essence(following) for _, following in lines[index : index + _LEAST_LINES]]
-        if len(run) < _LEAST_LINES or not all(map(_is_telling, run)):
+        run = [_normalized(following) for _, following in lines[index : index + _LEAST_LINES]]
+        if len(run) < _LEAST_LINES or not all(map(_is_distinctive, run)):
             continue
         if any(_stands_in(run, source) for source in _sources(hole, final=final)):
             return end_before(hole, text, _before_opener(hole, text, start))
@@ -50,13 +50,15 @@ def copied_from(hole: Hole, middle: str) -> str:
     own = [line for line in (hole.head + middle + hole.tail).split("\n") if line.strip()]
     if not middle.strip() or not own:
         return ""
-    strong = list(filter(_is_telling, map(_essence, own)))
+    strong = list(filter(_is_distinctive, map(_normalized, own)))
     if any(_is_description(hole, line) for line in own):
         return "context"
     if _begins_line_again(hole, middle):
         return "prefix"
-    piece = _essence(middle) if "\n" not in middle.strip() else ""
-    is_part = _is_telling(piece) and len(_WORD.findall(piece)) >= _LEAST_WORDS and not hole.document.hole_begins_line
+    piece = _normalized(middle) if "\n" not in middle.strip() else ""
+    is_part = (
+        _is_distinctive(piece) and len(_WORD.findall(piece)) >= _LEAST_WORDS and not hole.document.hole_begins_line
+    )
     for name, text in (("suffix", _below(hole)), ("prefix", _above(hole)), ("context", hole.shown)):
         known = _lines(text)
         if strong and all(line in known for line in strong):
@@ -76,7 +78,7 @@ def _begins_line_again(hole: Hole, middle: str) -> bool:
 def _is_description(hole: Hole, line: str) -> bool:
     """Whether a line is a comment that only what the model was shown beside the cell has."""
     text = line.strip()
-    return text.startswith("#") and _is_telling(text) and text in _comments(hole.shown)
+    return text.startswith("#") and _is_distinctive(text) and text in _comments(hole.shown)
 
 
 def _sources(hole: Hole, *, final: bool) -> Iterator[Sequence[str]]:
@@ -98,18 +100,18 @@ def _stands_in(run: Sequence[str], lines: Sequence[str]) -> bool:
     return any(list(lines[start : start + len(run)]) == list(run) for start in starts)
 
 
-def _is_telling(line: str) -> bool:
+def _is_distinctive(line: str) -> bool:
     return sum(map(str.isalnum, line)) >= _STRONG_CHARACTERS
 
 
-def _essence(line: str) -> str:
-    return essence(line) if code_of(line).strip() else line.strip()
+def _normalized(line: str) -> str:
+    return normalized(line) if code_of(line).strip() else line.strip()
 
 
 @lru_cache(maxsize=4)
 def _lines(text: str) -> tuple[str, ...]:
-    """What the lines of a text say, those that say something."""
-    return tuple(_essence(line) for line in text.split("\n")[-_LONGEST_SEARCH:] if line.strip())
+    """The lines of a text that are not blank, normalised."""
+    return tuple(_normalized(line) for line in text.split("\n")[-_LONGEST_SEARCH:] if line.strip())
 
 
 @lru_cache(maxsize=2)

@@ -65,8 +65,8 @@ def first_word(line: str) -> str:
     return next(iter(_WORD.findall(line.strip())), "")
 
 
-def essence(line: str) -> str:
-    """Return what a line says: without white space, a comment or a comma at its end, and with one kind of quotes.
+def normalized(line: str) -> str:
+    """Return a line without white space, a comment or a comma at its end, and with one kind of quotes.
 
     Models add comments and commas when they repeat, and write the quotes that they are used to.
     """

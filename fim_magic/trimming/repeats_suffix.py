@@ -8,7 +8,7 @@ from dataclasses import replace
 from fim_magic import lexing
 from fim_magic.trimming.dedent import block_floor
 from fim_magic.trimming.hole import Hole, end_before
-from fim_magic.trimming.layout import INSIDE, essence, indent, is_strong, joins_words, lines_of, unmatched
+from fim_magic.trimming.layout import INSIDE, indent, is_strong, joins_words, lines_of, normalized, unmatched
 from fim_magic.trimming.parsed import parsed_hole
 
 _CLOSING = ")]}'\" \t"
@@ -18,7 +18,7 @@ def repeats_suffix(hole: Hole, text: str, final: bool) -> int | None:
     """End where the text begins to write again what stands after the hole.
 
     Within a line that is the rest of that line. Otherwise it is the next line that has text on it, with the same
-    indentation; where that line says little (`else:`, a bracket), or it comes at once, the line after it as well.
+    indentation; where that line is weak (`else:`, a bracket), or it comes at once, the line after it as well.
     """
     rest = _rest_of_line(hole, text, final) if hole.within_line else None
     return min((cut for cut in (rest, _next_line(hole, text, final)) if cut is not None), default=None)
@@ -99,7 +99,7 @@ def _same_line(line: str, wanted: str, *, complete: bool, final: bool) -> bool:
         return False
     if indent(line) != indent(wanted):
         return False
-    if essence(line) == essence(wanted):
+    if normalized(line) == normalized(wanted):
         return True
     return not complete and is_strong(line) and _breaks_off(line.strip(), wanted.strip())
 

@@ -56,7 +56,7 @@ def _last_line(hole: Hole, text: str, end: int) -> int:
 
 
 def _follows(run: Sequence[str], wanted: Sequence[str], first: int) -> bool:
-    """Whether the lines of `run` are those of `wanted` from `first` on, and say enough to tell."""
+    """Whether the lines of `run` are those of `wanted` from `first` on, and have enough tokens to be sure."""
     if any(indent(line) < indent(wanted[first]) for line in wanted[:first]):
         return False  # it would begin in another block
     if len(run) < _LEAST_LINES or len(wanted) - first < len(run):
