@@ -20,7 +20,7 @@ from fim_magic.holes import split
 from fim_magic.languages import (
     GRAMMARS,
     available,
-    in_session,
+    magic_of,
     of_cell,
     of_file,
     parse_hole,
@@ -32,7 +32,7 @@ from fim_magic.languages import (
 from fim_magic.languages.detection import begins_at
 from fim_magic.languages.parsing import parse as parse_text
 from fim_magic.languages.problems import problems
-from fim_magic.languages.structure import block_at, marks, statements, text_at
+from fim_magic.languages.structure import marks, statements, text_at
 from fim_magic.loading import registry
 from fim_magic.trimming import RULES, Hole, statement_ends
 
@@ -164,8 +164,8 @@ def test_the_language_of_a_file(name, language):
 
 
 def test_python_elsewhere_has_none_of_the_sessions_names():
-    assert in_session("%%time\nx")
-    assert not in_session("%%python3\nx")
+    assert not magic_of("%%time\nx")
+    assert magic_of("%%python3\nx")
     assert [language_of(cell) for cell in ("x", "%%time\nx", "%%python3\nx", "%%writefile a.py\nx", "%%sh\nls")] == [
         *("", "", "python3", "writefile", "bash")
     ]
@@ -240,13 +240,6 @@ def test_positions_are_characters():
 )
 def test_text_at(language, text, inside):
     assert text_at(parse_text(language, text.replace("║", "")), text.index("║")) == inside
-
-
-def test_the_innermost_block():
-    text = "function f() { if (a) { b(); } }"
-    start, end = block_at(parse_text("javascript", text), text.index("b()"))
-    assert text[start:end] == "{ b(); }"
-    assert block_at(parse_text("javascript", "f();"), 1) == (0, 4)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from fim_magic.cell_text import IPYTHON_LINE
 from fim_magic.context.beside import ContextCell
 from fim_magic.context.redaction import redacted
 from fim_magic.document import MARKERS
-from fim_magic.languages import PYTHON, in_session, magic_of, of_cell
+from fim_magic.languages import PYTHON, magic_of, of_cell
 
 _log = logging.getLogger(__name__)
 
@@ -47,9 +47,7 @@ def language_of(source: str) -> str:
     Python that does not run in the session is called by its magic: it has none of the session's names.
     """
     language = of_cell(source)
-    if language != PYTHON:
-        return language
-    return "" if in_session(source) else magic_of(source)
+    return magic_of(source) if language == PYTHON else language
 
 
 def code_cell(

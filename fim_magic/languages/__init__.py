@@ -6,11 +6,10 @@ Python is not parsed here: `ast` and `fim_magic.lexing` know it better. Nothing 
 """
 
 from fim_magic.languages.detection import (
+    MARKUP,
+    PERCENT_COMMENTS,
     PYTHON,
     PYTHON_MAGICS,
-    has_percent_comments,
-    in_session,
-    is_markup,
     magic_of,
     of_cell,
     of_file,
@@ -23,6 +22,8 @@ from fim_magic.languages.structure import children_between, defined_name
 
 __all__ = [
     "GRAMMARS",
+    "MARKUP",
+    "PERCENT_COMMENTS",
     "PYTHON",
     "PYTHON_MAGICS",
     "FilledHole",
@@ -31,9 +32,6 @@ __all__ = [
     "available",
     "children_between",
     "defined_name",
-    "has_percent_comments",
-    "in_session",
-    "is_markup",
     "magic_of",
     "of_cell",
     "of_file",

@@ -69,8 +69,12 @@ _TITLES = {
     "latex": "LaTeX", "php": "PHP", "powershell": "PowerShell", "r": "R", "sql": "SQL", "svg": "SVG", "tikz": "TikZ",
     "toml": "TOML", "tsx": "TSX", "typescript": "TypeScript", "xml": "XML", "yaml": "YAML", "bash": "bash",
 }  # fmt: skip
-_MARKUP = frozenset({"html", "latex", "markdown", "svg", "text", "tikz", "xml"})
-_PERCENT_COMMENTS = frozenset({"latex", "matlab", "octave", "tikz"})
+MARKUP = frozenset({"html", "latex", "markdown", "svg", "text", "tikz", "xml"})
+"""Languages of texts for readers, where a Markdown fence is part of the text."""
+
+PERCENT_COMMENTS = frozenset({"latex", "matlab", "octave", "tikz"})
+"""Languages where a comment begins with `%`."""
+
 _QUERY = re.compile(r"\b(?:alter|create|delete|drop|insert|select|update|with)\b", re.IGNORECASE)
 
 
@@ -101,13 +105,11 @@ def of_file(name: str) -> str:
     return _BY_ENDING.get(PurePath(name).suffix[1:].lower(), "")
 
 
-def in_session(text: str) -> bool:
-    """Whether a cell is Python that runs in the session, so that it has the session's names."""
-    return not _first_magic(text)[0]
-
-
 def magic_of(text: str) -> str:
-    """Return the magic that decides what becomes of a cell, or "": of `%%time` above `%%bash` the second."""
+    """Return the magic that decides what becomes of a cell: of `%%time` above `%%bash` the second.
+
+    Without one, "", a cell is Python that runs in the session, so that it has the session's names.
+    """
     return _first_magic(text)[0]
 
 
@@ -124,16 +126,6 @@ def begins_at(text: str) -> int:
 def title(language: str) -> str:
     """Return a language's name as people write it: "JavaScript"."""
     return _TITLES.get(language, language.capitalize())
-
-
-def is_markup(language: str) -> bool:
-    """Whether it is text for readers, where a Markdown fence is part of it."""
-    return language in _MARKUP
-
-
-def has_percent_comments(language: str) -> bool:
-    """Whether a comment begins with `%` in it."""
-    return language in _PERCENT_COMMENTS
 
 
 def _first_magic(text: str) -> tuple[str, str, int]:

@@ -123,15 +123,6 @@ def _nearest(node: Node) -> Iterator[Node]:
             yield from inner.named_children
 
 
-def block_at(tree: Tree, position: int) -> tuple[int, int]:
-    """Return where the innermost block that holds a position begins and ends; at least the whole text."""
-    byte = tree.byte(position)
-    node = tree.root.descendant_for_byte_range(byte, byte)
-    while node is not None and (node.type not in tree.grammar.blocks or not node.start_byte < byte < node.end_byte):
-        node = node.parent
-    return (0, len(tree.text)) if node is None else (tree.start(node), tree.end(node))
-
-
 def statements(tree: Tree, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
     """Return where the statements, declarations or elements of a text begin and end; those inside of others, too.
 

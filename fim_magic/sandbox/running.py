@@ -127,11 +127,6 @@ def run(program: str, *, limits: Limits = Limits()) -> Outcome:
     return run_steps((Step("cell", program, "<program>", vital=True),), limits=limits).outcome
 
 
-def passes(program: str, seconds: float = 5) -> bool:
-    """Run a Python program, as `run` does, and return whether it came to its end in time and without an error."""
-    return run(program, limits=Limits(seconds=seconds)).ok
-
-
 def run_steps(steps: Sequence[Step], *, limits: Limits = Limits(), layers: Sequence[str] = KERNEL_LAYERS) -> RunReport:
     """Run several pieces of source in one process and one namespace.
 

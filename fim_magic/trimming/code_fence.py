@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from fim_magic import languages
+from fim_magic.languages import MARKUP
 from fim_magic.trimming.hole import Hole, end_before
 
 
 def code_fence(hole: Hole, text: str, final: bool) -> int | None:
     """End before a Markdown fence: an instruct model that ends its code block goes on to explain it."""
-    if languages.is_markup(hole.language) or (hole.is_python and hole.state.string):
+    if hole.language in MARKUP or (hole.is_python and hole.state.string):
         return None
     if text.startswith("```") and not hole.head.strip():
         return 0

@@ -56,14 +56,13 @@ def copied_from(hole: Hole, middle: str) -> str:
     if _begins_line_again(hole, middle):
         return "prefix"
     piece = _normalized(middle) if "\n" not in middle.strip() else ""
-    is_part = (
-        _is_distinctive(piece) and len(_WORD.findall(piece)) >= _LEAST_WORDS and not hole.document.hole_begins_line
-    )
+    has_words = _is_distinctive(piece) and len(_WORD.findall(piece)) >= _LEAST_WORDS
+    may_be_part = has_words and not hole.document.hole_begins_line
     for name, text in (("suffix", _below(hole)), ("prefix", _above(hole)), ("context", hole.shown)):
         known = _lines(text)
         if strong and all(line in known for line in strong):
             return name
-        if is_part and any(piece in line for line in known):
+        if may_be_part and any(piece in line for line in known):
             return name
     return ""
 

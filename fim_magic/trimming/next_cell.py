@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fim_magic import languages
+from fim_magic.languages import PERCENT_COMMENTS
 from fim_magic.trimming.hole import Hole, end_before
 
 _MAGIC = re.compile(r"^%%[^\W\d]", re.MULTILINE)
@@ -17,7 +17,7 @@ def next_cell(hole: Hole, text: str, final: bool) -> int | None:
     A magic stands on a cell's first line and nowhere else. Scripts have `# %%` (the percent format) or `# In[3]:`
     (nbconvert); a cell that has such lines itself may have more of them.
     """
-    begins = [] if languages.has_percent_comments(hole.language) else [match.start() for match in _MAGIC.finditer(text)]
+    begins = [] if hole.language in PERCENT_COMMENTS else [match.start() for match in _MAGIC.finditer(text)]
     separators = [match.start() for match in _SEPARATOR.finditer(text)]
     # The whole cell is searched only where it matters: this runs at every token.
     if separators and not _SEPARATOR.search(hole.prefix + hole.suffix):
