@@ -66,7 +66,6 @@ class Document:
 
 
 def with_crlf(text: str) -> str:
-    r"""Return `text` with CR LF where it has LF."""
     return re.sub(r"(?<!\r)\n", "\r\n", text)
 
 
@@ -111,13 +110,7 @@ def no_marker(markers: Sequence[str]) -> str:
 
 
 def too_many(text: str, found: Sequence[tuple[int, str]], rule: str) -> str:
-    """Say where the markers are that are too many.
-
-    Args:
-        text: The user's text.
-        found: Its markers, as [`occurrences`][] gives them.
-        rule: Which number or kind of markers is allowed, as a clause.
-    """
+    """Say where the markers are that are too many, and the `rule` that they break, as a clause."""
     places = "; ".join(f"{marker} in {line_and_column(text, position)}" for position, marker in found)
     kinds = {marker for _, marker in found}
     what = "different cursor markers" if len(kinds) > 1 else "cursor markers"

@@ -38,7 +38,6 @@ class MultiHoleDocument:
 
     @property
     def count(self) -> int:
-        """How many holes there are."""
         return len(self.texts) - 1
 
     @property
@@ -60,10 +59,7 @@ class MultiHoleDocument:
         return Document(before, "".join(self.texts[index + 1 :]), self.marker, language=self.language)
 
     def joined(self, middles: Sequence[str]) -> tuple[str, tuple[tuple[int, int], ...]]:
-        r"""Join what fills the holes to the middle of [`document`][].
-
-        Args:
-            middles: One text for each hole; holes that have none yet stay empty.
+        """Join what fills the holes to the middle of [`document`][]; holes that have no text yet stay empty.
 
         Returns:
             The middle, and where in it the user's own text stands, as (start, end). Where the user's lines end in
@@ -86,7 +82,6 @@ class MultiHoleDocument:
         return texts[0] + "".join(middle + text for middle, text in zip(filled, texts[1:], strict=True))
 
     def with_line_ends(self, middle: str) -> str:
-        """Return `middle` with the line ends of the user's text."""
         return with_crlf(middle) if any("\r\n" in text for text in self.texts) else middle
 
 
@@ -168,12 +163,7 @@ def combine(blanks: MultiHoleDocument, candidates: Sequence[Candidate]) -> Candi
 
 
 def written(kept: Spans, length: int) -> Iterator[tuple[int, int]]:
-    """Yield where in a middle the model's own text stands, once for each hole; it may be empty.
-
-    Args:
-        kept: Where the user's text stands, in order.
-        length: Of the middle.
-    """
+    """Yield where in a middle of a length the model's own text stands, once for each hole; it may be empty."""
     start = 0
     for first, end in kept:
         yield start, first

@@ -42,7 +42,6 @@ class State:
 
     @property
     def depth(self) -> int:
-        """How many brackets are open."""
         return len(self.brackets)
 
     @property

@@ -19,12 +19,7 @@ _NAMES_SHARE = 0.2  # of the budget: descriptions are short, but must not push c
 
 @dataclass(frozen=True)
 class File:
-    """Another text that the model may see.
-
-    Attributes:
-        path: What it is called, in the repository's own terms.
-        text: All of it.
-    """
+    """Another text that the model may see; its path is as the repository has it."""
 
     path: str
     text: str
@@ -100,12 +95,7 @@ class Context:
         return "".join(f"\n\n{cell.source}\n" for cell in self.below)
 
     def within(self, room: int, count: Count) -> Context:
-        """Return as much of it as fits, the most useful first, in the order of the notebook.
-
-        Args:
-            room: How many tokens of the prompt are left for cells and names.
-            count: How many tokens a text has.
-        """
+        """Return as much of it as fits into `room` tokens, the most useful first, in the order of the notebook."""
         left = max(0, room if self.tokens is None else min(room, self.tokens))
         described, left = _names_within(self.described, int(left * _NAMES_SHARE), left, count)
         everything = (*self.cells, *self.below)

@@ -34,13 +34,7 @@ LibraryClasses = Sequence[tuple[object, Callable[[Any], str]]]
 
 
 def data_text(value: object, libraries: LibraryClasses, *, values: bool) -> str:
-    """Describe what is no module, function or class: `DataFrame, 3 rows, columns: shop object, units int64`.
-
-    Args:
-        value: The data.
-        libraries: As `library_classes` gives them.
-        values: Say also the values of numbers and short strings.
-    """
+    """Describe what is no module, function or class: `DataFrame, 3 rows, columns: shop object, units int64`."""
     kind = type(value)
     library_text = next((text_of for cls, text_of in libraries if cls is kind), None)
     if library_text is not None:

@@ -49,9 +49,7 @@ def module_line(name: str, module: object) -> str | None:
 def function_line(name: str, function: Any) -> str:
     """Return the import of a function of the standard library, and a comment with the signature of any other.
 
-    Args:
-        name: What the user calls it.
-        function: Exactly a Python or a built-in function: their attributes are read by Python's own code.
+    It has to be exactly a Python or a built-in function: Python's own code reads their attributes.
     """
     module, own = function.__module__, plain_text(function.__name__)
     in_stdlib = top_package(module) in sys.stdlib_module_names and module not in ("__main__", "builtins")

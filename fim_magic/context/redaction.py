@@ -103,13 +103,10 @@ def requested_names(source: str) -> frozenset[str]:
 
 
 def redacted(source: str) -> str:
-    r"""Return code, or text, without what looks like a secret in it.
+    """Return code, complete or not, or any text, without what looks like a secret in it.
 
     Keys of known services, private keys and logins in URLs go wherever they stand; of string literals also those that
     are given to a name like `password`, and long random ones. A git commit in a comment stays.
-
-    Args:
-        source: Python, complete or not, or any text.
     """
     cuts: list[tuple[int, int]] = [match.span() for match in _KEY_SHAPES.finditer(source)]
     cuts += [match.span() for match in _LOGIN_IN_URL.finditer(source)]

@@ -34,16 +34,11 @@ def is_one_of(cls: object, classes: Iterable[object]) -> bool:
 
 
 def derives(cls: object, base: type) -> bool:
-    """Whether a class is another or derives from it."""
     return is_one_of(base, mro(cls))
 
 
 def entries_of(namespace: object) -> dict[str, Any]:
-    """Return the entries of a dict whose keys are plain strings; comparing other keys may run code.
-
-    Args:
-        namespace: A dict, or anything else, which has none.
-    """
+    """Return the entries of a dict whose keys are plain strings; comparing other keys may run code."""
     if not derives(type(namespace), dict):
         return {}
     items: list[tuple[Any, Any]] = list(dict.items(namespace))  # type: ignore[arg-type] # it is a dict

@@ -79,14 +79,9 @@ _QUERY = re.compile(r"\b(?:alter|create|delete|drop|insert|select|update|with)\b
 
 
 def of_cell(text: str) -> str:
-    """Return the language that a cell is in.
+    """Return the language of a cell, by its beginning: a name as in [`of_file`][], or an unknown magic in lower case.
 
-    Args:
-        text: The cell, or its beginning.
-
-    Returns:
-        A name as in [`of_file`][]; for a magic that is not known, the magic in lower case. A cell without a magic is
-        Python, and so is one that is only timed or the like.
+    A cell without a magic is Python, and so is one that is only timed or the like.
     """
     magic, rest, _ = _first_magic(text)
     if not magic:

@@ -25,13 +25,7 @@ _SEPARATORS = frozenset(",;")
 
 @dataclass(frozen=True, eq=False)
 class FilledHole:
-    """A text with a middle in its hole, parsed.
-
-    Attributes:
-        tree: The whole text's.
-        start: Where the middle begins.
-        end: Where it ends.
-    """
+    """A text with a middle in its hole, from `start` to `end`, parsed."""
 
     tree: Tree
     start: int
@@ -76,12 +70,9 @@ class FilledHole:
 
 @dataclass(frozen=True, eq=False)
 class ParsedHole:
-    """A hole in a text, without the magics above it.
+    """A hole in a text whose language has a parser, without the magics of a cell.
 
     Attributes:
-        language: Of the text; its parser is there.
-        prefix: What stands before the hole.
-        suffix: What stands after it.
         lines_above: How many lines of magics stand above the text.
     """
 
@@ -200,15 +191,9 @@ class ParsedHole:
 
 @lru_cache(maxsize=16)  # the rules ask at every token, of the candidates of one request
 def parse_hole(language: str, prefix: str, suffix: str) -> ParsedHole | None:
-    """Return a hole in a text as the parser sees it.
+    """Return the hole between a prefix, with the magics of a cell, and a suffix, as the language's parser sees it.
 
-    Args:
-        language: As `of_cell` and `of_file` call it.
-        prefix: What stands before the hole, with the magics of a cell.
-        suffix: What stands after it.
-
-    Returns:
-        None where the language's parser is not installed, or the text is too long.
+    None where the parser is not installed, or the text is too long.
     """
     if not available(language) or len(prefix) + len(suffix) > LONGEST // 2:
         return None
@@ -217,13 +202,7 @@ def parse_hole(language: str, prefix: str, suffix: str) -> ParsedHole | None:
 
 
 def verdict(language: str, prefix: str, middle: str, suffix: str) -> tuple[bool | None, str]:
-    """Tell whether a text parses with a middle in its hole.
-
-    Args:
-        language: As `of_cell` and `of_file` call it.
-        prefix: What stands before the hole, with the magics of a cell.
-        middle: What is in it.
-        suffix: What stands after it.
+    """Tell whether a text parses with a middle in its hole; the prefix has the magics of a cell.
 
     Returns:
         True; or False and what is wrong; or None and why nothing is known. A text that does not parse whatever is in

@@ -24,13 +24,7 @@ LONGEST = 200_000
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """A parsed text. Positions are characters of the text, where tree-sitter has bytes.
-
-    Attributes:
-        text: What was parsed.
-        grammar: Of its language.
-        syntax: tree-sitter's own tree.
-    """
+    """A parsed text. Positions are characters of the text, where tree-sitter has bytes."""
 
     text: str
     grammar: Grammar
@@ -67,7 +61,6 @@ class Tree:
 
 
 def available(language: str) -> bool:
-    """Whether a text in this language can be parsed here."""
     return _loaded(language) is not None
 
 

@@ -21,14 +21,7 @@ _INTERPOLATION = ("interpolation", "substitution", "expansion")
 
 @dataclass(frozen=True)
 class Mark:
-    """A token that opens or closes a block or a bracket.
-
-    Attributes:
-        start: Where it begins.
-        end: Where it ends.
-        closer: The token that closes it, or it itself.
-        opens: Whether it opens.
-    """
+    """A token that opens or closes a block or a bracket; `closer` is the token that closes it, or it itself."""
 
     start: int
     end: int
@@ -124,12 +117,9 @@ def _nearest(node: Node) -> Iterator[Node]:
 
 
 def statements(tree: Tree, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
-    """Return where the statements, declarations or elements of a text begin and end; those inside of others, too.
+    """Return where the statements, declarations or elements between two positions begin and end.
 
-    Args:
-        tree: The parsed text.
-        start: Only those that begin there or behind it.
-        end: Only those that end there or before it.
+    Those inside of others count, too.
     """
     last = len(tree.text) if end is None else end
     found = []
@@ -160,12 +150,9 @@ def boundary_at(tree: Tree, position: int) -> Boundary:
 
 
 def marks(tree: Tree, start: int = 0, end: int | None = None) -> list[Mark]:
-    """Return the tokens that open and close blocks and brackets, in order; those in strings and comments are none.
+    """Return the tokens between two positions that open and close blocks and brackets, in order.
 
-    Args:
-        tree: The parsed text.
-        start: Only those that begin there or behind it.
-        end: Only those that begin before it.
+    Those in strings and comments are none.
     """
     first, last = tree.byte(start), tree.byte(len(tree.text) if end is None else end)
     pairs = tree.grammar.pairs

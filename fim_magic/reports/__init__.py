@@ -35,9 +35,7 @@ _LOW_DISK = 3e9  # bytes: the default model, fetched and converted
 def status(last: Result | None, idle_minutes: float = 0.0) -> str:
     """Say which model is loaded, or being loaded, where, and what the last request came to.
 
-    Args:
-        last: The last request.
-        idle_minutes: Minutes without a request after which a model is unloaded; 0 is never.
+    After `idle_minutes` without a request a model is unloaded; 0 is never.
     """
     loaded, coming = registry.loaded(), registry.loading()
     lines = []

@@ -37,11 +37,7 @@ class Machine:
 
 
 def this_machine(memory: Mapping[str, int] | None = None) -> Machine:
-    """Look at the devices and at what is free on them.
-
-    Args:
-        memory: Bytes that are free on each device; None to look.
-    """
+    """Look at the devices and at what is free on them, unless the free bytes of each are given."""
     import torch
 
     loaded = registry.loaded()

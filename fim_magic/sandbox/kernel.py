@@ -256,8 +256,7 @@ def landlock_abi() -> int:
 def restrict_files(readable: Iterable[str], writable: Iterable[str]) -> int:
     """Allow this process, and its threads to come, only these files and folders, and no TCP; by Landlock.
 
-    Returns:
-        The version of Landlock that does it, or 0 where the kernel has none.
+    Return the version of Landlock that does it, or 0 where the kernel has none.
     """
     abi = landlock_abi()
     if not abi:
@@ -294,12 +293,9 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: str, rights: int) -> None:
 
 
 def refuse_system_calls() -> bool:
-    """Refuse this process other processes, sockets and what changes the machine; by seccomp.
+    """Refuse this process other processes, sockets and what changes the machine; by seccomp. Return whether it is so.
 
     Threads may be started. Signals reach only this process.
-
-    Returns:
-        Whether it is so.
     """
     architecture = _architecture()
     if architecture is None:

@@ -85,12 +85,8 @@ def trim(hole: Hole, text: str, *, final: bool) -> Cut | None:
     """Return where the earliest rule ends `text`, or None if it may stand (or go on) as it is.
 
     What one rule keeps, the others look at once more, as a text to which nothing more will come: where a copy or a
-    fence begins, the answer had often ended before.
-
-    Args:
-        hole: Where the text goes.
-        text: What the model wrote so far.
-        final: Whether the model has ended, so that a line end or a bracket that is not there will not come.
+    fence begins, the answer had often ended before. `final` says that the model has ended, so that a line end or a
+    bracket that is not there will not come.
     """
     ends = ((name, rule(hole, text, final)) for name, rule in RULES.items())
     cuts = [Cut(name, end) for name, end in ends if end is not None and end < len(text)]

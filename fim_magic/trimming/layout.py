@@ -61,7 +61,6 @@ def code_of(line: str) -> str:
 
 
 def first_word(line: str) -> str:
-    """Return the word that a line begins with, or ""."""
     return next(iter(_WORD.findall(line.strip())), "")
 
 
