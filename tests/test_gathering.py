@@ -105,10 +105,12 @@ def test_the_cells_of_a_file(tmp_path):
 @pytest.mark.parametrize(
     "text", ["", "{}", "[]", '{"cells": 1}', '{"cells": [1]}', '{"cells": [{"cell_type": "code"}]}', "\0"]
 )
-def test_a_file_that_is_no_notebook(tmp_path, text):
+def test_a_file_that_is_no_notebook(tmp_path, text, caplog):
     path = tmp_path / "n.ipynb"
     path.write_text(text)
-    assert of_notebook(path) == ()
+    with caplog.at_level("INFO", logger="fim_magic"):
+        assert of_notebook(path) == ()
+    assert "The notebook's file could not be read" in caplog.text
 
 
 def test_no_file(tmp_path):

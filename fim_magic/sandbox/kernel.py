@@ -281,15 +281,15 @@ def restrict_files(readable: Iterable[str], writable: Iterable[str]) -> int:
 
 def _allow(libc: ctypes.CDLL, ruleset: int, path: str, rights: int) -> None:
     try:
-        at = os.open(path, os.O_PATH | os.O_CLOEXEC)  # type: ignore[attr-defined,unused-ignore]  # Linux has it
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)  # type: ignore[attr-defined,unused-ignore]  # Linux has it
     except OSError:
         return  # this machine has none
     try:
         if not os.path.isdir(path):  # pathlib takes longer to import than this takes
             rights &= _ON_A_FILE
-        libc.syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, struct.pack("=Qi", rights, at), 0)
+        libc.syscall(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, struct.pack("=Qi", rights, descriptor), 0)
     finally:
-        os.close(at)
+        os.close(descriptor)
 
 
 def refuse_system_calls() -> bool:
