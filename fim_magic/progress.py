@@ -80,9 +80,9 @@ class Meter:
         self._unit = unit
         self._resumed = resumed
         self._began = time.monotonic()
-        self.at(resumed)
+        self.report(resumed)
 
-    def at(self, done: int) -> None:
+    def report(self, done: int) -> None:
         """Report that `done` of the total is done."""
         seconds = time.monotonic() - self._began
         done = min(done, self._total)

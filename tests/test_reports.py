@@ -10,7 +10,7 @@ import pytest
 import torch
 from scripted import ScriptedEngine
 
-from fim_magic import catalog, reports, weights
+from fim_magic import catalog, reports
 from fim_magic.candidate import Candidate, Ending, Result
 from fim_magic.document import Document
 from fim_magic.engines.torch.local import LocalEngine
@@ -371,8 +371,7 @@ def test_a_gpu_of_apples_has_16_bit_only(monkeypatch):
 
 def test_doctor_names_what_to_do_where_something_is_wrong(monkeypatch, tmp_path):
     monkeypatch.setenv("FIM_MAGIC_CACHE", str(tmp_path / "not" / "there"))
-    monkeypatch.setattr(weights, "reachable", lambda: {"Hugging Face Hub": False, "PyPI": True})
-    told = reports.doctor()
+    told = reports.doctor(lambda: {"Hugging Face Hub": False, "PyPI": True})
     assert "transformers" in told
     assert str(tmp_path / "not" / "there") in told
     hub = next(line for line in told.splitlines() if "Hugging Face Hub" in line)
@@ -382,8 +381,7 @@ def test_doctor_names_what_to_do_where_something_is_wrong(monkeypatch, tmp_path)
     assert pypi.startswith(" ")
 
 
-def test_doctor_really_looks(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "reachable", dict)
+def test_doctor_really_looks(tmp_path):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "weights").write_bytes(bytes(200_000_000))
-    assert f"{tmp_path / 'cache'} (0.2 GB)" in reports.doctor()
+    assert f"{tmp_path / 'cache'} (0.2 GB)" in reports.doctor(dict)

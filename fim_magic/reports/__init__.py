@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,12 +99,16 @@ def _last(last: Result) -> Iterator[str]:
         yield f"          {last.order.upper()}: {last.order_reason or 'as asked for'}"
 
 
-def doctor() -> str:
-    """Look at everything that can stand in the way, and say what to do about it."""
-    return "\n".join(_findings())
+def doctor(reachable: Callable[[], Mapping[str, bool]] = weights.reachable) -> str:
+    """Look at everything that can stand in the way, and say what to do about it.
+
+    Args:
+        reachable: Says which sources of checkpoints answer, by their names.
+    """
+    return "\n".join(_findings(reachable))
 
 
-def _findings() -> Iterator[str]:
+def _findings(reachable: Callable[[], Mapping[str, bool]]) -> Iterator[str]:
     yield f"fim-magic {__version__}, Python {platform.python_version()}, {platform.platform()}"
     for package in _PACKAGES:
         yield _finding(package, _version(package), _advice_for_package(package))
@@ -120,7 +124,7 @@ def _findings() -> Iterator[str]:
     yield _finding("free disk", gigabytes(disk), low_disk)
     for line in protections():
         yield _finding("checks run", line, "")
-    for place, answers in weights.reachable().items():
+    for place, answers in reachable().items():
         advice = "" if answers else "models that are in the cache work; fetching others will not"
         yield _finding(place, "reachable" if answers else "not reachable", advice)
 
@@ -133,7 +137,7 @@ def _parsers() -> str:
 
 
 def _finding(name: str, value: str, advice: str) -> str:
-    return f"{'!' if advice else ' '} {name:<14}{value}" + (f"  -> {advice}" if advice else "")
+    return f"{'!' if advice else ' '} {name:<17}{value}" + (f"  -> {advice}" if advice else "")
 
 
 def _version(package: str) -> str:
