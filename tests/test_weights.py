@@ -670,7 +670,9 @@ def test_snapshot_downloads_only_what_is_safe_and_needed(
     }
     serve_repository(hub, {**wanted, **unwanted})
     seen: list[Progress] = []
+    threads = set(threading.enumerate())
     folder = weights.snapshot("owner/model", None, seen.append)
+    assert [thread.name for thread in set(threading.enumerate()) - threads if "tqdm" in type(thread).__module__] == []
     assert {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == wanted
     assert seen[-1] == replace(seen[-1], done=sum(map(len, wanted.values())))
     assert seen[-1].finished

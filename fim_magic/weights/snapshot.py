@@ -245,6 +245,8 @@ def _bars_for(meter: Meter) -> Any:
     done_by_bar: dict[int, float] = {}
 
     class Reporting(tqdm):  # type: ignore[misc] # tqdm has no types
+        monitor_interval = 0  # without: a thread that stays in the user's process
+
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             kwargs.pop("name", None)  # the client's own argument, in some versions
             kwargs.pop("disable", None)
