@@ -22,7 +22,7 @@ class HistoryEntry:
         number: Its place in the session, from 1.
         request: The document and the options.
         model: As the user has named it.
-        loading: How it is loaded: the keyword arguments of `engines.registry.use`.
+        loading: How that is loaded: the options of `ModelSpec.of`.
         result: The candidates.
         record: The same as the notebook has it; what the user decides is added to it.
     """

@@ -280,7 +280,7 @@ class _Builder:
             return ""
         if self._document.hole_begins_line:
             indentation = self._document.prefix.rpartition("\n")[2]
-            return indentation if self._family.can_infill else self._tokenizer.unfinished(prefix[-1], before=" ")
+            return indentation if self._family.can_infill else self._tokenizer.unfinished(prefix[-1], following=" ")
         text = self._tokenizer.unfinished(prefix[-1])
         return text if re.search(r"[\w ]$", text) else ""
 
