@@ -48,7 +48,8 @@ class TextTokenizer:
         """
         self._backend = backend
         self._rows = backend.get_vocab_size() if vocabulary_rows is None else vocabulary_rows
-        self._leading = _leading_ids(backend, bos)
+        self.leading_ids = _leading_ids(backend, bos)
+        """What this tokenizer puts before every text: its BOS id, or nothing."""
         backend.no_truncation()
         backend.no_padding()
         self._sentinels = _take_sentinels_out_of_text(backend)
@@ -71,11 +72,6 @@ class TextTokenizer:
                 "beside its weights; save one with `AutoTokenizer.from_pretrained(…).save_pretrained(folder)`."
             ) from error
         return cls(backend, vocabulary_rows, declared_bos(folder / "tokenizer_config.json"))
-
-    @property
-    def leading_ids(self) -> list[int]:
-        """What this tokenizer puts before every text: its BOS id, or nothing."""
-        return list(self._leading)
 
     def encode(self, text: str, *, unspaced: bool = False, apart: AbstractSet[int] = frozenset()) -> list[int]:
         """Return the ids of `text`. Sentinels that are spelled out in it stay text.

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import zipfile
 import zlib
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -125,12 +125,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _largest(folder: Path) -> int:
-    largest = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with suppress(OSError):  # pip may have removed it meanwhile
-                largest = max(largest, (Path(parent) / name).stat().st_size)
-    return largest
+    # What pip has removed meanwhile has the size 0.
+    return max((size_of(Path(parent) / name) for parent, _, names in os.walk(folder) for name in names), default=0)
 
 
 def _last_words(stderr: str) -> str:
