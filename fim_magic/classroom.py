@@ -1,7 +1,7 @@
 """For teachers: whether a notebook's holes may be filled, and hints in the place of answers.
 
-A switch, not a lock: who can run code in a kernel can run any model there. It keeps a class from filling by habit what
-it is there to think about, and says that it does.
+A switch, not a lock: code in a kernel can run any model there. It keeps a class from filling by habit what it is to
+think about, and says so.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ FILLING = ("on", "hints", "off")
 """What a notebook may allow, most first."""
 
 HINTS = ("line", "outline")
-"""What `--hint` shows: the first line of the answer, or what kind of statement each of its lines is."""
+"""What `--hint` shows: the first line of the answer, or the kind of statement on every line."""
 
-_KEPT = frozenset({"k", "b"})  # keywords, and what Python brings along: they are no part of the exercise
+_KEPT = frozenset({"k", "b"})  # keywords and builtins: they are no part of the exercise
 _GAP = "…"
 
 
@@ -32,21 +32,17 @@ def strictest(*allowed: str) -> str:
 
 
 def of_notebook(path: Path | None) -> str:
-    """Return what a notebook's metadata allow: `{"fim_magic": {"filling": "hints"}}`.
+    """Return which of `FILLING` a notebook's metadata allow, as in `{"fim_magic": {"filling": "hints"}}`.
 
-    Args:
-        path: The file, or None where it is not known.
-
-    Returns:
-        One of `FILLING`; "on" where the file says nothing or cannot be read.
+    "on" where the file says nothing of it, cannot be read, or is not known.
     """
     if path is None:
         return "on"
     try:
-        said = json.loads(path.read_text("utf-8"))["metadata"]["fim_magic"]["filling"]
+        filling = json.loads(path.read_text("utf-8"))["metadata"]["fim_magic"]["filling"]
     except (OSError, ValueError, KeyError, TypeError):
         return "on"
-    return said if said in FILLING else "off"  # a teacher who has mistyped it did not mean "on"
+    return filling if filling in FILLING else "off"  # a teacher who has mistyped it did not mean "on"
 
 
 def check(allowed: str, *, hint: bool) -> None:
@@ -68,12 +64,7 @@ def check(allowed: str, *, hint: bool) -> None:
 
 
 def hint(middle: str, kind: str) -> str:
-    """Return what a hint shows of an answer.
-
-    Args:
-        middle: The answer.
-        kind: One of `HINTS`.
-    """
+    """Return what a hint of a kind, one of `HINTS`, shows of an answer."""
     lines = [line for line in middle.splitlines() if line.strip()]
     if not lines:
         return ""
@@ -85,11 +76,10 @@ def _outline(line: str) -> str:
     from fim_magic.review.highlight import python_spans
 
     indent = line[: len(line) - len(line.lstrip())]
-    kept, at = "", len(indent)
-    spans = python_spans(line)
-    for name, end in spans:
-        piece = line[at:end]
-        at = max(at, end)
+    kept, start = "", len(indent)
+    for name, end in python_spans(line):
+        piece = line[start:end]
+        start = max(start, end)
         is_word = any(character.isalnum() or character == "_" for character in piece)
         kept += _GAP if name in ("s", "c", "n") or (is_word and name not in _KEPT) else piece
     while _GAP * 2 in kept or f"{_GAP}.{_GAP}" in kept:

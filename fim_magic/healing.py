@@ -14,30 +14,23 @@ class Continuation:
     """The text of an answer while its tokens come, less what had been taken back."""
 
     def __init__(self, tokenizer: TextTokenizer, healed: str) -> None:
-        """Begin an answer.
-
-        Args:
-            tokenizer: The model's.
-            healed: `Prompt.healed`: what the answer has to begin with.
-        """
+        """Begin an answer, which has to begin with `healed` (`Prompt.healed`)."""
         self._tokenizer = tokenizer
         self._stream = tokenizer.stream()
         self._healed = len(healed)
-        self._owed = healed.encode()
+        self._missing = healed.encode()
 
     @property
     def text(self) -> str:
-        """All the text so far."""
         return self._stream.text[self._healed :]
 
     @property
     def is_repeating(self) -> bool:
         """Whether what was taken back is not all there yet."""
-        return bool(self._owed)
+        return bool(self._missing)
 
     def push(self, token_id: int) -> str:
         """Add a token and return all the text so far."""
         self._stream.push(token_id)
-        if self._owed:
-            self._owed = self._owed[len(self._tokenizer.token_bytes(token_id)) :]
+        self._missing = self._missing[len(self._tokenizer.token_bytes(token_id)) :]
         return self.text

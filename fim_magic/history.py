@@ -13,8 +13,6 @@ if TYPE_CHECKING:  # %load_ext imports this module
     from fim_magic.provenance import Record
     from fim_magic.request import Request
 
-_MOST = 1000  # each keeps the text of its cell
-
 
 @dataclass(frozen=True)
 class HistoryEntry:
@@ -22,10 +20,10 @@ class HistoryEntry:
 
     Attributes:
         number: Its place in the session, from 1.
-        request: What was asked.
-        model: Of which model, as the user has named it.
-        loading: How that is loaded: the keyword arguments of `engines.registry.use`.
-        result: What came of it.
+        request: The document and the options.
+        model: As the user has named it.
+        loading: How that is loaded: the options of `ModelSpec.of`.
+        result: The candidates.
         record: The same as the notebook has it; what the user decides is added to it.
     """
 
@@ -40,17 +38,16 @@ class HistoryEntry:
 class History:
     """The last requests, oldest first."""
 
-    def __init__(self) -> None:
-        self._entries: deque[HistoryEntry] = deque(maxlen=_MOST)
+    def __init__(self, most: int = 1000) -> None:
+        """Keep at most so many, as each holds the text of its cell."""
+        self._entries: deque[HistoryEntry] = deque(maxlen=most)
         self._count = 0
 
     @property
     def entries(self) -> tuple[HistoryEntry, ...]:
-        """All that are kept."""
         return tuple(self._entries)
 
     def add(self, request: Request, model: str, loading: dict[str, Any], result: Result, record: Record) -> None:
-        """Keep a request."""
         self._count += 1
         self._entries.append(HistoryEntry(self._count, request, model, loading, result, record))
 
@@ -63,7 +60,7 @@ class History:
         if not self._entries:
             raise OptionError("Nothing was filled in this session yet. Fill a hole with %%fim first.")
         first, last = self._entries[0].number, self._entries[-1].number
-        asked = int(number) if number.isdecimal() else last if not number else 0
-        if not first <= asked <= last:
+        wanted = int(number) if number.isdecimal() else last if not number else 0
+        if not first <= wanted <= last:
             raise OptionError(f"%fim log lists the requests {first} to {last}; {number!r} is none of them.")
-        return self._entries[asked - first]
+        return self._entries[wanted - first]

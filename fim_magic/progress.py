@@ -1,7 +1,6 @@
-"""How far a long step has come, without knowing who looks at it.
+"""How far a long step has come. The step reports [`Progress`][] to a callback, which shows it.
 
-A step reports [`Progress`][]; a callback shows it. The terminal's callback is here, the notebook's
-is where the notebook is known.
+The terminal's callback is here, the notebook's in `review/progress.py`.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ class Progress:
     Attributes:
         what: What is going on, for the user: "Fetching model.gguf from PyPI".
         done: How much is done, in `unit`.
-        total: How much there is to do, in `unit`; 0 where nobody knows.
+        total: How much there is to do, in `unit`; 0 where that is not known.
         unit: "B" for bytes, otherwise what is counted, in the plural: "tensors".
         seconds: Since the step began.
         resumed: How much was already done when it began. It doesn't count as speed.
@@ -40,17 +39,16 @@ class Progress:
 
     @property
     def fraction(self) -> float:
-        """How much of the step is done, from 0.0 to 1.0."""
+        """Done, from 0.0 to 1.0."""
         return min(max(self.done / self.total, 0.0), 1.0) if self.total > 0 else 0.0
 
     @property
     def rate(self) -> float:
-        """Units per second since the step began, or 0.0 where there is nothing to measure yet."""
+        """Units per second since the step began, or 0.0 where nothing can be measured yet."""
         return max(self.done - self.resumed, 0) / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def finished(self) -> bool:
-        """Whether all of it is done."""
         return self.total > 0 and self.done >= self.total
 
 
@@ -65,24 +63,16 @@ def silent(progress: Progress) -> None:
 class Meter:
     """Reports one step to a callback, and keeps its time."""
 
-    def __init__(
-        self,
-        on_progress: OnProgress,
-        what: str,
-        total: int,
-        *,
-        unit: str = "B",
-        resumed: int = 0,
-    ) -> None:
+    def __init__(self, on_progress: OnProgress, what: str, total: int, *, unit: str = "B", resumed: int = 0) -> None:
         self._on_progress = on_progress
         self._what = what
         self._total = total
         self._unit = unit
         self._resumed = resumed
         self._began = time.monotonic()
-        self.at(resumed)
+        self.report(resumed)
 
-    def at(self, done: int) -> None:
+    def report(self, done: int) -> None:
         """Report that `done` of the total is done."""
         seconds = time.monotonic() - self._began
         done = min(done, self._total)
@@ -90,20 +80,16 @@ class Meter:
 
 
 def bar(progress: Progress, width: int = BAR_CELLS, *, ascii_only: bool = False) -> str:
-    """Draw a step as one line of text.
+    """Draw a step as one line of text: what is going on, a bar, the amounts, and the speed if it is known.
 
     Args:
         progress: The step.
         width: How many characters the bar itself gets.
         ascii_only: Draw with `#` and `-`, for streams that cannot write block characters.
-
-    Returns:
-        What is going on, a bar, the amounts, and the speed if there is one to tell.
     """
-    if progress.total <= 0 and progress.done <= 0:
-        # What nobody can measure shows by its time that it goes on.
-        going_on = f" {progress.seconds:.0f} s" if progress.seconds >= 1 else ""
-        return f"{progress.what} …{going_on}" if not ascii_only else f"{progress.what} ...{going_on}"
+    if progress.total <= 0 and progress.done <= 0:  # the time shows that it goes on
+        elapsed = f" {progress.seconds:.0f} s" if progress.seconds >= 1 else ""
+        return f"{progress.what} {'...' if ascii_only else '…'}{elapsed}"
     full, empty = ("#", "-") if ascii_only else ("█", "░")
     filled = int(progress.fraction * width)
     parts = [progress.what, full * filled + empty * (width - filled), _amounts(progress)]
@@ -137,8 +123,7 @@ def _scale(amount: float) -> tuple[int, str]:
 class TerminalProgress:
     """Shows progress on a terminal, in place; in a log, as a line for each tenth.
 
-    Use it as a context manager, so that what is written next begins on a line of its own, also
-    after an error.
+    As a context manager it ends its line, also after an error.
     """
 
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -147,13 +132,11 @@ class TerminalProgress:
         self._ascii_only = not _can_write(self._stream, "█░")
         self._what: str | None = None
         self._drawn_at = 0.0
-        self._drawn_length = 0
+        self._drawn_length = 0  # of the line that is open
         self._next_percent = 0
-        self._line_is_open = False
         self._ended = False
 
     def __call__(self, progress: Progress) -> None:
-        """Show `progress`, if it is time to."""
         begins = progress.what != self._what
         if begins:
             self.close()
@@ -176,21 +159,19 @@ class TerminalProgress:
 
     def close(self) -> None:
         """End the line that is being drawn, if there is one."""
-        if self._line_is_open:
+        if self._drawn_length:
             self._stream.write("\n")
             self._stream.flush()
-        self._line_is_open = False
         self._drawn_length = 0
 
     def _draw(self, progress: Progress, *, now: bool) -> None:
-        at = self._clock()
-        if not now and at - self._drawn_at < SECONDS_BETWEEN_DRAWINGS:
+        time_now = self._clock()
+        if not now and time_now - self._drawn_at < SECONDS_BETWEEN_DRAWINGS:
             return
         line = self._fitted(progress)
-        # What the line before had more is overwritten with blanks.
-        self._stream.write("\r" + line.ljust(self._drawn_length))
+        self._stream.write("\r" + line.ljust(self._drawn_length))  # blanks over the rest of a longer line
         self._stream.flush()
-        self._drawn_at, self._drawn_length, self._line_is_open = at, len(line), True
+        self._drawn_at, self._drawn_length = time_now, len(line)
 
     def _fitted(self, progress: Progress) -> str:
         # A line as wide as the terminal would wrap, and `\r` would then return to its second half.

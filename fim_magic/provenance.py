@@ -1,4 +1,4 @@
-"""What was asked, of which model, and how it ended: the record that goes into a notebook with the diff."""
+"""Which request went to which model, and how it ended: the record that goes into a notebook with the diff."""
 
 from __future__ import annotations
 
@@ -13,11 +13,7 @@ Record = dict[str, Any]
 
 
 def record(result: Result) -> Record:
-    """Return everything about a result that JSON can hold, without the user's own text.
-
-    Args:
-        result: Of a finished request.
-    """
+    """Return everything about the result of a finished request that JSON can hold, without the user's own text."""
     return {
         "fim_magic": __version__,
         "time": now(),
@@ -46,24 +42,19 @@ def record(result: Result) -> Record:
 
 
 def add_answer(record: Record, result: Result) -> None:
-    """Put another request's answer to the same question behind those of a record.
-
-    Args:
-        record: Of the first request.
-        result: Of the other one, which had one candidate.
-    """
-    told = {**_candidate(result.candidates[0]), **_sampling(result)}
-    record["candidates"].append({**told, "lines": result.lines, "seconds": round(result.seconds, 3)})
+    """Add the one candidate of a further request for the same hole to the record of the first."""
+    request = {**_sampling(result), "lines": result.lines, "seconds": round(result.seconds, 3)}
+    record["candidates"].append({**_candidate(result.candidates[0]), **request})
 
 
 def decide(record: Record, what: str, index: int, *, imports: bool = True) -> None:
-    """Put into a record what the user has decided, and when; "undo" takes the decision away.
+    """Put into a request's record what the user has decided of a candidate, and when; "undo" takes the decision away.
 
     Args:
         record: Of the request.
         what: The decision.
         index: Of the candidate.
-        imports: Whether its imports were taken with it, if it has any.
+        imports: Whether its imports, if it has any, were taken with it.
     """
     if what == "undo":
         record.pop("decision", None)
@@ -74,7 +65,7 @@ def decide(record: Record, what: str, index: int, *, imports: bool = True) -> No
 
 
 def of_cell(record: Record, index: int) -> Record:
-    """Return what an accepted cell's own metadata say: which model wrote a part of it, and how to make that again."""
+    """Return the metadata of an accepted cell: which model wrote a part of it, and how to make that again."""
     if "candidates" not in record:
         return {}
     candidate = record["candidates"][index]

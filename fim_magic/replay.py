@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fim_magic.candidate import Candidate, Result
+from fim_magic.candidate import Result
 from fim_magic.document import MARKERS
 from fim_magic.engines import Sampling
 from fim_magic.errors import MarkerError, OptionError
@@ -39,7 +39,7 @@ class Recorded:
 
 
 def recorded(path: Path) -> list[Recorded]:
-    """Return the infills that a saved notebook tells of.
+    """Return the infills of which a saved notebook holds records.
 
     Raises:
         OptionError: The file cannot be read, or is no notebook.
@@ -54,7 +54,7 @@ def recorded(path: Path) -> list[Recorded]:
 
 
 def request_of(infill: Recorded, markers: Sequence[str] = MARKERS) -> Request:
-    """Return the request that a record tells of, with the cell as it is now.
+    """Return the request of a record, with the cell as it is now.
 
     Raises:
         OptionError: The cell holds no hole any more, or the record is not one of ours.
@@ -81,27 +81,24 @@ def request_of(infill: Recorded, markers: Sequence[str] = MARKERS) -> Request:
 
 
 def compare(record: Record, result: Result) -> tuple[bool, str]:
-    """Say whether a request that was made again has given the same answers as its record tells of.
+    """Return whether a request that was made again has given the same answers as before, and say so in words.
 
     Candidates that "Again" and "More" have brought come from other requests, and are left out.
-
-    Returns:
-        Whether they are the same, and in words.
     """
-    pairs = [*zip(record["candidates"], result.candidates, strict=False)]
-    asked = [(told["middle"], other) for told, other in pairs if "seed" not in told]
-    for number, (middle, other) in enumerate(asked, 1):
-        if middle != other.middle:
-            which = f"Candidate {number}" if len(asked) > 1 else "It"
-            return False, f"{which} differs from character {_parting(middle, other) + 1} on{_why(record, result)}."
-    if not asked:
+    candidates = zip(record["candidates"], result.candidates, strict=False)
+    pairs = [(before["middle"], now.middle) for before, now in candidates if "seed" not in before]
+    for number, (before, now) in enumerate(pairs, 1):
+        if before != now:
+            which = f"Candidate {number}" if len(pairs) > 1 else "It"
+            return False, f"{which} differs from character {_parting(before, now) + 1} on{_why(record, result)}."
+    if not pairs:
         return True, "All its answers come from other requests, so there is nothing to compare."
-    return True, f"The same {'answers' if len(asked) > 1 else 'answer'} as before, character for character."
+    return True, f"The same {'answers' if len(pairs) > 1 else 'answer'} as before, character for character."
 
 
-def _parting(middle: str, other: Candidate) -> int:
-    pairs = enumerate(zip(middle, other.middle, strict=False))
-    return next((at for at, (a, b) in pairs if a != b), min(len(middle), len(other.middle)))
+def _parting(before: str, now: str) -> int:
+    pairs = enumerate(zip(before, now, strict=False))
+    return next((index for index, (a, b) in pairs if a != b), min(len(before), len(now)))
 
 
 def _why(record: Record, result: Result) -> str:

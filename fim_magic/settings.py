@@ -35,7 +35,7 @@ DETAILS = ("line", "full")
 """How much stands below a diff."""
 
 LOADING = ("quantize", "family", "engine")
-"""The options that say how a model is loaded, and not what is asked of it."""
+"""The options that say how a model is loaded, and not what it is to do."""
 
 QUANTIZATIONS = ("8bit", "4bit")
 
@@ -134,7 +134,7 @@ class Settings(Configurable):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._unreadable: dict[str, str] = {}  # told when they are used: the extension loads all the same
+        self._unreadable: dict[str, str] = {}  # an error when they are used, so that the extension loads
         configured = {*kwargs, *self.config.get(type(self).__name__, {})}
         for name, trait in self.traits(config=True).items():
             if not (trait.metadata.get("flags") or trait.metadata.get("from_environment")):
@@ -176,12 +176,12 @@ class Settings(Configurable):
             candidates=_candidates(values),
             max_new_tokens=_checked(values, "max_new_tokens", lambda v: _whole(v) and v >= 1, "is at least 1"),
             sampling=_sampling(values),
-            asked=_asked(values),
+            asked=_check_spec(values),
             lines=_checked(values, "lines", lambda v: _whole(v) and v >= 1, "is at least 1"),
         )
 
     def loading(self, **options: Any) -> dict[str, Any]:
-        """Say how a model is to be loaded: the keyword arguments of `engines.registry.use`.
+        """Say how a model is to be loaded: the options of `ModelSpec.of`.
 
         Args:
             **options: As of `request`; only those of `LOADING` count here.
@@ -210,7 +210,7 @@ class Settings(Configurable):
                 option = _flag(name) if name in values else name
                 raise OptionError(
                     f"The environment variable FIM_MAGIC_{name.upper()} holds {value!r}, which {option} cannot be. "
-                    "Change it, or take it away."
+                    "Change or unset it."
                 )
         return values | chosen
 
@@ -226,7 +226,7 @@ class Option:
 
     @property
     def typed(self) -> dict[str, Any]:
-        """What argparse is to know of it beside its flags, its name and its type."""
+        """The arguments for argparse beside its flags, its name and its type."""
         return {"help": self.help, **({"action": "append"} if self.repeats else {})}
 
 
@@ -247,13 +247,13 @@ def options_of(settings: type[Settings]) -> dict[str, Option]:
 
 
 def _candidates(values: Mapping[str, Any]) -> int:
-    """Return how many candidates there are to be, 0 for as many as the machine makes cheap."""
+    """Return the number of candidates, 0 for as many as the machine makes cheap."""
     rule = "is auto, or from 1 to 64"
-    asked = _checked(values, "candidates", lambda v: v == "auto" or (_whole(v) and 1 <= v <= 64), rule)
-    return 0 if asked == "auto" else int(asked)
+    number = _checked(values, "candidates", lambda v: v == "auto" or (_whole(v) and 1 <= v <= 64), rule)
+    return 0 if number == "auto" else int(number)
 
 
-def _asked(values: Mapping[str, Any]) -> CheckSpec:
+def _check_spec(values: Mapping[str, Any]) -> CheckSpec:
     from fim_magic.checks import CheckSpec
 
     check = values["check"]

@@ -22,7 +22,7 @@ from tokenizers import AddedToken, Tokenizer
 from fim_magic.errors import ModelError
 
 _GUARD = "☺"
-"""A character that no token joins with another. Behind it, a text is encoded as in the middle of a text.
+"""A character that no token joins with another. Behind it, text is encoded as in the middle of a text.
 
 SentencePiece puts a space before a text. Meta and Mistral leave it out with this same character
 (facebookresearch/codellama, `encode_infilling`).
@@ -39,16 +39,17 @@ class TextTokenizer:
     """
 
     def __init__(self, backend: Tokenizer, vocabulary_rows: int | None = None, bos: str | None = None) -> None:
-        """Take over `backend`.
+        """Take over `backend`, which is changed in place and must not be used elsewhere.
 
         Args:
-            backend: The tokenizer. It is changed in place and must not be used elsewhere.
+            backend: The tokenizer.
             vocabulary_rows: How many rows the model's embedding has; an id beyond them is not usable.
             bos: What it puts before every text, where the tokenizer itself does not say.
         """
         self._backend = backend
         self._rows = backend.get_vocab_size() if vocabulary_rows is None else vocabulary_rows
-        self._leading = _leading_ids(backend, bos)
+        self.leading_ids = _leading_ids(backend, bos)
+        """What this tokenizer puts before every text: its BOS id, or nothing."""
         backend.no_truncation()
         backend.no_padding()
         self._sentinels = _take_sentinels_out_of_text(backend)
@@ -71,11 +72,6 @@ class TextTokenizer:
                 "beside its weights; save one with `AutoTokenizer.from_pretrained(…).save_pretrained(folder)`."
             ) from error
         return cls(backend, vocabulary_rows, declared_bos(folder / "tokenizer_config.json"))
-
-    @property
-    def leading_ids(self) -> list[int]:
-        """What this tokenizer puts before every text: its BOS id, or nothing."""
-        return list(self._leading)
 
     def encode(self, text: str, *, unspaced: bool = False, apart: AbstractSet[int] = frozenset()) -> list[int]:
         """Return the ids of `text`. Sentinels that are spelled out in it stay text.
@@ -110,13 +106,13 @@ class TextTokenizer:
             return b"" if added.special else added.content.encode()
         return self._to_bytes(self._backend.id_to_token(token_id) or "")
 
-    def unfinished(self, token_id: int, before: str = "") -> str:
-        """Return the text of a token if longer tokens begin with it, and with `before` behind it, else "".
+    def unfinished(self, token_id: int, following: str = "") -> str:
+        """Return the text of a token if longer tokens begin with it and `following`, else "".
 
         A text that ends with such a token may have been cut inside a token (token healing).
         """
         token = self.token_bytes(token_id)
-        beginning = self._beginning_with(token + before.encode()) if token else []
+        beginning = self._beginning_with(token + following.encode()) if token else []
         try:
             return token.decode() if beginning and beginning[-1][0] != token else ""
         except UnicodeDecodeError:  # a part of a character
@@ -128,11 +124,11 @@ class TextTokenizer:
         Those whose bytes begin with `wanted`, and those that `wanted` itself begins with.
         """
         shorter = (self._by_bytes.get(wanted[:length], []) for length in range(1, len(wanted)))
-        longer = (at for _, at in self._beginning_with(wanted))
+        longer = (token for _, token in self._beginning_with(wanted))
         return [*longer, *itertools.chain.from_iterable(shorter)]
 
     def stream(self) -> TextStream:
-        """Begin to decode a stream of ids that continues another text."""
+        """Begin to decode ids that continue another text."""
         return TextStream(self._shown)
 
     def _plain(self, text: str, apart: AbstractSet[int]) -> list[int]:
@@ -141,8 +137,8 @@ class TextTokenizer:
         if sentinels.isdisjoint(encoding.ids):
             return list(encoding.ids)
         # Code Llama's sentinels are pieces like any other, to which the merges of " <PRE>" lead: encode halves of them.
-        reached = (at for token, at in zip(encoding.ids, encoding.offsets, strict=True) if token in sentinels)
-        cuts = [(start + end + 1) // 2 for start, end in reached]
+        pairs = zip(encoding.ids, encoding.offsets, strict=True)
+        cuts = [(start + end + 1) // 2 for token, (start, end) in pairs if token in sentinels]
         first, *others = [text[start:end] for start, end in itertools.pairwise([0, *cuts, len(text)])]
         ids = self._plain(first, apart)
         for other in others:
@@ -155,22 +151,21 @@ class TextTokenizer:
 
     def _beginning_with(self, wanted: bytes) -> list[tuple[bytes, int]]:
         """The tokens that begin with `wanted`, shorter ones of the same beginning first."""
-        beyond = wanted + b"\xff" * _LONGEST_TOKEN
-        return self._sorted[
-            bisect.bisect_left(self._sorted, (wanted, -1)) : bisect.bisect_left(self._sorted, (beyond, -1))
-        ]
+        first = bisect.bisect_left(self._sorted, (wanted, -1))
+        return self._sorted[first : bisect.bisect_left(self._sorted, (wanted + b"\xff" * _LONGEST_TOKEN, -1))]
 
     @cached_property
     def _sorted(self) -> list[tuple[bytes, int]]:
         """Every token that stands for text, by its bytes."""
-        found = ((self.token_bytes(at), at) for at in range(min(self._rows, self._backend.get_vocab_size())))
+        count = min(self._rows, self._backend.get_vocab_size())
+        found = ((self.token_bytes(token), token) for token in range(count))
         return sorted(item for item in found if item[0])
 
     @cached_property
     def _by_bytes(self) -> dict[bytes, list[int]]:
         found: dict[bytes, list[int]] = {}
-        for token, at in self._sorted:
-            found.setdefault(token, []).append(at)
+        for text, token in self._sorted:
+            found.setdefault(text, []).append(token)
         return found
 
 
@@ -235,7 +230,7 @@ def _take_sentinels_out_of_text(backend: Tokenizer) -> frozenset[int]:
     white space (CodeGen) and single letters (DeepSeek) are added tokens too, but vocabulary, not sentinels.
     """
     added = backend.get_added_tokens_decoder()
-    sentinels = {at: t for at, t in added.items() if len(t.content) > 1 and t.content.strip()}
+    sentinels = {number: token for number, token in added.items() if len(token.content) > 1 and token.content.strip()}
     backend.add_special_tokens(
         [AddedToken(token.content, normalized=token.normalized, special=True) for token in sentinels.values()]
     )
@@ -252,7 +247,7 @@ def _byte_alphabet() -> dict[str, int]:
     """GPT-2's writing of bytes as characters: printable ones stand for themselves, others for code points from 256."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + at): byte for at, byte in enumerate(others)}
+    return {chr(byte): byte for byte in printable} | {chr(code): byte for code, byte in enumerate(others, 256)}
 
 
 _BYTES = _byte_alphabet()

@@ -43,6 +43,21 @@ def engine(checkpoint):
     return load
 
 
+@pytest.fixture
+def put_in_cache(tmp_path, monkeypatch):
+    """`put_in_cache(file)` puts a file of the right size, with nothing in it, where the catalogue's files are kept."""
+    monkeypatch.setenv("FIM_MAGIC_CACHE", str(tmp_path / "cache"))
+
+    def put(file):
+        path = tmp_path / "cache" / "gguf" / file.sha256[:12] / file.filename
+        path.parent.mkdir(parents=True)
+        with path.open("wb") as empty:
+            empty.truncate(file.size)
+        return path
+
+    return put
+
+
 @pytest.fixture(autouse=True)
 def _interruptible():
     """Ctrl-C is for tests to try; pytest-xdist has its workers ignore it."""

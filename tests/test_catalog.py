@@ -220,12 +220,10 @@ def test_the_largest_that_fits_is_the_largest_that_anybody_can_load_at_once(free
         assert not [each for each in fitting if each.unhindered and each.parameters > found.parameters]
 
 
-def test_what_asks_for_more_is_named_only_where_nothing_else_fits(monkeypatch):
+def test_what_asks_for_more_is_named_only_where_nothing_else_fits():
     gated = entry("starcoderbase-1b")
-    monkeypatch.setattr(catalog, "ENTRIES", (gated, entry("tiny-starcoder")))
-    assert catalog.largest_that_fits(10 * GIB, 4).name == "tiny-starcoder"
-    monkeypatch.setattr(catalog, "ENTRIES", (gated,))
-    assert catalog.largest_that_fits(10 * GIB, 4) is gated
+    assert catalog.largest_that_fits(10 * GIB, 4, entries=(gated, entry("tiny-starcoder"))).name == "tiny-starcoder"
+    assert catalog.largest_that_fits(10 * GIB, 4, entries=(gated,)) is gated
 
 
 # --- names that people type ----------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 from scripted import ScriptedEngine
 
 import fim_magic.engines.llama_cpp
-from fim_magic import catalog, weights
+from fim_magic import catalog
 from fim_magic.engines import memory
 from fim_magic.errors import ModelError, OptionError
 from fim_magic.loading import choice, gpus, registry
@@ -143,8 +143,8 @@ def test_a_file_is_run_by_llama_cpp_as_it_is(binding, gguf):
     assert registry.use(str(gguf), family="mellum", engine="gguf") is loaded
 
 
-def test_a_file_of_the_catalogue_is_fetched_and_not_converted(binding, gguf, monkeypatch):
-    monkeypatch.setattr(weights, "fetch", lambda file, _: gguf)
+def test_a_file_of_the_catalogue_is_fetched_and_not_converted(binding, put_in_cache):
+    gguf = put_in_cache(catalog.DEFAULT.gguf)
     loaded = registry.use(catalog.DEFAULT.name, engine="gguf")
     ((path, options),) = binding.asked
     assert (path, options["revision"]) == (gguf, catalog.DEFAULT.gguf.sha256[:12])
@@ -152,8 +152,8 @@ def test_a_file_of_the_catalogue_is_fetched_and_not_converted(binding, gguf, mon
     assert loaded.runtime_why == "as asked for"
 
 
-def test_auto_takes_both_the_model_and_its_engine(binding, gguf, monkeypatch):
-    monkeypatch.setattr(weights, "fetch", lambda file, _: gguf)
+def test_auto_takes_both_the_model_and_its_engine(binding, put_in_cache):
+    put_in_cache(catalog.DEFAULT.gguf)
     loaded = registry.use("auto")
     assert (loaded.engine.info.model, loaded.runtime) == (catalog.DEFAULT.name, "gguf")
     assert "no GPU" in loaded.why
@@ -170,11 +170,12 @@ def test_a_checkpoint_is_never_run_by_llama_cpp(binding, checkpoint):
 
 def test_a_file_that_does_not_fit_the_memory_is_refused_before_it_is_fetched(binding, monkeypatch):
     monkeypatch.setattr(memory, "free_ram", lambda: 400_000_000)
-    monkeypatch.setattr(weights, "fetch", lambda *_: pytest.fail("it was fetched"))
+    seen = []
     with pytest.raises(
         ModelError, match=r"does not fit: its weights take 0\.5 GB, and free are 0\.4 GB on cpu\..*%fim use"
     ):
-        registry.use(catalog.DEFAULT.name)
+        registry.use(catalog.DEFAULT.name, seen.append)
+    assert not [progress for progress in seen if progress.what.startswith("Fetching")]
 
 
 def test_a_file_that_is_not_there_is_told(binding, tmp_path):

@@ -29,7 +29,6 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from fim_magic import weights
 from fim_magic.engines.torch.checkpoint import load_checkpoint
 from fim_magic.engines.torch.conversions import byte_level, codegen2, codegen25, santacoder
 from fim_magic.engines.torch.placement import Placement
@@ -331,6 +330,16 @@ def codegen25_folder(tmp_path, small_gpt2, monkeypatch):
     return folder
 
 
+@pytest.fixture
+def hub_cache(tmp_path, monkeypatch):
+    """The cache of the Hugging Face Hub, with nothing in it. The Hub itself is away."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    return tmp_path / "hub"
+
+
 def check_codegen25(folder, small_gpt2):
     _, text = load_checkpoint(folder, "codegen25-7b-multi")
     end = len(small_gpt2[0]) - 1
@@ -342,31 +351,29 @@ def check_codegen25(folder, small_gpt2):
     assert not (folder / "tokenizer.json").exists()
 
 
-def test_codegen25_with_the_vocabulary_beside_its_weights(codegen25_folder, small_gpt2, monkeypatch):
-    monkeypatch.setattr(weights, "snapshot_file", lambda *_: pytest.fail("it asked the Hub"))
+def test_codegen25_with_the_vocabulary_beside_its_weights(codegen25_folder, small_gpt2, hub_cache):
     write_gpt2(codegen25_folder, small_gpt2)
     check_codegen25(codegen25_folder, small_gpt2)
 
 
 @pytest.mark.parametrize("joined", [False, True], ids=["newer files", "older files"])
-def test_codegen25_with_the_vocabulary_from_the_hub(codegen25_folder, small_gpt2, monkeypatch, tmp_path, joined):
+def test_codegen25_with_the_vocabulary_from_the_hub(codegen25_folder, small_gpt2, hub_cache, joined):
     vocabulary, merges = small_gpt2
     model = {"type": "BPE", "vocab": vocabulary, "merges": [" ".join(pair) if joined else pair for pair in merges]}
-    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": model}))
-    asked = []
-    monkeypatch.setattr(weights, "snapshot_file", lambda *of: asked.append(of) or tmp_path / "tokenizer.json")
+    repository = hub_cache / "models--openai-community--gpt2"
+    for path, text in {
+        f"snapshots/{'0' * 40}/tokenizer.json": json.dumps({"model": model}),
+        "refs/main": "0" * 40,
+    }.items():
+        (repository / path).parent.mkdir(parents=True)
+        (repository / path).write_text(text)
     check_codegen25(codegen25_folder, small_gpt2)
-    assert asked[0][:2] == ("openai-community/gpt2", "tokenizer.json")
 
 
-def test_codegen25_without_the_vocabulary_says_what_to_type(codegen25_folder, monkeypatch):
-    def unreachable(*_):
-        raise FetchError("The Hub could not be reached.")
-
-    monkeypatch.setattr(weights, "snapshot_file", unreachable)
+def test_codegen25_without_the_vocabulary_says_what_to_type(codegen25_folder, hub_cache):
     with pytest.raises(FetchError, match=r"hf download openai-community/gpt2 tokenizer\.json") as caught:
         load_checkpoint(codegen25_folder, "codegen25-7b-multi")
-    assert "The Hub could not be reached." in str(caught.value)
+    assert "the Hugging Face Hub was not asked" in str(caught.value)
     assert str(codegen25_folder) in str(caught.value)
 
 

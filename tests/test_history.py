@@ -88,9 +88,8 @@ def test_there_is_nothing_to_replay_in_a_new_session():
         History().entry("")
 
 
-def test_the_oldest_are_forgotten_and_numbers_stay(monkeypatch):
-    monkeypatch.setattr("fim_magic.history._MOST", 2)
-    history = filled(History(), result("1"), result("2"), result("3"))
+def test_the_oldest_are_forgotten_and_numbers_stay():
+    history = filled(History(most=2), result("1"), result("2"), result("3"))
     assert [entry.number for entry in history.entries] == [2, 3]
     assert history.entry("2").result.middle == "2"
     with pytest.raises(OptionError, match="2 to 3"):

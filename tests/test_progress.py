@@ -59,8 +59,8 @@ def test_speed_leaves_out_what_was_there_before() -> None:
 def test_meter_reports_from_where_it_resumes_and_never_beyond_the_end() -> None:
     seen: list[Progress] = []
     meter = Meter(seen.append, "Fetching", 100, resumed=40)
-    meter.at(70)
-    meter.at(130)
+    meter.report(70)
+    meter.report(130)
     assert [(p.what, p.done, p.total, p.resumed) for p in seen] == [
         ("Fetching", 40, 100, 40),
         ("Fetching", 70, 100, 40),

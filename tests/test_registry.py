@@ -16,7 +16,7 @@ from checkpoints import build, change_config
 from safetensors.torch import load_file, save_file
 from scripted import ScriptedEngine
 
-from fim_magic import catalog, weights
+from fim_magic import catalog
 from fim_magic.engines.memory import give_back
 from fim_magic.engines.torch import placement
 from fim_magic.engines.torch.local import LocalEngine
@@ -332,9 +332,8 @@ def test_a_word_for_quantising_that_does_not_exist_leaves_what_is_loaded(checkpo
     assert registry.loaded() is loaded
 
 
-def test_quantising_without_a_gpu_is_refused_before_anything_is_fetched(monkeypatch):
+def test_quantising_without_a_gpu_is_refused_before_anything_is_fetched(hub, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(weights, "snapshot", lambda *_: pytest.fail("it was fetched"))
     with pytest.raises(OptionError, match="CUDA"):
         registry.use("owner/model", quantize="4bit")
 
@@ -375,12 +374,11 @@ def test_the_engine_is_told_whether_code_is_allowed(hub, monkeypatch, allowed):
 # --- what the user should know of it -------------------------------------------------------------
 
 
-def test_a_licence_with_limits_is_told_with_the_model(hub, monkeypatch):
-    entry = dataclasses.replace(catalog.find("starcoder2-3b"), licence_note="For research only.")
-    monkeypatch.setattr(catalog, "ENTRIES", (entry, *catalog.ENTRIES))
-    hub("bigcode/starcoder2-3b", "starcoder2")
-    assert registry.use("starcoder2-3b").notices == ("For research only.",)
-    assert registry.use("bigcode/starcoder2-3b").notices == ("For research only.",)
+def test_a_licence_with_limits_is_told_with_the_model(hub):
+    note = "Its licence is for research: commercial use is forbidden."
+    hub("Qwen/Qwen2.5-Coder-3B", "qwen2")
+    assert registry.use("qwen2.5-coder-3b").notices == (note,)
+    assert registry.use("Qwen/Qwen2.5-Coder-3B").notices == (note,)
 
 
 def test_what_loading_has_to_say_is_told(checkpoint, tmp_path):
@@ -408,10 +406,9 @@ def test_a_context_that_is_kept_short_is_told(checkpoint, monkeypatch, free):
 # --- memory --------------------------------------------------------------------------------------
 
 
-def test_a_model_that_cannot_fit_is_refused_before_it_is_fetched(checkpoint, monkeypatch, free):
+def test_a_model_that_cannot_fit_is_refused_before_it_is_fetched(checkpoint, hub, free):
     loaded = registry.use(str(checkpoint("qwen2")))
     free(cpu=8)
-    monkeypatch.setattr(weights, "snapshot", lambda *_: pytest.fail("it was fetched"))
     with pytest.raises(ModelError, match=r"qwen2\.5-coder-7b does not fit") as caught:
         registry.use("qwen2.5-coder-7b")
     assert "8.0 GB on cpu" in str(caught.value)

@@ -14,6 +14,7 @@ from fim_magic import holes
 from fim_magic.document import Document, parse
 from fim_magic.review.diff import diff, elided
 from fim_magic.review.render import note_html, to_ansi, to_html, to_text
+from fim_magic.review.text import clipped, columns_of
 
 CODE = "def mean(xs):\n    total = <cursor>\n    return total / len(xs)\n"
 
@@ -79,6 +80,17 @@ def test_ansi_is_clipped_by_columns(monkeypatch, width, expected):
     monkeypatch.delenv("NO_COLOR", raising=False)
     drawn = to_ansi(rows("<cursor>", "日本"), width=width)
     assert re.sub(r"\x1b\[[\d;]*m", "", drawn) == expected
+
+
+def test_what_a_terminal_draws_as_one_character_is_measured_and_kept_as_one():
+    scientist = "\N{WOMAN}\N{ZERO WIDTH JOINER}\N{PERSONAL COMPUTER}"
+    assert [columns_of(text) for text in (scientist, "e\N{COMBINING ACUTE ACCENT}", "a\N{ZERO WIDTH SPACE}b")] == [
+        2,
+        1,
+        2,
+    ]
+    assert clipped(f"a{scientist}b", 2) == "a"
+    assert clipped(f"a{scientist}b", 3) == f"a{scientist}"
 
 
 def test_a_terminal_gets_no_escape_sequences_from_the_model(monkeypatch):

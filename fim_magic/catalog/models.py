@@ -7,6 +7,7 @@ vendors' own (model cards and the papers named in `formats.families`); what no s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from fim_magic.catalog.entry import Entry, GgufFile
@@ -41,18 +42,14 @@ _BELOW_A_MILLION = "Its licence allows commercial use only to those who make les
 _Line = tuple[str, float, "int | None", str]
 
 
-def _models(family: str, licence: str, *lines: _Line, **common: Any) -> list[Entry]:
-    return [_entry(family, licence, line, common) for line in lines]
-
-
-def _entry(family: str, licence: str, line: _Line, common: dict[str, Any]) -> Entry:
-    name, parameters, context, repos = line
-    repo, *also = repos.split()
-    return Entry(name, family, parameters, licence, repo, context, tuple(also), **common)
+def _models(family: str, licence: str, *lines: _Line, **common: Any) -> Iterator[Entry]:
+    for name, parameters, context, repos in lines:
+        repo, *also = repos.split()
+        yield Entry(name, family, parameters, licence, repo, context, tuple(also), **common)
 
 
 def _code_llama(kind: str, *, infilling: tuple[str, ...] = ()) -> list[Entry]:
-    """The four sizes of a kind. Meta's README and MODEL_CARD disagree about the 70B, so it is taken not to infill."""
+    """The four sizes of a kind. Meta's README and MODEL_CARD disagree about the 70B: it does not infill here."""
     return [
         Entry(
             f"codellama-{size}{kind}",
@@ -68,7 +65,7 @@ def _code_llama(kind: str, *, infilling: tuple[str, ...] = ()) -> list[Entry]:
     ]
 
 
-def _codegen_1(kind: str) -> list[Entry]:
+def _codegen_1(kind: str) -> Iterator[Entry]:
     return _models(
         "CodeGen",
         "BSD-3-Clause",

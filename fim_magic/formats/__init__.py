@@ -1,6 +1,7 @@
 """The prompt formats of the model families: the table, which row fits a checkpoint, and the one builder."""
 
-from fim_magic.formats.families import FAMILIES, Family, Layout, Part, Template, Text
+from fim_magic.formats.families import FAMILIES
+from fim_magic.formats.family import Family, Layout, Part, Template, Text
 from fim_magic.formats.prompt import ORDERS, Piece, Prompt, completion_prompt, fim_prompt, stop_ids
 from fim_magic.formats.recognition import family_names, family_of
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from fim_magic.context import EMPTY_CONTEXT, Context, fit
 from fim_magic.document import Document
 from fim_magic.errors import ModelError, OptionError
-from fim_magic.formats.families import Family, Part, Template, Text
+from fim_magic.formats.family import Family, Part, Template, Text
 from fim_magic.tokenization import TextTokenizer
 
 ORDERS = ("auto", "psm", "spm")
@@ -39,7 +39,6 @@ class Piece:
 
     @property
     def tokens(self) -> int:
-        """How many ids it has."""
         return len(self.ids)
 
 
@@ -55,7 +54,7 @@ class Prompt:
         dropped_prefix_tokens: Tokens cut from the start of the prefix so that it fits.
         dropped_suffix_tokens: Tokens cut from the end of the suffix, likewise.
         healed: The end of the prefix that is not in the prompt: the answer has to begin with it (token healing).
-        context: What of the context is in the prompt. It says so in words by its `describe()`.
+        context: What of the context is in the prompt.
     """
 
     pieces: tuple[Piece, ...]
@@ -69,7 +68,6 @@ class Prompt:
 
     @property
     def ids(self) -> tuple[int, ...]:
-        """The token ids, ready for the model."""
         return tuple(token for piece in self.pieces for token in piece.ids)
 
     @property
@@ -118,15 +116,9 @@ def completion_prompt(
     context: Context = EMPTY_CONTEXT,
     healing: bool = True,
 ) -> Prompt:
-    """Build the left-to-right prompt: only what stands before the hole.
+    """Build the left-to-right prompt: only what stands before the hole. The arguments are those of `fim_prompt`.
 
-    Args:
-        family: Any row; models that cannot infill can be continued.
-        tokenizer: The checkpoint's own.
-        document: The text, as models know it.
-        room: How many tokens the prompt may have.
-        context: As for `fim_prompt`.
-        healing: Likewise.
+    Models that cannot infill can be continued, so any family will do.
 
     Raises:
         OptionError: There is nothing to continue.
@@ -156,18 +148,16 @@ def _order(family: Family, document: Document, order: str) -> tuple[str, str]:
         raise OptionError(f"--order is one of {', '.join(ORDERS)}; {order!r} is none of them.")
     if not family.can_infill:
         raise ModelError(_cannot_infill(family))
-    trained = {"psm": family.psm, "spm": family.spm}
-    if order != "auto":
-        if trained[order] is None:
-            other = "spm" if order == "psm" else "psm"
-            raise OptionError(
-                f"{family.name} was not trained in that order, so --order {order} would give noise. "
-                f"Leave --order out, or use --order {other}."
-            )
+    trained = [name for name, template in (("psm", family.psm), ("spm", family.spm)) if template is not None]
+    if order in trained:
         return order, ""
-    if family.psm is None or family.spm is None:
-        only = "psm" if family.spm is None else "spm"
-        return only, f"the only order that {family.name} was trained in"
+    if order != "auto":
+        raise OptionError(
+            f"{family.name} was not trained in that order, so --order {order} would give noise. "
+            f"Omit --order, or use --order {trained[0]}."
+        )
+    if len(trained) == 1:
+        return trained[0], f"the only order that {family.name} was trained in"
     if family.spm_for_lines and document.hole_begins_line:
         return "spm", f"{family.name} fills whole lines better with the suffix first"
     if family.spm_for_lines:
@@ -197,17 +187,19 @@ class _Builder:
         self._context = context
         self._room = room
         controls = (*family.sentinels(), *family.stop, family.bos or "")
-        self._controls = {at for at in map(tokenizer.sentinel, controls) if at is not None}
+        self._controls = {token for token in map(tokenizer.sentinel, controls) if token is not None}
 
     def build(self, template: Template, order: str, reason: str, *, healing: bool) -> Prompt:
         before, head = self._own()
         bos = self._bos()
         notebook = bool(self._context.cells or self._context.described)
         follows = bool(head) or (self._family.layout.in_prefix and bool(self._context.files)) or notebook
-        prefix, suffix = self._encoded(Part.PREFIX, follows=follows), self._encoded(Part.SUFFIX)
+        unspaced = follows or Part.PREFIX in self._family.unspaced  # no space of the tokenizer's before the prefix
+        prefix = self._ids(self._document.prefix, unspaced=unspaced)
+        suffix = self._ids(self._document.suffix, unspaced=Part.SUFFIX in self._family.unspaced)
         healed = self._healed(order, prefix) if healing else ""
         if healed.isspace() and self._document.hole_begins_line and self._family.can_infill:
-            prefix = self._ids(self._document.prefix.removesuffix(healed), unspaced=self._is_unspaced(follows))
+            prefix = self._ids(self._document.prefix.removesuffix(healed), unspaced=unspaced)
         elif healed:
             prefix = prefix[:-1]
         fixed = [
@@ -253,14 +245,6 @@ class _Builder:
             chosen,
         )
 
-    def _encoded(self, part: Part, *, follows: bool = False) -> list[int]:
-        text = self._document.prefix if part is Part.PREFIX else self._document.suffix
-        return self._ids(text, unspaced=follows or part in self._family.unspaced)
-
-    def _is_unspaced(self, follows: bool) -> bool:
-        """Whether the prefix is encoded without the space that some tokenizers put before a text."""
-        return follows or Part.PREFIX in self._family.unspaced
-
     def _ids(self, text: str, *, unspaced: bool) -> list[int]:
         return self._tokenizer.encode(text, unspaced=unspaced, apart=self._controls)
 
@@ -282,8 +266,8 @@ class _Builder:
     def _healed(self, order: str, prefix: list[int]) -> str:
         """The text of the prefix's last token, if a longer token could stand in its place.
 
-        Only after a word or a space: nobody stops inside other tokens, and after a bracket or a colon it does not help
-        (`.github/DECISIONS.md`).
+        Only after a word or a space: people do not stop inside other tokens, and after a bracket or a colon it does not
+        help (`.github/DECISIONS.md`).
 
         Where a hole begins a line, all its indentation is generated again: a token of indentation often holds the
         space of the word behind it, so that a model that is given all of it indents the first line once more.
@@ -296,13 +280,15 @@ class _Builder:
             return ""
         if self._document.hole_begins_line:
             indentation = self._document.prefix.rpartition("\n")[2]
-            return indentation if self._family.can_infill else self._tokenizer.unfinished(prefix[-1], before=" ")
+            return indentation if self._family.can_infill else self._tokenizer.unfinished(prefix[-1], following=" ")
         text = self._tokenizer.unfinished(prefix[-1])
         return text if re.search(r"[\w ]$", text) else ""
 
     def _bos(self) -> list[Piece]:
         if self._family.bos is None:
-            return [Piece("sentinel", self._tokenizer.decode([i]), (i,)) for i in self._tokenizer.leading_ids]
+            return [
+                Piece("sentinel", self._tokenizer.decode([token]), (token,)) for token in self._tokenizer.leading_ids
+            ]
         return [self._fixed(self._family.bos)] if self._family.bos else []
 
     def _fixed(self, item: str | Text) -> Piece:
@@ -311,7 +297,7 @@ class _Builder:
         return Piece("sentinel", item, (_required(self._tokenizer, item),))
 
     def _own(self) -> tuple[list[Piece], list[Piece]]:
-        """What tells the model the name of the file with the hole: before the prompt, and in its prefix."""
+        """The name of the file with the hole, as pieces: before the prompt, and at the start of its prefix."""
         if not self._context.path:
             return [], []
         layout = self._family.layout
@@ -356,12 +342,12 @@ class _Builder:
 
     def _filled(self, template: Template, values: Mapping[Part, str]) -> list[Piece]:
         """Fill in a layout. Its texts are encoded later, together with their neighbours."""
-        return [self._unencoded(item, values) for item in template]
-
-    def _unencoded(self, item: str | Part | Text, values: Mapping[Part, str]) -> Piece:
-        if isinstance(item, str):
-            return self._fixed(item)
-        return Piece("context", item.text if isinstance(item, Text) else values[item], ())
+        return [
+            self._fixed(item)
+            if isinstance(item, str)
+            else Piece("context", item.text if isinstance(item, Text) else values[item], ())
+            for item in template
+        ]
 
 
 def _required(tokenizer: TextTokenizer, token: str) -> int:

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fim_magic.errors import ModelError
-from fim_magic.formats.families import FAMILIES, Family
+from fim_magic.formats.families import FAMILIES
+from fim_magic.formats.family import Family
 from fim_magic.tokenization import TextTokenizer
 
 
@@ -55,7 +56,7 @@ def _has(tokenizer: TextTokenizer, tokens: Sequence[str]) -> bool:
 
 
 def _named(name: str, config: Mapping[str, Any], tokenizer: TextTokenizer) -> Family | None:
-    """The row that somebody who knows has named. Its architecture is then not asked for, its sentinels are."""
+    """The row that the catalogue or the user names. It has to fit by its sentinels, not by its architecture."""
     rows = [row for row in FAMILIES if row.name.lower() == name.lower()]
     if not rows:
         # The catalogue has models of architectures that need no row of their own.
@@ -77,16 +78,19 @@ def _named(name: str, config: Mapping[str, Any], tokenizer: TextTokenizer) -> Fa
 
 def _unknown(config: Mapping[str, Any], tokenizer: TextTokenizer) -> Family:
     model_type = str(config.get("model_type", "unknown"))
-    alike = [row.name for row in FAMILIES if row.can_infill and _has(tokenizer, row.sentinels())]
-    why_not = "its vocabulary has no fill-in-the-middle tokens"
-    if alike:
-        names = list(dict.fromkeys(alike))
+    infilling = [row for row in FAMILIES if row.can_infill and _has(tokenizer, row.sentinels())]
+    names = list(dict.fromkeys(row.name for row in infilling))
+    if not names:
+        why_not = "its vocabulary has no fill-in-the-middle tokens"
+    elif len(names) == 1:
         why_not = (
-            f"it has the tokens of {', '.join(names)}, which were trained in different orders, and nothing in it "
-            f"tells which one is right. If you know, say so: --family {_quoted(names[-1])}"
-            if len(names) > 1
-            else f"it has the tokens of {names[0]} in another architecture ({model_type}), so how it was trained is "
-            f"not known. If you know that it is the same, say so: --family {_quoted(names[0])}"
+            f"it has the tokens of {names[0]} in another architecture ({model_type}), so how it was trained is not "
+            f"known. If you know that it is the same, say so: --family {_quoted(names[0])}"
+        )
+    else:
+        why_not = (
+            f"it has the tokens of {', '.join(names)}, which were trained in different orders, and nothing in it tells "
+            f"which one is right. If you know, say so: --family {_quoted(names[-1])}"
         )
     return Family(
         name=model_type,

@@ -93,7 +93,7 @@ def doctor(reachable: Callable[[], Mapping[str, bool]] = weights.reachable) -> s
     """Look at everything that can stand in the way, and say what to do about it.
 
     Args:
-        reachable: Finds out which of the places that models are fetched from can be reached.
+        reachable: Says which sources of checkpoints answer, by their names.
     """
     return "\n".join(_findings(reachable))
 
@@ -129,7 +129,7 @@ def _parsers() -> str:
 
 
 def _finding(name: str, value: str, advice: str) -> str:
-    return f"{'!' if advice else ' '} {name:<14}{value}" + (f"  -> {advice}" if advice else "")
+    return f"{'!' if advice else ' '} {name:<17}{value}" + (f"  -> {advice}" if advice else "")
 
 
 def _version(package: str) -> str:

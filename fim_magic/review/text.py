@@ -1,4 +1,4 @@
-"""Text that nobody vouches for, made fit to be shown: on a page, on a terminal, in a column of so many characters.
+"""Untrusted text, made fit to be shown: on a page, on a terminal, in a column of so many characters.
 
 Control characters could hide code from the reader or drive a terminal, so they are shown as what they are.
 """
@@ -6,9 +6,10 @@ Control characters could hide code from the reader or drive a terminal, so they 
 from __future__ import annotations
 
 import re
-import unicodedata
 from html import escape
 from itertools import accumulate
+
+import wcwidth
 
 DIM = "\x1b[2m"
 RESET = "\x1b[0m"
@@ -20,13 +21,13 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2
 def html_text(text: str) -> str:
     """Return `text` as HTML, with control characters by name. A line end is one of them."""
     parts: list[str] = []
-    at = 0
+    end = 0
     for match in _CONTROL.finditer(text):
-        parts.append(escape(text[at : match.start()]))
+        parts.append(escape(text[end : match.start()]))
         kind = "end" if match.group() == "\n" else "control"
         parts.append(f'<span class="fim-{kind}">{escape(_name_of(match.group()))}</span>')
-        at = match.end()
-    return "".join([*parts, escape(text[at:])])
+        end = match.end()
+    return "".join([*parts, escape(text[end:])])
 
 
 def plain_text(text: str) -> str:
@@ -39,22 +40,16 @@ def plain_lines(text: str) -> str:
     return "\n".join(map(plain_text, text.split("\n")))
 
 
-def columns(character: str) -> int:
-    """Return how many columns of a terminal a character takes: 0, 1 or 2."""
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
 def columns_of(text: str) -> int:
     """Return how many columns of a terminal a text takes."""
-    return sum(map(columns, text))
+    return wcwidth.width(text)
 
 
 def clipped(text: str, room: float) -> str:
     """Return as much of the beginning of `text` as takes at most `room` columns of a terminal."""
-    ends = accumulate(map(columns, text))
-    return "".join(character for character, end in zip(text, ends, strict=True) if end <= room)
+    graphemes = list(wcwidth.iter_graphemes(text))
+    ends = accumulate(map(wcwidth.width, graphemes))
+    return "".join(grapheme for grapheme, end in zip(graphemes, ends, strict=True) if end <= room)
 
 
 def shortened(text: str, room: int) -> str:

@@ -35,15 +35,7 @@ def cache_dir() -> Path:
 
 
 def require_room(folder: Path, needed: int) -> None:
-    """Make sure that `needed` bytes, and some to spare, fit on the disk that holds `folder`.
-
-    Args:
-        folder: An existing folder.
-        needed: Bytes.
-
-    Raises:
-        FetchError: They don't fit.
-    """
+    """Raise a FetchError unless `needed` bytes, and some to spare, fit on the disk of `folder`, which exists."""
     free = shutil.disk_usage(folder).free
     if free < needed + ROOM_TO_SPARE:
         raise FetchError(
@@ -59,8 +51,8 @@ def locked(name: str, on_progress: OnProgress, waiting: str) -> Iterator[None]:
 
     Args:
         name: What is locked; the same name is the same lock.
-        on_progress: Hears of it while another process holds the lock.
-        waiting: What to tell it then.
+        on_progress: Called while another process holds the lock.
+        waiting: What it then shows.
     """
     from filelock import FileLock, Timeout
 
@@ -82,13 +74,12 @@ def locked(name: str, on_progress: OnProgress, waiting: str) -> Iterator[None]:
 def cannot_write(error: OSError) -> str:
     """Say why the cache could not be written, and what to do about it."""
     reason = error.strerror or type(error).__name__
-    mend = (
+    remedy = (
         "Make room"
         if error.errno == errno.ENOSPC
         else "Check who may write there, or set the environment variable FIM_MAGIC_CACHE to a folder of your own"
     )
-    where = error.filename or cache_dir()
-    return f"The cache could not be written ({reason}: {where}). {mend}, and try again."
+    return f"The cache could not be written ({reason}: {error.filename or cache_dir()}). {remedy}, and try again."
 
 
 def pour(source: IO[bytes], write: Callable[[bytes], object], meter: Meter, done: int = 0) -> int:
@@ -96,7 +87,7 @@ def pour(source: IO[bytes], write: Callable[[bytes], object], meter: Meter, done
     while chunk := source.read(CHUNK):
         write(chunk)
         done += len(chunk)
-        meter.at(done)
+        meter.report(done)
     return done
 
 

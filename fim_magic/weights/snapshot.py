@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fnmatch
 import json
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +14,7 @@ from fim_magic.weights.cache import require_room
 from fim_magic.weights.hub import HUB_SECONDS, hub_reason, within
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from huggingface_hub.hf_api import ModelInfo
 
@@ -27,31 +25,23 @@ _PICKLES = (_PICKLED, "pytorch_model-?????-of-?????.bin")
 _CODE = ("*.py",)
 _NEVER = ("*/*", "*.pt", "*.pth", "consolidated*", "*.gguf")
 
+_Patterns = dict[str, Any]  # the arguments by which the client selects files
+
 _REVISION = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _PART_OF_A_COMMIT = re.compile(r"[0-9a-f]{7,39}")
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    """Which files of a repository are wanted, as patterns: those that `allow` names, but for those of `ignore`."""
-
-    allow: list[str]
-    ignore: list[str]
-
-    def has(self, name: str) -> bool:
-        """Whether a file is wanted."""
-        return _fits(name, self.allow) and not _fits(name, self.ignore)
-
-
-def _wanted(*, pickles: bool = False, code: bool = False) -> _Wanted:
-    """What a checkpoint needs, with weights in pickles, and with Python files."""
-    files = [*_FILES, *(_PICKLES if pickles else ()), *(_CODE if code else ())]
-    return _Wanted(files, [*_NEVER, *(() if code else _CODE)])
+def _patterns(*, pickles: bool = False, code: bool = False) -> _Patterns:
+    """Which files a checkpoint needs."""
+    return {
+        "allow_patterns": [*_FILES, *(_PICKLES if pickles else ()), *(_CODE if code else ())],
+        "ignore_patterns": [*_NEVER, *(() if code else _CODE)],
+    }
 
 
 def is_commit(revision: str | None) -> bool:
-    """Whether a revision is a whole commit hash, the only kind that always means the same files."""
+    """Return whether a revision is a whole commit hash, the only kind that always means the same files."""
     return revision is not None and _COMMIT.fullmatch(revision) is not None
 
 
@@ -91,10 +81,10 @@ def snapshot(
         return local
     with _snapshot_errors(repo, revision, "or give the path of a folder that holds the checkpoint: --model PATH"):
         info = _repository(repo, revision)
-        wanted = _wanted(pickles=not _has_weights(info, _SAFETENSORS), code=with_code)
+        patterns = _patterns(pickles=not _has_weights(info, _SAFETENSORS), code=with_code)
         # The client does not know a part of a hash; a branch or a tag it notes down, for the next time without network.
         exact = info.sha if _is_part_of(revision, info.sha) else revision
-        return _downloaded(repo, exact, wanted, _size(repo, info, wanted), on_progress)
+        return _downloaded(repo, exact, patterns, _size(repo, info, patterns), on_progress)
 
 
 def snapshot_file(repo: str, name: str, on_progress: OnProgress = silent) -> Path:
@@ -102,30 +92,19 @@ def snapshot_file(repo: str, name: str, on_progress: OnProgress = silent) -> Pat
 
     Nothing leaves the machine if it is in that cache already.
 
-    Args:
-        repo: `owner/name` on the Hub.
-        name: Of the file, which is small.
-        on_progress: Told about the download.
-
     Raises:
         FetchError: It isn't on this machine, and could not be brought here. The message says why.
     """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub import try_to_load_from_cache
 
-    try:
-        path = Path(snapshot_download(repo, local_files_only=True, allow_patterns=[name])) / name
-    except LocalEntryNotFoundError:
-        path = None
-    if path is not None and path.is_file():
-        return path
+    cached = try_to_load_from_cache(repo, name)
+    if isinstance(cached, str):
+        return Path(cached)
     with _snapshot_errors(repo, None, "or fetch it elsewhere"):
-        info = _repository(repo, None)
-        size = sum(file.size or 0 for file in info.siblings or () if file.rfilename == name)
-        path = _downloaded(repo, None, _Wanted([name], []), size, on_progress) / name
-    if not path.is_file():
-        raise FetchError(f"{repo} on the Hugging Face Hub has no {name}.")
-    return path
+        sizes = {file.rfilename: file.size or 0 for file in _repository(repo, None).siblings or ()}
+        if name not in sizes:
+            raise FetchError(f"{repo} on the Hugging Face Hub has no {name}.")
+        return _downloaded(repo, None, {"allow_patterns": [name]}, sizes[name], on_progress) / name
 
 
 def local_snapshot(repo: str, revision: str | None, *, code: bool) -> Path | None:
@@ -133,27 +112,18 @@ def local_snapshot(repo: str, revision: str | None, *, code: bool) -> Path | Non
 
     Args:
         repo: `owner/name` on the Hub.
-        revision: A branch, a tag or a commit; None is the main branch.
+        revision: As of [`snapshot`][].
         code: Whether its Python files have to be there as well.
 
     Raises:
         FetchError: `repo` cannot be the name of a repository.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        HFValidationError,
-        LocalEntryNotFoundError,
-    )
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-    wanted = _wanted(code=code)
+    commit = _cached_commit(repo, revision) or revision
     try:
-        found = snapshot_download(
-            repo,
-            revision=_cached_commit(repo, revision) or revision,
-            local_files_only=True,
-            allow_patterns=wanted.allow,
-            ignore_patterns=wanted.ignore,
-        )
+        found = snapshot_download(repo, revision=commit, local_files_only=True, **_patterns(code=code))
     except LocalEntryNotFoundError:
         return None
     except HFValidationError as error:
@@ -215,43 +185,42 @@ def _repository(repo: str, revision: str | None) -> ModelInfo:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import RevisionNotFoundError
 
-    def asked(exact: str | None) -> ModelInfo:
+    def info_of(exact: str | None) -> ModelInfo:
         return HfApi().model_info(repo, revision=exact, timeout=HUB_SECONDS, files_metadata=True)
 
-    def whole() -> str | None:
+    def find_commit() -> str | None:
         commits = (commit.commit_id for commit in HfApi().list_repo_commits(repo))
         return next((commit for commit in commits if _is_part_of(revision, commit)), None)
 
     try:
-        return within(HUB_SECONDS, lambda: asked(revision))
+        return within(HUB_SECONDS, lambda: info_of(revision))
     except RevisionNotFoundError:  # the Hub knows commits by their whole hash only
-        commit = within(HUB_SECONDS, whole) if _PART_OF_A_COMMIT.fullmatch(revision or "") else None
+        commit = within(HUB_SECONDS, find_commit) if _PART_OF_A_COMMIT.fullmatch(revision or "") else None
         if commit is None:
             raise
-        return within(HUB_SECONDS, lambda: asked(commit))
+        return within(HUB_SECONDS, lambda: info_of(commit))
 
 
 def _has_weights(info: ModelInfo, weights: str) -> bool:
     return any(file.rfilename in (weights, f"{weights}.index.json") for file in info.siblings or ())
 
 
-def _size(repo: str, info: ModelInfo, wanted: _Wanted) -> int:
-    """Bytes of the wanted files, which must make up a checkpoint."""
-    sizes = {file.rfilename: file.size or 0 for file in info.siblings or () if wanted.has(file.rfilename)}
-    if "config.json" not in sizes or not (_has_weights(info, _SAFETENSORS) or _has_weights(info, _PICKLED)):
+def _size(repo: str, info: ModelInfo, patterns: _Patterns) -> int:
+    """Bytes of the files that fit the patterns, which must make up a checkpoint."""
+    from huggingface_hub.utils import filter_repo_objects  # type: ignore[attr-defined]
+
+    sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+    wanted = list(filter_repo_objects(sizes, **patterns))
+    if "config.json" not in wanted or not (_has_weights(info, _SAFETENSORS) or _has_weights(info, _PICKLED)):
         raise FetchError(
             f"{repo} has no checkpoint that fim-magic can load: it needs a config.json and weights in safetensors "
             "files, or at least in pytorch_model.bin. Look for a copy in transformers' layout on the Hub; a .gguf file "
             "can be named by its path."
         )
-    return sum(sizes.values())
+    return sum(sizes[name] for name in wanted)
 
 
-def _fits(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatch.fnmatch(name, pattern) for pattern in patterns)
-
-
-def _downloaded(repo: str, revision: str | None, wanted: _Wanted, total: int, on_progress: OnProgress) -> Path:
+def _downloaded(repo: str, revision: str | None, patterns: _Patterns, total: int, on_progress: OnProgress) -> Path:
     from huggingface_hub import constants, snapshot_download
 
     hub_cache = Path(constants.HF_HUB_CACHE)
@@ -264,14 +233,8 @@ def _downloaded(repo: str, revision: str | None, wanted: _Wanted, total: int, on
         ) from error
     require_room(hub_cache, total)
     meter = Meter(on_progress, f"Fetching {repo} from the Hub", total)
-    found = snapshot_download(
-        repo,
-        revision=revision,
-        allow_patterns=wanted.allow,
-        ignore_patterns=wanted.ignore,
-        tqdm_class=_bars_for(meter),
-    )
-    meter.at(total)
+    found = snapshot_download(repo, revision=revision, tqdm_class=_bars_for(meter), **patterns)
+    meter.report(total)
     return Path(found)
 
 
@@ -282,6 +245,8 @@ def _bars_for(meter: Meter) -> Any:
     done_by_bar: dict[int, float] = {}
 
     class Reporting(tqdm):  # type: ignore[misc] # tqdm has no types
+        monitor_interval = 0  # without: a thread that stays in the user's process
+
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             kwargs.pop("name", None)  # the client's own argument, in some versions
             kwargs.pop("disable", None)
@@ -293,7 +258,7 @@ def _bars_for(meter: Meter) -> Any:
             if self._counts_bytes:
                 # Some versions have a bar for what arrives and another for what is written.
                 done_by_bar[id(self)] = self.n
-                meter.at(int(max(done_by_bar.values())))
+                meter.report(int(max(done_by_bar.values())))
 
         def display(self, *_: Any, **__: Any) -> None:
             pass

@@ -45,7 +45,7 @@ class Weights:
 
         def advance(fraction: float, _: int | None) -> bool:
             try:
-                meter.at(int(fraction * _SCALE))
+                meter.report(int(fraction * _SCALE))
             except BaseException as error:  # it cannot pass through C, and is raised again below
                 raised.append(error)
             return not raised

@@ -158,7 +158,7 @@ def _read_header(gguf: Path, on_progress: OnProgress) -> _Header:
     meter = Meter(on_progress, f"Reading {gguf.name}", 1, unit="steps")
     with _readable(gguf):
         header = _Header(gguf)
-    meter.at(1)
+    meter.report(1)
     return header
 
 
@@ -242,7 +242,7 @@ def _save_tokenizer(gguf: Path, header: _Header, folder: Path, on_progress: OnPr
     if header.pre_tokenizer == "qwen2":
         tokenizer.backend_tokenizer.normalizer = normalizers.NFC()  # as Qwen's own file has it; transformers drops it
     tokenizer.save_pretrained(str(folder))
-    meter.at(1)
+    meter.report(1)
 
 
 def _pre_tokenizer(name: str) -> PreTokenizer | None:
@@ -303,7 +303,7 @@ def _save_model(gguf: Path, header: _Header, folder: Path, on_progress: OnProgre
     model.generation_config.save_pretrained(str(folder))
     # safetensors lets only the owner read; a cache may be shared, as the other files are.
     path.chmod((folder / "config.json").stat().st_mode)
-    meter.at(header.tensors)
+    meter.report(header.tensors)
 
 
 def _each_once(model: Any) -> dict[str, torch.Tensor]:
@@ -348,7 +348,7 @@ def _counted(meter: Meter) -> Iterator[None]:
 
     def counted(tensors: Iterable[Any], **_: Any) -> Iterator[Any]:
         for done, tensor in enumerate(tensors):
-            meter.at(done)
+            meter.report(done)
             yield tensor
 
     theirs = getattr(reader, "tqdm", None)
