@@ -24,7 +24,7 @@ class HistoryEntry:
         number: Its place in the session, from 1.
         request: What was asked.
         model: Of which model, as the user has named it.
-        loading: How that is loaded: the keyword arguments of `engines.registry.use`.
+        loading: How that is loaded: the options of `ModelSpec.of`.
         result: What came of it.
         record: The same as the notebook has it; what the user decides is added to it.
     """

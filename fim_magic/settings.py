@@ -181,7 +181,7 @@ class Settings(Configurable):
         )
 
     def loading(self, **options: Any) -> dict[str, Any]:
-        """Say how a model is to be loaded: the keyword arguments of `engines.registry.use`.
+        """Say how a model is to be loaded: the options of `ModelSpec.of`.
 
         Args:
             **options: As of `request`; only those of `LOADING` count here.

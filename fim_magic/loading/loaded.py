@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fim_magic.loading.background import BackgroundLoad
-from fim_magic.loading.sources import ModelSpec
+from fim_magic.loading.spec import ModelSpec
 
 if TYPE_CHECKING:
     from fim_magic.engines import Engine
@@ -37,21 +37,6 @@ class Loaded:
     placement: Placement | None = None
     runtime: str = ""
     runtime_why: str = ""
-
-    @property
-    def asked_for(self) -> str:
-        """The name by which the user asked, which may be "auto", with its revision."""
-        return self.spec.name
-
-    @property
-    def quantize(self) -> str | None:
-        """As it was asked for."""
-        return self.spec.quantize
-
-    @property
-    def family(self) -> str | None:
-        """As it was asked for."""
-        return self.spec.family
 
     def answers(self, spec: ModelSpec) -> bool:
         """Whether this is what is asked for."""

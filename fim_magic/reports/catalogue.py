@@ -15,7 +15,7 @@ from fim_magic.engines.memory import gigabytes
 from fim_magic.engines.torch.footprint import weights_in
 from fim_magic.errors import ModelError
 from fim_magic.formats import family_of
-from fim_magic.loading import registry
+from fim_magic.loading.manager import MODELS
 from fim_magic.reports.machine import OPTIONS, PRECISIONS, Machine, this_machine
 from fim_magic.review.text import plain_text
 from fim_magic.tokenization import TextTokenizer
@@ -107,7 +107,7 @@ def _row(entry: Entry, machine: Machine) -> str:
     best = machine.best_precision(entry)
     amounts = {precision: f"{entry.memory(size) / 1e9:.1f}" for precision, size in PRECISIONS.items()}
     memory = (f"[{amount}]" if precision == best else f"{amount} " for precision, amount in amounts.items())
-    loaded = registry.loaded()
+    loaded = MODELS.loaded
     name = f"  {entry.name}" + (" *" if loaded is not None and loaded.engine.info.model == entry.name else "")
     context = "?" if entry.context is None else f"{entry.context // 1024}K"
     does = "yes" if entry.infills else "chat" if entry.chats else "no"

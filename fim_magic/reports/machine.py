@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fim_magic.catalog import Entry
-from fim_magic.engines.memory import free_memory
 from fim_magic.engines.torch.footprint import BYTES_QUANTISED
-from fim_magic.loading import registry
+from fim_magic.loading.manager import MODELS, ModelManager
 
 PRECISIONS = {"32 bit": 4.0, "16 bit": 2.0, "8 bit": BYTES_QUANTISED["8bit"], "4 bit": BYTES_QUANTISED["4bit"]}
 """Bytes per parameter."""
@@ -35,13 +34,13 @@ class Machine:
         return next(fitting, "")
 
 
-def this_machine() -> Machine:
-    """Look at the devices and at what is free on them."""
+def this_machine(manager: ModelManager = MODELS) -> Machine:
+    """Look at the devices, and at what is free on them without the loaded model."""
     import torch
 
-    loaded = registry.loaded()
+    loaded = manager.loaded
     held = loaded.placement.held if loaded is not None and loaded.placement is not None else {}
-    free = {device: size + held.get(device, 0) for device, size in free_memory().items()}
+    free = {device: size + held.get(device, 0) for device, size in manager.memory.free_memory().items()}
     gpus = {device: size for device, size in free.items() if device != "cpu"}
     if "mps" in gpus:
         return Machine("the GPU (Metal)", gpus["mps"], ("16 bit",))

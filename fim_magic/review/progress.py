@@ -18,7 +18,7 @@ from fim_magic.progress import Progress, TerminalProgress, bar
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from fim_magic.loading.registry import Coming, Loaded
+    from fim_magic.loading.loaded import Coming, Loaded
 
 _SECONDS_BETWEEN_DRAWINGS = 0.2
 
@@ -71,17 +71,18 @@ class NotebookProgress:
             return
         self._show(line)
 
-    def ended(self, coming: Coming) -> None:
+    def ended(self, coming: Coming, loaded: Loaded | None) -> None:
         """Say what became of it, in the place of what [`begun`][] said. This may be called on any thread.
 
         In a notebook, an output that is rewritten stays in its cell, whichever runs meanwhile. A terminal has no such
         place, so there nothing is said.
+
+        Args:
+            coming: The load that has ended.
+            loaded: The model that is loaded now.
         """
         if self._output is None:
             return
-        from fim_magic.loading import registry
-
-        loaded = registry.loaded()
         if loaded is not None and loaded.spec == coming.spec:
             self._what = coming.name
             self.loaded(loaded)

@@ -1,6 +1,6 @@
-"""The model that this process has loaded: one at a time, shared by every request.
+"""The manager of models: one is loaded at a time, and every request shares it.
 
-It is loaded by whoever needs it ([`use`][]), or on a thread of its own while the user goes on working ([`begin`][]).
+A model is loaded by the call that needs it (`use`), or on a thread of its own while the user goes on working (`begin`).
 Either way all that can be refused is refused first, and what was there goes only then.
 """
 
@@ -8,54 +8,52 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
-from fim_magic.engines.memory import free_memory, give_back
+from fim_magic.engines.memory import give_back
 from fim_magic.loading.background import BackgroundLoad
+from fim_magic.loading.load import load
 from fim_magic.loading.loaded import Coming, Loaded
-from fim_magic.loading.preparation import load, prepare
-from fim_magic.loading.ready import Ready
-from fim_magic.loading.sources import ModelSpec
+from fim_magic.loading.loaders import LOADERS, Loader
+from fim_magic.loading.memory import THIS_MACHINE, MemoryProbe
+from fim_magic.loading.prepare import Ready, prepare
+from fim_magic.loading.resolve import Resolve, resolve
+from fim_magic.loading.spec import ModelSpec
 from fim_magic.progress import OnProgress, Progress, silent
 
 if TYPE_CHECKING:
     from fim_magic.engines import Engine
     from fim_magic.engines.torch.placement import Placement
 
-__all__ = [
-    "MODELS",
-    "Coming",
-    "Loaded",
-    "ModelManager",
-    "ModelSpec",
-    "adopt",
-    "begin",
-    "begin_if_here",
-    "loaded",
-    "loading",
-    "rest",
-    "resting",
-    "unload",
-    "use",
-    "uses",
-    "wait",
-]
-
 
 class ModelManager:
     """One model at a time: loaded, being loaded in the background, or unloaded and remembered.
 
+    Args:
+        loaders: The engines that there are, by name.
+        resolve: Decides which checkpoint a spec means, and which engine runs it.
+        memory: Looks at what is free.
+
     Attributes:
+        memory: The argument.
         loaded: What is loaded, or None.
-        uses: How often [`use`][] and [`begin`][] were called: two answers tell whether they were meanwhile.
+        uses: How often `use` and `begin` were called: where it has changed, the model was used meanwhile.
     """
 
-    def __init__(self) -> None:
-        """Begin with no model."""
+    def __init__(
+        self,
+        loaders: Mapping[str, Loader] = LOADERS,
+        resolve: Resolve = resolve,
+        memory: MemoryProbe = THIS_MACHINE,
+    ) -> None:
+        self.memory = memory
         self.loaded: Loaded | None = None
         self.uses = 0
+        self._loaders = loaders
+        self._prepare = partial(prepare, resolve=resolve, loaders=loaders, memory=replace(memory, held=self._held))
         self._lock = threading.RLock()  # held by what changes the loaded model; never by a load in the background
         self._coming: Coming | None = None  # stays until its thread has ended, so that there are never two models
         self._resting: tuple[ModelSpec, str] | None = None  # what was unloaded since it was unused, and its name
@@ -154,7 +152,7 @@ class ModelManager:
             begun = Coming(spec, spec.name, sure=False)
 
             def load_if_here(report: OnProgress) -> Loaded | None:
-                ready = prepare(spec, report, self._replaced, fetch=False)
+                ready = self._prepare(spec, report, fetch=False)
                 if ready is None:
                     return None
                 begun.free, begun.notices, begun.sure = ready.free, ready.notices, True
@@ -215,7 +213,7 @@ class ModelManager:
         """Find out all that can be found out, and only then let go of what is there."""
         if spec.name == "auto" and self._resting is not None and spec.is_answered_by(self._resting[0]):
             spec = self._resting[0]
-        ready = prepare(spec, on_progress, self._replaced)
+        ready = self._prepare(spec, on_progress)
         assert ready is not None  # it fetches what is not here
         self.unload()
         coming = self._coming
@@ -244,21 +242,18 @@ class ModelManager:
         if self._coming is coming:
             self._coming = None
 
-    def _replaced(self) -> Placement | None:
-        """What will be unloaded first: the loaded model, or as much of one as is loaded by now."""
+    def _held(self) -> Mapping[str, int]:
+        """What comes free on each device for the next model: of the loaded one, or what a load has taken by now."""
         if self.loaded is not None:
-            return self.loaded.placement
+            return self.loaded.placement.held if self.loaded.placement is not None else {}
         coming = self._coming
         if coming is None or not coming.free or coming.load.ended:
-            return None
-        from fim_magic.engines.torch.placement import Placement
-
-        now = free_memory()
-        taken = {device: max(0, size - now.get(device, size)) for device, size in coming.free.items()}
-        return Placement(arguments={}, description="", weights=0, cache=0, free=0, held=taken)
+            return {}
+        now = self.memory.free_memory()
+        return {device: max(0, size - now.get(device, size)) for device, size in coming.free.items()}
 
     def _load(self, ready: Ready, on_progress: OnProgress, *, warm_up: bool = False) -> Loaded:
-        engine = load(ready, on_progress, warm_up=warm_up)
+        engine = load(ready, self._loaders[ready.runtime], on_progress, warm_up=warm_up)
         return Loaded(
             engine,
             ready.spec,
@@ -280,49 +275,4 @@ def _with_packed(placement: Placement | None, engine: Engine) -> Placement | Non
 
 
 MODELS = ModelManager()
-"""This process's models: every request of it shares one."""
-
-
-def loaded() -> Loaded | None:
-    """Return what is loaded in this process, or None."""
-    return MODELS.loaded
-
-
-def loading() -> Coming | None:
-    """Return what is being loaded in the background, or could not be and that was not told yet; else None."""
-    return MODELS.loading
-
-
-def resting() -> str:
-    """Return the name of the model that was unloaded because it was not used, or ""."""
-    return MODELS.resting
-
-
-def uses() -> int:
-    """Return how often models were asked for: two answers tell whether they were meanwhile."""
-    return MODELS.uses
-
-
-def use(name: str, on_progress: OnProgress = silent, **options: Any) -> Loaded:
-    """Return the model called `name`; see [`ModelManager.use`][]. The options are those of [`ModelSpec`][]."""
-    return MODELS.use(ModelSpec.of(name, **options), on_progress)
-
-
-def begin(
-    name: str,
-    on_progress: OnProgress = silent,
-    *,
-    again: bool = False,
-    on_end: Callable[[Coming], None] | None = None,
-    **options: Any,
-) -> Loaded | Coming:
-    """Begin to load a model in the background; see [`ModelManager.begin`][]. Other options are `ModelSpec`'s."""
-    return MODELS.begin(ModelSpec.of(name, **options), on_progress, again=again, on_end=on_end)
-
-
-def begin_if_here(name: str, **options: Any) -> Coming | None:
-    """Begin to load a model if it is on this machine; see [`ModelManager.begin_if_here`][]."""
-    return MODELS.begin_if_here(ModelSpec.of(name, **options))
-
-
-wait, unload, rest, adopt = MODELS.wait, MODELS.unload, MODELS.rest, MODELS.adopt
+"""The models of this process: every request of it shares one, unless it is given others."""
