@@ -127,7 +127,7 @@ class Session:
         Raises:
             FimError: It cannot be fetched or loaded.
         """
-        from fim_magic.loading.loaded import Coming
+        from fim_magic.loading.loaded import PendingLoad
         from fim_magic.loading.spec import ModelSpec
         from fim_magic.review.progress import NotebookProgress
 
@@ -139,7 +139,7 @@ class Session:
                 again=True,
                 on_end=lambda coming: progress.ended(coming, self.models.loaded),
             )
-            if isinstance(there, Coming):
+            if isinstance(there, PendingLoad):
                 progress.begun(there)
                 self.tell(there.name, there.notices)
             else:
@@ -184,7 +184,7 @@ class Session:
         seen, self._uses = self._uses, self.models.uses
         if seen != self._uses or pipeline.busy():
             return False
-        self.models.rest()
+        self.models.unload_idle()
         return True
 
     def set_idle_minutes(self, minutes: float) -> None:

@@ -19,7 +19,7 @@ from fim_magic.engines.memory import free_memory
 from fim_magic.errors import ModelError, OptionError
 from fim_magic.loading import background
 from fim_magic.loading.background import BackgroundLoad
-from fim_magic.loading.loaded import Coming
+from fim_magic.loading.loaded import PendingLoad
 from fim_magic.loading.manager import ModelManager
 from fim_magic.loading.memory import MemoryProbe, may_have_gpu
 from fim_magic.loading.spec import ModelSpec
@@ -92,7 +92,7 @@ def models(gate):
     models.unload()
 
 
-def ended(coming: Coming) -> None:
+def ended(coming: PendingLoad) -> None:
     for _ in range(int(SOON / background.POLL_SECONDS)):
         if coming.load.ended:
             return
@@ -199,7 +199,7 @@ def test_who_began_it_hears_of_its_end():
 def test_beginning_returns_at_once_and_a_request_gets_the_same_model(models, checkpoint, gate):
     folder = str(checkpoint("qwen2"))
     coming = models.begin(ModelSpec.of(folder))
-    assert isinstance(coming, Coming)
+    assert isinstance(coming, PendingLoad)
     assert gate.began["qwen2"].wait(SOON)
     assert models.loaded is None
     assert models.loading is coming
@@ -329,7 +329,7 @@ def test_a_failure_is_told_by_the_next_beginning_unless_it_is_chosen_again(model
         models.begin(ModelSpec.of(folder))
     ended(models.begin(ModelSpec.of(folder)))
     gate.fails.clear()
-    assert isinstance(models.begin(ModelSpec.of(folder), again=True), Coming)
+    assert isinstance(models.begin(ModelSpec.of(folder), again=True), PendingLoad)
     assert models.use(ModelSpec.of(folder)).engine.info.model == folder
 
 
@@ -461,24 +461,24 @@ def test_a_resting_model_is_what_auto_means(models, checkpoint, gate):
     gate.may_end["qwen2"].set()
     folder = str(checkpoint("qwen2"))
     asked = models.use(ModelSpec.of(folder, family="Mellum")).spec
-    assert models.rest() is True
+    assert models.unload_idle() is True
     assert models.loaded is None
-    assert models.resting == folder
+    assert models.unloaded_idle == folder
     assert models.use(ModelSpec.of("auto")).spec == asked
-    assert models.resting == ""
+    assert models.unloaded_idle == ""
 
 
 def test_unloading_by_hand_forgets_what_rested(models, checkpoint, gate):
     gate.may_end["qwen2"].set()
     models.use(ModelSpec.of(str(checkpoint("qwen2"))))
-    models.rest()
+    models.unload_idle()
     assert models.unload() is False
-    assert models.resting == ""
+    assert models.unloaded_idle == ""
 
 
 def test_what_cannot_be_loaded_again_does_not_rest(models):
     adopted = models.adopt(ScriptedEngine("x"))
-    assert models.rest() is False
+    assert models.unload_idle() is False
     assert models.loaded is adopted
 
 

@@ -15,7 +15,7 @@ from fim_magic import catalog
 from fim_magic.errors import ModelError, OptionError
 from fim_magic.loading.fastest import remember
 from fim_magic.loading.fetch import fetch_gguf
-from fim_magic.loading.loaded import Coming
+from fim_magic.loading.loaded import PendingLoad
 from fim_magic.loading.loaders import LOADERS, Loader
 from fim_magic.loading.manager import ModelManager
 from fim_magic.loading.memory import MemoryProbe
@@ -195,7 +195,7 @@ def test_a_file_that_is_not_there_is_told(models, tmp_path):
 
 
 def test_llama_cpp_loads_in_the_background_too(models, gguf):
-    assert isinstance(models.begin(ModelSpec.of(str(gguf))), Coming)
+    assert isinstance(models.begin(ModelSpec.of(str(gguf))), PendingLoad)
     assert models.use(ModelSpec.of(str(gguf))).runtime == "gguf"
 
 

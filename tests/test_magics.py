@@ -25,7 +25,7 @@ from fim_magic.auto import AutoFill
 from fim_magic.candidate import Ending
 from fim_magic.errors import ModelError
 from fim_magic.formats import FAMILIES
-from fim_magic.loading.loaded import Coming
+from fim_magic.loading.loaded import PendingLoad
 from fim_magic.loading.manager import MODELS, ModelManager
 from fim_magic.loading.spec import ModelSpec
 
@@ -87,7 +87,7 @@ class AnyModels(ModelManager):
         self.begun.append((spec.name, {name: getattr(spec, name) for name in loading()}))
         if spec.name == "broken":
             raise ModelError("This model is broken.")
-        return Coming(spec, spec.name, NOTICES.get(spec.name, ())[:1])
+        return PendingLoad(spec, spec.name, NOTICES.get(spec.name, ())[:1])
 
     def use(self, spec, _on_progress):
         engine = ScriptedEngine(ANSWER)

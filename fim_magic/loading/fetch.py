@@ -20,13 +20,7 @@ if TYPE_CHECKING:
 def fetch_folder(source: Source, on_progress: OnProgress, with_code: bool = False) -> tuple[Path, str]:
     """Bring a checkpoint as a folder in transformers' layout; .gguf files are converted to it.
 
-    Args:
-        source: Where it is.
-        on_progress: Told about fetching and converting.
-        with_code: Whether the code that it brings along comes, too.
-
-    Returns:
-        The folder, and what tells its version.
+    `with_code` says whether the code that it brings along comes, too. Returns the folder, and what tells its version.
 
     Raises:
         ModelError: It cannot be converted.

@@ -15,13 +15,7 @@ if TYPE_CHECKING:
 
 
 def load(ready: Ready, loader: Loader, on_progress: OnProgress, *, warm_up: bool = False) -> Engine:
-    """Load what is ready.
-
-    Args:
-        ready: A checkpoint.
-        loader: Of the engine that runs it.
-        on_progress: Told about what has to be fetched for it, and about where it stands.
-        warm_up: Whether an engine that can should compute once, so that the first request need not wait for that.
+    """Load what is ready; `warm_up` says whether the engine computes once, so that the first request need not wait.
 
     Raises:
         ModelError: It cannot be loaded.

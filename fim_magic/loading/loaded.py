@@ -39,21 +39,20 @@ class Loaded:
     runtime_why: str = ""
 
     def answers(self, spec: ModelSpec) -> bool:
-        """Whether this is what is asked for."""
         return spec.is_answered_by(self.spec, self.engine.info.model, self.runtime)
 
 
 @dataclass
-class Coming:
+class PendingLoad:
     """A model that is being loaded in the background.
 
     Attributes:
         spec: What was asked for.
         name: The model's name.
         load: The load itself: for how long it has been going on, and whether it failed.
-        notices: What the user should know of the model, as far as that is known before it is there.
-        free: Bytes that were free on each device before it began; empty where nobody has looked.
-        sure: Whether it is known to be on this machine.
+        notices: What the user should know of the model, as far as that is known before it is loaded.
+        free: Bytes that were free on each device before it began; empty where that is unknown.
+        is_here: Whether it is known to be on this machine.
     """
 
     spec: ModelSpec
@@ -61,7 +60,7 @@ class Coming:
     load: BackgroundLoad[Loaded | None] = field(init=False)
     notices: tuple[str, ...] = ()
     free: Mapping[str, int] = field(default_factory=dict)
-    sure: bool = True
+    is_here: bool = True
 
     @property
     def under_way(self) -> bool:
@@ -70,5 +69,4 @@ class Coming:
 
     @property
     def failed(self) -> bool:
-        """Whether it ended with an error, which nobody has been told yet."""
         return self.load.ended and self.load.error is not None

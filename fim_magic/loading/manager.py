@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from fim_magic.engines.memory import give_back
 from fim_magic.loading.background import BackgroundLoad
 from fim_magic.loading.load import load
-from fim_magic.loading.loaded import Coming, Loaded
+from fim_magic.loading.loaded import Loaded, PendingLoad
 from fim_magic.loading.loaders import LOADERS, Loader
 from fim_magic.loading.memory import THIS_MACHINE, MemoryProbe
 from fim_magic.loading.prepare import Ready, prepare
@@ -55,19 +55,21 @@ class ModelManager:
         self._loaders = loaders
         self._prepare = partial(prepare, resolve=resolve, loaders=loaders, memory=replace(memory, held=self._held))
         self._lock = threading.RLock()  # held by what changes the loaded model; never by a load in the background
-        self._coming: Coming | None = None  # stays until its thread has ended, so that there are never two models
-        self._resting: tuple[ModelSpec, str] | None = None  # what was unloaded since it was unused, and its name
+        self._pending: PendingLoad | None = None  # stays until its thread has ended: there are never two models
+        self._idle: tuple[ModelSpec, str] | None = (
+            None  # of the model that was unloaded since it was idle, and its name
+        )
 
     @property
-    def loading(self) -> Coming | None:
-        """What is being loaded in the background, or could not be and that was not told yet; else None."""
-        coming = self._coming
-        return coming if coming is not None and (coming.under_way or coming.failed) else None
+    def loading(self) -> PendingLoad | None:
+        """What is being loaded in the background, or has failed to load and no caller knows yet; else None."""
+        pending = self._pending
+        return pending if pending is not None and (pending.under_way or pending.failed) else None
 
     @property
-    def resting(self) -> str:
-        """The name of the model that was unloaded because it was not used, or ""."""
-        return "" if self._resting is None else self._resting[1]
+    def unloaded_idle(self) -> str:
+        """The name of the model that was unloaded because it was idle, or ""."""
+        return "" if self._idle is None else self._idle[1]
 
     def use(self, spec: ModelSpec, on_progress: OnProgress = silent) -> Loaded:
         """Return the model that is asked for, loading it in place of another one if need be.
@@ -88,14 +90,14 @@ class ModelManager:
         self.uses += 1
         while True:
             with self._lock:
-                there = self._answer(spec)
-                if there is None:
+                present = self._present(spec)
+                if present is None:
                     ready = self._make_way(spec, on_progress)
                     self.loaded = self._load(ready, on_progress)
                     return self.loaded
-            if isinstance(there, Loaded):
-                return there
-            self.wait(there, on_progress)
+            if isinstance(present, Loaded):
+                return present
+            self.wait(present, on_progress)
 
     def begin(
         self,
@@ -103,8 +105,8 @@ class ModelManager:
         on_progress: OnProgress = silent,
         *,
         again: bool = False,
-        on_end: Callable[[Coming], None] | None = None,
-    ) -> Loaded | Coming:
+        on_end: Callable[[PendingLoad], None] | None = None,
+    ) -> Loaded | PendingLoad:
         """Begin to load a model in the background, in place of another one; return it if it is loaded already.
 
         What has to be fetched or converted for it is, before this returns, and what can be refused is refused. Another
@@ -117,82 +119,77 @@ class ModelManager:
             on_end: Called on the loading thread when that ends, however it does.
 
         Raises:
-            ModelError: As of [`use`][].
-            OptionError: As of [`use`][].
-            FetchError: As of [`use`][].
+            FimError: As of `use`.
         """
         self.uses += 1
         with self._lock:
-            there = self._answer(spec)
-            if isinstance(there, Coming) and there.failed:
-                self._forget(there)
-                if not again and there.load.error is not None:
-                    raise there.load.error
-                there = None
-            if there is not None and (isinstance(there, Loaded) or there.sure):
-                return there
+            present = self._present(spec)
+            if isinstance(present, PendingLoad) and present.failed:
+                self._forget(present)
+                if not again and present.load.error is not None:
+                    raise present.load.error
+                present = None
+            if present is not None and (isinstance(present, Loaded) or present.is_here):
+                return present
             ready = self._make_way(spec, on_progress)
-            coming = Coming(spec, ready.source.name, ready.notices, free=ready.free)
-            return self._start(coming, lambda report: self._load(ready, report, warm_up=True), on_end)
+            pending = PendingLoad(spec, ready.source.name, ready.notices, free=ready.free)
+            return self._start(pending, lambda report: self._load(ready, report, warm_up=True), on_end)
 
-    def begin_if_here(self, spec: ModelSpec) -> Coming | None:
+    def begin_if_here(self, spec: ModelSpec) -> PendingLoad | None:
         """Begin to load a model in the background if it is on this machine, and return at once.
 
         All of it happens there, the refusals too: they are the error of the load. Nothing is fetched; a model that is
         not on this machine waits for the first request. Where another model is loaded, or being loaded, nothing
         happens.
-
-        Args:
-            spec: What is asked for.
         """
         with self._lock:
-            coming = self._coming
-            if self.loaded is not None or (coming is not None and (coming.failed or not coming.load.ended)):
+            pending = self._pending
+            if self.loaded is not None or (pending is not None and (pending.failed or not pending.load.ended)):
                 return None
-            begun = Coming(spec, spec.name, sure=False)
+            begun = PendingLoad(spec, spec.name, is_here=False)
 
             def load_if_here(report: OnProgress) -> Loaded | None:
                 ready = self._prepare(spec, report, fetch=False)
                 if ready is None:
                     return None
-                begun.free, begun.notices, begun.sure = ready.free, ready.notices, True
+                begun.free, begun.notices, begun.is_here = ready.free, ready.notices, True
                 return self._load(ready, report, warm_up=True)
 
             return self._start(begun, load_if_here)
 
-    def wait(self, coming: Coming, on_progress: OnProgress = silent) -> None:
+    def wait(self, pending: PendingLoad, on_progress: OnProgress = silent) -> None:
         """Wait until a load in the background has ended. What interrupts this leaves the load as it is.
 
         Raises:
             ModelError: It was abandoned meanwhile.
-            FimError: It failed, and this is why. It is told once.
+            FimError: It failed, and this is why. It is raised once.
         """
         try:
-            coming.load.wait(on_progress)
+            pending.load.wait(on_progress)
         finally:
-            if coming.load.ended:
-                self._forget(coming)
+            if pending.load.ended:
+                self._forget(pending)
 
     def unload(self) -> bool:
         """Give the loaded model's memory back, and abandon one that is being loaded. Returns whether there was one."""
         with self._lock:
-            was_coming = self._coming is not None and self._coming.load.abandon()
-            if self._coming is not None and self._coming.load.ended:
-                self._forget(self._coming)  # it failed, and it is not asked for any more
+            was_loading = self._pending is not None and self._pending.load.abandon()
+            if self._pending is not None and self._pending.load.ended:
+                self._forget(self._pending)  # it failed, and it is not asked for any more
             was_loaded = self.loaded is not None
-            self.loaded = self._resting = None
+            self.loaded = self._idle = None
             if was_loaded:
                 give_back()
-            return was_loaded or was_coming
+            return was_loaded or was_loading
 
-    def rest(self) -> bool:
-        """Give an unused model's memory back; "auto" means it all the same. Returns whether it can be loaded again."""
+    def unload_idle(self) -> bool:
+        """Unload an idle model; "auto" means it all the same. Returns whether it was one that can be loaded again."""
         with self._lock:
             if self.loaded is None or not self.loaded.runtime:
                 return False  # what the caller made cannot be made again here
-            asleep = (self.loaded.spec, self.loaded.engine.info.model)
+            idle = (self.loaded.spec, self.loaded.engine.info.model)
             self.unload()
-            self._resting = asleep
+            self._idle = idle
             return True
 
     def adopt(self, engine: Engine) -> Loaded:
@@ -202,55 +199,55 @@ class ModelManager:
             self.loaded = Loaded(engine, ModelSpec(engine.info.model), "", 0.0)
             return self.loaded
 
-    def _answer(self, spec: ModelSpec) -> Loaded | Coming | None:
-        """What is loaded, or being loaded, or could not be, for what is asked for."""
+    def _present(self, spec: ModelSpec) -> Loaded | PendingLoad | None:
+        """What is loaded for a spec, or being loaded, or has failed to."""
         if self.loaded is not None and self.loaded.answers(spec):
             return self.loaded
-        coming = self.loading
-        return coming if coming is not None and spec.is_answered_by(coming.spec, coming.name) else None
+        pending = self.loading
+        return pending if pending is not None and spec.is_answered_by(pending.spec, pending.name) else None
 
     def _make_way(self, spec: ModelSpec, on_progress: OnProgress) -> Ready:
-        """Find out all that can be found out, and only then let go of what is there."""
-        if spec.name == "auto" and self._resting is not None and spec.is_answered_by(self._resting[0]):
-            spec = self._resting[0]
+        """Find out all that can be found out, and only then unload what is loaded."""
+        if spec.name == "auto" and self._idle is not None and spec.is_answered_by(self._idle[0]):
+            spec = self._idle[0]
         ready = self._prepare(spec, on_progress)
         assert ready is not None  # it fetches what is not here
         self.unload()
-        coming = self._coming
-        if coming is not None:
-            while not coming.load.ended:
-                coming.load.wait_a_little()
-                on_progress(Progress(f"Waiting until {coming.name} is given up", 0, 0, "", coming.load.seconds))
-            self._forget(coming)
+        pending = self._pending
+        if pending is not None:
+            while not pending.load.ended:
+                pending.load.wait_a_little()
+                on_progress(Progress(f"Waiting until {pending.name} is given up", 0, 0, "", pending.load.seconds))
+            self._forget(pending)
         return ready
 
     def _start(
         self,
-        coming: Coming,
+        pending: PendingLoad,
         work: Callable[[OnProgress], Loaded | None],
-        on_end: Callable[[Coming], None] | None = None,
-    ) -> Coming:
+        on_end: Callable[[PendingLoad], None] | None = None,
+    ) -> PendingLoad:
         def keep(loaded: Loaded | None) -> None:
             self.loaded = loaded
 
-        coming.load = BackgroundLoad(coming.name, work, keep, None if on_end is None else lambda _: on_end(coming))
-        self._coming = coming
-        coming.load.start()
-        return coming
+        pending.load = BackgroundLoad(pending.name, work, keep, None if on_end is None else lambda _: on_end(pending))
+        self._pending = pending
+        pending.load.start()
+        return pending
 
-    def _forget(self, coming: Coming) -> None:
-        if self._coming is coming:
-            self._coming = None
+    def _forget(self, pending: PendingLoad) -> None:
+        if self._pending is pending:
+            self._pending = None
 
     def _held(self) -> Mapping[str, int]:
         """What comes free on each device for the next model: of the loaded one, or what a load has taken by now."""
         if self.loaded is not None:
             return self.loaded.placement.held if self.loaded.placement is not None else {}
-        coming = self._coming
-        if coming is None or not coming.free or coming.load.ended:
+        pending = self._pending
+        if pending is None or not pending.free or pending.load.ended:
             return {}
         now = self.memory.free_memory()
-        return {device: max(0, size - now.get(device, size)) for device, size in coming.free.items()}
+        return {device: max(0, size - now.get(device, size)) for device, size in pending.free.items()}
 
     def _load(self, ready: Ready, on_progress: OnProgress, *, warm_up: bool = False) -> Loaded:
         engine = load(ready, self._loaders[ready.runtime], on_progress, warm_up=warm_up)
@@ -258,11 +255,11 @@ class ModelManager:
             engine,
             ready.spec,
             ready.why,
-            time.perf_counter() - ready.began,
-            (*ready.notices, *engine.info.notices),
-            _with_packed(ready.placement, engine),
-            ready.runtime,
-            ready.runtime_why,
+            seconds=time.perf_counter() - ready.began,
+            notices=(*ready.notices, *engine.info.notices),
+            placement=_with_packed(ready.placement, engine),
+            runtime=ready.runtime,
+            runtime_why=ready.runtime_why,
         )
 
 

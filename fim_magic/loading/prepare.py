@@ -54,16 +54,8 @@ def prepare(
 ) -> Ready | None:
     """Refuse what can be refused, and bring the checkpoint to this machine.
 
-    Args:
-        spec: What is asked for.
-        on_progress: Told about fetching and converting.
-        resolve: Finds the checkpoint and its engine.
-        loaders: The engines that there are, by name.
-        memory: What is free for it.
-        fetch: Whether something may be fetched.
-
-    Returns:
-        What can be loaded; None if it is not here and must not be fetched.
+    `resolve`, `loaders` and `memory` are those of a manager. Returns None if the checkpoint is not here and `fetch`
+    says that nothing may be fetched.
 
     Raises:
         ModelError: There is no such model, or it does not fit.

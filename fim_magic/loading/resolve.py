@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fim_magic.loading.spec import ModelSpec
 
 FASTER_ON_A_CPU = "torch"
-"""Which engine runs a GGUF file on a CPU where nobody has measured it: `.github/DECISIONS.md` has the figures.
+"""Which engine runs a GGUF file on a CPU where it was not measured: `.github/DECISIONS.md` has the figures.
 
 llama.cpp makes tokens faster and reads prompts slower; on processors with less than AVX2, and for long answers, it may
 be the faster one.
@@ -84,7 +84,7 @@ def resolve(
         spec: What is asked for.
         loaders: The engines that there are, by name.
         memory: Of this machine; "auto" depends on it.
-        faster_on_cpu: The engine for GGUF files that nobody has measured here.
+        faster_on_cpu: The engine for GGUF files that were not measured here.
 
     Raises:
         ModelError: There is no such model.

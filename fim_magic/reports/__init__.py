@@ -12,7 +12,7 @@ import psutil
 
 from fim_magic import languages, weights
 from fim_magic.engines.memory import free_ram, gigabytes
-from fim_magic.loading.loaded import Coming, Loaded
+from fim_magic.loading.loaded import Loaded, PendingLoad
 from fim_magic.loading.loaders import LOADERS
 from fim_magic.loading.manager import MODELS, ModelManager
 from fim_magic.reports.catalogue import model, models
@@ -55,8 +55,8 @@ def status(last: Result | None, idle_minutes: float = 0.0, manager: ModelManager
         lines.append(_coming(coming))
     elif loaded is not None:
         lines += _loaded(loaded)
-    elif manager.resting:
-        lines.append(f"Model     {manager.resting}, unloaded after {idle_minutes:g} idle minutes")
+    elif manager.unloaded_idle:
+        lines.append(f"Model     {manager.unloaded_idle}, unloaded after {idle_minutes:g} idle minutes")
         lines.append("          the next %%fim loads it again")
     else:
         lines.append("No model is loaded. The first %%fim loads one; so does %fim use NAME.")
@@ -67,7 +67,7 @@ def status(last: Result | None, idle_minutes: float = 0.0, manager: ModelManager
     return "\n".join(lines)
 
 
-def _coming(coming: Coming) -> str:
+def _coming(coming: PendingLoad) -> str:
     if coming.failed:
         return f"Model     {coming.name} could not be loaded: {coming.load.error}"
     return f"Model     loading {coming.name}, {coming.load.seconds:.0f} s so far; the next %%fim waits for it"

@@ -16,6 +16,7 @@ from fim_magic.engines.torch.footprint import weights_in
 from fim_magic.errors import ModelError
 from fim_magic.formats import family_of
 from fim_magic.loading.manager import MODELS
+from fim_magic.loading.spec import is_on_disk, split_revision
 from fim_magic.reports.machine import OPTIONS, PRECISIONS, Machine, this_machine
 from fim_magic.review.text import plain_text
 from fim_magic.tokenization import TextTokenizer
@@ -131,11 +132,11 @@ def _legend(machine: Machine) -> list[str]:
 
 
 def _described(name: str) -> Iterator[str]:
-    base = name if _on_disk(name) else name.partition("@")[0]
+    base, _ = split_revision(name)
     entry = catalog.find(base) or catalog.by_repo(base)
     if entry is not None:
         yield from _about(entry, this_machine())
-    elif _on_disk(base):
+    elif is_on_disk(base):
         yield from _about_path(base, Path(base).expanduser())
     elif base.count("/") == 1 and not base.startswith((".", "/", "~")):
         yield from _about_repository(base)
@@ -261,13 +262,6 @@ def _cached_folder(repo: str) -> Path | None:
     except HFValidationError:
         return None
     return Path(config).parent if isinstance(config, str) else None
-
-
-def _on_disk(name: str) -> bool:
-    try:
-        return Path(name).expanduser().exists()
-    except (OSError, RuntimeError, ValueError):  # too long, a home that nobody has, a character that no path has
-        return False
 
 
 def _lines(label: str, text: str) -> list[str]:
