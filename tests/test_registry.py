@@ -573,7 +573,7 @@ def print_given_back(folder):
     """Load a model, use it and unload it; print what it held, the size of its weights, and what came back, in bytes."""
     models = ModelManager()
     loaded = models.use(ModelSpec.of(folder))
-    held, size = loaded.placement.held["cpu"], loaded.engine.report().weight_bytes
+    held, size = loaded.held["cpu"], loaded.engine.report().weight_bytes
     generate(loaded.engine)
     give_back()
     with_model = anonymous()

@@ -38,6 +38,14 @@ class Loaded:
     runtime: str = ""
     runtime_why: str = ""
 
+    @property
+    def held(self) -> Mapping[str, int]:
+        """Bytes that unloading gives back to each device: the weights, and their packed copies."""
+        if self.placement is None:
+            return {}
+        held = self.placement.held
+        return {**held, "cpu": held.get("cpu", 0) + self.engine.report().packed_bytes}
+
     def answers(self, spec: ModelSpec) -> bool:
         return spec.is_answered_by(self.spec, self.engine.info.model, self.runtime)
 

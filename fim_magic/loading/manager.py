@@ -26,7 +26,6 @@ from fim_magic.progress import OnProgress, Progress, silent
 
 if TYPE_CHECKING:
     from fim_magic.engines import Engine
-    from fim_magic.engines.torch.placement import Placement
 
 
 class ModelManager:
@@ -242,7 +241,7 @@ class ModelManager:
     def _held(self) -> Mapping[str, int]:
         """What comes free on each device for the next model: of the loaded one, or what a load has taken by now."""
         if self.loaded is not None:
-            return self.loaded.placement.held if self.loaded.placement is not None else {}
+            return self.loaded.held
         pending = self._pending
         if pending is None or not pending.free or pending.load.ended:
             return {}
@@ -257,18 +256,10 @@ class ModelManager:
             ready.why,
             seconds=time.perf_counter() - ready.began,
             notices=(*ready.notices, *engine.info.notices),
-            placement=_with_packed(ready.placement, engine),
+            placement=ready.placement,
             runtime=ready.runtime,
             runtime_why=ready.runtime_why,
         )
-
-
-def _with_packed(placement: Placement | None, engine: Engine) -> Placement | None:
-    """Count the packed copies of the weights among what unloading gives back."""
-    packed = engine.report().packed_bytes
-    if placement is None or not packed:
-        return placement
-    return replace(placement, held={**placement.held, "cpu": placement.held.get("cpu", 0) + packed})
 
 
 MODELS = ModelManager()

@@ -39,7 +39,7 @@ def this_machine(manager: ModelManager = MODELS) -> Machine:
     import torch
 
     loaded = manager.loaded
-    held = loaded.placement.held if loaded is not None and loaded.placement is not None else {}
+    held = {} if loaded is None else loaded.held
     free = {device: size + held.get(device, 0) for device, size in manager.memory.free_memory().items()}
     gpus = {device: size for device, size in free.items() if device != "cpu"}
     if "mps" in gpus:
