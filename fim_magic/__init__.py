@@ -58,7 +58,8 @@ def _ask(text: str, options: dict[str, Any], *, complete: bool = False) -> Resul
     from fim_magic.classroom import check
     from fim_magic.events import Finished
     from fim_magic.interruption import Interrupted, interruptible
-    from fim_magic.loading import registry
+    from fim_magic.loading.manager import MODELS
+    from fim_magic.loading.spec import ModelSpec
     from fim_magic.pipeline import run
     from fim_magic.progress import TerminalProgress
     from fim_magic.settings import Settings
@@ -67,7 +68,7 @@ def _ask(text: str, options: dict[str, Any], *, complete: bool = False) -> Resul
     check(settings.filling, hint=False)
     model, request = settings.request(text, complete=complete, **options)
     request = replace(request, context=_context(request, options.get("context") or "none"))
-    engine = registry.use(model, TerminalProgress(), **settings.loading(**options)).engine
+    engine = MODELS.use(ModelSpec.of(model, **settings.loading(**options)), TerminalProgress()).engine
     with interruptible() as stop:
         *_, last = run(request, engine, stop)
     assert isinstance(last, Finished)  # `run` promises it

@@ -18,6 +18,7 @@ from fim_magic.version import __version__
 if TYPE_CHECKING:
     from fim_magic.candidate import Result
     from fim_magic.loading.loaded import Loaded
+    from fim_magic.loading.manager import ModelManager
     from fim_magic.proof import Answer, Check, Proof
 
 DEMO = '''def count_words(path):
@@ -33,10 +34,15 @@ _WIDTH = 100  # columns
 _INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `fim-magic` with `arguments`, by default those of the process. Returns the exit status."""
+def main(arguments: Sequence[str] | None = None, models: ModelManager | None = None) -> int:
+    """Run `fim-magic`. Returns the exit status.
+
+    Args:
+        arguments: What was typed; by default the process's arguments.
+        models: Where models are loaded; by default the process's manager.
+    """
     typed = list(sys.argv[1:] if arguments is None else arguments)
-    options = _parser(typed).parse_args(typed, argparse.Namespace(typed=typed))
+    options = _parser(typed).parse_args(typed, argparse.Namespace(typed=typed, models=models))
     try:
         return int(options.run(options))
     except FimError as error:
@@ -331,7 +337,7 @@ def _print_proof(loaded: Loaded, proof: Proof) -> None:
 
     engine = loaded.engine
     entry = catalog.find(engine.info.model) or catalog.by_repo(engine.info.model)
-    stated_by = "--family" if loaded.family else "the catalogue" if entry is not None else ""
+    stated_by = "--family" if loaded.spec.family else "the catalogue" if entry is not None else ""
     _print_field("Model", f"{engine.info.model} ({engine.info.revision}), {engine.info.place}")
     _print_field("Family", f"{engine.family.name}: {recognised(engine.family, stated_by)}")
     _print_field("Source", engine.family.source)

@@ -11,14 +11,19 @@ if TYPE_CHECKING:
 
 
 def load(model: str, options: argparse.Namespace) -> Loaded:
-    """Load a model as the options say, with progress and what the user should know of it on standard error."""
-    from fim_magic.loading import registry
+    """Load a model as the options say, with progress and what the user should know of it on standard error.
+
+    `options.models` is where it is loaded, if it is there; else this is the process's manager.
+    """
+    from fim_magic.loading.manager import MODELS
+    from fim_magic.loading.spec import ModelSpec
     from fim_magic.progress import TerminalProgress
     from fim_magic.settings import LOADING, Settings
 
     how = Settings().loading(**{name: getattr(options, name) for name in LOADING})
+    spec = ModelSpec.of(model, **how, allow_code=options.allow_code)
     with TerminalProgress() as progress:
-        loaded = registry.use(model, progress, **how, allow_code=options.allow_code)
+        loaded = (getattr(options, "models", None) or MODELS).use(spec, progress)
     for notice in loaded.notices:
         print(notice, file=sys.stderr)
     return loaded

@@ -143,7 +143,7 @@ def _fill(
     """Do what `fill` says, on whatever thread this is."""
     # Imported at the first request: they bring the tokenizers library, which %load_ext need not wait for.
     from fim_magic.events import Finished, Grew
-    from fim_magic.loading import registry
+    from fim_magic.loading.spec import ModelSpec
     from fim_magic.pipeline import run
 
     def on_progress(progress: Progress) -> None:
@@ -158,8 +158,9 @@ def _fill(
     model, request = magics.request("", complete=True, **{**options, "candidates": 1})
     loading = session.loading_of(model, {name: options.get(name) for name in LOADING})
     with session.in_use():
-        registry.begin(model, on_progress, **loading)  # in the background, where it goes on if the user types on
-        loaded = registry.use(model, on_progress, **loading)
+        spec = ModelSpec.of(model, **loading)
+        session.models.begin(spec, on_progress)  # in the background, where it goes on if the user types on
+        loaded = session.models.use(spec, on_progress)
         session.tell(loaded.engine.info.model, loaded.notices)  # a prompt shows what is printed above itself
         tell(_FILLING)
         infills = loaded.engine.family.can_infill or document.suffix.strip()

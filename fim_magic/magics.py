@@ -21,6 +21,7 @@ from fim_magic.settings import LOADING, Option, Settings, options_of
 
 if TYPE_CHECKING:
     from fim_magic.engines import Engine
+    from fim_magic.loading.manager import ModelManager
     from fim_magic.request import Request
     from fim_magic.review.prompt import Sheet
 
@@ -77,12 +78,12 @@ class FimMagics(Magics, Settings):
 
     _is_ready = False  # not while the settings are read
 
-    def __init__(self, shell: Any, **kwargs: Any) -> None:
+    def __init__(self, shell: Any, models: ModelManager | None = None, **kwargs: Any) -> None:
         super().__init__(shell, **kwargs)  # type: ignore[call-arg] # Magics comes first, and has no types
         self._raw_cell = ""
         self._auto_fill = AutoFill(lambda: self.markers)
         self._set_auto(self.auto)
-        self.session = Session(shell, self)
+        self.session = Session(shell, self, models)
         self._is_ready = True
 
     @no_var_expand
@@ -292,7 +293,7 @@ class FimMagics(Magics, Settings):
     def _status(self, _rest: str) -> None:
         from fim_magic import reports
 
-        print(reports.status(self.session.last, self.idle_minutes))
+        print(reports.status(self.session.last, self.idle_minutes, self.session.models))
 
     def _use(self, line: str) -> None:
         used = _parse_use(line)
@@ -326,10 +327,8 @@ class FimMagics(Magics, Settings):
         self._show_prompt(prompt)
 
     def _unload(self, _rest: str) -> None:
-        from fim_magic.loading import registry
-
-        coming = registry.loading()
-        had_one = registry.unload()
+        coming = self.session.models.loading
+        had_one = self.session.models.unload()
         if coming is not None and coming.load.abandoned:
             print(f"{coming.name} is not loaded any further. What it has taken is given back.")
         else:
@@ -362,12 +361,17 @@ def _undecided() -> dict[str, str]:
     return undecided()
 
 
-def load(shell: Any) -> None:
-    """Register the magics with a shell."""
+def load(shell: Any, models: ModelManager | None = None) -> None:
+    """Register the magics with a shell.
+
+    Args:
+        shell: IPython's.
+        models: Where models are loaded; by default the process's manager.
+    """
     from fim_magic.frontends import prepare
 
     prepare(shell, _undecided)
-    magics = FimMagics(shell)
+    magics = FimMagics(shell, models)
     shell.register_magics(magics)
     shell.events.register("pre_run_cell", magics.remember_cell)
     if _has_prompt(shell):
@@ -379,16 +383,14 @@ def load(shell: Any) -> None:
 
 def unload(shell: Any) -> None:
     """Take the magics away from a shell, and unload the model."""
-    from fim_magic.loading import registry
-
     if _has_prompt(shell):
         from fim_magic import ghost
 
         ghost.unregister(shell)
-    registry.unload()
     magics = shell.magics_manager.registry.pop(FimMagics.__name__, None)
     if magics is None:
         return
+    magics.session.models.unload()
     magics.close()
     shell.events.unregister("pre_run_cell", magics.remember_cell)
     shell.configurables.remove(magics)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from fim_magic.classroom import check, of_notebook, strictest
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fim_magic.events import OnGrow
     from fim_magic.formats import Prompt
     from fim_magic.loading.loaded import Loaded
+    from fim_magic.loading.manager import ModelManager
     from fim_magic.provenance import Record
     from fim_magic.request import Request
     from fim_magic.review.prompt import Sheet
@@ -41,13 +42,16 @@ class Session:
         used: What the last `%fim use` said, by option.
     """
 
-    def __init__(self, shell: Any, settings: Settings) -> None:
+    def __init__(self, shell: Any, settings: Settings, models: ModelManager | None = None) -> None:
         """Begin with no request.
 
         Args:
             shell: IPython's.
             settings: The options' defaults, as they are configured at the time of each request.
+            models: Where models are loaded; by default the process's manager.
         """
+        if models is not None:
+            self.models = models
         self.last: Result | None = None
         self.last_prompt: Callable[[], Sheet] | None = None
         self.history = History()
@@ -63,6 +67,13 @@ class Session:
         self._idle.close()
 
     # --- the model -------------------------------------------------------------------------------
+
+    @cached_property
+    def models(self) -> ModelManager:
+        """Where models are loaded."""
+        from fim_magic.loading.manager import MODELS
+
+        return MODELS
 
     def loading_of(self, model: str, given: dict[str, Any]) -> dict[str, Any]:
         """Say how to load a model: as this call does, else as `%fim use` did for it, else as the settings do.
@@ -86,16 +97,17 @@ class Session:
         Raises:
             FimError: It cannot be loaded, or the user has interrupted the waiting.
         """
-        from fim_magic.loading import registry
+        from fim_magic.loading.spec import ModelSpec
         from fim_magic.review.progress import NotebookProgress
 
-        was_coming = registry.loading() is not None
+        spec = ModelSpec.of(model, **loading)
+        was_coming = self.models.loading is not None
         with NotebookProgress(self._shell) as progress:
             try:
-                registry.begin(model, progress, **loading)
-                loaded = registry.use(model, progress, **loading)
+                self.models.begin(spec, progress)
+                loaded = self.models.use(spec, progress)
             except KeyboardInterrupt:
-                coming = registry.loading()
+                coming = self.models.loading
                 if coming is None:
                     raise
                 raise FimError(
@@ -115,13 +127,19 @@ class Session:
         Raises:
             FimError: It cannot be fetched or loaded.
         """
-        from fim_magic.loading import registry
+        from fim_magic.loading.loaded import PendingLoad
+        from fim_magic.loading.spec import ModelSpec
         from fim_magic.review.progress import NotebookProgress
 
         self._told = ("", set())
         with self.in_use(), NotebookProgress(self._shell) as progress:
-            there = registry.begin(model, progress, **loading, again=True, on_end=progress.ended)
-            if isinstance(there, registry.Coming):
+            there = self.models.begin(
+                ModelSpec.of(model, **loading),
+                progress,
+                again=True,
+                on_end=lambda coming: progress.ended(coming, self.models.loaded),
+            )
+            if isinstance(there, PendingLoad):
                 progress.begun(there)
                 self.tell(there.name, there.notices)
             else:
@@ -136,10 +154,10 @@ class Session:
             loading = self._settings.loading()
         except OptionError:
             return  # told when it is used
-        from fim_magic.loading import registry
+        from fim_magic.loading.spec import ModelSpec
 
         with self.in_use():
-            registry.begin_if_here(self._settings.model, **loading)
+            self.models.begin_if_here(ModelSpec.of(self._settings.model, **loading))
 
     def tell(self, model: str, notices: Iterable[str]) -> None:
         """Say what the user should know of a model, once."""
@@ -153,23 +171,20 @@ class Session:
     @contextmanager
     def in_use(self) -> Iterator[None]:
         """Keep the model as long as the block lasts; its idle time counts from then."""
-        from fim_magic.loading import registry
-
         with self._idle.used():
             try:
                 yield
             finally:
-                self._uses = registry.uses()
+                self._uses = self.models.uses
 
     def rest(self) -> bool:
         """Unload the idle model; not if the Python interface has used it meanwhile. Returns whether it may be idle."""
         from fim_magic import pipeline
-        from fim_magic.loading import registry
 
-        seen, self._uses = self._uses, registry.uses()
+        seen, self._uses = self._uses, self.models.uses
         if seen != self._uses or pipeline.busy():
             return False
-        registry.rest()
+        self.models.unload_idle()
         return True
 
     def set_idle_minutes(self, minutes: float) -> None:
@@ -281,12 +296,12 @@ class Session:
         self, request: Request, model: str, loading: dict[str, Any], short: Candidate | None, on_grow: OnGrow
     ) -> Result:
         """Ask for one other answer to a request, or for one that goes on where a short one ends."""
-        from fim_magic.loading import registry
+        from fim_magic.loading.spec import ModelSpec
         from fim_magic.pipeline import follow
 
         asked = request.again() if short is None else request.longer(short)
         with self.in_use():
-            other = follow(asked, registry.use(model, **loading).engine, on_grow)
+            other = follow(asked, self.models.use(ModelSpec.of(model, **loading)).engine, on_grow)
         if short is not None and other.middle == short.middle:
             raise ModelError("The model has nothing to add to it.")
         if self.last is not None and self.last.document is request.document:  # no other cell was filled meanwhile

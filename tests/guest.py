@@ -120,14 +120,14 @@ def _open_files() -> list[str]:
 def use(name: str) -> None:
     """Do what a session does with a model."""
     from fim_magic import infill
-    from fim_magic.loading import registry
+    from fim_magic.loading.manager import MODELS
 
     infill(_CODE, model=name, max_new_tokens=12)
     infill(_CODE, model=name, max_new_tokens=12, candidates=3, check=["mean([1, 3]) == 2", "doctests"])
     infill(_CODE, model=name, max_new_tokens=12, candidates=2, temperature=0.8)
     infill(_CODE, model=name, max_new_tokens=12, candidates=2, method="rank")
     infill("x = '\\d'\nif x is 'a':\n    <cursor>\n", model=name, max_new_tokens=12, candidates=4)
-    registry.unload()
+    MODELS.unload()
 
 
 def main() -> None:

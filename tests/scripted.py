@@ -5,12 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from fim_magic.engines import Beginning, Capabilities, EngineInfo, EngineReport, Sampling, Token, TokenLogprob
 from fim_magic.engines.running import Running
 from fim_magic.formats import FAMILIES, Family
+from fim_magic.loading.loaded import Loaded
+from fim_magic.loading.loaders import LOADERS, Loader
+from fim_magic.loading.manager import ModelManager
+from fim_magic.loading.spec import ModelSpec
 from fim_magic.tokenization import TextTokenizer
 
 QWEN: Family = next(family for family in FAMILIES if family.name == "Qwen2.5-Coder")
@@ -74,6 +80,27 @@ def spaced_tokenizer(sentinels: Sequence[str] = (), *, metaspace: str | None = N
     backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *first])
     backend.add_special_tokens([AddedToken(token, normalized=False) for token in sentinels])
     return TextTokenizer(backend)
+
+
+def loaders_with(**stages: Any) -> dict[str, Loader]:
+    """Return every engine's loader, the one of torch with these stages."""
+    return LOADERS | {"torch": replace(LOADERS["torch"], **stages)}
+
+
+class RecordingModels(ModelManager):
+    """Has the same engine for every spec, and keeps the specs."""
+
+    def __init__(self, engine: ScriptedEngine, *notices: str) -> None:
+        super().__init__()
+        self.specs: list[ModelSpec] = []
+        self.loaded = replace(self.adopt(engine), notices=notices)
+
+    def begin(self, spec: ModelSpec, *_: Any, **__: Any) -> Loaded:
+        return self.use(spec)
+
+    def use(self, spec: ModelSpec, *_: Any) -> Loaded:
+        self.specs.append(spec)
+        return self.loaded
 
 
 class ScriptedEngine:

@@ -12,11 +12,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from scripted import QWEN, ScriptedEngine, byte_tokenizer
+from scripted import QWEN, RecordingModels, ScriptedEngine, byte_tokenizer
 from test_proof import STARCODER, Trained
 
 from fim_magic import cli
-from fim_magic.loading import registry
+from fim_magic.loading.manager import MODELS, ModelManager
+from fim_magic.loading.spec import ModelSpec
 
 HOLE = "def mean(xs):\n    <cursor>\n    return total / len(xs)\n"
 ANSWER = "total = sum(xs)"
@@ -27,9 +28,9 @@ RUN_ON = ANSWER + "\n    return total / len(xs)\n\ndef median(xs):\n"
 @pytest.fixture(autouse=True)
 def engine():
     engine = ScriptedEngine(RUN_ON)
-    registry.adopt(engine)
+    MODELS.adopt(engine)
     yield engine
-    registry.unload()
+    MODELS.unload()
 
 
 @pytest.fixture
@@ -39,8 +40,8 @@ def file(tmp_path):
     return str(path)
 
 
-def run(*arguments: str) -> int:
-    return cli.main([*arguments, "--model", "scripted"])
+def run(*arguments: str, models: ModelManager | None = None) -> int:
+    return cli.main([*arguments, "--model", "scripted"], models)
 
 
 def test_infill_prints_the_rebuilt_text_and_nothing_else(file, capsys):
@@ -136,9 +137,9 @@ def test_diff_grows_in_place_on_a_terminal(file):
     """On a real pseudo-terminal: the diff is redrawn, and what is left on the screen is the finished one."""
     script = (
         "import sys, time; sys.path.insert(0, sys.argv[1]);"
-        "from scripted import ScriptedEngine; from fim_magic import cli; from fim_magic.loading import registry;"
+        "from scripted import ScriptedEngine; from fim_magic import cli; from fim_magic.loading.manager import MODELS;"
         f"engine = ScriptedEngine({RUN_ON!r}); engine.before_step = lambda step: time.sleep(0.02);"
-        "registry.adopt(engine); sys.exit(cli.main(['infill', '--diff', sys.argv[2], '--model', 'scripted']))"
+        "MODELS.adopt(engine); sys.exit(cli.main(['infill', '--diff', sys.argv[2], '--model', 'scripted']))"
     )
     master, slave = pty.openpty()
     child = subprocess.Popen(
@@ -241,9 +242,10 @@ def test_models_takes_a_word(capsys):
     assert "codellama/CodeLlama-7b-hf" in capsys.readouterr().out
 
 
-def test_doctor_looks_at_a_model_without_loading_it(capsys, monkeypatch):
-    monkeypatch.setattr(registry, "use", lambda *_, **__: pytest.fail("it was loaded"))
-    assert cli.main(["doctor", "--model", "starcoderbase-1b"]) == 0
+def test_doctor_looks_at_a_model_without_loading_it(capsys):
+    models = ModelManager()
+    assert cli.main(["doctor", "--model", "starcoderbase-1b"], models) == 0
+    assert models.uses == 0
     told = capsys.readouterr().out
     assert "hf auth login" in told
     assert "%fim use starcoderbase-1b" in told
@@ -255,7 +257,7 @@ def test_doctor_knows_no_model_of_that_name(capsys):
 
 
 def test_doctor_proves_a_model_by_its_answers(capsys):
-    registry.adopt(Trained(STARCODER))
+    MODELS.adopt(Trained(STARCODER))
     assert run("doctor", "--prove") == 0
     told = " ".join(capsys.readouterr().out.split())
     for words in (
@@ -273,7 +275,7 @@ def test_doctor_proves_a_model_by_its_answers(capsys):
 
 
 def test_doctor_says_which_checks_a_wrong_prompt_fails_and_exits_with_1(capsys):
-    registry.adopt(Trained(QWEN, believed=dataclasses.replace(QWEN, psm=QWEN.psm[1:])))
+    MODELS.adopt(Trained(QWEN, believed=dataclasses.replace(QWEN, psm=QWEN.psm[1:])))
     assert run("doctor", "--prove") == 1
     told = capsys.readouterr().out
     assert re.search(r"FAILED +the ten lines, PSM: expected: GREETING \+ name", told)
@@ -281,7 +283,7 @@ def test_doctor_says_which_checks_a_wrong_prompt_fails_and_exits_with_1(capsys):
 
 
 def test_doctor_does_not_ask_a_model_that_lacks_a_sentinel(capsys):
-    registry.adopt(ScriptedEngine("x", tokenizer=byte_tokenizer(["<|endoftext|>"])))
+    MODELS.adopt(ScriptedEngine("x", tokenizer=byte_tokenizer(["<|endoftext|>"])))
     assert run("doctor", "--prove") == 1
     told = capsys.readouterr().out
     assert "not in the vocabulary" in told
@@ -291,7 +293,7 @@ def test_doctor_does_not_ask_a_model_that_lacks_a_sentinel(capsys):
 def test_what_a_model_answers_cannot_drive_the_terminal(capsys):
     model = Trained(QWEN)
     model.answer = lambda _prompt: "\x1b[2J\x1b]0;title\x07"
-    registry.adopt(model)
+    MODELS.adopt(model)
     run("doctor", "--prove")
     assert "\x1b" not in capsys.readouterr().out
 
@@ -311,28 +313,22 @@ def test_doctor_proves_a_checkpoint_in_a_folder(checkpoint, capsys):
 @pytest.mark.parametrize(
     "command", [["fetch", "m"], ["doctor", "--prove", "--model", "m"], ["infill", "FILE", "--model", "m"]]
 )
-def test_how_to_load_a_model_is_passed_on(command, file, engine, monkeypatch):
-    asked = {}
-
-    def use(name, _progress, **how):
-        asked.update(how, name=name)
-        return registry.adopt(engine)
-
-    monkeypatch.setattr(registry, "use", use)
+def test_how_to_load_a_model_is_passed_on(command, file, engine):
+    models = RecordingModels(engine)
     cli.main(
         [
             *(file if word == "FILE" else word for word in command),
             *("--quantize", "4BIT", "--family", "mellum", "--engine", "Torch", "--allow-code"),
-        ]
+        ],
+        models,
     )
-    assert asked == {"name": "m", "quantize": "4bit", "family": "Mellum", "engine": "torch", "allow_code": True}
+    assert models.specs == [ModelSpec("m", quantize="4bit", family="Mellum", engine="torch", allow_code=True)]
 
 
-def test_left_out_they_say_nothing(file, engine, monkeypatch):
-    asked = {}
-    monkeypatch.setattr(registry, "use", lambda _name, _progress, **how: asked.update(how) or registry.adopt(engine))
-    assert run("infill", file) == 0
-    assert asked == {"quantize": None, "family": None, "engine": None, "allow_code": False}
+def test_left_out_they_say_nothing(file, engine):
+    models = RecordingModels(engine)
+    assert run("infill", file, models=models) == 0
+    assert models.specs == [ModelSpec("scripted", quantize=None, family=None, engine=None, allow_code=False)]
 
 
 def test_how_to_load_a_model_can_be_wrong(file, capsys):
@@ -340,10 +336,9 @@ def test_how_to_load_a_model_can_be_wrong(file, capsys):
     assert "--quantize is one of" in capsys.readouterr().err
 
 
-def test_what_the_user_should_know_of_a_model_goes_to_standard_error(file, engine, monkeypatch, capsys):
-    told = dataclasses.replace(registry.adopt(engine), notices=("Its licence forbids commercial use.",))
-    monkeypatch.setattr(registry, "use", lambda *_, **__: told)
-    assert run("infill", file) == 0
+def test_what_the_user_should_know_of_a_model_goes_to_standard_error(file, engine, capsys):
+    models = RecordingModels(engine, "Its licence forbids commercial use.")
+    assert run("infill", file, models=models) == 0
     captured = capsys.readouterr()
     assert "Its licence forbids commercial use." in captured.err
     assert captured.out == FILLED

@@ -14,8 +14,8 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\x1b\][^\x07]*\x07")
 TESTS = Path(__file__).parent
 SETUP = (
     f"import sys; sys.path[:0] = [{str(TESTS)!r}, {str(TESTS.parent)!r}]; "
-    "from scripted import ScriptedEngine; from fim_magic.loading import registry; "
-    "registry.adopt(ScriptedEngine('sum(xs)'))"
+    "from scripted import ScriptedEngine; from fim_magic.loading.manager import MODELS; "
+    "MODELS.adopt(ScriptedEngine('sum(xs)'))"
 )
 
 

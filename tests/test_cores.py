@@ -12,10 +12,12 @@ from fim_magic.engines.cores import usable_cores
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere psutil counts them")
 
 
+ALL = frozenset(range(8))
+
+
 @pytest.fixture
-def machine(tmp_path, monkeypatch):
-    """A machine with four cores of two threads each, of which the process may use all."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+def machine(tmp_path):
+    """A machine with four cores of two threads each."""
     for n in range(8):
         topology = tmp_path / f"cpu{n}" / "topology"
         topology.mkdir(parents=True)
@@ -24,12 +26,11 @@ def machine(tmp_path, monkeypatch):
 
 
 def test_two_threads_of_a_core_count_once(machine, tmp_path):
-    assert usable_cores(machine, tmp_path / "none") == 4
+    assert usable_cores(machine, tmp_path / "none", ALL) == 4
 
 
-def test_only_cores_that_the_process_may_use_count(machine, tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 5, 6})
-    assert usable_cores(machine, tmp_path / "none") == 2
+def test_only_cores_that_the_process_may_use_count(machine, tmp_path):
+    assert usable_cores(machine, tmp_path / "none", {1, 5, 6}) == 2
 
 
 @pytest.mark.parametrize(
@@ -38,12 +39,11 @@ def test_only_cores_that_the_process_may_use_count(machine, tmp_path, monkeypatc
 def test_a_containers_share_of_time_is_the_limit(machine, tmp_path, said, cores):
     quota = tmp_path / "cpu.max"
     quota.write_text(said)
-    assert usable_cores(machine, quota) == cores
+    assert usable_cores(machine, quota, ALL) == cores
 
 
-def test_where_linux_does_not_say_what_is_one_core_each_thread_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2})
-    assert usable_cores(tmp_path / "none", tmp_path / "none") == 3
+def test_where_linux_does_not_say_what_is_one_core_each_thread_counts(tmp_path):
+    assert usable_cores(tmp_path / "none", tmp_path / "none", {0, 1, 2}) == 3
 
 
 def test_this_machine_has_some():

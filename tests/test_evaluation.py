@@ -11,7 +11,7 @@ import pytest
 from benchmark_data import row, write_tasks
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted import ScriptedEngine
+from scripted import RecordingModels, ScriptedEngine
 
 from fim_magic.context import Context, File
 from fim_magic.document import Document
@@ -21,7 +21,7 @@ from fim_magic.evaluate import arms, benchmarks, code, command, evaluation, fold
 from fim_magic.evaluate.evaluation import Options, prepare, run, show
 from fim_magic.evaluate.journal import Journal
 from fim_magic.generation import prompt_for
-from fim_magic.loading import registry
+from fim_magic.loading.manager import ModelManager
 from fim_magic.request import Request
 
 RIGHT = "total = sum(xs)"
@@ -438,18 +438,20 @@ def test_journal_gives_back_every_whole_line(tmp_path_factory, texts, cut):
 # --- the command ---------------------------------------------------------------------------------
 
 
-def typed(*arguments):
+def typed(models, *arguments):
     parser = argparse.ArgumentParser()
     command.add_options(parser)
-    return parser.parse_args(arguments)
+    return parser.parse_args(arguments, argparse.Namespace(models=models))
 
 
-def test_command_prints_the_report_and_draws_it(tmp_path, data, monkeypatch, capsys):
-    engine = ScriptedEngine(RUN_ON, RIGHT)
-    monkeypatch.setattr(registry, "use", lambda *_, **__: SimpleNamespace(engine=engine, notices=("A notice.",)))
+def test_command_prints_the_report_and_draws_it(tmp_path, data, capsys):
+    models = RecordingModels(ScriptedEngine(RUN_ON, RIGHT), "A notice.")
     picture, out = tmp_path / "picture.svg", tmp_path / "out"
     arguments = ("--set", data, "-n", "2", "--every", "2", "--out", str(out), "--plot", str(picture))
-    assert command.run(typed(*arguments, "--temperature", "0.7", "--seed", "3", "--arms", "raw,trimmed,chosen")) == 0
+    assert (
+        command.run(typed(models, *arguments, "--temperature", "0.7", "--seed", "3", "--arms", "raw,trimmed,chosen"))
+        == 0
+    )
     shown = capsys.readouterr()
     assert "single-line: 2 of 3 tasks, those whose index leaves 0 when divided by 2; t.jsonl" in shown.out
     assert "n=2 chosen" in shown.out
@@ -457,21 +459,23 @@ def test_command_prints_the_report_and_draws_it(tmp_path, data, monkeypatch, cap
     assert "A notice." in shown.err
     assert "<svg" in picture.read_text("utf-8")
     picture.unlink()
-    monkeypatch.setattr(registry, "use", lambda *_, **__: pytest.fail("a report needs no model"))
-    assert command.run(typed("--only-report", "--out", str(out), "--plot", str(picture))) == 0
+    models.specs.clear()
+    assert command.run(typed(models, "--only-report", "--out", str(out), "--plot", str(picture))) == 0
     assert "n=2 chosen" in capsys.readouterr().out
     assert picture.exists()
+    assert models.specs == []  # a report needs no model
 
 
-def test_command_checks_its_options_before_it_loads_a_model(data, monkeypatch, tmp_path):
-    monkeypatch.setattr(registry, "use", lambda *_, **__: pytest.fail("loaded"))
+def test_command_checks_its_options_before_it_loads_a_model(data, tmp_path):
+    models = ModelManager()
     for arguments, says in (
         (("--set", data, "--temperature", "-1"), "--temperature"),
         (("--set", data, "-n", "0"), "--candidates"),
         (("--set", str(tmp_path / "none.jsonl")), "no set and no file"),
     ):
         with pytest.raises(OptionError, match=says):
-            command.run(typed(*arguments, "--out", str(tmp_path / "out")))
+            command.run(typed(models, *arguments, "--out", str(tmp_path / "out")))
+    assert models.uses == 0
 
 
 def test_nothing_to_draw_is_told(options, tmp_path):

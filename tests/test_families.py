@@ -42,7 +42,8 @@ from fim_magic.engines.torch.conversions import codegen25
 from fim_magic.errors import ModelError
 from fim_magic.events import Finished
 from fim_magic.generation import prompt_for
-from fim_magic.loading import registry
+from fim_magic.loading.manager import MODELS
+from fim_magic.loading.spec import ModelSpec
 from fim_magic.pipeline import run
 from fim_magic.request import Request
 from fim_magic.settings import Settings
@@ -78,7 +79,7 @@ def hub_cache(tmp_path_factory):
         model = json.loads(gpt2.to_str())["model"]
         patch.setattr(codegen25, "_GPT2_SHA256", codegen25._sha256(model["vocab"], model["merges"]))
         yield folder
-    registry.unload()
+    MODELS.unload()
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,7 @@ def loaded(snapshot):
             snapshot(name)
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(socket.socket, "connect", lambda *_: pytest.fail("it used the network"))
-                kept[name] = registry.use(FAMILIES[name].repo)
+                kept[name] = MODELS.use(ModelSpec.of(FAMILIES[name].repo))
         return kept[name]
 
     return load
@@ -235,7 +236,7 @@ def test_a_family_that_cannot_infill_is_refused_with_one_that_can(loaded, name):
 def test_a_family_that_needs_code_of_its_own_is_refused_and_the_code_not_run(snapshot, name):
     folder = snapshot(name)
     with pytest.raises(ModelError, match="code"):
-        registry.use(FAMILIES[name].repo)
+        MODELS.use(ModelSpec.of(FAMILIES[name].repo))
     assert not (folder / "ran").exists()
 
 
@@ -250,7 +251,7 @@ def test_code_that_is_not_needed_is_not_run_either(loaded, snapshot, name):
 def test_a_fine_tune_in_any_folder_is_known_too(snapshot, tmp_path, name):
     folder = shutil.copytree(snapshot(name), tmp_path / "my-fine-tune")
     row = FAMILIES[name]
-    assert registry.use(str(folder)).engine.family.name == (row.alone or row.family)
+    assert MODELS.use(ModelSpec.of(str(folder))).engine.family.name == (row.alone or row.family)
 
 
 @pytest.mark.parametrize("name", SPELLING_CANNOT_TELL)
@@ -258,10 +259,10 @@ def test_where_spelling_cannot_tell_a_fine_tune_is_refused_until_its_family_is_n
     row = FAMILIES[name]
     folder = str(shutil.copytree(snapshot(name), tmp_path / "my-fine-tune"))
     with pytest.raises(ModelError, match=re.escape("--family")):
-        prompt_for(Request(DOCUMENT, healing=False), registry.use(folder).engine)
+        prompt_for(Request(DOCUMENT, healing=False), MODELS.use(ModelSpec.of(folder)).engine)
     complete = Request(DOCUMENT, method="complete", healing=False)
-    assert list(prompt_for(complete, registry.use(folder).engine).ids) == ids_of(row, (P,))
-    named = registry.use(folder, family=row.family)
+    assert list(prompt_for(complete, MODELS.use(ModelSpec.of(folder)).engine).ids) == ids_of(row, (P,))
+    named = MODELS.use(ModelSpec.of(folder, family=row.family))
     assert list(prompt_for(Request(DOCUMENT, healing=False), named.engine).ids) == ids_of(row, row.psm or row.spm)
 
 
@@ -273,10 +274,10 @@ def test_from_the_hub_itself(served: Served, tmp_path: Path, monkeypatch, name):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     use_hub(monkeypatch, served.url)
-    registry.unload()
+    MODELS.unload()
     folder = write(row, tmp_path / "vendor")
     serve_repository(served, {path.name: path.read_bytes() for path in folder.iterdir()})
-    found = registry.use("owner/model")
+    found = MODELS.use(ModelSpec.of("owner/model"))
     assert found.engine.family.name == row.family
     assert list(prompt_for(Request(DOCUMENT, order="psm", healing=False), found.engine).ids) == ids_of(row, row.psm)
     assert answer(found.engine).raw

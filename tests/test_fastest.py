@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from fim_magic.loading import fastest as module
-from fim_magic.loading.fastest import fastest, remember
+from fim_magic.loading.fastest import describe_machine, fastest, installed_version, remember
 
 
 @pytest.fixture(autouse=True)
@@ -36,24 +36,21 @@ def test_an_engine_that_does_not_exist_is_not_remembered():
     assert fastest("tiny") is None
 
 
-@pytest.mark.parametrize("changed", ["_processor", "_cores", "_version"])
-def test_it_counts_for_the_machine_and_the_versions_that_it_was_measured_with(changed, monkeypatch):
+@pytest.mark.parametrize("changed", ["processor", "cores", "version"])
+def test_it_counts_for_the_machine_and_the_versions_that_it_was_measured_with(changed):
     remember("tiny", "torch")
-    with monkeypatch.context() as patched:
-        patched.setattr(module, changed, lambda *_: "another")
-        assert fastest("tiny") is None
-        remember("tiny", "gguf")
-        assert fastest("tiny") == "gguf"
+    another = describe_machine(**{changed: lambda *_: "another"})
+    assert fastest("tiny", another) is None
+    remember("tiny", "gguf", another)
+    assert fastest("tiny", another) == "gguf"
     assert fastest("tiny") == "torch"
 
 
-def test_every_package_that_computes_is_part_of_the_key(monkeypatch):
+def test_every_package_that_computes_is_part_of_the_key():
     remember("tiny", "torch")
-    version = module._version
     for package in ("torch", "transformers", *module._PACKAGES):
-        with monkeypatch.context() as patched:
-            patched.setattr(module, "_version", lambda name, new=package: "99" if name == new else version(name))
-            assert fastest("tiny") is None
+        newer = describe_machine(version=lambda name, new=package: "99" if name == new else installed_version(name))
+        assert fastest("tiny", newer) is None
     assert fastest("tiny") == "torch"
 
 

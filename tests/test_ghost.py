@@ -1,6 +1,6 @@
 """Ghost text in terminal IPython: on a real pseudo-terminal, and what computes it, through a real shell.
 
-Jupyter AI 2, whose models IPython's own way imports, cannot be installed beside what is needed here. `MODELS` stands in
+Jupyter AI 2, whose models IPython's own way imports, cannot be installed beside what is needed here. `JUPYTER_AI` stands in
 for them, with the fields of its last releases, all of them without defaults, as the strictest release had them.
 """
 
@@ -22,7 +22,7 @@ from prompt_toolkit.data_structures import Point
 from prompt_toolkit.input import DummyInput
 from prompt_toolkit.layout import UIContent
 from prompt_toolkit.output import DummyOutput
-from scripted import ScriptedEngine
+from scripted import RecordingModels, ScriptedEngine, loaders_with
 from traitlets.config import Config
 
 from fim_magic import ghost
@@ -31,7 +31,8 @@ from fim_magic.errors import BusyError, FimError, ModelError
 from fim_magic.events import Finished
 from fim_magic.formats import FAMILIES
 from fim_magic.formats.families import Part
-from fim_magic.loading import registry
+from fim_magic.loading.manager import MODELS, ModelManager
+from fim_magic.loading.spec import ModelSpec
 from fim_magic.pipeline import busy, run
 from fim_magic.progress import Progress
 from fim_magic.request import Request
@@ -49,7 +50,7 @@ FILL, LEFT, RIGHT, UP, END, CTRL_C, CTRL_E, BACKSPACE = (
     "\x7f",
 )
 
-MODELS = """
+JUPYTER_AI = """
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +98,7 @@ def jupyter_ai(tmp_path, monkeypatch):
     folder = tmp_path / "stand-in"
     models = folder / "jupyter_ai" / "completions" / "models.py"
     models.parent.mkdir(parents=True)
-    models.write_text(MODELS)
+    models.write_text(JUPYTER_AI)
     for name in ("jupyter_ai/__init__.py", "jupyter_ai/completions/__init__.py", "jupyter_ai_magics.py"):
         (folder / name).touch()
     monkeypatch.syspath_prepend(folder)
@@ -112,9 +113,9 @@ SETUP = f"""
 import sys, threading
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from scripted import ScriptedEngine
-from fim_magic.loading import registry
+from fim_magic.loading.manager import MODELS
 engine = ScriptedEngine({{answer!r}})
-registry.adopt(engine)
+MODELS.adopt(engine)
 def stuck(at):
     engine.before_step = lambda step: engine.may_go_on.clear() if step == at else None
 def steps():
@@ -328,10 +329,15 @@ def shell(monkeypatch, tmp_path):
 @pytest.fixture
 def scripted(shell):
     scripted = ScriptedEngine("sum(xs)")
-    registry.adopt(scripted)
+    MODELS.adopt(scripted)
     yield scripted
     scripted.may_go_on.set()
     ended()
+    MODELS.unload()
+
+
+def session_of(shell):
+    return shell.magics_manager.registry["FimMagics"].session
 
 
 def ended():
@@ -379,7 +385,7 @@ def test_settings_and_options_count(shell, scripted):
 def test_left_to_right_only_where_the_model_cannot_infill_and_nothing_stands_behind(shell, scripted):
     family = next(row for row in FAMILIES if not row.can_infill and row.complete == (Part.PREFIX,) and row.stop)
     no_infilling = ScriptedEngine("sum(xs)", family=family)
-    registry.adopt(no_infilling)
+    MODELS.adopt(no_infilling)
     assert filled(shell, "total = ", "\n")[-1] == "sum(xs)"
     assert no_infilling.tokenizer.decode(no_infilling.prompts[0]).endswith("total = ")
     with pytest.raises(ModelError, match="cannot fill in the middle"):
@@ -403,22 +409,20 @@ def test_the_model_is_in_use_while_it_fills(shell, scripted):
     assert idle._users == 0
 
 
-def test_what_should_be_known_of_a_model_is_printed_once(shell, scripted, monkeypatch, capsys):
-    loaded = SimpleNamespace(engine=scripted, notices=("Its licence forbids this.",))
-    monkeypatch.setattr(registry, "use", lambda *_args, **_options: loaded)
+def test_what_should_be_known_of_a_model_is_printed_once(shell, scripted, capsys):
+    session_of(shell).models = RecordingModels(scripted, "Its licence forbids this.")
     filled(shell, "total = ")
     filled(shell, "total = ")
     assert capsys.readouterr().out == "Its licence forbids this.\n"
 
 
-def test_a_model_is_used_as_fim_use_has_loaded_it(shell, scripted, monkeypatch):
-    asked = []
-    monkeypatch.setattr(registry, "begin", lambda name, _progress, **loading: asked.append((name, loading)))
-    monkeypatch.setattr(registry, "use", lambda *_args, **_options: SimpleNamespace(engine=scripted, notices=()))
+def test_a_model_is_used_as_fim_use_has_loaded_it(shell, scripted):
+    models = session_of(shell).models = RecordingModels(scripted)
     magics = shell.magics_manager.registry["FimMagics"]
     magics.model, magics.session.used = "phi", {"model": "phi", "quantize": "4bit", "allow_code": True}
     filled(shell, "total = ")
-    assert asked == [("phi", {"quantize": "4bit", "family": None, "engine": None, "allow_code": True})]
+    spec = ModelSpec("phi", quantize="4bit", family=None, engine=None, allow_code=True)
+    assert models.specs == [spec, spec]  # begun in the background, and waited for
 
 
 def test_without_the_extension_it_says_how_to_load_it(shell):
@@ -430,7 +434,7 @@ def test_without_the_extension_it_says_how_to_load_it(shell):
 
 def test_a_model_in_memory_answers_on_the_thread_as_it_does_elsewhere(shell, engine):
     qwen = engine("qwen2")
-    registry.adopt(qwen)
+    MODELS.adopt(qwen)
     document = Document("def mean(xs):\n    ", "\n    return total\n")
     *_, last = run(Request(document, max_new_tokens=8), qwen)
     assert isinstance(last, Finished)
@@ -521,15 +525,14 @@ def test_others_that_use_the_model_make_it_busy(shell, scripted):
     events.close()
 
 
-def test_cancelling_leaves_a_model_that_is_being_loaded(shell, checkpoint, monkeypatch):
+def test_cancelling_leaves_a_model_that_is_being_loaded(shell, checkpoint):
     may_end = threading.Event()
 
-    def load(ready, _on_progress, *, warm_up=False):
+    def load(_ready, _on_progress):
         assert may_end.wait(60)
-        return registry.Loaded(ScriptedEngine("sum(xs)"), ready.spec, "", 0.0, runtime="torch")
+        return ScriptedEngine("sum(xs)")
 
-    monkeypatch.setattr(registry.MODELS, "_load", load)
-    registry.unload()
+    models = session_of(shell).models = ModelManager(loaders_with(load=load))
     shell.magics_manager.registry["FimMagics"].model = str(checkpoint("qwen2"))
 
     async def told():
@@ -539,7 +542,7 @@ def test_cancelling_leaves_a_model_that_is_being_loaded(shell, checkpoint, monke
 
     stopped_at(told(), "Loading")
     ended()
-    coming = registry.loading()
+    coming = models.loading
     assert coming is not None
     assert not coming.load.abandoned
     may_end.set()

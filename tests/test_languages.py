@@ -33,7 +33,7 @@ from fim_magic.languages.detection import begins_at
 from fim_magic.languages.parsing import parse as parse_text
 from fim_magic.languages.problems import problems
 from fim_magic.languages.structure import marks, statements, text_at
-from fim_magic.loading import registry
+from fim_magic.loading.manager import MODELS
 from fim_magic.trimming import RULES, Hole, statement_ends
 
 CELLS = {
@@ -339,11 +339,11 @@ def test_statement_ends_for_ranking():
 def test_infill_knows_a_file_by_its_ending(tmp_path, capsys):
     path = tmp_path / "add.js"
     path.write_text("function add(a, b) {\n  return <cursor>\n}\n")
-    registry.adopt(ScriptedEngine("a + b;\n}\n\nconsole.log(add(1, 2));\n"))
+    MODELS.adopt(ScriptedEngine("a + b;\n}\n\nconsole.log(add(1, 2));\n"))
     try:
         assert cli.main(["infill", str(path), "--model", "scripted"]) == 0
     finally:
-        registry.unload()
+        MODELS.unload()
     assert capsys.readouterr().out == "function add(a, b) {\n  return a + b;\n}\n"
 
 

@@ -11,21 +11,23 @@ import sys
 import threading
 import weakref
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
-from scripted import ScriptedEngine
+from scripted import ScriptedEngine, loaders_with
 from traitlets.config import Config
 
+from fim_magic import magics as extension
 from fim_magic.auto import AutoFill
 from fim_magic.candidate import Ending
 from fim_magic.errors import ModelError
 from fim_magic.formats import FAMILIES
-from fim_magic.loading import registry
+from fim_magic.loading.loaded import PendingLoad
+from fim_magic.loading.manager import MODELS, ModelManager
+from fim_magic.loading.spec import ModelSpec
 
 BODY = "def mean(xs):\n    <cursor>\n    return total / len(xs)"
 ANSWER = "total = sum(xs)"
@@ -68,31 +70,36 @@ def shell(monkeypatch, tmp_path):
 @pytest.fixture
 def engine(shell):
     engine = ScriptedEngine(ANSWER)
-    registry.adopt(engine)
+    MODELS.adopt(engine)
     shell.run_line_magic("config", "FimMagics.model = 'scripted'")
     yield engine
-    registry.unload()
+    MODELS.unload()
+
+
+class AnyModels(ModelManager):
+    """Has an engine that answers for every spec, whatever its name, and keeps what it is asked to begin."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = []
+
+    def begin(self, spec, _on_progress, **_):
+        self.begun.append((spec.name, {name: getattr(spec, name) for name in loading()}))
+        if spec.name == "broken":
+            raise ModelError("This model is broken.")
+        return PendingLoad(spec, spec.name, NOTICES.get(spec.name, ())[:1])
+
+    def use(self, spec, _on_progress):
+        engine = ScriptedEngine(ANSWER)
+        engine.info = replace(engine.info, model=spec.name)
+        return replace(self.adopt(engine), notices=NOTICES.get(spec.name, ()))
 
 
 @pytest.fixture
-def uses(shell, monkeypatch):
-    """What the registry is asked to load. It gives an engine that answers, whatever its name."""
-    asked = []
-
-    def begin(name, _progress, *, again=False, on_end=None, **loading):
-        asked.append((name, loading))
-        if name == "broken":
-            raise ModelError("This model is broken.")
-        return registry.Coming(registry.ModelSpec(name), name, NOTICES.get(name, ())[:1])
-
-    def use(name, _progress, **loading):
-        engine = ScriptedEngine(ANSWER)
-        engine.info = replace(engine.info, model=name)
-        return SimpleNamespace(engine=engine, notices=NOTICES.get(name, ()))
-
-    monkeypatch.setattr(registry, "begin", begin)
-    monkeypatch.setattr(registry, "use", use)
-    return asked
+def uses(shell):
+    """What the session's manager is asked to load."""
+    models = session_of(shell).models = AnyModels()
+    return models.begun
 
 
 NOTICES = {"gpl": ("Its licence forbids this.", "And that."), "pickled": ("Its weights are a pickle.",)}
@@ -102,26 +109,43 @@ def loading(quantize=None, family=None, allow_code=False, engine=None):
     return {"quantize": quantize, "family": family, "engine": engine, "allow_code": allow_code}
 
 
-@pytest.fixture
-def slow(monkeypatch):
-    """Loading ends when the test says so, with an engine that answers. No model, and no torch."""
-    slow = SimpleNamespace(began=threading.Event(), may_end=threading.Event(), fails=None, loads=0)
+class Slow:
+    """Loading ends when the test says so, with an engine that answers."""
 
-    def load(ready, _on_progress, *, warm_up=False):
-        slow.loads += 1
-        slow.began.set()
-        assert slow.may_end.wait(60)
-        if slow.fails is not None:
-            raise slow.fails
+    def __init__(self) -> None:
+        self.began, self.may_end = threading.Event(), threading.Event()
+        self.fails: Exception | None = None
+        self.loads = 0
+        self.models = ModelManager(loaders_with(load=self._load))
+
+    def _load(self, ready, _on_progress):
+        self.loads += 1
+        self.began.set()
+        assert self.may_end.wait(60)
+        if self.fails is not None:
+            raise self.fails
         engine = ScriptedEngine(ANSWER)
         engine.info = replace(engine.info, model=ready.source.name)
-        return registry.Loaded(engine, ready.spec, "", 0.0, runtime="torch")
+        return engine
 
-    monkeypatch.setattr(registry.MODELS, "_load", load)
-    registry.unload()
+
+@pytest.fixture
+def slowly():
+    slow = Slow()
     yield slow
     slow.may_end.set()
-    registry.unload()
+    slow.models.unload()
+
+
+@pytest.fixture
+def slow(shell, slowly):
+    """The session's models are loaded slowly."""
+    session_of(shell).models = slowly.models
+    return slowly
+
+
+def session_of(shell):
+    return shell.magics_manager.registry["FimMagics"].session
 
 
 def settled():
@@ -134,7 +158,7 @@ def settled():
 WAIT_FOR_THE_FIRST_REQUEST = {
     *("anywidget", "asyncio", "huggingface_hub", "ipywidgets", "jinja2", "llama_cpp", "numpy", "psutil", "pygments"),
     *("requests", "rich", "safetensors", "ssl", "subprocess", "tokenizers", "torch", "transformers", "uuid"),
-    *("xllamacpp", "fim_magic.catalog", "fim_magic.loading.registry", "fim_magic.formats", "fim_magic.request"),
+    *("xllamacpp", "fim_magic.catalog", "fim_magic.loading.manager", "fim_magic.formats", "fim_magic.request"),
     *("fim_magic.generation", "fim_magic.pipeline", "fim_magic.selection"),
     *("fim_magic.review", "fim_magic.tokenization", "fim_magic.trimming"),
 }
@@ -261,11 +285,11 @@ def test_show_prompt_runs_nothing(shell, engine):
 def test_fim_prompt_shows_the_last_prompt_whatever_is_loaded_now(shell, engine):
     shown = Outcome(shell, f"%%fim --show-prompt\n{BODY}").out
     Outcome(shell, f"%%fim\n{BODY}")
-    registry.unload()
+    MODELS.unload()
     outcome = Outcome(shell, "%fim prompt")
     assert outcome.result.success
     assert outcome.out == shown
-    assert registry.loaded() is None
+    assert MODELS.loaded is None
 
 
 def test_fim_prompt_shows_the_prompt_of_a_request_that_failed(shell, engine):
@@ -286,7 +310,7 @@ def test_the_prompt_stands_beside_the_other_order_where_there_is_one(shell, fami
     row = next(row for row in FAMILIES if row.name == family)
     tokens = dict.fromkeys((*row.stop, *row.sentinels()))
     engine = ScriptedEngine(ANSWER, family=replace(row, stop=tuple(tokens)))
-    registry.adopt(engine)
+    MODELS.adopt(engine)
     out = Outcome(shell, f"%%fim --show-prompt\n{BODY}").out
     assert all(words in out for words in shown)
 
@@ -527,7 +551,7 @@ def test_status_unload_and_models(shell, engine):
     assert "qwen2.5-coder-0.5b" not in starcoders
     assert Outcome(shell, "%fim unload").out == "The model is unloaded.\n"
     assert Outcome(shell, "%fim unload").out == "No model was loaded.\n"
-    assert registry.loaded() is None
+    assert MODELS.loaded is None
 
 
 def test_help_is_the_manual(shell):
@@ -560,7 +584,7 @@ def test_fim_use_returns_while_the_model_loads_and_the_next_cell_waits_for_it(sh
     folder = str(checkpoint("qwen2"))
     outcome = Outcome(shell, f"%fim use {folder}")
     assert outcome.out == f"{folder} is being loaded. You can go on; the next %%fim waits for it.\n"
-    assert registry.loaded() is None
+    assert slow.models.loaded is None
     told = Outcome(shell, "%fim").out
     assert re.search(rf"Model     loading {folder}, \d+ s so far; the next %%fim waits for it", told)
     threading.Timer(0.05, slow.may_end.set).start()
@@ -623,7 +647,7 @@ def test_a_choice_that_is_refused_leaves_the_one_that_loads(shell, slow, checkpo
     folder = str(checkpoint("qwen2"))
     Outcome(shell, f"%fim use {folder}")
     assert "Did you mean starcoder2-3b" in Outcome(shell, "%fim use starcoder2-3").error
-    assert registry.loading().name == folder
+    assert slow.models.loading.name == folder
 
 
 def test_fim_unload_stops_a_load(shell, slow, checkpoint):
@@ -634,7 +658,7 @@ def test_fim_unload_stops_a_load(shell, slow, checkpoint):
     assert "No model is loaded" in Outcome(shell, "%fim").out
     slow.may_end.set()
     settled()
-    assert registry.loaded() is None
+    assert slow.models.loaded is None
 
 
 def test_in_a_notebook_the_cell_that_chose_says_that_it_is_loaded_and_the_answer_has_its_cell_for_itself(checkpoint):
@@ -661,47 +685,47 @@ def shell_with(monkeypatch, tmp_path, **config):
 
 
 @pytest.fixture
-def configured(monkeypatch, tmp_path):
+def configured(monkeypatch, tmp_path, slowly):
     """`configured(**config)` is a shell with that configuration, and with the extension loaded."""
 
     def make(**config):
         shell = shell_with(monkeypatch, tmp_path, **config)
-        shell.run_line_magic("load_ext", "fim_magic")
+        extension.load(shell, slowly.models)
         return shell
 
     yield make
     if InteractiveShell.initialized():
-        InteractiveShell.instance().run_line_magic("unload_ext", "fim_magic")
+        extension.unload(InteractiveShell.instance())
     InteractiveShell.clear_instance()
 
 
-def test_load_ext_begins_to_load_a_configured_model(configured, slow, checkpoint):
+def test_load_ext_begins_to_load_a_configured_model(configured, slowly, checkpoint):
     folder = str(checkpoint("qwen2"))
     shell = configured(model=folder)
-    assert slow.began.wait(60)
-    assert registry.loading().name == folder
-    slow.may_end.set()
+    assert slowly.began.wait(60)
+    assert slowly.models.loading.name == folder
+    slowly.may_end.set()
     assert Outcome(shell, f"%%fim\n{BODY}").result.success
-    assert slow.loads == 1
+    assert slowly.loads == 1
 
 
-def test_load_ext_begins_to_load_the_environments_model(configured, slow, checkpoint, monkeypatch):
+def test_load_ext_begins_to_load_the_environments_model(configured, slowly, checkpoint, monkeypatch):
     monkeypatch.setenv("FIM_MAGIC_MODEL", str(checkpoint("qwen2")))
     configured()
-    assert slow.began.wait(60)
+    assert slowly.began.wait(60)
 
 
 @pytest.mark.parametrize("config", [{}, {"model": "auto"}, {"quantize": "4bit"}])
-def test_load_ext_loads_nothing_that_was_not_configured(configured, slow, config):
+def test_load_ext_loads_nothing_that_was_not_configured(configured, slowly, config):
     configured(**config)
-    assert registry.loading() is None
+    assert slowly.models.loading is None
     settled()
-    assert slow.loads == 0
+    assert slowly.loads == 0
 
 
-def test_options_that_cannot_be_do_not_keep_the_extension_from_loading(configured, slow, checkpoint):
+def test_options_that_cannot_be_do_not_keep_the_extension_from_loading(configured, slowly, checkpoint):
     shell = configured(model=str(checkpoint("qwen2")), quantize="5bit")
-    assert registry.loading() is None
+    assert slowly.models.loading is None
     assert "--quantize is one of" in Outcome(shell, f"%%fim\n{BODY}").error
 
 
@@ -716,8 +740,8 @@ def test_load_ext_with_a_configured_model_imports_torch_only_in_the_background(t
         "            print('foreground', name)\n"
         "sys.meta_path.insert(0, Finder())\n"
         "s.run_line_magic('load_ext', 'fim_magic')\n"
-        "from fim_magic.loading import registry\n"
-        "assert registry.loading() is not None\n"
+        "from fim_magic.loading.manager import MODELS\n"
+        "assert MODELS.loading is not None\n"
     )
     environment = os.environ | {"FIM_MAGIC_MODEL": str(tmp_path), "FIM_MAGIC_CACHE": str(tmp_path)}
     (tmp_path / "config.json").write_text("{}")
@@ -735,7 +759,7 @@ def test_an_idle_model_is_unloaded_and_the_next_cell_loads_it_again(shell, slow,
     folder = str(checkpoint("qwen2"))
     Outcome(shell, f"%%fim --model {folder}\n{BODY}")
     assert magics.session.rest() is True  # as the timer does
-    assert registry.loaded() is None
+    assert slow.models.loaded is None
     told = Outcome(shell, "%fim").out
     assert f"{folder}, unloaded after 30 idle minutes" in told
     assert "the next %%fim loads it again" in told
@@ -748,9 +772,9 @@ def test_a_model_that_python_has_used_since_is_not_idle(shell, slow, checkpoint)
     magics = shell.magics_manager.registry["FimMagics"]
     folder = str(checkpoint("qwen2"))
     Outcome(shell, f"%%fim --model {folder}\n{BODY}")
-    registry.use(folder)  # as infill() does
+    slow.models.use(ModelSpec.of(folder))  # as infill() does
     assert magics.session.rest() is False
-    assert registry.loaded() is not None
+    assert slow.models.loaded is not None
     assert magics.session.rest() is True
 
 
@@ -760,7 +784,7 @@ def test_a_model_is_never_idle_during_a_request(shell, engine):
     engine.before_step = lambda _step: rested.append((magics.session._idle._users, magics.session.rest()))
     Outcome(shell, f"%%fim\n{BODY}")
     assert set(rested) == {(1, False)}
-    assert registry.loaded().engine is engine
+    assert MODELS.loaded.engine is engine
 
 
 def test_idle_minutes_can_be_set(shell):
@@ -775,7 +799,7 @@ def test_unload_ext_takes_everything_away(shell, engine):
     shell.run_line_magic("unload_ext", "fim_magic")
     assert shell.find_cell_magic("fim") is None
     assert shell.find_line_magic("fim") is None
-    assert registry.loaded() is None
+    assert MODELS.loaded is None
     shell.run_line_magic("load_ext", "fim_magic")
     assert shell.find_cell_magic("fim") is not None
 

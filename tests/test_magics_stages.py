@@ -8,7 +8,7 @@ from scripted import ScriptedEngine
 from test_magics import BODY, FILLED, Outcome, engine, shell  # noqa: F401 - fixtures
 
 from fim_magic.formats import FAMILIES
-from fim_magic.loading import registry
+from fim_magic.loading.manager import MODELS
 
 
 def seen(engine, at=-1):
@@ -106,7 +106,7 @@ def test_several_holes_are_accepted_together(shell, engine):
 def test_a_model_that_cannot_infill_ranks_if_asked(shell):
     codegen = ScriptedEngine("total = sum(xs)", "total = 0", family=next(f for f in FAMILIES if f.name == "CodeGen"))
     codegen.likelihood = lambda _, ids: [0.0 if "= 0" not in codegen.tokenizer.decode(list(ids)) else -9.0 for _ in ids]
-    registry.adopt(codegen)
+    MODELS.adopt(codegen)
     shell.run_line_magic("config", "FimMagics.model = 'scripted'")
     assert "cannot fill in the middle" in Outcome(shell, f"%%fim\n{BODY}").error
     outcome = Outcome(shell, f"%%fim --method rank -n 2 --into filled\n{BODY}")

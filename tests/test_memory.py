@@ -63,11 +63,9 @@ def test_a_gpu_that_does_not_even_answer_is_left_out(gpu, monkeypatch):
     assert set(free_memory()) == {"cpu"}
 
 
-def test_a_mac_has_one_memory_for_both(mps, monkeypatch):
-    monkeypatch.setattr(memory, "free_ram", lambda: 30 * 10**9)
-    assert free_memory() == {"mps": 10 * 10**9, "cpu": 30 * 10**9}
-    monkeypatch.setattr(memory, "free_ram", lambda: 4 * 10**9)
-    assert free_memory() == {"mps": 4 * 10**9, "cpu": 4 * 10**9}
+def test_a_mac_has_one_memory_for_both(mps):
+    assert free_memory(30 * 10**9) == {"mps": 10 * 10**9, "cpu": 30 * 10**9}
+    assert free_memory(4 * 10**9) == {"mps": 4 * 10**9, "cpu": 4 * 10**9}
 
 
 V2 = {"memory.max": "1000", "memory.current": "700", "memory.stat": "anon 100\ninactive_file 50\nactive_file 25"}
@@ -108,11 +106,9 @@ def test_no_limit_is_none(tmp_path):
     assert list(memory._limits(tmp_path / "absent", tmp_path)) == []
 
 
-def test_the_narrowest_limit_holds(monkeypatch):
-    monkeypatch.setattr(memory, "_limits", lambda *_: [(1000, 400), (500, 450), (10**18, 0)])
-    assert free_ram() == 50
-    monkeypatch.setattr(memory, "_limits", lambda *_: [(1000, 1400)])
-    assert free_ram() == 0
+def test_the_narrowest_limit_holds():
+    assert free_ram([(1000, 400), (500, 450), (10**18, 0)]) == 50
+    assert free_ram([(1000, 1400)]) == 0
 
 
 def test_gigabytes_are_of_ten_to_the_nine():
@@ -196,10 +192,10 @@ def test_loading_has_its_own_advice():
         raise MemoryError
 
 
-def test_what_the_caller_holds_is_dropped_before_the_numbers_are_taken(monkeypatch):
+def test_what_the_caller_holds_is_dropped_before_the_numbers_are_taken():
     order = []
-    monkeypatch.setattr(memory, "give_back", lambda: order.append("given back"))
-    with pytest.raises(ModelError), freeing_memory("this", lambda: order.append("dropped")):
+    steps = {"drop": lambda: order.append("dropped"), "give_back": lambda: order.append("given back")}
+    with pytest.raises(ModelError), freeing_memory("this", **steps):
         raise MemoryError
     assert order == ["dropped", "given back"]
 

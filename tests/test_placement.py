@@ -21,6 +21,7 @@ from fim_magic.engines.torch import placement
 from fim_magic.engines.torch.footprint import Weights, cache_bytes
 from fim_magic.engines.torch.placement import dtype_for, plan, require_quantisation, require_room_for
 from fim_magic.errors import ModelError, OptionError
+from fim_magic.loading.memory import MemoryProbe
 
 GB = 10**9
 # CodeLlama-7B's, without its weights.
@@ -59,6 +60,11 @@ def machine(monkeypatch):
         return made
 
     return make
+
+
+def free_without(loaded):
+    """What is free for the next model when this one is unloaded."""
+    return MemoryProbe(free_memory=placement.free_memory, held=lambda: loaded.held).for_next()
 
 
 @pytest.fixture
@@ -166,7 +172,7 @@ def test_the_memory_of_the_model_that_is_replaced_counts(machine, weights):
     machine({"cpu": 3 * GB})  # it is loaded now
     with pytest.raises(ModelError):
         plan(weights(1.2), CONFIG, name="second")
-    second = plan(weights(1.2), CONFIG, name="second", replacing=first)
+    second = plan(weights(1.2), CONFIG, name="second", free=free_without(first))
     assert second.free == 7 * GB
 
 
@@ -277,7 +283,7 @@ def test_the_memory_of_the_model_that_is_replaced_counts_on_its_gpu(machine, wei
     machine({"cuda:0": 24 * GB, "cuda:1": 8 * GB, "cpu": 8 * GB})
     first = plan(weights(7), CONFIG, name="first")
     machine({"cuda:0": 10 * GB, "cuda:1": 8 * GB, "cpu": 8 * GB})
-    assert plan(weights(7), CONFIG, name="second", replacing=first).description == "cuda:0, bfloat16"
+    assert plan(weights(7), CONFIG, name="second", free=free_without(first)).description == "cuda:0, bfloat16"
 
 
 def test_a_mac_uses_its_gpu(machine, weights):
@@ -447,7 +453,7 @@ def test_then_too_what_is_replaced_and_what_quantising_saves_count(machine, weig
     require_room_for("qwen2.5-coder-14b", 14.8, quantize="4bit")
     before = plan(weights(10), CONFIG, name="first")
     machine({"cuda:0": 4 * GB, "cpu": 2 * GB})
-    require_room_for("starcoder2-7b", 7.17, replacing=before)
+    require_room_for("starcoder2-7b", 7.17, free=free_without(before))
     with pytest.raises(OptionError):
         require_room_for("starcoder2-7b", 7.17, quantize="3bit")
 

@@ -14,7 +14,8 @@ from tokenizers import Tokenizer
 from fim_magic import proof
 from fim_magic.document import parse
 from fim_magic.formats import FAMILIES, Family, Part, family_of
-from fim_magic.loading import registry
+from fim_magic.loading.manager import MODELS
+from fim_magic.loading.spec import ModelSpec
 from fim_magic.proof import EXAMPLE, Verdict, prove, recognised
 from fim_magic.tokenization import TextTokenizer
 
@@ -334,10 +335,10 @@ def test_why_a_family_was_recognised_is_said():
 
 @pytest.mark.real_model
 def test_the_real_model_passes_with_its_own_prompts_and_fails_with_any_other():
-    engine = registry.use("qwen2.5-coder-0.5b").engine
+    engine = MODELS.use(ModelSpec.of("qwen2.5-coder-0.5b")).engine
     assert prove(engine).failed == []
     for template in (param.values[0] for param in WRONG):
         family = dataclasses.replace(engine.family, psm=template)
         prompt = proof.fim_prompt(family, engine.tokenizer, proof._HELLO.document, order="psm", room=1000)
         assert proof._answer(engine, proof._HELLO, prompt).check.verdict is Verdict.FAILED
-    registry.unload()
+    MODELS.unload()

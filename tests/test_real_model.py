@@ -11,7 +11,7 @@ import pytest
 from fim_magic import complete, infill
 from fim_magic.candidate import Ending
 from fim_magic.errors import ModelError
-from fim_magic.loading import registry
+from fim_magic.loading.manager import MODELS
 
 pytestmark = pytest.mark.real_model
 
@@ -22,7 +22,7 @@ MEAN = "def mean(xs):\n    <cursor>\n    return total / len(xs)\n"
 @pytest.fixture(scope="module", autouse=True)
 def free_afterwards():
     yield
-    registry.unload()
+    MODELS.unload()
 
 
 def run(text: str, names: dict | None = None) -> dict:

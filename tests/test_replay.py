@@ -15,7 +15,7 @@ from fim_magic.document import parse
 from fim_magic.engines import Sampling
 from fim_magic.errors import OptionError
 from fim_magic.events import Finished
-from fim_magic.loading import registry
+from fim_magic.loading.manager import MODELS
 from fim_magic.pipeline import run
 from fim_magic.provenance import add_answer, record
 from fim_magic.replay import Recorded, compare, recorded, request_of
@@ -36,9 +36,9 @@ def answered(request, engine):
 @pytest.fixture
 def engine():
     engine = ScriptedEngine("total = sum(xs)", "total = 2")
-    registry.adopt(engine)
+    MODELS.adopt(engine)
     yield engine
-    registry.unload()
+    MODELS.unload()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from dataclasses import replace
@@ -15,7 +14,10 @@ from fim_magic.candidate import Candidate, Ending, Result
 from fim_magic.document import Document
 from fim_magic.engines.torch.local import LocalEngine
 from fim_magic.errors import ModelError
-from fim_magic.loading import registry
+from fim_magic.loading.loaded import Loaded
+from fim_magic.loading.manager import MODELS, ModelManager
+from fim_magic.loading.memory import MemoryProbe
+from fim_magic.loading.spec import ModelSpec
 from fim_magic.reports import machine
 from fim_magic.reports.machine import Machine
 
@@ -24,9 +26,9 @@ GB = 10**9
 
 @pytest.fixture(autouse=True)
 def no_model():
-    registry.unload()
+    MODELS.unload()
     yield
-    registry.unload()
+    MODELS.unload()
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +90,7 @@ def test_status_without_a_model_says_how_to_get_one():
 
 
 def test_status_tells_model_place_and_last_request():
-    registry.adopt(ScriptedEngine("x"))
+    MODELS.adopt(ScriptedEngine("x"))
     told = reports.status(result())
     assert "scripted (test), Qwen2.5-Coder" in told
     assert "cpu, scripted" in told
@@ -108,7 +110,7 @@ def test_status_tells_what_was_still_known_of_the_prompt_and_when_the_first_toke
 def test_status_says_where_our_own_decoder_does_not_run(checkpoint, monkeypatch, known):
     if not known:
         monkeypatch.setattr("fim_magic.engines.torch.local.decoder_of", lambda _model: None)
-    registry.adopt(LocalEngine.load(checkpoint("qwen2"), name="qwen2", revision="tiny"))
+    MODELS.adopt(LocalEngine.load(checkpoint("qwen2"), name="qwen2", revision="tiny"))
     assert ("over the library's forward" in reports.status(None)) is not known
 
 
@@ -120,13 +122,13 @@ def test_status_says_where_our_own_decoder_does_not_run(checkpoint, monkeypatch,
         ("gguf", "gguf", "by llama.cpp: it is faster\n"),
     ],
 )
-def test_status_tells_the_engine_and_why(monkeypatch, runtime, asked, told):
+def test_status_tells_the_engine_and_why(runtime, asked, told):
     engine = ScriptedEngine("x")
     engine.info = replace(engine.info, runtime={"gguf": "llama.cpp"}.get(runtime, runtime))
-    spec = registry.ModelSpec("m", engine=asked)
-    loaded = registry.Loaded(engine, spec, "", 1.0, runtime=runtime, runtime_why="it is faster")
-    monkeypatch.setattr(registry.MODELS, "loaded", loaded)
-    assert told in reports.status(None)
+    spec = ModelSpec("m", engine=asked)
+    models = ModelManager()
+    models.loaded = Loaded(engine, spec, "", 1.0, runtime=runtime, runtime_why="it is faster")
+    assert told in reports.status(None, manager=models)
 
 
 # --- the list of models --------------------------------------------------------------------------
@@ -161,7 +163,7 @@ def test_models_says_what_each_can_do_and_how_much_it_reads():
 def test_models_marks_the_loaded_one():
     engine = ScriptedEngine("x")
     engine.info = replace(engine.info, model="starcoder2-3b")
-    registry.adopt(engine)
+    MODELS.adopt(engine)
     rows = [line for line in reports.models().splitlines() if re.match(r"  \S", line)]
     assert [row.split()[0] for row in rows if " * " in row] == ["starcoder2-3b"]
 
@@ -279,13 +281,14 @@ def test_whether_it_is_on_disk_is_said(caches):
     assert all_about(reports.model("starcoder2-3b"))["on disk"] == "yes"
 
 
-def test_a_folder_is_told_its_family_by_its_files_alone(checkpoint, monkeypatch):
-    monkeypatch.setattr(registry, "use", lambda *_, **__: pytest.fail("it was loaded"))
+def test_a_folder_is_told_its_family_by_its_files_alone(checkpoint):
+    uses = MODELS.uses
     told = all_about(reports.model(str(checkpoint("starcoder"))))
     assert told["family"].startswith("StarCoder, ")
     assert "infills" in told["family"]
     assert "32 bit 0.0 GB" in told["memory"]
     assert "only completes" in all_about(reports.model(str(checkpoint("llama"))))["family"]
+    assert MODELS.uses == uses
 
 
 def test_a_repository_without_a_short_name_is_told_what_is_known(caches):
@@ -341,18 +344,20 @@ def test_on_this_machine_models_run_on_the_cpu_in_32_bit():
 
 def test_gpus_count_together_and_what_the_loaded_model_holds_is_free(monkeypatch):
     """The GPUs are made up; what is asked of torch is its name for them."""
-    memory = {"cuda:0": 5 * GB, "cuda:1": 7 * GB, "cpu": 9 * GB}
+    free = {"cuda:0": 5 * GB, "cuda:1": 7 * GB, "cpu": 9 * GB}
+    models = ModelManager(memory=MemoryProbe(free_memory=lambda: free))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"GPU {device[-1]}")
-    here = machine.this_machine(memory)
+    here = machine.this_machine(models)
     assert (here.where, here.free, here.precisions) == ("GPU 0 and GPU 1", 12 * GB, ("16 bit", "8 bit", "4 bit"))
-    loaded = registry.adopt(ScriptedEngine("x"))
+    loaded = models.adopt(ScriptedEngine("x"))
     placement = type("Placed", (), {"held": {"cuda:1": 3 * GB}})
-    monkeypatch.setattr(registry.MODELS, "loaded", dataclasses.replace(loaded, placement=placement))
-    assert machine.this_machine(memory).free == 15 * GB
+    models.loaded = replace(loaded, placement=placement)
+    assert machine.this_machine(models).free == 15 * GB
 
 
 def test_a_gpu_of_apples_has_16_bit_only():
-    here = machine.this_machine({"mps": 5 * GB, "cpu": 9 * GB})
+    memory = MemoryProbe(free_memory=lambda: {"mps": 5 * GB, "cpu": 9 * GB})
+    here = machine.this_machine(ModelManager(memory=memory))
     assert (here.free, here.precisions) == (5 * GB, ("16 bit",))
 
 

@@ -460,7 +460,7 @@ import os, signal, sys
 sys.path.insert(0, {tests!r})
 from scripted import ScriptedEngine, word_tokenizer
 from fim_magic import infill
-from fim_magic.loading import registry
+from fim_magic.loading.manager import MODELS
 from fim_magic.interruption import Interrupted
 
 engine = ScriptedEngine("total = 0")
@@ -468,7 +468,7 @@ def interrupt(step):
     if step == 5:
         os.kill(os.getpid(), signal.SIGINT)
 engine.before_step = interrupt
-registry.adopt(engine)
+MODELS.adopt(engine)
 try:
     infill("x = <cursor>", model="scripted")
 except Interrupted as interrupted:

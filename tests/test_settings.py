@@ -39,7 +39,7 @@ VALUES = {
     "family": ("Mellum", "StarCoder", "auto"),
     "engine": ("gguf", "torch", "auto"),
 }
-LOADED_AS = {"none": None, "auto": None}  # what `registry.use` gets for these words
+LOADED_AS = {"none": None, "auto": None}  # what `ModelSpec` gets for these words
 
 
 def asked(settings, **options):

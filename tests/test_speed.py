@@ -37,7 +37,8 @@ from fim_magic.evaluate.speed.measure import Check, Fresh, Record, Timing, rotat
 from fim_magic.evaluate.speed.random_weights import LAYOUTS, SHAPES, build, config_of, tokenizer_for
 from fim_magic.evaluate.speed.report import Report, goals, limit, rows, share_of_limit, table
 from fim_magic.evaluate.speed.workloads import MEASURES, Workload, edited, workloads
-from fim_magic.loading import fastest, gpus
+from fim_magic.loading import fastest
+from fim_magic.loading.memory import MemoryProbe
 
 CPU = torch.device("cpu")
 INFILL = Workload("infill", "infill 1", tuple(range(20)), 6)
@@ -815,8 +816,7 @@ def test_a_folder_is_found(checkpoint):
 def test_a_catalogued_gguf_file_gives_a_folder_and_the_file(monkeypatch, put_in_cache):
     put_in_cache(QWEN_0_5B_GGUF)
     monkeypatch.setattr(gguf_conversion, "converted", lambda gguf, _sha256, _progress: gguf.with_suffix(""))
-    monkeypatch.setattr(gpus, "free_memory", lambda: {"cpu": 1})
-    found = subject.find("auto")
+    found = subject.find("auto", memory=MemoryProbe(may_have_gpu=lambda: False))
     assert found.name == "qwen2.5-coder-0.5b"
     assert found.gguf.endswith(".gguf")
     assert found.folder == found.gguf.removesuffix(".gguf")

@@ -20,8 +20,8 @@ from jupyter_client.manager import start_new_kernel
 TESTS = Path(__file__).parent
 SETUP = (
     f"import sys; sys.path[:0] = [{str(TESTS)!r}, {str(TESTS.parent)!r}]\n"
-    "from scripted import ScriptedEngine\nfrom fim_magic.loading import registry\n"
-    "registry.adopt(ScriptedEngine('sum(xs)'))\n"
+    "from scripted import ScriptedEngine\nfrom fim_magic.loading.manager import MODELS\n"
+    "MODELS.adopt(ScriptedEngine('sum(xs)'))\n"
     "%load_ext fim_magic\n%config FimMagics.model = 'scripted'"
 )
 COLAB = """
@@ -210,7 +210,7 @@ def test_more_and_again_ask_the_model_and_fim_accept_knows_them(vs_code):
     vs_code.run(0)
     vs_code.say_hello()
     vs_code.run(1)
-    vs_code.silently("registry.loaded().engine.answers = ('max(xs)',)")
+    vs_code.silently("MODELS.loaded.engine.answers = ('max(xs)',)")
     vs_code.send(vs_code.toolbar, {"act": "again", "index": 0})
     assert " · 2 of 2 · " in vs_code.said
     assert [each["added"] for each in vs_code.widgets[vs_code.toolbar]["candidates"]] == [["sum(xs)"], ["max(xs)"]]

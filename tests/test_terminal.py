@@ -12,8 +12,8 @@ import pytest
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\x1b\][^\x07]*\x07")
 SETUP = (
     f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); "
-    "from scripted import ScriptedEngine; from fim_magic.loading import registry; "
-    "registry.adopt(ScriptedEngine('sum(xs)'))"
+    "from scripted import ScriptedEngine; from fim_magic.loading.manager import MODELS; "
+    "MODELS.adopt(ScriptedEngine('sum(xs)'))"
 )
 
 

@@ -13,7 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fim_magic.engines.torch import gguf_conversion
-from fim_magic.loading import registry
+from fim_magic.loading.manager import MODELS
+from fim_magic.loading.spec import ModelSpec
 from fim_magic.progress import silent
 from fim_magic.tokenization import TextTokenizer
 
@@ -135,8 +136,8 @@ def test_qwen_coders_tokens_have_their_ids():
 @pytest.mark.real_model
 def test_the_default_models_own_tokenizer_is_the_one_that_is_built_here():
     built = TextTokenizer(vocabularies.qwen_coder().tokenizer())
-    own = registry.use("qwen2.5-coder-0.5b").engine.tokenizer
-    registry.unload()
+    own = MODELS.use(ModelSpec.of("qwen2.5-coder-0.5b")).engine.tokenizer
+    MODELS.unload()
     for vector in vocabularies.vectors("qwen2"):
         assert own.encode(vector.text) == vector.ids, vector.text
     assert {t: own.sentinel(t) for t in vocabularies.QWEN_CODER} == {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +15,7 @@ _CPUS = Path("/sys/devices/system/cpu")
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
-def usable_cores(cpus: Path = _CPUS, quota: Path = _QUOTA) -> int:
+def usable_cores(cpus: Path = _CPUS, quota: Path = _QUOTA, allowed: AbstractSet[int] | None = None) -> int:
     """Return how many physical cores this process may keep busy, at least 1.
 
     Two threads on one core share its arithmetic, so a second one per core only slows matrix products down. A container
@@ -23,8 +24,9 @@ def usable_cores(cpus: Path = _CPUS, quota: Path = _QUOTA) -> int:
     Args:
         cpus: Where Linux says which threads are on one core.
         quota: Where Linux says how much time a container has.
+        allowed: The processors that this process may use; None asks the system.
     """
-    cores = _physical(cpus)
+    cores = _physical(cpus, allowed)
     with suppress(OSError, ValueError):
         time, period = quota.read_text("ascii").split()
         if time != "max":
@@ -41,11 +43,12 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _physical(cpus: Path) -> int:
+def _physical(cpus: Path, allowed: AbstractSet[int] | None) -> int:
     if sys.platform != "linux":
         return psutil.cpu_count(logical=False) or os.cpu_count() or 1
-    mine = os.sched_getaffinity(0)
+    if allowed is None:
+        allowed = os.sched_getaffinity(0)
     try:
-        return len({(cpus / f"cpu{n}/topology/thread_siblings_list").read_text("ascii") for n in mine})
+        return len({(cpus / f"cpu{n}/topology/thread_siblings_list").read_text("ascii") for n in allowed})
     except OSError:
-        return len(mine)
+        return len(allowed)

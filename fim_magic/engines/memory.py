@@ -7,7 +7,7 @@ import gc
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -28,13 +28,17 @@ FOR_A_REQUEST = (
 FOR_LOADING = "No model is loaded now. Close what else uses it, or take a smaller model (%fim models says which fit)"
 
 
-def free_memory() -> dict[str, int]:
+def free_memory(ram: int | None = None) -> dict[str, int]:
     """Return the free bytes of each device that can be used: "cuda:0" and on, or "mps", and always "cpu".
 
     What torch has reserved on a GPU and does not use counts as free: torch uses it first, and gives it back when asked.
+
+    Args:
+        ram: The CPU's, where that is known; None asks [`free_ram`][].
     """
     import torch
 
+    ram = free_ram() if ram is None else ram
     free = {}
     if torch.cuda.is_available():
         for device in range(torch.cuda.device_count()):
@@ -43,14 +47,20 @@ def free_memory() -> dict[str, int]:
                 free[f"cuda:{device}"] = int(torch.cuda.mem_get_info(device)[0]) + int(unused)
     elif torch.backends.mps.is_available():
         left = torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-        free["mps"] = max(0, min(int(left), free_ram()))  # it is the same memory
-    return free | {"cpu": free_ram()}
+        free["mps"] = max(0, min(int(left), ram))  # it is the same memory
+    return free | {"cpu": ram}
 
 
-def free_ram() -> int:
-    """Return the bytes that this process may still take: of the machine, or of the container that it runs in."""
-    limits = [limit - used for limit, used in _limits(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))]
-    return max(0, min([int(psutil.virtual_memory().available), *limits]))
+def free_ram(limits: Iterable[tuple[int, int]] | None = None) -> int:
+    """Return the bytes that this process may still take: of the machine, or of the container that it runs in.
+
+    Args:
+        limits: Of containers, each with what is used of it; None asks the system.
+    """
+    if limits is None:
+        limits = _limits(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
+    left = (limit - used for limit, used in limits)
+    return max(0, min([int(psutil.virtual_memory().available), *left]))
 
 
 def _limits(groups: Path, mount: Path) -> Iterator[tuple[int, int]]:
@@ -106,7 +116,13 @@ def gigabytes(size: float) -> str:
 
 
 @contextmanager
-def freeing_memory(what: str, drop: Callable[[], None] | None = None, *, advice: str = FOR_A_REQUEST) -> Iterator[None]:
+def freeing_memory(
+    what: str,
+    drop: Callable[[], None] | None = None,
+    *,
+    advice: str = FOR_A_REQUEST,
+    give_back: Callable[[], None] = give_back,
+) -> Iterator[None]:
     """Turn running out of memory inside the block into a [`ModelError`][], with the memory given back.
 
     An exception keeps every tensor of every frame that it passed through. Those frames are cleared here, so that the
@@ -116,6 +132,7 @@ def freeing_memory(what: str, drop: Callable[[], None] | None = None, *, advice:
         what: What needs the memory, for the user: "reading the prompt".
         drop: Lets go of what the caller itself holds for it, such as the KV cache.
         advice: What to do about it.
+        give_back: Gives what is dropped back to the system.
 
     Raises:
         ModelError: There was not enough memory.

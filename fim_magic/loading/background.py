@@ -1,7 +1,7 @@
 """A model that is loaded on a thread of its own, while the user goes on working.
 
-Python hands signals to the main thread only, so whoever waits here can be interrupted and the load goes on. A thread
-cannot be stopped from outside; a load ends where it reports its progress, or when it is done.
+Python hands signals to the main thread only, so a caller that waits there can be interrupted and the load goes on. A
+thread cannot be stopped from outside; a load ends where it reports its progress, or when it is done.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fim_magic.errors import ModelError
 from fim_magic.progress import OnProgress, Progress, silent
 
 POLL_SECONDS = 0.1
-"""How often those who wait look at the load: on Windows, nothing interrupts a wait that has no end."""
+"""How long a single wait takes: on Windows, nothing interrupts one that has no end."""
 SECONDS_AT_EXIT = 10.0
 """How long the end of the process waits for a load to end: at worst for an import, which cannot be cut short."""
 
@@ -35,7 +35,7 @@ class BackgroundLoad(Generic[_T]):
 
     Args:
         name: Of the model, for the user.
-        work: Loads it. What it calls its argument with is the progress; when the load is abandoned, that call raises.
+        work: Loads it, and calls its argument with the progress; when the load is abandoned, that call raises.
         keep: Takes what was loaded. It is called on the thread, and never once the load is abandoned.
         on_end: Called last, on the thread, with the load: when it is done, has failed or was abandoned.
     """
@@ -61,9 +61,8 @@ class BackgroundLoad(Generic[_T]):
         self._thread = threading.Thread(target=self._run, name=f"fim-magic loads {name}", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
         # The first finalizer of a process registers what runs them all at its end. Were that torch's, whose import may
-        # still be going on then, it would come too late, and each would say so.
+        # still be going on then, it would come too late, and each finalizer would print an error.
         weakref.finalize(self, int)
         atexit.register(self._end_with_process)
         self._thread.start()
@@ -75,15 +74,13 @@ class BackgroundLoad(Generic[_T]):
 
     @property
     def seconds(self) -> float:
-        """For how long it has been going on."""
         return time.monotonic() - self._began
 
     def progress(self) -> Progress:
-        """Return where it stands."""
         return replace(self._progress, seconds=self.seconds)
 
     def wait(self, on_progress: OnProgress = silent) -> None:
-        """Wait until it has ended, telling where it stands. What interrupts this leaves the load as it is.
+        """Wait until it has ended, reporting its progress. What interrupts this leaves the load as it is.
 
         Raises:
             ModelError: It was abandoned meanwhile, or this is why it failed.
@@ -97,7 +94,6 @@ class BackgroundLoad(Generic[_T]):
             raise self.error
 
     def wait_a_little(self) -> None:
-        """Wait until it has ended, or for a moment."""
         self._ended.wait(POLL_SECONDS)
 
     def abandon(self) -> bool:
@@ -112,7 +108,7 @@ class BackgroundLoad(Generic[_T]):
             self._load()
         except _AbandonedError:
             pass
-        except BaseException as error:  # told to the one who waits: on a thread nobody would see it
+        except BaseException as error:  # `wait` raises it: on a thread it would be lost
             forget_frames(error)
             self.error = None if self.abandoned else error
         if self.abandoned:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from fim_magic import weights
-from fim_magic.engines.cores import processor as _processor
-from fim_magic.engines.cores import usable_cores as _cores
+from fim_magic.engines.cores import processor, usable_cores
 from fim_magic.loading.loaders import ENGINES
 from fim_magic.progress import silent
 
@@ -22,30 +22,47 @@ _PACKAGES = ("torch", "transformers", "xllamacpp")
 """What computes: a new version of one may turn the order around."""
 
 
-def remember(model: str, engine: str) -> None:
-    """Note which engine is the faster one for a model here. Where the cache cannot be written, nothing is noted.
+def remember(model: str, engine: str, machine: str | None = None) -> None:
+    """Note which engine is the faster one for a model. Where the cache cannot be written, nothing is noted.
 
     Args:
         model: The engine's name for it: a short name or a path.
         engine: "torch" or "gguf".
+        machine: As of [`describe_machine`][]; None is this one.
     """
     if engine not in ENGINES:
         raise ValueError(engine)
     with suppress(OSError), weights.locked("fastest", silent, ""):
         records = _records()
-        here = records.setdefault(_machine(), {})
+        here = records.setdefault(machine or describe_machine(), {})
         here[model] = engine
         _write(records)
 
 
-def fastest(model: str) -> str | None:
-    """Return which engine is the faster one for a model here, "torch" or "gguf"; None where that was not measured.
+def fastest(model: str, machine: str | None = None) -> str | None:
+    """Return which engine is the faster one for a model, "torch" or "gguf"; None where that was not measured.
 
-    Args:
-        model: As of [`remember`][].
+    The arguments are those of [`remember`][].
     """
-    engine = _records().get(_machine(), {}).get(model)
+    engine = _records().get(machine or describe_machine(), {}).get(model)
     return engine if engine in ENGINES else None
+
+
+def installed_version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "none"
+
+
+def describe_machine(
+    processor: Callable[[], str] = processor,
+    cores: Callable[[], int] = usable_cores,
+    version: Callable[[str], str] = installed_version,
+) -> str:
+    """Return what a measurement counts for: the processor, its cores, and the versions of what computes."""
+    versions = (f"{package} {version(package)}" for package in _PACKAGES)
+    return ", ".join((processor(), f"{cores()} cores", *versions))
 
 
 def _path() -> Path:
@@ -70,15 +87,3 @@ def _write(records: dict[str, dict[str, Any]]) -> None:
         unfinished.replace(_path())
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def _machine() -> str:
-    versions = (f"{package} {_version(package)}" for package in _PACKAGES)
-    return ", ".join((_processor(), f"{_cores()} cores", *versions))
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "none"

@@ -1,4 +1,4 @@
-"""An idle model gives its memory back."""
+"""When an idle model is unloaded."""
 
 from __future__ import annotations
 
@@ -6,22 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 
-class Timer(Protocol):
-    """As `threading.Timer` is."""
-
-    def start(self) -> None:
-        """Begin to wait."""
-        ...
-
-    def cancel(self) -> None:
-        """Wait no longer."""
-        ...
-
-
-def _timer(seconds: float, act: Callable[[], None]) -> Timer:
+def _timer(seconds: float, act: Callable[[], None]) -> threading.Timer:
     timer = threading.Timer(seconds, act)
     timer.daemon = True  # a process that ends does not wait for it
     timer.name = "fim-magic idle"
@@ -29,41 +16,42 @@ def _timer(seconds: float, act: Callable[[], None]) -> Timer:
 
 
 class IdleLimit:
-    """Calls `rest` once nothing has been used for a while, and never while something is.
+    """Unloads once nothing has been used for a while, and never while something is.
 
     Args:
-        rest: Gives the memory back. False says that this is not the time for it; then it is asked again later.
-        seconds: Rest after so many without use; 0 is never.
+        unload: Unloads. False says that this is not the time for it; then it is called again later.
+        seconds: Unload after so many without use; 0 is never.
         clock: Tells the time, in seconds.
         timer: Makes what calls a function after so many seconds, on another thread.
     """
 
     def __init__(
         self,
-        rest: Callable[[], bool],
+        unload: Callable[[], bool],
         seconds: float,
         clock: Callable[[], float] = time.monotonic,
-        timer: Callable[[float, Callable[[], None]], Timer] = _timer,
+        timer: Callable[[float, Callable[[], None]], threading.Timer] = _timer,
     ) -> None:
-        self._rest = rest
+        self._unload = unload
         self._clock = clock
         self._make_timer = timer
-        self._lock = threading.RLock()  # held while it rests: who begins to use something then waits for that
+        self._lock = threading.RLock()  # held while it unloads: what is used from then on waits for that
         self._seconds = seconds
         self._users = 0
         self._used_at = clock()
-        self._waiting: Timer | None = None
+        self._waiting: threading.Timer | None = None
 
     def set(self, seconds: float) -> None:
-        """Change after how many seconds without use it rests."""
         with self._lock:
             self._seconds = seconds
-            self._cancel()
+            if self._waiting is not None:
+                self._waiting.cancel()
+                self._waiting = None
             self._wait()
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """Say that something is used as long as the block lasts. The time counts from its end."""
+        """Something is used as long as the block lasts. The time counts from its end."""
         with self._lock:
             self._users += 1
         try:
@@ -75,7 +63,6 @@ class IdleLimit:
                 self._wait()
 
     def close(self) -> None:
-        """Never rest again."""
         self.set(0.0)
 
     def _wait(self) -> None:
@@ -83,11 +70,6 @@ class IdleLimit:
         if self._waiting is None and self._seconds > 0:
             self._waiting = self._make_timer(max(0.0, self._used_at + self._seconds - self._clock()), self._due)
             self._waiting.start()
-
-    def _cancel(self) -> None:
-        if self._waiting is not None:
-            self._waiting.cancel()
-        self._waiting = None
 
     def _due(self) -> None:
         with self._lock:
@@ -97,7 +79,7 @@ class IdleLimit:
             if self._users:
                 return  # its end begins to wait anew
             if self._clock() - self._used_at >= self._seconds:
-                if self._rest():
+                if self._unload():
                     return
                 self._used_at = self._clock()
             self._wait()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fim_magic.loading.background import BackgroundLoad
-from fim_magic.loading.sources import ModelSpec
+from fim_magic.loading.spec import ModelSpec
 
 if TYPE_CHECKING:
     from fim_magic.engines import Engine
@@ -39,36 +39,28 @@ class Loaded:
     runtime_why: str = ""
 
     @property
-    def asked_for(self) -> str:
-        """The name by which the user asked, which may be "auto", with its revision."""
-        return self.spec.name
-
-    @property
-    def quantize(self) -> str | None:
-        """As it was asked for."""
-        return self.spec.quantize
-
-    @property
-    def family(self) -> str | None:
-        """As it was asked for."""
-        return self.spec.family
+    def held(self) -> Mapping[str, int]:
+        """Bytes that unloading gives back to each device: the weights, and their packed copies."""
+        if self.placement is None:
+            return {}
+        held = self.placement.held
+        return {**held, "cpu": held.get("cpu", 0) + self.engine.report().packed_bytes}
 
     def answers(self, spec: ModelSpec) -> bool:
-        """Whether this is what is asked for."""
         return spec.is_answered_by(self.spec, self.engine.info.model, self.runtime)
 
 
 @dataclass
-class Coming:
+class PendingLoad:
     """A model that is being loaded in the background.
 
     Attributes:
         spec: What was asked for.
         name: The model's name.
         load: The load itself: for how long it has been going on, and whether it failed.
-        notices: What the user should know of the model, as far as that is known before it is there.
-        free: Bytes that were free on each device before it began; empty where nobody has looked.
-        sure: Whether it is known to be on this machine.
+        notices: What the user should know of the model, as far as that is known before it is loaded.
+        free: Bytes that were free on each device before it began; empty where that is unknown.
+        is_here: Whether it is known to be on this machine.
     """
 
     spec: ModelSpec
@@ -76,7 +68,7 @@ class Coming:
     load: BackgroundLoad[Loaded | None] = field(init=False)
     notices: tuple[str, ...] = ()
     free: Mapping[str, int] = field(default_factory=dict)
-    sure: bool = True
+    is_here: bool = True
 
     @property
     def under_way(self) -> bool:
@@ -85,5 +77,4 @@ class Coming:
 
     @property
     def failed(self) -> bool:
-        """Whether it ended with an error, which nobody has been told yet."""
         return self.load.ended and self.load.error is not None

@@ -12,8 +12,9 @@ import psutil
 
 from fim_magic import languages, weights
 from fim_magic.engines.memory import free_ram, gigabytes
-from fim_magic.loading import registry
+from fim_magic.loading.loaded import Loaded, PendingLoad
 from fim_magic.loading.loaders import LOADERS
+from fim_magic.loading.manager import MODELS, ModelManager
 from fim_magic.reports.catalogue import model, models
 from fim_magic.reports.machine import this_machine
 from fim_magic.sandbox import protections
@@ -32,19 +33,22 @@ _LOW_MEMORY = 3.5e9  # bytes: the default model on a CPU, loaded
 _LOW_DISK = 3e9  # bytes: the default model, fetched and converted
 
 
-def status(last: Result | None, idle_minutes: float = 0.0) -> str:
+def status(last: Result | None, idle_minutes: float = 0.0, manager: ModelManager = MODELS) -> str:
     """Say which model is loaded, or being loaded, where, and what the last request came to.
 
-    After `idle_minutes` without a request a model is unloaded; 0 is never.
+    Args:
+        last: The last request.
+        idle_minutes: After how many of them without a request a model is unloaded; 0 is never.
+        manager: Where it is loaded.
     """
-    loaded, coming = registry.loaded(), registry.loading()
+    loaded, coming = manager.loaded, manager.loading
     lines = []
     if coming is not None:
         lines.append(_coming(coming))
     elif loaded is not None:
         lines += _loaded(loaded)
-    elif registry.resting():
-        lines.append(f"Model     {registry.resting()}, unloaded after {idle_minutes:g} idle minutes")
+    elif manager.unloaded_idle:
+        lines.append(f"Model     {manager.unloaded_idle}, unloaded after {idle_minutes:g} idle minutes")
         lines.append("          the next %%fim loads it again")
     else:
         lines.append("No model is loaded. The first %%fim loads one; so does %fim use NAME.")
@@ -55,13 +59,13 @@ def status(last: Result | None, idle_minutes: float = 0.0) -> str:
     return "\n".join(lines)
 
 
-def _coming(coming: registry.Coming) -> str:
+def _coming(coming: PendingLoad) -> str:
     if coming.failed:
         return f"Model     {coming.name} could not be loaded: {coming.load.error}"
     return f"Model     loading {coming.name}, {coming.load.seconds:.0f} s so far; the next %%fim waits for it"
 
 
-def _loaded(loaded: registry.Loaded) -> Iterator[str]:
+def _loaded(loaded: Loaded) -> Iterator[str]:
     engine = loaded.engine
     yield f"Model     {engine.info.model} ({engine.info.revision}), {engine.family.name}"
     if loaded.why:

@@ -15,7 +15,8 @@ from fim_magic.engines.memory import gigabytes
 from fim_magic.engines.torch.footprint import weights_in
 from fim_magic.errors import ModelError
 from fim_magic.formats import family_of
-from fim_magic.loading import registry
+from fim_magic.loading.manager import MODELS
+from fim_magic.loading.spec import is_on_disk, split_revision
 from fim_magic.reports.machine import OPTIONS, PRECISIONS, Machine, this_machine
 from fim_magic.review.text import plain_text
 from fim_magic.tokenization import TextTokenizer
@@ -109,7 +110,7 @@ def _row(entry: Entry, machine: Machine) -> str:
     best = machine.best_precision(entry)
     amounts = {precision: f"{entry.memory(size) / 1e9:.1f}" for precision, size in PRECISIONS.items()}
     memory = (f"[{amount}]" if precision == best else f"{amount} " for precision, amount in amounts.items())
-    loaded = registry.loaded()
+    loaded = MODELS.loaded
     name = f"  {entry.name}" + (" *" if loaded is not None and loaded.engine.info.model == entry.name else "")
     context = "?" if entry.context is None else f"{entry.context // 1024}K"
     does = "yes" if entry.infills else "chat" if entry.chats else "no"
@@ -133,11 +134,11 @@ def _legend(machine: Machine) -> list[str]:
 
 
 def _described(name: str, machine: Machine) -> Iterator[str]:
-    base = name if _on_disk(name) else name.partition("@")[0]
+    base, _ = split_revision(name)
     entry = catalog.find(base) or catalog.by_repo(base)
     if entry is not None:
         yield from _about(entry, machine)
-    elif _on_disk(base):
+    elif is_on_disk(base):
         yield from _about_path(base, Path(base).expanduser(), machine)
     elif base.count("/") == 1 and not base.startswith((".", "/", "~")):
         yield from _about_repository(base, machine)
@@ -262,13 +263,6 @@ def _cached_folder(repo: str) -> Path | None:
     except HFValidationError:
         return None
     return Path(config).parent if isinstance(config, str) else None
-
-
-def _on_disk(name: str) -> bool:
-    try:
-        return Path(name).expanduser().exists()
-    except (OSError, RuntimeError, ValueError):  # too long, an unknown user's home, a character that no path has
-        return False
 
 
 def _lines(label: str, text: str) -> list[str]:

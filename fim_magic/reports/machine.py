@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fim_magic.catalog import Entry
-from fim_magic.engines.memory import free_memory
 from fim_magic.engines.torch.footprint import BYTES_QUANTISED
-from fim_magic.loading import registry
+from fim_magic.loading.manager import MODELS, ModelManager
 
 PRECISIONS = {"32 bit": 4.0, "16 bit": 2.0, "8 bit": BYTES_QUANTISED["8bit"], "4 bit": BYTES_QUANTISED["4bit"]}
 """Bytes per parameter."""
@@ -36,13 +34,13 @@ class Machine:
         return next(fitting, "")
 
 
-def this_machine(memory: Mapping[str, int] | None = None) -> Machine:
-    """Look at the devices and at what is free on them, unless the free bytes of each are given."""
+def this_machine(manager: ModelManager = MODELS) -> Machine:
+    """Look at the devices, and at what is free on them without the loaded model."""
     import torch
 
-    loaded = registry.loaded()
-    held = loaded.placement.held if loaded is not None and loaded.placement is not None else {}
-    free = {device: size + held.get(device, 0) for device, size in (memory or free_memory()).items()}
+    loaded = manager.loaded
+    held = {} if loaded is None else loaded.held
+    free = {device: size + held.get(device, 0) for device, size in manager.memory.free_memory().items()}
     gpus = {device: size for device, size in free.items() if device != "cpu"}
     if "mps" in gpus:
         return Machine("the GPU (Metal)", gpus["mps"], ("16 bit",))

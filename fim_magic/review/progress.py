@@ -18,7 +18,7 @@ from fim_magic.progress import Progress, TerminalProgress, bar
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from fim_magic.loading.registry import Coming, Loaded
+    from fim_magic.loading.loaded import Loaded, PendingLoad
 
 _SECONDS_BETWEEN_DRAWINGS = 0.2
 
@@ -62,7 +62,7 @@ class NotebookProgress:
         why = f" It was chosen because {loaded.why}; %fim use NAME takes another." if loaded.why else ""
         self._show(f"{engine.info.model} is loaded on {engine.info.place}, in {loaded.seconds:.1f} s.{why}")
 
-    def begun(self, coming: Coming) -> None:
+    def begun(self, coming: PendingLoad) -> None:
         """Say that a model is being loaded in the background."""
         line = f"{coming.name} is being loaded. You can go on; the next %%fim waits for it."
         if self._terminal is not None:
@@ -71,17 +71,18 @@ class NotebookProgress:
             return
         self._show(line)
 
-    def ended(self, coming: Coming) -> None:
+    def ended(self, coming: PendingLoad, loaded: Loaded | None) -> None:
         """Say what became of it, in the place of what [`begun`][] said. This may be called on any thread.
 
         In a notebook, an output that is rewritten stays in its cell, whichever runs meanwhile. A terminal has no such
         place, so there nothing is said.
+
+        Args:
+            coming: The load that has ended.
+            loaded: The model that is loaded now.
         """
         if self._output is None:
             return
-        from fim_magic.loading import registry
-
-        loaded = registry.loaded()
         if loaded is not None and loaded.spec == coming.spec:
             self._what = coming.name
             self.loaded(loaded)

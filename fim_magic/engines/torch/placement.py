@@ -71,7 +71,7 @@ def plan(
     *,
     name: str,
     quantize: str | None = None,
-    replacing: Placement | None = None,
+    free: Mapping[str, int] | None = None,
 ) -> Placement:
     """Decide where the checkpoint in `folder` is loaded. Nothing is loaded yet.
 
@@ -80,7 +80,7 @@ def plan(
         config: Its config.json.
         name: What the user called it.
         quantize: "8bit" or "4bit" for bitsandbytes on CUDA; None for the precision in which the device computes well.
-        replacing: Where the model is that will be unloaded first, if there is one.
+        free: Bytes that it may take on each device; None is what is free now.
 
     Raises:
         OptionError: This machine, or this checkpoint, cannot be quantised so.
@@ -93,11 +93,13 @@ def plan(
         raise OptionError(
             f"{name} is stored quantised already{f' ({method})' if method else ''}. Leave --quantize away."
         )
-    return _first_that_fits(_Model(name, weights_in(folder, config), config, quantize), free_without(replacing))
+    return _first_that_fits(
+        _Model(name, weights_in(folder, config), config, quantize), free_memory() if free is None else free
+    )
 
 
 def require_room_for(
-    name: str, parameters: float, *, quantize: str | None = None, replacing: Placement | None = None
+    name: str, parameters: float, *, quantize: str | None = None, free: Mapping[str, int] | None = None
 ) -> None:
     """Refuse a model that cannot fit, before it is fetched.
 
@@ -105,7 +107,7 @@ def require_room_for(
         name: What the user called it.
         parameters: Billions of them, from the catalogue.
         quantize: As of [`plan`][].
-        replacing: As of [`plan`][].
+        free: As of [`plan`][].
 
     Raises:
         OptionError: This machine cannot quantise.
@@ -113,7 +115,9 @@ def require_room_for(
     """
     require_quantisation(quantize)
     elements = int(parameters * 1e9 * _ROUNDING)
-    _first_that_fits(_Model(name, Weights(elements, linear=elements), {}, quantize), free_without(replacing))
+    _first_that_fits(
+        _Model(name, Weights(elements, linear=elements), {}, quantize), free_memory() if free is None else free
+    )
 
 
 def require_quantisation(quantize: str | None) -> None:
@@ -181,12 +185,6 @@ class _Model:
         """How many tokens' KV cache fits into `room` bytes, at most `tokens`; -1 if not even none does."""
         sizes = range(self.tokens + 1)
         return bisect.bisect_right(sizes, room, key=lambda t: cache_bytes(self.config, t, dtype.itemsize)) - 1
-
-
-def free_without(replacing: Placement | None) -> dict[str, int]:
-    """Return the free bytes of each device, when the model that will be replaced is gone."""
-    held = {} if replacing is None else replacing.held
-    return {device: size + held.get(device, 0) for device, size in free_memory().items()}
 
 
 def _first_that_fits(model: _Model, free: Mapping[str, int]) -> Placement:

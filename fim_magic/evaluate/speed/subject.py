@@ -16,7 +16,9 @@ from fim_magic.engines.torch.local import LocalEngine
 from fim_magic.engines.torch.placement import dtype_for, plan
 from fim_magic.evaluate.speed.random_weights import build, config_of, tokenizer_for
 from fim_magic.loading.loaders import LOADERS
-from fim_magic.loading.sources import choose, written_as_in_catalogue
+from fim_magic.loading.memory import THIS_MACHINE, MemoryProbe
+from fim_magic.loading.resolve import find_source
+from fim_magic.loading.spec import ModelSpec
 from fim_magic.progress import OnProgress, silent
 
 
@@ -50,20 +52,21 @@ class Subject:
         return self.size != ""
 
 
-def find(name: str, on_progress: OnProgress = silent) -> Subject:
+def find(name: str, on_progress: OnProgress = silent, memory: MemoryProbe = THIS_MACHINE) -> Subject:
     """Bring a model to this machine, without loading it.
 
     Args:
         name: A short name of the catalogue, a folder, a .gguf file, `owner/name` on the Hub, or "auto".
         on_progress: Told about fetching and converting.
+        memory: What is free; "auto" depends on it.
 
     Raises:
         ModelError: There is no such model.
         FetchError: It could not be brought to this machine.
     """
-    source, why = choose(written_as_in_catalogue(name))
-    folder, revision = LOADERS["torch"].bring(source, on_progress, with_code=False)
-    gguf = str(LOADERS["gguf"].bring(source, on_progress)[0]) if source.is_gguf else ""
+    source, why = find_source(ModelSpec.of(name).name, memory)
+    folder, revision = LOADERS["torch"].fetch(source, on_progress, False)
+    gguf = str(LOADERS["gguf"].fetch(source, on_progress, False)[0]) if source.is_gguf else ""
     family = source.entry.family if source.entry else ""
     return Subject(source.name, str(folder), gguf, family, revision, why=why)
 

@@ -1,0 +1,86 @@
+"""Fetch: a checkpoint is brought to this machine, in the form that its engine reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fim_magic.errors import ModelError
+from fim_magic.progress import OnProgress
+
+# %load_ext imports this: what is slow to import is imported by the functions.
+
+if TYPE_CHECKING:
+    from fim_magic.loading.resolve import Source
+
+
+def fetch_folder(source: Source, on_progress: OnProgress, with_code: bool = False) -> tuple[Path, str]:
+    """Bring a checkpoint as a folder in transformers' layout; .gguf files are converted to it.
+
+    `with_code` says whether the code that it brings along comes, too. Returns the folder, and what tells its version.
+
+    Raises:
+        ModelError: It cannot be converted.
+        FetchError: It could not be brought.
+    """
+    from fim_magic import weights
+    from fim_magic.engines.torch.gguf_conversion import converted
+
+    if source.gguf is not None:
+        sha256 = source.gguf.sha256
+        return converted(weights.fetch(source.gguf, on_progress), sha256, on_progress), _short(sha256)
+    if source.repo:
+        folder = weights.snapshot(source.repo, source.revision, on_progress, with_code=with_code)
+        return folder, _short(folder.name)
+    if source.is_gguf:
+        return converted(source.path, None, on_progress), "local file"
+    return source.path, "local folder"
+
+
+def fetch_gguf(source: Source, on_progress: OnProgress, _with_code: bool = False) -> tuple[Path, str]:
+    """Bring a .gguf file as it is; see [`fetch_folder`][]. It has no code."""
+    from fim_magic import weights
+
+    if source.gguf is not None:
+        return weights.fetch(source.gguf, on_progress), _short(source.gguf.sha256)
+    return source.path, "local file"
+
+
+def is_here(source: Source) -> bool:
+    """Whether all of a checkpoint is on this machine, so that loading it fetches nothing."""
+    from fim_magic import weights
+    from fim_magic.weights.snapshot import local_snapshot
+
+    if source.gguf is not None:
+        return weights.cached(source.gguf) is not None
+    if source.is_gguf:
+        return source.path.is_file()
+    folder = local_snapshot(source.repo, source.revision, code=False) if source.repo else source.path
+    if folder is None:
+        return False
+    from fim_magic.engines.torch.conversions.codegen25 import is_codegen25
+
+    return not is_codegen25(folder, config_of(folder, source.name))  # its vocabulary comes from another repository
+
+
+def config_of(folder: Path, name: str) -> Mapping[str, Any]:
+    """Read a checkpoint's config.json.
+
+    Raises:
+        ModelError: It cannot be read.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"The config.json of {name} could not be read ({error}). Fetch or write the checkpoint again."
+        ) from error
+    if not isinstance(config, dict):
+        raise ModelError(f"The config.json of {name} holds no configuration. Fetch or write the checkpoint again.")
+    return config
+
+
+def _short(revision: str) -> str:
+    return revision[:12]

@@ -1,0 +1,61 @@
+"""Load: an engine is made of a checkpoint that is on this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fim_magic.progress import OnProgress, Progress
+
+# %load_ext imports this: what is slow to import, above all torch and transformers, is imported by the functions.
+
+if TYPE_CHECKING:
+    from fim_magic.engines import Engine
+    from fim_magic.loading.loaders import Loader
+    from fim_magic.loading.prepare import Ready
+
+
+def load(ready: Ready, loader: Loader, on_progress: OnProgress, *, warm_up: bool = False) -> Engine:
+    """Load what is ready; `warm_up` says whether the engine computes once, so that the first request need not wait.
+
+    Raises:
+        ModelError: It cannot be loaded.
+    """
+    from fim_magic.engines.memory import forget_frames, give_back
+
+    on_progress(Progress(f"Loading {ready.source.name}", done=0, total=0, unit=""))
+    try:
+        engine = loader.load(ready, on_progress)
+        if warm_up:
+            on_progress(Progress(f"Warming up {ready.source.name}", done=0, total=0, unit=""))
+            engine.warm_up()
+    except BaseException as error:
+        # A caller that keeps the error would keep the weights that were loaded until then.
+        forget_frames(error)
+        give_back()
+        raise
+    return engine
+
+
+def load_in_torch(ready: Ready, on_progress: OnProgress) -> Engine:
+    """Load a folder in transformers' layout."""
+    from fim_magic.engines.torch.local import LocalEngine
+
+    on_progress(Progress(f"Loading {ready.source.name}", done=0, total=0, unit=""))  # where it can be abandoned
+    return LocalEngine.load(
+        ready.path,
+        name=ready.source.name,
+        revision=ready.revision,
+        placement=ready.placement,
+        named=ready.family,
+        allow_code=ready.spec.allow_code,
+        on_progress=on_progress,
+    )
+
+
+def load_in_llama_cpp(ready: Ready, on_progress: OnProgress) -> Engine:
+    """Load a .gguf file."""
+    from fim_magic.engines.llama_cpp.gguf import GgufEngine
+
+    return GgufEngine.load(
+        ready.path, name=ready.source.name, revision=ready.revision, named=ready.family, on_progress=on_progress
+    )

@@ -1,0 +1,64 @@
+"""Place: on which devices a checkpoint is loaded, in which precision, and whether it fits at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fim_magic.errors import ModelError
+
+# %load_ext imports this: what is slow to import is imported by the functions.
+
+if TYPE_CHECKING:
+    from fim_magic.engines.torch.placement import Placement
+    from fim_magic.loading.memory import MemoryProbe
+    from fim_magic.loading.resolve import Source
+
+
+def require_room_in_torch(source: Source, quantize: str | None, memory: MemoryProbe) -> None:
+    """Refuse what cannot fit, as far as the catalogue knows; of what is on this machine, its files say it exactly."""
+    from fim_magic.engines.torch.placement import require_quantisation, require_room_for
+    from fim_magic.weights.snapshot import local_snapshot
+
+    require_quantisation(quantize)
+    if source.entry is None or (source.repo and local_snapshot(source.repo, source.revision, code=False) is not None):
+        return
+    require_room_for(source.name, source.entry.parameters, quantize=quantize, free=memory.for_next())
+
+
+def place_in_torch(path: Path, name: str, quantize: str | None, memory: MemoryProbe) -> Placement:
+    """Decide on which devices, and in what precision, a folder in transformers' layout is loaded."""
+    from fim_magic.engines.torch.placement import plan
+    from fim_magic.loading.fetch import config_of
+
+    return plan(path, config_of(path, name), name=name, quantize=quantize, free=memory.for_next())
+
+
+def require_room_in_llama_cpp(source: Source, _quantize: str | None, memory: MemoryProbe) -> None:
+    """Refuse a file that is larger than the memory: it is mapped, and would be read again for every token."""
+    from fim_magic import catalog
+    from fim_magic.engines.memory import gigabytes
+
+    size = _size(source.path) if source.gguf is None else source.gguf.size
+    free = memory.ram_for_next()
+    if size <= free:
+        return
+    entry = catalog.largest_that_fits(free, 1.0)
+    instead = f"Take a smaller one, such as {entry.name}: %fim use {entry.name}." if entry else "Take a smaller one."
+    raise ModelError(
+        f"{source.name} does not fit: its weights take {gigabytes(size)}, and free are {gigabytes(free)} on cpu. "
+        f"{instead}"
+    )
+
+
+def place_in_llama_cpp(_path: Path, _name: str, _quantize: str | None, _memory: MemoryProbe) -> None:
+    """Decide nothing: llama.cpp maps the file, and its KV cache takes memory as it fills."""
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise ModelError(
+            f"{path} could not be read ({error.strerror or error}). Check the path, and who may read the file."
+        ) from error

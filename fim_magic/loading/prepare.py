@@ -1,0 +1,75 @@
+"""From a spec to a checkpoint that can be loaded: resolved, fetched and placed, or refused."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fim_magic.loading.resolve import Resolve, Resolved
+from fim_magic.progress import OnProgress, Progress
+
+if TYPE_CHECKING:
+    from fim_magic.engines.torch.placement import Placement
+    from fim_magic.loading.loaders import Loader
+    from fim_magic.loading.memory import MemoryProbe
+    from fim_magic.loading.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Ready(Resolved):
+    """A checkpoint that is on this machine and can be loaded.
+
+    Attributes:
+        path: Its folder, or its .gguf file.
+        revision: Which version it is.
+        placement: Where torch will load it.
+        free: Bytes that are free on each device; empty for llama.cpp.
+        began: When preparing it began, by `time.perf_counter`.
+    """
+
+    path: Path
+    revision: str
+    placement: Placement | None
+    free: Mapping[str, int]
+    began: float
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the user should know of it, as far as that is known before it is loaded."""
+        licence = self.source.entry.licence_note if self.source.entry else ""
+        return tuple(filter(None, (licence, self.placement.notice if self.placement else "")))
+
+
+def prepare(
+    spec: ModelSpec,
+    on_progress: OnProgress,
+    *,
+    resolve: Resolve,
+    loaders: Mapping[str, Loader],
+    memory: MemoryProbe,
+    fetch: bool = True,
+) -> Ready | None:
+    """Refuse what can be refused, and bring the checkpoint to this machine.
+
+    `resolve`, `loaders` and `memory` are those of a manager. Returns None if the checkpoint is not here and `fetch`
+    says that nothing may be fetched.
+
+    Raises:
+        ModelError: There is no such model, or it does not fit.
+        OptionError: An option makes no sense for this model or on this machine.
+        FetchError: It could not be brought to this machine.
+    """
+    began = time.perf_counter()
+    resolved = resolve(spec, loaders, memory)
+    source, loader = resolved.source, loaders[resolved.runtime]
+    if not fetch and not loader.is_here(source):
+        return None
+    on_progress(Progress(f"Loading {source.name}", done=0, total=0, unit=""))
+    loader.require_room(source, spec.quantize, memory)
+    path, revision = loader.fetch(source, on_progress, spec.allow_code)
+    placement = loader.place(path, source.name, spec.quantize, memory)
+    free = {} if placement is None else memory.for_next()
+    return Ready(**vars(resolved), path=path, revision=revision, placement=placement, free=free, began=began)

@@ -1,0 +1,203 @@
+"""Resolve: which checkpoint a spec means, and which engine runs it. Nothing is fetched or loaded for that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fim_magic import catalog
+from fim_magic.errors import ModelError, OptionError
+from fim_magic.formats import family_names
+from fim_magic.loading.fastest import fastest
+from fim_magic.loading.spec import is_on_disk, split_revision
+
+if TYPE_CHECKING:
+    from fim_magic.loading.loaders import Loader
+    from fim_magic.loading.memory import MemoryProbe
+    from fim_magic.loading.spec import ModelSpec
+
+FASTER_ON_A_CPU = "torch"
+"""Which engine runs a GGUF file on a CPU where it was not measured: `.github/DECISIONS.md` has the figures.
+
+llama.cpp makes tokens faster and reads prompts slower; on processors with less than AVX2, and for long answers, it may
+be the faster one.
+"""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a checkpoint is.
+
+    Attributes:
+        name: What the user calls it, without the revision.
+        entry: What the catalogue knows of it.
+        gguf: A file of the catalogue,
+        repo: or a repository on the Hub,
+        path: or a folder or a .gguf file on this machine.
+        revision: Of the repository; None is its main branch.
+    """
+
+    name: str
+    entry: catalog.Entry | None = None
+    gguf: catalog.GgufFile | None = None
+    repo: str = ""
+    path: Path = Path()
+    revision: str | None = None
+
+    @property
+    def is_gguf(self) -> bool:
+        return self.gguf is not None or self.path.suffix == ".gguf"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What a spec means on this machine.
+
+    Attributes:
+        spec: What is asked for.
+        source: Where the checkpoint is.
+        why: Why "auto" chose it, or "".
+        runtime: The name of the engine that runs it.
+        runtime_why: Why that one, or "".
+        family: As the user or the catalogue states it, or "".
+    """
+
+    spec: ModelSpec
+    source: Source
+    why: str
+    runtime: str
+    runtime_why: str
+    family: str
+
+
+Resolve = Callable[["ModelSpec", "Mapping[str, Loader]", "MemoryProbe"], Resolved]
+
+
+def resolve(
+    spec: ModelSpec, loaders: Mapping[str, Loader], memory: MemoryProbe, *, faster_on_cpu: str = FASTER_ON_A_CPU
+) -> Resolved:
+    """Decide which checkpoint a spec means, and which engine runs it.
+
+    Args:
+        spec: What is asked for.
+        loaders: The engines that there are, by name.
+        memory: Of this machine; "auto" depends on it.
+        faster_on_cpu: The engine for GGUF files that were not measured here.
+
+    Raises:
+        ModelError: There is no such model.
+        OptionError: An option makes no sense for it, or not here. The message says what to type.
+    """
+    family = _known_family(spec.family)
+    source, why = find_source(spec.name, memory)
+    if spec.allow_code and not source.repo:
+        raise OptionError(
+            f"--allow-code is for repositories on the Hub, at the commit whose code you have read; {source.name} "
+            "comes from elsewhere. Omit it."
+        )
+    runtime, runtime_why = choose_engine(source, spec, loaders, memory, faster_on_cpu)
+    return Resolved(
+        spec, source, why, runtime, runtime_why, family or (source.entry.family if source.entry is not None else "")
+    )
+
+
+def find_source(name: str, memory: MemoryProbe) -> tuple[Source, str]:
+    """Find the checkpoint that a name means, and why it was chosen for "auto", else "".
+
+    Raises:
+        ModelError: There is no such model.
+    """
+    if name != "auto":
+        return _source(name), ""
+    sizes = memory.gpus().values()
+    entry, why = catalog.choose(sum(sizes) if sizes else None)
+    return _source(entry.name), why
+
+
+def _source(name: str) -> Source:
+    base, revision = split_revision(name)
+    entry = catalog.find(base)
+    if entry is not None and entry.gguf is not None and not (revision and entry.repo):
+        _require_no_revision(base, revision, "it is one file, always the same")
+        return Source(base, entry, gguf=entry.gguf)
+    if entry is not None:
+        return Source(base, entry, repo=entry.repo, revision=revision)
+    path = Path(base).expanduser() if is_on_disk(base) or base.startswith("~") else Path(base)
+    if path.suffix == ".gguf" or (path / "config.json").is_file():
+        _require_no_revision(base, revision, "it is on this machine, as it is")
+        return Source(base, path=path)
+    if base and path.is_dir():
+        raise ModelError(
+            f"The folder {base!r} holds no checkpoint: there is no config.json in it. Name the folder that has "
+            "config.json, tokenizer.json and safetensors, such as one that save_pretrained() made."
+        )
+    if base.count("/") == 1 and not path.exists() and not base.startswith((".", "~", "/")):
+        return Source(base, catalog.by_repo(base), repo=base, revision=revision)
+    raise catalog.unknown(base)
+
+
+def _require_no_revision(name: str, revision: str | None, because: str) -> None:
+    if revision is not None:
+        raise ModelError(f"{name} has no revisions: {because}. Omit @{revision}: %fim use {name}")
+
+
+def _known_family(family: str | None) -> str:
+    """Return a family as the table writes it, or "" where none is named."""
+    if family is None:
+        return ""
+    names = {name.lower(): name for name in family_names()}
+    if family.lower() not in names:
+        raise OptionError(f"There is no family called {family!r}. It is one of {', '.join(names.values())}.")
+    return names[family.lower()]
+
+
+# --- which engine --------------------------------------------------------------------------------
+
+
+def choose_engine(
+    source: Source, spec: ModelSpec, loaders: Mapping[str, Loader], memory: MemoryProbe, faster_on_cpu: str
+) -> tuple[str, str]:
+    """Decide which engine runs a checkpoint; see [`resolve`][].
+
+    Returns:
+        Its name, and why: half a sentence, or "" where there was nothing to decide.
+    """
+    if spec.engine is not None and spec.engine not in loaders:
+        raise OptionError(f"--engine is one of auto, {', '.join(loaders)}; {spec.engine!r} is not.")
+    if spec.engine == "gguf":
+        _require_gguf(source, spec, loaders)
+    if spec.engine is not None:
+        return spec.engine, "as asked for"
+    if not source.is_gguf or spec.quantize is not None:
+        return "torch", ""
+    if memory.gpus():
+        return "torch", "it computes on the GPU"
+    if not loaders["gguf"].is_installed():
+        return "torch", "llama.cpp is not installed; `%pip install fim-magic[gguf]` brings it"
+    measured = fastest(source.name)
+    if measured is not None:
+        return measured, "fim-magic bench found it to be the faster one here"
+    return (
+        faster_on_cpu,
+        f"it usually is the faster one on a CPU; fim-magic bench --model {source.name} measures it here",
+    )
+
+
+def _require_gguf(source: Source, spec: ModelSpec, loaders: Mapping[str, Loader]) -> None:
+    if not source.is_gguf:
+        raise OptionError(
+            f"--engine gguf runs .gguf files, and {source.name} is none. Omit it (%fim use {source.name}), or name "
+            "such a file: %fim use PATH.gguf --engine gguf"
+        )
+    if spec.quantize is not None:
+        raise OptionError(
+            f"--quantize {spec.quantize} is for --engine torch: a .gguf file is run in the bits that it is stored in. "
+            "Omit one of them."
+        )
+    if not loaders["gguf"].is_installed():
+        raise OptionError(
+            "--engine gguf needs llama.cpp, which is not installed here. Type `%pip install fim-magic[gguf]` and try "
+            "again, or omit it."
+        )
