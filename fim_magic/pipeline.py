@@ -97,7 +97,7 @@ def _answer(request: Request, engine: Engine, stop: threading.Event, *, more_at_
     alone = more_at_need and request.candidates == 1 and not request.sampling.temperature
     doubtful = alone and is_doubtful(request, candidates[0])
     if (branches or doubtful) and not stop.is_set():
-        if not (request.asked.anything or adds_nothing(request.hole, candidates[0].middle)):
+        if not (request.check_spec.anything or adds_nothing(request.hole, candidates[0].middle)):
             offered = judged(request, candidates, stopped=stop.is_set())
             yield Offered(result_of(request, engine, answered, offered, first_seconds))
         yield from _ask_for_more(request, engine, stop, answered, bounded=doubtful)

@@ -250,7 +250,7 @@ def test_what_the_sandbox_lacks_is_not_the_cells_fault():
     assert check.passed is None
     (check,) = tried("%%bash\nls", CheckSpec(("1",)))
     assert (check.passed, check.said) == (None, "not Python")
-    assert look("%%bash\nls", asked=CheckSpec(("1",))) == (Check("parses", True), check)
+    assert look("%%bash\nls", check_spec=CheckSpec(("1",))) == (Check("parses", True), check)
     assert look("%%bash\nls )") == (Check("parses", False, "')' is not expected in line 2"),)
     assert look("%%latex\n)") == ()
 
@@ -292,12 +292,12 @@ def test_tricks_make_nothing_pass(trick):
 def test_look_runs_nothing_unless_asked(monkeypatch):
     monkeypatch.setattr(trying, "run_steps", None)
     assert [check.name for check in look(MEAN)] == ["parses", "names"]
-    assert [check.name for check in look("def f(:", asked=CheckSpec(("1",)))] == ["parses"]
-    assert [check.name for check in look("x = 1", asked=CheckSpec(doctests=True))] == ["parses", "names"]
+    assert [check.name for check in look("def f(:", check_spec=CheckSpec(("1",)))] == ["parses"]
+    assert [check.name for check in look("x = 1", check_spec=CheckSpec(doctests=True))] == ["parses", "names"]
 
 
 def test_look_takes_all_together():
-    found = look(MEAN, known={"np"}, asked=CheckSpec(("mean([2]) == 2",)))
+    found = look(MEAN, known={"np"}, check_spec=CheckSpec(("mean([2]) == 2",)))
     assert [(check.name, check.passed) for check in found] == [
         ("parses", True),
         ("names", True),

@@ -248,7 +248,7 @@ def test_what_is_defined_needs_no_import():
 
 def test_tests_run_with_the_imports():
     asked = CheckSpec(("c['a'] == 2",))
-    candidate = answer("Counter('aab')", "c = ", "\n", asked=asked)
+    candidate = answer("Counter('aab')", "c = ", "\n", check_spec=asked)
     assert [(check.name, check.passed) for check in candidate.checks] == [
         ("parses", True),
         ("names", True),

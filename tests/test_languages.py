@@ -285,11 +285,11 @@ def test_a_rebuilt_cell_is_judged_by_what_the_middle_adds(document, middle, pass
 
 
 def test_what_was_asked_for_in_another_language_is_unknown():
-    found = look("%%bash\nls\n", asked=CheckSpec(("1",)))
+    found = look("%%bash\nls\n", check_spec=CheckSpec(("1",)))
     assert [(check.name, check.passed) for check in found] == [("parses", True), ("1", None)]
     # Nothing of a script is run as Python, though it has no magic.
     document = Document("x = ", "", language="javascript")
-    found = look("x = 1", asked=CheckSpec(("x == 1",)), document=document)
+    found = look("x = 1", check_spec=CheckSpec(("x == 1",)), document=document)
     assert [(check.name, check.passed) for check in found] == [("parses", True), ("x == 1", None)]
 
 

@@ -128,7 +128,7 @@ def test_names_of_the_notebook_are_known():
 
 def test_a_check_chooses_and_hides_nothing():
     engine = ScriptedEngine("x = 1", "x = 2")
-    request = Request(LINE, candidates=2, sampling=Sampling(0.8, seed=1), asked=CheckSpec(("one() == 2",)))
+    request = Request(LINE, candidates=2, sampling=Sampling(0.8, seed=1), check_spec=CheckSpec(("one() == 2",)))
     _, result = answered(engine, request)
     assert [each.middle for each in result.candidates] == ["x = 2", "x = 1"]
     assert [each.checks[-1].passed for each in result.candidates] == [True, False]
@@ -191,7 +191,7 @@ def test_nothing_is_run_of_what_was_stopped():
     stop = threading.Event()
     engine = ScriptedEngine("x = 1 + 1")
     engine.before_step = lambda step: stop.set() if step == 4 else None
-    _, result = answered(engine, Request(LINE, asked=CheckSpec(("one() == 1",))), stop)
+    _, result = answered(engine, Request(LINE, check_spec=CheckSpec(("one() == 1",))), stop)
     assert {check.name for check in result.candidates[0].checks} <= {"parses", "names"}
 
 
@@ -200,8 +200,8 @@ def test_nothing_is_run_of_what_was_stopped():
     [
         ("cpu, float32", {}, 1),
         ("cuda:0, bfloat16", {}, 4),
-        ("cpu, float32", {"asked": CheckSpec(doctests=True)}, 8),
-        ("cuda:0, bfloat16", {"asked": CheckSpec(doctests=True)}, 8),
+        ("cpu, float32", {"check_spec": CheckSpec(doctests=True)}, 8),
+        ("cuda:0, bfloat16", {"check_spec": CheckSpec(doctests=True)}, 8),
         ("cuda:0, bfloat16", {"candidates": 2}, 2),
         ("cpu, float32", {"method": "rank"}, 8),
     ],
@@ -359,7 +359,7 @@ def test_the_first_answer_is_offered_before_further_ones():
     [
         pytest.param(left_to_us(LINE), id="one is enough"),
         pytest.param(Request(LINE, candidates=3, sampling=Sampling(0.8, seed=1)), id="all come at once"),
-        pytest.param(Request(LINE, candidates=2, asked=CheckSpec(("one() == 2",))), id="checks decide"),
+        pytest.param(Request(LINE, candidates=2, check_spec=CheckSpec(("one() == 2",))), id="checks decide"),
     ],
 )
 def test_nothing_is_offered_where_nothing_is_waited_for(request_):

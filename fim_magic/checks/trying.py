@@ -53,27 +53,27 @@ def docstring_examples(text: str) -> int:
     return sum(len(examples) for examples in _docstrings(text))
 
 
-def tried(text: str, asked: CheckSpec, limits: Limits = Limits()) -> tuple[Check, ...]:  # noqa: B008 - frozen
+def tried(text: str, check_spec: CheckSpec, limits: Limits = Limits()) -> tuple[Check, ...]:  # noqa: B008 - frozen
     """Run a cell in the sandbox, and then what the user asked for: each expression, each test, the doctests.
 
     Args:
         text: The whole cell.
-        asked: What is to be tried.
+        check_spec: What is to be tried.
         limits: What all of it together may use.
 
     Returns:
         A check for each expression and each test, and one for all doctests. Where the cells before it fail already, or
         the sandbox has not what the cell reads, `passed` is None.
     """
-    examples = _docstrings(text) if asked.doctests else []
-    wanted = [*wanted_of(asked), *([Wanted("doctests", "examples", "")] if examples else [])]
+    examples = _docstrings(text) if check_spec.doctests else []
+    wanted = [*wanted_of(check_spec), *([Wanted("doctests", "examples", "")] if examples else [])]
     if not wanted:
         return ()
     cell = without_magics(text)
     if cell is None:
         return tuple(Check(each.name, None, OTHER_LANGUAGE) for each in wanted)
-    needs = "\n".join([cell, *asked.expressions, *(without_magics(test) or "" for test in asked.tests)])
-    before = [_PRELUDE, *needed_cells(needs, asked.setup)]
+    needs = "\n".join([cell, *check_spec.expressions, *(without_magics(test) or "" for test in check_spec.tests)])
+    before = [_PRELUDE, *needed_cells(needs, check_spec.setup)]
     steps = [Step("cell", source, f"<cell {index}>", vital=True) for index, source in enumerate(before)]
     steps.append(Step("cell", cell, "<cell>", vital=True))
     for index, each in enumerate(wanted):
@@ -85,24 +85,24 @@ def tried(text: str, asked: CheckSpec, limits: Limits = Limits()) -> tuple[Check
     return tuple(_judge(report, len(before), wanted, examples, limits))
 
 
-def in_cells(asked: CheckSpec, cells: Sequence[str]) -> CheckSpec:
-    """Return what is asked with the cells that it needs, and with tests in the place of their names.
+def in_cells(check_spec: CheckSpec, cells: Sequence[str]) -> CheckSpec:
+    """Return the checks with the cells that they need, and with tests in the place of their names.
 
     Args:
-        asked: An expression that is one name may name a test: a function of these cells whose name begins with `test`,
-            or a cell whose first line is a comment with that name.
+        check_spec: An expression that is one name may name a test: a function of these cells whose name begins with
+            `test`, or a cell whose first line is a comment with that name.
         cells: Those that ran, oldest first.
     """
-    if not asked.anything:
-        return asked
-    expressions, tests = [], [*asked.tests]
-    for expression in asked.expressions:
+    if not check_spec.anything:
+        return check_spec
+    expressions, tests = [], [*check_spec.tests]
+    for expression in check_spec.expressions:
         test = _test_called(expression.strip(), cells)
         if test is None:
             expressions.append(expression)
         else:
             tests.append(test)
-    return replace(asked, expressions=tuple(expressions), tests=tuple(tests), setup=tuple(cells))
+    return replace(check_spec, expressions=tuple(expressions), tests=tuple(tests), setup=tuple(cells))
 
 
 def _test_called(name: str, cells: Sequence[str]) -> str | None:
@@ -132,11 +132,11 @@ class Wanted:
     source: str
 
 
-def wanted_of(asked: CheckSpec) -> Iterator[Wanted]:
+def wanted_of(check_spec: CheckSpec) -> Iterator[Wanted]:
     """Yield each expression and each test that the user asked for."""
-    for expression in asked.expressions:
+    for expression in check_spec.expressions:
         yield Wanted(expression.strip(), "expression", expression)
-    for test in asked.tests:
+    for test in check_spec.tests:
         yield Wanted("test", "cell", without_magics(test) or "")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import accumulate
 
 from fim_magic.candidate import Candidate, Check
@@ -31,11 +32,18 @@ def judged(request: Request, candidates: Sequence[Candidate], *, stopped: bool =
         candidates: As they were generated.
         stopped: Whether the user has stopped the request: then they are to be shown at once, and nothing is run.
     """
-    asked = NO_CHECKS if stopped else request.asked
-    document, hole, known, seen = request.document, request.hole, request.known, request.context
+    document, hole, context = request.document, request.hole, request.context
+    look_in_place = partial(
+        in_place,
+        document,
+        known=request.known,
+        frames=context.frames,
+        check_spec=NO_CHECKS if stopped else request.check_spec,
+        sources=context.sources,
+    )
 
     def look_at(candidate: Candidate) -> Candidate:
-        found = in_place(document, candidate, known=known, frames=seen.frames, asked=asked, sources=seen.sources)
+        found = look_in_place(candidate)
         return replace(found, checks=(*found.checks, *_original(hole, candidate.middle)))
 
     # The checks run in processes of their own, so that threads are enough to wait for several.
@@ -59,7 +67,7 @@ def in_place(
     *,
     known: AbstractSet[str] = frozenset(),
     frames: Frames = NO_FRAMES,
-    asked: CheckSpec = NO_CHECKS,
+    check_spec: CheckSpec = NO_CHECKS,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     sources: Sequence[str] = (),
 ) -> Candidate:
@@ -73,7 +81,7 @@ def in_place(
         candidate: The answer.
         known: The names in the notebook's namespace.
         frames: The columns of its DataFrames.
-        asked: What is to be tried in the sandbox.
+        check_spec: What is to be tried in the sandbox.
         limits: What that may use.
         sources: The notebook's other cells, oldest first.
     """
@@ -84,11 +92,11 @@ def in_place(
     imports = missing_imports(text, [name for name in lacking if name in own], sources)
     lines = import_lines(imports)
     mended = tuple(_with_imports(check, [each.name for each in imports], lines) for check in found)
-    if not asked.anything:
+    if not check_spec.anything:
         return replace(candidate, checks=mended, imports=lines)
     whole = with_imports(text, lines)
-    tried = look(whole, known=known, frames=frames, asked=asked, limits=limits, document=document)[len(found) :]
-    return replace(candidate, checks=(*mended, *tried), imports=lines)
+    again = look(whole, known=known, frames=frames, check_spec=check_spec, limits=limits, document=document)
+    return replace(candidate, checks=(*mended, *again[len(found) :]), imports=lines)
 
 
 def _names_between(text: str, start: int, end: int) -> set[str]:

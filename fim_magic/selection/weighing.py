@@ -40,7 +40,7 @@ def _ended_best(
         return candidate
     if not engine.capabilities.scores:  # then after the first statement with which nothing is wanting
         return next((each for each in ways[1:] if request.hole.suffices(each.middle)), candidate)
-    read = replace(request, asked=NO_CHECKS)
+    read = replace(request, check_spec=NO_CHECKS)
     return replace(ranked(judged(read, weighed(read, engine, ways, stop, prompt), stopped=stop.is_set()))[0], reason="")
 
 
