@@ -132,7 +132,7 @@ def _ask_for_more(
     (known,) = candidates_of(request, answered)
     deadline = time.perf_counter() + _FURTHER_SECONDS if bounded else math.inf
     leaves_early = adds_nothing(request.hole, known.middle) or lacks_column(request, known.middle)
-    branching = Branching(known, deadline, leaves_early)
+    branching = Branching(known, answered[0].alternatives, deadline, leaves_early)
     if not bounded:
         yield from _ask(request, engine, stop, answered, branching)
         return
