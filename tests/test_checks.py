@@ -18,7 +18,6 @@ from fim_magic.checks import (
     needed_cells,
     parses,
     tried,
-    trying,
 )
 from fim_magic.sandbox import Limits
 
@@ -289,11 +288,12 @@ def test_tricks_make_nothing_pass(trick):
     assert not any(check.passed for check in found), found
 
 
-def test_look_runs_nothing_unless_asked(monkeypatch):
-    monkeypatch.setattr(trying, "run_steps", None)
-    assert [check.name for check in look(MEAN)] == ["parses", "names"]
-    assert [check.name for check in look("def f(:", check_spec=CheckSpec(("1",)))] == ["parses"]
-    assert [check.name for check in look("x = 1", check_spec=CheckSpec(doctests=True))] == ["parses", "names"]
+def test_look_runs_nothing_unless_asked():
+    unlimited = None  # the sandbox cannot start with it
+    assert [check.name for check in look(MEAN, limits=unlimited)] == ["parses", "names"]
+    assert [check.name for check in look("def f(:", check_spec=CheckSpec(("1",)), limits=unlimited)] == ["parses"]
+    doctests = look("x = 1", check_spec=CheckSpec(doctests=True), limits=unlimited)
+    assert [check.name for check in doctests] == ["parses", "names"]
 
 
 def test_look_takes_all_together():

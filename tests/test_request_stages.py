@@ -23,8 +23,8 @@ from fim_magic.settings import Settings
 LINE = Document("def one():\n    ", "\n    return x\n")
 
 
-def answered(engine, request, stop=None):
-    *events, last = run(request, engine, stop)
+def answered(engine, request, stop=None, **options):
+    *events, last = run(request, engine, stop, **options)
     assert isinstance(last, Finished)
     return events, last.result
 
@@ -367,10 +367,10 @@ def test_nothing_is_offered_where_nothing_is_waited_for(request_):
     assert not any(isinstance(event, Offered) for event in events)
 
 
-def test_further_answers_that_nobody_asked_for_have_their_time(monkeypatch):
-    monkeypatch.setattr("fim_magic.pipeline._FURTHER_SECONDS", 0.0)
-    assert answered(ScriptedEngine("x = (", "x = 1"), left_to_us(LINE))[1].answers == 1
-    assert answered(ScriptedEngine("x = (", "x = 1"), Request(LINE, candidates=4))[1].answers == 4
+def test_further_answers_that_nobody_asked_for_have_their_time():
+    for request, answers in ((left_to_us(LINE), 1), (Request(LINE, candidates=4), 4)):
+        _, result = answered(ScriptedEngine("x = (", "x = 1"), request, further_seconds=0.0)
+        assert result.answers == answers
 
 
 def test_who_has_decided_ends_the_request():
@@ -403,9 +403,8 @@ def test_what_says_nothing_new_is_doubted_and_comes_last(document, first, kept, 
     assert not any(isinstance(event, Offered) for event in events)
 
 
-def test_where_the_first_answer_says_nothing_another_one_is_waited_for(monkeypatch):
-    monkeypatch.setattr("fim_magic.pipeline._FURTHER_SECONDS", 0.0)
-    _, result = answered(ScriptedEngine("# the number", "x = 3"), left_to_us(LINE))
+def test_where_the_first_answer_says_nothing_another_one_is_waited_for():
+    _, result = answered(ScriptedEngine("# the number", "x = 3"), left_to_us(LINE), further_seconds=0.0)
     assert result.middle == "x = 3"
 
 
@@ -436,9 +435,8 @@ def test_holes_that_an_interrupt_has_left_empty_are_not_finished():
     assert result.candidates[0].ending is Ending.INTERRUPTED
 
 
-def test_further_answers_to_several_holes_keep_to_their_time(monkeypatch):
-    monkeypatch.setattr("fim_magic.pipeline._FURTHER_SECONDS", 0.0)
+def test_further_answers_to_several_holes_keep_to_their_time():
     engine = FillsInTurn("return (", "return y", "return x", "return 2 * y")
-    _, result = answered(engine, asked(TWO, candidates="auto"))
+    _, result = answered(engine, asked(TWO, candidates="auto"), further_seconds=0.0)
     assert len(engine.prompts) == 2
     assert len(result.candidates) == 1
