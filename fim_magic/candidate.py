@@ -41,14 +41,14 @@ class Check:
     Attributes:
         name: What was looked at: "parses", "names", "doctests", "test", or the user's expression.
         passed: Whether it is as it should be; None where that could not be found out.
-        said: What was found, in a few words for the user, on one line.
+        detail: What was found, in a few words for the user, on one line.
         share: How many of its parts are as they should be, from 0.0 to 1.0, where it has several and not all are.
         names: Of the check "names", those that are undefined, in the order in which the text has them.
     """
 
     name: str
     passed: bool | None
-    said: str = ""
+    detail: str = ""
     share: float = 0.0
     names: tuple[str, ...] = ()
 

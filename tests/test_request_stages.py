@@ -399,7 +399,7 @@ def test_what_says_nothing_new_is_doubted_and_comes_last(document, first, kept, 
     engine = ScriptedEngine(first, "x = 3")
     events, result = answered(engine, left_to_us(document, known=frozenset({"compute", "one", "two"})))
     assert (result.answers, result.middle) == (6, "x = 3")
-    assert (result.candidates[-1].middle, result.candidates[-1].checks[-1].said) == (kept, said)
+    assert (result.candidates[-1].middle, result.candidates[-1].checks[-1].detail) == (kept, said)
     assert not any(isinstance(event, Offered) for event in events)
 
 

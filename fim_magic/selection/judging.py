@@ -123,5 +123,5 @@ def _with_imports(check: Check, names: Sequence[str], lines: Sequence[str]) -> C
     left = tuple(name for name in check.names if name not in names)
     adds = f"adds {', '.join(lines)}"
     if left:
-        return replace(check, said=f"undefined: {', '.join(left)}; {adds}", names=left)
-    return replace(check, passed=True, said=adds, names=())
+        return replace(check, detail=f"undefined: {', '.join(left)}; {adds}", names=left)
+    return replace(check, passed=True, detail=adds, names=())
