@@ -1,4 +1,4 @@
-"""What a request tells while it is answered: one stream that magics, command line and Python interface all read."""
+"""The events of a request while it is answered: one stream that magics, command line and Python interface all read."""
 
 from __future__ import annotations
 
@@ -37,11 +37,7 @@ class Grew:
 
 @dataclass(frozen=True)
 class Offered:
-    """The first answer has ended and may be taken. Others are on their way.
-
-    Attributes:
-        result: With this one candidate.
-    """
+    """The first answer has ended and may be taken, as the one candidate of `result`. Others are on their way."""
 
     result: Result
 
@@ -56,7 +52,7 @@ class Finished:
 Event = PromptRead | Grew | Offered | Finished
 
 OnOffer = Callable[[Result, Callable[[], None]], None]
-"""Told of the first answer as soon as it may be taken, and given what ends the request, if no other is of use."""
+"""Called with the first answer as soon as it may be taken, and with what ends the request, if no other is of use."""
 
 OnGrow = Callable[[str, int, float, tuple[tuple[int, int], ...]], None]
-"""Told all of the middle so far, how many tokens it has, the seconds it took, and what is kept of it."""
+"""Called with all of the middle so far, its number of tokens, the seconds it took, and the ranges that are kept."""

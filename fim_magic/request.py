@@ -1,4 +1,4 @@
-"""What is asked of a model. The magics, the command line and the Python interface all make one."""
+"""A request to a model. The magics, the command line and the Python interface all make one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ON_A_GPU = 4  # candidates: little dearer than one there
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a model.
+    """A request to a model.
 
     Attributes:
         document: The user's text, with the hole.
