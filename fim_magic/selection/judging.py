@@ -1,4 +1,4 @@
-"""What is found out about a candidate in its place: its checks, and the imports that its own names lack."""
+"""The checks of a candidate in its place, and the imports that its own names lack."""
 
 from __future__ import annotations
 
@@ -25,12 +25,9 @@ _PLACES = {"prefix": "from above the hole", "suffix": "from below the hole", "co
 
 
 def judged(request: Request, candidates: Sequence[Candidate], *, stopped: bool = False) -> tuple[Candidate, ...]:
-    """Return candidates with what was found when each was put into its place.
+    """Return candidates with the checks of each in its place, and the imports that are offered.
 
-    Args:
-        request: What they answer.
-        candidates: As they were generated.
-        stopped: Whether the user has stopped the request: then they are to be shown at once, and nothing is run.
+    Where the user has `stopped` the request, they are to be shown at once, and nothing is run.
     """
     document, hole, context = request.document, request.hole, request.context
     look_in_place = partial(
@@ -71,10 +68,10 @@ def in_place(
     limits: Limits = Limits(),  # noqa: B008 - frozen
     sources: Sequence[str] = (),
 ) -> Candidate:
-    """Return a candidate with what was found when it was put into its place, and with the imports that are offered.
+    """Return a candidate with its checks in its place, and with the imports that are offered.
 
     An import is offered for a name that the answer itself uses. Where that leaves no name undefined, the check of names
-    has passed. What the user has asked for is tried with the imports.
+    has passed. What the user wants tried is tried with the imports.
 
     Args:
         document: The text with the hole.
@@ -91,7 +88,7 @@ def in_place(
     own = _names_between(text, len(document.prefix), len(document.prefix) + len(candidate.middle))
     imports = missing_imports(text, [name for name in lacking if name in own], sources)
     lines = import_lines(imports)
-    mended = tuple(_with_imports(check, [each.name for each in imports], lines) for check in found)
+    mended = tuple(_with_imports(check, [one.name for one in imports], lines) for check in found)
     if not check_spec.anything:
         return replace(candidate, checks=mended, imports=lines)
     whole = with_imports(text, lines)
@@ -109,10 +106,9 @@ def _names_between(text: str, start: int, end: int) -> set[str]:
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
-            at = begins[node.lineno - 1] + len(
-                rows[node.lineno - 1].encode()[: node.col_offset].decode(errors="ignore")
-            )
-            if at < end and at + len(node.id) > start:
+            row = node.lineno - 1
+            position = begins[row] + len(rows[row].encode()[: node.col_offset].decode(errors="ignore"))
+            if position < end and position + len(node.id) > start:
                 found.add(node.id)
     return found
 
