@@ -18,21 +18,13 @@ class PromptRead:
 
 @dataclass(frozen=True)
 class Grew:
-    """A candidate has a new token.
+    """A candidate has a new token."""
 
-    Attributes:
-        candidate: Which, from 0.
-        middle: All its text so far, trimmed.
-        tokens: How many tokens it has.
-        seconds: Since the request began.
-        kept: Where `middle` is the user's own text: what stands between several holes.
-    """
-
-    candidate: int
-    middle: str
+    candidate: int  # from 0
+    middle: str  # all its text so far, trimmed
     tokens: int
-    seconds: float
-    kept: tuple[tuple[int, int], ...] = ()
+    seconds: float  # since the request began
+    kept: tuple[tuple[int, int], ...] = ()  # where `middle` is the user's own text between several holes
 
 
 @dataclass(frozen=True)

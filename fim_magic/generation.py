@@ -112,13 +112,9 @@ def can_branch(engine: Engine) -> bool:
 def generate(
     request: Request, engine: Engine, stop: threading.Event, branching: Branching | None = None
 ) -> Iterator[Event | Answered]:
-    """Generate candidates, and yield how they grow, then what came of each prompt.
+    """Generate candidates, or further ones that leave a known one; yield how they grow, then what came of each prompt.
 
-    Args:
-        request: What is asked.
-        engine: The loaded model.
-        stop: When it is set, generation ends at the next token.
-        branching: For further candidates, the one that they leave.
+    Generation ends at the next token when `stop` is set.
     """
     return (_generate if request.blanks is None else _generate_in_order)(request, engine, stop, branching)
 
@@ -172,7 +168,7 @@ def decode_loop(
     """Generate candidates of one prompt in one batch, until each has ended.
 
     Args:
-        request: What is asked; `candidates` says how many there are, unless `begins` does.
+        request: Its `candidates` says how many there are, unless `begins` does.
         begins: How each begins, where they branch off a known one.
         prompt: What the model reads.
         engine: The loaded model.

@@ -36,10 +36,10 @@ def run(
     """Answer `request`, as a stream that ends with [`Finished`][].
 
     Args:
-        request: What is asked.
+        request: Its number of candidates is settled first.
         engine: The loaded model.
         stop: When it is set, the request ends at the next token and what is there counts as partial.
-        further_seconds: How long further answers may take that nobody asked for.
+        further_seconds: How long further answers may take where the user left their number open.
 
     Raises:
         BusyError: Another request is under way in this process.
@@ -61,16 +61,9 @@ def run(
 
 
 def follow(request: Request, engine: Engine, on_grow: OnGrow | None = None, on_offer: OnOffer | None = None) -> Result:
-    """Answer `request` at once. Ctrl-C ends it with what is there.
+    """Answer `request` at once, with the errors of [`run`][]. Ctrl-C ends it with what is there.
 
-    Args:
-        request: What is asked.
-        engine: The loaded model.
-        on_grow: Called as the first candidate grows.
-        on_offer: Called with the first answer when others are on their way.
-
-    Raises:
-        FimError: As [`run`][] says.
+    `on_grow` is called as the first candidate grows, `on_offer` with the first answer when others are on their way.
     """
     with interruptible() as stop:
         for event in run(request, engine, stop):
@@ -126,7 +119,7 @@ def _generate_more(
 ) -> Iterator[Event]:
     """Generate what leaves the first candidate where the model was least sure of it.
 
-    Where somebody asked for it, there is no limit of `seconds`.
+    Without `seconds` there is no limit: the user asked for them.
     """
     (known,) = candidates_of(request, answered)
     deadline = math.inf if seconds is None else time.perf_counter() + seconds
@@ -139,5 +132,5 @@ def _generate_more(
     except FimError:
         if seconds is None:
             raise
-        # Nobody asked for them, so that where there is no memory for more the one that is there has to do.
+        # Without memory for more, the first one has to do.
         _log.info("There are no further answers.", exc_info=True)

@@ -113,15 +113,10 @@ class ProbeAnswer:
 
 @dataclass(frozen=True)
 class Proof:
-    """All checks of a model.
+    """All checks of a model."""
 
-    Attributes:
-        checks: Of the tokenizer and of the prompts.
-        answers: The first one is the example's, in the order that the family takes by itself.
-    """
-
-    checks: tuple[PromptCheck, ...]
-    answers: tuple[ProbeAnswer, ...]
+    checks: tuple[PromptCheck, ...]  # of the tokenizer and of the prompts
+    answers: tuple[ProbeAnswer, ...]  # the first one is the example's, in the order that the family takes by itself
 
     @property
     def failed(self) -> list[PromptCheck]:
@@ -184,10 +179,9 @@ _DIGITS_AND_SPACES = ("    1", "2023", "a b", "x = 10 + 200")  # digits and spac
 
 
 def prove(engine: Engine, on_progress: OnProgress = silent) -> Proof:
-    """Check the engine's tokenizer, and ask the model what shows whether its prompts are right.
+    """Check the engine's tokenizer, and let the model answer the probes, greedily.
 
-    A model that infills is asked in every order that its family has; others are asked to continue. Answers are greedy,
-    so the same model says the same again.
+    A model that infills answers in every order that its family has; others only continue.
 
     Args:
         engine: The loaded model.

@@ -1,6 +1,6 @@
 """Whether the columns that a cell takes from DataFrames of the session are there.
 
-Of a frame that the cell may change in a way that cannot be followed, nothing is said.
+A frame that the cell may change in a way that cannot be followed is not checked.
 """
 
 from __future__ import annotations

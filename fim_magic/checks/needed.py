@@ -23,10 +23,7 @@ def needed_cells(text: str, cells: Sequence[str]) -> tuple[str, ...]:
 
     Args:
         text: What is to be run after them.
-        cells: What was run before, oldest first.
-
-    Returns:
-        Those that are needed, in their order, without their magics.
+        cells: Those that ran before, oldest first. They are returned in this order, without their magics.
     """
     sources = [source for source in map(without_magics, cells) if source is not None]
     read = [(source, flow) for source in sources if (flow := _flow(source)) is not None]

@@ -1,4 +1,4 @@
-"""Whether an answer is worth showing alone, or others have to be asked for."""
+"""Whether an answer is worth showing alone, or others have to be generated."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ def _cannot_be_right(request: Request, candidate: Candidate) -> bool:
 
 
 def lacks_column(request: Request, middle: str) -> bool:
-    """Whether the cell takes a column that is not there, as where it has taken one that it is about to make."""
+    """Whether the cell takes a column that is not there: it may be about to make it."""
     return columns_there(request.document.rebuild(middle), request.context.frames) is not None

@@ -81,12 +81,9 @@ def scores(
     Args:
         engine: The loaded model.
         document: The text with the hole.
-        middles: Texts for the hole.
+        middles: Texts for the hole; their scores come in their order.
         context: What the model sees beside the document.
         suffix_tokens: How many tokens of the suffix count at most.
-
-    Yields:
-        The score of each, in their order.
 
     Raises:
         ModelError: There is not enough memory.
@@ -121,12 +118,9 @@ def following(
     Args:
         engine: The loaded model.
         prompt: That the middles were answers to.
-        middles: Texts for the hole.
+        middles: Texts for the hole; their scores come in their order, and have of the middle only its number of tokens.
         suffix: What follows it.
         suffix_tokens: How many tokens of it count at most.
-
-    Yields:
-        The score of each, in their order; of the middle only its number of tokens.
 
     Raises:
         ModelError: There is not enough memory, or no room in the model's context.

@@ -28,7 +28,7 @@ def best_ended(
     ends_open = request.method == "rank" or (request.method == "fim" and goes_on_in_function(request.hole))
     if not ends_open or request.blanks is not None or not request.trimming or stop.is_set():
         return candidates
-    return tuple(_ended_best(request, engine, each, stop, prompt) for each in candidates)
+    return tuple(_ended_best(request, engine, candidate, stop, prompt) for candidate in candidates)
 
 
 def _ended_best(
