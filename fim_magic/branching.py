@@ -24,7 +24,7 @@ def read_tokens(first: Candidate) -> tuple[int, ...]:
     """Return the tokens of a candidate that say what was kept of it, and those before it that were generated again."""
     if first.cut is None:
         return first.token_ids
-    kept = next((at for at, end in enumerate(first.token_ends, 1) if end >= first.cut.at), len(first.token_ids))
+    kept = next((count for count, end in enumerate(first.token_ends, 1) if end >= first.cut.at), len(first.token_ids))
     return first.token_ids[: max(kept, sum(end == 0 for end in first.token_ends))]
 
 
@@ -64,19 +64,19 @@ def beginnings(
             answer is a copy, and what leaves it late copies most of it.
     """
     departures: list[tuple[float, tuple[int, ...]]] = []
-    for at, choices in enumerate(top_logprobs):
-        bound = begin.allowed(tokens[:at], tokenizer)
-        possible = [each for each in choices if bound is None or each.id in bound]
-        own = tokens[at] if at < len(tokens) else next((each.id for each in possible), None)
+    for position, choices in enumerate(top_logprobs):
+        allowed = begin.allowed(tokens[:position], tokenizer)
+        possible = [token for token in choices if allowed is None or token.id in allowed]
+        own = tokens[position] if position < len(tokens) else next((token.id for token in possible), None)
         ends = set(stop_ids)
-        if at == len(tokens) and own is not None and _is_line_end(own, tokenizer):
-            ends.update(each.id for each in possible if _is_line_end(each.id, tokenizer))
+        if position == len(tokens) and own is not None and _is_line_end(own, tokenizer):
+            ends.update(token.id for token in possible if _is_line_end(token.id, tokenizer))
         ended = own in ends
-        for each in possible:
-            if each.id == own or (ended and each.id in ends):
+        for token in possible:
+            if token.id == own or (ended and token.id in ends):
                 continue
-            ended = ended or each.id in ends
-            departures.append((each.logprob - possible[0].logprob, (*tokens[:at], each.id)))
+            ended = ended or token.id in ends
+            departures.append((token.logprob - possible[0].logprob, (*tokens[:position], token.id)))
     if early:
         departures = [departure for departure in departures if departure[0] > _IMPOSSIBLE]
         departures.sort(key=lambda departure: _LATER * len(departure[1]) - departure[0])

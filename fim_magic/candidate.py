@@ -36,19 +36,19 @@ class Cut:
 
 @dataclass(frozen=True)
 class Check:
-    """What came of one look at the rebuilt text.
+    """The outcome of one check of the rebuilt text.
 
     Attributes:
-        name: What was looked at: "parses", "names", "doctests", "test", or the user's expression.
+        name: What was checked: "parses", "names", "doctests", "test", or the user's expression.
         passed: Whether it is as it should be; None where that could not be found out.
-        said: What was found, in a few words for the user, on one line.
+        detail: What was found, in a few words for the user, on one line.
         share: How many of its parts are as they should be, from 0.0 to 1.0, where it has several and not all are.
         names: Of the check "names", those that are undefined, in the order in which the text has them.
     """
 
     name: str
     passed: bool | None
-    said: str = ""
+    detail: str = ""
     share: float = 0.0
     names: tuple[str, ...] = ()
 
@@ -69,7 +69,7 @@ class Candidate:
         reason: Why it stands where it does among several, in a few words.
         kept: Where `middle` is the user's own text, as (start, end): what stands between several holes.
         read_logprob: The mean log-probability of its tokens where the model reads the text from left to right; None
-            where nobody asked.
+            where it did not.
         suffix_logprob: Likewise the log-probability, all together, of the first tokens of what follows the hole.
         imports: The lines that are offered with it, for names that it uses and nothing defines.
     """
@@ -95,7 +95,6 @@ class Candidate:
 
     @property
     def trimmed(self) -> str:
-        """What was cut from the end of `raw`."""
         return "" if self.cut is None else self.raw[self.cut.at :]
 
     @property
@@ -104,16 +103,11 @@ class Candidate:
         return sum(self.logprobs) / len(self.logprobs) if self.logprobs else None
 
     def text_in(self, document: Document, *, imports: bool = True) -> str:
-        """Return the whole text with this candidate in the hole.
-
-        Args:
-            document: The text with the hole.
-            imports: Whether with the imports that are offered.
-        """
+        """Return the whole text with this candidate in the hole, and with the imports that are offered."""
         return with_imports(document.rebuild(self.middle), self.imports if imports else ())
 
     def describe_ending(self) -> str:
-        """Say in a few words how the candidate ended, for the view and the command line."""
+        """Describe in a few words how the candidate ended."""
         words = {
             Ending.STOP_TOKEN: "ended by itself",
             Ending.RULE: "ended",
@@ -127,7 +121,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Result:
-    """Everything there is to say about one finished request.
+    """The outcome of a request.
 
     Attributes:
         document: The user's text and where the hole is.
@@ -181,7 +175,6 @@ class Result:
 
     @property
     def middle(self) -> str:
-        """The first candidate's text for the hole."""
         return self.candidates[0].middle
 
     @property
@@ -201,8 +194,8 @@ class Result:
 
     def beginning_with(self, candidate: Candidate) -> Result:
         """Return the result with the candidate that says the same as `candidate` first."""
-        others = [each for each in self.candidates if each.middle != candidate.middle]
-        same = next((each for each in self.candidates if each.middle == candidate.middle), candidate)
+        others = [other for other in self.candidates if other.middle != candidate.middle]
+        same = next((other for other in self.candidates if other.middle == candidate.middle), candidate)
         return replace(self, candidates=(same, *others))
 
     @property

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fim_magic.candidate import Result
     from fim_magic.loading.loaded import Loaded
     from fim_magic.loading.manager import ModelManager
-    from fim_magic.proof import Answer, Check, Proof
+    from fim_magic.proof import ProbeAnswer, PromptCheck, Proof
 
 DEMO = '''def count_words(path):
     """Return how often each word occurs in a text file."""
@@ -368,7 +368,7 @@ def _print_prompt(loaded: Loaded, proof: Proof) -> None:
     print((to_ansi if terminal else to_text)(sheet, width=width))
 
 
-def _print_answer(answer: Answer) -> None:
+def _print_answer(answer: ProbeAnswer) -> None:
     from fim_magic.review.text import plain_text
 
     _print_check(answer.check)
@@ -379,8 +379,8 @@ def _print_answer(answer: Answer) -> None:
     print(f"{'':<13}({ended}{cut})")
 
 
-def _print_check(check: Check) -> None:
-    _print_field(f"{check.verdict.value:<11}", f"{check.what}: {check.found}", margin=13)
+def _print_check(check: PromptCheck) -> None:
+    _print_field(f"{check.verdict.value:<11}", f"{check.name}: {check.detail}", margin=13)
 
 
 def _print_field(label: str, text: str, *, margin: int = 9) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fim_magic.candidate import Candidate, Cut, Ending
-from fim_magic.engines import Token
+from fim_magic.engines import Token, TokenLogprob
 from fim_magic.formats import Prompt
 from fim_magic.healing import Continuation
 from fim_magic.request import Request
@@ -23,18 +23,19 @@ class Draft:
         self.token_ids: list[int] = []
         self.logprobs: list[float] = []
         self.token_ends: list[int] = []
+        self.alternatives: list[tuple[TokenLogprob, ...]] = []  # those of the stop token as well
         self.tokens = 0  # less those that only generate the user's own text again
         self.cut: Cut | None = None
         self.ending: Ending | None = None
 
     @property
     def middle(self) -> str:
-        """All the text so far, as the rules have ended it."""
         text = self._answer.text
         return text if self.cut is None else text[: self.cut.at]
 
     def push(self, token: Token) -> None:
         """Add a token, and end the candidate if it is the last one."""
+        self.alternatives.append(token.alternatives)
         if token.id in self._stop_ids:
             self._end(Ending.STOP_TOKEN)
             return
@@ -59,8 +60,8 @@ class Draft:
         if ending is Ending.LENGTH and self.cut is not None:
             self.ending = Ending.RULE
         elif ending is Ending.LENGTH and self._trimming:
-            at = last_whole(self._hole, self._answer.text)
-            self.cut = None if at is None else Cut("token-limit", at)
+            end = last_whole(self._hole, self._answer.text)
+            self.cut = None if end is None else Cut("token-limit", end)
 
     def end_early(self) -> None:
         """End where the engine gives no more tokens."""
@@ -68,7 +69,6 @@ class Draft:
             self._end(Ending.LENGTH)
 
     def finished(self) -> Candidate:
-        """Return what is there, as a candidate."""
         return Candidate(
             raw=self._answer.text,
             ending=self.ending or Ending.INTERRUPTED,

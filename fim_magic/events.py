@@ -1,4 +1,4 @@
-"""What a request tells while it is answered: one stream that magics, command line and Python interface all read."""
+"""The events of a request while it is answered: one stream that magics, command line and Python interface all read."""
 
 from __future__ import annotations
 
@@ -18,30 +18,18 @@ class PromptRead:
 
 @dataclass(frozen=True)
 class Grew:
-    """A candidate has a new token.
+    """A candidate has a new token."""
 
-    Attributes:
-        candidate: Which, from 0.
-        middle: All its text so far, trimmed.
-        tokens: How many tokens it has.
-        seconds: Since the request began.
-        kept: Where `middle` is the user's own text: what stands between several holes.
-    """
-
-    candidate: int
-    middle: str
+    candidate: int  # from 0
+    middle: str  # all its text so far, trimmed
     tokens: int
-    seconds: float
-    kept: tuple[tuple[int, int], ...] = ()
+    seconds: float  # since the request began
+    kept: tuple[tuple[int, int], ...] = ()  # where `middle` is the user's own text between several holes
 
 
 @dataclass(frozen=True)
 class Offered:
-    """The first answer has ended and may be taken. Others are on their way.
-
-    Attributes:
-        result: With this one candidate.
-    """
+    """The first answer has ended and may be taken, as the one candidate of `result`. Others are on their way."""
 
     result: Result
 
@@ -56,7 +44,7 @@ class Finished:
 Event = PromptRead | Grew | Offered | Finished
 
 OnOffer = Callable[[Result, Callable[[], None]], None]
-"""Told of the first answer as soon as it may be taken, and given what ends the request, if no other is of use."""
+"""Called with the first answer as soon as it may be taken, and with what ends the request, if no other is of use."""
 
 OnGrow = Callable[[str, int, float, tuple[tuple[int, int], ...]], None]
-"""Told all of the middle so far, how many tokens it has, the seconds it took, and what is kept of it."""
+"""Called with all of the middle so far, its number of tokens, the seconds it took, and the ranges that are kept."""

@@ -15,6 +15,7 @@ _BULLET = re.compile(r"^[\s*\-•#>\d.)]*(?=[^\W\d])")
 # Between a call and what comes of it. The longer ones first, since they hold the shorter ones.
 _GIVES = re.compile(r"\s*(?:==>|===|=>|->|➞|→|==|=|\breturns?\b|\bshould (?:return|be|equal)\b|\bequals\b|\bis\b):?\s*")
 _END = re.compile(r"[\s.,;:#`)]")
+_UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 _OPERATORS = tuple("+-*/%=<>")
 _OWNERS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -23,10 +24,7 @@ def examples_in(tree: ast.Module) -> list[list[doctest.Example]]:
     """Return the examples of each docstring that has any.
 
     Doctests go first; only a docstring without any is searched for `mean([1, 3]) == 2`, `mean([1, 3]) -> 2` and the
-    like, where the call is one of a function of this text, and what comes of it is a literal.
-
-    Args:
-        tree: Of a cell or a module.
+    like, where the call is one of a function of this text, and its value is a literal.
     """
     functions = {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
     found = []
@@ -45,12 +43,12 @@ def _doctests(docstring: str) -> list[doctest.Example]:
         except ValueError:
             continue
         if found:
-            return [_told(example) for example in found if not example.options.get(doctest.SKIP)]
+            return [_completed(example) for example in found if not example.options.get(doctest.SKIP)]
     return []
 
 
-def _told(example: doctest.Example) -> doctest.Example:
-    """Return an example; one that compares and tells of no result was meant to be true."""
+def _completed(example: doctest.Example) -> doctest.Example:
+    """Return an example; one that compares and shows no result was meant to be true."""
     if not example.want and isinstance(_expression(example.source), ast.Compare):
         example.want = "True\n"
     return example
@@ -76,7 +74,7 @@ def _call(text: str, functions: AbstractSet[str]) -> str:
 
 
 def _literal(text: str) -> str:
-    """Return the literal that a text begins with, up to a blank or punctuation; nothing if it goes on to reckon."""
+    """Return the literal that a text begins with, up to a blank or punctuation; nothing if an operator follows."""
     text = text.rstrip(" .;,")
     ends = [len(text), *(match.start() for match in _END.finditer(text))]
     for end in sorted(set(ends), reverse=True):
@@ -90,13 +88,13 @@ def _expression(text: str) -> ast.expr | None:
     try:
         with without_warnings():
             return ast.parse(text, mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except _UNREADABLE:
         return None
 
 
 def _is_literal(value: ast.expr) -> bool:
     try:
         ast.literal_eval(value)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+    except (*_UNREADABLE, TypeError):
         return False
     return True

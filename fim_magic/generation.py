@@ -6,14 +6,14 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from fim_magic.branching import beginnings, branching_tokens
 from fim_magic.candidate import Candidate, Result
 from fim_magic.drafts import Draft
-from fim_magic.engines import Beginning, Engine, Token
+from fim_magic.engines import Beginning, Engine, Token, TokenLogprob
 from fim_magic.errors import OptionError
 from fim_magic.events import Event, Grew, PromptRead
 from fim_magic.formats import Prompt, completion_prompt, fim_prompt
@@ -34,6 +34,7 @@ class Answered:
         first_token_seconds: Until the first token.
         seconds: Until the last.
         reused: How many of the prompt's tokens had been read before.
+        alternatives: Those of each token of the first candidate, its stop token included.
     """
 
     prompt: Prompt
@@ -41,6 +42,7 @@ class Answered:
     first_token_seconds: float
     seconds: float
     reused: int
+    alternatives: tuple[tuple[TokenLogprob, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,24 @@ class Branching:
 
     Attributes:
         known: The first candidate.
-        deadline: When they are to be there, by `time.perf_counter`. What has not ended by then is dropped.
+        alternatives: Those of its tokens, as `Answered` has them.
+        deadline: When they are to be there, by `time.perf_counter`. What has not ended by then is dropped: of answers
+            that nobody asked for, only whole ones are of use.
         leaves_early: Whether the first says nothing, nothing new, or what cannot be there: the others then leave it as
             early as they can, and one of them that says something is waited for.
     """
 
     known: Candidate
+    alternatives: tuple[tuple[TokenLogprob, ...], ...] = ()
     deadline: float = math.inf
     leaves_early: bool = False
+
+    def is_over(self, hole: Hole, drafts: Sequence[Draft]) -> bool:
+        if time.perf_counter() < self.deadline:
+            return False
+        # Where the first says nothing, one that says something is waited for.
+        ended = (draft.middle for draft in drafts if draft.ending is not None)
+        return not self.leaves_early or any(not adds_nothing(hole, middle) for middle in ended)
 
 
 def prompt_for(request: Request, engine: Engine) -> Prompt:
@@ -79,11 +91,17 @@ def prompt_for(request: Request, engine: Engine) -> Prompt:
             f"{engine.context_length} tokens in all. Ask for fewer."
         )
     document = request.document if request.blanks is None else request.blanks.hole(0, ())
-    asked = (engine.family, engine.tokenizer, document.for_model())
-    healing = request.healing and engine.capabilities.constrains
-    if request.method != "fim":
-        return completion_prompt(*asked, room=room, context=request.context, healing=healing)
-    return fim_prompt(*asked, order=request.order, room=room, context=request.context, healing=healing)
+    build: Callable[..., Prompt] = completion_prompt
+    if request.method == "fim":
+        build = partial(fim_prompt, order=request.order)
+    return build(
+        engine.family,
+        engine.tokenizer,
+        document.for_model(),
+        room=room,
+        context=request.context,
+        healing=request.healing and engine.capabilities.constrains,
+    )
 
 
 def can_branch(engine: Engine) -> bool:
@@ -94,13 +112,9 @@ def can_branch(engine: Engine) -> bool:
 def generate(
     request: Request, engine: Engine, stop: threading.Event, branching: Branching | None = None
 ) -> Iterator[Event | Answered]:
-    """Generate candidates, and yield how they grow, then what came of each prompt.
+    """Generate candidates, or further ones that leave a known one; yield how they grow, then what came of each prompt.
 
-    Args:
-        request: What is asked.
-        engine: The loaded model.
-        stop: When it is set, generation ends at the next token.
-        branching: For further candidates, the one that they leave; None for the first ones.
+    Generation ends at the next token when `stop` is set.
     """
     return (_generate if request.blanks is None else _generate_in_order)(request, engine, stop, branching)
 
@@ -111,60 +125,64 @@ def _generate(
     """Generate one candidate, or sample several, or branch off one that is known."""
     began = time.perf_counter()
     prompt = prompt_for(request, engine)
-    decode = partial(decode_loop, prompt=prompt, engine=engine, stop=stop, began=began)
+    decode = partial(decode_loop, prompt=prompt, engine=engine, stop=stop, began=began, branching=branching)
     if branching is None:
         yield from decode(request)
-        return
-    count = request.candidates - 1
-    if not can_branch(engine):
-        # The first of several that are sampled is greedy, and known.
-        sampled = replace(request, candidates=count + 1, sampling=request.sampling.warmer())
-        yield from decode(sampled, known=1, deadline=branching.deadline, needs_one=branching.leaves_early)
-        return
-    tokens = branching_tokens(branching.known)
-    others = engine.top_logprobs(prompt.ids, tokens, request.candidates)
-    begin = Beginning(text=prompt.healed.encode())
-    early = branching.leaves_early
-    begins = beginnings(tokens, others, begin, engine.tokenizer, prompt.stop_ids, count, early=early)
-    if begins:
-        further = replace(request, candidates=len(begins))
-        yield from decode(further, begins, first=1, deadline=branching.deadline, needs_one=branching.leaves_early)
+    elif not can_branch(engine):
+        yield from decode(replace(request, sampling=request.sampling.warmer()))
+    else:
+        tokens = branching_tokens(branching.known)
+        begins = beginnings(
+            tokens,
+            _top_logprobs(engine, prompt, tokens, request.candidates, branching.alternatives),
+            Beginning(text=prompt.healed.encode()),
+            engine.tokenizer,
+            prompt.stop_ids,
+            count=request.candidates - 1,
+            early=branching.leaves_early,
+        )
+        if begins:
+            yield from decode(request, begins)
+
+
+def _top_logprobs(
+    engine: Engine, prompt: Prompt, tokens: tuple[int, ...], count: int, alternatives: Sequence[Sequence[TokenLogprob]]
+) -> Sequence[Sequence[TokenLogprob]]:
+    """Return the most probable tokens in the place of each of `tokens` and behind; read them if they are not known."""
+    places = alternatives[: len(tokens) + 1]
+    if len(places) == len(tokens) + 1 and all(len(place) >= count for place in places):
+        return [place[:count] for place in places]
+    return engine.top_logprobs(prompt.ids, tokens, count)
 
 
 def decode_loop(
     request: Request,
     begins: Sequence[tuple[int, ...]] = (),
     *,
-    first: int = 0,
-    known: int = 0,
     prompt: Prompt,
     engine: Engine,
     stop: threading.Event,
     began: float,
-    deadline: float = math.inf,
-    needs_one: bool = False,
+    branching: Branching | None = None,
 ) -> Iterator[Event | Answered]:
     """Generate candidates of one prompt in one batch, until each has ended.
 
     Args:
-        request: What is asked; `candidates` says how many there are.
-        begins: How each begins, where that is known.
-        first: The number of the first of them among those of the request.
-        known: How many of them are known from before, and not told.
+        request: Its `candidates` says how many there are, unless `begins` does.
+        begins: How each begins, where they branch off a known one.
         prompt: What the model reads.
         engine: The loaded model.
         stop: When it is set, generation ends at the next token.
         began: When the request began, by `time.perf_counter`.
-        deadline: When candidates that have not ended are dropped.
-        needs_one: Whether one that adds something is waited for beyond the deadline.
+        branching: For further candidates: the known one, and their deadline.
     """
-    first_token = 0.0
-    hole = request.hole
-    ways = begins or [request.begins] * request.candidates
-    drafts = [Draft(hole, engine.tokenizer, request, prompt) for _ in ways]
+    first = 1 if begins else 0  # the number of the first draft among the candidates of the request
+    known = 1 if branching is not None and not begins else 0  # of several that are sampled the first is greedy
+    begins = begins or [request.begins] * request.candidates
+    drafts = [Draft(request.hole, engine.tokenizer, request, prompt) for _ in begins]
     generation = engine.generate(
         prompt.ids,
-        beginnings=[Beginning(tuple(begin), prompt.healed.encode()) for begin in ways],
+        beginnings=[Beginning(tuple(begin), prompt.healed.encode()) for begin in begins],
         sampling=request.sampling,
         stop_ids=prompt.stop_ids,
         limit=request.max_new_tokens + len(prompt.healed.encode()),  # what is generated again does not count
@@ -173,8 +191,9 @@ def decode_loop(
         yield PromptRead(done, len(prompt.ids))
         if stop.is_set():
             break
+    first_token = 0.0
     while not stop.is_set() and any(draft.ending is None for draft in drafts):
-        if time.perf_counter() >= deadline and not (needs_one and _all_add_nothing(hole, drafts)):
+        if branching is not None and branching.is_over(request.hole, drafts):
             break
         tokens = generation.step()
         if not tokens:
@@ -190,10 +209,9 @@ def decode_loop(
                 yield Grew(first + token.candidate, draft.middle, draft.tokens, elapsed)
     generation.close()
     seconds = time.perf_counter() - began
-    # Of answers that nobody asked for, only whole ones are of use.
-    new = drafts[known:]
-    candidates = tuple(draft.finished() for draft in new if draft.ending is not None or deadline == math.inf)
-    yield Answered(prompt, candidates, first_token, seconds, generation.reused)
+    drops_partial = branching is not None and branching.deadline < math.inf
+    candidates = tuple(draft.finished() for draft in drafts[known:] if draft.ending is not None or not drops_partial)
+    yield Answered(prompt, candidates, first_token, seconds, generation.reused, tuple(drafts[0].alternatives))
 
 
 def _grown(tokens: Sequence[Token], drafts: Sequence[Draft]) -> Iterator[tuple[Token, Draft]]:
@@ -209,10 +227,10 @@ def _generate_in_order(
     request: Request, engine: Engine, stop: threading.Event, branching: Branching | None = None
 ) -> Iterator[Event | Answered]:
     """Fill several holes in order, each with what the ones before it got; all of them once for each candidate."""
-    assert request.blanks is not None  # whoever calls has looked
+    assert request.blanks is not None  # `generate` looked
     blanks, began = request.blanks, time.perf_counter()
-    ways = enumerate(request.sampling.each(request.candidates))
-    for number, sampling in itertools.islice(ways, branching is not None, None):
+    samplings = enumerate(request.sampling.each(request.candidates))
+    for number, sampling in itertools.islice(samplings, branching is not None, None):
         middles: list[str] = []
         tokens = 0
         while len(middles) < blanks.count:
@@ -241,24 +259,16 @@ def candidates_of(request: Request, answered: Sequence[Answered]) -> tuple[Candi
     Only the first may lack some: one that was left half-way beside a whole one is of no use.
     """
     if request.blanks is None:
-        return tuple(candidate for each in answered for candidate in each.candidates)
-    answers, count = [each.candidates[0] for each in answered], request.blanks.count
+        return tuple(candidate for one in answered for candidate in one.candidates)
+    answers, count = [one.candidates[0] for one in answered], request.blanks.count
     groups = [answers[start : start + count] for start in range(0, len(answers), count)]
-    return tuple(combine(request.blanks, group) for at, group in enumerate(groups) if at == 0 or len(group) == count)
+    return tuple(combine(request.blanks, group) for group in groups if group is groups[0] or len(group) == count)
 
 
 def result_of(
     request: Request, engine: Engine, answered: Sequence[Answered], candidates: tuple[Candidate, ...], seconds: float
 ) -> Result:
-    """Return all that there is to say of a request.
-
-    Args:
-        request: What was asked.
-        engine: That answered it.
-        answered: What came of each prompt, at least one.
-        candidates: In the order in which they are to be offered.
-        seconds: Since the request began.
-    """
+    """Return the result of a request; its candidates in the order in which they are to be offered."""
     first = answered[0]
     prompt = first.prompt
     return Result(
@@ -279,7 +289,7 @@ def result_of(
         sampling=request.sampling,
         max_new_tokens=request.max_new_tokens,
         prompt_sha256=prompt.sha256,
-        generated=sum(len(candidate.token_ids) for each in answered for candidate in each.candidates),
+        generated=sum(len(candidate.token_ids) for one in answered for candidate in one.candidates),
         seen=prompt.context,
         holes=1 if request.blanks is None else request.blanks.count,
         lines=request.lines,
@@ -291,15 +301,11 @@ def _left_out(request: Request, engine: Engine) -> tuple[str, ...]:
     """Say what a request goes without, since its engine cannot do it."""
     able = engine.capabilities
     return tuple(
-        said
-        for is_missing, said in (
+        text
+        for is_missing, text in (
             (not able.constrains and request.healing, "a token that the hole cuts in two is not generated again"),
             (not able.scores, "answers are not weighed by what follows the hole"),
             (not can_branch(engine), "further answers are sampled"),
         )
         if is_missing
     )
-
-
-def _all_add_nothing(hole: Hole, drafts: Sequence[Draft]) -> bool:
-    return all(draft.ending is None or adds_nothing(hole, draft.middle) for draft in drafts)

@@ -31,7 +31,7 @@ def interruptible() -> Iterator[threading.Event]:
     """
     stop = threading.Event()
     before = signal.getsignal(signal.SIGINT)
-    # None: something that is not Python handles the signal, and could not be put back.
+    # None: the handler is not Python's, and could not be put back.
     if threading.current_thread() is not threading.main_thread() or before is None:
         yield stop
         return

@@ -30,13 +30,16 @@ _log = logging.getLogger(__name__)
 _generating = threading.Lock()
 
 
-def run(request: Request, engine: Engine, stop: threading.Event | None = None) -> Iterator[Event]:
+def run(
+    request: Request, engine: Engine, stop: threading.Event | None = None, *, further_seconds: float = _FURTHER_SECONDS
+) -> Iterator[Event]:
     """Answer `request`, as a stream that ends with [`Finished`][].
 
     Args:
-        request: What is asked.
+        request: Its number of candidates is settled first.
         engine: The loaded model.
         stop: When it is set, the request ends at the next token and what is there counts as partial.
+        further_seconds: How long further answers may take where the user left their number open.
 
     Raises:
         BusyError: Another request is under way in this process.
@@ -52,22 +55,15 @@ def run(request: Request, engine: Engine, stop: threading.Event | None = None) -
             "(Ctrl-C), and run this again."
         )
     try:
-        yield from _answer(request, engine, stop or threading.Event(), more_at_need=left_to_us)
+        yield from _answer(request, engine, stop or threading.Event(), further_seconds if left_to_us else None)
     finally:
         _generating.release()
 
 
 def follow(request: Request, engine: Engine, on_grow: OnGrow | None = None, on_offer: OnOffer | None = None) -> Result:
-    """Answer `request` at once. Ctrl-C ends it with what is there.
+    """Answer `request` at once, with the errors of [`run`][]. Ctrl-C ends it with what is there.
 
-    Args:
-        request: What is asked.
-        engine: The loaded model.
-        on_grow: Told how the first candidate grows.
-        on_offer: Told of the first answer when others are on their way.
-
-    Raises:
-        FimError: As [`run`][] says.
+    `on_grow` is called as the first candidate grows, `on_offer` with the first answer when others are on their way.
     """
     with interruptible() as stop:
         for event in run(request, engine, stop):
@@ -81,26 +77,25 @@ def follow(request: Request, engine: Engine, on_grow: OnGrow | None = None, on_o
 
 
 def busy() -> bool:
-    """Whether a request is under way in this process."""
     return _generating.locked()
 
 
-def _answer(request: Request, engine: Engine, stop: threading.Event, *, more_at_need: bool) -> Iterator[Event]:
-    """Generate, look at what came, ask for more if that is needed, and choose."""
+def _answer(request: Request, engine: Engine, stop: threading.Event, further_seconds: float | None) -> Iterator[Event]:
+    """Generate, look at what came, generate more if it is doubtful and there are `further_seconds`, and choose."""
     began = time.perf_counter()
     branches = request.candidates > 1 and not request.sampling.temperature and request.blanks is None
     answered: list[Answered] = []
-    yield from _ask(replace(request, candidates=1) if branches else request, engine, stop, answered)
+    yield from _collect(generate(replace(request, candidates=1) if branches else request, engine, stop), answered)
     prompt = answered[0].prompt
     candidates = best_ended(request, engine, candidates_of(request, answered), stop, prompt)
     first_seconds = time.perf_counter() - began
-    alone = more_at_need and request.candidates == 1 and not request.sampling.temperature
-    doubtful = alone and is_doubtful(request, candidates[0])
+    more_at_need = further_seconds is not None and request.candidates == 1 and not request.sampling.temperature
+    doubtful = more_at_need and is_doubtful(request, candidates[0])
     if (branches or doubtful) and not stop.is_set():
-        if not (request.asked.anything or adds_nothing(request.hole, candidates[0].middle)):
+        if not (request.check_spec.anything or adds_nothing(request.hole, candidates[0].middle)):
             offered = judged(request, candidates, stopped=stop.is_set())
             yield Offered(result_of(request, engine, answered, offered, first_seconds))
-        yield from _ask_for_more(request, engine, stop, answered, bounded=doubtful)
+        yield from _generate_more(request, engine, stop, answered, further_seconds if doubtful else None)
         further = candidates_of(request, answered)[1:]
         candidates += best_ended(request, engine, further, stop, prompt)
     seconds = time.perf_counter() - began
@@ -110,34 +105,32 @@ def _answer(request: Request, engine: Engine, stop: threading.Event, *, more_at_
     yield Finished(replace(result, first_answer_seconds=first_seconds))
 
 
-def _ask(
-    request: Request,
-    engine: Engine,
-    stop: threading.Event,
-    answered: list[Answered],
-    branching: Branching | None = None,
-) -> Iterator[Event]:
-    """Generate candidates, and put them into `answered`."""
-    for event in generate(request, engine, stop, branching):
+def _collect(events: Iterator[Event | Answered], answered: list[Answered]) -> Iterator[Event]:
+    """Put the candidates into `answered`, and yield the other events."""
+    for event in events:
         if isinstance(event, Answered):
             answered.append(event)
         else:
             yield event
 
 
-def _ask_for_more(
-    request: Request, engine: Engine, stop: threading.Event, answered: list[Answered], *, bounded: bool
+def _generate_more(
+    request: Request, engine: Engine, stop: threading.Event, answered: list[Answered], seconds: float | None
 ) -> Iterator[Event]:
-    """Generate what leaves the first candidate where the model was least sure of it."""
+    """Generate what leaves the first candidate where the model was least sure of it.
+
+    Without `seconds` there is no limit: the user asked for them.
+    """
     (known,) = candidates_of(request, answered)
-    deadline = time.perf_counter() + _FURTHER_SECONDS if bounded else math.inf
+    deadline = math.inf if seconds is None else time.perf_counter() + seconds
     leaves_early = adds_nothing(request.hole, known.middle) or lacks_column(request, known.middle)
-    branching = Branching(known, deadline, leaves_early)
-    if not bounded:
-        yield from _ask(request, engine, stop, answered, branching)
-        return
-    # Nobody asked for them, so that where there is no memory for more the one that is there has to do.
+    branching = Branching(known, answered[0].alternatives, deadline, leaves_early)
+    if seconds is not None:
+        request = replace(request, candidates=_IN_THAT_TIME)
     try:
-        yield from _ask(replace(request, candidates=_IN_THAT_TIME), engine, stop, answered, branching)
+        yield from _collect(generate(request, engine, stop, branching), answered)
     except FimError:
+        if seconds is None:
+            raise
+        # Without memory for more, the first one has to do.
         _log.info("There are no further answers.", exc_info=True)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from fim_magic.candidate import Ending
@@ -48,7 +49,7 @@ _ROOM = 1024  # tokens of a prompt; the longest has 120
 
 
 class Verdict(str, Enum):
-    """What a check came to."""
+    """The outcome of a check."""
 
     OK = "ok"
     FAILED = "FAILED"
@@ -56,18 +57,18 @@ class Verdict(str, Enum):
 
 
 @dataclass(frozen=True)
-class Check:
-    """One thing that was looked at.
+class PromptCheck:
+    """One check of the tokenizer, or of an answer.
 
     Attributes:
-        what: What it was, in a few words.
-        verdict: What it came to.
-        found: What was found, for the user. May hold anything that a model or a vocabulary says.
+        name: What was checked, in a few words.
+        verdict: The outcome.
+        detail: What was found, for the user. May hold anything that a model or a vocabulary says.
     """
 
-    what: str
+    name: str
     verdict: Verdict
-    found: str
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -75,30 +76,27 @@ class Probe:
     """A text with a hole, and how to see that the model read what it had to.
 
     Attributes:
-        what: Where its hole is, in a few words.
+        name: Where its hole is, in a few words.
         text: With a marker, or to be continued at its end.
         right: What a programmer would write there.
         needs: The pattern that every answer has which follows from the text. Models may word the rest differently.
     """
 
-    what: str
+    name: str
     text: str
     right: str
     needs: str
 
     @property
     def document(self) -> Document:
-        """The text as models know it."""
         return parse(self.text, required=False)
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the model said to one probe.
+class ProbeAnswer:
+    """The model's answer to one probe.
 
     Attributes:
-        probe: What was asked.
-        prompt: How it was asked.
         text: All that the model generated, up to its stop token or the limit.
         middle: What the rules of `trimming` keep of it.
         stopped: Whether it ended with one of the prompt's stop tokens.
@@ -110,28 +108,22 @@ class Answer:
     text: str
     middle: str
     stopped: bool
-    check: Check
+    check: PromptCheck
 
 
 @dataclass(frozen=True)
 class Proof:
-    """Everything that was found out.
+    """All checks of a model."""
 
-    Attributes:
-        checks: Of the tokenizer and of the prompts.
-        answers: The first one is the example's, in the order that the family takes by itself.
-    """
-
-    checks: tuple[Check, ...]
-    answers: tuple[Answer, ...]
+    checks: tuple[PromptCheck, ...]  # of the tokenizer and of the prompts
+    answers: tuple[ProbeAnswer, ...]  # the first one is the example's, in the order that the family takes by itself
 
     @property
-    def failed(self) -> list[Check]:
-        """What was found to be wrong."""
+    def failed(self) -> list[PromptCheck]:
         return [check for check in self.all_checks if check.verdict is Verdict.FAILED]
 
     @property
-    def all_checks(self) -> list[Check]:
+    def all_checks(self) -> list[PromptCheck]:
         """The checks, those of the answers included."""
         return [*self.checks, *(answer.check for answer in self.answers)]
 
@@ -183,41 +175,35 @@ _SCRIPTS = {
     "emoji": "# 👩‍💻 🇯🇵 🎉",
     "white space": "\tif x:\n\n        y = 1  \n \n",
 }
-_COUNTED = ("    1", "2023", "a b", "x = 10 + 200")  # digits and spaces, which rebuilt tokenizers get wrong
+_DIGITS_AND_SPACES = ("    1", "2023", "a b", "x = 10 + 200")  # digits and spaces, which rebuilt tokenizers get wrong
 
 
 def prove(engine: Engine, on_progress: OnProgress = silent) -> Proof:
-    """Check the engine's tokenizer, and ask the model what shows whether its prompts are right.
+    """Check the engine's tokenizer, and let the model answer the probes, greedily.
 
-    A model that infills is asked in every order that its family has; others are asked to continue. Answers are greedy,
-    so the same model says the same again.
+    A model that infills answers in every order that its family has; others only continue.
 
     Args:
         engine: The loaded model.
-        on_progress: Told which probe comes next.
+        on_progress: Called before each probe, and after the last.
 
     Returns:
-        What was found; without answers where the checkpoint lacks a sentinel, so that it cannot be asked.
+        All checks; without answers where the checkpoint lacks a sentinel, so that it cannot be asked.
     """
-    checks = list(_of_tokenizer(engine))
-    if _lacks_sentinels(engine):
+    checks = list(_check_tokenizer(engine))
+    if _missing_sentinels(engine):
         return Proof(tuple(checks), ())
-    asked = list(_prompts(engine))
+    probes = list(_prompts(engine))
     answers = []
-    for at, (probe, prompt) in enumerate(asked):
-        on_progress(Progress("Asking the model", at, len(asked), "probes"))
+    for index, (probe, prompt) in enumerate(probes):
+        on_progress(Progress("Asking the model", index, len(probes), "probes"))
         answers.append(_answer(engine, probe, prompt))
-    on_progress(Progress("Asking the model", len(asked), len(asked), "probes"))
-    return Proof((*checks, _of_bos(engine, asked[0][1]), _of_stopping(answers)), tuple(answers))
+    on_progress(Progress("Asking the model", len(probes), len(probes), "probes"))
+    return Proof((*checks, _check_bos(engine, probes[0][1]), _check_stopping(answers)), tuple(answers))
 
 
 def recognised(family: Family, stated_by: str = "") -> str:
-    """Say how a checkpoint's family was found.
-
-    Args:
-        family: The family.
-        stated_by: Who named it, if anybody did: "the catalogue".
-    """
+    """Say how a checkpoint's family was found; `stated_by` says who named it, if anybody did: "the catalogue"."""
     by = f"{stated_by} names it" if stated_by else f"its architecture is {' or '.join(family.model_types)}"
     if not family.can_infill:
         return f"{by}; it completes from left to right, because {family.why_not}"
@@ -243,62 +229,60 @@ def _prompts(engine: Engine) -> Iterator[tuple[Probe, Prompt]]:
 # --- the tokenizer -------------------------------------------------------------------------------
 
 
-def _of_tokenizer(engine: Engine) -> Iterator[Check]:
-    yield _of_sentinels(engine)
-    yield _of_stop_tokens(engine)
-    yield _of_sentinels_in_text(engine)
-    yield _of_scripts(engine)
-    yield _of_digits_and_spaces(engine)
+def _check_tokenizer(engine: Engine) -> Iterator[PromptCheck]:
+    yield _check_sentinels(engine)
+    yield _check_stop_tokens(engine)
+    yield _check_sentinels_in_text(engine)
+    yield _check_scripts(engine)
+    yield _check_digits_and_spaces(engine)
 
 
-def _of_sentinels(engine: Engine) -> Check:
-    lacking = _lacks_sentinels(engine)
-    if lacking:
-        return Check(
-            "sentinels", Verdict.FAILED, f"not in the vocabulary, or beyond the embedding: {', '.join(lacking)}"
-        )
+def _check_sentinels(engine: Engine) -> PromptCheck:
+    check = partial(PromptCheck, "sentinels")
+    missing = _missing_sentinels(engine)
+    if missing:
+        return check(Verdict.FAILED, f"not in the vocabulary, or beyond the embedding: {', '.join(missing)}")
     if not engine.family.sentinels():
-        return Check("sentinels", Verdict.NOT_JUDGED, "its prompts need none")
+        return check(Verdict.NOT_JUDGED, "its prompts need none")
     ids = ", ".join(f"{token} {engine.tokenizer.sentinel(token)}" for token in engine.family.sentinels())
-    return Check("sentinels", Verdict.OK, f"each is one id inside the embedding: {ids}")
+    return check(Verdict.OK, f"each is one id inside the embedding: {ids}")
 
 
-def _lacks_sentinels(engine: Engine) -> list[str]:
+def _missing_sentinels(engine: Engine) -> list[str]:
     wanted = [*engine.family.sentinels(), *filter(None, [engine.family.bos])]
     return [token for token in wanted if engine.tokenizer.sentinel(token) is None]
 
 
-def _of_stop_tokens(engine: Engine) -> Check:
-    found = {token: engine.tokenizer.sentinel(token) for token in engine.family.stop}
-    ids = ", ".join(f"{token} {at}" for token, at in found.items() if at is not None)
-    if not ids:
-        return Check("stop tokens", Verdict.FAILED, f"the vocabulary has none of {', '.join(found)}")
-    absent = ", ".join(token for token, at in found.items() if at is None)
-    return Check("stop tokens", Verdict.OK, ids + (f"; it has no {absent}" if absent else ""))
+def _check_stop_tokens(engine: Engine) -> PromptCheck:
+    ids = {token: engine.tokenizer.sentinel(token) for token in engine.family.stop}
+    present = ", ".join(f"{token} {token_id}" for token, token_id in ids.items() if token_id is not None)
+    if not present:
+        return PromptCheck("stop tokens", Verdict.FAILED, f"the vocabulary has none of {', '.join(ids)}")
+    absent = ", ".join(token for token, token_id in ids.items() if token_id is None)
+    return PromptCheck("stop tokens", Verdict.OK, present + (f"; it has no {absent}" if absent else ""))
 
 
-def _of_sentinels_in_text(engine: Engine) -> Check:
+def _check_sentinels_in_text(engine: Engine) -> PromptCheck:
     """A notebook about sentinels must not break its own prompt. SentencePiece reads a space as the `▁` of a name."""
     tokenizer = engine.tokenizer
     names = [*engine.family.sentinels(), *engine.family.stop]
-    ids = {at for at in map(tokenizer.sentinel, names) if at is not None}
-    spelt = [spelling for name in names for spelling in (name, name.replace("▁", " "))]
-    taken = [text for text in dict.fromkeys(spelt) if ids.intersection(tokenizer.encode(f"x = '{text}'"))]
-    if taken:
-        return Check("sentinels in text", Verdict.FAILED, f"spelt out in code, they act: {', '.join(taken)}")
-    return Check("sentinels in text", Verdict.OK, "spelt out in code, they are text")
+    ids = {token_id for token_id in map(tokenizer.sentinel, names) if token_id is not None}
+    spellings = [spelling for name in names for spelling in (name, name.replace("▁", " "))]
+    active = [text for text in dict.fromkeys(spellings) if ids.intersection(tokenizer.encode(f"x = '{text}'"))]
+    if active:
+        return PromptCheck("sentinels in text", Verdict.FAILED, f"spelt out in code, they act: {', '.join(active)}")
+    return PromptCheck("sentinels in text", Verdict.OK, "spelt out in code, they are text")
 
 
-def _of_scripts(engine: Engine) -> Check:
-    lost = [script for script, text in _SCRIPTS.items() if not _comes_back(engine, text)]
+def _check_scripts(engine: Engine) -> PromptCheck:
+    check = partial(PromptCheck, "round trip")
+    lost = [script for script, text in _SCRIPTS.items() if not _survives_round_trip(engine, text)]
     if lost:
-        return Check(
-            "round trip", Verdict.FAILED, f"what is encoded and decoded again is another text: {', '.join(lost)}"
-        )
-    return Check("round trip", Verdict.OK, f"encoded and decoded again, also streamed: {', '.join(_SCRIPTS)}")
+        return check(Verdict.FAILED, f"what is encoded and decoded again is another text: {', '.join(lost)}")
+    return check(Verdict.OK, f"encoded and decoded again, also streamed: {', '.join(_SCRIPTS)}")
 
 
-def _comes_back(engine: Engine, text: str) -> bool:
+def _survives_round_trip(engine: Engine, text: str) -> bool:
     tokenizer = engine.tokenizer
     stream = tokenizer.stream()
     for token in tokenizer.encode(text, unspaced=True):
@@ -306,39 +290,41 @@ def _comes_back(engine: Engine, text: str) -> bool:
     return text == tokenizer.decode(tokenizer.encode(text)) == stream.text
 
 
-def _of_digits_and_spaces(engine: Engine) -> Check:
+def _check_digits_and_spaces(engine: Engine) -> PromptCheck:
     tokenizer = engine.tokenizer
-    lost = [text for text in _COUNTED if not _comes_back(engine, text)]
+    lost = [text for text in _DIGITS_AND_SPACES if not _survives_round_trip(engine, text)]
     if lost:
-        return Check("digits and spaces", Verdict.FAILED, f"lost something: {', '.join(map(repr, lost))}")
-    shown = ", ".join(f"{text!r} {tokenizer.encode(text, unspaced=True)}" for text in _COUNTED)
-    return Check("digits and spaces", Verdict.OK, shown)
+        return PromptCheck("digits and spaces", Verdict.FAILED, f"lost something: {', '.join(map(repr, lost))}")
+    encoded = ", ".join(f"{text!r} {tokenizer.encode(text, unspaced=True)}" for text in _DIGITS_AND_SPACES)
+    return PromptCheck("digits and spaces", Verdict.OK, encoded)
 
 
-def _of_bos(engine: Engine, prompt: Prompt) -> Check:
+def _check_bos(engine: Engine, prompt: Prompt) -> PromptCheck:
     family, tokenizer = engine.family, engine.tokenizer
     if family.bos is None:
         wanted = tokenizer.leading_ids
     else:
-        wanted = [at for at in [tokenizer.sentinel(family.bos)] if family.bos and at is not None]
+        bos = tokenizer.sentinel(family.bos)
+        wanted = [bos] if family.bos and bos is not None else []
     name = tokenizer.decode(wanted) or "none"
     own = tokenizer.decode(tokenizer.leading_ids) or "none"
-    said = f"{name}, as the family wants it; by itself, the tokenizer puts {own} before a text"
-    if wanted:
-        right = list(prompt.ids[: len(wanted)]) == wanted and prompt.ids.count(wanted[0]) == 1
-        return Check("BOS", Verdict.OK if right else Verdict.FAILED, said if right else f"not {name} exactly once")
-    return Check("BOS", Verdict.NOT_JUDGED if tokenizer.leading_ids else Verdict.OK, said)
+    detail = f"{name}, as the family wants it; by itself, the tokenizer puts {own} before a text"
+    if not wanted:
+        return PromptCheck("BOS", Verdict.NOT_JUDGED if tokenizer.leading_ids else Verdict.OK, detail)
+    if list(prompt.ids[: len(wanted)]) == wanted and prompt.ids.count(wanted[0]) == 1:
+        return PromptCheck("BOS", Verdict.OK, detail)
+    return PromptCheck("BOS", Verdict.FAILED, f"not {name} exactly once")
 
 
 # --- the answers ---------------------------------------------------------------------------------
 
 
-def _answer(engine: Engine, probe: Probe, prompt: Prompt) -> Answer:
+def _answer(engine: Engine, probe: Probe, prompt: Prompt) -> ProbeAnswer:
     """Let the model answer without our rules, which would end it before it can show whether it stops by itself."""
     text, stopped = _generate(engine, probe.document, prompt)
     cut = trim(Hole(probe.document), text, final=True)
     middle = text if cut is None else text[: cut.at]
-    return Answer(probe, prompt, text, middle, stopped, _judge(engine, probe, prompt, middle))
+    return ProbeAnswer(probe, prompt, text, middle, stopped, _judge(engine, probe, prompt, middle))
 
 
 def _generate(engine: Engine, document: Document, prompt: Prompt) -> tuple[str, bool]:
@@ -348,25 +334,23 @@ def _generate(engine: Engine, document: Document, prompt: Prompt) -> tuple[str, 
     return candidate.raw, candidate.ending is Ending.STOP_TOKEN
 
 
-def _judge(engine: Engine, probe: Probe, prompt: Prompt, middle: str) -> Check:
+def _judge(engine: Engine, probe: Probe, prompt: Prompt, middle: str) -> PromptCheck:
     """Judge an answer: by what it needs, and without the suffix by not having it."""
-    found = re.search(probe.needs, middle) is not None and "\ufffd" not in middle
-    order = prompt.order.upper() or "left to right"
-    what = f"{probe.what}, {order}"
+    is_right = re.search(probe.needs, middle) is not None and "\ufffd" not in middle
+    check = partial(PromptCheck, f"{probe.name}, {prompt.order.upper() or 'left to right'}")
     if engine.family.can_infill and not prompt.order:
-        if found:
-            return Check(what, Verdict.NOT_JUDGED, "it answers the same without the text after the hole")
-        return Check(what, Verdict.OK, "without the text after the hole it answers something else, so it had read it")
-    if found:
-        return Check(
-            what, Verdict.OK, "as expected" if middle.strip() == probe.right else f"in other words than {probe.right}"
-        )
-    return Check(what, Verdict.FAILED, f"expected: {probe.right}")
+        if is_right:
+            return check(Verdict.NOT_JUDGED, "it answers the same without the text after the hole")
+        return check(Verdict.OK, "without the text after the hole it answers something else, so it had read it")
+    if not is_right:
+        return check(Verdict.FAILED, f"expected: {probe.right}")
+    is_exact = middle.strip() == probe.right
+    return check(Verdict.OK, "as expected" if is_exact else f"in other words than {probe.right}")
 
 
-def _of_stopping(answers: list[Answer]) -> Check:
+def _check_stopping(answers: list[ProbeAnswer]) -> PromptCheck:
     stopped = sum(answer.stopped for answer in answers)
-    said = f"{stopped} of {len(answers)} answers ended with a stop token"
+    detail = f"{stopped} of {len(answers)} answers ended with a stop token"
     if stopped:
-        return Check("ends by itself", Verdict.OK, said)
-    return Check("ends by itself", Verdict.NOT_JUDGED, f"{said}; %%fim ends them where the hole does")
+        return PromptCheck("ends by itself", Verdict.OK, detail)
+    return PromptCheck("ends by itself", Verdict.NOT_JUDGED, f"{detail}; %%fim ends them where the hole does")

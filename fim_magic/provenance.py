@@ -100,7 +100,7 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
         "mean_logprob": _rounded(candidate.mean_logprob),
         "read_logprob": _rounded(candidate.read_logprob),
         "suffix_logprob": _rounded(candidate.suffix_logprob),
-        "checks": [{"name": check.name, "passed": check.passed, "said": check.said} for check in candidate.checks],
+        "checks": [{"name": check.name, "passed": check.passed, "said": check.detail} for check in candidate.checks],
         "imports": list(candidate.imports),
         "same": candidate.same,
         "reason": candidate.reason,

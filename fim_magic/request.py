@@ -1,4 +1,4 @@
-"""What is asked of a model. The magics, the command line and the Python interface all make one."""
+"""A request to a model. The magics, the command line and the Python interface all make one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ON_A_GPU = 4  # candidates: little dearer than one there
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of a model.
+    """A request to a model.
 
     Attributes:
         document: The user's text, with the hole.
@@ -35,7 +35,7 @@ class Request:
         context: What the model may see beside the document.
         blanks: Where the text has several holes, its parts; `document` then has them all as one.
         known: The names that the notebook defines, for the check of names.
-        asked: What is to be run on each candidate.
+        check_spec: What is to be run on each candidate.
         trimming: Whether our rules end an answer; without them it is the model's raw text.
         healing: Whether a token that the hole cuts in two is generated again.
         lines: How many statements an answer has at least, where the hole has room for more than one.
@@ -51,7 +51,7 @@ class Request:
     context: Context = EMPTY_CONTEXT
     blanks: MultiHoleDocument | None = None
     known: frozenset[str] = frozenset()
-    asked: CheckSpec = NO_CHECKS
+    check_spec: CheckSpec = NO_CHECKS
     trimming: bool = True
     healing: bool = True
     lines: int = 1
@@ -101,6 +101,6 @@ class Request:
         """
         if self.candidates:
             return self
-        chooses = self.asked.anything or self.method == "rank"
+        chooses = self.check_spec.anything or self.method == "rank"
         several = _TO_CHOOSE_FROM if chooses else 1 if engine.info.is_on_cpu else _ON_A_GPU
         return replace(self, candidates=several)

@@ -220,7 +220,7 @@ class Session:
             request,
             context=kernel.context_for(self._shell, request.document, mode, markers=markers),
             known=kernel.defined_names(self._shell, markers),
-            asked=in_cells(request.asked, kernel.executed_cells(self._shell)),
+            check_spec=in_cells(request.check_spec, kernel.executed_cells(self._shell)),
         )
 
     def remember_prompt(self, request: Request, engine: Engine) -> None:

@@ -176,7 +176,7 @@ class Settings(Configurable):
             candidates=_candidates(values),
             max_new_tokens=_checked(values, "max_new_tokens", lambda v: _whole(v) and v >= 1, "is at least 1"),
             sampling=_sampling(values),
-            asked=_check_spec(values),
+            check_spec=_check_spec(values),
             lines=_checked(values, "lines", lambda v: _whole(v) and v >= 1, "is at least 1"),
         )
 

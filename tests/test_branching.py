@@ -104,6 +104,41 @@ def test_a_temperature_samples_them_in_one_batch():
     assert result.answers == 3
 
 
+class GivesAlternatives(ScriptedEngine):
+    """Gives so many alternatives with each token; reads them again only where they are too few."""
+
+    def __init__(self, *answers, count):
+        super().__init__(*answers)
+        self.count, self.reads = count, 0
+
+    def generate(self, prompt, **options):
+        self._branches = bool(self.prompts)
+        generation = super().generate(prompt, **options)
+        step = generation.step
+        (likeliest,) = super().top_logprobs(prompt, [], self.count)
+        generation.step = lambda: [replace(token, alternatives=tuple(likeliest)) for token in step()]
+        return generation
+
+    def top_logprobs(self, prompt, continuation, count):
+        self.reads += 1
+        return super().top_logprobs(prompt, continuation, count)
+
+
+@pytest.mark.parametrize(("count", "reads"), [(8, 0), (3, 0), (2, 1), (0, 1)])
+def test_alternatives_that_came_with_the_tokens_are_not_read_again(count, reads):
+    request = Request(Document("", "\n"), candidates=3)
+    engine, other = GivesAlternatives("x = 1", "x = 2", "x = 3", count=count), ScriptedEngine("x = 1", "x = 2", "x = 3")
+    middles, others = ([each.middle for each in answered(one, request).candidates] for one in (engine, other))
+    assert (middles, engine.allowed) == (others, other.allowed)
+    assert engine.reads == reads
+
+
+def test_what_an_answer_that_was_cut_behind_its_last_token_lacks_is_read():
+    engine = GivesAlternatives("x = 1", "x = 2", count=8)
+    assert answered(engine, Request(Document("", "\n"), candidates=2, max_new_tokens=3)).answers == 2
+    assert engine.reads == 1
+
+
 def test_where_an_answer_ends_its_line_no_other_answer_only_ends_it_in_another_way():
     one, end, plus = (BYTES.encode(text)[0] for text in ("1", "\n", "+"))
     first = Candidate("1\n\n", Ending.RULE, Cut("enough", 2), token_ids=(one, end, end), token_ends=(1, 2, 3))

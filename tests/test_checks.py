@@ -18,7 +18,6 @@ from fim_magic.checks import (
     needed_cells,
     parses,
     tried,
-    trying,
 )
 from fim_magic.sandbox import Limits
 
@@ -81,8 +80,8 @@ def test_parses(text, passed):
 
 
 def test_a_syntax_error_says_its_line_and_warnings_nothing():
-    assert parses("x = 1\nfor").said == "SyntaxError: invalid syntax in line 2"
-    assert parses("%%time\nfor").said == "SyntaxError: invalid syntax in line 2"
+    assert parses("x = 1\nfor").detail == "SyntaxError: invalid syntax in line 2"
+    assert parses("%%time\nfor").detail == "SyntaxError: invalid syntax in line 2"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert parses(r"'\d'; 1 is 1").passed
@@ -92,7 +91,7 @@ def test_a_syntax_error_says_its_line_and_warnings_nothing():
 @given(st.text(alphabet=st.sampled_from("ab=()[]{}:'\"\n \\#%!?@\0\ud800*.,"), max_size=40))
 def test_no_text_raises(text):
     for check in (parses(text), names_defined(text, set()), *look(text)):
-        assert check.said == " ".join(check.said.split())
+        assert check.detail == " ".join(check.detail.split())
     needed_cells(text, [text, "a = 1"])
     docstring_examples(text)
 
@@ -142,7 +141,7 @@ def test_names_that_are_defined(text):
 )
 def test_names_that_are_not(text, said):
     check = names_defined(text, set())
-    assert (check.passed, check.said) == (False, said)
+    assert (check.passed, check.detail) == (False, said)
 
 
 def test_names_that_cannot_be_told():
@@ -155,7 +154,7 @@ def test_names_that_cannot_be_told():
 def test_what_follows_the_hole_may_need_what_the_answer_has_to_define():
     text = "def mean(xs):\n    {}\n    return total / len(xs)\n"
     assert names_defined(text.format("total = sum(xs)"), set()).passed
-    assert names_defined(text.format("return 0"), set()).said == "undefined: total"
+    assert names_defined(text.format("return 0"), set()).detail == "undefined: total"
     assert names_defined(text.format("return 0"), {"total"}).passed
 
 
@@ -202,7 +201,7 @@ def test_what_was_asked_for_is_tried():
         doctests=True,
         setup=("k = 1", "open('/etc/passwd').read()"),
     )
-    assert [(check.name, check.passed, check.said) for check in tried(MEAN, asked)] == [
+    assert [(check.name, check.passed, check.detail) for check in tried(MEAN, asked)] == [
         ("mean([1, 3]) == 2", True, ""),
         ("mean([k]) == 4", False, "mean([k]) == 4 gave False"),
         ("mean([])", False, "ZeroDivisionError: division by zero"),
@@ -217,7 +216,7 @@ def test_what_was_asked_for_is_tried():
 
 def test_doctests_say_which_is_wrong():
     (check,) = tried(MEAN.replace("2.0", "3.0"), CheckSpec(doctests=True))
-    assert (check.passed, check.said) == (False, "1 of 2 doctests: mean([1, 3]) gave 2.0")
+    assert (check.passed, check.detail) == (False, "1 of 2 doctests: mean([1, 3]) gave 2.0")
 
 
 @pytest.mark.parametrize(
@@ -245,12 +244,12 @@ def test_what_the_sandbox_lacks_is_not_the_cells_fault():
     asked = CheckSpec(("mean(k)",), setup=("k = open('/etc/passwd').read()",))
     (check,) = tried(MEAN, asked)
     assert check.passed is None
-    assert check.said.startswith("an earlier cell does not run here: ")
+    assert check.detail.startswith("an earlier cell does not run here: ")
     (check,) = tried("df = open('mine.csv')", CheckSpec(("df",)))
     assert check.passed is None
     (check,) = tried("%%bash\nls", CheckSpec(("1",)))
-    assert (check.passed, check.said) == (None, "not Python")
-    assert look("%%bash\nls", asked=CheckSpec(("1",))) == (Check("parses", True), check)
+    assert (check.passed, check.detail) == (None, "not Python")
+    assert look("%%bash\nls", check_spec=CheckSpec(("1",))) == (Check("parses", True), check)
     assert look("%%bash\nls )") == (Check("parses", False, "')' is not expected in line 2"),)
     assert look("%%latex\n)") == ()
 
@@ -258,10 +257,10 @@ def test_what_the_sandbox_lacks_is_not_the_cells_fault():
 def test_a_cell_that_hangs_is_said_to():
     hangs = "def f():\n    while True: pass"
     first, second = tried(hangs, CheckSpec(("f()", "1")), Limits(seconds=1))
-    assert (first.passed, first.said) == (False, "took longer than 1 s")
-    assert (second.passed, second.said) == (None, "not reached")
+    assert (first.passed, first.detail) == (False, "took longer than 1 s")
+    assert (second.passed, second.detail) == (None, "not reached")
     (check,) = tried(hangs + "\nf()", CheckSpec(("1",)), Limits(seconds=1))
-    assert (check.passed, check.said) == (False, "took longer than 1 s")
+    assert (check.passed, check.detail) == (False, "took longer than 1 s")
 
 
 @pytest.mark.parametrize(
@@ -289,15 +288,16 @@ def test_tricks_make_nothing_pass(trick):
     assert not any(check.passed for check in found), found
 
 
-def test_look_runs_nothing_unless_asked(monkeypatch):
-    monkeypatch.setattr(trying, "run_steps", None)
-    assert [check.name for check in look(MEAN)] == ["parses", "names"]
-    assert [check.name for check in look("def f(:", asked=CheckSpec(("1",)))] == ["parses"]
-    assert [check.name for check in look("x = 1", asked=CheckSpec(doctests=True))] == ["parses", "names"]
+def test_look_runs_nothing_unless_asked():
+    unlimited = None  # the sandbox cannot start with it
+    assert [check.name for check in look(MEAN, limits=unlimited)] == ["parses", "names"]
+    assert [check.name for check in look("def f(:", check_spec=CheckSpec(("1",)), limits=unlimited)] == ["parses"]
+    doctests = look("x = 1", check_spec=CheckSpec(doctests=True), limits=unlimited)
+    assert [check.name for check in doctests] == ["parses", "names"]
 
 
 def test_look_takes_all_together():
-    found = look(MEAN, known={"np"}, asked=CheckSpec(("mean([2]) == 2",)))
+    found = look(MEAN, known={"np"}, check_spec=CheckSpec(("mean([2]) == 2",)))
     assert [(check.name, check.passed) for check in found] == [
         ("parses", True),
         ("names", True),

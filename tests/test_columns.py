@@ -44,7 +44,7 @@ FRAMES = {"sales": frozenset({"city", "units", "price"})}
 )
 def test_a_column_that_is_not_there(text, column):
     found = columns_there(text, FRAMES)
-    assert (found and found.said) == (column and f"sales has no column {column!r}")
+    assert (found and found.detail) == (column and f"sales has no column {column!r}")
     assert found is None or (found.name, found.passed) == ("columns", False)
 
 

@@ -217,7 +217,7 @@ def test_an_answer_gets_the_imports_that_it_lacks():
     assert candidate.imports == ("from collections import Counter", "import numpy as np")
     check = names_check(candidate)
     assert (check.passed, check.names) == (True, ())
-    assert check.said == "adds from collections import Counter, import numpy as np"
+    assert check.detail == "adds from collections import Counter, import numpy as np"
     assert candidate.text_in(Document("c = ", "\n")) == (
         "from collections import Counter\nimport numpy as np\nc = Counter(xs), np.zeros(3)\n"
     )
@@ -227,7 +227,7 @@ def test_an_answer_gets_the_imports_that_it_lacks():
 def test_what_is_left_undefined_fails():
     check = names_check(answer("Counter(mine)", "c = ", "\n"))
     assert (check.passed, check.names) == (False, ("mine",))
-    assert check.said == "undefined: mine; adds from collections import Counter"
+    assert check.detail == "undefined: mine; adds from collections import Counter"
 
 
 def test_only_the_answers_own_names_are_mended():
@@ -248,7 +248,7 @@ def test_what_is_defined_needs_no_import():
 
 def test_tests_run_with_the_imports():
     asked = CheckSpec(("c['a'] == 2",))
-    candidate = answer("Counter('aab')", "c = ", "\n", asked=asked)
+    candidate = answer("Counter('aab')", "c = ", "\n", check_spec=asked)
     assert [(check.name, check.passed) for check in candidate.checks] == [
         ("parses", True),
         ("names", True),

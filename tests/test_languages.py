@@ -271,15 +271,15 @@ def test_a_rebuilt_cell_is_judged_by_what_the_middle_adds(document, middle, pass
     hole = parse(document)
     found = parses(hole.rebuild(middle), hole)
     assert found.passed is passed
-    assert said is None or found.said == said
+    assert said is None or found.detail == said
 
 
 def test_what_was_asked_for_in_another_language_is_unknown():
-    found = look("%%bash\nls\n", asked=CheckSpec(("1",)))
+    found = look("%%bash\nls\n", check_spec=CheckSpec(("1",)))
     assert [(check.name, check.passed) for check in found] == [("parses", True), ("1", None)]
     # Nothing of a script is run as Python, though it has no magic.
     document = Document("x = ", "", language="javascript")
-    found = look("x = 1", asked=CheckSpec(("x == 1",)), document=document)
+    found = look("x = 1", check_spec=CheckSpec(("x == 1",)), document=document)
     assert [(check.name, check.passed) for check in found] == [("parses", True), ("x == 1", None)]
 
 
@@ -307,7 +307,7 @@ def test_without_the_extra_it_says_what_to_install(without_parsers):
     assert to_install("r") == "fim-magic[languages-r]"
     assert to_install("latex") == ""
     (check,) = look("%%bash\nls )")
-    assert (check.passed, check.said) == (None, "not checked: pip install fim-magic[languages]")
+    assert (check.passed, check.detail) == (None, "not checked: pip install fim-magic[languages]")
     assert "-> pip install fim-magic[languages] fim-magic[languages-r]" in reports.doctor()
 
 

@@ -204,7 +204,7 @@ def test_magics_that_may_define_names_leave_it_open():
 def test_names_are_told_in_the_order_of_the_lines():
     check = names_defined("def f(): return later\nnp.mean(df)\nnp.sum(early)\nearly = 1", set())
     assert check.names == ("later", "np", "df", "early")
-    assert check.said == "undefined: later, np, df, early"
+    assert check.detail == "undefined: later, np, df, early"
 
 
 def test_what_is_deleted_or_changed_is_not_bound():

@@ -69,7 +69,7 @@ class Trained(ScriptedEngine):
 
 
 def verdicts(found: proof.Proof) -> dict[str, Verdict]:
-    return {check.what: check.verdict for check in found.all_checks}
+    return {check.name: check.verdict for check in found.all_checks}
 
 
 # --- the example ---------------------------------------------------------------------------------
@@ -98,10 +98,10 @@ def test_only_what_stands_after_the_hole_can_lead_to_it():
     assert "GREETING" in document.suffix
 
 
-@pytest.mark.parametrize("probe", [proof._HELLO, *proof._INFILLING, proof._CONTINUING], ids=lambda probe: probe.what)
+@pytest.mark.parametrize("probe", [proof._HELLO, *proof._INFILLING, proof._CONTINUING], ids=lambda probe: probe.name)
 def test_every_probes_right_answer_has_what_it_needs_and_makes_a_program(probe):
     assert re.search(probe.needs, probe.right)
-    compile(probe.document.rebuild(probe.right), probe.what, "exec")
+    compile(probe.document.rebuild(probe.right), probe.name, "exec")
     assert not re.search(probe.needs, probe.document.prefix.rpartition("\n")[2])
 
 
@@ -237,7 +237,7 @@ def test_every_familys_tokenizer_passes(name):
     tokenizer = TextTokenizer(Tokenizer.from_str(families.tokenizer_json(row)), bos=row.bos or None)
     found = family_of(row.config, tokenizer, named=row.family if row.family != "llama" else "")
     engine = ScriptedEngine("x", family=found, tokenizer=tokenizer)
-    failed = {check.what for check in proof._of_tokenizer(engine) if check.verdict is Verdict.FAILED}
+    failed = {check.name for check in proof._check_tokenizer(engine) if check.verdict is Verdict.FAILED}
     assert not failed
 
 
@@ -246,7 +246,7 @@ def test_a_missing_sentinel_fails_and_nothing_is_asked():
     found = prove(ScriptedEngine("x", tokenizer=tokenizer))
     assert found.answers == ()
     assert verdicts(found)["sentinels"] is Verdict.FAILED
-    assert "<|fim_suffix|>" in found.failed[0].found
+    assert "<|fim_suffix|>" in found.failed[0].detail
 
 
 def test_a_sentinel_beyond_the_embedding_is_missing():
@@ -259,7 +259,7 @@ def test_a_sentinel_beyond_the_embedding_is_missing():
 def test_a_checkpoint_without_any_stop_token_fails():
     family = dataclasses.replace(CODEGEN, stop=("<nowhere>",))
     engine = ScriptedEngine("x", family=family, tokenizer=byte_tokenizer(["<|endoftext|>"]))
-    assert proof._of_stop_tokens(engine).verdict is Verdict.FAILED
+    assert proof._check_stop_tokens(engine).verdict is Verdict.FAILED
 
 
 class Spoilt(TextTokenizer):
@@ -297,7 +297,7 @@ class Spoilt(TextTokenizer):
 )
 def test_a_tokenizer_that_is_wrong_fails(spoils, failing):
     engine = ScriptedEngine("x", tokenizer=Spoilt(spoils))
-    assert [check.what for check in proof._of_tokenizer(engine) if check.verdict is Verdict.FAILED] == failing
+    assert [check.name for check in proof._check_tokenizer(engine) if check.verdict is Verdict.FAILED] == failing
 
 
 @pytest.mark.parametrize(

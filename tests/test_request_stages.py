@@ -23,8 +23,8 @@ from fim_magic.settings import Settings
 LINE = Document("def one():\n    ", "\n    return x\n")
 
 
-def answered(engine, request, stop=None):
-    *events, last = run(request, engine, stop)
+def answered(engine, request, stop=None, **options):
+    *events, last = run(request, engine, stop, **options)
     assert isinstance(last, Finished)
     return events, last.result
 
@@ -128,7 +128,7 @@ def test_names_of_the_notebook_are_known():
 
 def test_a_check_chooses_and_hides_nothing():
     engine = ScriptedEngine("x = 1", "x = 2")
-    request = Request(LINE, candidates=2, sampling=Sampling(0.8, seed=1), asked=CheckSpec(("one() == 2",)))
+    request = Request(LINE, candidates=2, sampling=Sampling(0.8, seed=1), check_spec=CheckSpec(("one() == 2",)))
     _, result = answered(engine, request)
     assert [each.middle for each in result.candidates] == ["x = 2", "x = 1"]
     assert [each.checks[-1].passed for each in result.candidates] == [True, False]
@@ -191,7 +191,7 @@ def test_nothing_is_run_of_what_was_stopped():
     stop = threading.Event()
     engine = ScriptedEngine("x = 1 + 1")
     engine.before_step = lambda step: stop.set() if step == 4 else None
-    _, result = answered(engine, Request(LINE, asked=CheckSpec(("one() == 1",))), stop)
+    _, result = answered(engine, Request(LINE, check_spec=CheckSpec(("one() == 1",))), stop)
     assert {check.name for check in result.candidates[0].checks} <= {"parses", "names"}
 
 
@@ -200,8 +200,8 @@ def test_nothing_is_run_of_what_was_stopped():
     [
         ("cpu, float32", {}, 1),
         ("cuda:0, bfloat16", {}, 4),
-        ("cpu, float32", {"asked": CheckSpec(doctests=True)}, 8),
-        ("cuda:0, bfloat16", {"asked": CheckSpec(doctests=True)}, 8),
+        ("cpu, float32", {"check_spec": CheckSpec(doctests=True)}, 8),
+        ("cuda:0, bfloat16", {"check_spec": CheckSpec(doctests=True)}, 8),
         ("cuda:0, bfloat16", {"candidates": 2}, 2),
         ("cpu, float32", {"method": "rank"}, 8),
     ],
@@ -359,7 +359,7 @@ def test_the_first_answer_is_offered_before_further_ones():
     [
         pytest.param(left_to_us(LINE), id="one is enough"),
         pytest.param(Request(LINE, candidates=3, sampling=Sampling(0.8, seed=1)), id="all come at once"),
-        pytest.param(Request(LINE, candidates=2, asked=CheckSpec(("one() == 2",))), id="checks decide"),
+        pytest.param(Request(LINE, candidates=2, check_spec=CheckSpec(("one() == 2",))), id="checks decide"),
     ],
 )
 def test_nothing_is_offered_where_nothing_is_waited_for(request_):
@@ -367,10 +367,10 @@ def test_nothing_is_offered_where_nothing_is_waited_for(request_):
     assert not any(isinstance(event, Offered) for event in events)
 
 
-def test_further_answers_that_nobody_asked_for_have_their_time(monkeypatch):
-    monkeypatch.setattr("fim_magic.pipeline._FURTHER_SECONDS", 0.0)
-    assert answered(ScriptedEngine("x = (", "x = 1"), left_to_us(LINE))[1].answers == 1
-    assert answered(ScriptedEngine("x = (", "x = 1"), Request(LINE, candidates=4))[1].answers == 4
+def test_further_answers_that_nobody_asked_for_have_their_time():
+    for request, answers in ((left_to_us(LINE), 1), (Request(LINE, candidates=4), 4)):
+        _, result = answered(ScriptedEngine("x = (", "x = 1"), request, further_seconds=0.0)
+        assert result.answers == answers
 
 
 def test_who_has_decided_ends_the_request():
@@ -399,13 +399,12 @@ def test_what_says_nothing_new_is_doubted_and_comes_last(document, first, kept, 
     engine = ScriptedEngine(first, "x = 3")
     events, result = answered(engine, left_to_us(document, known=frozenset({"compute", "one", "two"})))
     assert (result.answers, result.middle) == (6, "x = 3")
-    assert (result.candidates[-1].middle, result.candidates[-1].checks[-1].said) == (kept, said)
+    assert (result.candidates[-1].middle, result.candidates[-1].checks[-1].detail) == (kept, said)
     assert not any(isinstance(event, Offered) for event in events)
 
 
-def test_where_the_first_answer_says_nothing_another_one_is_waited_for(monkeypatch):
-    monkeypatch.setattr("fim_magic.pipeline._FURTHER_SECONDS", 0.0)
-    _, result = answered(ScriptedEngine("# the number", "x = 3"), left_to_us(LINE))
+def test_where_the_first_answer_says_nothing_another_one_is_waited_for():
+    _, result = answered(ScriptedEngine("# the number", "x = 3"), left_to_us(LINE), further_seconds=0.0)
     assert result.middle == "x = 3"
 
 
@@ -436,9 +435,8 @@ def test_holes_that_an_interrupt_has_left_empty_are_not_finished():
     assert result.candidates[0].ending is Ending.INTERRUPTED
 
 
-def test_further_answers_to_several_holes_keep_to_their_time(monkeypatch):
-    monkeypatch.setattr("fim_magic.pipeline._FURTHER_SECONDS", 0.0)
+def test_further_answers_to_several_holes_keep_to_their_time():
     engine = FillsInTurn("return (", "return y", "return x", "return 2 * y")
-    _, result = answered(engine, asked(TWO, candidates="auto"))
+    _, result = answered(engine, asked(TWO, candidates="auto"), further_seconds=0.0)
     assert len(engine.prompts) == 2
     assert len(result.candidates) == 1

@@ -48,7 +48,7 @@ def asked(settings, **options):
         "model": model,
         "method": request.method,
         "candidates": request.candidates,
-        "check": [*request.asked.expressions],
+        "check": [*request.check_spec.expressions],
         "max_new_tokens": request.max_new_tokens,
         "lines": request.lines,
         "temperature": request.sampling.temperature,
@@ -204,10 +204,10 @@ def test_an_option_that_does_not_exist_is_told_with_those_that_do():
 
 
 def test_checks_are_expressions_or_the_doctests():
-    asked = Settings().request("<cursor>", check=["f(1) == 2", "doctests"])[1].asked
-    assert (asked.expressions, asked.doctests) == (("f(1) == 2",), True)
-    assert not Settings().request("<cursor>")[1].asked.anything
-    assert Settings().request("<cursor>", check="f(1) == 2")[1].asked.expressions == ("f(1) == 2",)
+    checks = Settings().request("<cursor>", check=["f(1) == 2", "doctests"])[1].check_spec
+    assert (checks.expressions, checks.doctests) == (("f(1) == 2",), True)
+    assert not Settings().request("<cursor>")[1].check_spec.anything
+    assert Settings().request("<cursor>", check="f(1) == 2")[1].check_spec.expressions == ("f(1) == 2",)
 
 
 def test_several_markers_are_several_holes():

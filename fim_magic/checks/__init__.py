@@ -39,29 +39,27 @@ def look(
     *,
     known: AbstractSet[str] = frozenset(),
     frames: Frames = NO_FRAMES,
-    asked: CheckSpec = NO_CHECKS,
+    check_spec: CheckSpec = NO_CHECKS,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     document: Document | None = None,
 ) -> tuple[Check, ...]:
-    """Check a rebuilt cell: that it parses, its names and columns, then what was asked for.
-
-    Nothing is run if nothing was asked for.
+    """Check a rebuilt cell: that it parses, its names and columns, then what the user wants tried; else nothing is run.
 
     Args:
-        text: The whole cell. Of one in another language, what was asked for is said to be unknown.
+        text: The whole cell. Of one in another language, what was to be tried is unknown.
         known: The names in the notebook's namespace.
         frames: The columns of its DataFrames.
-        asked: What is to be tried in the sandbox.
+        check_spec: What is to be tried in the sandbox.
         limits: What that may use.
         document: As for `parses`.
     """
     first = parses(text, document)
-    if first.said == OTHER_LANGUAGE:
-        return tried(text, asked, limits)
+    if first.detail == OTHER_LANGUAGE:
+        return tried(text, check_spec, limits)
     if language_elsewhere(text, document):
-        return (first, *(Check(each.name, None, OTHER_LANGUAGE) for each in wanted_of(asked)))
+        return (first, *(Check(one.name, None, OTHER_LANGUAGE) for one in wanted_of(check_spec)))
     if not first.passed:
         return (first,)
     columns = columns_there(text, frames)
     found = (first, names_defined(text, known), *(() if columns is None else (columns,)))
-    return (*found, *tried(text, asked, limits))
+    return (*found, *tried(text, check_spec, limits))

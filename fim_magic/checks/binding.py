@@ -9,7 +9,7 @@ CATCH_UNDEFINED = frozenset({"NameError", "UnboundLocalError", "Exception", "Bas
 """The errors whose handlers catch that a name is undefined."""
 
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-_TRIES = (ast.Try, getattr(ast, "TryStar", ast.Try))
+TRIES = (ast.Try, getattr(ast, "TryStar", ast.Try))  # Python knows `except*` from 3.11 on
 _MEANT_FOR_UNDEFINED = frozenset({"NameError", "UnboundLocalError"})
 _ENDS = frozenset({"exit", "quit", "_exit", "abort"})
 _TAKES_ALL = frozenset({"all", "any", "dict", "frozenset", "list", "max", "min", "set", "sorted", "sum", "tuple"})
@@ -28,9 +28,6 @@ def stored(nodes: Iterable[ast.AST]) -> Iterator[str]:
     """Yield the names that some statements bind where they stand, not within functions or classes.
 
     A name that is only changed (`total += 1`) or declared (`total: int`) is not bound by that.
-
-    Args:
-        nodes: The statements.
     """
     for node in nodes:
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -43,7 +40,7 @@ def stored(nodes: Iterable[ast.AST]) -> Iterator[str]:
         elif isinstance(node, ast.Lambda):
             continue
         elif isinstance(node, _COMPREHENSIONS):
-            yield from (each.target.id for each in ast.walk(node) if isinstance(each, ast.NamedExpr))
+            yield from (part.target.id for part in ast.walk(node) if isinstance(part, ast.NamedExpr))
             continue
         for field in ("name", "rest"):  # of handlers and of patterns
             if isinstance(name := getattr(node, field, None), str):
@@ -68,11 +65,7 @@ def may_define_names(node: ast.AST) -> bool:
 
 
 def unguarded_names(node: ast.AST) -> Iterator[str]:
-    """Yield the names that are used where nobody is prepared for a NameError.
-
-    Args:
-        node: The cell.
-    """
+    """Yield the names that a cell uses where it does not catch a NameError."""
     if isinstance(node, ast.Name):
         yield node.id
     caught: Sequence[ast.AST] = ()
@@ -92,13 +85,13 @@ def _parts(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def alias_name(alias: ast.alias) -> str:
-    """Return the name that a part of an import binds."""
+    """Return the name that a part of an import binds: `a` of `import a.b`."""
     return alias.asname or alias.name.partition(".")[0]
 
 
 def type_parameters(node: ast.AST) -> list[str]:
     """Return the names of the type parameters of a function or a class; Python knows them from 3.12 on."""
-    return [each.name for each in getattr(node, "type_params", ())]
+    return [parameter.name for parameter in getattr(node, "type_params", ())]
 
 
 def _is_shell(node: ast.expr) -> bool:
@@ -129,11 +122,10 @@ def takes_all(called: ast.expr) -> bool:
 def catches(node: ast.AST, errors: frozenset[str]) -> bool:
     """Whether a statement catches one of these errors in its body, or an error whose class cannot be told."""
     if isinstance(node, (ast.With, ast.AsyncWith)):
-        named = [each for item in node.items for each in ast.walk(item.context_expr)]
-        return any(isinstance(each, ast.Name) and each.id in errors for each in named)
-    if not isinstance(node, _TRIES):
+        classes: list[ast.expr | None] = [item.context_expr for item in node.items]
+    elif isinstance(node, TRIES):
+        classes = [handler.type for handler in node.handlers]
+    else:
         return False
-    types: list[ast.expr | None] = [handler.type for handler in node.handlers]
-    if None in types:
-        return True
-    return any(isinstance(each, ast.Name) and each.id in errors for kind in types if kind for each in ast.walk(kind))
+    parts = [part for expression in classes if expression is not None for part in ast.walk(expression)]
+    return None in classes or any(isinstance(part, ast.Name) and part.id in errors for part in parts)

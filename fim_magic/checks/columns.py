@@ -1,6 +1,6 @@
 """Whether the columns that a cell takes from DataFrames of the session are there.
 
-Of a frame that the cell may change in a way that cannot be followed, nothing is said.
+A frame that the cell may change in a way that cannot be followed is not checked.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from types import MappingProxyType
 
 from fim_magic.candidate import Check
 from fim_magic.cell_text import RUN_LATER, nodes_run_with, tree_of, without_magics
+from fim_magic.checks.binding import TRIES
 from fim_magic.checks.parsing import short
 
 _CHANGES = frozenset({"insert", "pop", "update", "eval"})
-_GUARDED = (ast.Try, *([ast.TryStar] if hasattr(ast, "TryStar") else []))
 
 Frames = Mapping[str, AbstractSet[str]]
 """The columns of each DataFrame, by its name."""
@@ -24,7 +24,7 @@ NO_FRAMES: Frames = MappingProxyType({})
 
 
 def columns_there(text: str, frames: Frames) -> Check | None:
-    """Say of a cell that it takes a column from a frame which has none of that name then; None where it does not.
+    """Return a check that failed where a cell takes a column from a frame which has none of that name then, or None.
 
     Args:
         text: The rebuilt cell.
@@ -48,7 +48,7 @@ def columns_there(text: str, frames: Frames) -> Check | None:
 
 def _missing(statement: ast.stmt, known: Mapping[str, set[str]]) -> tuple[str, str] | None:
     """The first column that a statement takes and that is not there. What a compound one sets is there all through."""
-    if isinstance(statement, (*_GUARDED, *RUN_LATER)):
+    if isinstance(statement, (*TRIES, *RUN_LATER)):
         return None
     own = _set_in(statement) if hasattr(statement, "body") else set()
     for name, column in _taken(statement):
@@ -93,15 +93,15 @@ def _follow(statement: ast.stmt, known: dict[str, set[str]]) -> None:
 
 
 def _changed(statement: ast.stmt) -> Iterator[str]:
-    looked_at = set()
+    only_read = set()
     for node in ast.walk(statement):
         if isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.value, ast.Name):
             is_column = isinstance(node, ast.Subscript) and bool(_constants(node.slice))
             if isinstance(node.ctx, ast.Load) or (is_column and isinstance(node.ctx, ast.Store)):
-                looked_at.add(node.value)
+                only_read.add(node.value)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             in_place = any(keyword.arg == "inplace" for keyword in node.keywords)
             if (in_place or node.func.attr in _CHANGES) and isinstance(node.func.value, ast.Name):
                 yield node.func.value.id
     # Bound anew, given to a function, kept under another name: it may be another one, or have other columns.
-    yield from (node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and node not in looked_at)
+    yield from (node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and node not in only_read)

@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 
 from fim_magic.candidate import Check
 from fim_magic.cell_text import CELL_MAGIC, LONGEST, UNREADABLE, python_of, tree_of
-from fim_magic.checks.binding import may_define_names, unguarded_names
+from fim_magic.checks.binding import alias_name, may_define_names, unguarded_names
 from fim_magic.checks.order import loaded_unbound
 from fim_magic.checks.parsing import short
 from fim_magic.quiet import without_warnings
@@ -33,10 +33,6 @@ def names_defined(text: str, known: AbstractSet[str]) -> Check:
 
     What the cell itself loads when it runs has to be bound above, known, or Python's own; what its functions load may
     be bound anywhere in the cell. Nothing is said to be undefined that may be defined: see `order`.
-
-    Args:
-        text: The whole cell.
-        known: The names in the notebook's namespace.
 
     Returns:
         A check; the names that are undefined are its `names`.
@@ -93,14 +89,11 @@ class Names:
     def undefined(self, known: AbstractSet[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the names that are certainly undefined, and those of which it cannot be told, each in their order.
 
-        Args:
-            known: The names in the notebook's namespace.
-
         Raises:
             RecursionError: The cell is nested too deep.
         """
         early = {*loaded_unbound(self.tree, known=known.__contains__, builtin=_is_builtin, bound=self.any_time)}
-        nowhere = {each for each in self.loaded - self.bound - self.guarded - known if not _is_builtin(each)}
+        nowhere = {name for name in self.loaded - self.bound - self.guarded - known if not _is_builtin(name)}
         missing = early if self.open else early | nowhere
         return self._in_order(missing), self._in_order(nowhere - missing)
 
@@ -157,7 +150,7 @@ def _only_changed(nodes: Iterable[ast.AST]) -> set[str]:
     bound = {node.id for node in nodes if isinstance(node, ast.Name) and stores(node) and id(node) not in changed}
     for node in nodes:
         if isinstance(node, ast.alias):
-            bound.add((node.asname or node.name).partition(".")[0])
+            bound.add(alias_name(node))
         bound.update(value for key in ("name", "rest") if isinstance(value := getattr(node, key, None), str))
     return (deleted | set(changed.values())) - bound
 
@@ -167,7 +160,6 @@ def _changes_name(node: ast.AST) -> bool:
 
 
 def stores(node: ast.Name) -> bool:
-    """Whether a name is bound where it stands."""
     return isinstance(node.ctx, ast.Store)
 
 

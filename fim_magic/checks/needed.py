@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from fim_magic.cell_text import tree_of, without_magics
+from fim_magic.checks.binding import alias_name
 from fim_magic.checks.names import names_in_text, read_names, stores
 
 _ONLY_SHOWS = frozenset({"describe", "head", "hist", "info", "plot", "sample", "show", "tail"})
@@ -22,10 +23,7 @@ def needed_cells(text: str, cells: Sequence[str]) -> tuple[str, ...]:
 
     Args:
         text: What is to be run after them.
-        cells: What was run before, oldest first.
-
-    Returns:
-        Those that are needed, in their order, without their magics.
+        cells: Those that ran before, oldest first. They are returned in this order, without their magics.
     """
     sources = [source for source in map(without_magics, cells) if source is not None]
     read = [(source, flow) for source in sources if (flow := _flow(source)) is not None]
@@ -84,7 +82,7 @@ def _flow(source: str) -> _Flow | None:
 def _imported(statement: ast.stmt) -> set[str]:
     if not isinstance(statement, ast.Import):
         return set()
-    return {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
+    return {*map(alias_name, statement.names)}
 
 
 def _binds_surely(statement: ast.stmt) -> set[str]:

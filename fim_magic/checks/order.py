@@ -2,7 +2,7 @@
 
 A name that any earlier line may bind counts as bound, in whichever branch. What stands behind a condition need not run,
 what a handler catches is no error, and a body that is repeated may use what its own end binds: nothing is said there.
-A loop over nothing is the one thing that is not thought of. Bodies of functions run later, when all of the cell may
+Loops are taken to run at least once. Bodies of functions run later, when all of the cell may
 have run; they are not looked at here.
 """
 
@@ -119,12 +119,10 @@ class _Walk(ast.NodeVisitor):
     # Statements
 
     def visit_Module(self, node: ast.Module) -> None:
-        futures = (each for each in node.body if isinstance(each, ast.ImportFrom) and each.module == "__future__")
-        if any(alias.name == "annotations" for each in futures for alias in each.names):
+        imports = [part for part in node.body if isinstance(part, ast.ImportFrom) and part.module == "__future__"]
+        if any(alias.name == "annotations" for part in imports for alias in part.names):
             self._deferred_annotations = True
-        for statement in node.body:
-            self.visit(statement)
-            self._sure = self._sure and not ends(statement)
+        self._block(node.body)
 
     def _block(self, statements: Iterable[ast.stmt]) -> None:
         with self._unsure(False):
@@ -243,7 +241,7 @@ class _Walk(ast.NodeVisitor):
             given = [node.args.vararg, node.args.kwarg]
             parameters = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, *filter(None, given)]
             with self._within(type_parameters(node)):
-                self._all(*(each.annotation for each in parameters), node.returns)
+                self._all(*(parameter.annotation for parameter in parameters), node.returns)
         self._bind(node.name)
 
     visit_AsyncFunctionDef = visit_FunctionDef  # so NodeVisitor finds it
@@ -311,8 +309,8 @@ class _Walk(ast.NodeVisitor):
 
     def _comprehend(self, node: _Comprehension, *elements: ast.expr) -> None:
         self.visit(node.generators[0].iter)
-        targets = (each for generator in node.generators for each in ast.walk(generator.target))
-        with self._within(each.id for each in targets if isinstance(each, ast.Name)):
-            for at, generator in enumerate(node.generators):
-                self._all(generator.iter if at else None, *generator.ifs)
+        targets = (part for generator in node.generators for part in ast.walk(generator.target))
+        with self._within(part.id for part in targets if isinstance(part, ast.Name)):
+            for index, generator in enumerate(node.generators):
+                self._all(generator.iter if index else None, *generator.ifs)
             self._all(*elements)

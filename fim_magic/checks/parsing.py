@@ -10,7 +10,7 @@ from fim_magic.document import Document
 from fim_magic.languages import PYTHON, of_cell, verdict
 
 OTHER_LANGUAGE = "not Python"
-"""So it is said of a cell that cannot be judged."""
+"""The detail of a check that could not be made."""
 
 _SHOWN = 120  # characters of what was found
 
@@ -18,11 +18,7 @@ _SHOWN = 120  # characters of what was found
 def parses(text: str, document: Document | None = None) -> Check:
     """Tell whether a cell is Python, or what IPython makes into Python; or what its language's parser knows.
 
-    Nothing is run.
-
-    Args:
-        text: The whole cell.
-        document: What it was made of: what is wrong in another language whatever is in the hole, is not the answer's.
+    Of another language, only faults count that the text in the hole of `document` has made. Nothing is run.
     """
     if language := language_elsewhere(text, document):
         return _parses_elsewhere(text, document, language)
@@ -53,21 +49,15 @@ def _parses_elsewhere(text: str, document: Document | None, language: str) -> Ch
     if hole is not document:
         text = text.replace("\r\n", "\n")
     middle = text[len(hole.prefix) : len(text) - len(hole.suffix)]
-    passed, said = verdict(language, hole.prefix, middle, hole.suffix)
-    return Check("parses", passed, "" if passed else short(said or OTHER_LANGUAGE))
+    passed, detail = verdict(language, hole.prefix, middle, hole.suffix)
+    return Check("parses", passed, "" if passed else short(detail or OTHER_LANGUAGE))
 
 
 def language_elsewhere(text: str, document: Document | None = None) -> str:
-    """Return the language of a text that is not Python, or "".
-
-    Args:
-        text: The whole cell.
-        document: What it was made of, if that says what it is in.
-    """
+    """Return the language of a cell that is not Python, as its document or its text says; else ""."""
     language = of_cell(text) if document is None or not document.language else document.language
     return "" if language == PYTHON else language
 
 
 def short(text: str) -> str:
-    """Return a text for the user, cut where it is long."""
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

@@ -6,42 +6,33 @@ That tells where an answer may end, so it is asked of each place where one could
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Set as AbstractSet
 from functools import cached_property
 
-from fim_magic.cell_text import nodes_run_with
-from fim_magic.checks.names import names_defined
+from fim_magic.cell_text import nodes_run_with, tree_of
+from fim_magic.checks.binding import TRIES
+from fim_magic.checks.names import names_defined, names_in_text
 from fim_magic.checks.parsing import parses
 from fim_magic.checks.vain import ends_in_vain
 from fim_magic.document import Document
-from fim_magic.quiet import without_warnings
 
 _LONGEST = 50_000  # characters of a cell; reading a longer one takes too long to be done for every statement
 _FILLERS = ("pass", "if 1:", "None", "()", "0")
-_NAME = re.compile(r"(?<![\w.])[^\W\d]\w*")
 _EXITS = (ast.Return, ast.Raise, ast.Continue, ast.Break)
 _ENDS = frozenset({"sys.exit", "exit", "quit", "os._exit", "assert_never", "typing.assert_never", "pytest.fail"})
 _NEED_NO_VALUE = frozenset({"NoReturn", "Never", "Optional"})
-_TRIES = (ast.Try, getattr(ast, "TryStar", ast.Try))
 
 
 class Sufficiency:
     """Knows of a document whether a middle is enough for it."""
 
     def __init__(self, document: Document, known: AbstractSet[str] = frozenset()) -> None:
-        """Make it.
-
-        Args:
-            document: The cell with the hole, with LF line ends.
-            known: The names that the notebook defines.
-        """
+        """Take the cell with the hole, with LF line ends, and the names that the notebook defines."""
         self._document = document
         self._known = known
         self._answers: dict[str, bool] = {}
 
     def __call__(self, middle: str) -> bool:
-        """Whether `middle` is enough."""
         if middle not in self._answers:
             self._answers[middle] = self._suffices(middle)
         return self._answers[middle]
@@ -59,8 +50,7 @@ class Sufficiency:
     @cached_property
     def _wanted(self) -> frozenset[str]:
         """The names that only what follows the hole has: what it uses of them, and nothing else defines, is to come."""
-        before = set(_NAME.findall(self._document.prefix))
-        return frozenset(_NAME.findall(self._document.suffix)) - before - self._known
+        return frozenset(names_in_text(self._document.suffix) - names_in_text(self._document.prefix) - self._known)
 
     @cached_property
     def _can_parse(self) -> bool:
@@ -84,10 +74,8 @@ class Sufficiency:
         """
         line = self._document.prefix.count("\n") + 1
         last = text.count("\n") - self._document.suffix.count("\n") + 1
-        try:
-            with without_warnings():
-                tree = ast.parse(text)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = tree_of(text)
+        if tree is None:
             return True
         around = [
             node
@@ -128,9 +116,9 @@ def _is_none(value: ast.expr | None) -> bool:
 def _exits(body: list[ast.stmt]) -> bool:
     """Whether what stands after these statements could never run."""
     last = body[-1]
-    if isinstance(last, _TRIES):
-        ways = [last.orelse or last.body, *(handler.body for handler in last.handlers)]
-        return bool(last.finalbody and _exits(last.finalbody)) or all(map(_exits, ways))
+    if isinstance(last, TRIES):
+        branches = [last.orelse or last.body, *(handler.body for handler in last.handlers)]
+        return bool(last.finalbody and _exits(last.finalbody)) or all(map(_exits, branches))
     if isinstance(last, ast.If):
         return bool(last.orelse) and _exits(last.body) and _exits(last.orelse)
     if isinstance(last, ast.Match):

@@ -7,6 +7,7 @@ import doctest
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, repeat
 
 from fim_magic.candidate import Check
 from fim_magic.cell_text import LONGEST, UNREADABLE, compiled, tree_of, without_magics
@@ -50,59 +51,54 @@ NO_CHECKS = CheckSpec()
 
 def docstring_examples(text: str) -> int:
     """Return how many doctest examples the docstrings of a cell hold."""
-    return sum(len(examples) for examples in _docstrings(text))
+    return sum(map(len, _docstrings(text)))
 
 
-def tried(text: str, asked: CheckSpec, limits: Limits = Limits()) -> tuple[Check, ...]:  # noqa: B008 - frozen
-    """Run a cell in the sandbox, and then what the user asked for: each expression, each test, the doctests.
-
-    Args:
-        text: The whole cell.
-        asked: What is to be tried.
-        limits: What all of it together may use.
+def tried(text: str, check_spec: CheckSpec, limits: Limits = Limits()) -> tuple[Check, ...]:  # noqa: B008 - frozen
+    """Run a cell in the sandbox, and then each expression, each test and the doctests, all within `limits`.
 
     Returns:
         A check for each expression and each test, and one for all doctests. Where the cells before it fail already, or
         the sandbox has not what the cell reads, `passed` is None.
     """
-    examples = _docstrings(text) if asked.doctests else []
-    wanted = [*wanted_of(asked), *([Wanted("doctests", "examples", "")] if examples else [])]
+    examples = _docstrings(text) if check_spec.doctests else []
+    wanted = [*wanted_of(check_spec), *([Wanted("doctests", "examples", "")] if examples else [])]
     if not wanted:
         return ()
     cell = without_magics(text)
     if cell is None:
-        return tuple(Check(each.name, None, OTHER_LANGUAGE) for each in wanted)
-    needs = "\n".join([cell, *asked.expressions, *(without_magics(test) or "" for test in asked.tests)])
-    before = [_PRELUDE, *needed_cells(needs, asked.setup)]
+        return tuple(Check(one.name, None, OTHER_LANGUAGE) for one in wanted)
+    needs = "\n".join([cell, *check_spec.expressions, *(without_magics(test) or "" for test in check_spec.tests)])
+    before = [_PRELUDE, *needed_cells(needs, check_spec.setup)]
     steps = [Step("cell", source, f"<cell {index}>", vital=True) for index, source in enumerate(before)]
     steps.append(Step("cell", cell, "<cell>", vital=True))
-    for index, each in enumerate(wanted):
-        if each.kind != "examples":
-            steps.append(Step(each.kind, each.source, f"<check {index}>"))
-    for index, found in enumerate(examples):
-        steps.append(Step("examples", "", f"<docstring {index}>", tuple(example.source for example in found)))
+    for index, one in enumerate(wanted):
+        if one.kind != "examples":
+            steps.append(Step(one.kind, one.source, f"<check {index}>"))
+    for index, group in enumerate(examples):
+        steps.append(Step("examples", "", f"<docstring {index}>", tuple(example.source for example in group)))
     report = run_steps(steps, limits=limits)
     return tuple(_judge(report, len(before), wanted, examples, limits))
 
 
-def in_cells(asked: CheckSpec, cells: Sequence[str]) -> CheckSpec:
-    """Return what is asked with the cells that it needs, and with tests in the place of their names.
+def in_cells(check_spec: CheckSpec, cells: Sequence[str]) -> CheckSpec:
+    """Return the checks with the cells that they need, and with tests in the place of their names.
 
     Args:
-        asked: An expression that is one name may name a test: a function of these cells whose name begins with `test`,
-            or a cell whose first line is a comment with that name.
+        check_spec: An expression that is one name may name a test: a function of these cells whose name begins with
+            `test`, or a cell whose first line is a comment with that name.
         cells: Those that ran, oldest first.
     """
-    if not asked.anything:
-        return asked
-    expressions, tests = [], [*asked.tests]
-    for expression in asked.expressions:
+    if not check_spec.anything:
+        return check_spec
+    expressions, tests = [], [*check_spec.tests]
+    for expression in check_spec.expressions:
         test = _test_called(expression.strip(), cells)
         if test is None:
             expressions.append(expression)
         else:
             tests.append(test)
-    return replace(asked, expressions=tuple(expressions), tests=tuple(tests), setup=tuple(cells))
+    return replace(check_spec, expressions=tuple(expressions), tests=tuple(tests), setup=tuple(cells))
 
 
 def _test_called(name: str, cells: Sequence[str]) -> str | None:
@@ -125,18 +121,18 @@ def _docstrings(text: str) -> list[list[doctest.Example]]:
 
 @dataclass(frozen=True)
 class Wanted:
-    """One thing that the user asked for."""
+    """One expression or test of a [`CheckSpec`][], or its doctests."""
 
     name: str
     kind: str  # of its step
     source: str
 
 
-def wanted_of(asked: CheckSpec) -> Iterator[Wanted]:
-    """Yield each expression and each test that the user asked for."""
-    for expression in asked.expressions:
+def wanted_of(check_spec: CheckSpec) -> Iterator[Wanted]:
+    """Yield each expression and each test."""
+    for expression in check_spec.expressions:
         yield Wanted(expression.strip(), "expression", expression)
-    for test in asked.tests:
+    for test in check_spec.tests:
         yield Wanted("test", "cell", without_magics(test) or "")
 
 
@@ -150,31 +146,31 @@ def _judge(
     done = report.results
     cell = done[before] if len(done) > before else None
     if cell is None or not cell.ok:
-        whole = _of_the_cell(report, before, limits)
-        yield from (Check(each.name, *whole) for each in wanted)
+        whole = _judge_cell(report, before, limits)
+        yield from (Check(one.name, *whole) for one in wanted)
         return
     rest = done[before + 1 :]
-    plain = [each for each in wanted if each.kind != "examples"]
-    for index, each in enumerate(plain):
-        yield Check(each.name, *_of_a_step(each, index, rest, report, limits))
+    plain = [one for one in wanted if one.kind != "examples"]
+    for index, one in enumerate(plain):
+        yield Check(one.name, *_judge_step(one, index, rest, report, limits))
     if examples:
-        yield Check("doctests", *_of_doctests(examples, rest[len(plain) :], report, limits))
+        yield Check("doctests", *_judge_doctests(examples, rest[len(plain) :], report, limits))
 
 
-def _of_the_cell(report: RunReport, before: int, limits: Limits) -> tuple[bool | None, str]:
-    """What to say of every check where the run did not get past the cell."""
+def _judge_cell(report: RunReport, before: int, limits: Limits) -> tuple[bool | None, str]:
+    """Judge every check where the run did not get past the cell."""
     done = report.results
-    said = " ".join(done[-1].texts) if done and not done[-1].ok else _how_it_ended(report, limits)
+    error = " ".join(done[-1].texts) if done and not done[-1].ok else _how_it_ended(report, limits)
     if not report.layers:
-        return None, f"the sandbox did not start: {said}"
+        return None, f"the sandbox did not start: {error}"
     if len(done) < before or (len(done) == before and done and not done[-1].ok):
-        return None, short(f"an earlier cell does not run here: {said}")
-    if said.startswith(_OF_THE_SANDBOX):
-        return None, short(f"does not run in the sandbox: {said}")
-    return False, short(said)
+        return None, short(f"an earlier cell does not run here: {error}")
+    if error.startswith(_OF_THE_SANDBOX):
+        return None, short(f"does not run in the sandbox: {error}")
+    return False, short(error)
 
 
-def _of_a_step(
+def _judge_step(
     wanted: Wanted, index: int, rest: Sequence[StepResult], report: RunReport, limits: Limits
 ) -> tuple[bool | None, str]:
     try:
@@ -186,12 +182,12 @@ def _of_a_step(
     if index == len(rest):
         return False, _how_it_ended(report, limits)
     step = rest[index]
-    said = " ".join(step.texts)
     if step.ok:
         return True, ""
-    if wanted.kind == "expression" and said.startswith("gave "):
-        return False, short(f"{wanted.name} {said}")
-    return (None if said.startswith(_OF_THE_SANDBOX) else False), short(said)
+    message = " ".join(step.texts)
+    if wanted.kind == "expression" and message.startswith("gave "):
+        return False, short(f"{wanted.name} {message}")
+    return (None if message.startswith(_OF_THE_SANDBOX) else False), short(message)
 
 
 def _how_it_ended(report: RunReport, limits: Limits) -> str:
@@ -200,7 +196,7 @@ def _how_it_ended(report: RunReport, limits: Limits) -> str:
     return {"killed": "crashed", "ended early": "left before its end"}.get(report.outcome.why, report.outcome.why)
 
 
-def _of_doctests(
+def _judge_doctests(
     examples: Sequence[Sequence[doctest.Example]], rest: Sequence[StepResult], report: RunReport, limits: Limits
 ) -> tuple[bool, str, float]:
     total, right, wrong = sum(map(len, examples)), 0, ""
@@ -208,29 +204,28 @@ def _of_doctests(
         if index >= len(rest):
             wrong = wrong or _how_it_ended(report, limits)
             break
-        got = rest[index].texts
-        for at, example in enumerate(group):
-            said = got[at] if at < len(got) else "!nothing"
-            if _as_wanted(example, said):
+        for example, outcome in zip(group, chain(rest[index].texts, repeat("!nothing")), strict=False):
+            if _is_as_wanted(example, outcome):
                 right += 1
             else:
-                shown = said[1:].strip() or "nothing"
+                shown = outcome[1:].strip() or "nothing"
                 wrong = wrong or f"{example.source.strip()[:_SHOWN]} gave {shown[:_SHOWN]}"
     counted = f"{right} of {total} doctests"
     return right == total, short(" ".join((f"{counted}: {wrong}" if wrong else counted).split())), right / total
 
 
-def _as_wanted(example: doctest.Example, said: str) -> bool:
+def _is_as_wanted(example: doctest.Example, outcome: str) -> bool:
+    """Whether an outcome is the example's; it is "=" and what was printed, or "!" and an error."""
     options = _DOCTEST_OPTIONS
     for option, on in example.options.items():
         options = options | option if on else options & ~option
     checker = doctest.OutputChecker()
-    if said.startswith("!"):
-        raised = example.exc_msg is not None
-        return raised and said[1:].partition(":")[0] == str(example.exc_msg).partition(":")[0].strip().split(".")[-1]
+    got = outcome[1:]
+    if outcome.startswith("!"):
+        wanted = example.exc_msg
+        return wanted is not None and got.partition(":")[0] == wanted.partition(":")[0].strip().split(".")[-1]
     if example.exc_msg is not None:
         return False
-    got = said[1:]
     return checker.check_output(example.want, got, options) or _same_value(example.want, got)
 
 

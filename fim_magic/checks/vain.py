@@ -42,21 +42,21 @@ def ends_in_vain(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 def _is_in_vain(statement: ast.stmt, alone: frozenset[str]) -> bool:
     """Whether a statement changes only names, and what `alone` ones hold, and does nothing beside."""
     if isinstance(statement, ast.For | ast.While | ast.If):
-        asks = statement.iter if isinstance(statement, ast.For) else statement.test
+        head = statement.iter if isinstance(statement, ast.For) else statement.test
         effects = [
-            each
-            for each in (*statement.body, *statement.orelse)
-            if not isinstance(each, ast.Pass | ast.Break | ast.Continue)
+            inner
+            for inner in (*statement.body, *statement.orelse)
+            if not isinstance(inner, ast.Pass | ast.Break | ast.Continue)
         ]
-        return _only_reads(asks, alone) and bool(effects) and all(_is_in_vain(each, alone) for each in effects)
+        return _only_reads(head, alone) and bool(effects) and all(_is_in_vain(inner, alone) for inner in effects)
     if isinstance(statement, ast.Assign):
-        return _only_reads(statement.value, alone) and all(_is_own(each, alone) for each in _flat(statement.targets))
+        return _only_reads(statement.value, alone) and all(_is_own(part, alone) for part in _flat(statement.targets))
     if isinstance(statement, ast.AugAssign):
         return _only_reads(statement.value, alone) and _holder(statement.target) in alone
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
         called = statement.value.func
         is_change = isinstance(called, ast.Attribute) and called.attr in _CHANGES_ITSELF and _holder(called) in alone
-        return is_change and all(_only_reads(each, alone) for each in statement.value.args)
+        return is_change and all(_only_reads(argument, alone) for argument in statement.value.args)
     return False
 
 
@@ -68,11 +68,11 @@ def _only_reads(value: ast.expr, alone: frozenset[str]) -> bool:
         called = node.func
         if isinstance(called, ast.Name) and called.id in _ONLY_READS:
             continue
-        if isinstance(called, ast.Attribute) and called.attr in _METHODS_THAT_READ:
-            continue
-        if isinstance(called, ast.Attribute) and called.attr in _CHANGES_ITSELF and _holder(called) in alone:
-            continue
-        return False
+        if not isinstance(called, ast.Attribute):
+            return False
+        changes_own = called.attr in _CHANGES_ITSELF and _holder(called) in alone
+        if called.attr not in _METHODS_THAT_READ and not changes_own:
+            return False
     return True
 
 
@@ -81,7 +81,7 @@ def _is_own(target: ast.expr, alone: frozenset[str]) -> bool:
 
 
 def _holder(node: ast.expr) -> str:
-    """The name that `node` is, or is an attribute or item of. What an item holds may be somebody else's: one level."""
+    """The name that `node` is, or is an attribute or item of. What an item holds may be shared, so only one level."""
     if isinstance(node, ast.Attribute | ast.Subscript):
         node = node.value
     return node.id if isinstance(node, ast.Name) else ""
@@ -99,10 +99,10 @@ def _alone(function: ast.FunctionDef | ast.AsyncFunctionDef, own: list[ast.AST])
         if isinstance(node, ast.Assign) and len(node.targets) == 1:
             made.update(_made(node.targets[0], node.value, _is_fresh))
             constant.update(_made(node.targets[0], node.value, _is_constant))
-    parameters = {each.arg for each in ast.walk(function.args) if isinstance(each, ast.arg)}
+    parameters = {part.arg for part in ast.walk(function.args) if isinstance(part, ast.arg)}
     shared = {*_shared(own)}
     for name, times in made.items():
-        # Nobody can change a number or a text, so that it does no harm to hand one on.
+        # A number or a text cannot be changed, so that it does no harm to hand one on.
         is_alone = constant[name] == times or name not in shared
         if times == bound[name] and name not in parameters and is_alone:
             yield name
@@ -113,7 +113,7 @@ def _made(target: ast.expr, value: ast.expr, is_new: Callable[[ast.expr], bool])
     pairs = [(target, value)]
     if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
         pairs = [*zip(target.elts, value.elts, strict=True)]
-    return [one.id for one, each in pairs if isinstance(one, ast.Name) and is_new(each)]
+    return [name.id for name, part in pairs if isinstance(name, ast.Name) and is_new(part)]
 
 
 def _is_constant(value: ast.expr) -> bool:

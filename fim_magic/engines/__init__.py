@@ -200,11 +200,14 @@ class Token:
         id: The token's id.
         logprob: Its natural log-probability under the model, before temperature and top-p; None where the engine does
             not tell it.
+        alternatives: The most probable tokens in its place, as `top_logprobs` has them; none where the engine does not
+            tell them. Then they are read by `top_logprobs` if they are needed.
     """
 
     candidate: int
     id: int
     logprob: float | None = None
+    alternatives: tuple[TokenLogprob, ...] = ()
 
 
 class Generation(Protocol):

@@ -42,7 +42,7 @@ def by_product(task: Task, candidates: Sequence[Candidate], checked: bool) -> li
     """Put candidates in the order in which a request would, without and with the docstring's examples as a check."""
     rebuild = task.document.rebuild
     asked = CheckSpec(doctests=checked)
-    look_at = partial(look, known=known(task), asked=asked)
+    look_at = partial(look, known=known(task), check_spec=asked)
     looked = [replace(each, checks=look_at(rebuild(each.middle))) for each in merged(candidates, rebuild)]
     return list(ranked(looked))
 

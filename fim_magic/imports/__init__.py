@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 
 from fim_magic.cell_text import LONGEST, UNREADABLE, python_of, tree_of
 from fim_magic.checks import bound_names
+from fim_magic.checks.binding import alias_name
 from fim_magic.imports.conventions import (
     BY_USE,
     CONSTANTS,
@@ -29,12 +31,7 @@ __all__ = ["Import", "import_lines", "missing_imports"]
 
 @dataclass(frozen=True)
 class Import:
-    """An import that defines a name.
-
-    Attributes:
-        name: The name.
-        line: The statement: `from collections import Counter`.
-    """
+    """A name, and the line that imports it: `from collections import Counter`."""
 
     name: str
     line: str
@@ -48,8 +45,7 @@ def missing_imports(text: str, undefined: Iterable[str], sources: Sequence[str] 
         undefined: The names that are not defined where it loads them.
         sources: The notebook's other cells, oldest first: what they import is meant, the last of them first.
     """
-    source = None if len(text) > LONGEST else python_of(text)
-    tree = None if source is None else tree_of(source)
+    tree = _tree(text)
     if tree is None:
         return ()
     try:
@@ -57,14 +53,14 @@ def missing_imports(text: str, undefined: Iterable[str], sources: Sequence[str] 
         own, bound = _imports_in(tree), bound_names(text)
     except UNREADABLE:
         return ()
-    theirs: dict[str, str] = {}
-    for each in sources:
-        theirs |= _imports_of(each)
+    elsewhere: dict[str, str] = {}
+    for source in sources:
+        elsewhere |= _imports_in(_tree(source) or ast.Module([], []))
     found: list[Import] = []
     for name in dict.fromkeys(undefined):
         if name in bound and name not in own:
             continue  # the cell itself says what it is, only too late
-        line = own.get(name) or theirs.get(name) or _meant(name, uses.get(name, Uses()))
+        line = own.get(name) or elsewhere.get(name) or _clear_import(name, uses.get(name, Uses()))
         if line is not None:
             found.append(Import(name, line))
     return tuple(found)
@@ -73,14 +69,14 @@ def missing_imports(text: str, undefined: Iterable[str], sources: Sequence[str] 
 def import_lines(imports: Iterable[Import]) -> tuple[str, ...]:
     """Return the statements for several imports, one for all that come from the same module."""
     lines: dict[str, list[str]] = {}
-    for each in imports:
-        module, joint, name = each.line.partition(" import ")
-        names = lines.setdefault(module if joint else each.line, [])
+    for one in imports:
+        module, joint, name = one.line.partition(" import ")
+        names = lines.setdefault(module if joint else one.line, [])
         names += [name] if joint and name not in names else []
     return tuple(f"{module} import {', '.join(names)}" if names else module for module, names in lines.items())
 
 
-def _meant(name: str, uses: Uses) -> str | None:
+def _clear_import(name: str, uses: Uses) -> str | None:
     if name in BY_USE:
         return _by_use(name, uses)
     if name in MODULE_ALIASES and uses.is_module:
@@ -126,10 +122,9 @@ _STANDARD = _by_name(FROM_STANDARD_LIBRARY)
 _LIBRARIES = _by_name(FROM_LIBRARIES)
 
 
-def _imports_of(source: str) -> dict[str, str]:
-    python = None if len(source) > LONGEST else python_of(source)
-    tree = None if python is None else tree_of(python)
-    return {} if tree is None else _imports_in(tree)
+def _tree(text: str) -> ast.Module | None:
+    source = None if len(text) > LONGEST else python_of(text)
+    return None if source is None else tree_of(source)
 
 
 def _imports_in(tree: ast.Module) -> dict[str, str]:
@@ -139,11 +134,8 @@ def _imports_in(tree: ast.Module) -> dict[str, str]:
         if not isinstance(node, (ast.Import, ast.ImportFrom)) or getattr(node, "module", "") == "__future__":
             continue
         for alias in node.names:
-            one = ast.Import([alias]) if isinstance(node, ast.Import) else _import_from(node, [alias])
+            alone = copy(node)
+            alone.names = [alias]
             if alias.name != "*":
-                found[(alias.asname or alias.name).partition(".")[0]] = ast.unparse(one)
+                found[alias_name(alias)] = ast.unparse(alone)
     return found
-
-
-def _import_from(node: ast.ImportFrom, names: list[ast.alias]) -> ast.ImportFrom:
-    return ast.ImportFrom(node.module, names, node.level)

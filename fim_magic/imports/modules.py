@@ -20,11 +20,7 @@ _INSTALLED_IN = frozenset({"site-packages", "dist-packages"})
 
 
 def is_installed(module: str) -> bool:
-    """Whether a module can be imported: its first part is found, and those behind it are files there.
-
-    Args:
-        module: A name such as "matplotlib.pyplot".
-    """
+    """Whether a module can be imported: the first part of its name is found, and those behind it are files there."""
     name, *rest = module.split(".")
     spec = _found(name)
     return spec is not None and _depth(spec, rest) == len(rest)
@@ -39,10 +35,10 @@ def import_of(module: str, taken: Sequence[tuple[str, ...]]) -> str | None:
 
     Returns:
         The line, with the modules within it that have to be imported themselves (`import concurrent.futures`); None
-        where there is no such module, or it has not what is taken from it.
+        where there is no such module, or it lacks what is taken from it.
     """
     spec = None if module in _NOT_MEANT else _found(module)
-    if spec is None or not taken or not _is_of_everybody(module, spec):
+    if spec is None or not taken or not _is_public(module, spec):
         return None
     names, has_others = _names_of(module, spec.origin or "")
     within: dict[str, None] = {}
@@ -62,19 +58,19 @@ def _found(name: str) -> ModuleSpec | None:
         return None
 
 
-def _is_of_everybody(module: str, spec: ModuleSpec) -> bool:
+def _is_public(module: str, spec: ModuleSpec) -> bool:
     """Whether a module is of the standard library or was installed, and is not a file of the user's."""
     return module in sys.stdlib_module_names or bool(_INSTALLED_IN & {*Path(spec.origin or "").parts})
 
 
 def _depth(spec: ModuleSpec, parts: Sequence[str]) -> int:
     """How many of the names behind a package's are modules within it."""
-    folders = [Path(each) for each in spec.submodule_search_locations or ()]
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
     for depth, part in enumerate(parts):
         files = [folder / f"{part}{ending}" for folder in folders for ending in (".py", *EXTENSION_SUFFIXES)]
         folders = [folder / part for folder in folders if (folder / part / "__init__.py").is_file()]
         if not folders:
-            return depth + any(each.is_file() for each in files)
+            return depth + any(file.is_file() for file in files)
     return len(parts)
 
 

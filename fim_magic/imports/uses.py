@@ -1,4 +1,4 @@
-"""What a text does with a name that it does not define."""
+"""How a text uses a name that it does not define."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ class Uses:
 
     @property
     def attributes(self) -> frozenset[str]:
-        """What is taken from the name itself."""
         return frozenset(chain[0] for chain in self.taken)
 
     @property
@@ -34,11 +33,7 @@ class Uses:
 
 
 def uses_in(tree: ast.AST) -> dict[str, Uses]:
-    """Return how a text uses each name that it loads.
-
-    Args:
-        tree: Of the text.
-    """
+    """Return how a text uses each name that it loads."""
     found: dict[str, Uses] = {}
     _look(tree, (), found, called=False)
     return found

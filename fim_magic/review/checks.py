@@ -71,12 +71,12 @@ def tally(passed: Sequence[bool | None]) -> str:
 
 
 def _passed(check: Check) -> str:
-    adds = check.name == "names" and check.said
-    return plain_text(check.said) if adds else _PASSED[check.name]
+    adds = check.name == "names" and check.detail
+    return plain_text(check.detail) if adds else _PASSED[check.name]
 
 
 def _failure(check: Check) -> str:
-    name, said = plain_text(check.name), plain_text(check.said)
+    name, said = plain_text(check.name), plain_text(check.detail)
     if name == "parses":
         lines = _LINE.findall(said)
         return _with_reason("does not parse", f"line {lines[-1]}" if lines else said)
@@ -91,7 +91,7 @@ def _failure(check: Check) -> str:
 
 
 def _undefined(check: Check) -> str:
-    said = plain_text(check.said)
+    said = plain_text(check.detail)
     if not (check.names or said.startswith(_UNDEFINED)):
         return said or "names are not known"
     names = plain_text(", ".join(check.names)) or said.removeprefix(_UNDEFINED).partition(";")[0]
@@ -99,7 +99,7 @@ def _undefined(check: Check) -> str:
 
 
 def _unknown(check: Check) -> str:
-    name, said = plain_text(check.name), plain_text(check.said)
+    name, said = plain_text(check.name), plain_text(check.detail)
     if name == "names":
         return said or "names are not looked up"
     if name in _TELLS_ITSELF:
@@ -115,7 +115,7 @@ def _with_reason(what: str, why: str) -> str:
 
 def _what(check: Check) -> str:
     """Say what was looked at and what was found, without the verdict."""
-    name, said = plain_text(check.name), plain_text(check.said)
+    name, said = plain_text(check.name), plain_text(check.detail)
     return name if said in ("", _VERDICTS[check.passed][1]) else f"{name} ({said})"
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from fim_magic.branching import read_tokens
 from fim_magic.candidate import Candidate, Check, Ending
+from fim_magic.cell_text import UNREADABLE
 from fim_magic.quiet import without_warnings
 
 _SUFFIX_COUNTS = 16  # tokens of what follows count as much as a whole answer
@@ -27,16 +28,18 @@ _UNFINISHED = (Ending.LENGTH, Ending.INTERRUPTED)
 
 
 def merged(candidates: Sequence[Candidate], rebuild: Callable[[str], str]) -> tuple[Candidate, ...]:
-    """Return one candidate for all that say the same, told apart by what Python reads, not by blanks or comments.
+    """Return one candidate for all that mean the same to Python; blanks and comments make no difference.
 
     Args:
-        candidates: Those of one request. What ended by itself stands for what was cut.
+        candidates: Those of one request. The best of those that mean the same is kept.
         rebuild: Puts a middle into the text.
     """
     groups: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         groups.setdefault(_meaning(rebuild(candidate.middle)), []).append(candidate)
-    return tuple(replace(max(group, key=_standing), same=sum(each.same for each in group)) for group in groups.values())
+    return tuple(
+        replace(max(group, key=_standing), same=sum(candidate.same for candidate in group)) for group in groups.values()
+    )
 
 
 def ranked(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
@@ -44,7 +47,7 @@ def ranked(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     ordered = sorted(candidates, key=_standing, reverse=True)
     if len(ordered) < 2:  # nothing to choose from
         return tuple(ordered)
-    return tuple(replace(each, reason=_reason(each, ordered)) for each in ordered)
+    return tuple(replace(candidate, reason=_reason(candidate, ordered)) for candidate in ordered)
 
 
 @dataclass(frozen=True, order=True)
@@ -58,10 +61,10 @@ class _Standing:
 
 
 def _standing(candidate: Candidate) -> _Standing:
-    asked = [check for check in candidate.checks if check.name not in _SOUND]
+    tests = [check for check in candidate.checks if check.name not in _SOUND]
     static = [check for check in candidate.checks if check.name in _SOUND]
     return _Standing(
-        tests_passed=sum(1.0 if check.passed else check.share for check in asked),
+        tests_passed=sum(1.0 if check.passed else check.share for check in tests),
         ended=candidate.ending not in _UNFINISHED,
         sound=-sum(check.passed is False for check in static),
         # What is copied from above may be right; what says something new is so more often.
@@ -74,7 +77,7 @@ def _is_doubted_as_copy(check: Check) -> bool:
 
 
 def _likely(candidate: Candidate) -> float:
-    """How probable the model finds it with what follows the hole, by Bayes' rule (`ranking` says why).
+    """The log-probability of a candidate with what follows the hole, by Bayes' rule (`ranking` says why).
 
     Where the model infills, that is the probability of the answer's tokens times that of what follows. An answer of
     many tokens has to make what follows so much more probable: it is not longer than it must be. Where it reads from
@@ -106,8 +109,8 @@ def _reason(candidate: Candidate, ordered: Sequence[Candidate]) -> str:
 def _failed(candidate: Candidate, better: Candidate) -> str:
     """Return the first check of our own that a candidate failed and a better one did not."""
     failed, also_failed = (
-        [check.name for check in each.checks if check.passed is False and check.name in _SOUND]
-        for each in (candidate, better)
+        [check.name for check in one.checks if check.passed is False and check.name in _SOUND]
+        for one in (candidate, better)
     )
     return next(name for name in failed if name not in also_failed)
 
@@ -131,5 +134,5 @@ def _meaning(text: str) -> str:
     try:
         with without_warnings():
             return ast.dump(ast.parse(text))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except UNREADABLE:
         return "".join(text.split())

@@ -1,4 +1,4 @@
-"""Whether an answer is worth showing alone, or others have to be asked for."""
+"""Whether an answer is worth showing alone, or others have to be generated."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ _UNSURE = -0.2  # the mean log-probability of a token: each with a probability o
 
 
 def is_doubtful(request: Request, candidate: Candidate) -> bool:
-    """Whether an answer cannot be right, or the model was unsure of it: then further ones come closer more often.
-
-    What they bring was measured: see `.github/DECISIONS.md`.
-    """
+    """Whether an answer cannot be right, or the model was unsure of it: then further ones come closer more often."""
     if request.method != "fim":
         return False  # what goes on from left to right need not be whole
     if _cannot_be_right(request, candidate):
@@ -25,9 +22,8 @@ def is_doubtful(request: Request, candidate: Candidate) -> bool:
 
 
 def _cannot_be_right(request: Request, candidate: Candidate) -> bool:
-    """Whether this says nothing new, or a cell does not parse with it, or knows not all names that it uses."""
-    document = request.document
-    hole = request.hole
+    """Whether a candidate adds nothing new, or its cell does not parse or uses names that are not defined."""
+    document, hole = request.document, request.hole
     if adds_nothing(hole, candidate.middle) or not hole.suffices(candidate.middle):
         return True
     text = document.rebuild(candidate.middle)
@@ -37,5 +33,5 @@ def _cannot_be_right(request: Request, candidate: Candidate) -> bool:
 
 
 def lacks_column(request: Request, middle: str) -> bool:
-    """Whether the cell takes a column that is not there, as where it has taken one that it is about to make."""
+    """Whether the cell takes a column that is not there: it may be about to make it."""
     return columns_there(request.document.rebuild(middle), request.context.frames) is not None

@@ -1,4 +1,4 @@
-"""What is found out about a candidate in its place: its checks, and the imports that its own names lack."""
+"""The checks of a candidate in its place, and the imports that its own names lack."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import accumulate
 
 from fim_magic.candidate import Candidate, Check
@@ -24,18 +25,22 @@ _PLACES = {"prefix": "from above the hole", "suffix": "from below the hole", "co
 
 
 def judged(request: Request, candidates: Sequence[Candidate], *, stopped: bool = False) -> tuple[Candidate, ...]:
-    """Return candidates with what was found when each was put into its place.
+    """Return candidates with the checks of each in its place, and the imports that are offered.
 
-    Args:
-        request: What they answer.
-        candidates: As they were generated.
-        stopped: Whether the user has stopped the request: then they are to be shown at once, and nothing is run.
+    Where the user has `stopped` the request, they are to be shown at once, and nothing is run.
     """
-    asked = NO_CHECKS if stopped else request.asked
-    document, hole, known, seen = request.document, request.hole, request.known, request.context
+    document, hole, context = request.document, request.hole, request.context
+    look_in_place = partial(
+        in_place,
+        document,
+        known=request.known,
+        frames=context.frames,
+        check_spec=NO_CHECKS if stopped else request.check_spec,
+        sources=context.sources,
+    )
 
     def look_at(candidate: Candidate) -> Candidate:
-        found = in_place(document, candidate, known=known, frames=seen.frames, asked=asked, sources=seen.sources)
+        found = look_in_place(candidate)
         return replace(found, checks=(*found.checks, *_original(hole, candidate.middle)))
 
     # The checks run in processes of their own, so that threads are enough to wait for several.
@@ -59,21 +64,21 @@ def in_place(
     *,
     known: AbstractSet[str] = frozenset(),
     frames: Frames = NO_FRAMES,
-    asked: CheckSpec = NO_CHECKS,
+    check_spec: CheckSpec = NO_CHECKS,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     sources: Sequence[str] = (),
 ) -> Candidate:
-    """Return a candidate with what was found when it was put into its place, and with the imports that are offered.
+    """Return a candidate with its checks in its place, and with the imports that are offered.
 
     An import is offered for a name that the answer itself uses. Where that leaves no name undefined, the check of names
-    has passed. What the user has asked for is tried with the imports.
+    has passed. What the user wants tried is tried with the imports.
 
     Args:
         document: The text with the hole.
         candidate: The answer.
         known: The names in the notebook's namespace.
         frames: The columns of its DataFrames.
-        asked: What is to be tried in the sandbox.
+        check_spec: What is to be tried in the sandbox.
         limits: What that may use.
         sources: The notebook's other cells, oldest first.
     """
@@ -83,12 +88,12 @@ def in_place(
     own = _names_between(text, len(document.prefix), len(document.prefix) + len(candidate.middle))
     imports = missing_imports(text, [name for name in lacking if name in own], sources)
     lines = import_lines(imports)
-    mended = tuple(_with_imports(check, [each.name for each in imports], lines) for check in found)
-    if not asked.anything:
+    mended = tuple(_with_imports(check, [one.name for one in imports], lines) for check in found)
+    if not check_spec.anything:
         return replace(candidate, checks=mended, imports=lines)
     whole = with_imports(text, lines)
-    tried = look(whole, known=known, frames=frames, asked=asked, limits=limits, document=document)[len(found) :]
-    return replace(candidate, checks=(*mended, *tried), imports=lines)
+    again = look(whole, known=known, frames=frames, check_spec=check_spec, limits=limits, document=document)
+    return replace(candidate, checks=(*mended, *again[len(found) :]), imports=lines)
 
 
 def _names_between(text: str, start: int, end: int) -> set[str]:
@@ -101,10 +106,9 @@ def _names_between(text: str, start: int, end: int) -> set[str]:
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
-            at = begins[node.lineno - 1] + len(
-                rows[node.lineno - 1].encode()[: node.col_offset].decode(errors="ignore")
-            )
-            if at < end and at + len(node.id) > start:
+            row = node.lineno - 1
+            position = begins[row] + len(rows[row].encode()[: node.col_offset].decode(errors="ignore"))
+            if position < end and position + len(node.id) > start:
                 found.add(node.id)
     return found
 
@@ -115,5 +119,5 @@ def _with_imports(check: Check, names: Sequence[str], lines: Sequence[str]) -> C
     left = tuple(name for name in check.names if name not in names)
     adds = f"adds {', '.join(lines)}"
     if left:
-        return replace(check, said=f"undefined: {', '.join(left)}; {adds}", names=left)
-    return replace(check, passed=True, said=adds, names=())
+        return replace(check, detail=f"undefined: {', '.join(left)}; {adds}", names=left)
+    return replace(check, passed=True, detail=adds, names=())

@@ -1,4 +1,4 @@
-r"""How probable a candidate makes what follows the hole: what a model can say of it beside its own probability.
+r"""How probable a candidate makes what follows the hole, beside its own probability.
 
 A model that was never trained to infill sees only what stands before the hole. But it can say how probable the text
 after the hole is once an answer stands in it, and by Bayes' rule that is what tells the answers apart:
@@ -47,7 +47,7 @@ class Score:
     """How likely a middle and what follows it are, left to right.
 
     Attributes:
-        middle: The natural log-probability of the middle after the prefix; None where nobody asked for that.
+        middle: The natural log-probability of the middle after the prefix; None where it was not read.
         middle_tokens: How many tokens of their own the middle has.
         suffix: That of the first tokens of the suffix after both.
         suffix_tokens: How many tokens of the suffix counted: the same number for every middle, though the first of
@@ -81,12 +81,9 @@ def scores(
     Args:
         engine: The loaded model.
         document: The text with the hole.
-        middles: Texts for the hole.
+        middles: Texts for the hole; their scores come in their order.
         context: What the model sees beside the document.
         suffix_tokens: How many tokens of the suffix count at most.
-
-    Yields:
-        The score of each, in their order.
 
     Raises:
         ModelError: There is not enough memory.
@@ -113,7 +110,7 @@ def scores(
 def following(
     engine: Engine, prompt: Prompt, middles: Sequence[str], suffix: str, suffix_tokens: int = FOLLOWING_TOKENS
 ) -> Iterator[Score]:
-    """Say how probable a model that infills finds it that what follows the hole comes next, after each of `middles`.
+    """Score how probable a model that infills finds it that what follows the hole comes next, after each of `middles`.
 
     It knows the suffix from its prompt. After a middle that is whole, it goes on with it; after one that wants more, or
     has gone too far, less so. Nothing but the middle and a few tokens is read: the prompt was, for the request.
@@ -121,12 +118,9 @@ def following(
     Args:
         engine: The loaded model.
         prompt: That the middles were answers to.
-        middles: Texts for the hole.
+        middles: Texts for the hole; their scores come in their order, and have of the middle only its number of tokens.
         suffix: What follows it.
         suffix_tokens: How many tokens of it count at most.
-
-    Yields:
-        The score of each, in their order. Of the middle nothing is said but how many tokens it has.
 
     Raises:
         ModelError: There is not enough memory, or no room in the model's context.
@@ -137,9 +131,9 @@ def following(
             engine.tokenizer.encode(text, unspaced=True, apart=prompt.stop_ids)
             for text in (prompt.healed + middle, prompt.healed + middle + start)
         )
-        at = common_prefix(own, whole)
-        counted = whole[at : at + suffix_tokens]
-        yield Score(None, at, sum(engine.score([*prompt.ids, *whole[:at]], counted)), len(counted))
+        split = common_prefix(own, whole)
+        counted = whole[split : split + suffix_tokens]
+        yield Score(None, split, sum(engine.score([*prompt.ids, *whole[:split]], counted)), len(counted))
 
 
 def endings(hole: Hole, candidate: Candidate) -> list[Candidate]:
@@ -148,31 +142,26 @@ def endings(hole: Hole, candidate: Candidate) -> list[Candidate]:
     These are the first of all, also inside blocks, and the first of the hole's own block, each with what it opens.
 
     A model that does not know the suffix goes on where the hole has ended; often what it wrote first is right.
-
-    Args:
-        hole: Where it goes.
-        candidate: As the rules have ended it.
     """
     text = candidate.middle
     ends = {*statement_ends(hole, text)[:_MOST_ENDINGS], *own_statement_ends(hole, text)[:_MOST_ENDINGS]}
-    cuts = {end_before(hole, text, at) for at in ends}
     least = hole.least_statements or 1
-    some = (
-        at
-        for at in sorted(cuts)
-        if 0 < at < len(text)
-        and not says_nothing(hole, text[:at])
-        and (least == 1 or statement_count(hole, text[:at]) >= least)
+    cuts = (
+        cut
+        for cut in sorted({end_before(hole, text, end) for end in ends})
+        if 0 < cut < len(text)
+        and not says_nothing(hole, text[:cut])
+        and (least == 1 or statement_count(hole, text[:cut]) >= least)
     )
-    return [candidate, *(_ended_at(candidate, at) for at in some)]
+    return [candidate, *(_ended_at(candidate, cut) for cut in cuts)]
 
 
-def _ended_at(candidate: Candidate, at: int) -> Candidate:
-    kept = max(1, sum(end <= at for end in candidate.token_ends))
+def _ended_at(candidate: Candidate, cut: int) -> Candidate:
+    kept = max(1, sum(end <= cut for end in candidate.token_ends))
     return replace(
         candidate,
         ending=Ending.RULE,
-        cut=Cut("statement-end", at),
+        cut=Cut("statement-end", cut),
         token_ids=candidate.token_ids[:kept],
         logprobs=candidate.logprobs[:kept],
         token_ends=candidate.token_ends[:kept],
@@ -192,11 +181,11 @@ class _Opened:
         ids = prompt.ids
         last = prompt.pieces[-1]
         open_to = min(_REOPENED, last.tokens) if last.kind == "prefix" else 0
-        for at in range(max(1, len(ids) - open_to), len(ids)):  # an engine needs one token at least
-            text = tokenizer.decode(list(ids[at:]), unspaced=True)
+        for start in range(max(1, len(ids) - open_to), len(ids)):  # an engine needs one token at least
+            text = tokenizer.decode(list(ids[start:]), unspaced=True)
             # Not within a character, nor where a text that begins there would be encoded in another way.
-            if tokenizer.encode(text, unspaced=True, apart=prompt.stop_ids) == list(ids[at:]):
-                return cls(ids[:at], text + prompt.healed, prompt.stop_ids)
+            if tokenizer.encode(text, unspaced=True, apart=prompt.stop_ids) == list(ids[start:]):
+                return cls(ids[:start], text + prompt.healed, prompt.stop_ids)
         return cls(ids, prompt.healed, prompt.stop_ids)
 
 

@@ -1,4 +1,4 @@
-"""What the model says of candidates: how probable each makes what follows, and where it had best ended."""
+"""The model's own judgement of candidates: how probable each makes what follows, and where it had best ended."""
 
 from __future__ import annotations
 
@@ -28,29 +28,28 @@ def best_ended(
     ends_open = request.method == "rank" or (request.method == "fim" and goes_on_in_function(request.hole))
     if not ends_open or request.blanks is not None or not request.trimming or stop.is_set():
         return candidates
-    return tuple(_ended_best(request, engine, each, stop, prompt) for each in candidates)
+    return tuple(_ended_best(request, engine, candidate, stop, prompt) for candidate in candidates)
 
 
 def _ended_best(
     request: Request, engine: Engine, candidate: Candidate, stop: threading.Event, prompt: Prompt
 ) -> Candidate:
     """End an answer after the statement that makes what follows the hole the most probable."""
-    ways = endings(request.hole, candidate)
-    if len(ways) == 1:
+    ended = endings(request.hole, candidate)
+    if len(ended) == 1:
         return candidate
     if not engine.capabilities.scores:  # then after the first statement with which nothing is wanting
-        return next((each for each in ways[1:] if request.hole.suffices(each.middle)), candidate)
-    read = replace(request, asked=NO_CHECKS)
-    return replace(ranked(judged(read, weighed(read, engine, ways, stop, prompt), stopped=stop.is_set()))[0], reason="")
+        return next((one for one in ended[1:] if request.hole.suffices(one.middle)), candidate)
+    unchecked = replace(request, check_spec=NO_CHECKS)
+    candidates = judged(unchecked, weighed(unchecked, engine, ended, stop, prompt), stopped=stop.is_set())
+    return replace(ranked(candidates)[0], reason="")
 
 
 def weighed(
     request: Request, engine: Engine, candidates: Sequence[Candidate], stop: threading.Event, prompt: Prompt
 ) -> tuple[Candidate, ...]:
-    """Let the model say of each of several candidates how probable it makes what follows the hole."""
-    if not engine.capabilities.scores:
-        return tuple(candidates)
-    if len(candidates) < 2 or not request.document.suffix.strip():  # nothing to choose from
+    """Let the model score each of several candidates by how probable it makes what follows the hole."""
+    if not engine.capabilities.scores or len(candidates) < 2 or not request.document.suffix.strip():
         return tuple(candidates)
     found: list[Candidate] = []
     try:
