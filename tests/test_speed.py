@@ -27,14 +27,14 @@ from fim_magic.evaluate.speed.arms import (
     LLAMA_CPP,
     OURS,
     PLAIN,
-    Answer,
     EngineArm,
     GenerateArm,
     LlamaCppArm,
+    TimedAnswer,
 )
-from fim_magic.evaluate.speed.measure import Check, Fresh, Record, Timing, rotated
+from fim_magic.evaluate.speed.measure import Fresh, Record, Timing, TokenCheck, rotated
 from fim_magic.evaluate.speed.random_weights import LAYOUTS, SHAPES, build, config_of, tokenizer_for
-from fim_magic.evaluate.speed.report import Report, goals, limit, rows, share_of_limit, table
+from fim_magic.evaluate.speed.report import SpeedReport, goals, limit, rows, share_of_limit, table
 from fim_magic.evaluate.speed.workloads import MEASURES, Workload, edited, workloads
 from fim_magic.loading import fastest, gpus
 
@@ -59,7 +59,9 @@ class FakeArm:
     def ask(self, prompt, workload):
         self.diary.append((self.name, tuple(prompt)))
         ids = [self.ids[: workload.new_tokens]] * workload.candidates
-        return Answer(ids, [self.seconds * (at + 1) for at in range(workload.new_tokens)], self.seconds * 10, reused=3)
+        return TimedAnswer(
+            ids, [self.seconds * (at + 1) for at in range(workload.new_tokens)], self.seconds * 10, reused=3
+        )
 
     def bytes_per_token(self, context):
         return 1000
@@ -155,7 +157,7 @@ def test_an_arm_that_answers_otherwise_fails_the_check():
     wrong, right = sorted(record.checks, key=lambda check: check.arm)
     assert (wrong.arm, wrong.passed, str(wrong)) == (OURS, False, "other from token 4 on")
     assert (right.arm, right.passed, str(right)) == (PLAIN, True, "6 of 6 the same")
-    report = Report({}, record)
+    report = SpeedReport({}, record)
     assert report.failed_checks == [wrong]
     assert re.search(r"DIFFERENT +infill, infill 1 +fim-magic +other from token 4 on", table(report))
 
@@ -168,13 +170,13 @@ def test_an_answer_that_is_too_short_fails_the_check():
 def test_another_engine_is_compared_and_may_differ():
     record = asked([FakeArm(GENERATE), FakeArm(GGUF, (9,) * 6)], INFILL)
     assert [check.passed for check in record.checks] == [False]
-    assert Report({}, record).failed_checks == []
-    assert "  different" in table(Report({}, record))
+    assert SpeedReport({}, record).failed_checks == []
+    assert "  different" in table(SpeedReport({}, record))
 
 
 def test_an_arm_that_tells_no_ids_is_not_compared():
     silent = FakeArm(LLAMA_CPP)
-    silent.ask = lambda _prompt, _workload: Answer([], [1.0, 2.0], 3.0)
+    silent.ask = lambda _prompt, _workload: TimedAnswer([], [1.0, 2.0], 3.0)
     assert asked([FakeArm(GENERATE), silent], INFILL).checks == []
 
 
@@ -239,7 +241,7 @@ def test_bandwidth_is_that_of_some_memory():
 
 
 @pytest.fixture
-def full() -> Report:
+def full() -> SpeedReport:
     """A report with every row and every goal: medians differ from means, so that they cannot be mistaken."""
     record = Record(bandwidth=[20e9, 20e9], bytes_per_token={GENERATE: 2 * 10**9, OURS: 10**9, PLAIN: 10**9})
     record.warm_ups += [timing(GENERATE, 20.0, at_round=-1), timing(OURS, 40.0, at_round=-1)]
@@ -258,8 +260,11 @@ def full() -> Report:
             record.timings.append(Timing(**{**vars(each), "prompt_tokens": tokens}))
     record.fresh += [Fresh(GENERATE, 0, 2.0, 3.0, 2 * 10**9), Fresh(OURS, 0, 1.0, 1.5, 10**9)]
     record.load_ext = {"fim_magic": [0.04, 0.04, 0.9], "bare": [0.01, 0.01, 0.01]}
-    record.checks += [Check("infill, infill 1", OURS, 64, 64, True), Check("infill, infill 1", GGUF, 3, 64, False)]
-    return Report({"model": "a-model", "command": "fim-magic bench", "rounds": 3}, record, ["It was loud."])
+    record.checks += [
+        TokenCheck("infill, infill 1", OURS, 64, 64, True),
+        TokenCheck("infill, infill 1", GGUF, 3, 64, False),
+    ]
+    return SpeedReport({"model": "a-model", "command": "fim-magic bench", "rounds": 3}, record, ["It was loud."])
 
 
 def ratio(report, what, arm, against) -> float:
@@ -318,7 +323,7 @@ def test_speculation_does_not_count_with_random_weights(full):
 
 
 def test_what_was_not_measured_is_not_reached_either():
-    found = goals(Report({}))
+    found = goals(SpeedReport({}))
     assert len(found) == 8
     assert {goal.verdict for goal in found} == {"not measured"}
 
@@ -344,7 +349,7 @@ def test_long_times_and_large_sizes_fit_too(full):
 
 def test_json_comes_back_as_it_went(full):
     text = full.to_json()
-    again = Report.from_json(text)
+    again = SpeedReport.from_json(text)
     assert again == full
     assert again.to_json() == text
     told = json.loads(text)
@@ -361,12 +366,12 @@ def test_the_picture_is_drawn(full, tmp_path):
 
 
 def test_the_picture_of_nothing_can_be_drawn(tmp_path):
-    plot.draw(Report({}), tmp_path / "a.png")
+    plot.draw(SpeedReport({}), tmp_path / "a.png")
     assert (tmp_path / "a.png").exists()
 
 
 def test_without_matplotlib_the_error_says_what_to_type(tmp_path, monkeypatch):
-    monkeypatch.setattr(picture.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(OptionError, match=r"pip install 'fim-magic\[bench\]'"):
         picture.require(tmp_path / "a.png")
 
@@ -623,7 +628,7 @@ def run_once(tmp_path_factory):
     """The whole command once, on the smallest model, with everything that needs no process of its own."""
     folder = tmp_path_factory.mktemp("bench")
     report, whole = bench.run(
-        bench.Options(
+        bench.SpeedOptions(
             random_weights="1M",
             rounds=1,
             measures=("infill", "edit", "candidates"),
@@ -633,7 +638,7 @@ def run_once(tmp_path_factory):
         )
     )
     assert whole
-    bench.show(report, bench.Options(json=folder / "bench.json", plot=folder / "bench.svg"))
+    bench.show(report, bench.SpeedOptions(json=folder / "bench.json", plot=folder / "bench.svg"))
     return report, folder
 
 
@@ -652,7 +657,7 @@ def test_the_command_measures_what_it_promises(run_once):
 
 def test_the_command_writes_json_and_picture(run_once):
     report, folder = run_once
-    assert Report.from_json((folder / "bench.json").read_text("utf-8")) == report
+    assert SpeedReport.from_json((folder / "bench.json").read_text("utf-8")) == report
     assert (folder / "bench.svg").stat().st_size > 10_000
     about = json.loads((folder / "bench.json").read_text("utf-8"))["about"]
     assert about["details"]["versions"]["torch"] == torch.__version__
@@ -679,7 +684,7 @@ def test_what_goes_wrong_later_leaves_what_is_there(monkeypatch):
 
     monkeypatch.setattr(measure, "measure", broken)
     monkeypatch.setattr(machine, "bandwidth", lambda _device: 1e10)
-    report, whole = bench.run(bench.Options(random_weights="1M", measures=("infill",)))
+    report, whole = bench.run(bench.SpeedOptions(random_weights="1M", measures=("infill",)))
     assert not whole
     assert "It ended early. It broke." in report.warnings
     assert len(report.record.timings) == 1
@@ -692,7 +697,7 @@ def test_a_process_that_fails_does_not_end_the_run(monkeypatch):
     monkeypatch.setattr(fresh, "measure_load_ext", without_ipython)
     monkeypatch.setattr(measure, "measure", lambda *given, **_: given[3].timings.append(timing(OURS, 1.0)))
     monkeypatch.setattr(machine, "bandwidth", lambda _device: 1e10)
-    report, whole = bench.run(bench.Options(random_weights="1M", measures=("infill", "load_ext")))
+    report, whole = bench.run(bench.SpeedOptions(random_weights="1M", measures=("infill", "load_ext")))
     assert whole
     assert "There is no IPython." in table(report)
     assert len(report.record.timings) == 1
@@ -701,7 +706,7 @@ def test_a_process_that_fails_does_not_end_the_run(monkeypatch):
 def test_load_ext_alone_needs_no_model(monkeypatch):
     monkeypatch.setattr(fresh, "measure_load_ext", lambda _r, record, _s: record.load_ext.update(fim_magic=[0.2]))
     monkeypatch.setattr(subject, "find", lambda *_: pytest.fail("it was brought here"))
-    report, whole = bench.run(bench.Options(measures=("load_ext",)))
+    report, whole = bench.run(bench.SpeedOptions(measures=("load_ext",)))
     assert whole
     assert report.record.load_ext == {"fim_magic": [0.2]}
 
@@ -737,7 +742,7 @@ def test_the_faster_engine_is_remembered(seconds, faster, monkeypatch):
         report.record.timings += [timing(OURS, 2.0), timing(GGUF, seconds)]
 
     monkeypatch.setattr(bench, "_measure_all", measured)
-    report, _ = bench.run(bench.Options())
+    report, _ = bench.run(bench.SpeedOptions())
     assert remembered == {"a-model": faster}
     assert f"takes {faster} for a-model" in report.remarks[0]
 
@@ -749,13 +754,13 @@ def test_nothing_is_remembered_of_an_interrupted_run(monkeypatch):
 
     monkeypatch.setattr(fastest, "remember", lambda *_: pytest.fail("it was"))
     monkeypatch.setattr(bench, "_measure_all", interrupted)
-    assert bench.run(bench.Options())[1] is False
+    assert bench.run(bench.SpeedOptions())[1] is False
 
 
 def test_nothing_is_remembered_of_one_engine_alone(monkeypatch):
     monkeypatch.setattr(fastest, "remember", lambda *_: pytest.fail("it was"))
     monkeypatch.setattr(bench, "_measure_all", lambda _o, report, _p: report.record.timings.append(timing(OURS, 2.0)))
-    assert bench.run(bench.Options())[0].remarks == []
+    assert bench.run(bench.SpeedOptions())[0].remarks == []
 
 
 # --- in processes of their own -------------------------------------------------------------------

@@ -115,7 +115,7 @@ class NotebookTask:
 
 
 @dataclass(frozen=True)
-class _Block:
+class _Section:
     """A piece of a notebook's file: the words of its header, and what stands below it."""
 
     words: tuple[str, ...]
@@ -188,41 +188,41 @@ def _canonical(hole: re.Match[str]) -> str:
 _WORDS = {"code": 0, "markdown": 1, "topic": 2, "check": 3, "wrong": 2, "also": 2}  # of a header, by its first
 
 
-def _blocks(name: str, text: str) -> list[_Block]:
+def _blocks(name: str, text: str) -> list[_Section]:
     headers = list(_HEADER.finditer(text))
     ends = [header.start() for header in headers[1:]] + [len(text)]
     blocks = []
     for header, end in zip(headers, ends, strict=True):
-        block = _Block(tuple((header["words"] or "").split()), text[header.end() : end].strip("\n"))
+        block = _Section(tuple((header["words"] or "").split()), text[header.end() : end].strip("\n"))
         if len(block.words) != _WORDS.get(block.kind):
             raise ValueError(f"{name}: no such block: {header.group()}")
         blocks.append(block)
     return blocks
 
 
-def _the_check(name: str, label: str, blocks: Sequence[_Block]) -> _Block:
+def _the_check(name: str, label: str, blocks: Sequence[_Section]) -> _Section:
     found = [block for block in blocks if block.kind == "check" and block.words[1] == label]
     if len(found) != 1 or found[0].words[2] not in NEEDS:
         raise ValueError(f"{name}: hole {label} needs one check that says what it needs: {', '.join(NEEDS)}")
     return found[0]
 
 
-def _topic(name: str, blocks: Sequence[_Block]) -> str:
+def _topic(name: str, blocks: Sequence[_Section]) -> str:
     topics = [block.words[1] for block in blocks if block.kind == "topic"]
     if len(topics) != 1:
         raise ValueError(f"{name}: it has {len(topics)} topics, and needs one")
     return topics[0]
 
 
-def _of_hole(kind: str, label: str, blocks: Sequence[_Block]) -> tuple[str, ...]:
+def _of_hole(kind: str, label: str, blocks: Sequence[_Section]) -> tuple[str, ...]:
     return tuple(block.text for block in blocks if block.kind == kind and block.words[1] == label)
 
 
-def _refuse_strays(name: str, blocks: Sequence[_Block], labels: set[str]) -> None:
+def _refuse_strays(name: str, blocks: Sequence[_Section], labels: set[str]) -> None:
     for label in _labels(blocks):
         if label not in labels:
             raise ValueError(f"{name}: there is no hole {label}")
 
 
-def _labels(blocks: Sequence[_Block]) -> Iterator[str]:
+def _labels(blocks: Sequence[_Section]) -> Iterator[str]:
     return (block.words[1] for block in blocks if block.kind in {"check", "wrong", "also"})

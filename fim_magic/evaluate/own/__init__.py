@@ -20,11 +20,11 @@ from fim_magic.context.cells import Stored
 from fim_magic.context.gathering import TOKENS
 from fim_magic.document import Document
 from fim_magic.evaluate.own.closeness import Closeness, closeness
-from fim_magic.evaluate.own.drawing import Drawn, draw
 from fim_magic.evaluate.own.layout import layout_holes
 from fim_magic.evaluate.own.punching import KINDS, Punched, python_holes
 from fim_magic.evaluate.own.remembered import Surroundings
-from fim_magic.evaluate.own.sources import Sheet, Unread, files_of, read
+from fim_magic.evaluate.own.sampling import SampledHole, sample
+from fim_magic.evaluate.own.sources import OwnFile, Unread, files_of, read
 from fim_magic.languages import PYTHON, of_cell
 
 __all__ = ["KINDS", "OwnTask", "tasks_of"]
@@ -135,14 +135,14 @@ def tasks_of(
     """
     found: list[OwnTask] = []
     with closing(Surroundings(remember)) as around:
-        for sheet in sheets_of(Path(path), every, offset):
-            if isinstance(sheet, Sheet):
-                bare = bare_tasks(sheet, per_file=per_file, seed=seed, kinds=kinds)
-                found += with_surroundings(sheet, bare, around, run_cells=run_cells)
+        for file in read_files(Path(path), every, offset):
+            if isinstance(file, OwnFile):
+                bare = bare_tasks(file, per_file=per_file, seed=seed, kinds=kinds)
+                found += with_surroundings(file, bare, around, run_cells=run_cells)
     return found
 
 
-def sheets_of(path: Path, every: int = 1, offset: int = 0) -> Iterator[Sheet | Unread]:
+def read_files(path: Path, every: int = 1, offset: int = 0) -> Iterator[OwnFile | Unread]:
     """Read every so many of the files below a path, by name.
 
     Raises:
@@ -152,55 +152,55 @@ def sheets_of(path: Path, every: int = 1, offset: int = 0) -> Iterator[Sheet | U
         yield read(file, file.relative_to(path).as_posix() if path.is_dir() else file.name)
 
 
-def bare_tasks(sheet: Sheet, *, per_file: int, seed: int, kinds: Sequence[str]) -> list[OwnTask]:
+def bare_tasks(file: OwnFile, *, per_file: int, seed: int, kinds: Sequence[str]) -> list[OwnTask]:
     """Return the holes of one file, without what is known around them."""
     holes: dict[int, list[Punched]] = {}
-    for at, cell in enumerate(sheet.cells):
-        language = _language(sheet, cell)
+    for at, cell in enumerate(file.cells):
+        language = _language(file, cell)
         if not cell.markdown:
             holes[at] = python_holes(cell.source) if language == PYTHON else layout_holes(cell.source, language)
-    drawn = draw(sheet.name, holes, kinds, per_file, seed, by_statement=not sheet.is_notebook)
-    return [_task(sheet, each) for each in drawn]
+    sampled = sample(file.name, holes, kinds, per_file, seed, by_statement=not file.is_notebook)
+    return [_task(file, each) for each in sampled]
 
 
 def with_surroundings(
-    sheet: Sheet, tasks: Sequence[OwnTask], around: Surroundings, *, run_cells: bool
+    file: OwnFile, tasks: Sequence[OwnTask], around: Surroundings, *, run_cells: bool
 ) -> list[OwnTask]:
     """Return the holes of one file with what is known around them.
 
     Args:
-        sheet: The file.
+        file: The file.
         tasks: As `bare_tasks` returned them, or some of these.
         around: Finds it out.
         run_cells: Whether the cells above are to have run.
     """
-    if not sheet.is_notebook:
+    if not file.is_notebook:
         return list(tasks)
     holes = [(len(task.above), task.document) for task in tasks]
-    known = around.around(sheet, holes, run_cells=run_cells)
+    known = around.around(file, holes, run_cells=run_cells)
     return [
         replace(task, known=each.names, everything=each.everything) for task, each in zip(tasks, known, strict=True)
     ]
 
 
-def _language(sheet: Sheet, cell: Stored) -> str:
+def _language(file: OwnFile, cell: Stored) -> str:
     """What a cell is in: its magic says it, or else the notebook's kernel; of a source file, its name."""
-    own = of_cell(cell.source) if sheet.is_notebook else PYTHON
-    return sheet.language if own == PYTHON else own
+    own = of_cell(cell.source) if file.is_notebook else PYTHON
+    return file.language if own == PYTHON else own
 
 
-def _task(sheet: Sheet, drawn: Drawn) -> OwnTask:
-    cell, hole = sheet.cells[drawn.cell], drawn.hole
-    text, language = cell.source, _language(sheet, cell)
-    said = "" if sheet.is_notebook and sheet.language == PYTHON else language  # as a front end would say it
+def _task(file: OwnFile, sampled: SampledHole) -> OwnTask:
+    cell, hole = file.cells[sampled.cell], sampled.hole
+    text, language = cell.source, _language(file, cell)
+    said = "" if file.is_notebook and file.language == PYTHON else language  # as a front end would say it
     line = text.count("\n", 0, hole.start) + 1
     return OwnTask(
-        task_id=f"{sheet.name}#{drawn.cell}:{hole.kind}:{line}",
+        task_id=f"{file.name}#{sampled.cell}:{hole.kind}:{line}",
         document=Document(text[: hole.start], text[hole.end :], language=said),
         canonical=text[hole.start : hole.end],
         kind=hole.kind,
         language=language,
         statements=hole.statements,
-        above=sheet.cells[: drawn.cell],
-        below=sheet.cells[drawn.cell + 1 :],
+        above=file.cells[: sampled.cell],
+        below=file.cells[sampled.cell + 1 :],
     )

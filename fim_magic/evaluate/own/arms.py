@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fim_magic.engines import GREEDY
 from fim_magic.errors import OptionError
-from fim_magic.evaluate.arms import MANY, seed_of
+from fim_magic.evaluate.answers.arms import MANY, seed_of
 from fim_magic.request import Request
 
 if TYPE_CHECKING:

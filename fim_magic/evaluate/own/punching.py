@@ -130,7 +130,7 @@ def _read(text: str) -> _Source | None:
 
 
 @dataclass(frozen=True)
-class _Block:
+class _Statements:
     """The statements of one block, with the number of the top-level statement that each is in."""
 
     owner: ast.AST
@@ -141,14 +141,14 @@ class _Block:
         return at if self.unit is None else self.unit
 
 
-def _blocks(source: _Source) -> Iterator[_Block]:
-    yield _Block(source.tree, source.tree.body, None)
+def _blocks(source: _Source) -> Iterator[_Statements]:
+    yield _Statements(source.tree, source.tree.body, None)
     for unit, statement in enumerate(source.tree.body):
         for node in ast.walk(statement):
             for name in _BLOCKS:
                 body = getattr(node, name, None)
                 if isinstance(body, list) and body and isinstance(body[0], ast.stmt):
-                    yield _Block(node, body, unit)
+                    yield _Statements(node, body, unit)
 
 
 def _is_compound(statement: ast.stmt) -> bool:
@@ -161,14 +161,14 @@ def _says_something(statement: ast.stmt) -> bool:
     return not constant and not isinstance(statement, ast.Pass)
 
 
-def _lines(source: _Source, block: _Block) -> Iterator[Punched]:
+def _lines(source: _Source, block: _Statements) -> Iterator[Punched]:
     for at, statement in enumerate(block.body):
         start, end = source.span([statement])
         if _says_something(statement) and not _is_compound(statement) and source.stands_alone(start, end):
             yield Punched("line", start, end, 1, block.unit_of(at))
 
 
-def _runs(source: _Source, block: _Block) -> Iterator[Punched]:
+def _runs(source: _Source, block: _Statements) -> Iterator[Punched]:
     """Two to five simple statements with nothing between them but one empty line."""
     spans = [source.span([statement]) for statement in block.body]
     simple = [
@@ -187,7 +187,7 @@ def _runs(source: _Source, block: _Block) -> Iterator[Punched]:
                 yield Punched("lines", spans[first][0], spans[last][1], last - first + 1, block.unit_of(first))
 
 
-def _bodies(source: _Source, block: _Block) -> Iterator[Punched]:
+def _bodies(source: _Source, block: _Statements) -> Iterator[Punched]:
     if block.unit is None:
         return
     body = block.body

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from fim_magic.evaluate.intervals import Interval, bootstrap, mean, wilson
+from fim_magic.evaluate.answers.intervals import Interval, bootstrap, mean, wilson
 from fim_magic.evaluate.own import OwnTask, arms
 from fim_magic.evaluate.own.answering import OwnAnswer
 from fim_magic.evaluate.own.closeness import Closeness, echoes
@@ -95,7 +95,7 @@ class Measure:
 
 
 @dataclass(frozen=True)
-class Difference:
+class ClosenessDifference:
     """Two arms on the holes that both answered.
 
     Attributes:
@@ -118,7 +118,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class SetReport:
+class OwnResult:
     """The numbers of one set.
 
     Attributes:
@@ -137,7 +137,7 @@ class SetReport:
     files: int
     whole: int
     measures: tuple[Measure, ...]
-    differences: tuple[Difference, ...]
+    differences: tuple[ClosenessDifference, ...]
     authors: Mapping[str, float]
 
 
@@ -153,7 +153,7 @@ class _Scored:
         return self.found[0]
 
 
-def reckon(name: str, tasks: Sequence[OwnTask], answers: Answers, *, files: int, whole: int) -> SetReport:
+def reckon(name: str, tasks: Sequence[OwnTask], answers: Answers, *, files: int, whole: int) -> OwnResult:
     """Return what came of a set.
 
     Args:
@@ -164,7 +164,7 @@ def reckon(name: str, tasks: Sequence[OwnTask], answers: Answers, *, files: int,
         whole: How many files the set has.
     """
     scored = {arm: _scored(tasks, told) for arm, told in answers.items()}
-    return SetReport(
+    return OwnResult(
         name=name,
         tasks=len(tasks),
         files=files,
@@ -238,7 +238,7 @@ def _share(values: Sequence[Any]) -> Share:
     return Share(mean(told), wilson(sum(told), len(told)), len(told))
 
 
-def _differences(scored: Mapping[str, Mapping[str, _Scored]]) -> Iterator[Difference]:
+def _differences(scored: Mapping[str, Mapping[str, _Scored]]) -> Iterator[ClosenessDifference]:
     for first, second in arms.pairs(list(scored)):
         both = [name for name in scored[first] if name in scored[second]]
         if not both:
@@ -247,7 +247,7 @@ def _differences(scored: Mapping[str, Mapping[str, _Scored]]) -> Iterator[Differ
         groups = {name: one.task.group for name, (one, _) in pairs.items()}
         closer = {name: other.first.similarity - one.first.similarity for name, (one, other) in pairs.items()}
         exact = {name: float(other.first.exact) - float(one.first.exact) for name, (one, other) in pairs.items()}
-        yield Difference(
+        yield ClosenessDifference(
             first=first,
             second=second,
             tasks=len(both),

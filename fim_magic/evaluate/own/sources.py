@@ -26,7 +26,7 @@ _LARGEST_SOURCE = 2**20  # bytes: a longer one was written by a program
 
 
 @dataclass(frozen=True)
-class Sheet:
+class OwnFile:
     """A file.
 
     Attributes:
@@ -88,7 +88,7 @@ def _below(folder: Path) -> Iterator[Path]:
         yield from (path for name in names if not name.startswith(".") and is_readable(path := Path(root, name)))
 
 
-def read(path: Path, name: str) -> Sheet | Unread:
+def read(path: Path, name: str) -> OwnFile | Unread:
     """Read a file.
 
     Args:
@@ -101,9 +101,9 @@ def read(path: Path, name: str) -> Sheet | Unread:
             return Unread(name, "it is too large")
         text = path.read_text("utf-8-sig")  # line ends become LF
         if not notebook:
-            return Sheet(name, path, of_file(path.name), (Stored(text, markdown=False),), is_notebook=False)
+            return OwnFile(name, path, of_file(path.name), (Stored(text, markdown=False),), is_notebook=False)
         told = json.loads(text)
-        return Sheet(name, path, _language(told), tuple(_cells(told)), is_notebook=True)
+        return OwnFile(name, path, _language(told), tuple(_cells(told)), is_notebook=True)
     except OSError as error:
         return Unread(name, str(error.strerror))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from fim_magic.context.cells import Stored
 from fim_magic.document import Document
 from fim_magic.evaluate.notebooks.live import Kernel, KernelError
 from fim_magic.evaluate.own.session import Known, known_at, shell_without_names
-from fim_magic.evaluate.own.sources import Sheet
+from fim_magic.evaluate.own.sources import OwnFile
 
 SECONDS = 20.0
 """After how many seconds of the processor a cell is interrupted."""
@@ -25,35 +25,34 @@ Hole = tuple[int, Document]
 """The index of a cell, and the cell with a hole in it."""
 
 
-def unrun(sheet: Sheet, holes: Iterable[Hole]) -> Iterator[Known]:
-    """Yield what is known at each hole of a notebook where nothing has run: the texts of cells, and no values."""
-    with tempfile.TemporaryDirectory() as folder:
-        for at, document in holes:
-            shell = shell_without_names(sheet.cells[:at])
-            yield known_at(shell, document, _saved(sheet.cells, at, document), folder)
-
-
-def run(sheet: Sheet, holes: Iterable[Hole], seconds: float = SECONDS) -> Iterator[Known]:
-    """Yield what is known at each hole of a notebook where the cells above have run, in a process of their own.
-
-    They run in a copy of the notebook's folder, without network. A cell that fails, takes too long, or would download,
-    install or ask something is passed over: of what it would have defined, the model sees the code and no names.
+def look(file: OwnFile, holes: Sequence[Hole], run_cells: bool, seconds: float = SECONDS) -> Iterator[Known]:
+    """Yield what is known at each hole of a notebook.
 
     Args:
-        sheet: The notebook.
+        file: The notebook.
         holes: In the notebook's order.
+        run_cells: Whether the cells above run: in a process of their own, in a copy of the notebook's folder, without
+            network. A cell that fails, takes too long, or would download, install or ask something is passed over: of
+            what it would have defined, the model sees the code and no names. Where nothing runs, it sees so much of
+            every cell.
         seconds: After how many of the processor's a cell is interrupted.
     """
-    with _Session(sheet, seconds) as session:
-        for at, document in holes:
-            yield session.known_at(at, document)
+    if run_cells:
+        with _Session(file, seconds) as session:
+            for index, document in holes:
+                yield session.known_at(index, document)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for index, document in holes:
+            shell = shell_without_names(file.cells[:index])
+            yield known_at(shell, document, _saved(file.cells, index, document), folder)
 
 
 class _Session:
     """A kernel that goes through a notebook from the top, as a context manager."""
 
-    def __init__(self, sheet: Sheet, seconds: float) -> None:
-        self._sheet = sheet
+    def __init__(self, file: OwnFile, seconds: float) -> None:
+        self._sheet = file
         self._seconds = seconds
         self._done = 0  # cells
         self._alive = True
@@ -95,7 +94,7 @@ def _saved(cells: Sequence[Stored], at: int, document: Document) -> list[Stored]
     return [*cells[:at], own, *cells[at + 1 :]]
 
 
-def copy_small_files(folder: Path, into: Path) -> None:
+def copy_small_files(folder: Path, into: Path, most_bytes: int = _MOST_BYTES) -> None:
     """Copy what lies in a folder and below it, as long as all of it is small. What cannot be read is left out.
 
     Cells may read what lies beside their notebook, and must not change it.
@@ -103,18 +102,19 @@ def copy_small_files(folder: Path, into: Path) -> None:
     Args:
         folder: Where a notebook is.
         into: An empty folder.
+        most_bytes: Of all that is copied.
     """
-    for path in small_files(folder):
+    for path in small_files(folder, most_bytes):
         target = into / path.relative_to(folder)
         target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(OSError):
             shutil.copyfile(path, target)
 
 
-def small_files(folder: Path) -> list[Path]:
-    """Return the files in a folder and below it that fit into 64 MiB together, the nearest first; hidden ones not."""
+def small_files(folder: Path, most_bytes: int = _MOST_BYTES) -> list[Path]:
+    """Return the files in a folder and below it that fit into `most_bytes` together, the nearest first, none hidden."""
     found: list[Path] = []
-    left = _MOST_BYTES
+    left = most_bytes
     folders = [folder]
     while folders and len(found) < _MOST_FILES:
         here = folders.pop(0)

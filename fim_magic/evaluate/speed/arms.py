@@ -34,7 +34,7 @@ SAMPLED = Sampling(temperature=0.8, top_p=0.95, seed=1)
 
 
 @dataclass
-class Answer:
+class TimedAnswer:
     """What one arm said, and when.
 
     Attributes:
@@ -67,7 +67,7 @@ class Arm(Protocol):
         """Drop what is kept of earlier requests."""
         ...
 
-    def ask(self, prompt: Sequence[int], workload: Workload) -> Answer:
+    def ask(self, prompt: Sequence[int], workload: Workload) -> TimedAnswer:
         """Answer `prompt` with as many tokens and candidates as `workload` says."""
         ...
 
@@ -88,7 +88,7 @@ class GenerateArm:
     def forget(self) -> None:
         """Do nothing: it keeps nothing."""
 
-    def ask(self, prompt: Sequence[int], workload: Workload) -> Answer:
+    def ask(self, prompt: Sequence[int], workload: Workload) -> TimedAnswer:
         """Answer with one call of `generate()`; see [`Arm.ask`][]."""
         options: dict[str, Any] = {"do_sample": False}
         if workload.sampled:
@@ -110,7 +110,7 @@ class GenerateArm:
             **options,
         )
         seconds = clock.now()
-        return Answer(output[:, len(prompt) :].tolist(), clock.at, seconds)
+        return TimedAnswer(output[:, len(prompt) :].tolist(), clock.at, seconds)
 
     def bytes_per_token(self, context: int) -> int:
         """Return the bytes of weights and KV cache that one step reads; see [`Arm.bytes_per_token`][]."""
@@ -155,13 +155,13 @@ class EngineArm:
         """Drop the engine's KV caches."""
         self._engine.forget()
 
-    def ask(self, prompt: Sequence[int], workload: Workload) -> Answer:
+    def ask(self, prompt: Sequence[int], workload: Workload) -> TimedAnswer:
         """Answer step by step; see [`Arm.ask`][]."""
         if isinstance(self._engine, LocalEngine):
             self._engine.speculate = self._speculate
         wanted = workload.new_tokens
         sampling = SAMPLED if workload.sampled else GREEDY
-        answer = Answer([[] for _ in range(workload.candidates)])
+        answer = TimedAnswer([[] for _ in range(workload.candidates)])
         synchronize(self.device)
         began = time.perf_counter()
         generation = self._engine.generate(
@@ -235,10 +235,10 @@ class LlamaCppArm:
     def forget(self) -> None:
         """Do nothing: no request asks for the cache of another."""
 
-    def ask(self, prompt: Sequence[int], workload: Workload) -> Answer:
+    def ask(self, prompt: Sequence[int], workload: Workload) -> TimedAnswer:
         """Answer with one streamed request; see [`Arm.ask`][]."""
         told = self._tell({"prompt": list(prompt), "new_tokens": workload.new_tokens})
-        return Answer([], told["at"], told["seconds"])
+        return TimedAnswer([], told["at"], told["seconds"])
 
     def _tell(self, job: dict[str, Any]) -> dict[str, Any]:
         asked, answers = self._process.stdin, self._process.stdout

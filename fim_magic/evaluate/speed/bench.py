@@ -27,7 +27,7 @@ from fim_magic.evaluate.speed.arms import (
     GenerateArm,
     LlamaCppArm,
 )
-from fim_magic.evaluate.speed.report import Report, rows, table
+from fim_magic.evaluate.speed.report import SpeedReport, rows, table
 from fim_magic.evaluate.speed.workloads import INFILL_TOKENS, LENGTHS, MEASURES, NEW_TOKENS, Workload, workloads
 from fim_magic.loading import fastest
 from fim_magic.progress import OnProgress, Progress, silent
@@ -40,11 +40,12 @@ ROUNDS = 5
 QUICK_ROUNDS = 2
 _FRESH_ROUNDS = 3  # each starts a process that imports torch and loads the model
 _FOR_LESS = "Measure a smaller model, or less of it: fim-magic bench --only infill"
+_SHOWN_VERSIONS = ("torch", "transformers")
 _LLAMA_CPP_ROOM = max(LENGTHS) + 2 * NEW_TOKENS
 
 
 @dataclass(frozen=True)
-class Options:
+class SpeedOptions:
     """What a run is asked to do.
 
     Attributes:
@@ -70,7 +71,9 @@ class Options:
     new_tokens: int = NEW_TOKENS
 
 
-def run(options: Options, on_progress: OnProgress = silent, command: Sequence[str] = ()) -> tuple[Report, bool]:
+def run(
+    options: SpeedOptions, on_progress: OnProgress = silent, command: Sequence[str] = ()
+) -> tuple[SpeedReport, bool]:
     """Measure, and return the report and whether it is whole: Ctrl-C ends a run early with what is there.
 
     So does what goes wrong after something has been measured.
@@ -88,7 +91,7 @@ def run(options: Options, on_progress: OnProgress = silent, command: Sequence[st
     _check(options)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    report = Report({"command": " ".join(command), "rounds": options.rounds})
+    report = SpeedReport({"command": " ".join(command), "rounds": options.rounds})
     load = machine.load_average()
     whole = True
     try:
@@ -108,7 +111,7 @@ def run(options: Options, on_progress: OnProgress = silent, command: Sequence[st
     return report, whole
 
 
-def _check(options: Options) -> None:
+def _check(options: SpeedOptions) -> None:
     unknown = [name for name in options.measures if name not in MEASURES]
     if unknown:
         raise OptionError(f"--only names some of {','.join(MEASURES)}; {unknown[0]!r} is none of them.")
@@ -123,7 +126,7 @@ def _check(options: Options) -> None:
             raise OptionError(f"There is no folder {str(path.parent)!r} to write {path.name} to. Make it first.")
 
 
-def _measure_all(options: Options, report: Report, on_progress: OnProgress) -> None:
+def _measure_all(options: SpeedOptions, report: SpeedReport, on_progress: OnProgress) -> None:
     """Measure into `report`, in an order that leaves the memory free for the processes that need it."""
     record = report.record
 
@@ -136,14 +139,14 @@ def _measure_all(options: Options, report: Report, on_progress: OnProgress) -> N
         with _noted(report):
             fresh.measure_load_ext(options.rounds, record, on_step)
     if found is None:
-        report.about |= {"date": _now(), **_machine(torch.device("cpu"))}
+        report.about |= {"date": _now(), **machine.report(torch.device("cpu"), _SHOWN_VERSIONS)}
         return
     device = subject.device_for(found)
     report.on_gpu = device.type == "cuda"
     report.random_weights = found.is_random
     precision = f"{str(dtype_for(device)).removeprefix('torch.')} for {GENERATE}"
     report.about |= {"model": found.name, "revision": found.revision, "date": _now(), "precision": precision}
-    report.about |= _machine(device)
+    report.about |= machine.report(device, _SHOWN_VERSIONS)
     record.bandwidth.append(machine.bandwidth(device))
     engine = subject.load_engine(found, device)
     report.about["precision"] = f"{precision}; {engine.info.place} for {OURS}"
@@ -167,7 +170,7 @@ def _measure_all(options: Options, report: Report, on_progress: OnProgress) -> N
 
 
 @contextmanager
-def _noted(report: Report) -> Iterator[None]:
+def _noted(report: SpeedReport) -> Iterator[None]:
     """Go on where a process of its own failed, such as for lack of IPython, and say so in the report."""
     try:
         yield
@@ -175,18 +178,18 @@ def _noted(report: Report) -> Iterator[None]:
         report.remarks.append(str(error))
 
 
-def _find(options: Options, on_progress: OnProgress) -> Subject:
+def _find(options: SpeedOptions, on_progress: OnProgress) -> Subject:
     if options.random_weights:
         return subject.made_in_place(options.random_weights, options.layout)
     return subject.find(options.model, on_progress)
 
 
-def _asked(engine: Engine, options: Options, found: Subject) -> list[Workload]:
+def _asked(engine: Engine, options: SpeedOptions, found: Subject) -> list[Workload]:
     vocabulary = subject.vocabulary_of(found)
     return workloads(engine, options.measures, new_tokens=options.new_tokens, vocabulary=vocabulary)
 
 
-def _asked_fresh(engine: Engine, options: Options, found: Subject) -> Workload:
+def _asked_fresh(engine: Engine, options: SpeedOptions, found: Subject) -> Workload:
     vocabulary = subject.vocabulary_of(found)
     infills = workloads(engine, ["infill"], new_tokens=options.new_tokens, vocabulary=vocabulary)
     if not infills:
@@ -227,7 +230,7 @@ def _note_limits(arms: Sequence[Arm], asked: Sequence[Workload], record: measure
         record.bytes_per_token |= {name: size for name, size in sizes.items() if size}
 
 
-def _remember(report: Report) -> list[str]:
+def _remember(report: SpeedReport) -> list[str]:
     """Keep which engine is faster here, for `model="auto"`, and say so."""
     seconds = {row.arm: row.median for row in rows(report) if row.what.startswith("whole infill")}
     if OURS not in seconds or GGUF not in seconds:
@@ -239,21 +242,11 @@ def _remember(report: Report) -> list[str]:
     return [f"--engine auto takes {faster} for {model} on this machine from now on: {ratio:.2f}x as fast here."]
 
 
-def _machine(device: torch.device) -> dict[str, object]:
-    about = machine.describe(device)
-    where = about["processor"] if device.type == "cpu" else about["device"]
-    versions = ", ".join(
-        f"{name} {about['versions'][name]}" for name in ("torch", "transformers") if name in about["versions"]
-    )
-    line = f"{where}, {about['cores']} cores, {about['threads']} threads; {versions}"
-    return {"machine": line, "details": about}
-
-
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def show(report: Report, options: Options) -> None:
+def show(report: SpeedReport, options: SpeedOptions) -> None:
     """Print the table, and write the files that were asked for.
 
     Raises:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -21,7 +20,7 @@ _READINGS = 7
 _COLUMNS = 4096
 _STEADY = 0.15  # more than this between two readings, and the machine was not the same all the time
 _IDLE = 0.5  # of load average, beside what the measurement itself takes
-_VERSIONS = ("fim-magic", "torch", "transformers", "tokenizers", "xllamacpp", "numpy")
+LIBRARIES = ("fim-magic", "torch", "transformers", "tokenizers", "xllamacpp", "numpy")
 
 
 def synchronize(device: torch.device) -> None:
@@ -87,13 +86,23 @@ def describe(device: torch.device) -> dict[str, Any]:
         "memory_bytes": int(psutil.virtual_memory().total),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: version for name in _VERSIONS if (version := _version(name))},
+        "versions": {name: version for name in LIBRARIES if (version := _version(name))},
         "load_average": load_average(),
     }
     if device.type == "cuda":
         about["cuda"] = torch.version.cuda
         about["device_memory_bytes"] = int(torch.cuda.get_device_properties(device).total_memory)
     return about
+
+
+def report(device: torch.device, versions: Sequence[str]) -> dict[str, Any]:
+    """Return what reports tell of the machine: in a line with some of the versions, and in detail."""
+    about = describe(device)
+    where = about["processor"] if device.type == "cpu" else about["device"]
+    found = {"Python": about["python"], **about["versions"]}
+    libraries = ", ".join(f"{name} {found[name]}" for name in versions if name in found)
+    line = f"{where}, {about['cores']} cores, {about['threads']} threads; {libraries}"
+    return {"machine": line, "details": about}
 
 
 def load_average() -> float | None:
@@ -120,11 +129,6 @@ def disturbances(readings: list[float], load_before: float | None) -> list[str]:
             "the ratios more than the times."
         )
     return told
-
-
-def quiet_median(readings: list[float]) -> float:
-    """Return the bandwidth that limits are reckoned from: the median of the readings."""
-    return statistics.median(readings)
 
 
 def _name_of(device: torch.device) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from fim_magic.engines.reuse import common_prefix
-from fim_magic.evaluate.speed.arms import GENERATE, GGUF, LLAMA_CPP, OURS, PLAIN, Answer, Arm
+from fim_magic.evaluate.speed.arms import GENERATE, GGUF, LLAMA_CPP, OURS, PLAIN, Arm, TimedAnswer
 from fim_magic.evaluate.speed.workloads import Workload
 
 TAKING_PART: Mapping[str, tuple[str, ...]] = {
@@ -87,7 +86,7 @@ class Fresh:
 
 
 @dataclass(frozen=True)
-class Check:
+class TokenCheck:
     """Whether an arm said the same as the baseline, greedily.
 
     Attributes:
@@ -133,7 +132,7 @@ class Record:
     warm_ups: list[Timing] = field(default_factory=list)
     fresh: list[Fresh] = field(default_factory=list)
     load_ext: dict[str, list[float]] = field(default_factory=dict)
-    checks: list[Check] = field(default_factory=list)
+    checks: list[TokenCheck] = field(default_factory=list)
     bandwidth: list[float] = field(default_factory=list)
     bytes_per_token: dict[str, int] = field(default_factory=dict)
 
@@ -202,7 +201,7 @@ def _on_cpu(arms: Sequence[Arm]) -> bool:
     return all(arm.device.type == "cpu" for arm in arms)
 
 
-def ask(arm: Arm, workload: Workload, number: int) -> tuple[Timing, Answer]:
+def ask(arm: Arm, workload: Workload, number: int) -> tuple[Timing, TimedAnswer]:
     """Ask one arm once, cold, or right after the request that the workload has before it."""
     arm.forget()
     # generate() keeps nothing, so that what came before makes no difference to it.
@@ -238,7 +237,7 @@ def decode_rate(at: Sequence[float], tokens: int) -> float | None:
     return None if at[-1] <= at[0] else (tokens - together) / (at[-1] - at[0])
 
 
-def compare(workload: Workload, answers: Mapping[str, Answer]) -> Iterator[Check]:
+def compare(workload: Workload, answers: Mapping[str, TimedAnswer]) -> Iterator[TokenCheck]:
     """Compare what every arm said with the baseline, token by token.
 
     Args:
@@ -251,9 +250,4 @@ def compare(workload: Workload, answers: Mapping[str, Answer]) -> Iterator[Check
     for name, answer in answers.items():
         if name != GENERATE and answer.ids:
             same = common_prefix(expected, answer.ids[0])
-            yield Check(f"{workload.measure}, {workload.name}", name, same, len(expected), name in (OURS, PLAIN))
-
-
-def median(values: Sequence[float]) -> float | None:
-    """Return the median, or None of nothing."""
-    return statistics.median(values) if values else None
+            yield TokenCheck(f"{workload.measure}, {workload.name}", name, same, len(expected), name in (OURS, PLAIN))

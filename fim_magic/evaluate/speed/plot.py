@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from fim_magic.evaluate import picture
-from fim_magic.evaluate.speed.report import Goal, Report, goals, limit, rows
+from fim_magic.evaluate.speed.report import Goal, SpeedReport, goals, limit, rows
 
 _REACHED, _MISSED, _BAR, _LIMIT = "#2a7f62", "#c2513d", "#4c6a92", "#222222"
 
 
-def draw(report: Report, path: Path) -> None:
+def draw(report: SpeedReport, path: Path) -> None:
     """Draw the report.
 
     Args:
@@ -63,7 +63,7 @@ def _value(goal: Goal) -> str:
     return {"x": f"{measured:.2f}x", "%": f"{measured:.0f} %", "ms": f"{measured:.0f} ms"}[goal.unit]
 
 
-def _decode(axes: Any, report: Report) -> None:
+def _decode(axes: Any, report: SpeedReport) -> None:
     """Tokens a second of each arm, with a line at what memory allows it."""
     samples = {row.arm: row.samples for row in rows(report) if row.what == "decode"}
     for at, (arm, own) in enumerate(samples.items()):

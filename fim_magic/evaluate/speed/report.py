@@ -10,7 +10,7 @@ from typing import Any
 
 from fim_magic.evaluate.printing import WIDTH, heading, warned, wrapped
 from fim_magic.evaluate.speed.arms import GENERATE, GGUF, LLAMA_CPP, OURS, PLAIN
-from fim_magic.evaluate.speed.measure import Check, Fresh, Record, Timing
+from fim_magic.evaluate.speed.measure import Fresh, Record, Timing, TokenCheck
 
 _BASELINE = "(baseline)"
 _LIMIT = "the limit"
@@ -23,7 +23,7 @@ _LOAD_EXT = "%load_ext"
 
 
 @dataclass(frozen=True)
-class Row:
+class Comparison:
     """One line of the table.
 
     Attributes:
@@ -87,7 +87,7 @@ class Goal:
 
 
 @dataclass
-class Report:
+class SpeedReport:
     """A run, with all that is needed to judge and to repeat it.
 
     Attributes:
@@ -115,7 +115,7 @@ class Report:
         return json.dumps(told, indent=1, ensure_ascii=False)
 
     @classmethod
-    def from_json(cls, text: str) -> Report:
+    def from_json(cls, text: str) -> SpeedReport:
         """Read back what `to_json` wrote. What was reckoned is reckoned again."""
         told = json.loads(text)
         record = told["record"]
@@ -126,7 +126,7 @@ class Report:
                 warm_ups=[_timing(each) for each in record["warm_ups"]],
                 fresh=[Fresh(**fresh) for fresh in record["fresh"]],
                 load_ext=record["load_ext"],
-                checks=[Check(**check) for check in record["checks"]],
+                checks=[TokenCheck(**check) for check in record["checks"]],
                 bandwidth=record["bandwidth"],
                 bytes_per_token=record["bytes_per_token"],
             ),
@@ -137,7 +137,7 @@ class Report:
         )
 
     @property
-    def failed_checks(self) -> list[Check]:
+    def failed_checks(self) -> list[TokenCheck]:
         """The comparisons that had to come out the same and did not."""
         return [check for check in self.record.checks if check.demanded and not check.passed]
 
@@ -162,14 +162,14 @@ def share_of_limit(record: Record, timing: Timing) -> float | None:
 # --- rows ----------------------------------------------------------------------------------------
 
 
-def rows(report: Report) -> list[Row]:
+def rows(report: SpeedReport) -> list[Comparison]:
     """Return every line of the table, those that belong together one after the other."""
     record = report.record
     found = [*_infill(record), *_edit(record), *_candidates(record), *_lengths(record), *_fresh(record)]
     return [*found, *_load_ext(record)]
 
 
-def _infill(record: Record) -> Iterator[Row]:
+def _infill(record: Record) -> Iterator[Comparison]:
     timings = [timing for timing in record.timings if timing.measure == "infill"]
     if not timings:
         return
@@ -183,12 +183,12 @@ def _infill(record: Record) -> Iterator[Row]:
     shares = _samples(timings, lambda t: share_of_limit(record, t))
     for arm, samples in _samples(timings, lambda t: t.rate).items():
         if arm in shares:
-            yield Row("decode", arm, _LIMIT, statistics.median(shares[arm]), "tokens/s", samples)
+            yield Comparison("decode", arm, _LIMIT, statistics.median(shares[arm]), "tokens/s", samples)
     first = [timing for timing in record.warm_ups if timing.workload == timings[0].workload]
     yield from _against("the first infill of the process, warm-up", first, lambda t: t.seconds, "s")
 
 
-def _edit(record: Record) -> Iterator[Row]:
+def _edit(record: Record) -> Iterator[Comparison]:
     for name, timings in _by_workload(record, "edit"):
         what = f"edit: {name}, first token ({timings[0].prompt_tokens} tokens)"
         yield from _against(what, timings, lambda t: t.first, "s")
@@ -196,10 +196,10 @@ def _edit(record: Record) -> Iterator[Row]:
         for arm, samples in _samples(timings, lambda t: t.first).items():
             if arm in before:
                 share = statistics.median(samples) / statistics.median(before[arm])
-                yield Row(what, arm, _ITSELF, share, "s", samples)
+                yield Comparison(what, arm, _ITSELF, share, "s", samples)
 
 
-def _candidates(record: Record) -> Iterator[Row]:
+def _candidates(record: Record) -> Iterator[Comparison]:
     one: dict[str, float] = {}
     for _, timings in _by_workload(record, "candidates"):
         n = timings[0].candidates
@@ -211,12 +211,12 @@ def _candidates(record: Record) -> Iterator[Row]:
                 one[arm] = median
                 continue
             if arm in one:
-                yield Row(what, arm, _ONE, median / one[arm], "s", samples)
+                yield Comparison(what, arm, _ONE, median / one[arm], "s", samples)
             if arm != GENERATE and GENERATE in one:
-                yield Row(what, arm, _ONE_GENERATE, median / one[GENERATE], "s", samples)
+                yield Comparison(what, arm, _ONE_GENERATE, median / one[GENERATE], "s", samples)
 
 
-def _lengths(record: Record) -> Iterator[Row]:
+def _lengths(record: Record) -> Iterator[Comparison]:
     shortest: dict[str, float] = {}
     for name, timings in _by_workload(record, "lengths"):
         what = f"prefill of {name}"
@@ -224,7 +224,7 @@ def _lengths(record: Record) -> Iterator[Row]:
         for arm, samples in _samples(timings, _per_token).items():
             median = statistics.median(samples)
             if arm in shortest:
-                yield Row(what, arm, _SHORTEST, median / shortest[arm], "ms/token", samples)
+                yield Comparison(what, arm, _SHORTEST, median / shortest[arm], "ms/token", samples)
             shortest.setdefault(arm, median)
 
 
@@ -232,7 +232,7 @@ def _per_token(timing: Timing) -> float:
     return timing.first / timing.prompt_tokens * 1e3
 
 
-def _fresh(record: Record) -> Iterator[Row]:
+def _fresh(record: Record) -> Iterator[Comparison]:
     kinds: list[tuple[str, Callable[[Fresh], float | None], str]] = [
         ("load, in a process of its own", lambda f: f.load, "s"),
         ("load and first token", lambda f: f.answered, "s"),
@@ -242,12 +242,12 @@ def _fresh(record: Record) -> Iterator[Row]:
         yield from _against(what, record.fresh, value, unit)
 
 
-def _load_ext(record: Record) -> Iterator[Row]:
+def _load_ext(record: Record) -> Iterator[Comparison]:
     ours, bare = record.load_ext.get("fim_magic"), record.load_ext.get("bare")
     if ours and bare:
         # No ratio: a bare one takes next to nothing. What is added to it is the goal's.
-        yield Row(_LOAD_EXT, "fim_magic", _BARE, None, "s", tuple(ours))
-        yield Row(_LOAD_EXT, _BARE, _BASELINE, None, "s", tuple(bare))
+        yield Comparison(_LOAD_EXT, "fim_magic", _BARE, None, "s", tuple(ours))
+        yield Comparison(_LOAD_EXT, _BARE, _BASELINE, None, "s", tuple(bare))
 
 
 def _by_workload(record: Record, measure: str) -> Iterator[tuple[str, list[Timing]]]:
@@ -274,7 +274,7 @@ def _against(
     baseline: str = GENERATE,
     of: Sequence[str] = (),
     more_is_better: bool = False,
-) -> Iterator[Row]:
+) -> Iterator[Comparison]:
     """Compare every arm's median with the baseline's. A ratio above 1 is better than it.
 
     Args:
@@ -290,17 +290,17 @@ def _against(
     base = statistics.median(samples[baseline]) if baseline in samples else None
     for arm, own in samples.items():
         if arm == baseline and not of:
-            yield Row(what, arm, _BASELINE, None, unit, own)
+            yield Comparison(what, arm, _BASELINE, None, unit, own)
         elif not of or (arm in of and base is not None):
             median = statistics.median(own)
             ratio = None if not base or not median else median / base if more_is_better else base / median
-            yield Row(what, arm, baseline if ratio is not None else "", ratio, unit, own)
+            yield Comparison(what, arm, baseline if ratio is not None else "", ratio, unit, own)
 
 
 # --- goals ---------------------------------------------------------------------------------------
 
 
-def goals(report: Report) -> list[Goal]:
+def goals(report: SpeedReport) -> list[Goal]:
     """Return every goal, with what was measured."""
     found = rows(report)
 
@@ -354,7 +354,7 @@ def _load_ext_goal(record: Record) -> Goal:
 # --- the table -----------------------------------------------------------------------------------
 
 
-def table(report: Report) -> str:
+def table(report: SpeedReport) -> str:
     """Return the report as text, at most `WIDTH` columns wide, with a line for each goal at its end."""
     about = report.about
     lines = heading("fim-magic bench", about, ("machine", "precision", "command", "rounds"))
@@ -370,7 +370,7 @@ def table(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _body(report: Report) -> Iterator[str]:
+def _body(report: SpeedReport) -> Iterator[str]:
     targets = {goal.row: goal for goal in goals(report)}
     shown = ""
     for row in rows(report):
@@ -404,7 +404,7 @@ def _limits(record: Record) -> list[str]:
     return lines
 
 
-def _checks(checks: Sequence[Check]) -> Iterator[str]:
+def _checks(checks: Sequence[TokenCheck]) -> Iterator[str]:
     for check in checks:
         mark = "ok" if check.passed else "DIFFERENT" if check.demanded else "different"
         yield f"  {mark:<10} {check.workload:<36} {check.arm:<26} {check}"[:WIDTH]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 OUT = Path("fim-magic-eval")
 SETTINGS = "run.json"
 REPORT = "report.json"
+OWN = "own"
+"""Under this name, the settings of a run say that it is of somebody's own files."""
+
 INTERRUPTED = "It was interrupted. What follows is what was there by then; the same command goes on from it."
 """What a report of half a run begins with."""
 
@@ -92,7 +96,7 @@ def begin(
     engine: Engine,
     template: Request,
     command: Sequence[str],
-    told: Mapping[str, Any],
+    own: Mapping[str, Any],
     *,
     options: str = "",
 ) -> dict[str, Any]:
@@ -103,24 +107,34 @@ def begin(
         engine: The loaded model.
         template: What all its requests have in common.
         command: What the user typed.
-        told: What else is noted; what is under "about" stands beside what is known of every run.
+        own: What else is noted; what is under "about" stands beside what is known of every run.
         options: What else there is to say of the requests, in words.
     """
+    import torch
+
+    from fim_magic.evaluate.speed import machine
+
+    on_gpu = engine.info.device.startswith("cuda") and torch.cuda.is_available()
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     about = {
         "model": engine.info.model,
         "revision": engine.info.revision,
         "place": engine.info.place,
-        **machine(engine),
+        **machine.report(torch.device("cuda" if on_gpu else "cpu"), ("Python", *machine.LIBRARIES)),
         "command": " ".join(command),
         "date": now,
         "options": f"method {template.method}, order {template.order}, at most {template.max_new_tokens} new tokens"
         + options,
         "candidates": template.candidates,
     }
-    noted = {"began": now, **told, "about": {**about, **told["about"]}}
+    noted = {"began": now, **own, "about": {**about, **own["about"]}}
     write(folder / SETTINGS, json.dumps(noted, indent=1, ensure_ascii=False))
     return noted
+
+
+def say_where(folder: Path) -> None:
+    """Say on standard error where everything of a run is."""
+    print(f"Everything is in {folder}; the report as JSON is {folder / REPORT}.", file=sys.stderr)
 
 
 def unanswered(what: str, name: str, most: int, answered: Mapping[str, int]) -> list[str]:
@@ -134,17 +148,3 @@ def unanswered(what: str, name: str, most: int, answered: Mapping[str, int]) -> 
     """
     short = [f"{arm} {count}" for arm, count in answered.items() if count < most]
     return [f"Of the {most} {what} of {name}, not all have been answered: {', '.join(short)}."] if short else []
-
-
-def machine(engine: Engine) -> dict[str, Any]:
-    """Return what a model runs on, in a line and in detail."""
-    import torch
-
-    from fim_magic.evaluate.speed import machine as found
-
-    on_gpu = engine.info.device.startswith("cuda") and torch.cuda.is_available()
-    about = found.describe(torch.device("cuda" if on_gpu else "cpu"))
-    where = about["device"] if on_gpu else about["processor"]
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    line = f"{where}, {about['cores']} cores, {about['threads']} threads; Python {about['python']}, {versions}"
-    return {"machine": line, "details": about}

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 
 from fim_magic.engines import GREEDY, Engine
 from fim_magic.errors import OptionError
-from fim_magic.evaluate.benchmarks import Benchmark, Task, known
-from fim_magic.evaluate.code import code_hash
+from fim_magic.evaluate.answers.benchmarks import Benchmark, Task, known
 from fim_magic.request import Request
 from fim_magic.version import __version__
 
@@ -131,10 +130,10 @@ def seed_of(seed: int, task_id: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {task_id}".encode()).digest()[:4], "big")
 
 
-def key(kind: str, engine: Engine, template: Request) -> str:
-    """Return all that an answer depends on beside its task and prompt, on one line."""
+def key(kind: str, engine: Engine, template: Request, code: str) -> str:
+    """Return all that an answer depends on beside its task and prompt, on one line; `code` is the code's hash."""
     parts = [
-        f"fim-magic {__version__} {code_hash()}",
+        f"fim-magic {__version__} {code}",
         kind,
         f"{engine.info.model}@{engine.info.revision}",
         engine.info.place,

@@ -6,21 +6,21 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fim_magic.evaluate.answers import Answer
-from fim_magic.evaluate.arms import HEALED, MANY, RAW, REQUESTS, TRIMMED, WHAT, pairs
-from fim_magic.evaluate.benchmarks import Benchmark, Task, canonical, facets, group
-from fim_magic.evaluate.intervals import Interval, bootstrap, mcnemar, mean, pass_at, wilson
-from fim_magic.evaluate.published import Published, published
+from fim_magic.evaluate.answers.answer import StoredAnswer
+from fim_magic.evaluate.answers.arms import HEALED, MANY, RAW, REQUESTS, TRIMMED, WHAT, pairs
+from fim_magic.evaluate.answers.benchmarks import Benchmark, Task, canonical, facets, group
+from fim_magic.evaluate.answers.intervals import Interval, bootstrap, mcnemar, mean, pass_at, wilson
+from fim_magic.evaluate.answers.published import Published, published
 
-Answers = Mapping[str, Mapping[str, Answer]]
+Answers = Mapping[str, Mapping[str, StoredAnswer]]
 """For each kind of request, the answers by their tasks' names."""
 
 Passed = Callable[[Task, str], "bool | None"]
-First = Callable[[Answer, bool], "str | None"]
+First = Callable[[StoredAnswer, bool], "str | None"]
 
 
 @dataclass(frozen=True)
-class Score:
+class TaskScore:
     """What one task is worth in one arm.
 
     Attributes:
@@ -31,11 +31,11 @@ class Score:
 
     value: float
     exact: float | None
-    answer: Answer
+    answer: StoredAnswer
 
 
 @dataclass(frozen=True)
-class Arm:
+class ArmResult:
     """One line of the table.
 
     Attributes:
@@ -66,7 +66,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Difference:
+class PassDifference:
     """Two arms on the tasks that both answered.
 
     Attributes:
@@ -110,7 +110,7 @@ class Likelihood:
 
 
 @dataclass(frozen=True)
-class Trimming:
+class RuleEffect:
     """What a rule did.
 
     Attributes:
@@ -129,7 +129,7 @@ class Trimming:
 
 
 @dataclass(frozen=True)
-class Part:
+class Breakdown:
     """The tasks of a set that say the same of themselves.
 
     Attributes:
@@ -146,7 +146,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class SetReport:
+class BenchmarkResult:
     """A set's numbers.
 
     Attributes:
@@ -170,22 +170,22 @@ class SetReport:
     sha256: str
     asked: int
     whole: int
-    arms: Sequence[Arm] = ()
-    differences: Sequence[Difference] = ()
+    arms: Sequence[ArmResult] = ()
+    differences: Sequence[PassDifference] = ()
     likelihoods: Sequence[Likelihood] = ()
     untrimmed: str = ""
-    trimming: Sequence[Trimming] = ()
+    trimming: Sequence[RuleEffect] = ()
     pass_at: Mapping[int, float] = field(default_factory=dict)
-    parts: Sequence[Part] = ()
+    parts: Sequence[Breakdown] = ()
     published: Sequence[Published] = ()
 
 
-Scores = dict[str, dict[str, Score]]
+ArmScores = dict[str, dict[str, TaskScore]]
 
 
 def reckon(
     benchmark: Benchmark, answers: Answers, passed: Passed, first: First, *, model: str, sampled: bool
-) -> SetReport:
+) -> BenchmarkResult:
     """Return a set's numbers. What has not been answered, or not been run, does not count.
 
     Args:
@@ -199,7 +199,7 @@ def reckon(
     scores = _scores(benchmark.tasks, answers, passed, first)
     groups = {task.task_id: group(task) for task in benchmark.tasks}
     untrimmed = next((name for name in (HEALED, RAW) if name in scores), "") if TRIMMED in scores else ""
-    return SetReport(
+    return BenchmarkResult(
         name=benchmark.name,
         source=benchmark.source,
         sha256=benchmark.sha256,
@@ -223,9 +223,9 @@ def reckon(
 # --- scores --------------------------------------------------------------------------------------
 
 
-def _scores(tasks: Sequence[Task], answers: Answers, passed: Passed, first: First) -> Scores:
+def _scores(tasks: Sequence[Task], answers: Answers, passed: Passed, first: First) -> ArmScores:
     """Score every arm that has any answer, in the order of the table."""
-    found: Scores = {name: {} for name in WHAT}
+    found: ArmScores = {name: {} for name in WHAT}
     for task in tasks:
         for kind in (each for each in REQUESTS if each != MANY):
             answer = answers.get(kind, {}).get(task.task_id)
@@ -242,25 +242,25 @@ def _scores(tasks: Sequence[Task], answers: Answers, passed: Passed, first: Firs
     return {name: own for name, own in found.items() if own}
 
 
-def _add(own: dict[str, Score], task: Task, answer: Answer, middle: str, passed: Passed) -> None:
+def _add(own: dict[str, TaskScore], task: Task, answer: StoredAnswer, middle: str, passed: Passed) -> None:
     verdict = passed(task, middle)
     if verdict is not None:
-        own[task.task_id] = Score(float(verdict), _exact(task, middle), answer)
+        own[task.task_id] = TaskScore(float(verdict), _exact(task, middle), answer)
 
 
-def _add_samples(found: Scores, task: Task, answer: Answer, passed: Passed) -> None:
+def _add_samples(found: ArmScores, task: Task, answer: StoredAnswer, passed: Passed) -> None:
     right = _right(task, answer, passed)
     if right is None:
         return
     matches = [(_exact(task, candidate.middle), candidate.same) for candidate in answer.candidates]
     known = [(match, same) for match, same in matches if match is not None]
     exact = sum(match * same for match, same in known) / answer.samples if known else None
-    found["random"][task.task_id] = Score(right / answer.samples, exact, answer)
+    found["random"][task.task_id] = TaskScore(right / answer.samples, exact, answer)
     any_exact = max(match for match, _ in known) if known else None
-    found["any"][task.task_id] = Score(float(right > 0), any_exact, answer)
+    found["any"][task.task_id] = TaskScore(float(right > 0), any_exact, answer)
 
 
-def _right(task: Task, answer: Answer, passed: Passed) -> int | None:
+def _right(task: Task, answer: StoredAnswer, passed: Passed) -> int | None:
     """How many samples pass; those that say the same were made into one, and count as many."""
     right = 0
     for candidate in answer.candidates:
@@ -279,11 +279,11 @@ def _exact(task: Task, middle: str) -> float | None:
 # --- what comes of them --------------------------------------------------------------------------
 
 
-def _arm(name: str, own: Mapping[str, Score], groups: Mapping[str, str]) -> Arm:
+def _arm(name: str, own: Mapping[str, TaskScore], groups: Mapping[str, str]) -> ArmResult:
     scores = list(own.values())
     values = {task: score.value for task, score in own.items()}
     exact = [score.exact for score in scores if score.exact is not None]
-    return Arm(
+    return ArmResult(
         name=name,
         what=WHAT[name],
         tasks=len(scores),
@@ -308,7 +308,7 @@ def _yes_or_no(values: Mapping[str, float]) -> bool:
     return all(value in (0.0, 1.0) for value in values.values())
 
 
-def _difference(first: str, second: str, scores: Scores, groups: Mapping[str, str]) -> Difference:
+def _difference(first: str, second: str, scores: ArmScores, groups: Mapping[str, str]) -> PassDifference:
     both = [task for task in scores[first] if task in scores[second]]
     one = {task: scores[first][task].value for task in both}
     other = {task: scores[second][task].value for task in both}
@@ -316,7 +316,7 @@ def _difference(first: str, second: str, scores: Scores, groups: Mapping[str, st
     decided = _yes_or_no(one) and _yes_or_no(other)
     gained = sum(change > 0 for change in changes.values())
     lost = sum(change < 0 for change in changes.values())
-    return Difference(
+    return PassDifference(
         first=first,
         second=second,
         tasks=len(both),
@@ -328,7 +328,7 @@ def _difference(first: str, second: str, scores: Scores, groups: Mapping[str, st
     )
 
 
-def _likelihoods(scores: Scores, groups: Mapping[str, str]) -> list[Likelihood]:
+def _likelihoods(scores: ArmScores, groups: Mapping[str, str]) -> list[Likelihood]:
     found = []
     without = _logprobs(scores.get(TRIMMED, {}))
     for name, own in scores.items():
@@ -340,12 +340,12 @@ def _likelihoods(scores: Scores, groups: Mapping[str, str]) -> list[Likelihood]:
     return found
 
 
-def _logprobs(own: Mapping[str, Score]) -> dict[str, float]:
+def _logprobs(own: Mapping[str, TaskScore]) -> dict[str, float]:
     logprobs = {task: score.answer.canonical_logprob for task, score in own.items()}
     return {task: value for task, value in logprobs.items() if value is not None}
 
 
-def _trimming(without: Mapping[str, Score], trimmed: Mapping[str, Score]) -> list[Trimming]:
+def _trimming(without: Mapping[str, TaskScore], trimmed: Mapping[str, TaskScore]) -> list[RuleEffect]:
     both = [task for task in trimmed if task in without]
     fired: Counter[str] = Counter()
     mended: Counter[str] = Counter()
@@ -356,10 +356,12 @@ def _trimming(without: Mapping[str, Score], trimmed: Mapping[str, Score]) -> lis
         fired[rule] += 1
         mended[rule] += trimmed[task].value > without[task].value
         broke[rule] += trimmed[task].value < without[task].value
-    return [Trimming(rule, times, times / len(both), mended[rule], broke[rule]) for rule, times in fired.most_common()]
+    return [
+        RuleEffect(rule, times, times / len(both), mended[rule], broke[rule]) for rule, times in fired.most_common()
+    ]
 
 
-def _pass_at(tasks: Sequence[Task], answers: Mapping[str, Answer], passed: Passed) -> dict[int, float]:
+def _pass_at(tasks: Sequence[Task], answers: Mapping[str, StoredAnswer], passed: Passed) -> dict[int, float]:
     counted = []
     for task in tasks:
         answer = answers.get(task.task_id)
@@ -370,7 +372,7 @@ def _pass_at(tasks: Sequence[Task], answers: Mapping[str, Answer], passed: Passe
     return {k: mean([pass_at(k, samples, right) for samples, right in counted]) for k in range(1, most + 1)}
 
 
-def _parts(tasks: Sequence[Task], scores: Scores) -> list[Part]:
+def _parts(tasks: Sequence[Task], scores: ArmScores) -> list[Breakdown]:
     members: dict[tuple[str, str], list[str]] = {}
     for task in tasks:
         for facet, words in facets(task).items():
@@ -383,5 +385,5 @@ def _parts(tasks: Sequence[Task], scores: Scores) -> list[Part]:
             values = [own[each].value for each in ids if each in own]
             if values:
                 passed[name] = (sum(values), len(values))
-        found.append(Part(facet, word, len(ids), passed))
+        found.append(Breakdown(facet, word, len(ids), passed))
     return found

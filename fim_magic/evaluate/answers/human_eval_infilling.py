@@ -24,7 +24,7 @@ _FETCH_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Set:
+class HumanEvalSet:
     """One of the four sets.
 
     Attributes:
@@ -41,17 +41,17 @@ class Set:
 
 
 SETS = {
-    each.name: each
-    for each in (
-        Set("single-line", "SingleLineInfilling", ("HumanEval-SingleLineInfilling.jsonl.gz",), 1033),
-        Set("multi-line", "MultiLineInfilling", ("HumanEval-MultiLineInfilling.jsonl.gz",), 5815),
-        Set(
+    chosen.name: chosen
+    for chosen in (
+        HumanEvalSet("single-line", "SingleLineInfilling", ("HumanEval-SingleLineInfilling.jsonl.gz",), 1033),
+        HumanEvalSet("multi-line", "MultiLineInfilling", ("HumanEval-MultiLineInfilling.jsonl.gz",), 5815),
+        HumanEvalSet(
             "random-span",
             "RandomSpanInfilling",
             ("HumanEval-RandomSpanInfilling.jsonl.gz", "HumanEval-RandomSpan.jsonl.gz"),
             1640,
         ),
-        Set(
+        HumanEvalSet(
             "random-span-light",
             "RandomSpanInfillingLight",
             ("HumanEval-RandomSpanInfillingLight.jsonl.gz", "HumanEval-RandomSpanLight.jsonl.gz"),
@@ -63,7 +63,7 @@ SETS = {
 
 
 @dataclass(frozen=True)
-class Task:
+class HumanEvalTask:
     """One hole of the benchmark.
 
     Attributes:
@@ -91,7 +91,7 @@ class Task:
         return f"{self.document.rebuild(middle)}\n{self.test}\ncheck({self.entry_point})\n"
 
 
-def read(path: Path) -> list[Task]:
+def read(path: Path) -> list[HumanEvalTask]:
     """Read a file of the benchmark in its order.
 
     Args:
@@ -122,7 +122,7 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def _task(path: Path, number: int, line: str) -> Task:
+def _task(path: Path, number: int, line: str) -> HumanEvalTask:
     wrong = ""
     row: Any = None
     try:
@@ -137,7 +137,7 @@ def _task(path: Path, number: int, line: str) -> Task:
             f"Line {number} of {str(path)!r} {wrong}, so this is no file of HumanEval-Infilling. Give another one "
             "after --set, or fetch it anew: fim-magic eval --fetch --set single-line"
         )
-    return Task(
+    return HumanEvalTask(
         task_id=row["task_id"],
         document=Document(row["prompt"], row["suffix"]),
         canonical=row["canonical_solution"],
@@ -146,7 +146,7 @@ def _task(path: Path, number: int, line: str) -> Task:
     )
 
 
-def name_of(tasks: list[Task], otherwise: str) -> str:
+def name_of(tasks: list[HumanEvalTask], otherwise: str) -> str:
     """Return which set tasks are of, by their ids, whatever their file is called.
 
     Args:
@@ -154,16 +154,16 @@ def name_of(tasks: list[Task], otherwise: str) -> str:
         otherwise: What to call those of no known set.
     """
     titles = {task.task_id.partition("/")[0] for task in tasks}
-    return next((each.name for each in SETS.values() if titles == {each.title}), otherwise)
+    return next((chosen.name for chosen in SETS.values() if titles == {chosen.title}), otherwise)
 
 
-def find(folder: Path, chosen: Set) -> Path | None:
+def find(folder: Path, chosen: HumanEvalSet) -> Path | None:
     """Return where a set's file is in `folder`, packed or unpacked, or None."""
     names = [name for file in chosen.files for name in (file, file.removesuffix(".gz"))]
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def fetch(chosen: Set, folder: Path) -> Path:
+def fetch(chosen: HumanEvalSet, folder: Path) -> Path:
     """Bring a set's file from its authors' repository on GitHub into `folder`, at one commit. Returns where it is.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,8 +13,8 @@ from typing import Any, Protocol
 from fim_magic.context import Context
 from fim_magic.document import Document
 from fim_magic.errors import OptionError
-from fim_magic.evaluate import human_eval_infilling
-from fim_magic.evaluate.human_eval_infilling import SETS
+from fim_magic.evaluate.answers import human_eval_infilling
+from fim_magic.evaluate.answers.human_eval_infilling import SETS
 from fim_magic.weights.cache import cache_dir
 
 NOTEBOOKS = "notebooks"
@@ -182,8 +182,3 @@ def _notebooks() -> Benchmark:
     tasks = tuple(importlib.import_module("fim_magic.evaluate.notebooks").read())
     live = importlib.import_module("fim_magic.evaluate.notebooks.live")
     return Benchmark(NOTEBOOKS, tasks, len(tasks), "built in", context_of=live.Kernels().context_of)
-
-
-def by_id(tasks: Sequence[Task]) -> Mapping[str, Task]:
-    """Return tasks by their names."""
-    return {task.task_id: task for task in tasks}

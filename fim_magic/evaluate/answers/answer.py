@@ -13,7 +13,7 @@ _DIGITS = 4  # of a log-probability
 
 
 @dataclass(frozen=True)
-class Answer:
+class StoredAnswer:
     """One request's answer.
 
     Attributes:
@@ -46,6 +46,11 @@ class Answer:
     canonical_logprob: float | None = None
 
     @property
+    def digest(self) -> str:
+        """What was asked, as a sha256."""
+        return self.prompt
+
+    @property
     def tokens(self) -> int:
         """How many tokens were generated, over all candidates."""
         return sum(len(candidate.token_ids) for candidate in self.candidates)
@@ -56,20 +61,18 @@ class Answer:
         return sum(candidate.same for candidate in self.candidates)
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as what JSON can hold."""
-        told = {name: value for name, value in vars(self).items() if name != "candidates"}
-        told["canonical_logprob"] = _rounded(self.canonical_logprob)
-        return told | {"candidates": [_told(candidate) for candidate in self.candidates]}
+        facts = {name: value for name, value in vars(self).items() if name != "candidates"}
+        facts["canonical_logprob"] = _rounded(self.canonical_logprob)
+        return facts | {"candidates": [_to_json(candidate) for candidate in self.candidates]}
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> Answer:
-        """Read back what `to_json` returned."""
-        return cls(**{**told, "candidates": tuple(_candidate(each) for each in told["candidates"])})
+    def from_json(cls, row: Mapping[str, Any]) -> StoredAnswer:
+        return cls(**{**row, "candidates": tuple(map(_from_json, row["candidates"]))})
 
 
-def answer_of(task: str, key: str, result: Result) -> Answer:
+def answer_of(task: str, key: str, result: Result) -> StoredAnswer:
     """Return a result as the answer to a task."""
-    return Answer(
+    return StoredAnswer(
         task=task,
         key=key,
         prompt=result.prompt_sha256,
@@ -83,33 +86,33 @@ def answer_of(task: str, key: str, result: Result) -> Answer:
     )
 
 
-def _told(candidate: Candidate) -> dict[str, Any]:
-    told = asdict(candidate)
-    told["logprobs"] = [round(each, _DIGITS) for each in candidate.logprobs]
-    told["ending"] = candidate.ending.value
-    for name in ("read_logprob", "suffix_logprob"):
-        told[name] = _rounded(told[name])
-    return told
+def _to_json(candidate: Candidate) -> dict[str, Any]:
+    return asdict(candidate) | {
+        "logprobs": [round(logprob, _DIGITS) for logprob in candidate.logprobs],
+        "ending": candidate.ending.value,
+        "read_logprob": _rounded(candidate.read_logprob),
+        "suffix_logprob": _rounded(candidate.suffix_logprob),
+    }
 
 
 def _rounded(logprob: float | None) -> float | None:
     return None if logprob is None else round(logprob, _DIGITS)
 
 
-def _candidate(told: Mapping[str, Any]) -> Candidate:
-    cut = told["cut"]
+def _from_json(row: Mapping[str, Any]) -> Candidate:
+    cut = row["cut"]
     return Candidate(
-        raw=told["raw"],
-        ending=Ending(told["ending"]),
+        raw=row["raw"],
+        ending=Ending(row["ending"]),
         cut=None if cut is None else Cut(**cut),
-        token_ids=tuple(told["token_ids"]),
-        logprobs=tuple(told["logprobs"]),
-        token_ends=tuple(told["token_ends"]),
-        read_logprob=told["read_logprob"],
-        suffix_logprob=told["suffix_logprob"],
-        checks=tuple(Check(**{**each, "names": tuple(each.get("names", ()))}) for each in told["checks"]),
-        same=told["same"],
-        reason=told["reason"],
-        kept=tuple((start, end) for start, end in told["kept"]),
-        imports=tuple(told.get("imports", ())),
+        token_ids=tuple(row["token_ids"]),
+        logprobs=tuple(row["logprobs"]),
+        token_ends=tuple(row["token_ends"]),
+        read_logprob=row["read_logprob"],
+        suffix_logprob=row["suffix_logprob"],
+        checks=tuple(Check(**{**check, "names": tuple(check.get("names", ()))}) for check in row["checks"]),
+        same=row["same"],
+        reason=row["reason"],
+        kept=tuple((start, end) for start, end in row["kept"]),
+        imports=tuple(row.get("imports", ())),
     )

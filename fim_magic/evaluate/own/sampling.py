@@ -14,7 +14,7 @@ from fim_magic.evaluate.own.punching import Punched
 
 
 @dataclass(frozen=True)
-class Drawn:
+class SampledHole:
     """A hole that is asked.
 
     Attributes:
@@ -26,7 +26,7 @@ class Drawn:
     hole: Punched
 
 
-def draw(
+def sample(
     name: str,
     found: Mapping[int, Sequence[Punched]],
     kinds: Sequence[str],
@@ -34,7 +34,7 @@ def draw(
     seed: int,
     *,
     by_statement: bool,
-) -> list[Drawn]:
+) -> list[SampledHole]:
     """Return the holes of one file that are asked, in the file's order. Kinds take turns.
 
     Args:
@@ -48,15 +48,15 @@ def draw(
     """
     by_kind = {kind: _one_a_part(name, found, kind, seed, by_statement) for kind in kinds}
     turns = sorted(kinds, key=lambda kind: _turn(seed, name, kind))
-    drawn: list[Drawn] = []
+    sampled: list[SampledHole] = []
     for at in range(max(map(len, by_kind.values()), default=0)):
-        drawn += [by_kind[kind][at] for kind in turns if at < len(by_kind[kind])]
-    return sorted(drawn[:most], key=lambda each: (each.cell, each.hole.start, each.hole.end))
+        sampled += [by_kind[kind][at] for kind in turns if at < len(by_kind[kind])]
+    return sorted(sampled[:most], key=lambda each: (each.cell, each.hole.start, each.hole.end))
 
 
 def _one_a_part(
     name: str, found: Mapping[int, Sequence[Punched]], kind: str, seed: int, by_statement: bool
-) -> list[Drawn]:
+) -> list[SampledHole]:
     """One hole of a kind in each part of the file, those whose turn it is first."""
     parts: dict[tuple[int, int], list[Punched]] = {}
     for cell, holes in found.items():
@@ -69,7 +69,7 @@ def _one_a_part(
         there = [hole for hole in holes if hole.place == places[0]]
         sizes = sorted({hole.statements for hole in there}, key=lambda size: _turn(seed, name, cell, unit, size))
         there = [hole for hole in there if hole.statements == sizes[0]]
-        chosen.append(Drawn(cell, min(there, key=lambda hole: _turn(seed, name, cell, hole.start, hole.end))))
+        chosen.append(SampledHole(cell, min(there, key=lambda hole: _turn(seed, name, cell, hole.start, hole.end))))
     return sorted(chosen, key=lambda each: _turn(seed, name, kind, each.cell, each.hole.start))
 
 

@@ -1,0 +1,1 @@
+"""How right answers are: asking for them, keeping them, running them, and reckoning; here for benchmarks."""
