@@ -4,6 +4,8 @@ import json
 import os
 import re
 import sys
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -17,7 +19,7 @@ from scripted import ScriptedEngine
 from fim_magic import cli, weights
 from fim_magic.engines.torch import gguf_conversion
 from fim_magic.engines.torch.placement import dtype_for
-from fim_magic.errors import ModelError, OptionError
+from fim_magic.errors import FimError, ModelError, OptionError
 from fim_magic.evaluate import picture
 from fim_magic.evaluate.printing import WIDTH
 from fim_magic.evaluate.speed import bench, fresh, llama_server, machine, measure, plot, subject
@@ -34,9 +36,10 @@ from fim_magic.evaluate.speed.arms import (
 )
 from fim_magic.evaluate.speed.measure import Fresh, Record, Timing, TokenCheck, rotated
 from fim_magic.evaluate.speed.random_weights import LAYOUTS, SHAPES, build, config_of, tokenizer_for
-from fim_magic.evaluate.speed.report import SpeedReport, goals, limit, rows, share_of_limit, table
+from fim_magic.evaluate.speed.ratios import limit, share_of_limit
+from fim_magic.evaluate.speed.report import SpeedReport, table
 from fim_magic.evaluate.speed.workloads import MEASURES, Workload, edited, workloads
-from fim_magic.loading import fastest, gpus
+from fim_magic.loading import gpus
 
 CPU = torch.device("cpu")
 INFILL = Workload("infill", "infill 1", tuple(range(20)), 6)
@@ -268,7 +271,7 @@ def full() -> SpeedReport:
 
 
 def ratio(report, what, arm, against) -> float:
-    (row,) = (r for r in rows(report) if r.what.startswith(what) and r.arm == arm and r.against == against)
+    (row,) = (r for r in report.rows if r.what.startswith(what) and r.arm == arm and r.against == against)
     return row.ratio
 
 
@@ -296,7 +299,7 @@ def test_ratios_are_those_of_medians(full, what, arm, against, expected):
 
 
 def test_goals_of_a_cpu(full):
-    found = {goal.what: (round(goal.measured, 3), goal.reached) for goal in goals(full)}
+    found = {goal.what: (round(goal.measured, 3), goal.reached) for goal in full.goals}
     assert found == {
         "whole infill against generate()": (2.5, True),
         "decode without speculation, of the memory limit": (80.0, True),
@@ -311,7 +314,7 @@ def test_goals_of_a_cpu(full):
 
 def test_goals_of_a_gpu(full):
     full.on_gpu = True
-    found = {goal.what: (round(goal.measured, 3), goal.reached) for goal in goals(full)}
+    found = {goal.what: (round(goal.measured, 3), goal.reached) for goal in full.goals}
     assert found["decode without speculation, of the memory limit"] == (80.0, True)
     assert found["decode against generate()"] == (2.5, False)
     assert found["8 candidates against one"] == (3.0, False)
@@ -319,11 +322,11 @@ def test_goals_of_a_gpu(full):
 
 def test_speculation_does_not_count_with_random_weights(full):
     full.random_weights = True
-    assert goals(full)[0].measured == 2.0
+    assert full.goals[0].measured == 2.0
 
 
 def test_what_was_not_measured_is_not_reached_either():
-    found = goals(SpeedReport({}))
+    found = SpeedReport({}).goals
     assert len(found) == 8
     assert {goal.verdict for goal in found} == {"not measured"}
 
@@ -334,7 +337,7 @@ def test_the_table_fits_and_ends_with_the_goals(full):
     lines = table(full).splitlines()
     assert max(map(len, lines)) <= WIDTH
     ending = lines[lines.index("Goals:") + 1 :]
-    assert [re.split(r"\s{2,}", line.strip())[1] for line in ending] == [goal.what for goal in goals(full)]
+    assert [re.split(r"\s{2,}", line.strip())[1] for line in ending] == [goal.what for goal in full.goals]
     assert any("2.50x  generate()" in line and line.endswith(">= 2.00x") for line in lines)
     assert any(line.startswith("WARNING: It was loud.") for line in lines)
 
@@ -664,103 +667,111 @@ def test_the_command_writes_json_and_picture(run_once):
     assert about["details"]["threads"] == torch.get_num_threads()
 
 
-def test_ctrl_c_shows_what_is_there(monkeypatch, capsys):
-    def interrupted(_arms, _asked, _rounds, record, _on_step, **_):
-        record.timings.append(timing(GENERATE, 1.0))
-        raise KeyboardInterrupt
+def instruments(**changed):
+    """Some that measure nothing, but for what a test says."""
+    quiet = {"bandwidth": lambda _device: 1e10, "requests": lambda *_, **__: None, "load_ext": lambda *_: None}
+    return bench.Instruments(**quiet | {"remember": lambda *_: pytest.fail("it was remembered")} | changed)
 
-    monkeypatch.setattr(measure, "measure", interrupted)
-    monkeypatch.setattr(machine, "bandwidth", lambda _device: 1e10)
-    assert cli.main(["bench", "--random-weights", "1M", "--only", "infill"]) == 130
+
+def noting(*timings, then=None):
+    def requests(_arms, _asked, _rounds, record, _on_step, **_):
+        record.timings += timings
+        if then is not None:
+            raise then
+
+    return requests
+
+
+INFILLS = bench.SpeedOptions(random_weights="1M", measures=("infill",))
+
+
+def test_ctrl_c_shows_what_is_there(capsys):
+    interrupted = noting(timing(GENERATE, 1.0), then=KeyboardInterrupt())
+    report, whole = bench.run(INFILLS, instruments=instruments(requests=interrupted))
+    assert not whole
+    bench.show(report, INFILLS)
     told = capsys.readouterr().out
     assert "It was interrupted" in told
     assert "whole infill, 500 + 64 tokens" in told
 
 
-def test_what_goes_wrong_later_leaves_what_is_there(monkeypatch):
-    def broken(_arms, _asked, _rounds, record, _on_step, **_):
-        record.timings.append(timing(GENERATE, 1.0))
-        raise ModelError("It broke.")
-
-    monkeypatch.setattr(measure, "measure", broken)
-    monkeypatch.setattr(machine, "bandwidth", lambda _device: 1e10)
-    report, whole = bench.run(bench.SpeedOptions(random_weights="1M", measures=("infill",)))
+def test_what_goes_wrong_later_leaves_what_is_there():
+    broken = noting(timing(GENERATE, 1.0), then=ModelError("It broke."))
+    report, whole = bench.run(INFILLS, instruments=instruments(requests=broken))
     assert not whole
     assert "It ended early. It broke." in report.warnings
     assert len(report.record.timings) == 1
 
 
-def test_a_process_that_fails_does_not_end_the_run(monkeypatch):
+def test_a_process_that_fails_does_not_end_the_run():
     def without_ipython(*_):
         raise ModelError("There is no IPython.")
 
-    monkeypatch.setattr(fresh, "measure_load_ext", without_ipython)
-    monkeypatch.setattr(measure, "measure", lambda *given, **_: given[3].timings.append(timing(OURS, 1.0)))
-    monkeypatch.setattr(machine, "bandwidth", lambda _device: 1e10)
-    report, whole = bench.run(bench.SpeedOptions(random_weights="1M", measures=("infill", "load_ext")))
+    found = instruments(load_ext=without_ipython, requests=noting(timing(OURS, 1.0)))
+    report, whole = bench.run(replace(INFILLS, measures=("infill", "load_ext")), instruments=found)
     assert whole
     assert "There is no IPython." in table(report)
     assert len(report.record.timings) == 1
 
 
-def test_load_ext_alone_needs_no_model(monkeypatch):
-    monkeypatch.setattr(fresh, "measure_load_ext", lambda _r, record, _s: record.load_ext.update(fim_magic=[0.2]))
-    monkeypatch.setattr(subject, "find", lambda *_: pytest.fail("it was brought here"))
-    report, whole = bench.run(bench.SpeedOptions(measures=("load_ext",)))
+def test_load_ext_alone_needs_no_model():
+    found = instruments(
+        load_ext=lambda _rounds, record, _on_step: record.load_ext.update(fim_magic=[0.2]),
+        find=lambda *_: pytest.fail("it was brought here"),
+    )
+    report, whole = bench.run(bench.SpeedOptions(measures=("load_ext",)), instruments=found)
     assert whole
     assert report.record.load_ext == {"fim_magic": [0.2]}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("options", "told"),
     [
-        (["--random-weights", "9Q"], "fim-magic bench --random-weights 1.3B"),
-        (["--random-weights", "1M", "--layout", "mamba"], "--layout is one of llama"),
-        (["--only", "infill,speed"], "'speed' is none of them"),
-        (["--rounds", "0"], "--rounds is at least 1"),
-        (["--threads", "0"], "--threads is at least 1"),
-        (["--plot", "a.txt"], "--plot is a file that ends in .png"),
-        (["--json", "no-such-folder/a.json"], "There is no folder 'no-such-folder'"),
-        (["--model", "starcoder2-3bb", "--only", "infill"], "starcoder2-3b"),
+        ({"random_weights": "9Q"}, "fim-magic bench --random-weights 1.3B"),
+        ({"random_weights": "1M", "layout": "mamba"}, "--layout is one of llama"),
+        ({"measures": ("infill", "speed")}, "'speed' is none of them"),
+        ({"rounds": 0}, "--rounds is at least 1"),
+        ({"threads": 0}, "--threads is at least 1"),
+        ({"plot": Path("a.txt")}, "--plot is a file that ends in .png"),
+        ({"json": Path("no-such-folder/a.json")}, "There is no folder 'no-such-folder'"),
+        ({"model": "starcoder2-3bb", "measures": ("infill",)}, "starcoder2-3b"),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+    ids=str,
 )
-def test_bad_options_are_told_before_anything_is_measured(arguments, told, capsys, monkeypatch):
-    monkeypatch.setattr(machine, "bandwidth", lambda _device: pytest.fail("it measured"))
-    monkeypatch.setattr(fresh, "measure_load_ext", lambda *_: pytest.fail("it measured"))
-    assert cli.main(["bench", *arguments]) == 1
-    assert told in capsys.readouterr().err
+def test_bad_options_are_told_before_anything_is_measured(options, told):
+    measured = instruments(
+        bandwidth=lambda _device: pytest.fail("it measured"), load_ext=lambda *_: pytest.fail("it measured")
+    )
+    with pytest.raises(FimError, match=re.escape(told)):
+        bench.run(bench.SpeedOptions(**options), instruments=measured)
+
+
+def test_bad_options_end_the_command(capsys):
+    assert cli.main(["bench", "--random-weights", "1M", "--layout", "mamba"]) == 1
+    assert "--layout is one of llama" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("seconds", "faster"), [(3.0, "torch"), (1.0, "gguf")])
-def test_the_faster_engine_is_remembered(seconds, faster, monkeypatch):
+def test_the_faster_engine_is_remembered(seconds, faster):
     remembered = {}
-    monkeypatch.setattr(fastest, "remember", remembered.__setitem__)
-
-    def measured(_options, report, _on_progress):
-        report.about["model"] = "a-model"
-        report.record.timings += [timing(OURS, 2.0), timing(GGUF, seconds)]
-
-    monkeypatch.setattr(bench, "_measure_all", measured)
-    report, _ = bench.run(bench.SpeedOptions())
+    found = instruments(
+        find=lambda *_: subject.Subject("a-model", size="1M"),
+        requests=noting(timing(OURS, 2.0), timing(GGUF, seconds)),
+        remember=remembered.__setitem__,
+    )
+    report, _ = bench.run(bench.SpeedOptions(measures=("infill",)), instruments=found)
     assert remembered == {"a-model": faster}
-    assert f"takes {faster} for a-model" in report.remarks[0]
+    assert any(f"takes {faster} for a-model" in remark for remark in report.remarks)
 
 
-def test_nothing_is_remembered_of_an_interrupted_run(monkeypatch):
-    def interrupted(_options, report, _on_progress):
-        report.record.timings += [timing(OURS, 2.0), timing(GGUF, 1.0)]
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(fastest, "remember", lambda *_: pytest.fail("it was"))
-    monkeypatch.setattr(bench, "_measure_all", interrupted)
-    assert bench.run(bench.SpeedOptions())[1] is False
+def test_nothing_is_remembered_of_an_interrupted_run():
+    interrupted = noting(timing(OURS, 2.0), timing(GGUF, 1.0), then=KeyboardInterrupt())
+    assert bench.run(INFILLS, instruments=instruments(requests=interrupted))[1] is False
 
 
-def test_nothing_is_remembered_of_one_engine_alone(monkeypatch):
-    monkeypatch.setattr(fastest, "remember", lambda *_: pytest.fail("it was"))
-    monkeypatch.setattr(bench, "_measure_all", lambda _o, report, _p: report.record.timings.append(timing(OURS, 2.0)))
-    assert bench.run(bench.SpeedOptions())[0].remarks == []
+def test_nothing_is_remembered_of_one_engine_alone():
+    report, _ = bench.run(INFILLS, instruments=instruments(requests=noting(timing(OURS, 2.0))))
+    assert not [remark for remark in report.remarks if "--engine auto" in remark]
 
 
 # --- in processes of their own -------------------------------------------------------------------

@@ -87,11 +87,7 @@ def _add_options_of_own_files(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure, and print the report. Returns 130 where Ctrl-C ended it early.
-
-    Raises:
-        FimError: As `prepare` and `run` of the two evaluations say, or the model cannot be loaded.
-    """
+    """Measure, and print the report. Returns 130 where Ctrl-C ended it early."""
     whole = _run_on_own_files(options) if _is_of_own_files(options) else _run_on_benchmarks(options)
     return 0 if whole else _INTERRUPTED
 

@@ -11,13 +11,7 @@ WIDTH = 100
 
 
 def heading(title: str, about: Mapping[str, Any], labels: Sequence[str]) -> list[str]:
-    """Return the first lines of a report: what it is of, and how it was made.
-
-    Args:
-        title: The command.
-        about: What is known of the run, the model among it.
-        labels: Which of that is told, as far as it is there.
-    """
+    """Return the first lines of a report: its title, the model, and what is known of the run under `labels`."""
     width = max(map(len, labels)) + 2
     lines = wrapped(f"{title}: {about.get('model', '')}")
     for label in labels:
@@ -32,12 +26,7 @@ def warned(warnings: Sequence[str]) -> list[str]:
 
 
 def wrapped(text: str, indent: int = 0) -> list[str]:
-    """Return a text in lines of at most `WIDTH` columns; one line at least.
-
-    Args:
-        text: With the blanks that it begins with.
-        indent: How many blanks the second line and on begin with.
-    """
+    """Return a text in lines of at most `WIDTH` columns; `indent` blanks begin the second and on."""
     lead = text[: len(text) - len(text.lstrip())]
     return textwrap.wrap(
         text.lstrip(), WIDTH, initial_indent=lead, subsequent_indent=" " * indent, break_on_hyphens=False
@@ -45,5 +34,4 @@ def wrapped(text: str, indent: int = 0) -> list[str]:
 
 
 def percent(share: float) -> str:
-    """Write a share as a percentage."""
     return f"{share * 100:.1f} %"

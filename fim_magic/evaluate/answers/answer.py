@@ -14,35 +14,20 @@ _DIGITS = 4  # of a log-probability
 
 @dataclass(frozen=True)
 class StoredAnswer:
-    """One request's answer.
+    """One request's answer."""
 
-    Attributes:
-        task: The task's name.
-        key: All that it depends on beside task and prompt.
-        prompt: The sha256 of the prompt's ids.
-        candidates: In the order in which they would be offered.
-        prompt_tokens: How long the prompt was.
-        reused_tokens: How many of them an earlier request had read already.
-        first_token_seconds: Until the first token.
-        seconds: Until the last token.
-        order: "psm", "spm" or "".
-        at: When it was made, in UTC.
-        same_as: The request that had the same prompt and so was not made again, or "".
-        canonical_logprob: The natural log-probability of what stood in the hole, after this prompt; None where nobody
-            asked for it.
-    """
-
-    task: str
-    key: str
-    prompt: str
-    candidates: tuple[Candidate, ...]
-    prompt_tokens: int
-    reused_tokens: int
-    first_token_seconds: float
-    seconds: float
-    order: str
-    at: str
-    same_as: str = ""
+    task: str  # the task's name
+    key: str  # all that it depends on beside task and prompt
+    prompt: str  # the sha256 of the prompt's ids
+    candidates: tuple[Candidate, ...]  # in the order in which they would be offered
+    prompt_tokens: int  # how long the prompt was
+    reused_tokens: int  # how many of them an earlier request had read already
+    first_token_seconds: float  # until the first token
+    seconds: float  # until the last token
+    order: str  # "psm", "spm" or ""
+    at: str  # when it was made, in UTC
+    same_as: str = ""  # the request that had the same prompt and so was not made again, or ""
+    # the natural log-probability of what stood in the hole, after this prompt; None where nobody asked for it
     canonical_logprob: float | None = None
 
     @property

@@ -69,10 +69,7 @@ _PAIRS = (
 
 
 def pairs(benchmark: Benchmark) -> list[Pair]:
-    """Return what the report compares; each as second less first.
-
-    In notebooks fim-magic asks for several answers as it asks for one: with what it shows of the notebook.
-    """
+    """Return what the report compares; in notebooks, one answer has as much context as several have."""
     one = TRIMMED if benchmark.context_of is None else "context auto"
     return [Pair(one, pair.second) if pair.first == "one" else pair for pair in _PAIRS]
 
@@ -85,26 +82,14 @@ def check(names: Sequence[str]) -> None:
 
 
 def requests_for(names: Iterable[str], benchmark: Benchmark) -> list[str]:
-    """Return the requests that arms need of each task, in the order in which they are made.
-
-    Args:
-        names: Some of `ARMS`.
-        benchmark: Its tasks may have nothing around them that a context could show.
-    """
+    """Return the requests that arms need of each task, in order; without notebooks there is no context to show."""
     possible = [name for name in names if name != "context" or benchmark.context_of is not None]
     needed = {each for name in possible for each in _NEEDED[name]}
     return [each for each in REQUESTS if each in needed]
 
 
 def request(kind: str, task: Task, benchmark: Benchmark, template: Request) -> Request:
-    """Return what is asked.
-
-    Args:
-        kind: One of `requests_for`.
-        task: Of `benchmark`.
-        benchmark: Knows what is around the hole.
-        template: Its order and token limit hold for all; its sampling, and how many candidates, for several.
-    """
+    """Return what is asked; the sampling and the number of candidates of `template` are for several."""
     asked = replace(template, document=task.document, known=known(task))
     if benchmark.context_of is not None and kind not in (RAW, HEALED, TRIMMED):
         mode = kind.removeprefix("context ") if kind.startswith("context ") else "auto"
@@ -118,10 +103,7 @@ def request(kind: str, task: Task, benchmark: Benchmark, template: Request) -> R
 
 
 def reads_canonical(kind: str, benchmark: Benchmark) -> bool:
-    """Whether the model is asked how probable what stood in the hole is: where it is shown more or less of a notebook.
-
-    That tells such arms apart long before the tasks do that one solves and the other does not.
-    """
+    """Whether the model is asked how probable what stood in the hole is: in notebooks that tells arms apart soonest."""
     return benchmark.context_of is not None and kind in _NEEDED["context"]
 
 

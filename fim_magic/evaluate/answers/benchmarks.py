@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -32,14 +31,10 @@ class Task(Protocol):
     """
 
     @property
-    def task_id(self) -> str:
-        """Its name, which no other task of the set has."""
-        ...
+    def task_id(self) -> str: ...
 
     @property
-    def document(self) -> Document:
-        """The text with the hole."""
-        ...
+    def document(self) -> Document: ...
 
     def program(self, middle: str) -> str:
         """Return a program that runs without an error if `middle` is right."""
@@ -76,22 +71,14 @@ def facets(task: Task) -> dict[str, tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Tasks, and where they came from.
+    """Tasks, and where they came from."""
 
-    Attributes:
-        name: Such as "single-line".
-        tasks: Those that are asked.
-        whole: How many the set has.
-        source: The file, or "built in".
-        sha256: Of the file, or "".
-        context_of: What of a task's notebook a mode shows to the model; None where tasks have nothing around them.
-    """
-
-    name: str
-    tasks: tuple[Task, ...]
-    whole: int
-    source: str
-    sha256: str = ""
+    name: str  # such as "single-line"
+    tasks: tuple[Task, ...]  # those that are asked
+    whole: int  # how many the set has
+    source: str  # the file, or "built in"
+    sha256: str = ""  # of the file, or ""
+    # what of a task's notebook a mode shows to the model; None where tasks have nothing around them
     context_of: Callable[[Any, str], Context] | None = None
 
     def subset(self, every: int, offset: int, limit: int | None) -> Benchmark:
@@ -178,7 +165,9 @@ def _from_file(path: Path) -> Benchmark:
 
 
 def _notebooks() -> Benchmark:
-    # By name: reading tasks brings nothing that a set from a file has use for, such as IPython.
-    tasks = tuple(importlib.import_module("fim_magic.evaluate.notebooks").read())
-    live = importlib.import_module("fim_magic.evaluate.notebooks.live")
-    return Benchmark(NOTEBOOKS, tasks, len(tasks), "built in", context_of=live.Kernels().context_of)
+    # Here: a set from a file has no use for it.
+    from fim_magic.evaluate import notebooks
+    from fim_magic.evaluate.notebooks.live import Kernels
+
+    tasks = notebooks.read()
+    return Benchmark(NOTEBOOKS, tasks, len(tasks), "built in", context_of=Kernels().context_of)

@@ -48,19 +48,14 @@ _TEMPLATE = Request(Document("", ""), candidates=CANDIDATES, sampling=Sampling(t
 
 @dataclass(frozen=True)
 class BenchmarkOptions(RunOptions):
-    """What a run on benchmarks is asked to do.
-
-    Attributes:
-        fetch: Whether a set may be fetched.
-        plot: Where the picture is written, or None.
-        workers: How many programs run at once; by default half the processors, for the model has work as well.
-    """
+    """What a run on benchmarks is asked to do."""
 
     sets: tuple[str, ...] = (NOTEBOOKS,)
     arms: tuple[str, ...] = arms.ARMS
     template: Request = _TEMPLATE
-    fetch: bool = False
-    plot: Path | None = None
+    fetch: bool = False  # whether a set may be fetched
+    plot: Path | None = None  # where the picture is written, or None
+    # how many programs run at once; by default half the processors, for the model has work as well
     workers: int = field(default_factory=lambda: max(1, (os.cpu_count() or 1) // 2))
 
 
@@ -121,8 +116,8 @@ def run(
     """Ask, run, and return the report and whether it is whole: Ctrl-C ends a run early, and keeps everything.
 
     Args:
-        options: As `prepare` returned them.
-        found: As `prepare` returned them.
+        options: As `prepare` returned them, and likewise `found`.
+        found: The tasks.
         engine: The loaded model; None for `only_report`.
         on_progress: Called with how far it is.
         command: What the user typed, for the report.
@@ -285,11 +280,7 @@ def _earlier(benchmark: Benchmark, answers: Mapping[str, Mapping[str, StoredAnsw
 
 
 def show(report: BenchmarkReport, options: BenchmarkOptions, write: Callable[[str], None] = print) -> None:
-    """Print the report, and draw the picture that was asked for.
-
-    Raises:
-        OptionError: It cannot be drawn.
-    """
+    """Print the report, and draw the picture that was asked for."""
     write(table(report))
     folder.say_where(options.out)
     if options.plot is not None:

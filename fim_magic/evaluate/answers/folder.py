@@ -28,11 +28,7 @@ INTERRUPTED = "It was interrupted. What follows is what was there by then; the s
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other runs out of a folder as long as the block lasts.
-
-    Raises:
-        BusyError: One is in it.
-    """
+    """Keep other runs out of a folder; a BusyError where one is in it."""
     from filelock import FileLock, Timeout
 
     try:
@@ -45,11 +41,6 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def make(folder: Path) -> None:
-    """Make a folder, if it is not there.
-
-    Raises:
-        OptionError: It cannot be made.
-    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -59,11 +50,6 @@ def make(folder: Path) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file.
-
-    Raises:
-        OptionError: It cannot be written.
-    """
     try:
         path.write_text(text + "\n", "utf-8")
     except OSError as error:
@@ -73,11 +59,7 @@ def write(path: Path, text: str) -> None:
 
 
 def settings(folder: Path) -> dict[str, Any]:
-    """Return what the run in a folder was asked.
-
-    Raises:
-        OptionError: There is none.
-    """
+    """Return what the run in a folder was asked; an OptionError where there is none."""
     try:
         found: dict[str, Any] = json.loads((folder / SETTINGS).read_text("utf-8"))
         complete = all(found[name] for name in ("keys", "sets", "arms", "began")) and found["about"]["model"]
@@ -138,13 +120,6 @@ def say_where(folder: Path) -> None:
 
 
 def unanswered(what: str, name: str, most: int, answered: Mapping[str, int]) -> list[str]:
-    """Return a warning where not every arm has all answers, or nothing.
-
-    Args:
-        what: "tasks" or "holes".
-        name: The set's.
-        most: How many it has.
-        answered: How many each arm has.
-    """
+    """Return a warning where not every arm has an answer to all of the `most` tasks or holes of a set, or nothing."""
     short = [f"{arm} {count}" for arm, count in answered.items() if count < most]
     return [f"Of the {most} {what} of {name}, not all have been answered: {', '.join(short)}."] if short else []

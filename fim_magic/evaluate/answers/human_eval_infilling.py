@@ -25,19 +25,13 @@ _FETCH_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class HumanEvalSet:
-    """One of the four sets.
+    """One of the four sets."""
 
-    Attributes:
-        name: As the user types it.
-        title: What its tasks' ids begin with.
-        files: What the file is called: the repository's own reader and its data disagree about two of them.
-        tasks: How many there are.
-    """
-
-    name: str
-    title: str
+    name: str  # as the user types it
+    title: str  # what its tasks' ids begin with
+    # what the file is called: the repository's own reader and its data disagree about two of them
     files: tuple[str, ...]
-    tasks: int
+    tasks: int  # how many there are
 
 
 SETS = {
@@ -64,21 +58,13 @@ SETS = {
 
 @dataclass(frozen=True)
 class HumanEvalTask:
-    """One hole of the benchmark.
+    """One hole of the benchmark."""
 
-    Attributes:
-        task_id: Such as "SingleLineInfilling/HumanEval/0/L0".
-        document: The function with its hole.
-        canonical: What stood in the hole.
-        test: Source that defines `check(candidate)`.
-        entry_point: The function's name.
-    """
-
-    task_id: str
-    document: Document
-    canonical: str
-    test: str
-    entry_point: str
+    task_id: str  # such as "SingleLineInfilling/HumanEval/0/L0"
+    document: Document  # the function with its hole
+    canonical: str  # what stood in the hole
+    test: str  # source that defines `check(candidate)`
+    entry_point: str  # the function's name
 
     @property
     def group(self) -> str:
@@ -92,10 +78,7 @@ class HumanEvalTask:
 
 
 def read(path: Path) -> list[HumanEvalTask]:
-    """Read a file of the benchmark in its order.
-
-    Args:
-        path: JSON lines, gzipped if the name ends in .gz.
+    """Read a file of the benchmark in its order, JSON lines, gzipped if the name ends in .gz.
 
     Raises:
         OptionError: It is not there, or not such a file.
@@ -147,12 +130,7 @@ def _task(path: Path, number: int, line: str) -> HumanEvalTask:
 
 
 def name_of(tasks: list[HumanEvalTask], otherwise: str) -> str:
-    """Return which set tasks are of, by their ids, whatever their file is called.
-
-    Args:
-        tasks: At least one.
-        otherwise: What to call those of no known set.
-    """
+    """Return which set tasks are of, by their ids, whatever their file is called; else `otherwise`."""
     titles = {task.task_id.partition("/")[0] for task in tasks}
     return next((chosen.name for chosen in SETS.values() if titles == {chosen.title}), otherwise)
 
@@ -165,10 +143,6 @@ def find(folder: Path, chosen: HumanEvalSet) -> Path | None:
 
 def fetch(chosen: HumanEvalSet, folder: Path) -> Path:
     """Bring a set's file from its authors' repository on GitHub into `folder`, at one commit. Returns where it is.
-
-    Args:
-        chosen: Which set.
-        folder: Made if it is not there.
 
     Raises:
         FetchError: It could not be brought, or is not what it should be. Nothing half-made is left.

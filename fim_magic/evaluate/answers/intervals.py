@@ -15,17 +15,11 @@ _TAIL = 0.025
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % interval.
+    """A 95 % interval."""
 
-    Attributes:
-        low: Its lower end.
-        high: Its upper end.
-        method: "Wilson" or "bootstrap".
-    """
-
-    low: float
-    high: float
-    method: str
+    low: float  # its lower end
+    high: float  # its upper end
+    method: str  # "Wilson" or "bootstrap"
 
 
 def wilson(successes: int, total: int) -> Interval:
@@ -67,12 +61,7 @@ def bootstrap(values: Mapping[str, float], groups: Mapping[str, str]) -> Interva
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """Return the two-sided p of McNemar's test, exact (McNemar 1947, Psychometrika 12:153), tasks independent.
-
-    Args:
-        gained: Tasks that only the second arm solved.
-        lost: Tasks that only the first arm solved.
-    """
+    """Return the two-sided p of McNemar's test, exact (McNemar 1947, Psychometrika 12:153), tasks independent."""
     different = gained + lost
     tail = sum(math.comb(different, k) for k in range(min(gained, lost) + 1))
     return min(1.0, float(2 * tail / 2**different))

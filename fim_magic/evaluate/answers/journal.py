@@ -21,14 +21,7 @@ class Journal:
     """JSON lines, read once and then only added to. Any thread may add."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, and make it if it is not there.
-
-        Args:
-            path: In a folder that exists.
-
-        Raises:
-            OptionError: It cannot be written, or holds something else.
-        """
+        """Open the file, or make it; an OptionError where it cannot be written, or holds something else."""
         self._lock = threading.Lock()
         try:
             text = path.read_bytes() if path.exists() else b""
@@ -54,7 +47,6 @@ class Journal:
             self._stream.flush()
 
     def close(self) -> None:
-        """Close the file."""
         with self._lock:
             self._stream.close()
 
@@ -79,27 +71,13 @@ class Memory:
     """What work on other threads has found out, by key: nothing is worked out twice, not even by another run."""
 
     def __init__(self, path: Path, executor: Executor) -> None:
-        """Read what is known.
-
-        Args:
-            path: Of its journal.
-            executor: Whose threads work.
-
-        Raises:
-            OptionError: The file cannot be used.
-        """
         self._journal = Journal(path)
         self._executor = executor
         self._known: dict[str, Any] = {row["key"]: row["value"] for row in self._journal.rows if "key" in row}
         self._coming: dict[str, Future[None]] = {}
 
     def want(self, key: str, work: Callable[[], Any]) -> None:
-        """Have `work` done, unless its value is known or under way.
-
-        Args:
-            key: Names the value for ever.
-            work: Returns the value, which JSON can hold.
-        """
+        """Have `work` done for a value that JSON can hold, unless it is known under `key`, for ever, or under way."""
         if key not in self._known and key not in self._coming:
             self._coming[key] = self._executor.submit(self._do, key, work)
 
@@ -113,14 +91,7 @@ class Memory:
         return self._known.get(key)
 
     def wait(self, on_done: Callable[[int, int], None]) -> None:
-        """Wait until everything that is wanted is known.
-
-        Args:
-            on_done: Told now and then how much is, and of how much.
-
-        Raises:
-            Exception: Whatever the work raised first; the rest is done all the same.
-        """
+        """Wait until everything that is wanted is known. What any work raises is raised when the rest is done."""
         waiting = set(self._coming.values())
         total = len(waiting)
         while waiting:

@@ -16,11 +16,7 @@ _ROW_INCHES = 0.34
 
 
 def draw(report: BenchmarkReport, path: Path) -> None:
-    """Draw the report; the path's ending says the format.
-
-    Raises:
-        OptionError: matplotlib is missing, there is nothing to draw, or the file cannot be written.
-    """
+    """Draw the report; an OptionError where that cannot be done."""
     picture.require(path)
     from matplotlib.figure import Figure
 

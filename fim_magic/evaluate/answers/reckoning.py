@@ -21,163 +21,93 @@ First = Callable[[StoredAnswer, bool], "str | None"]
 
 @dataclass(frozen=True)
 class TaskScore:
-    """What one task is worth in one arm.
+    """What one task is worth in one arm."""
 
-    Attributes:
-        value: From 0.0 to 1.0: whether it passes, or the chance that it does.
-        exact: Likewise, whether the hole holds what stood there; None where nobody knows what did.
-        answer: Where it came from.
-    """
-
-    value: float
-    exact: float | None
-    answer: StoredAnswer
+    value: float  # from 0.0 to 1.0: whether it passes, or the chance that it does
+    exact: float | None  # likewise, whether the hole holds what stood there; None where nobody knows what did
+    answer: StoredAnswer  # where it came from
 
 
 @dataclass(frozen=True)
 class ArmResult:
-    """One line of the table.
+    """One line of the table."""
 
-    Attributes:
-        name: One of `arms.WHAT`.
-        what: In words.
-        tasks: How many were answered and run.
-        share: pass@1, from 0.0 to 1.0.
-        interval: Of `share`.
-        exact: The share of exact matches, white space at the end aside; None where nothing is known of that.
-        tokens: Generated, a task.
-        seconds: A task.
-        prompt_tokens: Of a task's prompt.
-        reused_tokens: How many of them the request before had read already, on average.
-        answers: How often each candidate's request was made, rather than taken from one with the same prompt.
-    """
-
-    name: str
-    what: str
-    tasks: int
-    share: float
-    interval: Interval
-    exact: float | None
-    tokens: float
-    seconds: float
-    prompt_tokens: float
-    reused_tokens: float
-    answers: int
+    name: str  # one of `arms.WHAT`
+    what: str  # in words
+    tasks: int  # how many were answered and run
+    share: float  # pass@1, from 0.0 to 1.0
+    interval: Interval  # of `share`
+    exact: float | None  # the share of exact matches, white space at the end aside; None where nothing is known of that
+    tokens: float  # generated, a task
+    seconds: float  # a task
+    prompt_tokens: float  # of a task's prompt
+    reused_tokens: float  # how many of them the request before had read already, on average
+    answers: int  # how often each candidate's request was made, rather than taken from one with the same prompt
 
 
 @dataclass(frozen=True)
 class PassDifference:
-    """Two arms on the tasks that both answered.
+    """Two arms on the tasks that both answered."""
 
-    Attributes:
-        first: An arm.
-        second: The other.
-        tasks: How many both answered.
-        difference: The second's pass@1 less the first's.
-        interval: Of `difference`, paired.
-        gained: Tasks that only the second solves; None where an arm has no yes or no.
-        lost: Tasks that only the first solves.
-        p: Of McNemar's exact test.
-    """
-
-    first: str
-    second: str
-    tasks: int
-    difference: float
-    interval: Interval
-    gained: int | None
-    lost: int | None
-    p: float | None
+    first: str  # an arm
+    second: str  # the other
+    tasks: int  # how many both answered
+    difference: float  # the second's pass@1 less the first's
+    interval: Interval  # of `difference`, paired
+    gained: int | None  # tasks that only the second solves; None where an arm has no yes or no
+    lost: int | None  # tasks that only the first solves
+    p: float | None  # of McNemar's exact test
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """How probable what stood in the holes is to the model, with what one arm shows it.
+    """How probable what stood in the holes is to the model, with what one arm shows it."""
 
-    Attributes:
-        name: The arm.
-        tasks: How many of them were asked, in this arm and in `trimmed`.
-        nats: The natural log-probability, a task.
-        gained: By how much that is more than in `trimmed`.
-        interval: Of `gained`, paired; None for `trimmed` itself.
-    """
-
-    name: str
-    tasks: int
-    nats: float
-    gained: float
-    interval: Interval | None
+    name: str  # the arm
+    tasks: int  # how many of them were asked, in this arm and in `trimmed`
+    nats: float  # the natural log-probability, a task
+    gained: float  # by how much that is more than in `trimmed`
+    interval: Interval | None  # of `gained`, paired; None for `trimmed` itself
 
 
 @dataclass(frozen=True)
 class RuleEffect:
-    """What a rule did.
+    """What a rule did."""
 
-    Attributes:
-        rule: Its name, or "no rule".
-        fired: In how many tasks.
-        share: Of the tasks.
-        mended: How many of them pass trimmed, and do not without.
-        broke: How many pass without, and do not trimmed.
-    """
-
-    rule: str
-    fired: int
-    share: float
-    mended: int
-    broke: int
+    rule: str  # its name, or "no rule"
+    fired: int  # in how many tasks
+    share: float  # of the tasks
+    mended: int  # how many of them pass trimmed, and do not without
+    broke: int  # how many pass without, and do not trimmed
 
 
 @dataclass(frozen=True)
 class Breakdown:
-    """The tasks of a set that say the same of themselves.
+    """The tasks of a set that say the same of themselves."""
 
-    Attributes:
-        facet: "topic" or "needs".
-        word: What they say.
-        tasks: How many there are.
-        passed: For each arm, how many of how many it solves.
-    """
-
-    facet: str
-    word: str
-    tasks: int
-    passed: Mapping[str, tuple[float, int]]
+    facet: str  # "topic" or "needs"
+    word: str  # what they say
+    tasks: int  # how many there are
+    passed: Mapping[str, tuple[float, int]]  # for each arm, how many of how many it solves
 
 
 @dataclass(frozen=True)
 class BenchmarkResult:
-    """A set's numbers.
+    """A set's numbers."""
 
-    Attributes:
-        name: Of the set.
-        source: The file, or "built in".
-        sha256: Of the file.
-        asked: How many tasks were to be asked.
-        whole: How many the set has.
-        arms: The table.
-        differences: Between arms.
-        likelihoods: Of what stood in the holes, where arms differ in what they show.
-        untrimmed: Which arm the rules are compared with, or "".
-        trimming: By rule.
-        pass_at: pass@k of the sampled candidates, for each k.
-        parts: By topic and the like.
-        published: What others have published for this model.
-    """
-
-    name: str
-    source: str
-    sha256: str
-    asked: int
-    whole: int
-    arms: Sequence[ArmResult] = ()
-    differences: Sequence[PassDifference] = ()
-    likelihoods: Sequence[Likelihood] = ()
-    untrimmed: str = ""
-    trimming: Sequence[RuleEffect] = ()
-    pass_at: Mapping[int, float] = field(default_factory=dict)
-    parts: Sequence[Breakdown] = ()
-    published: Sequence[Published] = ()
+    name: str  # of the set
+    source: str  # the file, or "built in"
+    sha256: str  # of the file
+    asked: int  # how many tasks were to be asked
+    whole: int  # how many the set has
+    arms: Sequence[ArmResult] = ()  # the table
+    differences: Sequence[PassDifference] = ()  # between arms
+    likelihoods: Sequence[Likelihood] = ()  # of what stood in the holes, where arms differ in what they show
+    untrimmed: str = ""  # which arm the rules are compared with, or ""
+    trimming: Sequence[RuleEffect] = ()  # by rule
+    pass_at: Mapping[int, float] = field(default_factory=dict)  # pass@k of the sampled candidates, for each k
+    parts: Sequence[Breakdown] = ()  # by topic and the like
+    published: Sequence[Published] = ()  # what others have published for this model
 
 
 ArmScores = dict[str, dict[str, TaskScore]]

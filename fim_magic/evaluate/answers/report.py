@@ -35,17 +35,11 @@ _Result = TypeVar("_Result")
 
 @dataclass
 class EvaluationReport(Generic[_Result]):
-    """A run, with all that is needed to judge and to repeat it.
+    """A run, with all that is needed to judge and to repeat it."""
 
-    Attributes:
-        about: Command, date, model, revision, machine, options.
-        sets: The numbers of each set.
-        warnings: What makes them doubtful.
-    """
-
-    about: dict[str, Any]
-    sets: list[_Result] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    about: dict[str, Any]  # command, date, model, revision, machine, options
+    sets: list[_Result] = field(default_factory=list)  # the numbers of each set
+    warnings: list[str] = field(default_factory=list)  # what makes them doubtful
 
     def as_json(self, **more: Any) -> str:
         facts = {"about": self.about, "sets": [asdict(result) for result in self.sets], "warnings": self.warnings}  # type: ignore[call-overload]
@@ -59,7 +53,7 @@ class EvaluationReport(Generic[_Result]):
         Args:
             blocks: The lines of each set.
             arms: What each arm is.
-            margin: Columns of the arms' names.
+            margin: Columns of their names.
             texts: The paragraphs at its end.
         """
         lines = [*heading("fim-magic eval", self.about, _LABELS), *warned(self.warnings)]

@@ -26,44 +26,25 @@ CANDIDATES = 8
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a run is asked to do.
+    """What a run is asked to do."""
 
-    Attributes:
-        sets: Names or paths.
-        every: Only every so many tasks; of one's own files, every so many files.
-        offset: The index of the first of them.
-        limit: The most tasks of each set.
-        arms: Which are compared.
-        template: The order, token limit, sampling and number of candidates of every request.
-        out: The folder for everything.
-        only_report: Whether to ask nothing: report what the folder holds.
-        code: The hash of the code that answers.
-    """
-
-    sets: tuple[str, ...] = ()
-    every: int = 1
-    offset: int = 0
-    limit: int | None = None
-    arms: tuple[str, ...] = ()
+    sets: tuple[str, ...] = ()  # names or paths
+    every: int = 1  # only every so many tasks; of one's own files, every so many files
+    offset: int = 0  # the index of the first of them
+    limit: int | None = None  # the most tasks of each set
+    arms: tuple[str, ...] = ()  # which are compared
+    # the order, token limit, sampling and number of candidates of every request
     template: Request = field(default_factory=lambda: Request(Document("", ""), candidates=CANDIDATES))
-    out: Path = folder.OUT
-    only_report: bool = False
-    code: str = field(default_factory=code_hash)
+    out: Path = folder.OUT  # the folder for everything
+    only_report: bool = False  # whether to ask nothing: report what the folder holds
+    code: str = field(default_factory=code_hash)  # the hash of the code that answers
 
 
 _Options = TypeVar("_Options", bound=RunOptions)
 
 
 def as_before(options: _Options, *names: str) -> _Options:
-    """Return the options of the run that a folder holds.
-
-    Args:
-        options: For the report of that run.
-        names: Of the options that stand in the folder's settings under "about".
-
-    Raises:
-        OptionError: The folder holds no run.
-    """
+    """Return a folder's options, of which the settings have `names` under "about", for the report of its run."""
     settings = folder.settings(options.out)
     noted = {name: settings["about"][name] for name in names}
     return replace(options, sets=tuple(settings["sets"]), arms=tuple(settings["arms"]), **noted)

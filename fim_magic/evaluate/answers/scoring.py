@@ -53,18 +53,6 @@ class Judge:
     def __init__(
         self, folder: Path, code: str, *, passes: Passes = in_sandbox, choose: Choose = by_product, workers: int = 1
     ) -> None:
-        """Start no thread yet.
-
-        Args:
-            folder: Where it remembers.
-            code: The hash of the code that chooses.
-            passes: Runs a program.
-            choose: Puts candidates in order; run on a worker's thread.
-            workers: How many programs run at once.
-
-        Raises:
-            OptionError: Its files cannot be used.
-        """
         self._code = code
         self._passes = passes
         self._choose = choose

@@ -34,31 +34,20 @@ PER_FILE = 8
 
 @dataclass(frozen=True)
 class OwnTask:
-    """A hole in somebody's file.
+    """A hole in somebody's file."""
 
-    Attributes:
-        task_id: "file#cell:kind:line": the cell's index in the notebook from 0, and the line of the cell from 1. Of a
-            source file, whose only cell is 0, the line of the file.
-        document: The cell with the hole, or the whole source file.
-        canonical: What the author wrote there.
-        kind: One of `KINDS`.
-        language: Such as "python".
-        statements: How many statements the author wrote there, those inside blocks not counted.
-        above: The notebook's cells before the hole's, from the top.
-        below: Those after it.
-        known: The names that the session and the notebook's other cells define.
-        everything: All that a model may be told beside the document; `context` takes of it what a mode shows.
-    """
-
+    # "file#cell:kind:line": the cell's index in the notebook from 0, and the line of the cell from 1. Of a source
+    # file, whose only cell is 0, the line of the file.
     task_id: str
-    document: Document
-    canonical: str
-    kind: str
-    language: str
-    statements: int
-    above: tuple[Stored, ...] = ()
-    below: tuple[Stored, ...] = ()
-    known: frozenset[str] = frozenset()
+    document: Document  # the cell with the hole, or the whole source file
+    canonical: str  # what the author wrote there
+    kind: str  # one of `KINDS`
+    language: str  # such as "python"
+    statements: int  # how many statements the author wrote there, those inside blocks not counted
+    above: tuple[Stored, ...] = ()  # the notebook's cells before the hole's, from the top
+    below: tuple[Stored, ...] = ()  # those after it
+    known: frozenset[str] = frozenset()  # the names that the session and the notebook's other cells define
+    # all that a model may be told beside the document; `context` takes of it what a mode shows
     everything: Context = field(default_factory=Context)
 
     @property
@@ -72,12 +61,7 @@ class OwnTask:
         return self.task_id.rsplit(":", 2)[0]
 
     def context(self, mode: str = "auto", tokens: int | None = TOKENS) -> Context:
-        """Return what a mode shows to the model, as `%%fim` would have it in this cell.
-
-        Args:
-            mode: One of `fim_magic.context.MODES`.
-            tokens: The most that it may take of a prompt.
-        """
+        """Return what a mode shows to the model, as `%%fim` would have it in this cell, of at most so many tokens."""
         there = self.everything
         return gather(
             self.document,
@@ -89,12 +73,7 @@ class OwnTask:
         )
 
     def compare(self, answer: str, shown: str = "") -> Closeness:
-        """Say how close an answer is to what the author wrote.
-
-        Args:
-            answer: The text for the hole.
-            shown: What the model saw beside the document.
-        """
+        """Say how close an answer is to what the author wrote; `shown` is what the model saw beside the document."""
         return closeness(
             self.document,
             self.canonical,
@@ -166,14 +145,7 @@ def bare_tasks(file: OwnFile, *, per_file: int, seed: int, kinds: Sequence[str])
 def with_surroundings(
     file: OwnFile, tasks: Sequence[OwnTask], around: Surroundings, *, run_cells: bool
 ) -> list[OwnTask]:
-    """Return the holes of one file with what is known around them.
-
-    Args:
-        file: The file.
-        tasks: As `bare_tasks` returned them, or some of these.
-        around: Finds it out.
-        run_cells: Whether the cells above are to have run.
-    """
+    """Return the holes of one file, or some, with what is known around them where the cells above have run or not."""
     if not file.is_notebook:
         return list(tasks)
     holes = [(len(task.above), task.document) for task in tasks]

@@ -19,23 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OwnAnswer:
-    """What came of one request.
+    """What came of one request."""
 
-    Attributes:
-        answer: The candidates, as they stood at the end.
-        first: The first answer that could be accepted.
-        first_seconds: From the request until that one was offered.
-        last_seconds: From the request until nothing more was to come.
-        shown: What the model saw beside the document.
-        asked: All that the answer depends on beside the code, the model and the options, as a sha256.
-    """
-
-    answer: StoredAnswer
-    first: str
-    first_seconds: float
-    last_seconds: float
-    shown: str
-    asked: str
+    answer: StoredAnswer  # the candidates, as they stood at the end
+    first: str  # the first answer that could be accepted
+    first_seconds: float  # from the request until that one was offered
+    last_seconds: float  # from the request until nothing more was to come
+    shown: str  # what the model saw beside the document
+    asked: str  # all that the answer depends on beside the code, the model and the options, as a sha256
 
     @property
     def task(self) -> str:
@@ -53,40 +44,19 @@ class OwnAnswer:
         return cls(**{**row, "answer": StoredAnswer.from_json(row["answer"])})
 
     def under(self, key: str, digest: str, arm: str) -> OwnAnswer:
-        """Return it as the answer to the same question in another arm.
-
-        Args:
-            key: The other arm's.
-            digest: Of the other arm's request.
-            arm: Where it was asked.
-        """
+        """Return it as the answer to the same question in another arm; `arm` is the one that was asked."""
         return replace(self, asked=digest, answer=replace(self.answer, key=key, same_as=arm))
 
 
 def digest_of(request: Request, engine: Engine) -> str:
-    """Return a sha256 of what a request asks: the prompt, and the names that count as defined.
-
-    Raises:
-        FimError: It cannot be asked.
-    """
+    """Return a sha256 of what a request asks: the prompt, and the names that count as defined."""
     prompt = prompt_for(request, engine)
     facts = (prompt.sha256, prompt.healed, sorted(request.known))
     return hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def answered(task: str, key: str, request: Request, engine: Engine) -> OwnAnswer:
-    """Ask, and return what came.
-
-    Args:
-        task: The task's name.
-        key: What the answer depends on beside what is asked.
-        request: What is asked.
-        engine: The loaded model.
-
-    Raises:
-        FimError: As `fim_magic.pipeline.run` says.
-        KeyboardInterrupt: The user stopped it.
-    """
+    """Ask, and return what came; a KeyboardInterrupt where the user stopped it."""
     offered = ask(request, engine)
     (first_seconds, first), (last_seconds, last) = offered[0], offered[-1]
     return OwnAnswer(
@@ -106,14 +76,10 @@ def _shown(result: Result) -> str:
 
 
 def same_question(request: Request, others: Mapping[str, tuple[Request, OwnAnswer]]) -> str:
-    """Return the arm whose answer is the answer to `request` as well, or "".
+    """Return the arm of `others` whose answer is the answer to `request` as well, or "".
 
     An arm that was left to decide how many answers there are, and found one enough, has answered also the one that
     asks for one.
-
-    Args:
-        request: What is to be asked.
-        others: What other arms have asked, and the answers.
     """
     for arm, (other, answer) in others.items():
         one_was_enough = request.candidates == 1 and answer.answer.samples == 1

@@ -37,11 +37,7 @@ USUAL = (DEFAULT, ONE, NONE)
 
 
 def check(names: Sequence[str]) -> tuple[str, ...]:
-    """Return arms in the order in which they are asked.
-
-    Raises:
-        OptionError: One is none of `ARMS`, or there are none.
-    """
+    """Return arms in the order in which they are asked; an OptionError where there are none, or unknown ones."""
     unknown = [name for name in names if name not in ARMS]
     if unknown or not names:
         raise OptionError(
@@ -51,13 +47,7 @@ def check(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def request(arm: str, task: OwnTask, template: Request) -> Request:
-    """Return what is asked.
-
-    Args:
-        arm: One of `ARMS`.
-        task: The hole.
-        template: Its order, method and token limit hold for all; its sampling and number of candidates for "many".
-    """
+    """Return what is asked; the sampling and the number of candidates of `template` are for "many"."""
     mode = {NONE: "none", RAW: "none"}.get(arm, arm if arm in _CONTEXTS else "auto")
     asked = replace(template, document=task.document, known=task.known, context=task.context(mode))
     if arm == MANY:

@@ -39,45 +39,29 @@ _NOTED = ("every", "offset", "limit", "per_file", "seed", "run_cells")
 
 @dataclass(frozen=True)
 class OwnOptions(RunOptions):
-    """What a run on somebody's own files is asked to do.
-
-    Attributes:
-        per_file: The most holes of a file.
-        kinds: Of holes.
-        seed: Of the holes.
-        run_cells: Whether the cells above a hole are run.
-    """
+    """What a run on somebody's own files is asked to do."""
 
     arms: tuple[str, ...] = arms.USUAL
-    per_file: int = PER_FILE
-    kinds: tuple[str, ...] = KINDS
-    seed: int = 0
-    run_cells: bool = False
+    per_file: int = PER_FILE  # the most holes of a file
+    kinds: tuple[str, ...] = KINDS  # of holes
+    seed: int = 0  # of the holes
+    run_cells: bool = False  # whether the cells above a hole are run
 
 
 @dataclass(frozen=True)
 class OwnSet:
-    """The holes of a folder or a file.
+    """The holes of a folder or a file."""
 
-    Attributes:
-        name: Of its answers' files.
-        whole: How many files it has.
-        files: Those that are used, each with its holes.
-        unread: Those that would be used and cannot be read.
-    """
-
-    name: str
-    whole: int
-    files: tuple[tuple[OwnFile, tuple[OwnTask, ...]], ...]
-    unread: tuple[Unread, ...]
+    name: str  # of its answers' files
+    whole: int  # how many files it has
+    files: tuple[tuple[OwnFile, tuple[OwnTask, ...]], ...]  # those that are used, each with its holes
+    unread: tuple[Unread, ...]  # those that would be used and cannot be read
 
     @property
     def tasks(self) -> tuple[OwnTask, ...]:
-        """All holes, in order."""
         return tuple(task for _, tasks in self.files for task in tasks)
 
     def limited(self, most: int | None) -> OwnSet:
-        """Return the set with its first `most` holes."""
         left = len(self.tasks) if most is None else most
         files = []
         for file, tasks in self.files:
@@ -150,8 +134,8 @@ def run(
     """Ask, and return the report and whether it is whole: Ctrl-C ends a run early, and keeps everything.
 
     Args:
-        options: As `prepare` returned them.
-        found: As `prepare` returned them.
+        options: As `prepare` returned them, and likewise `found`.
+        found: The holes.
         engine: The loaded model; None for `only_report`.
         on_progress: Called with how far it is.
         command: What the user typed, for the report.
@@ -253,6 +237,5 @@ def _begun(options: OwnOptions, engine: Engine, command: Sequence[str]) -> dict[
 
 
 def show(report: OwnReport, options: OwnOptions, examples: int = 0) -> None:
-    """Print the report, with some answers of each set."""
     print(table(report, examples))
     folder.say_where(options.out)

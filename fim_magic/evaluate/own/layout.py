@@ -25,10 +25,6 @@ def layout_holes(text: str, language: str) -> list[Punched]:
 
     A line is used where it holds its brackets itself, begins and ends a statement, and has no comment; a rest may end
     with the brace that opens a block.
-
-    Args:
-        text: A file, or a cell with its magic.
-        language: As `languages.of_file` calls it.
     """
     found: list[Punched] = []
     lines = list(_lines(text, language))
@@ -42,23 +38,14 @@ def layout_holes(text: str, language: str) -> list[Punched]:
 
 @dataclass(frozen=True)
 class _Line:
-    """A line with something in it.
+    """A line with something in it."""
 
-    Attributes:
-        start: Where its first character that is no blank is.
-        end: Behind its last.
-        text: What is between.
-        tokens: Those that are in code, as (start, kind, text); up to the first place inside a string.
-        usable: Whether there is no comment in it, and neither a string nor a bracket is open from another line.
-        unit: How many empty lines are before it.
-    """
-
-    start: int
-    end: int
-    text: str
-    tokens: tuple[_Token, ...]
-    usable: bool
-    unit: int
+    start: int  # where its first character that is no blank is
+    end: int  # behind its last
+    text: str  # what is between
+    tokens: tuple[_Token, ...]  # those that are in code, as (start, kind, text); up to the first place inside a string
+    usable: bool  # whether there is no comment in it, and neither a string nor a bracket is open from another line
+    unit: int  # how many empty lines are before it
 
     @property
     def is_comment(self) -> bool:

@@ -36,31 +36,18 @@ _BLOCKS = ("body", "orelse", "finalbody")
 
 @dataclass(frozen=True)
 class Punched:
-    """A hole that could be punched.
+    """A hole that could be punched."""
 
-    Attributes:
-        kind: One of `KINDS`.
-        start: Where it begins in the text.
-        end: Where it ends.
-        statements: How many statements what is missing has, those inside blocks not counted.
-        unit: Which of the text's top-level statements it is in, from 0.
-        place: Of a rest, what it stands behind: "=", ".", "bracket", "keyword" or "operator"; else "".
-    """
-
-    kind: str
-    start: int
-    end: int
-    statements: int
-    unit: int
-    place: str = ""
+    kind: str  # one of `KINDS`
+    start: int  # where it begins in the text
+    end: int  # where it ends
+    statements: int  # how many statements what is missing has, those inside blocks not counted
+    unit: int  # which of the text's top-level statements it is in, from 0
+    place: str = ""  # of a rest, what it stands behind: "=", ".", "bracket", "keyword" or "operator"; else ""
 
 
 def python_holes(text: str) -> list[Punched]:
-    """Return every hole that can be punched into a text, in its order; none where it does not parse.
-
-    Args:
-        text: A cell or a file, with LF line ends.
-    """
+    """Return every hole that can be punched into a text with LF line ends, in order; none where it does not parse."""
     source = _read(text)
     if source is None or all(isinstance(each, ast.Import | ast.ImportFrom | ast.Pass) for each in source.tree.body):
         return []

@@ -31,113 +31,65 @@ SHARES = (
 
 @dataclass(frozen=True)
 class Share:
-    """How many of some answers are so.
+    """How many of some answers are so."""
 
-    Attributes:
-        share: From 0.0 to 1.0.
-        interval: Of it.
-        tasks: Of how many answers that can be told.
-    """
-
-    share: float
-    interval: Interval
-    tasks: int
+    share: float  # from 0.0 to 1.0
+    interval: Interval  # of it
+    tasks: int  # of how many answers that can be told
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What there is to say of one arm on some holes.
+    """What there is to say of one arm on some holes."""
 
-    Attributes:
-        arm: One of `arms.ARMS`.
-        facet: "kind" or "language", or "" for all holes.
-        word: Such as "rest".
-        tasks: How many were answered.
-        similarity: The mean over them.
-        interval: Of `similarity`.
-        shares: Of each of `SHARES`.
-        exact_of_cut: The exact answers over those that are exact when cut at the true number of statements; None where
-            there is none.
-        any_exact: The share whose candidates have an exact one among them.
-        best_similarity: The mean of the best candidate's similarity.
-        length: The median of the answers' lengths over the authors'.
-        first_similarity: The mean similarity of the answers that could be accepted first.
-        first_exact: The share of exact ones among those.
-        first_seconds: The median time until there was one.
-        seconds: The median time until nothing more was to come.
-        tokens: Generated, a hole.
-        candidates: Answers asked for, a hole.
-        prompt_tokens: Of a prompt.
-        reused_tokens: How many of them the request before had read already.
-        asked: For how many holes the model was asked, and no other arm's answer taken.
-    """
-
-    arm: str
-    facet: str
-    word: str
-    tasks: int
-    similarity: float
-    interval: Interval
-    shares: Mapping[str, Share]
+    arm: str  # one of `arms.ARMS`
+    facet: str  # "kind" or "language", or "" for all holes
+    word: str  # such as "rest"
+    tasks: int  # how many were answered
+    similarity: float  # the mean over them
+    interval: Interval  # of `similarity`
+    shares: Mapping[str, Share]  # of each of `SHARES`
+    # the exact answers over those that are exact when cut at the true number of statements; None where there is none
     exact_of_cut: float | None
-    any_exact: float
-    best_similarity: float
-    length: float
-    first_similarity: float
-    first_exact: float
-    first_seconds: float
-    seconds: float
-    tokens: float
-    candidates: float
-    prompt_tokens: float
-    reused_tokens: float
-    asked: int
+    any_exact: float  # the share whose candidates have an exact one among them
+    best_similarity: float  # the mean of the best candidate's similarity
+    length: float  # the median of the answers' lengths over the authors'
+    first_similarity: float  # the mean similarity of the answers that could be accepted first
+    first_exact: float  # the share of exact ones among those
+    first_seconds: float  # the median time until there was one
+    seconds: float  # the median time until nothing more was to come
+    tokens: float  # generated, a hole
+    candidates: float  # answers asked for, a hole
+    prompt_tokens: float  # of a prompt
+    reused_tokens: float  # how many of them the request before had read already
+    asked: int  # for how many holes the model was asked, and no other arm's answer taken
 
 
 @dataclass(frozen=True)
 class ClosenessDifference:
-    """Two arms on the holes that both answered.
+    """Two arms on the holes that both answered."""
 
-    Attributes:
-        first: An arm.
-        second: The other.
-        tasks: How many both answered.
-        similarity: The second's mean similarity less the first's.
-        interval: Of it, paired.
-        exact: The second's share of exact answers less the first's.
-        exact_interval: Of it, paired.
-    """
-
-    first: str
-    second: str
-    tasks: int
-    similarity: float
-    interval: Interval
-    exact: float
-    exact_interval: Interval
+    first: str  # an arm
+    second: str  # the other
+    tasks: int  # how many both answered
+    similarity: float  # the second's mean similarity less the first's
+    interval: Interval  # of it, paired
+    exact: float  # the second's share of exact answers less the first's
+    exact_interval: Interval  # of it, paired
 
 
 @dataclass(frozen=True)
 class OwnResult:
-    """The numbers of one set.
+    """The numbers of one set."""
 
-    Attributes:
-        name: The set's.
-        tasks: How many holes there are.
-        files: In how many files.
-        whole: How many files the set has.
-        measures: First those of all holes, then by kind, then by language where there are several.
-        differences: Between arms.
-        authors: The share of holes where what the author wrote stands in the prefix, the suffix and the context as an
-            echo would: so much of it is how people write.
-    """
-
-    name: str
-    tasks: int
-    files: int
-    whole: int
-    measures: tuple[Measure, ...]
-    differences: tuple[ClosenessDifference, ...]
+    name: str  # the set's
+    tasks: int  # how many holes there are
+    files: int  # in how many files
+    whole: int  # how many files the set has
+    measures: tuple[Measure, ...]  # first those of all holes, then by kind, then by language where there are several
+    differences: tuple[ClosenessDifference, ...]  # between arms
+    # the share of holes where what the author wrote stands in the prefix, the suffix and the context as an echo
+    # would: so much of it is how people write
     authors: Mapping[str, float]
 
 
@@ -154,15 +106,7 @@ class _Scored:
 
 
 def reckon(name: str, tasks: Sequence[OwnTask], answers: Answers, *, files: int, whole: int) -> OwnResult:
-    """Return what came of a set.
-
-    Args:
-        name: The set's.
-        tasks: Its holes.
-        answers: Of each arm, those that there are.
-        files: In how many files the holes are.
-        whole: How many files the set has.
-    """
+    """Return what came of a set of `whole` files, whose holes are in so many `files`."""
     scored = {arm: _scored(tasks, told) for arm, told in answers.items()}
     return OwnResult(
         name=name,

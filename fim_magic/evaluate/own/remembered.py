@@ -46,28 +46,13 @@ class Surroundings:
     """
 
     def __init__(self, path: Path | None = None, look: Look = surroundings.look) -> None:
-        """Read what is known.
-
-        Args:
-            path: Of the journal, in a folder that exists; None to remember nothing.
-            look: Finds out what is not known.
-
-        Raises:
-            OptionError: The file cannot be used.
-        """
         self._look = look
         self._journal = None if path is None else Journal(path)
         rows = () if self._journal is None else self._journal.rows
         self._known: dict[str, Sequence[Mapping[str, Any]]] = {row["key"]: row["known"] for row in rows if "key" in row}
 
     def around(self, file: OwnFile, holes: Sequence[Hole], *, run_cells: bool) -> list[Known]:
-        """Return what is known at each hole of a notebook.
-
-        Args:
-            file: The notebook.
-            holes: In its order.
-            run_cells: Whether the cells above are to have run; those of other languages than Python do not.
-        """
+        """Return what is known at each hole of a notebook. Cells of other languages than Python do not run."""
         runs = run_cells and file.language == PYTHON and bool(holes)
         key = _key(file, holes, runs)
         if key in self._known:

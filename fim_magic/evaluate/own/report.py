@@ -53,12 +53,7 @@ class OwnReport(EvaluationReport[OwnResult]):
 
 
 def table(report: OwnReport, show: int = 0) -> str:
-    """Return the report as text, at most `printing.WIDTH` columns wide.
-
-    Args:
-        report: What there is.
-        show: How many answers of each set are shown, drawn at random.
-    """
+    """Return the report as text, at most `printing.WIDTH` columns wide; of each set, `show` answers drawn at random."""
     blocks: list[Iterator[str]] = []
     for result in report.sets:
         blocks.append(_set(result, report.about))

@@ -15,15 +15,10 @@ from fim_magic.evaluate.own.punching import Punched
 
 @dataclass(frozen=True)
 class SampledHole:
-    """A hole that is asked.
+    """A hole that is asked."""
 
-    Attributes:
-        cell: The index of the cell in its file, from 0.
-        hole: Where it is in the cell.
-    """
-
-    cell: int
-    hole: Punched
+    cell: int  # the index of the cell in its file, from 0
+    hole: Punched  # where it is in the cell
 
 
 def sample(

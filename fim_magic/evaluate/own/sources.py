@@ -27,21 +27,13 @@ _LARGEST_SOURCE = 2**20  # bytes: a longer one was written by a program
 
 @dataclass(frozen=True)
 class OwnFile:
-    """A file.
+    """A file."""
 
-    Attributes:
-        name: Its path below the folder that was asked for, with slashes.
-        path: Where it is.
-        language: Of its code, as `languages.of_file` calls it.
-        cells: A notebook's cells; of a source file its text, as the only one.
-        is_notebook: Whether it is one.
-    """
-
-    name: str
-    path: Path
-    language: str
-    cells: tuple[Stored, ...]
-    is_notebook: bool
+    name: str  # its path below the folder that was asked for, with slashes
+    path: Path  # where it is
+    language: str  # of its code, as `languages.of_file` calls it
+    cells: tuple[Stored, ...]  # a notebook's cells; of a source file its text, as the only one
+    is_notebook: bool  # whether it is one
 
 
 @dataclass(frozen=True)
@@ -65,10 +57,8 @@ def has_files(folder: Path) -> bool:
 def files_of(path: Path) -> list[Path]:
     """Return the notebooks and source files in a folder and below it, by name; or the file itself.
 
-    Folders whose name begins with a dot, and those of installed or generated files, are left out.
-
-    Raises:
-        OptionError: There are none.
+    Folders whose name begins with a dot, and those of installed or generated files, are left out. An OptionError says
+    that there are none.
     """
     if path.is_dir():
         found = sorted(_below(path), key=lambda each: each.relative_to(path).as_posix())
@@ -89,12 +79,7 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def read(path: Path, name: str) -> OwnFile | Unread:
-    """Read a file.
-
-    Args:
-        path: As `files_of` gives it.
-        name: What the file is to be called.
-    """
+    """Read a file as `files_of` gives it, under a name."""
     notebook = path.suffix.lower() == NOTEBOOK
     try:
         if path.stat().st_size > (LARGEST_FILE if notebook else _LARGEST_SOURCE):

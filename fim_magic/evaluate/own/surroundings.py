@@ -98,11 +98,6 @@ def copy_small_files(folder: Path, into: Path, most_bytes: int = _MOST_BYTES) ->
     """Copy what lies in a folder and below it, as long as all of it is small. What cannot be read is left out.
 
     Cells may read what lies beside their notebook, and must not change it.
-
-    Args:
-        folder: Where a notebook is.
-        into: An empty folder.
-        most_bytes: Of all that is copied.
     """
     for path in small_files(folder, most_bytes):
         target = into / path.relative_to(folder)

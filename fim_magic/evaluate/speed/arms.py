@@ -35,33 +35,23 @@ SAMPLED = Sampling(temperature=0.8, top_p=0.95, seed=1)
 
 @dataclass
 class TimedAnswer:
-    """What one arm said, and when.
+    """What one arm said, and when."""
 
-    Attributes:
-        ids: The tokens of each candidate; empty where an arm does not tell them.
-        at: When each token of the first candidate was on the host, in seconds since the request began.
-        seconds: Until all candidates were there.
-        reused: How many tokens of the prompt an earlier request had already read.
-    """
-
-    ids: list[list[int]]
+    ids: list[list[int]]  # the tokens of each candidate; empty where an arm does not tell them
+    # when each token of the first candidate was on the host, in seconds since the request began
     at: list[float] = field(default_factory=list)
-    seconds: float = 0.0
-    reused: int = 0
+    seconds: float = 0.0  # until all candidates were there
+    reused: int = 0  # how many tokens of the prompt an earlier request had already read
 
 
 class Arm(Protocol):
     """One who answers."""
 
     @property
-    def name(self) -> str:
-        """What the report calls it."""
-        ...
+    def name(self) -> str: ...
 
     @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        ...
+    def device(self) -> torch.device: ...
 
     def forget(self) -> None:
         """Drop what is kept of earlier requests."""
@@ -89,7 +79,6 @@ class GenerateArm:
         """Do nothing: it keeps nothing."""
 
     def ask(self, prompt: Sequence[int], workload: Workload) -> TimedAnswer:
-        """Answer with one call of `generate()`; see [`Arm.ask`][]."""
         options: dict[str, Any] = {"do_sample": False}
         if workload.sampled:
             torch.manual_seed(SAMPLED.seed)
@@ -113,7 +102,6 @@ class GenerateArm:
         return TimedAnswer(output[:, len(prompt) :].tolist(), clock.at, seconds)
 
     def bytes_per_token(self, context: int) -> int:
-        """Return the bytes of weights and KV cache that one step reads; see [`Arm.bytes_per_token`][]."""
         return bytes_read(self._model, context)
 
 
@@ -137,7 +125,6 @@ class _Clock:
         """Do nothing: the last token has been noted."""
 
     def now(self) -> float:
-        """Return the seconds since the request began."""
         synchronize(self._device)
         return time.perf_counter() - self._began
 
@@ -152,11 +139,9 @@ class EngineArm:
         self._speculate = speculate
 
     def forget(self) -> None:
-        """Drop the engine's KV caches."""
         self._engine.forget()
 
     def ask(self, prompt: Sequence[int], workload: Workload) -> TimedAnswer:
-        """Answer step by step; see [`Arm.ask`][]."""
         if isinstance(self._engine, LocalEngine):
             self._engine.speculate = self._speculate
         wanted = workload.new_tokens
@@ -194,7 +179,6 @@ class EngineArm:
         return answer
 
     def bytes_per_token(self, context: int) -> int | None:
-        """Return what the engine says; see [`Arm.bytes_per_token`][]."""
         return self._engine.bytes_per_token(context)
 
 
@@ -207,16 +191,7 @@ class LlamaCppArm:
     name = LLAMA_CPP
 
     def __init__(self, gguf: Path, *, context: int, threads: int) -> None:
-        """Start its process, and wait until it has loaded the file.
-
-        Args:
-            gguf: The file.
-            context: How many tokens the KV cache has room for.
-            threads: Of the CPU.
-
-        Raises:
-            ModelError: It could not.
-        """
+        """Start its process, with room for so many tokens of context; a ModelError where it cannot load the file."""
         self.device = torch.device("cpu")
         self._process = subprocess.Popen(  # our own module
             [sys.executable, "-m", llama_server.__name__],
@@ -236,7 +211,6 @@ class LlamaCppArm:
         """Do nothing: no request asks for the cache of another."""
 
     def ask(self, prompt: Sequence[int], workload: Workload) -> TimedAnswer:
-        """Answer with one streamed request; see [`Arm.ask`][]."""
         told = self._tell({"prompt": list(prompt), "new_tokens": workload.new_tokens})
         return TimedAnswer([], told["at"], told["seconds"])
 
@@ -256,6 +230,5 @@ class LlamaCppArm:
         return told
 
     def bytes_per_token(self, context: int) -> int | None:
-        """Return None: nobody knows here what its kernels read."""
         del context
         return None

@@ -60,13 +60,7 @@ def measure_fresh(
 ) -> None:
     """Start a process for each arm and round that loads the model, answers, and says what that took.
 
-    Args:
-        subject: The model.
-        arms: Those of `generate()`, "fim-magic" and "fim-magic gguf" that can run here.
-        workload: What they answer: memory is at its peak somewhere in there.
-        rounds: How many times.
-        record: Where the results go.
-        on_step: Told before each process.
+    Memory is at its peak somewhere in the answer to `workload`.
     """
     for number in range(rounds):
         for at, arm in enumerate(rotated(arms, number)):

@@ -16,13 +16,7 @@ from typing import IO, Any
 
 
 def load(gguf: str, context: int, threads: int) -> Any:
-    """Return xllamacpp's server for the file.
-
-    Args:
-        gguf: The file.
-        context: How many tokens the KV cache has room for.
-        threads: Of the CPU.
-    """
+    """Return xllamacpp's server for a GGUF file, with room for so many tokens of context."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()

@@ -111,12 +111,7 @@ def load_average() -> float | None:
 
 
 def disturbances(readings: list[float], load_before: float | None) -> list[str]:
-    """Say what makes the numbers doubtful.
-
-    Args:
-        readings: Of the bandwidth, in bytes a second, from before the run to after it.
-        load_before: The load average before the run.
-    """
+    """Say what makes the numbers doubtful: readings of the bandwidth, and the load average before the run."""
     told = []
     if len(readings) > 1 and max(readings) > (1 + _STEADY) * min(readings):
         told.append(

@@ -30,78 +30,47 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Timing:
-    """One request to one arm.
+    """One request to one arm."""
 
-    Attributes:
-        measure: Of the workload.
-        workload: Its name.
-        arm: Who answered.
-        round: Which, from 0; below it for warm-ups.
-        prompt_tokens: Of the prompt.
-        new_tokens: Of each candidate.
-        candidates: How many.
-        first: Seconds to the first token.
-        seconds: Seconds until everything was there.
-        rate: Tokens a second after the first one, of the first candidate; None where there is only one moment.
-        before: Seconds to the first token of the request that came before, where there was one.
-        reused: Tokens of the prompt that had already been read.
-        at: When each token of the first candidate came, in seconds.
-        bandwidth: Bytes a second that the memory gave right before or right after, the higher of the two; None where
-            nobody looked. A rented machine's can change to half or double between two requests.
-    """
-
-    measure: str
-    workload: str
-    arm: str
-    round: int
-    prompt_tokens: int
-    new_tokens: int
-    candidates: int
-    first: float
-    seconds: float
+    measure: str  # of the workload
+    workload: str  # its name
+    arm: str  # who answered
+    round: int  # which, from 0; below it for warm-ups
+    prompt_tokens: int  # of the prompt
+    new_tokens: int  # of each candidate
+    candidates: int  # how many
+    first: float  # seconds to the first token
+    seconds: float  # seconds until everything was there
+    # tokens a second after the first one, of the first candidate; None where there is only one moment
     rate: float | None = None
-    before: float | None = None
-    reused: int = 0
-    at: tuple[float, ...] = ()
+    before: float | None = None  # seconds to the first token of the request that came before, where there was one
+    reused: int = 0  # tokens of the prompt that had already been read
+    at: tuple[float, ...] = ()  # when each token of the first candidate came, in seconds
+    # bytes a second that the memory gave right before or right after, the higher of the two; None where nobody
+    # looked. A rented machine's can change to half or double between two requests.
     bandwidth: float | None = None
 
 
 @dataclass(frozen=True)
 class Fresh:
-    """One process that did nothing but load a model and answer once.
+    """One process that did nothing but load a model and answer once."""
 
-    Attributes:
-        arm: Who loaded and answered.
-        round: Which, from 0.
-        load: Seconds to load, imports excluded; None for random weights, which are made and not loaded.
-        answered: Seconds to load and to have the first token of a short prompt; None likewise.
-        peak: Bytes: the most memory that was in use, less what was in use before loading.
-    """
-
-    arm: str
-    round: int
-    load: float | None
-    answered: float | None
-    peak: int
+    arm: str  # who loaded and answered
+    round: int  # which, from 0
+    load: float | None  # seconds to load, imports excluded; None for random weights, which are made and not loaded
+    answered: float | None  # seconds to load and to have the first token of a short prompt; None likewise
+    peak: int  # bytes: the most memory that was in use, less what was in use before loading
 
 
 @dataclass(frozen=True)
 class TokenCheck:
-    """Whether an arm said the same as the baseline, greedily.
+    """Whether an arm said the same as the baseline, greedily."""
 
-    Attributes:
-        workload: What was asked.
-        arm: Who is compared.
-        same: How many tokens are the same from the beginning on.
-        of: How many there are.
-        demanded: Whether they have to be the same: where weights and precision are.
-    """
-
-    workload: str
-    arm: str
-    same: int
-    of: int
-    demanded: bool
+    workload: str  # what was asked
+    arm: str  # who is compared
+    same: int  # how many tokens are the same from the beginning on
+    of: int  # how many there are
+    demanded: bool  # whether they have to be the same: where weights and precision are
 
     @property
     def passed(self) -> bool:
@@ -116,24 +85,17 @@ class TokenCheck:
 
 @dataclass
 class Record:
-    """All that a run has found so far.
+    """All that a run has found so far."""
 
-    Attributes:
-        timings: Every request that counts.
-        warm_ups: Those before them, which may compile something or touch the weights for the first time.
-        fresh: Every process that was started to load a model.
-        load_ext: Seconds of `%load_ext` for each extension: `fim_magic` and `bare`.
-        checks: The comparisons of tokens.
-        bandwidth: Bytes a second, before, between infills and after.
-        bytes_per_token: For each arm, what one decode step of the infill reads.
-    """
-
-    timings: list[Timing] = field(default_factory=list)
+    timings: list[Timing] = field(default_factory=list)  # every request that counts
+    # those before them, which may compile something or touch the weights for the first time
     warm_ups: list[Timing] = field(default_factory=list)
-    fresh: list[Fresh] = field(default_factory=list)
+    fresh: list[Fresh] = field(default_factory=list)  # every process that was started to load a model
+    # seconds of `%load_ext` for each extension: `fim_magic` and `bare`
     load_ext: dict[str, list[float]] = field(default_factory=dict)
-    checks: list[TokenCheck] = field(default_factory=list)
-    bandwidth: list[float] = field(default_factory=list)
+    checks: list[TokenCheck] = field(default_factory=list)  # the comparisons of tokens
+    bandwidth: list[float] = field(default_factory=list)  # bytes a second, before, between infills and after
+    # for each arm, what one decode step of the infill reads
     bytes_per_token: dict[str, int] = field(default_factory=dict)
 
 
@@ -238,12 +200,7 @@ def decode_rate(at: Sequence[float], tokens: int) -> float | None:
 
 
 def compare(workload: Workload, answers: Mapping[str, TimedAnswer]) -> Iterator[TokenCheck]:
-    """Compare what every arm said with the baseline, token by token.
-
-    Args:
-        workload: What was asked.
-        answers: By arm. An arm that does not tell its ids is left out.
-    """
+    """Compare what every arm said with the baseline, token by token; an arm that has no ids is left out."""
     if GENERATE not in answers:
         return
     expected = answers[GENERATE].ids[0]

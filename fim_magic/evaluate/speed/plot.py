@@ -7,27 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from fim_magic.evaluate import picture
-from fim_magic.evaluate.speed.report import Goal, SpeedReport, goals, limit, rows
+from fim_magic.evaluate.speed.goals import Goal
+from fim_magic.evaluate.speed.ratios import limit
+from fim_magic.evaluate.speed.report import SpeedReport
 
 _REACHED, _MISSED, _BAR, _LIMIT = "#2a7f62", "#c2513d", "#4c6a92", "#222222"
 
 
 def draw(report: SpeedReport, path: Path) -> None:
-    """Draw the report.
-
-    Args:
-        report: With at least one measurement.
-        path: Of the picture; its ending says the format.
-
-    Raises:
-        OptionError: matplotlib is missing, or the file cannot be written.
-    """
+    """Draw the report; an OptionError where that cannot be done."""
     picture.require(path)
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
-    _goals(left, [goal for goal in goals(report) if goal.measured is not None])
+    _goals(left, [goal for goal in report.goals if goal.measured is not None])
     _decode(right, report)
     figure.suptitle(f"fim-magic bench: {report.about.get('model', '')}", fontsize=11)
     picture.save(figure, path)
@@ -65,7 +59,7 @@ def _value(goal: Goal) -> str:
 
 def _decode(axes: Any, report: SpeedReport) -> None:
     """Tokens a second of each arm, with a line at what memory allows it."""
-    samples = {row.arm: row.samples for row in rows(report) if row.what == "decode"}
+    samples = {row.arm: row.samples for row in report.rows if row.what == "decode"}
     for at, (arm, own) in enumerate(samples.items()):
         median = statistics.median(own)
         axes.bar(at, median, color=_BAR, width=0.6, yerr=[[median - min(own)], [max(own) - median]], capsize=3)

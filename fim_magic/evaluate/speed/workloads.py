@@ -33,25 +33,15 @@ _EDIT = "\n    known = sorted(set(found), key=len)\n    "
 
 @dataclass(frozen=True)
 class Workload:
-    """One thing that is asked of every arm.
+    """One thing that is asked of every arm."""
 
-    Attributes:
-        measure: Which of `MEASURES` it belongs to.
-        name: What it is, for the report.
-        prompt: Token ids.
-        new_tokens: How many tokens each candidate gets, whatever they are.
-        candidates: How many.
-        sampled: Whether tokens are drawn; otherwise greedy, so that arms can be compared token by token.
-        before: The request on the same cell that came first, or empty: then every arm begins cold.
-    """
-
-    measure: str
-    name: str
-    prompt: tuple[int, ...]
-    new_tokens: int
-    candidates: int = 1
-    sampled: bool = False
-    before: tuple[int, ...] = ()
+    measure: str  # which of `MEASURES` it belongs to
+    name: str  # what it is, for the report
+    prompt: tuple[int, ...]  # token ids
+    new_tokens: int  # how many tokens each candidate gets, whatever they are
+    candidates: int = 1  # how many
+    sampled: bool = False  # whether tokens are drawn; otherwise greedy, so that arms can be compared token by token
+    before: tuple[int, ...] = ()  # the request on the same cell that came first, or empty: then every arm begins cold
 
 
 def workloads(
@@ -59,11 +49,8 @@ def workloads(
 ) -> list[Workload]:
     """Return what is asked of this engine's model, as far as its context reaches.
 
-    Args:
-        engine: Its tokenizer and family make the prompts, and nothing else of it is used.
-        measures: Which of `MEASURES`.
-        new_tokens: Of an infill and of each candidate.
-        vocabulary: Prompts are random ids below it, for a model with random weights; 0 for real code.
+    Only the engine's tokenizer and family make the prompts. With `vocabulary`, they are random ids below it, for a
+    model with random weights; else they are real code.
     """
     prompts = _Arbitrary(vocabulary) if vocabulary else _Code(engine)
     asked: list[Workload] = []
