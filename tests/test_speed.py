@@ -478,7 +478,7 @@ def test_candidates_each_have_all_their_tokens(small):
     for arm in (GenerateArm(small), EngineArm(OURS, local, CPU)):
         answer = arm.ask(workload.prompt, workload)
         assert [len(ids) for ids in answer.ids] == [8] * 4
-        assert len(answer.at) == 8
+        assert len(answer.times) == 8
 
 
 class Bursts:
@@ -506,7 +506,7 @@ def test_tokens_of_one_step_come_at_one_moment_and_superfluous_ones_are_left_awa
     engine = Bursts([1], [2, 3, 4], [5, 6, 7, 8])
     answer = EngineArm(OURS, engine, CPU).ask((1,), INFILL)
     assert answer.ids == [[1, 2, 3, 4, 5, 6]]
-    assert len(set(answer.at)) == 3
+    assert len(set(answer.times)) == 3
     assert engine.finished == [0]
     assert answer.reused == 2
 
@@ -582,8 +582,8 @@ def test_llama_cpp_answers_from_a_process_of_its_own(tmp_path):
     for _ in range(2):
         answer = arm.ask(INFILL.prompt, INFILL)
         assert answer.ids == []
-        assert answer.at == sorted(answer.at)
-        assert 0 < answer.at[0] <= answer.at[-1] <= answer.seconds
+        assert answer.times == sorted(answer.times)
+        assert 0 < answer.times[0] <= answer.times[-1] <= answer.seconds
     process = arm._process
     del arm
     assert process.wait(timeout=60) != 0

@@ -84,22 +84,22 @@ def check(names: Sequence[str]) -> None:
 def requests_for(names: Iterable[str], benchmark: Benchmark) -> list[str]:
     """Return the requests that arms need of each task, in order; without notebooks there is no context to show."""
     possible = [name for name in names if name != "context" or benchmark.context_of is not None]
-    needed = {each for name in possible for each in _NEEDED[name]}
-    return [each for each in REQUESTS if each in needed]
+    needed = {kind for name in possible for kind in _NEEDED[name]}
+    return [kind for kind in REQUESTS if kind in needed]
 
 
 def request(kind: str, task: Task, benchmark: Benchmark, template: Request) -> Request:
     """Return what is asked; the sampling and the number of candidates of `template` are for several."""
-    asked = replace(template, document=task.document, known=known(task))
+    request = replace(template, document=task.document, known=known(task))
     if benchmark.context_of is not None and kind not in (RAW, HEALED, TRIMMED):
         mode = kind.removeprefix("context ") if kind.startswith("context ") else "auto"
-        asked = replace(asked, context=benchmark.context_of(task, mode))
+        request = replace(request, context=benchmark.context_of(task, mode))
     if kind == MANY:
-        return replace(asked, sampling=replace(asked.sampling, seed=seed_of(asked.sampling.seed, task.task_id)))
-    asked = replace(asked, candidates=0 if kind == AUTO else 1, sampling=GREEDY)
+        return replace(request, sampling=replace(request.sampling, seed=seed_of(request.sampling.seed, task.task_id)))
+    request = replace(request, candidates=0 if kind == AUTO else 1, sampling=GREEDY)
     if kind == RAW:
-        return replace(asked, trimming=False, healing=False)
-    return replace(asked, trimming=False) if kind == HEALED else asked
+        return replace(request, trimming=False, healing=False)
+    return replace(request, trimming=False) if kind == HEALED else request
 
 
 def reads_canonical(kind: str, benchmark: Benchmark) -> bool:

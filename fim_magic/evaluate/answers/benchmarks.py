@@ -116,7 +116,7 @@ def is_own(name: str) -> bool:
 
     if not path.is_dir():
         return is_readable(path)
-    if any(human_eval_infilling.find(path, each) is not None for each in SETS.values()):
+    if any(human_eval_infilling.find(path, chosen) is not None for chosen in SETS.values()):
         return False
     return has_files(path)
 
@@ -128,7 +128,7 @@ def _load(name: str, *, fetch: bool) -> list[Benchmark]:
         return [_from_file(_file_of(name, fetch=fetch))]
     path = Path(name).expanduser()
     if path.is_dir():
-        files = [file for each in SETS.values() if (file := human_eval_infilling.find(path, each)) is not None]
+        files = [file for chosen in SETS.values() if (file := human_eval_infilling.find(path, chosen)) is not None]
         if not files:
             raise OptionError(
                 f"The folder {name!r} holds no file of HumanEval-Infilling, such as {SETS['single-line'].files[0]}, no "

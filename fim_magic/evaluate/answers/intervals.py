@@ -56,8 +56,8 @@ def bootstrap(values: Mapping[str, float], groups: Mapping[str, str]) -> Interva
         drawn = draw.choices(clusters, k=len(clusters))
         means.append(sum(total for total, _ in drawn) / sum(count for _, count in drawn))
     means.sort()
-    at = int(_TAIL * _RESAMPLES)
-    return Interval(means[at], means[-1 - at], "bootstrap")
+    index = int(_TAIL * _RESAMPLES)
+    return Interval(means[index], means[-1 - index], "bootstrap")
 
 
 def mcnemar(gained: int, lost: int) -> float:

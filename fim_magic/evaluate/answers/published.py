@@ -55,4 +55,4 @@ PUBLISHED: tuple[Published, ...] = (
 def published(model: str, set_name: str) -> list[Published]:
     """Return what is known of a model on a set; for the light random spans, what is known of the whole ten times."""
     wanted = "random-span" if set_name == "random-span-light" else set_name
-    return [each for each in PUBLISHED if each.model == model and each.set == wanted]
+    return [number for number in PUBLISHED if number.model == model and number.set == wanted]

@@ -157,9 +157,9 @@ def _scores(tasks: Sequence[Task], answers: Answers, passed: Passed, first: Firs
     """Score every arm that has any answer, in the order of the table."""
     found: ArmScores = {name: {} for name in WHAT}
     for task in tasks:
-        for kind in (each for each in REQUESTS if each != MANY):
+        for kind in REQUESTS:
             answer = answers.get(kind, {}).get(task.task_id)
-            if answer is not None:
+            if answer is not None and kind != MANY:
                 _add(found[kind], task, answer, answer.candidates[0].middle, passed)
         many = answers.get(MANY, {}).get(task.task_id)
         if many is None:
@@ -312,7 +312,7 @@ def _parts(tasks: Sequence[Task], scores: ArmScores) -> list[Breakdown]:
     for (facet, word), ids in sorted(members.items()):
         passed = {}
         for name, own in scores.items():
-            values = [own[each].value for each in ids if each in own]
+            values = [own[name].value for name in ids if name in own]
             if values:
                 passed[name] = (sum(values), len(values))
         found.append(Breakdown(facet, word, len(ids), passed))

@@ -134,12 +134,12 @@ def read_files(path: Path, every: int = 1, offset: int = 0) -> Iterator[OwnFile 
 def bare_tasks(file: OwnFile, *, per_file: int, seed: int, kinds: Sequence[str]) -> list[OwnTask]:
     """Return the holes of one file, without what is known around them."""
     holes: dict[int, list[Punched]] = {}
-    for at, cell in enumerate(file.cells):
+    for index, cell in enumerate(file.cells):
         language = _language(file, cell)
         if not cell.markdown:
-            holes[at] = python_holes(cell.source) if language == PYTHON else layout_holes(cell.source, language)
+            holes[index] = python_holes(cell.source) if language == PYTHON else layout_holes(cell.source, language)
     sampled = sample(file.name, holes, kinds, per_file, seed, by_statement=not file.is_notebook)
-    return [_task(file, each) for each in sampled]
+    return [_task(file, hole) for hole in sampled]
 
 
 def with_surroundings(
@@ -151,7 +151,7 @@ def with_surroundings(
     holes = [(len(task.above), task.document) for task in tasks]
     known = around.around(file, holes, run_cells=run_cells)
     return [
-        replace(task, known=each.names, everything=each.everything) for task, each in zip(tasks, known, strict=True)
+        replace(task, known=facts.names, everything=facts.everything) for task, facts in zip(tasks, known, strict=True)
     ]
 
 
@@ -164,11 +164,11 @@ def _language(file: OwnFile, cell: Stored) -> str:
 def _task(file: OwnFile, sampled: SampledHole) -> OwnTask:
     cell, hole = file.cells[sampled.cell], sampled.hole
     text, language = cell.source, _language(file, cell)
-    said = "" if file.is_notebook and file.language == PYTHON else language  # as a front end would say it
+    shown = "" if file.is_notebook and file.language == PYTHON else language  # as a front end would say it
     line = text.count("\n", 0, hole.start) + 1
     return OwnTask(
         task_id=f"{file.name}#{sampled.cell}:{hole.kind}:{line}",
-        document=Document(text[: hole.start], text[hole.end :], language=said),
+        document=Document(text[: hole.start], text[hole.end :], language=shown),
         canonical=text[hole.start : hole.end],
         kind=hole.kind,
         language=language,

@@ -49,11 +49,11 @@ def check(names: Sequence[str]) -> tuple[str, ...]:
 def request(arm: str, task: OwnTask, template: Request) -> Request:
     """Return what is asked; the sampling and the number of candidates of `template` are for "many"."""
     mode = {NONE: "none", RAW: "none"}.get(arm, arm if arm in _CONTEXTS else "auto")
-    asked = replace(template, document=task.document, known=task.known, context=task.context(mode))
+    request = replace(template, document=task.document, known=task.known, context=task.context(mode))
     if arm == MANY:
-        return replace(asked, sampling=replace(asked.sampling, seed=seed_of(asked.sampling.seed, task.task_id)))
-    asked = replace(asked, candidates=1 if arm in (ONE, RAW) else 0, sampling=GREEDY)
-    return replace(asked, trimming=False, healing=False) if arm == RAW else asked
+        return replace(request, sampling=replace(request.sampling, seed=seed_of(request.sampling.seed, task.task_id)))
+    request = replace(request, candidates=1 if arm in (ONE, RAW) else 0, sampling=GREEDY)
+    return replace(request, trimming=False, healing=False) if arm == RAW else request
 
 
 def pairs(names: Sequence[str]) -> list[tuple[str, str]]:

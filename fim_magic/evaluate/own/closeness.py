@@ -105,14 +105,14 @@ def echoes(document: Document, canonical: str, answer: str, text: str) -> bool:
     lines = {_spaced(line) for line in text.split("\n")}
     true = _spaced(canonical)
     own = answer.split("\n")
-    for at, line in enumerate(own):
+    for index, line in enumerate(own):
         piece = _spaced(line)
-        shared = (at == 0 and not document.hole_begins_line) or (
-            at == len(own) - 1 and bool(document.suffix.partition("\n")[0].strip())
+        shared = (index == 0 and not document.hole_begins_line) or (
+            index == len(own) - 1 and bool(document.suffix.partition("\n")[0].strip())
         )
         if len(re.findall(r"\w", piece)) < _LEAST_ECHO or piece in true:
             continue
-        if piece in lines or (shared and any(piece in each for each in lines)):
+        if piece in lines or (shared and any(piece in line for line in lines)):
             return True
     return False
 

@@ -49,12 +49,12 @@ class Punched:
 def python_holes(text: str) -> list[Punched]:
     """Return every hole that can be punched into a text with LF line ends, in order; none where it does not parse."""
     source = _read(text)
-    if source is None or all(isinstance(each, ast.Import | ast.ImportFrom | ast.Pass) for each in source.tree.body):
+    if source is None or all(isinstance(node, ast.Import | ast.ImportFrom | ast.Pass) for node in source.tree.body):
         return []
     found = [*_rests(source), *_arguments(source)]
     for block in _blocks(source):
         found += [*_lines(source, block), *_runs(source, block), *_bodies(source, block)]
-    return sorted((each for each in found if _is_worth_it(text, each)), key=lambda each: (each.start, each.end))
+    return sorted((hole for hole in found if _is_worth_it(text, hole)), key=lambda hole: (hole.start, hole.end))
 
 
 def _is_worth_it(text: str, hole: Punched) -> bool:
@@ -75,7 +75,7 @@ class _Source:
     starts: tuple[int, ...]  # of its lines
     same: tuple[bool, ...]  # whether a line is as Python reads it
 
-    def at(self, line: int, column: int) -> int:
+    def position(self, line: int, column: int) -> int:
         """The position of a line, from 1, and a column in bytes of UTF-8, as `ast` has them."""
         start = self.starts[line - 1]
         end = self.text.find("\n", start)
@@ -86,7 +86,7 @@ class _Source:
         first, last = nodes[0], nodes[-1]
         decorated = getattr(first, "decorator_list", [])
         line, column = min([(first.lineno, first.col_offset), *((d.lineno, d.col_offset - 1) for d in decorated)])  # type: ignore[attr-defined]
-        return self.at(line, column), self.at(last.end_lineno, last.end_col_offset)  # type: ignore[attr-defined]
+        return self.position(line, column), self.position(last.end_lineno, last.end_col_offset)  # type: ignore[attr-defined]
 
     def is_plain(self, start: int, end: int) -> bool:
         first = self.text.count("\n", 0, start)
@@ -124,8 +124,8 @@ class _Statements:
     body: list[ast.stmt]
     unit: int | None  # None for the text's own
 
-    def unit_of(self, at: int) -> int:
-        return at if self.unit is None else self.unit
+    def unit_of(self, index: int) -> int:
+        return index if self.unit is None else self.unit
 
 
 def _blocks(source: _Source) -> Iterator[_Statements]:
@@ -149,10 +149,10 @@ def _says_something(statement: ast.stmt) -> bool:
 
 
 def _lines(source: _Source, block: _Statements) -> Iterator[Punched]:
-    for at, statement in enumerate(block.body):
+    for index, statement in enumerate(block.body):
         start, end = source.span([statement])
         if _says_something(statement) and not _is_compound(statement) and source.stands_alone(start, end):
-            yield Punched("line", start, end, 1, block.unit_of(at))
+            yield Punched("line", start, end, 1, block.unit_of(index))
 
 
 def _runs(source: _Source, block: _Statements) -> Iterator[Punched]:
@@ -163,9 +163,9 @@ def _runs(source: _Source, block: _Statements) -> Iterator[Punched]:
         for statement, span in zip(block.body, spans, strict=True)
     ]
     joined = [a and b for a, b in pairwise(simple)]
-    for at, (one, other) in enumerate(pairwise(spans)):
+    for index, (one, other) in enumerate(pairwise(spans)):
         between = source.text[one[1] : other[0]]
-        joined[at] = joined[at] and not between.strip() and between.count("\n") <= 2  # one empty line
+        joined[index] = joined[index] and not between.strip() and between.count("\n") <= 2  # one empty line
     for first in range(len(block.body)):
         for last in range(first + 1, min(first + _MOST_STATEMENTS, len(block.body))):
             if not all(joined[first:last]):
@@ -233,8 +233,8 @@ def _rests(source: _Source) -> Iterator[Punched]:
             formatted += (name == "FSTRING_START") - (name == "FSTRING_END")
             place = _place(token)
             if place and not formatted and token.end[0] == following.start[0]:
-                at = source.starts[following.start[0] - 1] + following.start[1]
-                yield Punched("rest", at, end, 1, unit, place)
+                position = source.starts[following.start[0] - 1] + following.start[1]
+                yield Punched("rest", position, end, 1, unit, place)
 
 
 def _place(token: tokenize.TokenInfo) -> str:
@@ -257,7 +257,7 @@ def _logical_lines(plain: str) -> Iterator[list[tokenize.TokenInfo]]:
     try:
         for token in _tokens(plain):
             if token.type == tokenize.NEWLINE:
-                if line and not commented and all(each.string != ";" for each in line):
+                if line and not commented and all(token.string != ";" for token in line):
                     yield line
                 line, commented = [], False
             elif token.type == tokenize.COMMENT:

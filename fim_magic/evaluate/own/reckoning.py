@@ -96,7 +96,7 @@ class OwnResult:
 @dataclass(frozen=True)
 class _Scored:
     task: OwnTask
-    told: OwnAnswer
+    response: OwnAnswer
     found: tuple[Closeness, ...]  # of each candidate
     offered: Closeness  # of the one that could be accepted first
 
@@ -107,7 +107,7 @@ class _Scored:
 
 def reckon(name: str, tasks: Sequence[OwnTask], answers: Answers, *, files: int, whole: int) -> OwnResult:
     """Return what came of a set of `whole` files, whose holes are in so many `files`."""
-    scored = {arm: _scored(tasks, told) for arm, told in answers.items()}
+    scored = {arm: _scored(tasks, responses) for arm, responses in answers.items()}
     return OwnResult(
         name=name,
         tasks=len(tasks),
@@ -119,24 +119,24 @@ def reckon(name: str, tasks: Sequence[OwnTask], answers: Answers, *, files: int,
     )
 
 
-def _scored(tasks: Sequence[OwnTask], told: Mapping[str, OwnAnswer]) -> dict[str, _Scored]:
+def _scored(tasks: Sequence[OwnTask], responses: Mapping[str, OwnAnswer]) -> dict[str, _Scored]:
     found = {}
     for task in tasks:
-        answer = told.get(task.task_id)
+        answer = responses.get(task.task_id)
         if answer is not None:
-            each = tuple(task.compare(candidate.middle, answer.shown) for candidate in answer.answer.candidates)
-            found[task.task_id] = _Scored(task, answer, each, task.compare(answer.first, answer.shown))
+            compared = tuple(task.compare(candidate.middle, answer.shown) for candidate in answer.answer.candidates)
+            found[task.task_id] = _Scored(task, answer, compared, task.compare(answer.first, answer.shown))
     return found
 
 
 def _measures(scored: Mapping[str, Mapping[str, _Scored]]) -> Iterator[Measure]:
     for facet, word_of in _FACETS.items():
-        words = list(dict.fromkeys(word_of(each.task) for own in scored.values() for each in own.values()))
+        words = list(dict.fromkeys(word_of(item.task) for own in scored.values() for item in own.values()))
         if facet == "language" and len(words) < 2:  # one language is the whole
             continue
         for word in words:
             for arm, own in scored.items():
-                there = [each for each in own.values() if word_of(each.task) == word]
+                there = [item for item in own.values() if word_of(item.task) == word]
                 if there:
                     yield _measure(arm, facet, word, there)
 
@@ -149,26 +149,26 @@ _FACETS: Mapping[str, Callable[[OwnTask], str]] = {
 
 
 def _measure(arm: str, facet: str, word: str, scored: Sequence[_Scored]) -> Measure:
-    groups = {each.task.task_id: each.task.group for each in scored}
-    shares = {name: _share([getattr(each.first, name) for each in scored]) for name in SHARES}
+    groups = {item.task.task_id: item.task.group for item in scored}
+    shares = {name: _share([getattr(item.first, name) for item in scored]) for name in SHARES}
     cut = shares["exact_cut"].share
-    answers = [each.told.answer for each in scored]
+    answers = [item.response.answer for item in scored]
     return Measure(
         arm=arm,
         facet=facet,
         word=word,
         tasks=len(scored),
-        similarity=mean([each.first.similarity for each in scored]),
-        interval=bootstrap({each.task.task_id: each.first.similarity for each in scored}, groups),
+        similarity=mean([item.first.similarity for item in scored]),
+        interval=bootstrap({item.task.task_id: item.first.similarity for item in scored}, groups),
         shares=shares,
         exact_of_cut=shares["exact"].share / cut if cut else None,
-        any_exact=mean([any(one.exact for one in each.found) for each in scored]),
-        best_similarity=mean([max(one.similarity for one in each.found) for each in scored]),
-        length=median(each.first.length for each in scored),
-        first_similarity=mean([each.offered.similarity for each in scored]),
-        first_exact=mean([each.offered.exact for each in scored]),
-        first_seconds=median(each.told.first_seconds for each in scored),
-        seconds=median(each.told.last_seconds for each in scored),
+        any_exact=mean([any(one.exact for one in item.found) for item in scored]),
+        best_similarity=mean([max(one.similarity for one in item.found) for item in scored]),
+        length=median(item.first.length for item in scored),
+        first_similarity=mean([item.offered.similarity for item in scored]),
+        first_exact=mean([item.offered.exact for item in scored]),
+        first_seconds=median(item.response.first_seconds for item in scored),
+        seconds=median(item.response.last_seconds for item in scored),
         tokens=mean([answer.tokens for answer in answers]),
         candidates=mean([answer.samples for answer in answers]),
         prompt_tokens=mean([answer.prompt_tokens for answer in answers]),
@@ -178,8 +178,8 @@ def _measure(arm: str, facet: str, word: str, scored: Sequence[_Scored]) -> Meas
 
 
 def _share(values: Sequence[Any]) -> Share:
-    told = [bool(value) for value in values if value is not None]
-    return Share(mean(told), wilson(sum(told), len(told)), len(told))
+    known = [bool(value) for value in values if value is not None]
+    return Share(mean(known), wilson(sum(known), len(known)), len(known))
 
 
 def _differences(scored: Mapping[str, Mapping[str, _Scored]]) -> Iterator[ClosenessDifference]:
@@ -204,9 +204,9 @@ def _differences(scored: Mapping[str, Mapping[str, _Scored]]) -> Iterator[Closen
 
 def _authors(scored: Mapping[str, _Scored]) -> dict[str, float]:
     found: dict[str, list[bool]] = {"prefix": [], "suffix": [], "context": []}
-    for each in scored.values():
-        document = each.task.document
-        around = {"prefix": document.prefix, "suffix": document.suffix, "context": each.told.shown}
+    for item in scored.values():
+        document = item.task.document
+        around = {"prefix": document.prefix, "suffix": document.suffix, "context": item.response.shown}
         for name, text in around.items():
-            found[name].append(echoes(document, "", each.task.canonical, text))
-    return {name: mean(told) for name, told in found.items()}
+            found[name].append(echoes(document, "", item.task.canonical, text))
+    return {name: mean(flags) for name, flags in found.items()}

@@ -44,9 +44,9 @@ def sample(
     by_kind = {kind: _one_a_part(name, found, kind, seed, by_statement) for kind in kinds}
     turns = sorted(kinds, key=lambda kind: _turn(seed, name, kind))
     sampled: list[SampledHole] = []
-    for at in range(max(map(len, by_kind.values()), default=0)):
-        sampled += [by_kind[kind][at] for kind in turns if at < len(by_kind[kind])]
-    return sorted(sampled[:most], key=lambda each: (each.cell, each.hole.start, each.hole.end))
+    for turn in range(max(map(len, by_kind.values()), default=0)):
+        sampled += [by_kind[kind][turn] for kind in turns if turn < len(by_kind[kind])]
+    return sorted(sampled[:most], key=lambda hole: (hole.cell, hole.hole.start, hole.hole.end))
 
 
 def _one_a_part(
@@ -65,7 +65,7 @@ def _one_a_part(
         sizes = sorted({hole.statements for hole in there}, key=lambda size: _turn(seed, name, cell, unit, size))
         there = [hole for hole in there if hole.statements == sizes[0]]
         chosen.append(SampledHole(cell, min(there, key=lambda hole: _turn(seed, name, cell, hole.start, hole.end))))
-    return sorted(chosen, key=lambda each: _turn(seed, name, kind, each.cell, each.hole.start))
+    return sorted(chosen, key=lambda hole: _turn(seed, name, kind, hole.cell, hole.hole.start))
 
 
 def _turn(seed: int, *what: object) -> bytes:

@@ -61,7 +61,7 @@ def files_of(path: Path) -> list[Path]:
     that there are none.
     """
     if path.is_dir():
-        found = sorted(_below(path), key=lambda each: each.relative_to(path).as_posix())
+        found = sorted(_below(path), key=lambda file: file.relative_to(path).as_posix())
     else:
         found = [path] if path.is_file() and is_readable(path) else []
     if not found:
@@ -74,34 +74,34 @@ def files_of(path: Path) -> list[Path]:
 
 def _below(folder: Path) -> Iterator[Path]:
     for root, folders, names in os.walk(folder):
-        folders[:] = [each for each in folders if not each.startswith(".") and each not in _NOT_LOOKED_INTO]
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in _NOT_LOOKED_INTO]
         yield from (path for name in names if not name.startswith(".") and is_readable(path := Path(root, name)))
 
 
 def read(path: Path, name: str) -> OwnFile | Unread:
     """Read a file as `files_of` gives it, under a name."""
-    notebook = path.suffix.lower() == NOTEBOOK
+    is_notebook = path.suffix.lower() == NOTEBOOK
     try:
-        if path.stat().st_size > (LARGEST_FILE if notebook else _LARGEST_SOURCE):
+        if path.stat().st_size > (LARGEST_FILE if is_notebook else _LARGEST_SOURCE):
             return Unread(name, "it is too large")
         text = path.read_text("utf-8-sig")  # line ends become LF
-        if not notebook:
+        if not is_notebook:
             return OwnFile(name, path, of_file(path.name), (Stored(text, markdown=False),), is_notebook=False)
-        told = json.loads(text)
-        return OwnFile(name, path, _language(told), tuple(_cells(told)), is_notebook=True)
+        notebook = json.loads(text)
+        return OwnFile(name, path, _language(notebook), tuple(_cells(notebook)), is_notebook=True)
     except OSError as error:
         return Unread(name, str(error.strerror))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return Unread(name, "it is no notebook of format 4" if notebook else "it is not UTF-8 text")
+        return Unread(name, "it is no notebook of format 4" if is_notebook else "it is not UTF-8 text")
 
 
-def _language(told: dict[str, Any]) -> str:
-    about = told.get("metadata", {})
+def _language(notebook: dict[str, Any]) -> str:
+    about = notebook.get("metadata", {})
     named = about.get("language_info", {}).get("name") or about.get("kernelspec", {}).get("language") or PYTHON
     return str(named).lower()
 
 
-def _cells(told: dict[str, Any]) -> Iterator[Stored]:
-    for cell in told["cells"]:
+def _cells(notebook: dict[str, Any]) -> Iterator[Stored]:
+    for cell in notebook["cells"]:
         if cell["cell_type"] in ("code", "markdown"):
             yield Stored("".join(cell["source"]), cell["cell_type"] == "markdown")

@@ -52,7 +52,7 @@ class _Session:
     """A kernel that goes through a notebook from the top, as a context manager."""
 
     def __init__(self, file: OwnFile, seconds: float) -> None:
-        self._sheet = file
+        self._file = file
         self._seconds = seconds
         self._done = 0  # cells
         self._alive = True
@@ -61,7 +61,7 @@ class _Session:
     def __enter__(self) -> _Session:  # typing.Self is not in Python 3.10
         folder = self._stack.enter_context(tempfile.TemporaryDirectory())
         self._own = self._stack.enter_context(tempfile.TemporaryDirectory())
-        copy_small_files(self._sheet.path.parent, Path(folder))
+        copy_small_files(self._file.path.parent, Path(folder))
         self._kernel = self._stack.enter_context(Kernel())
         self._kernel.ask(f"{_OURS}:enter", folder)
         return self
@@ -69,29 +69,29 @@ class _Session:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def known_at(self, at: int, document: Document) -> Known:
-        saved = _saved(self._sheet.cells, at, document)
+    def known_at(self, index: int, document: Document) -> Known:
+        saved = _saved(self._file.cells, index, document)
         try:
-            self._advance(at)
+            self._advance(index)
             known: Known = self._kernel.ask(f"{_OURS}:known_at", document, saved, self._own)
         except KernelError:  # it has crashed, or does not let itself be interrupted
             self._alive = False
-            return known_at(shell_without_names(self._sheet.cells[:at]), document, saved, self._own)
+            return known_at(shell_without_names(self._file.cells[:index]), document, saved, self._own)
         return known
 
-    def _advance(self, at: int) -> None:
+    def _advance(self, index: int) -> None:
         if not self._alive:
             raise KernelError("The notebook's kernel has ended.")
-        while self._done < at:
-            cell = self._sheet.cells[self._done]
+        while self._done < index:
+            cell = self._file.cells[self._done]
             self._done += 1
             if not cell.markdown:
                 self._kernel.ask(f"{_OURS}:run_cell", cell.source, self._seconds)
 
 
-def _saved(cells: Sequence[Stored], at: int, document: Document) -> list[Stored]:
+def _saved(cells: Sequence[Stored], index: int, document: Document) -> list[Stored]:
     own = Stored(document.prefix + document.suffix, markdown=False)
-    return [*cells[:at], own, *cells[at + 1 :]]
+    return [*cells[:index], own, *cells[index + 1 :]]
 
 
 def copy_small_files(folder: Path, into: Path, most_bytes: int = _MOST_BYTES) -> None:

@@ -39,7 +39,7 @@ class TimedAnswer:
 
     ids: list[list[int]]  # the tokens of each candidate; empty where an arm does not tell them
     # when each token of the first candidate was on the host, in seconds since the request began
-    at: list[float] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
     seconds: float = 0.0  # until all candidates were there
     reused: int = 0  # how many tokens of the prompt an earlier request had already read
 
@@ -99,7 +99,7 @@ class GenerateArm:
             **options,
         )
         seconds = clock.now()
-        return TimedAnswer(output[:, len(prompt) :].tolist(), clock.at, seconds)
+        return TimedAnswer(output[:, len(prompt) :].tolist(), clock.times, seconds)
 
     def bytes_per_token(self, context: int) -> int:
         return bytes_read(self._model, context)
@@ -111,14 +111,14 @@ class _Clock:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._prompt_is_next = True
-        self.at: list[float] = []
+        self.times: list[float] = []
         synchronize(device)
         self._began = time.perf_counter()
 
     def put(self, _tokens: torch.Tensor) -> None:
         """Note a token, which `generate()` has already copied to the host."""
         if not self._prompt_is_next:
-            self.at.append(self.now())
+            self.times.append(self.now())
         self._prompt_is_next = False
 
     def end(self) -> None:
@@ -169,7 +169,7 @@ class EngineArm:
                     continue
                 answer.ids[token.candidate].append(token.id)
                 if token.candidate == 0:
-                    answer.at.append(now)
+                    answer.times.append(now)
                 if len(answer.ids[token.candidate]) == wanted:
                     going.discard(token.candidate)
                     generation.close(token.candidate)
@@ -211,23 +211,23 @@ class LlamaCppArm:
         """Do nothing: no request asks for the cache of another."""
 
     def ask(self, prompt: Sequence[int], workload: Workload) -> TimedAnswer:
-        told = self._tell({"prompt": list(prompt), "new_tokens": workload.new_tokens})
-        return TimedAnswer([], told["at"], told["seconds"])
+        reply = self._tell({"prompt": list(prompt), "new_tokens": workload.new_tokens})
+        return TimedAnswer([], reply["at"], reply["seconds"])
 
     def _tell(self, job: dict[str, Any]) -> dict[str, Any]:
-        asked, answers = self._process.stdin, self._process.stdout
-        assert asked is not None and answers is not None  # both are pipes
-        said = ""
+        questions, answers = self._process.stdin, self._process.stdout
+        assert questions is not None and answers is not None  # both are pipes
+        line = ""
         with suppress(OSError):  # it has ended: the pipe is broken
-            print(json.dumps(job), file=asked, flush=True)
-            said = answers.readline()
-        if not said:
+            print(json.dumps(job), file=questions, flush=True)
+            line = answers.readline()
+        if not line:
             raise ModelError(
                 f"llama.cpp's process ended with status {self._process.wait()}. Measure without it: fim-magic bench "
                 "--only edit,candidates"
             )
-        told: dict[str, Any] = json.loads(said)
-        return told
+        reply: dict[str, Any] = json.loads(line)
+        return reply
 
     def bytes_per_token(self, context: int) -> int | None:
         del context

@@ -112,18 +112,18 @@ def load_average() -> float | None:
 
 def disturbances(readings: list[float], load_before: float | None) -> list[str]:
     """Say what makes the numbers doubtful: readings of the bandwidth, and the load average before the run."""
-    told = []
+    warnings = []
     if len(readings) > 1 and max(readings) > (1 + _STEADY) * min(readings):
-        told.append(
+        warnings.append(
             f"The memory bandwidth went from {min(readings) / 1e9:.1f} to {max(readings) / 1e9:.1f} GB/s in this run: "
             "the machine was not steady. Trust the ratios more than the times."
         )
     if load_before is not None and load_before > _IDLE:
-        told.append(
+        warnings.append(
             f"The load average was {load_before:.1f} before the run: something else runs here, or has just run. Trust "
             "the ratios more than the times."
         )
-    return told
+    return warnings
 
 
 def _name_of(device: torch.device) -> str:

@@ -105,13 +105,13 @@ OnStep = Callable[[str, int, int], None]
 
 def rotated(items: Sequence[_T], by: int) -> list[_T]:
     """Return `items` begun at another one for each round, so that none is always the first."""
-    at = by % len(items) if items else 0
-    return [*items[at:], *items[:at]]
+    first = by % len(items) if items else 0
+    return [*items[first:], *items[:first]]
 
 
 def measure(
     arms: Sequence[Arm],
-    asked: Sequence[Workload],
+    workloads: Sequence[Workload],
     rounds: int,
     record: Record,
     on_step: OnStep,
@@ -122,16 +122,16 @@ def measure(
 
     Args:
         arms: Who answers, the baseline first.
-        asked: What.
+        workloads: What is asked.
         rounds: How many times, warm-ups not counted.
         record: Where the results go.
-        on_step: Told before each request.
+        on_step: Called before each request.
         read_bandwidth: Measures the memory, in bytes a second. Called after each infill; the reading before it is the
             last one in `record`.
     """
     steps = [
         (workload, number, [arm for arm in arms if arm.name in TAKING_PART[workload.measure]])
-        for workload in asked
+        for workload in workloads
         for number in range(-_warmups(workload, arms), rounds_of(workload, arms, rounds))
     ]
     total, done = sum(len(taking_part) for *_, taking_part in steps), 0
@@ -167,7 +167,7 @@ def ask(arm: Arm, workload: Workload, number: int) -> tuple[Timing, TimedAnswer]
     """Ask one arm once, cold, or right after the request that the workload has before it."""
     arm.forget()
     # generate() keeps nothing, so that what came before makes no difference to it.
-    before = arm.ask(workload.before, workload).at[0] if workload.before and arm.name != GENERATE else None
+    before = arm.ask(workload.before, workload).times[0] if workload.before and arm.name != GENERATE else None
     answer = arm.ask(workload.prompt, workload)
     timing = Timing(
         measure=workload.measure,
@@ -177,26 +177,26 @@ def ask(arm: Arm, workload: Workload, number: int) -> tuple[Timing, TimedAnswer]
         prompt_tokens=len(workload.prompt),
         new_tokens=workload.new_tokens,
         candidates=workload.candidates,
-        first=answer.at[0],
+        first=answer.times[0],
         seconds=answer.seconds,
-        rate=decode_rate(answer.at, workload.new_tokens),
+        rate=decode_rate(answer.times, workload.new_tokens),
         before=before,
         reused=answer.reused,
-        at=tuple(answer.at),
+        at=tuple(answer.times),
     )
     return timing, answer
 
 
-def decode_rate(at: Sequence[float], tokens: int) -> float | None:
+def decode_rate(times: Sequence[float], tokens: int) -> float | None:
     """Return tokens a second after the first moment, or None where all came at once.
 
     Args:
-        at: When tokens came. With speculation several come at one moment; a server may hold one back that is half a
+        times: When tokens came. With speculation several come at one moment; a server may hold one back that is half a
             character, so this may have fewer than `tokens` entries.
         tokens: How many there were.
     """
-    together = sum(moment == at[0] for moment in at)
-    return None if at[-1] <= at[0] else (tokens - together) / (at[-1] - at[0])
+    together = sum(moment == times[0] for moment in times)
+    return None if times[-1] <= times[0] else (tokens - together) / (times[-1] - times[0])
 
 
 def compare(workload: Workload, answers: Mapping[str, TimedAnswer]) -> Iterator[TokenCheck]:

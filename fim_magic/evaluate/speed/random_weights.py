@@ -97,7 +97,7 @@ def build(size: str, layout: str, device: torch.device, dtype: torch.dtype) -> A
 def tokenizer_for(model: Any) -> TextTokenizer:
     """Return a tokenizer with one token a byte: an engine has to have one, and random weights need no more."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    backend = Tokenizer(models.BPE(vocab={letter: at for at, letter in enumerate(alphabet)}, merges=[]))
+    backend = Tokenizer(models.BPE(vocab={letter: index for index, letter in enumerate(alphabet)}, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     return TextTokenizer(backend, int(model.get_input_embeddings().weight.shape[0]))

@@ -53,21 +53,24 @@ def workloads(
     model with random weights; else they are real code.
     """
     prompts = _Arbitrary(vocabulary) if vocabulary else _Code(engine)
-    asked: list[Workload] = []
+    found: list[Workload] = []
     if "infill" in measures:
-        asked += [Workload("infill", f"infill {at + 1}", prompts.of(INFILL_TOKENS, at), new_tokens) for at in range(3)]
+        found += [
+            Workload("infill", f"infill {index + 1}", prompts.of(INFILL_TOKENS, index), new_tokens)
+            for index in range(3)
+        ]
     if "edit" in measures:
-        asked += _edits(prompts)
+        found += _edits(prompts)
     if "candidates" in measures:
-        asked += [
+        found += [
             Workload("candidates", f"{n} candidates", prompts.of(INFILL_TOKENS, 3), new_tokens, n, sampled=True)
             for n in CANDIDATES
         ]
     if "lengths" in measures:
-        asked += [
+        found += [
             Workload("lengths", f"{tokens} tokens", prompts.of(tokens, 4), _AFTER_THE_FIRST) for tokens in LENGTHS
         ]
-    return [each for each in asked if len(each.prompt) + each.new_tokens <= engine.context_length]
+    return [workload for workload in found if len(workload.prompt) + workload.new_tokens <= engine.context_length]
 
 
 def _edits(prompts: _Prompts) -> list[Workload]:
@@ -132,9 +135,9 @@ class _Code(_Prompts):
 
     def of(self, tokens: int, number: int) -> tuple[int, ...]:
         lines = self._source(number).splitlines(keepends=True)
-        at = len(lines) * 2 // 3
-        suffix = "".join(lines[at + _HOLE :])[:_SHORT_SUFFIX]
-        prefix = "".join(lines[:at])[-tokens * _MOST_CHARACTERS :] + _indentation(lines[at])
+        index = len(lines) * 2 // 3
+        suffix = "".join(lines[index + _HOLE :])[:_SHORT_SUFFIX]
+        prefix = "".join(lines[:index])[-tokens * _MOST_CHARACTERS :] + _indentation(lines[index])
         # Cut here, to the token: a prompt that has to be cut leaves room for what is typed next.
         room = tokens - len(self._prompt("", suffix, tokens))
         prefix = self._tokenizer.decode(self._tokenizer.encode(prefix)[-room:])
@@ -142,24 +145,24 @@ class _Code(_Prompts):
 
     def halves(self, tokens: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         lines = self._source(7).splitlines(keepends=True)
-        at = len(lines) // 2
+        index = len(lines) // 2
         half, encode = tokens // 2, self._tokenizer.encode
         # Cut before the edit, and with room to spare: a prompt that is cut after it begins at another token.
-        prefix = self._tokenizer.decode(encode("".join(lines[:at])[-tokens * _MOST_CHARACTERS :])[-half:])
-        suffix = self._tokenizer.decode(encode("".join(lines[at + _HOLE :])[: tokens * _MOST_CHARACTERS])[:half])
+        prefix = self._tokenizer.decode(encode("".join(lines[:index])[-tokens * _MOST_CHARACTERS :])[-half:])
+        suffix = self._tokenizer.decode(encode("".join(lines[index + _HOLE :])[: tokens * _MOST_CHARACTERS])[:half])
         room = 2 * tokens
         return self._prompt(prefix, suffix, room), self._prompt(prefix + _EDIT, suffix, room)
 
     def _source(self, number: int) -> str:
         """All modules one behind the other, in an order that begins with another one for each number."""
-        at = number % len(self._sources)
-        return "\n\n".join((*self._sources[at:], *self._sources[:at]))
+        index = number % len(self._sources)
+        return "\n\n".join((*self._sources[index:], *self._sources[:index]))
 
     def _prompt(self, prefix: str, suffix: str, tokens: int) -> tuple[int, ...]:
         if self._family.can_infill:
             document = Document(prefix, suffix)
-            asked = (self._family, self._tokenizer, document)
-            return fim_prompt(*asked, order="auto", room=tokens, healing=False).ids  # of exactly so many tokens
+            found = (self._family, self._tokenizer, document)
+            return fim_prompt(*found, order="auto", room=tokens, healing=False).ids  # of exactly so many tokens
         return tuple(self._tokenizer.encode(prefix)[-tokens:])
 
 
