@@ -454,21 +454,20 @@ def test_command_prints_the_report_and_draws_it(tmp_path, data, monkeypatch, cap
     assert "A notice." in shown.err
     assert "<svg" in picture.read_text("utf-8")
     picture.unlink()
-    monkeypatch.setattr(registry, "use", lambda *_, **__: pytest.fail("a report needs no model"))
-    assert command.run(typed("--only-report", "--out", str(out), "--plot", str(picture))) == 0
+    arguments = ("--only-report", "--out", str(out), "--plot", str(picture))
+    assert command.run(typed(*arguments), lambda *_: pytest.fail("a report needs no model")) == 0
     assert "n=2 chosen" in capsys.readouterr().out
     assert picture.exists()
 
 
-def test_command_checks_its_options_before_it_loads_a_model(data, monkeypatch, tmp_path):
-    monkeypatch.setattr(registry, "use", lambda *_, **__: pytest.fail("loaded"))
+def test_command_checks_its_options_before_it_loads_a_model(data, tmp_path):
     for arguments, says in (
         (("--set", data, "--temperature", "-1"), "--temperature"),
         (("--set", data, "-n", "0"), "--candidates"),
         (("--set", str(tmp_path / "none.jsonl")), "no set and no file"),
     ):
         with pytest.raises(OptionError, match=says):
-            command.run(typed(*arguments, "--out", str(tmp_path / "out")))
+            command.run(typed(*arguments, "--out", str(tmp_path / "out")), lambda *_: pytest.fail("loaded"))
 
 
 def test_nothing_to_draw_is_told(options, tmp_path):

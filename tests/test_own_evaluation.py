@@ -26,7 +26,6 @@ from fim_magic.evaluate.own.answering import OwnAnswer
 from fim_magic.evaluate.own.evaluation import OwnOptions, prepare, run
 from fim_magic.evaluate.own.reckoning import reckon
 from fim_magic.evaluate.own.report import table
-from fim_magic.loading import registry
 from fim_magic.request import Request
 
 TEMPLATE = Request(Document("", ""), candidates=2)
@@ -339,12 +338,12 @@ def typed(*arguments):
     return parser.parse_args(arguments)
 
 
-def test_command_prints_the_report_and_answers_at_random(shop, tmp_path, monkeypatch, capsys):
-    engine = ScriptedEngine("\x1b[31mred")
-    monkeypatch.setattr(registry, "use", lambda *_, **__: SimpleNamespace(engine=engine, notices=()))
+def test_command_prints_the_report_and_answers_at_random(shop, tmp_path, capsys):
+    loaded = SimpleNamespace(engine=ScriptedEngine("\x1b[31mred"))
     out = str(tmp_path / "out")
     asked = ("--set", str(shop), "--per-file", "4", "--kinds", "line,rest", "--every", "2", "--offset", "1")
-    assert command.run(typed(*asked, "--arms", "one,none", "--out", out, "--show", "2")) == 0
+    asked += ("--arms", "one,none", "--out", out, "--show", "2")
+    assert command.run(typed(*asked), lambda *_: loaded) == 0
     shown = capsys.readouterr().out
     assert "files: 4 holes in 1 of 2 files, those whose index by name leaves 1 when divided by 2" in shown
     assert "at most 4 in a file, seed 0, no cell run" in shown.replace("\n  ", " ")
@@ -353,13 +352,11 @@ def test_command_prints_the_report_and_answers_at_random(shop, tmp_path, monkeyp
     assert "\x1b" not in shown
     assert "none less one" not in shown  # only what is asked against the default
     assert max(map(len, shown.splitlines())) <= 100
-    monkeypatch.setattr(registry, "use", lambda *_, **__: pytest.fail("a report needs no model"))
-    assert command.run(typed("--only-report", "--out", out)) == 0
+    assert command.run(typed("--only-report", "--out", out), lambda *_: pytest.fail("a report needs no model")) == 0
     assert "files: 4 holes in 1 of 2 files" in capsys.readouterr().out
 
 
-def test_command_refuses_what_does_not_go_together(shop, tmp_path, monkeypatch):
-    monkeypatch.setattr(registry, "use", lambda *_, **__: pytest.fail("loaded"))
+def test_command_refuses_what_does_not_go_together(shop, tmp_path):
     for arguments, says in (
         (("--set", str(shop), "--set", "notebooks"), "Measure one after the other"),
         (("--set", str(shop), "--plot", str(tmp_path / "a.svg")), "--plot"),
@@ -367,7 +364,7 @@ def test_command_refuses_what_does_not_go_together(shop, tmp_path, monkeypatch):
         (("--set", str(shop), "--temperature", "-1"), "--temperature"),
     ):
         with pytest.raises(OptionError, match=says):
-            command.run(typed(*arguments, "--out", str(tmp_path / "out")))
+            command.run(typed(*arguments, "--out", str(tmp_path / "out")), lambda *_: pytest.fail("loaded"))
 
 
 def test_what_is_a_set_of_own_files(shop, tmp_path):

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from fim_magic.cli_loading import load
 from fim_magic.errors import OptionError
 
 if TYPE_CHECKING:
     from fim_magic.evaluate.answers.run import RunOptions
+    from fim_magic.loading.loaded import Loaded
+
+    Load = Callable[[str, argparse.Namespace], Loaded]
 
 _Report = TypeVar("_Report")
 
@@ -86,9 +91,9 @@ def _add_options_of_own_files(parser: argparse.ArgumentParser) -> None:
     own.add_argument("--show", type=int, default=0, metavar="N", help="print N answers, drawn at random")
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace, load: Load = load) -> int:
     """Measure, and print the report. Returns 130 where Ctrl-C ended it early."""
-    whole = _run_on_own_files(options) if _is_of_own_files(options) else _run_on_benchmarks(options)
+    whole = (_run_on_own_files if _is_of_own_files(options) else _run_on_benchmarks)(options, load)
     return 0 if whole else _INTERRUPTED
 
 
@@ -108,18 +113,18 @@ def _is_of_own_files(options: argparse.Namespace) -> bool:
     return bool(own)
 
 
-def _run_on_benchmarks(options: argparse.Namespace) -> bool:
+def _run_on_benchmarks(options: argparse.Namespace, load: Load) -> bool:
     from fim_magic.evaluate.answers import evaluation
 
     model, common = _common(options)
     more = _given(options, "plot", "workers")
     asked, found = evaluation.prepare(evaluation.BenchmarkOptions(**common, **more, fetch=options.fetch))
-    report, whole = _measured(evaluation.run, asked, found, model, options)
+    report, whole = _measured(evaluation.run, asked, found, partial(load, model, options), options)
     evaluation.show(report, asked)
     return whole
 
 
-def _run_on_own_files(options: argparse.Namespace) -> bool:
+def _run_on_own_files(options: argparse.Namespace, load: Load) -> bool:
     from fim_magic.evaluate.own import evaluation
 
     if options.plot is not None:
@@ -129,7 +134,7 @@ def _run_on_own_files(options: argparse.Namespace) -> bool:
     if kinds := _words(options.kinds):
         more["kinds"] = kinds
     asked, found = evaluation.prepare(evaluation.OwnOptions(**common, **more))
-    report, whole = _measured(evaluation.run, asked, found, model, options)
+    report, whole = _measured(evaluation.run, asked, found, partial(load, model, options), options)
     evaluation.show(report, asked, options.show)
     return whole
 
@@ -160,11 +165,14 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _measured(
-    run: Callable[..., tuple[_Report, bool]], asked: RunOptions, found: Any, model: str, options: argparse.Namespace
+    run: Callable[..., tuple[_Report, bool]],
+    asked: RunOptions,
+    found: Any,
+    load: Callable[[], Loaded],
+    options: argparse.Namespace,
 ) -> tuple[_Report, bool]:
-    from fim_magic.cli_loading import load
     from fim_magic.progress import TerminalProgress
 
-    engine = None if asked.only_report else load(model, options).engine
+    engine = None if asked.only_report else load().engine
     with TerminalProgress() as progress:
         return run(asked, found, engine, progress, ["fim-magic", *getattr(options, "typed", [])])

@@ -60,6 +60,14 @@ def bootstrap(values: Mapping[str, float], groups: Mapping[str, str]) -> Interva
     return Interval(means[index], means[-1 - index], "bootstrap")
 
 
+def difference(
+    first: Mapping[str, float], second: Mapping[str, float], groups: Mapping[str, str]
+) -> tuple[float, Interval]:
+    """Return the mean of the second's values less the first's on the tasks that both have, and its interval, paired."""
+    changes = {task: second[task] - value for task, value in first.items() if task in second}
+    return mean([*changes.values()]), bootstrap(changes, groups)
+
+
 def mcnemar(gained: int, lost: int) -> float:
     """Return the two-sided p of McNemar's test, exact (McNemar 1947, Psychometrika 12:153), tasks independent."""
     different = gained + lost

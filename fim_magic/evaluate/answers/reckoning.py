@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fim_magic.evaluate.answers.answer import StoredAnswer
 from fim_magic.evaluate.answers.arms import HEALED, MANY, RAW, REQUESTS, TRIMMED, WHAT, pairs
 from fim_magic.evaluate.answers.benchmarks import Benchmark, Task, canonical, facets, group
-from fim_magic.evaluate.answers.intervals import Interval, bootstrap, mcnemar, mean, pass_at, wilson
+from fim_magic.evaluate.answers.intervals import Interval, bootstrap, difference, mcnemar, mean, pass_at, wilson
 from fim_magic.evaluate.answers.published import Published, published
 
 Answers = Mapping[str, Mapping[str, StoredAnswer]]
@@ -242,16 +242,16 @@ def _difference(first: str, second: str, scores: ArmScores, groups: Mapping[str,
     both = [task for task in scores[first] if task in scores[second]]
     one = {task: scores[first][task].value for task in both}
     other = {task: scores[second][task].value for task in both}
-    changes = {task: other[task] - one[task] for task in both}
+    mean_change, interval = difference(one, other, groups)
     decided = _yes_or_no(one) and _yes_or_no(other)
-    gained = sum(change > 0 for change in changes.values())
-    lost = sum(change < 0 for change in changes.values())
+    gained = sum(other[task] > one[task] for task in both)
+    lost = sum(other[task] < one[task] for task in both)
     return PassDifference(
         first=first,
         second=second,
         tasks=len(both),
-        difference=mean([*changes.values()]),
-        interval=bootstrap(changes, groups),
+        difference=mean_change,
+        interval=interval,
         gained=gained if decided else None,
         lost=lost if decided else None,
         p=mcnemar(gained, lost) if decided else None,
@@ -263,10 +263,10 @@ def _likelihoods(scores: ArmScores, groups: Mapping[str, str]) -> list[Likelihoo
     without = _logprobs(scores.get(TRIMMED, {}))
     for name, own in scores.items():
         values = {task: value for task, value in _logprobs(own).items() if task in without}
-        changes = {task: value - without[task] for task, value in values.items()}
-        interval = None if name == TRIMMED else bootstrap(changes, groups)
+        gained, interval = difference(without, values, groups)
         if values:
-            found.append(Likelihood(name, len(values), mean([*values.values()]), mean([*changes.values()]), interval))
+            nats = mean([*values.values()])
+            found.append(Likelihood(name, len(values), nats, gained, None if name == TRIMMED else interval))
     return found
 
 

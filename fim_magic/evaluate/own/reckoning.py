@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from fim_magic.evaluate.answers.intervals import Interval, bootstrap, mean, wilson
+from fim_magic.evaluate.answers.intervals import Interval, bootstrap, difference, mean, wilson
 from fim_magic.evaluate.own import OwnTask, arms
 from fim_magic.evaluate.own.answering import OwnAnswer
 from fim_magic.evaluate.own.closeness import Closeness, echoes
@@ -184,22 +184,16 @@ def _share(values: Sequence[Any]) -> Share:
 
 def _differences(scored: Mapping[str, Mapping[str, _Scored]]) -> Iterator[ClosenessDifference]:
     for first, second in arms.pairs(list(scored)):
-        both = [name for name in scored[first] if name in scored[second]]
-        if not both:
-            continue
-        pairs = {name: (scored[first][name], scored[second][name]) for name in both}
-        groups = {name: one.task.group for name, (one, _) in pairs.items()}
-        closer = {name: other.first.similarity - one.first.similarity for name, (one, other) in pairs.items()}
-        exact = {name: float(other.first.exact) - float(one.first.exact) for name, (one, other) in pairs.items()}
-        yield ClosenessDifference(
-            first=first,
-            second=second,
-            tasks=len(both),
-            similarity=mean([*closer.values()]),
-            interval=bootstrap(closer, groups),
-            exact=mean([*exact.values()]),
-            exact_interval=bootstrap(exact, groups),
-        )
+        one, other = scored[first], scored[second]
+        groups = {name: item.task.group for name, item in one.items() if name in other}
+        if groups:
+            similarity, interval = difference(_values(one, "similarity"), _values(other, "similarity"), groups)
+            exact, exact_interval = difference(_values(one, "exact"), _values(other, "exact"), groups)
+            yield ClosenessDifference(first, second, len(groups), similarity, interval, exact, exact_interval)
+
+
+def _values(scored: Mapping[str, _Scored], name: str) -> dict[str, float]:
+    return {task: float(getattr(item.first, name)) for task, item in scored.items()}
 
 
 def _authors(scored: Mapping[str, _Scored]) -> dict[str, float]:

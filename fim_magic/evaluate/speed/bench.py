@@ -132,8 +132,12 @@ def _measure_all(options: SpeedOptions, report: SpeedReport, on_progress: OnProg
     def on_step(what: str, done: int, total: int) -> None:
         on_progress(Progress(what, done, total, "steps"))
 
-    only_load_ext = set(options.measures) == {"load_ext"}
-    found = None if only_load_ext else _find(options, on_progress, instruments)
+    if set(options.measures) == {"load_ext"}:
+        found = None
+    elif options.random_weights:
+        found = subject.made_in_place(options.random_weights, options.layout)
+    else:
+        found = instruments.find(options.model, on_progress)
     if "load_ext" in options.measures:
         with _noted(report):
             instruments.load_ext(options.rounds, record, on_step)
@@ -198,12 +202,6 @@ def _noted(report: SpeedReport) -> Iterator[None]:
         yield
     except ModelError as error:
         report.remarks.append(str(error))
-
-
-def _find(options: SpeedOptions, on_progress: OnProgress, instruments: Instruments) -> Subject:
-    if options.random_weights:
-        return subject.made_in_place(options.random_weights, options.layout)
-    return instruments.find(options.model, on_progress)
 
 
 def _workloads(engine: Engine, measures: Sequence[str], options: SpeedOptions, found: Subject) -> list[Workload]:

@@ -100,7 +100,7 @@ class Record:
 
 
 OnStep = Callable[[str, int, int], None]
-"""Told what comes now, how many steps are done and how many there are."""
+"""Called with what comes now, how many steps are done and how many there are."""
 
 
 def rotated(items: Sequence[_T], by: int) -> list[_T]:

@@ -73,7 +73,7 @@ def workloads(
     return [workload for workload in found if len(workload.prompt) + workload.new_tokens <= engine.context_length]
 
 
-def _edits(prompts: _Prompts) -> list[Workload]:
+def _edits(prompts: _Arbitrary | _Code) -> list[Workload]:
     base = prompts.of(EDIT_TOKENS, 5)
     other = prompts.of(EDIT_TOKENS, 6)
     halves = prompts.halves(EDIT_TOKENS)
@@ -98,34 +98,24 @@ def edited(base: Sequence[int], other: Sequence[int], count: int = EDITED) -> tu
     return (*base[:begin], *fresh, base[-1])
 
 
-class _Prompts:
-    """Prompts for one model, a different one for each number, the same on every call."""
-
-    def of(self, tokens: int, number: int) -> tuple[int, ...]:
-        """Return a prompt of at most `tokens` ids."""
-        raise NotImplementedError
-
-    def halves(self, tokens: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Return a prompt with as much before the hole as behind it, and the same after an edit at the hole."""
-        raise NotImplementedError
-
-
-class _Arbitrary(_Prompts):
-    """Random ids."""
+class _Arbitrary:
+    """Prompts of random ids, a different one for each number, the same on every call."""
 
     def __init__(self, vocabulary: int) -> None:
         self._vocabulary = vocabulary
 
     def of(self, tokens: int, number: int) -> tuple[int, ...]:
+        """Return a prompt of at most `tokens` ids."""
         drawn = random.Random(f"{tokens} {number}")  # not for secrets
         return tuple(drawn.randrange(self._vocabulary) for _ in range(tokens))
 
     def halves(self, tokens: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return a prompt with as much before the hole as behind it, and the same after an edit at the hole."""
         base, typed = self.of(tokens, 7), self.of(EDITED, 8)
         return base, (*base[: tokens // 2], *typed, *base[tokens // 2 : -EDITED])
 
 
-class _Code(_Prompts):
+class _Code:
     """The standard library's own source code, with a hole in it where the family can fill one."""
 
     def __init__(self, engine: Engine) -> None:
