@@ -27,12 +27,11 @@ class StoredAnswer:
     order: str  # "psm", "spm" or ""
     at: str  # when it was made, in UTC
     same_as: str = ""  # the request that had the same prompt and so was not made again, or ""
-    # the natural log-probability of what stood in the hole, after this prompt; None where nobody asked for it
+    # the natural log-probability of what stood in the hole, after this prompt; None where it was not read
     canonical_logprob: float | None = None
 
     @property
     def digest(self) -> str:
-        """What was asked, as a sha256."""
         return self.prompt
 
     @property

@@ -20,7 +20,7 @@ OUT = Path("fim-magic-eval")
 SETTINGS = "run.json"
 REPORT = "report.json"
 OWN = "own"
-"""Under this name, the settings of a run say that it is of somebody's own files."""
+"""Under this name, the settings of a run say that it is of the user's own files."""
 
 INTERRUPTED = "It was interrupted. What follows is what was there by then; the same command goes on from it."
 """What a report of half a run begins with."""
@@ -115,7 +115,6 @@ def begin(
 
 
 def say_where(folder: Path) -> None:
-    """Say on standard error where everything of a run is."""
     print(f"Everything is in {folder}; the report as JSON is {folder / REPORT}.", file=sys.stderr)
 
 

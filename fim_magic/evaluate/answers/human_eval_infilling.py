@@ -73,7 +73,6 @@ class HumanEvalTask:
         return "/".join(parts[1:3]) if len(parts) > 3 else self.task_id  # set, HumanEval, 0, L0
 
     def program(self, middle: str) -> str:
-        """Return the program that tells whether `middle` is right."""
         return f"{self.document.rebuild(middle)}\n{self.test}\ncheck({self.entry_point})\n"
 
 

@@ -87,5 +87,4 @@ def pass_at(k: int, samples: int, right: int) -> float:
 
 
 def mean(values: Sequence[float]) -> float:
-    """Return the mean, or 0.0 of nothing."""
     return sum(values) / len(values) if values else 0.0

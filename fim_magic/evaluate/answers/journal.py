@@ -1,6 +1,6 @@
 """A file that a long run adds a line to whenever something is done, so that the next run goes on from there.
 
-A run may be killed in the middle of a line: that line is dropped, and what it told is done again.
+A run may be killed in the middle of a line: that line is dropped, and what it recorded is done again.
 """
 
 from __future__ import annotations
@@ -87,7 +87,6 @@ class Memory:
         self._known[key] = value
 
     def get(self, key: str) -> Any:
-        """Return a value, or None where it is not known (yet)."""
         return self._known.get(key)
 
     def wait(self, on_done: Callable[[int, int], None]) -> None:
@@ -102,5 +101,4 @@ class Memory:
             future.result()
 
     def close(self) -> None:
-        """Close its file; the executor's work has to have ended."""
         self._journal.close()

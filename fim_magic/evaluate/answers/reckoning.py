@@ -24,7 +24,7 @@ class TaskScore:
     """What one task is worth in one arm."""
 
     value: float  # from 0.0 to 1.0: whether it passes, or the chance that it does
-    exact: float | None  # likewise, whether the hole holds what stood there; None where nobody knows what did
+    exact: float | None  # likewise, whether the hole holds what stood there; None where that is not known
     answer: StoredAnswer  # where it came from
 
 

@@ -59,7 +59,6 @@ class NotebookTask:
 
     @property
     def notebook(self) -> str:
-        """The name of the notebook that the hole is in."""
         return self.task_id.partition("/")[0]
 
     @property

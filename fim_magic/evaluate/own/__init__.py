@@ -1,4 +1,4 @@
-"""Measuring on anybody's own notebooks and source files: which model, which context is good for this work?
+"""Measuring on the user's own notebooks and source files: which model, which context is good for this work?
 
 Holes are punched where the author's code is known, so that an answer can be compared with it. From Python:
 
@@ -34,7 +34,7 @@ PER_FILE = 8
 
 @dataclass(frozen=True)
 class OwnTask:
-    """A hole in somebody's file."""
+    """A hole in one of the user's files."""
 
     # "file#cell:kind:line": the cell's index in the notebook from 0, and the line of the cell from 1. Of a source
     # file, whose only cell is 0, the line of the file.
@@ -52,7 +52,6 @@ class OwnTask:
 
     @property
     def file(self) -> str:
-        """The name of the file that the hole is in."""
         return self.task_id.rpartition("#")[0]
 
     @property

@@ -1,4 +1,4 @@
-"""One request of a run on somebody's own files: asked as a front end asks, timed as the user would."""
+"""One request of a run on the user's own files: asked as a front end asks, timed as the user would."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is compared on somebody's own files: how many answers are asked for, and what the model is shown beside them."""
+"""What is compared on the user's own files: how many answers are asked for, and what the model is shown beside them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ARMS = tuple(WHAT)
 """What `--arms` takes, in the order in which arms are asked."""
 
 USUAL = (DEFAULT, ONE, NONE)
-"""The arms where nobody says."""
+"""The arms where the user names none."""
 
 
 def check(names: Sequence[str]) -> tuple[str, ...]:

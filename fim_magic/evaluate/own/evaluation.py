@@ -1,4 +1,4 @@
-"""`fim-magic eval --set PATH` as a whole: punch holes into somebody's files, ask, and compare with what stood there.
+"""`fim-magic eval --set PATH` as a whole: punch holes into the user's files, ask, and compare with what stood there.
 
 Whatever is known is in a folder: the answers in `SET.ARM.jsonl`, what was found out around the holes in
 `surroundings.jsonl`. A run that was cut off goes on from there.
@@ -39,7 +39,7 @@ _NOTED = ("every", "offset", "limit", "per_file", "seed", "run_cells")
 
 @dataclass(frozen=True)
 class OwnOptions(RunOptions):
-    """What a run on somebody's own files is asked to do."""
+    """What a run on the user's own files is asked to do."""
 
     arms: tuple[str, ...] = arms.USUAL
     per_file: int = PER_FILE  # the most holes of a file

@@ -1,4 +1,4 @@
-"""The report of a run on somebody's own files, as text and as JSON."""
+"""The report of a run on the user's own files, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ METHODS = (_NUMBERS, _ECHOES, _INTERVALS, _TIMES)
 
 @dataclass
 class OwnReport(EvaluationReport[OwnResult]):
-    """A run on somebody's own files; `examples` has the holes and the answers of each set, to show some of them."""
+    """A run on the user's own files; `examples` has the holes and the answers of each set, to show some of them."""
 
     examples: dict[str, tuple[Sequence[OwnTask], Mapping[str, Mapping[str, OwnAnswer]]]] = field(default_factory=dict)
 

@@ -1,4 +1,4 @@
-"""Notebooks and source files, as they lie in somebody's folder."""
+"""Notebooks and source files, as they lie in the user's folder."""
 
 from __future__ import annotations
 
@@ -50,7 +50,6 @@ def is_readable(path: Path) -> bool:
 
 
 def has_files(folder: Path) -> bool:
-    """Whether a folder, or one below it, holds a notebook or a source file."""
     return next(_below(folder), None) is not None
 
 

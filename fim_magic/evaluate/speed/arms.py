@@ -62,7 +62,7 @@ class Arm(Protocol):
         ...
 
     def bytes_per_token(self, context: int) -> int | None:
-        """Return what one step of decoding reads from memory, or None where nobody knows."""
+        """Return what one step of decoding reads from memory, or None where that is not known."""
         ...
 
 
@@ -203,7 +203,7 @@ class LlamaCppArm:
             encoding="utf-8",
             start_new_session=True,  # Ctrl-C is for the bench, which then ends with what it has
         )
-        # It ends when nobody can ask any more. This is for those who drop the arm and go on.
+        # It ends when its standard input does. This ends it where the arm is dropped before.
         weakref.finalize(self, self._process.kill)
         self._tell({"gguf": str(gguf), "context": context, "threads": threads})
 

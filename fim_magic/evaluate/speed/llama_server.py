@@ -26,7 +26,7 @@ def load(gguf: str, context: int, threads: int) -> Any:
     params.cpuparams.n_threads = threads
     params.cpuparams_batch.n_threads = threads
     params.verbosity = -1
-    params.api_keys = [secrets.token_urlsafe()]  # it listens on this machine, and nobody else is to ask it
+    params.api_keys = [secrets.token_urlsafe()]  # it listens on this machine, and no other program is to ask it
     return xllamacpp.Server(params)
 
 

@@ -46,8 +46,8 @@ class Timing:
     before: float | None = None  # seconds to the first token of the request that came before, where there was one
     reused: int = 0  # tokens of the prompt that had already been read
     at: tuple[float, ...] = ()  # when each token of the first candidate came, in seconds
-    # bytes a second that the memory gave right before or right after, the higher of the two; None where nobody
-    # looked. A rented machine's can change to half or double between two requests.
+    # bytes a second that the memory gave right before or right after, the higher of the two; None where it was
+    # not read. A rented machine's can change to half or double between two requests.
     bandwidth: float | None = None
 
 
@@ -74,7 +74,6 @@ class TokenCheck:
 
     @property
     def passed(self) -> bool:
-        """Whether all of them are the same."""
         return self.same == self.of
 
     def __str__(self) -> str:
