@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from fim_magic.errors import OptionError
 
 WIDTH = 100
 """Columns of a report."""
+
+
+def write(path: Path, text: str, other: str) -> None:
+    """Write a file; an OptionError that names another one, such as "file after --json", where that cannot be done."""
+    try:
+        path.write_text(text + "\n", "utf-8")
+    except OSError as error:
+        raise OptionError(f"{str(path)!r} could not be written: {error.strerror}. Name another {other}.") from error
 
 
 def heading(title: str, about: Mapping[str, Any], labels: Sequence[str]) -> list[str]:

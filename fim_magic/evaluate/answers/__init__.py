@@ -1,1 +1,1 @@
-"""How right answers are: asking for them, keeping them, running them, and reckoning; here for benchmarks."""
+"""Right answers: asking for them, keeping them, running them and reckoning, on benchmarks; `own` has the user's files."""

@@ -87,11 +87,7 @@ class Benchmark:
 
 
 def load(names: Sequence[str], *, fetch: bool = False) -> list[Benchmark]:
-    """Return the sets called `names`, each once.
-
-    Args:
-        names: "notebooks", the name of a set of HumanEval-Infilling, a file of one, or a folder with some.
-        fetch: Whether a set that is not on this machine may be fetched.
+    """Return the sets called `names`, each once; `fetch` says whether one that is not on this machine may be fetched.
 
     Raises:
         OptionError: There is no such set or file, or it cannot be read.

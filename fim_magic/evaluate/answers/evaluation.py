@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from fim_magic.document import Document
 from fim_magic.engines import Sampling
 from fim_magic.errors import OptionError
-from fim_magic.evaluate import picture
+from fim_magic.evaluate import picture, printing
 from fim_magic.evaluate.answers import arms, benchmarks, folder, plot
 from fim_magic.evaluate.answers.answer import StoredAnswer, answer_of
 from fim_magic.evaluate.answers.benchmarks import NOTEBOOKS, Benchmark, Task
@@ -113,16 +113,10 @@ def run(
     passes: Passes = in_sandbox,
     choose: Choose = by_product,
 ) -> tuple[BenchmarkReport, bool]:
-    """Ask, run, and return the report and whether it is whole: Ctrl-C ends a run early, and keeps everything.
+    """Ask, and return the report and whether it is whole: Ctrl-C ends a run early, and keeps everything.
 
-    Args:
-        options: As `prepare` returned them, and likewise `found`.
-        found: The tasks.
-        engine: The loaded model; None for `only_report`.
-        on_progress: Called with how far it is.
-        command: What the user typed, for the report.
-        passes: Runs a program.
-        choose: Puts candidates in order.
+    `options` and `found` are as `prepare` returned them. Without an engine, a run that the folder holds is reported.
+    `command` is what the user typed, for the report.
 
     Raises:
         BusyError: Another run uses the folder.
@@ -150,7 +144,7 @@ def run(
             report.warnings.append(folder.INTERRUPTED)
         for benchmark in found:
             _reckon(report, benchmark, stores[benchmark.name], judge, settings["began"])
-    folder.write(options.out / folder.REPORT, report.to_json())
+    printing.write(options.out / folder.REPORT, report.to_json(), "folder after --out")
     return report, whole
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fim_magic.errors import BusyError, OptionError
+from fim_magic.evaluate.printing import write
 
 if TYPE_CHECKING:
     from fim_magic.engines import Engine
@@ -49,15 +50,6 @@ def make(folder: Path) -> None:
         ) from error
 
 
-def write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text + "\n", "utf-8")
-    except OSError as error:
-        raise OptionError(
-            f"{str(path)!r} could not be written: {error.strerror}. Name another folder after --out."
-        ) from error
-
-
 def settings(folder: Path) -> dict[str, Any]:
     """Return what the run in a folder was asked; an OptionError where there is none."""
     try:
@@ -84,13 +76,7 @@ def begin(
 ) -> dict[str, Any]:
     """Note in a folder what a run is asked, for a report of it without the model, and return it.
 
-    Args:
-        folder: Where the run writes.
-        engine: The loaded model.
-        template: What all its requests have in common.
-        command: What the user typed.
-        own: What else is noted; what is under "about" stands beside what is known of every run.
-        options: What else there is to say of the requests, in words.
+    What is under "about" in `own` stands beside what is known of every run; `options` says more of the requests.
     """
     import torch
 
@@ -110,7 +96,7 @@ def begin(
         "candidates": template.candidates,
     }
     noted = {"began": now, **own, "about": {**about, **own["about"]}}
-    write(folder / SETTINGS, json.dumps(noted, indent=1, ensure_ascii=False))
+    write(folder / SETTINGS, json.dumps(noted, indent=1, ensure_ascii=False), "folder after --out")
     return noted
 
 

@@ -26,18 +26,13 @@ class Journal:
         try:
             text = path.read_bytes() if path.exists() else b""
             whole = text.rfind(b"\n") + 1
-            self._rows = list(_rows(path, text[:whole]))
+            self.rows = list(_rows(path, text[:whole]))  # what there was when it was opened
             self._stream = path.open("ab")
             self._stream.truncate(whole)
         except OSError as error:
             raise OptionError(
                 f"{str(path)!r} cannot be written ({error.strerror}). Name another folder: fim-magic eval --out FOLDER"
             ) from error
-
-    @property
-    def rows(self) -> list[Mapping[str, Any]]:
-        """What there was when it was opened."""
-        return self._rows
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Add a line, and hand it to the system at once."""

@@ -48,14 +48,7 @@ class EvaluationReport(Generic[_Result]):
     def as_text(
         self, blocks: Iterable[Iterable[str]], arms: Mapping[str, str], margin: int, texts: Sequence[str]
     ) -> str:
-        """Return the report, at most `printing.WIDTH` columns wide.
-
-        Args:
-            blocks: The lines of each set.
-            arms: What each arm is.
-            margin: Columns of their names.
-            texts: The paragraphs at its end.
-        """
+        """Return the report: its head, the lines of each set, what each arm is, and paragraphs."""
         lines = [*heading("fim-magic eval", self.about, _LABELS), *warned(self.warnings)]
         for block in blocks:
             lines += ["", *block]

@@ -42,7 +42,7 @@ class AnswerStore(Generic[_Answer]):
         tasks: Container[str],
         read: Callable[[Mapping[str, Any]], _Answer],
     ) -> None:
-        """Read what there is.
+        """Read what there is; an OptionError where a file cannot be used.
 
         Args:
             folder: Where the files are.
@@ -50,9 +50,6 @@ class AnswerStore(Generic[_Answer]):
             keys: By arm, in the order in which the arms are asked.
             tasks: The names of those whose answers count.
             read: Makes an answer of what its `to_json` returned.
-
-        Raises:
-            OptionError: A file cannot be used.
         """
         self.keys = keys
         self.answers: dict[str, dict[str, _Answer]] = {}

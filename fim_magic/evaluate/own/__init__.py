@@ -95,16 +95,16 @@ def tasks_of(
     kinds: Sequence[str] = KINDS,
     remember: Path | None = None,
 ) -> list[OwnTask]:
-    """Return holes in the files of a folder, or in one file, each file's in its order.
+    """Return holes in the files of a folder and those below it, or in one file, each file's in its order.
 
     Args:
-        path: A folder, also what is below it, or a file.
+        path: The folder or file.
         every: Only every so many of the files, by name.
         offset: The index of the first of them, from 0.
         per_file: The most holes of a file.
         seed: Another one gives other holes.
-        run_cells: Whether the cells above a hole are run, so that the model can be told of the kernel's names. A script
-            that asks for it has to be importable: what it does stands below `if __name__ == "__main__":`.
+        run_cells: Whether the cells above a hole are run, so that the model sees the kernel's names. A script that asks
+            for it has to be importable: what it does stands below `if __name__ == "__main__":`.
         kinds: The kinds of holes.
         remember: A file in which what was found out around the holes is kept for the next time, or None.
 

@@ -50,16 +50,9 @@ def closeness(
     context: str = "",
     language: str = PYTHON,
 ) -> Closeness:
-    """Compare an answer with what stood in the hole.
+    """Compare an answer with what stood in the hole: `canonical`, of so many statements.
 
-    Args:
-        document: The text with the hole.
-        canonical: What the author wrote there.
-        answer: What the model wrote there.
-        kind: Of the hole, as `punching.KINDS` has it.
-        statements: How many the author wrote.
-        context: What the model was shown beside the document.
-        language: Of the document.
+    `kind` is of `punching.KINDS`, and `context` is what the model was shown beside the document.
     """
     true, own = canonical.strip(), answer.strip()
     first = _bare(canonical).partition("\n")[0]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fim_magic.errors import OptionError
+from fim_magic.evaluate import printing
 from fim_magic.evaluate.answers import folder
 from fim_magic.evaluate.answers.arms import key as key_of
 from fim_magic.evaluate.answers.run import AskingProgress, RunOptions, as_before, check_numbers, noted
@@ -133,13 +134,8 @@ def run(
 ) -> tuple[OwnReport, bool]:
     """Ask, and return the report and whether it is whole: Ctrl-C ends a run early, and keeps everything.
 
-    Args:
-        options: As `prepare` returned them, and likewise `found`.
-        found: The holes.
-        engine: The loaded model; None for `only_report`.
-        on_progress: Called with how far it is.
-        command: What the user typed, for the report.
-        look: Finds out what is known around holes.
+    `options` and `found` are as `prepare` returned them. Without an engine, a run that the folder holds is reported.
+    `command` is what the user typed, for the report.
 
     Raises:
         BusyError: Another run uses the folder.
@@ -160,7 +156,7 @@ def run(
             report.warnings.append(folder.INTERRUPTED)
         for own in found:
             _reckon(report, own, stores[own.name].answers)
-    folder.write(options.out / folder.REPORT, report.to_json())
+    printing.write(options.out / folder.REPORT, report.to_json(), "folder after --out")
     return report, whole
 
 

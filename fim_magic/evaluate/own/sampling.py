@@ -30,16 +30,9 @@ def sample(
     *,
     by_statement: bool,
 ) -> list[SampledHole]:
-    """Return the holes of one file that are asked, in the file's order. Kinds take turns.
+    """Return the `most` holes of one file that are asked, in order. Kinds take turns; another seed gives others.
 
-    Args:
-        name: The file's.
-        found: The possible holes of each of its cells.
-        kinds: Those that are wanted.
-        most: How many holes the file may have.
-        seed: Another one gives other holes.
-        by_statement: Whether a kind may have a hole in each top-level statement of a cell, as in a source file; else it
-            has one in a cell.
+    A kind has one hole in a cell; with `by_statement`, as in a source file, in each top-level statement.
     """
     by_kind = {kind: _one_a_part(name, found, kind, seed, by_statement) for kind in kinds}
     turns = sorted(kinds, key=lambda kind: _turn(seed, name, kind))

@@ -26,16 +26,12 @@ Hole = tuple[int, Document]
 
 
 def look(file: OwnFile, holes: Sequence[Hole], run_cells: bool, seconds: float = SECONDS) -> Iterator[Known]:
-    """Yield what is known at each hole of a notebook.
+    """Yield what is known at each hole of a notebook, in order.
 
-    Args:
-        file: The notebook.
-        holes: In the notebook's order.
-        run_cells: Whether the cells above run: in a process of their own, in a copy of the notebook's folder, without
-            network. A cell that fails, takes too long, or would download, install or ask something is passed over: of
-            what it would have defined, the model sees the code and no names. Where nothing runs, it sees so much of
-            every cell.
-        seconds: After how many of the processor's a cell is interrupted.
+    With `run_cells`, the cells above run in a process of their own, in a copy of the notebook's folder, without
+    network. A cell that fails, takes more `seconds` of the processor, or would download, install or ask something is
+    passed over: of what it would have defined, the model sees the code and no names. Where nothing runs, it sees so
+    much of every cell.
     """
     if run_cells:
         with _Session(file, seconds) as session:

@@ -16,6 +16,7 @@ from fim_magic.engines.memory import freeing_memory, give_back
 from fim_magic.engines.torch.placement import dtype_for
 from fim_magic.errors import FimError, ModelError, OptionError
 from fim_magic.evaluate import picture
+from fim_magic.evaluate.printing import write
 from fim_magic.evaluate.speed import fresh, machine, measure, plot, subject
 from fim_magic.evaluate.speed.arms import GENERATE, GGUF, OURS, PLAIN, Arm, EngineArm, GenerateArm, LlamaCppArm
 from fim_magic.evaluate.speed.measure import OnStep, Record
@@ -74,13 +75,7 @@ def run(
 ) -> tuple[SpeedReport, bool]:
     """Measure, and return the report and whether it is whole: Ctrl-C ends a run early with what is there.
 
-    So does what goes wrong after something has been measured.
-
-    Args:
-        options: What to do.
-        on_progress: Called with what is measured.
-        command: What the user typed, for the report.
-        instruments: What measures.
+    So does what goes wrong after something has been measured. `command` is what the user typed, for the report.
 
     Raises:
         OptionError: An option makes no sense.
@@ -255,12 +250,7 @@ def show(report: SpeedReport, options: SpeedOptions) -> None:
     """Print the table, and write the files that were asked for; an OptionError where one cannot be written."""
     print(table(report))
     if options.json is not None:
-        try:
-            options.json.write_text(report.to_json() + "\n", "utf-8")
-        except OSError as error:
-            raise OptionError(
-                f"{str(options.json)!r} could not be written: {error.strerror}. Name another file after --json."
-            ) from error
+        write(options.json, report.to_json(), "file after --json")
         print(f"Everything that was measured is in {options.json}.", file=sys.stderr)
     if options.plot is not None:
         plot.draw(report, options.plot)

@@ -78,7 +78,7 @@ def _best_seconds(kernel: Callable[[], object], device: torch.device) -> float:
 def describe(device: torch.device) -> dict[str, Any]:
     """Say what a reader of the numbers has to know of the machine and of the libraries on it."""
     about: dict[str, Any] = {
-        "device": _name_of(device),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "processor": processor(),
         "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
         "logical_cores": os.cpu_count(),
@@ -124,10 +124,6 @@ def disturbances(readings: list[float], load_before: float | None) -> list[str]:
             "the ratios more than the times."
         )
     return warnings
-
-
-def _name_of(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _version(package: str) -> str:

@@ -119,14 +119,8 @@ def measure(
 ) -> None:
     """Ask every arm everything, `rounds` times, and record it. What is there when it is interrupted stays there.
 
-    Args:
-        arms: Who answers, the baseline first.
-        workloads: What is asked.
-        rounds: How many times, warm-ups not counted.
-        record: Where the results go.
-        on_step: Called before each request.
-        read_bandwidth: Measures the memory, in bytes a second. Called after each infill; the reading before it is the
-            last one in `record`.
+    The baseline is the first arm; warm-ups come before the rounds. The memory's bandwidth, in bytes a second, is read
+    after each infill; the reading before it is the last one in `record`.
     """
     steps = [
         (workload, number, [arm for arm in arms if arm.name in TAKING_PART[workload.measure]])

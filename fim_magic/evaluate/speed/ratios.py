@@ -162,14 +162,7 @@ def _against(
 ) -> Iterator[Ratio]:
     """Compare every arm's median with the baseline's. A ratio above 1 is better than it.
 
-    Args:
-        what: For the line.
-        found: Timings, or fresh processes.
-        value: What of them counts.
-        unit: Of `value`.
-        baseline: The arm to compare with.
-        of: The arms to compare, and no line for the baseline; empty for all, and one.
-        more_is_better: Whether the higher value is the better one.
+    With `of`, only those arms are compared, and the baseline has no line.
     """
     samples = _samples(found, value)
     base = statistics.median(samples[baseline]) if baseline in samples else None
