@@ -1,1 +1,1 @@
-"""Right answers: asking for them, keeping them, running them and reckoning, on benchmarks; `own` has the user's files."""
+"""Right answers on benchmarks: asking for them, keeping, running and reckoning them; `own` has the user's files."""
