@@ -241,7 +241,7 @@ def _bench(options: argparse.Namespace) -> int:
     rounds = options.rounds
     if rounds is None:
         rounds = bench.QUICK_ROUNDS if options.quick else bench.ROUNDS
-    asked = bench.Options(
+    asked = bench.SpeedOptions(
         model=options.model,
         random_weights=options.random_weights,
         layout=options.layout,

@@ -351,13 +351,15 @@ def bench_that_finds(monkeypatch, *checks, random_weights=False, whole=True) -> 
     """Let `fim-magic bench` measure nothing and find `checks`. Returns the list of what it was asked."""
     from fim_magic.evaluate.speed import bench
     from fim_magic.evaluate.speed.measure import Record
-    from fim_magic.evaluate.speed.report import Report
+    from fim_magic.evaluate.speed.report import SpeedReport
 
     asked = []
 
     def run(options, _progress, command):
         asked.append((options, command))
-        return Report({"command": " ".join(command)}, Record(checks=[*checks]), random_weights=random_weights), whole
+        return SpeedReport(
+            {"command": " ".join(command)}, Record(checks=[*checks]), random_weights=random_weights
+        ), whole
 
     monkeypatch.setattr(bench, "run", run)
     return asked
@@ -401,9 +403,9 @@ def test_bench_measures_everything_five_times_unless_told_otherwise(monkeypatch)
     ids=str,
 )
 def test_bench_fails_if_real_weights_give_other_tokens(found, status, monkeypatch):
-    from fim_magic.evaluate.speed.measure import Check
+    from fim_magic.evaluate.speed.measure import TokenCheck
 
-    check = Check("infill, infill 1", "fim-magic", found["same"], 64, demanded=True)
+    check = TokenCheck("infill, infill 1", "fim-magic", found["same"], 64, demanded=True)
     more = {name: value for name, value in found.items() if name != "same"}
     bench_that_finds(monkeypatch, check, **more)
     assert cli.main(["bench"]) == status

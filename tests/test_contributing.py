@@ -15,7 +15,7 @@ import test_traps
 import test_trimming
 
 from fim_magic import catalog
-from fim_magic.evaluate import scoring
+from fim_magic.evaluate.answers import scoring
 from fim_magic.formats import FAMILIES
 from fim_magic.loading.loaders import ENGINES
 from fim_magic.sandbox import Limits, child

@@ -12,10 +12,10 @@ from benchmark_data import DATA, row, write_tasks
 
 from fim_magic.document import Document
 from fim_magic.errors import FetchError, OptionError
-from fim_magic.evaluate import benchmarks, human_eval_infilling
-from fim_magic.evaluate.benchmarks import load
-from fim_magic.evaluate.human_eval_infilling import SETS, Task, fetch, read
-from fim_magic.evaluate.scoring import in_sandbox
+from fim_magic.evaluate.answers import benchmarks, human_eval_infilling
+from fim_magic.evaluate.answers.benchmarks import load
+from fim_magic.evaluate.answers.human_eval_infilling import SETS, HumanEvalTask, fetch, read
+from fim_magic.evaluate.answers.scoring import in_sandbox
 
 # --- files ---------------------------------------------------------------------------------------
 
@@ -34,7 +34,7 @@ def test_each_set_is_known_by_its_tasks_whatever_its_file_is_called(tmp_path, na
     assert (found.name, found.whole, found.source) == (name, 2, "some file.jsonl")
     assert tuple(task.task_id for task in found.tasks) == IDS[name]
     assert {benchmarks.group(task) for task in found.tasks} == {"HumanEval/0"}
-    assert found.tasks[0] == Task(
+    assert found.tasks[0] == HumanEvalTask(
         IDS[name][0], Document(row()["prompt"], row()["suffix"]), "total = sum(xs)", row()["test"], "mean"
     )
 

@@ -17,9 +17,11 @@ from fim_magic.context import Context, File
 from fim_magic.document import Document
 from fim_magic.engines import Sampling
 from fim_magic.errors import BusyError, FimError, OptionError
-from fim_magic.evaluate import arms, benchmarks, code, command, evaluation, folder
-from fim_magic.evaluate.evaluation import Options, prepare, run, show
-from fim_magic.evaluate.journal import Journal
+from fim_magic.evaluate import command
+from fim_magic.evaluate.answers import benchmarks, code, evaluation, folder
+from fim_magic.evaluate.answers.benchmarks import Benchmark
+from fim_magic.evaluate.answers.evaluation import BenchmarkOptions, prepare, run, show
+from fim_magic.evaluate.answers.journal import Journal
 from fim_magic.generation import prompt_for
 from fim_magic.loading.manager import ModelManager
 from fim_magic.request import Request
@@ -45,7 +47,7 @@ def data(tmp_path):
 @pytest.fixture
 def options(tmp_path, data):
     template = Request(Document("", ""), candidates=2, sampling=Sampling(0.8, 0.95, 7))
-    return Options(sets=(data,), template=template, out=tmp_path / "out")
+    return BenchmarkOptions(sets=(data,), template=template, out=tmp_path / "out")
 
 
 def evaluated(options, engine, **kwargs):
@@ -129,37 +131,31 @@ def test_other_models_and_revisions_are_asked_anew(options):
     assert shares(evaluated(options, ScriptedEngine("nothing"))[0]) == {"trimmed": 1.0}
 
 
-def test_other_code_is_asked_and_chooses_anew(options, monkeypatch):
+def test_other_code_is_asked_and_chooses_anew(options):
     options = replace(options, arms=("trimmed", "chosen"))
     evaluated(options, ScriptedEngine("wrong"))
-    monkeypatch.setattr(arms, "code_hash", lambda: "other")
     engine = ScriptedEngine(RIGHT)
-    assert shares(evaluated(options, engine)[0])["chosen"] == 1.0
+    assert shares(evaluated(replace(options, code="other"), engine)[0])["chosen"] == 1.0
     assert len(engine.prompts) == 3 * 2
 
 
-def test_hash_of_the_code_leaves_out_what_makes_no_answer(tmp_path, monkeypatch):
-    monkeypatch.setattr(code.fim_magic, "__file__", str(tmp_path / "__init__.py"))
-
+def test_hash_of_the_code_leaves_out_what_makes_no_answer(tmp_path):
     def hashes(**files):
         for name, text in files.items():
             path = tmp_path / f"{name.replace('__', '/')}.py"
             path.parent.mkdir(exist_ok=True)
             path.write_text(text, "utf-8")
         code.code_hash.cache_clear()
-        return code.code_hash(), code.code_hash("context/")
+        return code.code_hash(package=tmp_path), code.code_hash("context/", package=tmp_path)
 
-    try:
-        first = hashes(request="a = 1", context__cells="b = 1", evaluate__arms="c = 1", review__diff="d = 1")
-        assert hashes(evaluate__arms="c = 2", review__diff="d = 2") == first
-        changed = hashes(request="a = 2")
-        assert changed[0] != first[0]
-        assert changed[1] == first[1]
-        again = hashes(context__cells="b = 2")
-        assert again[0] != changed[0]
-        assert again[1] != changed[1]
-    finally:
-        code.code_hash.cache_clear()
+    first = hashes(request="a = 1", context__cells="b = 1", evaluate__arms="c = 1", review__diff="d = 1")
+    assert hashes(evaluate__arms="c = 2", review__diff="d = 2") == first
+    changed = hashes(request="a = 2")
+    assert changed[0] != first[0]
+    assert changed[1] == first[1]
+    again = hashes(context__cells="b = 2")
+    assert again[0] != changed[0]
+    assert again[1] != changed[1]
 
 
 def test_other_seed_changes_only_what_is_sampled(options):
@@ -251,7 +247,7 @@ def test_candidates_are_chosen_as_the_caller_says_and_once(options):
 
 def test_only_report_tells_the_same_without_a_model(options, data):
     first, _ = evaluated(replace(options, every=2), ScriptedEngine(RUN_ON, RIGHT))
-    asked, found = prepare(Options(sets=("nonsense",), out=options.out, only_report=True))
+    asked, found = prepare(BenchmarkOptions(sets=("nonsense",), out=options.out, only_report=True))
     again, whole = run(asked, found, None, passes=passes)
     assert whole
     assert again.sets == first.sets
@@ -295,12 +291,16 @@ def around(task, mode):
     return Context(files=files[mode])
 
 
-def test_notebooks_are_asked_with_every_context(options, monkeypatch):
-    kernels = SimpleNamespace(context_of=around)
-    module = SimpleNamespace(read=lambda: [notebook("a"), notebook("b")], Kernels=lambda: kernels)
-    monkeypatch.setattr(benchmarks.importlib, "import_module", lambda name: module)
+def evaluated_in_notebooks(options, engine, *tasks):
+    folder.make(options.out)
+    found = Benchmark("notebooks", tasks, len(tasks), "built in", context_of=around)
+    return run(replace(options, sets=("notebooks",)), [found], engine, passes=passes)
+
+
+def test_notebooks_are_asked_with_every_context(options):
+    tasks = (notebook("a"), notebook("b"))
     engine = ScriptedEngine("7")
-    report, _ = evaluated(replace(options, sets=("notebooks",), arms=("context",)), engine)
+    report, _ = evaluated_in_notebooks(replace(options, arms=("context",)), engine, *tasks)
     (found,) = report.sets
     assert [arm.name for arm in found.arms] == ["trimmed", "context cells", "context names", "context auto"]
     assert [arm.answers for arm in found.arms] == [2, 2, 0, 2]  # "names" shows nothing here: the same prompt
@@ -310,20 +310,18 @@ def test_notebooks_are_asked_with_every_context(options, monkeypatch):
         ("context names", 0.0),
         ("context auto", 0.0),
     ]
-    assert {benchmarks.group(task) for task in module.read()} == {"a notebook"}
+    assert {benchmarks.group(task) for task in tasks} == {"a notebook"}
     assert {(p.facet, p.word) for p in found.parts} == {("topic", "tables"), ("needs", "names")}
 
 
-def test_the_right_middle_is_read_after_each_prompt(options, monkeypatch):
+def test_the_right_middle_is_read_after_each_prompt(options):
     task = notebook("a")
     task.canonical = "7"
-    module = SimpleNamespace(read=lambda: [task], Kernels=lambda: SimpleNamespace(context_of=around))
-    monkeypatch.setattr(benchmarks.importlib, "import_module", lambda name: module)
     engine = ScriptedEngine("7")
     seven = engine.tokenizer.encode("seven = 7")
     engine.likelihood = lambda prompt, text: [-0.5 if seven[-1] in prompt else -2.0] * len(text)
-    options = replace(options, sets=("notebooks",), arms=("context",))
-    report, _ = evaluated(options, engine)
+    options = replace(options, arms=("context",))
+    report, _ = evaluated_in_notebooks(options, engine, task)
     told = {each.name: (each.nats, each.gained) for each in report.sets[0].likelihoods}
     assert told == {
         "trimmed": (-2.0, 0.0),
@@ -333,7 +331,7 @@ def test_the_right_middle_is_read_after_each_prompt(options, monkeypatch):
     }
     assert {continuation for _, continuation in engine.scored} == {"7"}
     again = ScriptedEngine("7")
-    assert evaluated(options, again)[0].sets[0].likelihoods == report.sets[0].likelihoods
+    assert evaluated_in_notebooks(options, again, task)[0].sets[0].likelihoods == report.sets[0].likelihoods
     assert not again.scored
 
 
@@ -346,17 +344,16 @@ def test_what_is_generated_again_of_the_prefix_counts_to_the_right_middle():
 
 
 @pytest.mark.parametrize(("known", "asked"), [(["seven"], 1), ([], 2)], ids=["known", "unknown"])
-def test_several_answers_know_what_the_notebook_defines(options, monkeypatch, known, asked):
-    module = SimpleNamespace(read=lambda: [notebook("a", known)], Kernels=lambda: SimpleNamespace(context_of=around))
-    monkeypatch.setattr(benchmarks.importlib, "import_module", lambda name: module)
+def test_several_answers_know_what_the_notebook_defines(options, known, asked):
+    task = notebook("a", known)
     engine = ScriptedEngine("seven", "7 + 0")  # as probable, of as many tokens
     template = replace(options.template, sampling=Sampling())
-    options = replace(options, sets=("notebooks",), template=template)
-    report, _ = evaluated(replace(options, arms=("auto",)), engine)
+    options = replace(options, template=template)
+    report, _ = evaluated_in_notebooks(replace(options, arms=("auto",)), engine, task)
     assert len(engine.prompts) == asked  # an answer with a name that nobody has cannot be right: more are asked for
     assert all("seven = 7" in engine.tokenizer.decode(prompt) for prompt in engine.prompts)
     assert report.sets[0].arms[0].share == float(not known)  # in its own program nothing defines it
-    report, _ = evaluated(replace(options, arms=("context", "chosen")), engine)
+    report, _ = evaluated_in_notebooks(replace(options, arms=("context", "chosen")), engine, task)
     assert {d.first for d in report.sets[0].differences if d.second == "chosen"} == {"context auto", "random"}
     chosen = next(arm for arm in report.sets[0].arms if arm.name == "chosen")
     assert chosen.share == float(not known)

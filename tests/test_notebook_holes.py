@@ -14,8 +14,9 @@ import pytest
 
 from fim_magic.checks import bound_names
 from fim_magic.context import Context, File
-from fim_magic.evaluate.notebooks import NEEDS, Cell, parse, read
-from fim_magic.evaluate.notebooks.live import Kernel, KernelError, Kernels, contexts
+from fim_magic.context.cells import NotebookCell
+from fim_magic.evaluate.notebooks import NEEDS, parse, read
+from fim_magic.evaluate.notebooks.live import Kernel, KernelError, Kernels
 
 TASKS = read()
 BY_ID = {task.task_id: task for task in TASKS}
@@ -162,13 +163,13 @@ def test_a_notebook_is_read():
     assert (first.task_id, first.notebook, first.topic, first.needs) == ("small/1", "small", "sums", "cells")
     assert (first.document.prefix, first.canonical, first.document.suffix) == ("total = ", "len(names)", " + 1")
     assert (second.document.prefix, second.canonical, second.document.suffix) == ("total = len(names) + ", "1", "")
-    assert first.above == (Cell("markdown", "# Sums"), Cell("code", 'names = ["a", "b"]'))
+    assert first.above == (NotebookCell("# Sums", markdown=True), NotebookCell('names = ["a", "b"]', markdown=False))
     assert (first.cells, first.below) == (('names = ["a", "b"]',), ("print(total)",))
-    assert first.order == (
-        ("markdown", "# Sums"),
-        ("code", 'names = ["a", "b"]'),
-        ("hole", ""),
-        ("code", "print(total)"),
+    assert first.saved == (
+        NotebookCell("# Sums", markdown=True),
+        NotebookCell('names = ["a", "b"]', markdown=False),
+        NotebookCell("total =  + 1", markdown=False),
+        NotebookCell("print(total)", markdown=False),
     )
     assert (first.wrong, first.also) == (("len(n)",), ("2",))
     assert first.program("2").endswith('names = ["a", "b"]\n\ntotal = 2 + 1\n\nassert total == 3\n')
@@ -201,7 +202,8 @@ BUILDER = f"{__name__}:columns"
 
 def test_contexts_are_built_where_the_cells_have_run():
     tasks = [BY_ID["roof_station/1"], BY_ID["roof_station/6"], BY_ID["stromzaehler_de/1"]]
-    first, last, other = contexts(tasks, "names", BUILDER)
+    with Kernels(BUILDER) as kernels:
+        first, last, other = (kernels.context_of(task, "names") for task in tasks)
     assert first.path == "names"
     assert first.files[0] == File("3", "ts, t_out_c, rh_pct, wind_ms, rain_mm")
     assert first.files[1].text == tasks[0].document.prefix

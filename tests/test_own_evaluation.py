@@ -16,13 +16,13 @@ from scripted import RecordingModels, ScriptedEngine
 from fim_magic.candidate import Candidate, Ending
 from fim_magic.document import Document
 from fim_magic.errors import BusyError, OptionError
-from fim_magic.evaluate import arms as all_arms
-from fim_magic.evaluate import benchmarks, command, folder
-from fim_magic.evaluate.answers import Answer
-from fim_magic.evaluate.journal import Journal
-from fim_magic.evaluate.own import OwnTask, arms, surroundings, tasks_of
+from fim_magic.evaluate import command
+from fim_magic.evaluate.answers import benchmarks, folder
+from fim_magic.evaluate.answers.answer import StoredAnswer
+from fim_magic.evaluate.answers.journal import Journal
+from fim_magic.evaluate.own import OwnTask, arms, tasks_of
 from fim_magic.evaluate.own.answering import OwnAnswer
-from fim_magic.evaluate.own.evaluation import Options, prepare, run
+from fim_magic.evaluate.own.evaluation import OwnOptions, prepare, run
 from fim_magic.evaluate.own.reckoning import reckon
 from fim_magic.evaluate.own.report import table
 from fim_magic.loading.manager import ModelManager
@@ -41,7 +41,7 @@ def shop(tmp_path):
 
 @pytest.fixture
 def options(tmp_path, shop):
-    return Options(sets=(str(shop),), per_file=3, kinds=("line", "rest"), template=TEMPLATE, out=tmp_path / "out")
+    return OwnOptions(sets=(str(shop),), per_file=3, kinds=("line", "rest"), template=TEMPLATE, out=tmp_path / "out")
 
 
 class Author(ScriptedEngine):
@@ -121,14 +121,12 @@ def test_one_request_answers_where_the_question_is_the_same(options, tmp_path):
     assert {arm: each.asked for arm, each in by_arm(report).items()} == {"default": 3, "one": 0, "none": 0}
 
 
-def test_rerun_asks_nothing_again_and_other_questions_anew(options, shop, monkeypatch):
+def test_rerun_asks_nothing_again_and_other_questions_anew(options, shop):
     first, _ = evaluated(options, Author(tasks_of(shop, per_file=100)))
-    monkeypatch.setattr(surroundings, "unrun", lambda *_: pytest.fail("it is remembered"))
     engine = ScriptedEngine("nothing")
-    again, _ = evaluated(options, engine)
+    again, _ = evaluated(options, engine, look=lambda *_: pytest.fail("it is remembered"))
     assert not engine.prompts
     assert again.sets == first.sets
-    monkeypatch.undo()
     write_notebook(shop / "b.ipynb", ("# Another text", *SHOP[1:6]))
     evaluated(replace(options, arms=("one",)), engine)
     assert 0 < len(engine.prompts) <= 3  # the cells of b.ipynb, whose context has changed
@@ -138,13 +136,12 @@ def test_rerun_asks_nothing_again_and_other_questions_anew(options, shop, monkey
         assert len(engine.prompts) == 6
 
 
-def test_other_code_is_asked_anew(options, monkeypatch):
+def test_other_code_is_asked_anew(options):
     options = replace(options, arms=("one",))
     engine = ScriptedEngine("nothing")
     evaluated(options, engine)
-    monkeypatch.setattr(all_arms, "code_hash", lambda: "other")
     engine.prompts.clear()
-    evaluated(options, engine)
+    evaluated(replace(options, code="other"), engine)
     assert len(engine.prompts) == 6
 
 
@@ -190,7 +187,7 @@ def test_ctrl_c_keeps_what_is_whole_and_says_so(options):
 
 def test_only_report_tells_the_same_without_a_model(options, shop):
     first, _ = evaluated(replace(options, every=2, offset=1), Author(tasks_of(shop, per_file=100)))
-    asked, found = prepare(Options(sets=("nonsense",), out=options.out, only_report=True))
+    asked, found = prepare(OwnOptions(sets=("nonsense",), out=options.out, only_report=True))
     again, whole = run(asked, found, None)
     assert whole
     assert again.sets == first.sets
@@ -202,7 +199,7 @@ def test_every_and_offset_count_files(options):
     for offset, name in ((0, "a.ipynb"), (1, "b.ipynb")):
         _, (found,) = prepare(replace(options, every=2, offset=offset))
         assert {task.file for task in found.tasks} == {name}
-        assert found.files == 2
+        assert found.whole == 2
     _, (found,) = prepare(replace(options, limit=4))
     assert [task.file for task in found.tasks] == ["a.ipynb"] * 3 + ["b.ipynb"]
 
@@ -267,7 +264,7 @@ def task(name, canonical="total = sum(prices)", kind="line"):
 
 def answer(name, *middles, kind="line", first="", seconds=(1.0, 2.0), shown=""):
     candidates = tuple(Candidate(middle, Ending.STOP_TOKEN) for middle in middles)
-    made = Answer(f"a.ipynb#{name}:{kind}:2", "key", "prompt", candidates, 10, 4, 0.5, 1.5, "psm", "now")
+    made = StoredAnswer(f"a.ipynb#{name}:{kind}:2", "key", "prompt", candidates, 10, 4, 0.5, 1.5, "psm", "now")
     return OwnAnswer(made, first or middles[0], *seconds, shown, "asked")
 
 
@@ -390,7 +387,7 @@ def test_what_is_a_set_of_own_files(shop, tmp_path):
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the data is not on this machine: FIM_MAGIC_DATA")
 def test_real_notebooks_from_end_to_end(tmp_path):
-    options = Options(sets=(str(REAL),), every=8, offset=4, per_file=2, template=TEMPLATE, out=tmp_path / "out")
+    options = OwnOptions(sets=(str(REAL),), every=8, offset=4, per_file=2, template=TEMPLATE, out=tmp_path / "out")
     report, whole = evaluated(options, Author(tasks_of(REAL, every=8, offset=4, per_file=2)))
     assert whole
     assert {each.similarity for each in by_arm(report).values()} == {1.0}

@@ -11,9 +11,9 @@ from own_files import REAL, SHOP, write_notebook
 
 from fim_magic.errors import OptionError
 from fim_magic.evaluate.own import KINDS, surroundings, tasks_of
-from fim_magic.evaluate.own.drawing import draw
 from fim_magic.evaluate.own.punching import python_holes
-from fim_magic.evaluate.own.sources import Sheet, Unread, files_of, read
+from fim_magic.evaluate.own.sampling import sample
+from fim_magic.evaluate.own.sources import OwnFile, Unread, files_of, read
 
 needs_data = pytest.mark.skipif(not REAL.is_dir(), reason="the data is not on this machine: FIM_MAGIC_DATA")
 
@@ -215,11 +215,11 @@ def test_cells_above_run_where_asked(tmp_path):
         "names = sorted(prices)\nprint(names, prices)",
     )
     path = write_notebook(tmp_path / "shop.ipynb", cells)
-    (sheet,) = [read(path, path.name)]
+    (file,) = [read(path, path.name)]
     tasks = [task for task in tasks_of(path, per_file=100) if task.task_id.startswith("shop.ipynb#6:")]
     holes = [(6, task.document) for task in tasks]
     assert holes
-    for known in surroundings.run(sheet, holes, seconds=2):
+    for known in surroundings.look(file, holes, True, seconds=2):
         told = {each.name: each.line for each in known.everything.described}
         assert told["prices"] == "# prices: dict, 1 key: 'apple' int"
         assert not {"rates", "lines", "page"} & set(told)
@@ -241,15 +241,14 @@ def test_kernel_that_ends_leaves_the_cells(tmp_path):
         assert "alpha" in task.known
 
 
-def test_only_small_files_are_copied(tmp_path, monkeypatch):
-    monkeypatch.setattr(surroundings, "_MOST_BYTES", 10)
+def test_only_small_files_are_copied(tmp_path):
     source, target = tmp_path / "from", tmp_path / "to"
     (source / "deep").mkdir(parents=True)
     (source / ".hidden").mkdir()
     target.mkdir()
     for name, size in (("a.csv", 6), ("b.csv", 20), ("deep/c.csv", 4), (".hidden/d", 0), ("deep/e.csv", 1)):
         (source / name).write_bytes(b"x" * size)
-    surroundings.copy_small_files(source, target)
+    surroundings.copy_small_files(source, target, most_bytes=10)
     assert sorted(path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()) == [
         "a.csv",
         "deep/c.csv",
@@ -301,5 +300,5 @@ def test_real_notebooks_have_holes_of_every_kind():
 
 
 def test_draw_without_holes_is_empty():
-    assert draw("a", {}, KINDS, 5, 0, by_statement=False) == []
-    assert not isinstance(Unread("a", "b"), Sheet)
+    assert sample("a", {}, KINDS, 5, 0, by_statement=False) == []
+    assert not isinstance(Unread("a", "b"), OwnFile)

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from fim_magic.candidate import Candidate, Check, Cut, Ending
 from fim_magic.document import Document
-from fim_magic.evaluate.answers import Answer
-from fim_magic.evaluate.benchmarks import Benchmark
-from fim_magic.evaluate.intervals import bootstrap, mcnemar, pass_at, wilson
+from fim_magic.evaluate.answers.answer import StoredAnswer
+from fim_magic.evaluate.answers.benchmarks import Benchmark
+from fim_magic.evaluate.answers.intervals import bootstrap, mcnemar, pass_at, wilson
+from fim_magic.evaluate.answers.published import PUBLISHED, published
+from fim_magic.evaluate.answers.reckoning import reckon
+from fim_magic.evaluate.answers.report import BenchmarkReport, table
 from fim_magic.evaluate.printing import WIDTH
-from fim_magic.evaluate.published import PUBLISHED, published
-from fim_magic.evaluate.reckoning import reckon
-from fim_magic.evaluate.report import Report, table
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def candidate(raw, rule=None, same=1):
 
 
 def answer(name, *candidates, same_as=""):
-    return Answer(name, "key", "sha", candidates, 100, 40, 0.1, 0.5, "psm", "2026-01-02T03:04:05+00:00", same_as)
+    return StoredAnswer(name, "key", "sha", candidates, 100, 40, 0.1, 0.5, "psm", "2026-01-02T03:04:05+00:00", same_as)
 
 
 def numbers(
@@ -125,11 +125,11 @@ def test_answer_is_read_back_as_it_was():
         "raw", Ending.RULE, Cut("dedent", 2), (1,), (-0.25,), (3,), (Check("parses", True),), 2, "because", ((0, 1),)
     )
     there = answer("t", whole, same_as="raw")
-    assert Answer.from_json(there.to_json()) == there
+    assert StoredAnswer.from_json(there.to_json()) == there
     told = replace(there, canonical_logprob=-1.5)
-    assert Answer.from_json(told.to_json()) == told
+    assert StoredAnswer.from_json(told.to_json()) == told
     earlier = {name: value for name, value in there.to_json().items() if name != "canonical_logprob"}
-    assert Answer.from_json(earlier) == there
+    assert StoredAnswer.from_json(earlier) == there
 
 
 def test_how_probable_the_right_middles_are_is_told_on_the_same_tasks():
@@ -146,10 +146,10 @@ def test_how_probable_the_right_middles_are_is_told_on_the_same_tasks():
     assert (trimmed.name, trimmed.tasks, trimmed.nats, trimmed.gained, trimmed.interval) == ("trimmed", 2, -5, 0, None)
     assert (auto.name, auto.tasks, auto.nats, auto.gained) == ("context auto", 2, -3.0, 2.0)
     assert (auto.interval.low, auto.interval.high) == (1.0, 3.0)
-    shown = table(Report({}, [found]))
+    shown = table(BenchmarkReport({}, [found]))
     assert "  -3.0  +2.0  +1.0 to +3.0" in shown
     assert "nats a task" in shown
-    assert "nats a task" not in table(Report({}, [numbers({"trimmed": answers["many"]}, [task("0")])]))
+    assert "nats a task" not in table(BenchmarkReport({}, [numbers({"trimmed": answers["many"]}, [task("0")])]))
 
 
 def test_rules_are_told_with_what_they_mended_and_broke():
@@ -234,7 +234,7 @@ def test_report_says_what_is_compared_and_with_what():
         "offset": 3,
         "candidates": 5,
     }
-    told = table(Report(about, [numbers(answers, tasks)], ["It was hot."], ["A remark."]))
+    told = table(BenchmarkReport(about, [numbers(answers, tasks)], ["It was hot."], ["A remark."]))
     lines = told.splitlines()
     assert max(map(len, lines)) <= WIDTH
     assert lines[:8] == [

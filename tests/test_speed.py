@@ -4,6 +4,8 @@ import json
 import os
 import re
 import sys
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +20,7 @@ from fim_magic import cli
 from fim_magic.catalog import QWEN_0_5B_GGUF
 from fim_magic.engines.torch import gguf_conversion
 from fim_magic.engines.torch.placement import dtype_for
-from fim_magic.errors import ModelError, OptionError
+from fim_magic.errors import FimError, ModelError, OptionError
 from fim_magic.evaluate import picture
 from fim_magic.evaluate.printing import WIDTH
 from fim_magic.evaluate.speed import bench, fresh, llama_server, machine, measure, plot, subject
@@ -28,16 +30,16 @@ from fim_magic.evaluate.speed.arms import (
     LLAMA_CPP,
     OURS,
     PLAIN,
-    Answer,
     EngineArm,
     GenerateArm,
     LlamaCppArm,
+    TimedAnswer,
 )
-from fim_magic.evaluate.speed.measure import Check, Fresh, Record, Timing, rotated
+from fim_magic.evaluate.speed.measure import Fresh, Record, Timing, TokenCheck, rotated
 from fim_magic.evaluate.speed.random_weights import LAYOUTS, SHAPES, build, config_of, tokenizer_for
-from fim_magic.evaluate.speed.report import Report, goals, limit, rows, share_of_limit, table
+from fim_magic.evaluate.speed.ratios import limit, share_of_limit
+from fim_magic.evaluate.speed.report import SpeedReport, table
 from fim_magic.evaluate.speed.workloads import MEASURES, Workload, edited, workloads
-from fim_magic.loading import fastest
 from fim_magic.loading.memory import MemoryProbe
 
 CPU = torch.device("cpu")
@@ -61,7 +63,9 @@ class FakeArm:
     def ask(self, prompt, workload):
         self.diary.append((self.name, tuple(prompt)))
         ids = [self.ids[: workload.new_tokens]] * workload.candidates
-        return Answer(ids, [self.seconds * (at + 1) for at in range(workload.new_tokens)], self.seconds * 10, reused=3)
+        return TimedAnswer(
+            ids, [self.seconds * (at + 1) for at in range(workload.new_tokens)], self.seconds * 10, reused=3
+        )
 
     def bytes_per_token(self, context):
         return 1000
@@ -157,7 +161,7 @@ def test_an_arm_that_answers_otherwise_fails_the_check():
     wrong, right = sorted(record.checks, key=lambda check: check.arm)
     assert (wrong.arm, wrong.passed, str(wrong)) == (OURS, False, "other from token 4 on")
     assert (right.arm, right.passed, str(right)) == (PLAIN, True, "6 of 6 the same")
-    report = Report({}, record)
+    report = SpeedReport({}, record)
     assert report.failed_checks == [wrong]
     assert re.search(r"DIFFERENT +infill, infill 1 +fim-magic +other from token 4 on", table(report))
 
@@ -170,13 +174,13 @@ def test_an_answer_that_is_too_short_fails_the_check():
 def test_another_engine_is_compared_and_may_differ():
     record = asked([FakeArm(GENERATE), FakeArm(GGUF, (9,) * 6)], INFILL)
     assert [check.passed for check in record.checks] == [False]
-    assert Report({}, record).failed_checks == []
-    assert "  different" in table(Report({}, record))
+    assert SpeedReport({}, record).failed_checks == []
+    assert "  different" in table(SpeedReport({}, record))
 
 
 def test_an_arm_that_tells_no_ids_is_not_compared():
     silent = FakeArm(LLAMA_CPP)
-    silent.ask = lambda _prompt, _workload: Answer([], [1.0, 2.0], 3.0)
+    silent.ask = lambda _prompt, _workload: TimedAnswer([], [1.0, 2.0], 3.0)
     assert asked([FakeArm(GENERATE), silent], INFILL).checks == []
 
 
@@ -241,7 +245,7 @@ def test_bandwidth_is_that_of_some_memory():
 
 
 @pytest.fixture
-def full() -> Report:
+def full() -> SpeedReport:
     """A report with every row and every goal: medians differ from means, so that they cannot be mistaken."""
     record = Record(bandwidth=[20e9, 20e9], bytes_per_token={GENERATE: 2 * 10**9, OURS: 10**9, PLAIN: 10**9})
     record.warm_ups += [timing(GENERATE, 20.0, at_round=-1), timing(OURS, 40.0, at_round=-1)]
@@ -260,12 +264,15 @@ def full() -> Report:
             record.timings.append(Timing(**{**vars(each), "prompt_tokens": tokens}))
     record.fresh += [Fresh(GENERATE, 0, 2.0, 3.0, 2 * 10**9), Fresh(OURS, 0, 1.0, 1.5, 10**9)]
     record.load_ext = {"fim_magic": [0.04, 0.04, 0.9], "bare": [0.01, 0.01, 0.01]}
-    record.checks += [Check("infill, infill 1", OURS, 64, 64, True), Check("infill, infill 1", GGUF, 3, 64, False)]
-    return Report({"model": "a-model", "command": "fim-magic bench", "rounds": 3}, record, ["It was loud."])
+    record.checks += [
+        TokenCheck("infill, infill 1", OURS, 64, 64, True),
+        TokenCheck("infill, infill 1", GGUF, 3, 64, False),
+    ]
+    return SpeedReport({"model": "a-model", "command": "fim-magic bench", "rounds": 3}, record, ["It was loud."])
 
 
 def ratio(report, what, arm, against) -> float:
-    (row,) = (r for r in rows(report) if r.what.startswith(what) and r.arm == arm and r.against == against)
+    (row,) = (r for r in report.rows if r.what.startswith(what) and r.arm == arm and r.against == against)
     return row.ratio
 
 
@@ -293,7 +300,7 @@ def test_ratios_are_those_of_medians(full, what, arm, against, expected):
 
 
 def test_goals_of_a_cpu(full):
-    found = {goal.what: (round(goal.measured, 3), goal.reached) for goal in goals(full)}
+    found = {goal.what: (round(goal.measured, 3), goal.reached) for goal in full.goals}
     assert found == {
         "whole infill against generate()": (2.5, True),
         "decode without speculation, of the memory limit": (80.0, True),
@@ -308,7 +315,7 @@ def test_goals_of_a_cpu(full):
 
 def test_goals_of_a_gpu(full):
     full.on_gpu = True
-    found = {goal.what: (round(goal.measured, 3), goal.reached) for goal in goals(full)}
+    found = {goal.what: (round(goal.measured, 3), goal.reached) for goal in full.goals}
     assert found["decode without speculation, of the memory limit"] == (80.0, True)
     assert found["decode against generate()"] == (2.5, False)
     assert found["8 candidates against one"] == (3.0, False)
@@ -316,11 +323,11 @@ def test_goals_of_a_gpu(full):
 
 def test_speculation_does_not_count_with_random_weights(full):
     full.random_weights = True
-    assert goals(full)[0].measured == 2.0
+    assert full.goals[0].measured == 2.0
 
 
 def test_what_was_not_measured_is_not_reached_either():
-    found = goals(Report({}))
+    found = SpeedReport({}).goals
     assert len(found) == 8
     assert {goal.verdict for goal in found} == {"not measured"}
 
@@ -331,7 +338,7 @@ def test_the_table_fits_and_ends_with_the_goals(full):
     lines = table(full).splitlines()
     assert max(map(len, lines)) <= WIDTH
     ending = lines[lines.index("Goals:") + 1 :]
-    assert [re.split(r"\s{2,}", line.strip())[1] for line in ending] == [goal.what for goal in goals(full)]
+    assert [re.split(r"\s{2,}", line.strip())[1] for line in ending] == [goal.what for goal in full.goals]
     assert any("2.50x  generate()" in line and line.endswith(">= 2.00x") for line in lines)
     assert any(line.startswith("WARNING: It was loud.") for line in lines)
 
@@ -346,7 +353,7 @@ def test_long_times_and_large_sizes_fit_too(full):
 
 def test_json_comes_back_as_it_went(full):
     text = full.to_json()
-    again = Report.from_json(text)
+    again = SpeedReport.from_json(text)
     assert again == full
     assert again.to_json() == text
     told = json.loads(text)
@@ -363,12 +370,12 @@ def test_the_picture_is_drawn(full, tmp_path):
 
 
 def test_the_picture_of_nothing_can_be_drawn(tmp_path):
-    plot.draw(Report({}), tmp_path / "a.png")
+    plot.draw(SpeedReport({}), tmp_path / "a.png")
     assert (tmp_path / "a.png").exists()
 
 
 def test_without_matplotlib_the_error_says_what_to_type(tmp_path, monkeypatch):
-    monkeypatch.setattr(picture.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(OptionError, match=r"pip install 'fim-magic\[bench\]'"):
         picture.require(tmp_path / "a.png")
 
@@ -472,7 +479,7 @@ def test_candidates_each_have_all_their_tokens(small):
     for arm in (GenerateArm(small), EngineArm(OURS, local, CPU)):
         answer = arm.ask(workload.prompt, workload)
         assert [len(ids) for ids in answer.ids] == [8] * 4
-        assert len(answer.at) == 8
+        assert len(answer.times) == 8
 
 
 class Bursts:
@@ -500,7 +507,7 @@ def test_tokens_of_one_step_come_at_one_moment_and_superfluous_ones_are_left_awa
     engine = Bursts([1], [2, 3, 4], [5, 6, 7, 8])
     answer = EngineArm(OURS, engine, CPU).ask((1,), INFILL)
     assert answer.ids == [[1, 2, 3, 4, 5, 6]]
-    assert len(set(answer.at)) == 3
+    assert len(set(answer.times)) == 3
     assert engine.finished == [0]
     assert answer.reused == 2
 
@@ -576,8 +583,8 @@ def test_llama_cpp_answers_from_a_process_of_its_own(tmp_path):
     for _ in range(2):
         answer = arm.ask(INFILL.prompt, INFILL)
         assert answer.ids == []
-        assert answer.at == sorted(answer.at)
-        assert 0 < answer.at[0] <= answer.at[-1] <= answer.seconds
+        assert answer.times == sorted(answer.times)
+        assert 0 < answer.times[0] <= answer.times[-1] <= answer.seconds
     process = arm._process
     del arm
     assert process.wait(timeout=60) != 0
@@ -625,7 +632,7 @@ def run_once(tmp_path_factory):
     """The whole command once, on the smallest model, with everything that needs no process of its own."""
     folder = tmp_path_factory.mktemp("bench")
     report, whole = bench.run(
-        bench.Options(
+        bench.SpeedOptions(
             random_weights="1M",
             rounds=1,
             measures=("infill", "edit", "candidates"),
@@ -635,7 +642,7 @@ def run_once(tmp_path_factory):
         )
     )
     assert whole
-    bench.show(report, bench.Options(json=folder / "bench.json", plot=folder / "bench.svg"))
+    bench.show(report, bench.SpeedOptions(json=folder / "bench.json", plot=folder / "bench.svg"))
     return report, folder
 
 
@@ -654,110 +661,118 @@ def test_the_command_measures_what_it_promises(run_once):
 
 def test_the_command_writes_json_and_picture(run_once):
     report, folder = run_once
-    assert Report.from_json((folder / "bench.json").read_text("utf-8")) == report
+    assert SpeedReport.from_json((folder / "bench.json").read_text("utf-8")) == report
     assert (folder / "bench.svg").stat().st_size > 10_000
     about = json.loads((folder / "bench.json").read_text("utf-8"))["about"]
     assert about["details"]["versions"]["torch"] == torch.__version__
     assert about["details"]["threads"] == torch.get_num_threads()
 
 
-def test_ctrl_c_shows_what_is_there(monkeypatch, capsys):
-    def interrupted(_arms, _asked, _rounds, record, _on_step, **_):
-        record.timings.append(timing(GENERATE, 1.0))
-        raise KeyboardInterrupt
+def instruments(**changed):
+    """Some that measure nothing, but for what a test says."""
+    quiet = {"bandwidth": lambda _device: 1e10, "requests": lambda *_, **__: None, "load_ext": lambda *_: None}
+    return bench.Instruments(**quiet | {"remember": lambda *_: pytest.fail("it was remembered")} | changed)
 
-    monkeypatch.setattr(measure, "measure", interrupted)
-    monkeypatch.setattr(machine, "bandwidth", lambda _device: 1e10)
-    assert cli.main(["bench", "--random-weights", "1M", "--only", "infill"]) == 130
+
+def noting(*timings, then=None):
+    def requests(_arms, _asked, _rounds, record, _on_step, **_):
+        record.timings += timings
+        if then is not None:
+            raise then
+
+    return requests
+
+
+INFILLS = bench.SpeedOptions(random_weights="1M", measures=("infill",))
+
+
+def test_ctrl_c_shows_what_is_there(capsys):
+    interrupted = noting(timing(GENERATE, 1.0), then=KeyboardInterrupt())
+    report, whole = bench.run(INFILLS, instruments=instruments(requests=interrupted))
+    assert not whole
+    bench.show(report, INFILLS)
     told = capsys.readouterr().out
     assert "It was interrupted" in told
     assert "whole infill, 500 + 64 tokens" in told
 
 
-def test_what_goes_wrong_later_leaves_what_is_there(monkeypatch):
-    def broken(_arms, _asked, _rounds, record, _on_step, **_):
-        record.timings.append(timing(GENERATE, 1.0))
-        raise ModelError("It broke.")
-
-    monkeypatch.setattr(measure, "measure", broken)
-    monkeypatch.setattr(machine, "bandwidth", lambda _device: 1e10)
-    report, whole = bench.run(bench.Options(random_weights="1M", measures=("infill",)))
+def test_what_goes_wrong_later_leaves_what_is_there():
+    broken = noting(timing(GENERATE, 1.0), then=ModelError("It broke."))
+    report, whole = bench.run(INFILLS, instruments=instruments(requests=broken))
     assert not whole
     assert "It ended early. It broke." in report.warnings
     assert len(report.record.timings) == 1
 
 
-def test_a_process_that_fails_does_not_end_the_run(monkeypatch):
+def test_a_process_that_fails_does_not_end_the_run():
     def without_ipython(*_):
         raise ModelError("There is no IPython.")
 
-    monkeypatch.setattr(fresh, "measure_load_ext", without_ipython)
-    monkeypatch.setattr(measure, "measure", lambda *given, **_: given[3].timings.append(timing(OURS, 1.0)))
-    monkeypatch.setattr(machine, "bandwidth", lambda _device: 1e10)
-    report, whole = bench.run(bench.Options(random_weights="1M", measures=("infill", "load_ext")))
+    found = instruments(load_ext=without_ipython, requests=noting(timing(OURS, 1.0)))
+    report, whole = bench.run(replace(INFILLS, measures=("infill", "load_ext")), instruments=found)
     assert whole
     assert "There is no IPython." in table(report)
     assert len(report.record.timings) == 1
 
 
-def test_load_ext_alone_needs_no_model(monkeypatch):
-    monkeypatch.setattr(fresh, "measure_load_ext", lambda _r, record, _s: record.load_ext.update(fim_magic=[0.2]))
-    monkeypatch.setattr(subject, "find", lambda *_: pytest.fail("it was brought here"))
-    report, whole = bench.run(bench.Options(measures=("load_ext",)))
+def test_load_ext_alone_needs_no_model():
+    found = instruments(
+        load_ext=lambda _rounds, record, _on_step: record.load_ext.update(fim_magic=[0.2]),
+        find=lambda *_: pytest.fail("it was brought here"),
+    )
+    report, whole = bench.run(bench.SpeedOptions(measures=("load_ext",)), instruments=found)
     assert whole
     assert report.record.load_ext == {"fim_magic": [0.2]}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("options", "told"),
     [
-        (["--random-weights", "9Q"], "fim-magic bench --random-weights 1.3B"),
-        (["--random-weights", "1M", "--layout", "mamba"], "--layout is one of llama"),
-        (["--only", "infill,speed"], "'speed' is none of them"),
-        (["--rounds", "0"], "--rounds is at least 1"),
-        (["--threads", "0"], "--threads is at least 1"),
-        (["--plot", "a.txt"], "--plot is a file that ends in .png"),
-        (["--json", "no-such-folder/a.json"], "There is no folder 'no-such-folder'"),
-        (["--model", "starcoder2-3bb", "--only", "infill"], "starcoder2-3b"),
+        ({"random_weights": "9Q"}, "fim-magic bench --random-weights 1.3B"),
+        ({"random_weights": "1M", "layout": "mamba"}, "--layout is one of llama"),
+        ({"measures": ("infill", "speed")}, "'speed' is none of them"),
+        ({"rounds": 0}, "--rounds is at least 1"),
+        ({"threads": 0}, "--threads is at least 1"),
+        ({"plot": Path("a.txt")}, "--plot is a file that ends in .png"),
+        ({"json": Path("no-such-folder/a.json")}, "There is no folder 'no-such-folder'"),
+        ({"model": "starcoder2-3bb", "measures": ("infill",)}, "starcoder2-3b"),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+    ids=str,
 )
-def test_bad_options_are_told_before_anything_is_measured(arguments, told, capsys, monkeypatch):
-    monkeypatch.setattr(machine, "bandwidth", lambda _device: pytest.fail("it measured"))
-    monkeypatch.setattr(fresh, "measure_load_ext", lambda *_: pytest.fail("it measured"))
-    assert cli.main(["bench", *arguments]) == 1
-    assert told in capsys.readouterr().err
+def test_bad_options_are_told_before_anything_is_measured(options, told):
+    measured = instruments(
+        bandwidth=lambda _device: pytest.fail("it measured"), load_ext=lambda *_: pytest.fail("it measured")
+    )
+    with pytest.raises(FimError, match=re.escape(told)):
+        bench.run(bench.SpeedOptions(**options), instruments=measured)
+
+
+def test_bad_options_end_the_command(capsys):
+    assert cli.main(["bench", "--random-weights", "1M", "--layout", "mamba"]) == 1
+    assert "--layout is one of llama" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("seconds", "faster"), [(3.0, "torch"), (1.0, "gguf")])
-def test_the_faster_engine_is_remembered(seconds, faster, monkeypatch):
+def test_the_faster_engine_is_remembered(seconds, faster):
     remembered = {}
-    monkeypatch.setattr(fastest, "remember", remembered.__setitem__)
-
-    def measured(_options, report, _on_progress):
-        report.about["model"] = "a-model"
-        report.record.timings += [timing(OURS, 2.0), timing(GGUF, seconds)]
-
-    monkeypatch.setattr(bench, "_measure_all", measured)
-    report, _ = bench.run(bench.Options())
+    found = instruments(
+        find=lambda *_: subject.Subject("a-model", size="1M"),
+        requests=noting(timing(OURS, 2.0), timing(GGUF, seconds)),
+        remember=remembered.__setitem__,
+    )
+    report, _ = bench.run(bench.SpeedOptions(measures=("infill",)), instruments=found)
     assert remembered == {"a-model": faster}
-    assert f"takes {faster} for a-model" in report.remarks[0]
+    assert any(f"takes {faster} for a-model" in remark for remark in report.remarks)
 
 
-def test_nothing_is_remembered_of_an_interrupted_run(monkeypatch):
-    def interrupted(_options, report, _on_progress):
-        report.record.timings += [timing(OURS, 2.0), timing(GGUF, 1.0)]
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(fastest, "remember", lambda *_: pytest.fail("it was"))
-    monkeypatch.setattr(bench, "_measure_all", interrupted)
-    assert bench.run(bench.Options())[1] is False
+def test_nothing_is_remembered_of_an_interrupted_run():
+    interrupted = noting(timing(OURS, 2.0), timing(GGUF, 1.0), then=KeyboardInterrupt())
+    assert bench.run(INFILLS, instruments=instruments(requests=interrupted))[1] is False
 
 
-def test_nothing_is_remembered_of_one_engine_alone(monkeypatch):
-    monkeypatch.setattr(fastest, "remember", lambda *_: pytest.fail("it was"))
-    monkeypatch.setattr(bench, "_measure_all", lambda _o, report, _p: report.record.timings.append(timing(OURS, 2.0)))
-    assert bench.run(bench.Options())[0].remarks == []
+def test_nothing_is_remembered_of_one_engine_alone():
+    report, _ = bench.run(INFILLS, instruments=instruments(requests=noting(timing(OURS, 2.0))))
+    assert not [remark for remark in report.remarks if "--engine auto" in remark]
 
 
 # --- in processes of their own -------------------------------------------------------------------

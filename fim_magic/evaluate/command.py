@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from fim_magic.cli_loading import load
 from fim_magic.errors import OptionError
 
 if TYPE_CHECKING:
-    from fim_magic.evaluate.evaluation import Options
-    from fim_magic.request import Request
+    from fim_magic.evaluate.answers.run import RunOptions
+    from fim_magic.loading.loaded import Loaded
 
-OWN = "own"
-"""Under this name, the settings of a run say that it is of somebody's own files."""
+_Report = TypeVar("_Report")
 
 _INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 _ASKED = ("max_new_tokens", "temperature", "top_p", "order", "method")
@@ -89,33 +90,17 @@ def _add_options_of_own_files(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Measure, and print the report. Returns 130 where Ctrl-C ended it early.
-
-    Raises:
-        FimError: As `prepare` and `run` of the two evaluations say, or the model cannot be loaded.
-    """
-    from fim_magic.cli_loading import load
-    from fim_magic.evaluate import evaluation
-    from fim_magic.progress import TerminalProgress
-
-    if _is_of_own_files(options):
-        return _run_on_own_files(options)
-    model, template = _template(options)
-    asked, found = evaluation.prepare(_asked(options, template))
-    engine = None if asked.only_report else load(model, options).engine
-    with TerminalProgress() as progress:
-        command = ["fim-magic", *getattr(options, "typed", [])]
-        report, whole = evaluation.run(asked, found, engine, progress, command)
-    evaluation.show(report, asked)
+    """Measure, and print the report. Returns 130 where Ctrl-C ended it early."""
+    whole = (_run_on_own_files if _is_of_own_files(options) else _run_on_benchmarks)(options)
     return 0 if whole else _INTERRUPTED
 
 
 def _is_of_own_files(options: argparse.Namespace) -> bool:
-    from fim_magic.evaluate import folder
-    from fim_magic.evaluate.benchmarks import is_own
+    from fim_magic.evaluate.answers import folder
+    from fim_magic.evaluate.answers.benchmarks import is_own
 
     if options.only_report:
-        return bool(folder.settings(options.out or folder.OUT).get(OWN))
+        return bool(folder.settings(options.out or folder.OUT).get(folder.OWN))
     sets = options.set or ()
     own = [name for name in sets if is_own(name)]
     if own and len(own) < len(sets):
@@ -126,69 +111,66 @@ def _is_of_own_files(options: argparse.Namespace) -> bool:
     return bool(own)
 
 
-def _run_on_own_files(options: argparse.Namespace) -> int:
-    from fim_magic.cli_loading import load
-    from fim_magic.evaluate import folder
-    from fim_magic.evaluate.own import PER_FILE, arms, evaluation, report
-    from fim_magic.evaluate.own.punching import KINDS
-    from fim_magic.progress import TerminalProgress
+def _run_on_benchmarks(options: argparse.Namespace) -> bool:
+    from fim_magic.evaluate.answers import evaluation
+
+    model, common = _common(options)
+    more = _given(options, "plot", "workers")
+    asked, found = evaluation.prepare(evaluation.BenchmarkOptions(**common, **more, fetch=options.fetch))
+    report, whole = _measured(evaluation.run, asked, found, partial(load, model, options), options)
+    evaluation.show(report, asked)
+    return whole
+
+
+def _run_on_own_files(options: argparse.Namespace) -> bool:
+    from fim_magic.evaluate.own import evaluation
 
     if options.plot is not None:
         raise OptionError("--plot draws what is run and passes or not; of your own files there is a table.")
-    model, template = _template(options)
-    asked, found = evaluation.prepare(
-        evaluation.Options(
-            sets=tuple(options.set or ()),
-            every=options.every,
-            offset=options.offset,
-            limit=options.limit,
-            per_file=PER_FILE if options.per_file is None else options.per_file,
-            kinds=_words(options.kinds) or KINDS,
-            seed=options.seed,
-            run_cells=options.run_cells,
-            arms=_words(options.arms) or arms.USUAL,
-            template=template,
-            out=options.out or folder.OUT,
-            only_report=options.only_report,
-        )
-    )
-    engine = None if asked.only_report else load(model, options).engine
-    with TerminalProgress() as progress:
-        command = ["fim-magic", *getattr(options, "typed", [])]
-        told, whole = evaluation.run(asked, found, engine, progress, command)
-    print(report.table(told, options.show))
-    print(f"Everything is in {asked.out}; the report as JSON is {asked.out / folder.REPORT}.", file=sys.stderr)
-    return 0 if whole else _INTERRUPTED
+    model, common = _common(options)
+    more = _given(options, "per_file") | {"seed": options.seed, "run_cells": options.run_cells}
+    if kinds := _words(options.kinds):
+        more["kinds"] = kinds
+    asked, found = evaluation.prepare(evaluation.OwnOptions(**common, **more))
+    report, whole = _measured(evaluation.run, asked, found, partial(load, model, options), options)
+    evaluation.show(report, asked, options.show)
+    return whole
+
+
+def _common(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """Return the model's name, and what both evaluations are asked, as far as the user says it."""
+    from fim_magic.document import MARKERS
+    from fim_magic.settings import Settings
+
+    # Checked as a request does; the text stands for any.
+    given = {name: getattr(options, name) for name in ("model", "candidates", "seed", *_ASKED)}
+    model, template = Settings().request(MARKERS[0], **given, markers=list(MARKERS))
+    common = {name: getattr(options, name) for name in ("every", "offset", "limit", "only_report")}
+    common |= {"template": template, **_given(options, "out")}
+    if options.set:
+        common["sets"] = tuple(options.set)
+    if arms := _words(options.arms):
+        common["arms"] = arms
+    return model, common
+
+
+def _given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    return {name: value for name in names if (value := getattr(options, name)) is not None}
 
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(filter(None, text.split(",")))
 
 
-def _template(options: argparse.Namespace) -> tuple[str, Request]:
-    """Check the options of a request as a request does; the text stands for any."""
-    from fim_magic.document import MARKERS
-    from fim_magic.settings import Settings
+def _measured(
+    run: Callable[..., tuple[_Report, bool]],
+    asked: RunOptions,
+    found: Any,
+    load: Callable[[], Loaded],
+    options: argparse.Namespace,
+) -> tuple[_Report, bool]:
+    from fim_magic.progress import TerminalProgress
 
-    given = {name: getattr(options, name) for name in ("model", "candidates", "seed", *_ASKED)}
-    return Settings().request(MARKERS[0], **given, markers=list(MARKERS))
-
-
-def _asked(options: argparse.Namespace, template: Request) -> Options:
-    from fim_magic.evaluate import evaluation, folder
-    from fim_magic.evaluate.arms import ARMS
-    from fim_magic.evaluate.benchmarks import NOTEBOOKS
-
-    return evaluation.Options(
-        sets=tuple(options.set or (NOTEBOOKS,)),
-        fetch=options.fetch,
-        every=options.every,
-        offset=options.offset,
-        limit=options.limit,
-        arms=_words(options.arms) or ARMS,
-        template=template,
-        out=options.out or folder.OUT,
-        plot=options.plot,
-        only_report=options.only_report,
-        workers=evaluation.default_workers() if options.workers is None else options.workers,
-    )
+    engine = None if asked.only_report else load().engine
+    with TerminalProgress() as progress:
+        return run(asked, found, engine, progress, ["fim-magic", *getattr(options, "typed", [])])

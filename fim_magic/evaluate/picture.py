@@ -16,11 +16,7 @@ _DOTS = 150  # an inch
 
 
 def require(path: Path) -> None:
-    """Say at once what would only be found out after minutes or hours of measuring.
-
-    Raises:
-        OptionError: There is nothing to draw with, or the file cannot be a picture.
-    """
+    """Raise an OptionError that would only be found out after minutes or hours of measuring."""
     if path.suffix.lower() not in FORMATS:
         raise OptionError(f"--plot is a file that ends in {', '.join(FORMATS)}; {path.name!r} does not.")
     if not path.absolute().parent.is_dir():
@@ -30,11 +26,7 @@ def require(path: Path) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a picture.
-
-    Raises:
-        OptionError: The file cannot be written.
-    """
+    """Write a picture; an OptionError where that cannot be done."""
     try:
         figure.savefig(path, dpi=_DOTS)
     except OSError as error:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from fim_magic.errors import OptionError
 
 WIDTH = 100
 """Columns of a report."""
 
 
-def heading(title: str, about: Mapping[str, Any], labels: Sequence[str]) -> list[str]:
-    """Return the first lines of a report: what it is of, and how it was made.
+def write(path: Path, text: str, other: str) -> None:
+    """Write a file; an OptionError that names another one, such as "file after --json", where that cannot be done."""
+    try:
+        path.write_text(text + "\n", "utf-8")
+    except OSError as error:
+        raise OptionError(f"{str(path)!r} could not be written: {error.strerror}. Name another {other}.") from error
 
-    Args:
-        title: The command.
-        about: What is known of the run, the model among it.
-        labels: Which of that is told, as far as it is there.
-    """
+
+def heading(title: str, about: Mapping[str, Any], labels: Sequence[str]) -> list[str]:
+    """Return the first lines of a report: its title, the model, and what is known of the run under `labels`."""
     width = max(map(len, labels)) + 2
     lines = wrapped(f"{title}: {about.get('model', '')}")
     for label in labels:
@@ -32,12 +37,7 @@ def warned(warnings: Sequence[str]) -> list[str]:
 
 
 def wrapped(text: str, indent: int = 0) -> list[str]:
-    """Return a text in lines of at most `WIDTH` columns; one line at least.
-
-    Args:
-        text: With the blanks that it begins with.
-        indent: How many blanks the second line and on begin with.
-    """
+    """Return a text in lines of at most `WIDTH` columns; `indent` blanks begin the second and on."""
     lead = text[: len(text) - len(text.lstrip())]
     return textwrap.wrap(
         text.lstrip(), WIDTH, initial_indent=lead, subsequent_indent=" " * indent, break_on_hyphens=False
@@ -45,5 +45,4 @@ def wrapped(text: str, indent: int = 0) -> list[str]:
 
 
 def percent(share: float) -> str:
-    """Write a share as a percentage."""
     return f"{share * 100:.1f} %"

@@ -18,12 +18,13 @@ with their canonical middles, other holes of the same cell are filled, and the c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 
 from fim_magic.checks import bound_names
+from fim_magic.context.cells import NotebookCell
 from fim_magic.document import Document
 
 NEEDS: tuple[str, ...] = ("cells", "names", "below", "markdown", "nothing")
@@ -42,67 +43,39 @@ _HOLE = re.compile(r"⟦(?P<name>\w+)\|(?P<middle>[^⟧]*)⟧")
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A cell without a hole.
-
-    Attributes:
-        kind: "code" or "markdown".
-        source: Its text.
-    """
-
-    kind: str
-    source: str
-
-
-@dataclass(frozen=True)
 class NotebookTask:
-    """One hole of a notebook.
+    """One hole of a notebook."""
 
-    Attributes:
-        task_id: The notebook's name and the hole's, such as "corner_shop/3".
-        document: The hole's cell.
-        canonical: The middle that the notebook was written with.
-        above: The cells before it, oldest first. Those with code have run.
-        under: The cells after it, the nearest first. None has run.
-        check: Code that raises in the kernel if the cell that ran was wrong.
-        needs: What one has to know to fill the hole, one of `NEEDS`.
-        topic: What the notebook is about.
-        wrong: Plausible middles that the check rejects.
-        also: Other middles that it accepts.
-    """
-
-    task_id: str
-    document: Document
-    canonical: str
-    above: tuple[Cell, ...]
-    under: tuple[Cell, ...]
-    check: str
-    needs: str
-    topic: str
-    wrong: tuple[str, ...] = ()
-    also: tuple[str, ...] = ()
+    task_id: str  # the notebook's name and the hole's, such as "corner_shop/3"
+    document: Document  # the hole's cell
+    canonical: str  # the middle that the notebook was written with
+    above: tuple[NotebookCell, ...]  # the cells before it, oldest first; those with code have run
+    under: tuple[NotebookCell, ...]  # the cells after it, the nearest first; none has run
+    check: str  # code that raises in the kernel if the cell that ran was wrong
+    needs: str  # what one has to know to fill the hole, one of `NEEDS`
+    topic: str  # what the notebook is about
+    wrong: tuple[str, ...] = ()  # plausible middles that the check rejects
+    also: tuple[str, ...] = ()  # other middles that it accepts
 
     @property
     def notebook(self) -> str:
-        """The name of the notebook that the hole is in."""
         return self.task_id.partition("/")[0]
 
     @property
     def cells(self) -> tuple[str, ...]:
         """The code that has run before the hole's cell, oldest first."""
-        return tuple(cell.source for cell in self.above if cell.kind == "code")
+        return tuple(cell.source for cell in self.above if not cell.markdown)
 
     @property
     def below(self) -> tuple[str, ...]:
         """The code in the cells after the hole's, the nearest first."""
-        return tuple(cell.source for cell in self.under if cell.kind == "code")
+        return tuple(cell.source for cell in self.under if not cell.markdown)
 
     @property
-    def order(self) -> tuple[tuple[str, str], ...]:
-        """All cells as (kind, source) in the notebook's order. The one of kind "hole" has no source."""
-        above = [(cell.kind, cell.source) for cell in self.above]
-        under = [(cell.kind, cell.source) for cell in self.under]
-        return (*above, ("hole", ""), *under)
+    def saved(self) -> tuple[NotebookCell, ...]:
+        """The notebook's cells, with nothing in the hole."""
+        own = NotebookCell(self.document.prefix + self.document.suffix, markdown=False)
+        return (*self.above, own, *self.under)
 
     @property
     def known(self) -> frozenset[str]:
@@ -115,7 +88,7 @@ class NotebookTask:
 
 
 @dataclass(frozen=True)
-class _Block:
+class _Section:
     """A piece of a notebook's file: the words of its header, and what stands below it."""
 
     words: tuple[str, ...]
@@ -128,101 +101,83 @@ class _Block:
 
 @lru_cache(maxsize=1)
 def read() -> tuple[NotebookTask, ...]:
-    """Read every task, notebook after notebook in alphabetical order, in each from the top.
-
-    Raises:
-        ValueError: A notebook's file is not as the format says.
-    """
-    found = sorted(
-        (path for path in files(__name__).joinpath("data").iterdir() if path.name.endswith(".txt")),
-        key=lambda path: path.name,
-    )
+    """Read every task, notebook after notebook in alphabetical order, in each from the top."""
+    folder = files(__name__).joinpath("data")
+    names = sorted(path.name for path in folder.iterdir() if path.name.endswith(".txt"))
     return tuple(
-        task for path in found for task in parse(path.name.removesuffix(".txt"), path.read_text(encoding="utf-8"))
+        task
+        for name in names
+        for task in parse(name.removesuffix(".txt"), folder.joinpath(name).read_text(encoding="utf-8"))
     )
 
 
 def parse(name: str, text: str) -> tuple[NotebookTask, ...]:
-    """Read the tasks of one notebook.
-
-    Args:
-        name: What the notebook is called.
-        text: The notebook, in the format that this package describes.
+    """Read the tasks of one notebook, in the format that this package describes.
 
     Raises:
         ValueError: The text is not in that format; the message says where.
     """
-    blocks = _blocks(name, text)
-    cells = [block for block in blocks if block.kind in {"code", "markdown"}]
-    filled = [Cell(cell.kind, _HOLE.sub(_canonical, cell.text)) for cell in cells]
+    sections = _sections(name, text)
+    cells = [section for section in sections if section.kind in {"code", "markdown"}]
+    filled = [NotebookCell(_fill(cell.text), cell.kind == "markdown") for cell in cells]
     tasks = []
-    for at, cell in enumerate(cells):
+    for index, cell in enumerate(cells):
         for hole in _HOLE.finditer(cell.text):
             label = hole["name"]
-            check = _the_check(name, label, blocks)
+            check = _check_of(name, label, sections)
             tasks.append(
                 NotebookTask(
                     task_id=f"{name}/{label}",
-                    document=Document(
-                        _HOLE.sub(_canonical, cell.text[: hole.start()]),
-                        _HOLE.sub(_canonical, cell.text[hole.end() :]),
-                    ),
+                    document=Document(_fill(cell.text[: hole.start()]), _fill(cell.text[hole.end() :])),
                     canonical=hole["middle"],
-                    above=tuple(filled[:at]),
-                    under=tuple(filled[at + 1 :]),
+                    above=tuple(filled[:index]),
+                    under=tuple(filled[index + 1 :]),
                     check=check.text,
                     needs=check.words[2],
-                    topic=_topic(name, blocks),
-                    wrong=_of_hole("wrong", label, blocks),
-                    also=_of_hole("also", label, blocks),
+                    topic=_topic(name, sections),
+                    wrong=_of_hole("wrong", label, sections),
+                    also=_of_hole("also", label, sections),
                 )
             )
-    _refuse_strays(name, blocks, {task.task_id.partition("/")[2] for task in tasks})
+    labels = {task.task_id.partition("/")[2] for task in tasks}
+    for section in sections:
+        if section.kind in {"check", "wrong", "also"} and section.words[1] not in labels:
+            raise ValueError(f"{name}: there is no hole {section.words[1]}")
     return tuple(tasks)
 
 
-def _canonical(hole: re.Match[str]) -> str:
-    return hole["middle"]
+def _fill(text: str) -> str:
+    return _HOLE.sub(lambda hole: hole["middle"], text)
 
 
 _WORDS = {"code": 0, "markdown": 1, "topic": 2, "check": 3, "wrong": 2, "also": 2}  # of a header, by its first
 
 
-def _blocks(name: str, text: str) -> list[_Block]:
+def _sections(name: str, text: str) -> list[_Section]:
     headers = list(_HEADER.finditer(text))
     ends = [header.start() for header in headers[1:]] + [len(text)]
-    blocks = []
+    sections = []
     for header, end in zip(headers, ends, strict=True):
-        block = _Block(tuple((header["words"] or "").split()), text[header.end() : end].strip("\n"))
-        if len(block.words) != _WORDS.get(block.kind):
+        section = _Section(tuple((header["words"] or "").split()), text[header.end() : end].strip("\n"))
+        if len(section.words) != _WORDS.get(section.kind):
             raise ValueError(f"{name}: no such block: {header.group()}")
-        blocks.append(block)
-    return blocks
+        sections.append(section)
+    return sections
 
 
-def _the_check(name: str, label: str, blocks: Sequence[_Block]) -> _Block:
-    found = [block for block in blocks if block.kind == "check" and block.words[1] == label]
+def _check_of(name: str, label: str, sections: Sequence[_Section]) -> _Section:
+    found = [section for section in sections if section.kind == "check" and section.words[1] == label]
     if len(found) != 1 or found[0].words[2] not in NEEDS:
         raise ValueError(f"{name}: hole {label} needs one check that says what it needs: {', '.join(NEEDS)}")
     return found[0]
 
 
-def _topic(name: str, blocks: Sequence[_Block]) -> str:
-    topics = [block.words[1] for block in blocks if block.kind == "topic"]
+def _topic(name: str, sections: Sequence[_Section]) -> str:
+    topics = [section.words[1] for section in sections if section.kind == "topic"]
     if len(topics) != 1:
         raise ValueError(f"{name}: it has {len(topics)} topics, and needs one")
     return topics[0]
 
 
-def _of_hole(kind: str, label: str, blocks: Sequence[_Block]) -> tuple[str, ...]:
-    return tuple(block.text for block in blocks if block.kind == kind and block.words[1] == label)
-
-
-def _refuse_strays(name: str, blocks: Sequence[_Block], labels: set[str]) -> None:
-    for label in _labels(blocks):
-        if label not in labels:
-            raise ValueError(f"{name}: there is no hole {label}")
-
-
-def _labels(blocks: Sequence[_Block]) -> Iterator[str]:
-    return (block.words[1] for block in blocks if block.kind in {"check", "wrong", "also"})
+def _of_hole(kind: str, label: str, sections: Sequence[_Section]) -> tuple[str, ...]:
+    return tuple(section.text for section in sections if section.kind == kind and section.words[1] == label)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from importlib import import_module
 from multiprocessing import get_context
@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from fim_magic.context import Context
+from fim_magic.context.cells import NotebookCell
 from fim_magic.errors import FimError
 from fim_magic.evaluate.notebooks import NotebookTask
 
@@ -55,32 +56,15 @@ class Kernel:
         self._folder.cleanup()
 
     def run(self, cells: Sequence[str]) -> None:
-        """Run `cells` one after the other, as a user would.
-
-        Raises:
-            KernelError: One of them failed.
-        """
+        """Run cells one after the other, as a user would; a KernelError where one fails."""
         self._answer("run", (tuple(cells),))
 
-    def save(self, task: NotebookTask) -> None:
-        """Save the notebook of a task where the kernel's own front end would have it, with the hole's cell empty.
-
-        Raises:
-            KernelError: It cannot be written.
-        """
-        own = task.document.prefix + task.document.suffix
-        self._answer("save", (tuple((kind, own if kind == "hole" else source) for kind, source in task.order),))
+    def save(self, cells: Sequence[NotebookCell]) -> None:
+        """Save a notebook where the kernel's own front end would have it."""
+        self._answer("save", (cells,))
 
     def ask(self, function: str, *arguments: object) -> Any:
-        """Call a function in the kernel and return what it returns.
-
-        Args:
-            function: Its name, as module:function. It gets the shell first.
-            arguments: What it gets after the shell; they are pickled, and so is the answer.
-
-        Raises:
-            KernelError: It raised, or its answer cannot be pickled.
-        """
+        """Call module:function with the shell and the arguments, which are pickled as its answer is."""
         return self._answer("ask", (function, *arguments))
 
     def _answer(self, verb: str, arguments: tuple[object, ...]) -> Any:
@@ -103,11 +87,6 @@ class Kernels:
     """
 
     def __init__(self, builder: str = BUILDER) -> None:
-        """Start no kernel yet.
-
-        Args:
-            builder: A function (shell, document, mode) -> Context, as module:function.
-        """
         self._builder = builder
         self._stack = ExitStack()
         self._kernel: Kernel | None = None
@@ -120,45 +99,20 @@ class Kernels:
         self.close()
 
     def close(self) -> None:
-        """End the kernel."""
         self._stack.close()
         self._kernel = None
 
     def context_of(self, task: NotebookTask, mode: str) -> Context:
-        """Return what the builder makes of a task.
-
-        Args:
-            task: The one whose cells are to have run.
-            mode: Handed to the builder.
-
-        Raises:
-            KernelError: The cells or the builder failed.
-        """
+        """Return what the builder makes of a task whose cells have run; a KernelError where that fails."""
         if self._kernel is None or not self._ran or task.cells[: len(self._ran)] != self._ran:
             self.close()
             self._kernel = self._stack.enter_context(Kernel())
             self._ran = ()
-        self._kernel.save(task)
+        self._kernel.save(task.saved)
         self._kernel.run(task.cells[len(self._ran) :])
         self._ran = task.cells
         context: Context = self._kernel.ask(self._builder, task.document, mode)
         return context
-
-
-def contexts(tasks: Sequence[NotebookTask], mode: str, builder: str = BUILDER) -> Iterator[Context]:
-    """Yield the context of each task, built where its cells have run.
-
-    Args:
-        tasks: In any order; that of `read` is the fastest.
-        mode: Handed to the builder.
-        builder: A function (shell, document, mode) -> Context, as module:function.
-
-    Raises:
-        KernelError: The cells or the builder failed.
-    """
-    with Kernels(builder) as kernels:
-        for task in tasks:
-            yield kernels.context_of(task, mode)
 
 
 def _serve(connection: Connection, folder: str) -> None:
@@ -198,15 +152,19 @@ def _run(shell: Any, cells: Sequence[str]) -> None:
         shell.run_cell(cell, store_history=True).raise_error()
 
 
-def _save(_shell: Any, cells: Sequence[tuple[str, str]]) -> None:
+def _save(_shell: Any, cells: Sequence[NotebookCell]) -> None:
     """Write the notebook where [`fim_magic.frontends.notebook_path`][] looks for it."""
-    told: list[dict[str, Any]] = [
-        {"cell_type": "markdown" if kind == "markdown" else "code", "source": [source], "metadata": {}}
-        for kind, source in cells
-    ]
     path = Path(os.environ["IPYTHONDIR"]) / "notebook.ipynb"
-    path.write_text(json.dumps({"cells": told, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}), "utf-8")
+    write_notebook(path, cells)
     os.environ["JPY_SESSION_NAME"] = str(path)
+
+
+def write_notebook(path: Path, cells: Sequence[NotebookCell]) -> None:
+    rows: list[dict[str, object]] = [
+        {"cell_type": "markdown" if cell.markdown else "code", "source": [cell.source], "metadata": {}}
+        for cell in cells
+    ]
+    path.write_text(json.dumps({"cells": rows, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}), "utf-8")
 
 
 def _ask(shell: Any, function: str, *arguments: object) -> object:

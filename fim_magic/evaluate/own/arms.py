@@ -1,4 +1,4 @@
-"""What is compared on somebody's own files: how many answers are asked for, and what the model is shown beside them."""
+"""What is compared on the user's own files: how many answers are asked for, and what the model is shown beside them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fim_magic.engines import GREEDY
 from fim_magic.errors import OptionError
-from fim_magic.evaluate.arms import MANY, seed_of
+from fim_magic.evaluate.answers.arms import MANY, seed_of
 from fim_magic.request import Request
 
 if TYPE_CHECKING:
@@ -33,15 +33,11 @@ ARMS = tuple(WHAT)
 """What `--arms` takes, in the order in which arms are asked."""
 
 USUAL = (DEFAULT, ONE, NONE)
-"""The arms where nobody says."""
+"""The arms where the user names none."""
 
 
 def check(names: Sequence[str]) -> tuple[str, ...]:
-    """Return arms in the order in which they are asked.
-
-    Raises:
-        OptionError: One is none of `ARMS`, or there are none.
-    """
+    """Return arms in the order in which they are asked; an OptionError where there are none, or unknown ones."""
     unknown = [name for name in names if name not in ARMS]
     if unknown or not names:
         raise OptionError(
@@ -51,19 +47,13 @@ def check(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def request(arm: str, task: OwnTask, template: Request) -> Request:
-    """Return what is asked.
-
-    Args:
-        arm: One of `ARMS`.
-        task: The hole.
-        template: Its order, method and token limit hold for all; its sampling and number of candidates for "many".
-    """
+    """Return what is asked; the sampling and the number of candidates of `template` are for "many"."""
     mode = {NONE: "none", RAW: "none"}.get(arm, arm if arm in _CONTEXTS else "auto")
-    asked = replace(template, document=task.document, known=task.known, context=task.context(mode))
+    request = replace(template, document=task.document, known=task.known, context=task.context(mode))
     if arm == MANY:
-        return replace(asked, sampling=replace(asked.sampling, seed=seed_of(asked.sampling.seed, task.task_id)))
-    asked = replace(asked, candidates=1 if arm in (ONE, RAW) else 0, sampling=GREEDY)
-    return replace(asked, trimming=False, healing=False) if arm == RAW else asked
+        return replace(request, sampling=replace(request.sampling, seed=seed_of(request.sampling.seed, task.task_id)))
+    request = replace(request, candidates=1 if arm in (ONE, RAW) else 0, sampling=GREEDY)
+    return replace(request, trimming=False, healing=False) if arm == RAW else request
 
 
 def pairs(names: Sequence[str]) -> list[tuple[str, str]]:

@@ -19,38 +19,24 @@ _GOES_ON = re.compile(r"(?:else|elif|except|finally)\b|[)\]}]")
 
 @dataclass(frozen=True)
 class Closeness:
-    """What there is to say about one answer.
+    """What there is to say about one answer."""
 
-    Attributes:
-        exact: Whether it is what the author wrote, blanks at the ends of lines and line ends at its end aside.
-        exact_cut: The same of the answer after it is cut where it has as many statements as the author wrote.
-        similarity: 1 less the Levenshtein distance over the length of the longer (V. I. Levenshtein 1966, Soviet
-            Physics Doklady 10:707), over characters, white space around both aside; 1.0 is the same.
-        right_beginning: Whether its first line is the author's: who accepts by line would take it.
-        length: Its characters over the author's, white space around both aside.
-        too_long: Whether it is more than twice as long as the author's.
-        parses: Whether the rebuilt text does; None where that cannot be told.
-        echoes_prefix: Whether one of its lines stands in the text before the hole, and not in what the author wrote.
-        echoes_suffix: Likewise in the text after the hole.
-        echoes_context: Likewise in what the model was shown beside the text.
-        statements: How many it has, those inside blocks not counted.
-    """
-
-    exact: bool
-    exact_cut: bool
+    exact: bool  # whether it is what the author wrote, blanks at the ends of lines and line ends at its end aside
+    exact_cut: bool  # the same of the answer after it is cut where it has as many statements as the author wrote
+    # 1 less the Levenshtein distance over the length of the longer (V. I. Levenshtein 1966, Soviet Physics Doklady
+    # 10:707), over characters, white space around both aside; 1.0 is the same.
     similarity: float
-    right_beginning: bool
-    length: float
-    too_long: bool
-    parses: bool | None
-    echoes_prefix: bool
-    echoes_suffix: bool
-    echoes_context: bool
-    statements: int
+    right_beginning: bool  # whether its first line is the author's: who accepts by line would take it
+    length: float  # its characters over the author's, white space around both aside
+    too_long: bool  # whether it is more than twice as long as the author's
+    parses: bool | None  # whether the rebuilt text does; None where that cannot be told
+    echoes_prefix: bool  # whether one of its lines stands in the text before the hole, and not in what the author wrote
+    echoes_suffix: bool  # likewise in the text after the hole
+    echoes_context: bool  # likewise in what the model was shown beside the text
+    statements: int  # how many it has, those inside blocks not counted
 
     @property
     def echoes(self) -> bool:
-        """Whether it echoes any of them."""
         return self.echoes_prefix or self.echoes_suffix or self.echoes_context
 
 
@@ -64,19 +50,9 @@ def closeness(
     context: str = "",
     language: str = PYTHON,
 ) -> Closeness:
-    """Compare an answer with what stood in the hole.
+    """Compare an answer with what stood in the hole: `canonical`, of so many statements.
 
-    Args:
-        document: The text with the hole.
-        canonical: What the author wrote there.
-        answer: What the model wrote there.
-        kind: Of the hole, as `punching.KINDS` has it.
-        statements: How many the author wrote.
-        context: What the model was shown beside the document.
-        language: Of the document.
-
-    Raises:
-        OptionError: A library is missing.
+    `kind` is of `punching.KINDS`, and `context` is what the model was shown beside the document.
     """
     true, own = canonical.strip(), answer.strip()
     first = _bare(canonical).partition("\n")[0]
@@ -99,11 +75,7 @@ def closeness(
 
 
 def similarity(one: str, other: str) -> float:
-    """Return 1 less the Levenshtein distance of two texts over the length of the longer; 1.0 for two empty ones.
-
-    Raises:
-        OptionError: The library for it is missing.
-    """
+    """1 less the Levenshtein distance over the length of the longer; 1.0 for two empty texts."""
     try:
         from rapidfuzz.distance import Levenshtein
     except ImportError:
@@ -122,24 +94,18 @@ def echoes(document: Document, canonical: str, answer: str, text: str) -> bool:
 
     A line counts with at least eight letters, digits and underscores. Blanks are taken as one. The answer's first and
     last line, where they share their line with the text around the hole, count also where they are a part of a line.
-
-    Args:
-        document: The text with the hole.
-        canonical: What the author wrote there.
-        answer: What the model wrote there.
-        text: Where an echo may come from.
     """
     lines = {_spaced(line) for line in text.split("\n")}
     true = _spaced(canonical)
     own = answer.split("\n")
-    for at, line in enumerate(own):
+    for index, line in enumerate(own):
         piece = _spaced(line)
-        shared = (at == 0 and not document.hole_begins_line) or (
-            at == len(own) - 1 and bool(document.suffix.partition("\n")[0].strip())
+        shared = (index == 0 and not document.hole_begins_line) or (
+            index == len(own) - 1 and bool(document.suffix.partition("\n")[0].strip())
         )
         if len(re.findall(r"\w", piece)) < _LEAST_ECHO or piece in true:
             continue
-        if piece in lines or (shared and any(piece in each for each in lines)):
+        if piece in lines or (shared and any(piece in line for line in lines)):
             return True
     return False
 
@@ -153,12 +119,6 @@ def ends_of_statements(document: Document, answer: str, kind: str, language: str
 
     An answer that goes on in a line begins with the rest of a statement. One between brackets ends where it closes
     them. In other languages than Python every line that is not empty counts as a statement.
-
-    Args:
-        document: The text with the hole.
-        answer: What is in the hole.
-        kind: Of the hole.
-        language: Of the document.
     """
     if language != PYTHON:
         return [match.end() for match in re.finditer(r"[^\n]*\S", answer)]

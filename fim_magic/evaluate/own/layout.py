@@ -25,15 +25,11 @@ def layout_holes(text: str, language: str) -> list[Punched]:
 
     A line is used where it holds its brackets itself, begins and ends a statement, and has no comment; a rest may end
     with the brace that opens a block.
-
-    Args:
-        text: A file, or a cell with its magic.
-        language: As `languages.of_file` calls it.
     """
     found: list[Punched] = []
     lines = list(_lines(text, language))
-    for at, line in enumerate(lines):
-        before, after = lines[at - 1] if at else None, lines[at + 1] if at + 1 < len(lines) else None
+    for index, line in enumerate(lines):
+        before, after = lines[index - 1] if index else None, lines[index + 1] if index + 1 < len(lines) else None
         if not line.usable or not _stands_alone(line, before, after):
             continue
         found += _of_line(text, line, language)
@@ -42,23 +38,14 @@ def layout_holes(text: str, language: str) -> list[Punched]:
 
 @dataclass(frozen=True)
 class _Line:
-    """A line with something in it.
+    """A line with something in it."""
 
-    Attributes:
-        start: Where its first character that is no blank is.
-        end: Behind its last.
-        text: What is between.
-        tokens: Those that are in code, as (start, kind, text); up to the first place inside a string.
-        usable: Whether there is no comment in it, and neither a string nor a bracket is open from another line.
-        unit: How many empty lines are before it.
-    """
-
-    start: int
-    end: int
-    text: str
-    tokens: tuple[_Token, ...]
-    usable: bool
-    unit: int
+    start: int  # where its first character that is no blank is
+    end: int  # behind its last
+    text: str  # what is between
+    tokens: tuple[_Token, ...]  # those that are in code, as (start, kind, text); up to the first place inside a string
+    usable: bool  # whether there is no comment in it, and neither a string nor a bracket is open from another line
+    unit: int  # how many empty lines are before it
 
     @property
     def is_comment(self) -> bool:
@@ -73,7 +60,7 @@ def _lines(text: str, language: str) -> Iterator[_Line]:
         lexer = get_lexer_by_name(_LEXERS.get(language, language))
     except ClassNotFound:
         return
-    tokens = [(at, _kind(kind), value) for at, kind, value in lexer.get_tokens_unprocessed(text)]
+    tokens = [(begin, _kind(kind), value) for begin, kind, value in lexer.get_tokens_unprocessed(text)]
     start, unit, first, depth = 0, 0, 0, 0
     for raw in text.split("\n"):
         end = start + len(raw)
@@ -83,7 +70,9 @@ def _lines(text: str, language: str) -> Iterator[_Line]:
         if bare:
             begins = start + raw.index(bare)
             own = list(_between(tokens, first, begins, begins + len(bare)))
-            whole = all(at >= start and at + len(value.rstrip()) <= end for at, kind, value in own if kind != "blank")
+            whole = all(
+                begin >= start and begin + len(value.rstrip()) <= end for begin, kind, value in own if kind != "blank"
+            )
             commented = any(kind == "comment" for _, kind, _ in own) or bare.startswith("%%")
             usable = whole and not commented and not depth and len(bare) <= _LONGEST
             depth = max(0, depth + sum(map(_opened, own)))
@@ -96,7 +85,7 @@ def _lines(text: str, language: str) -> Iterator[_Line]:
 def _opened(token: _Token) -> int:
     """How many round and square brackets it opens, less those that it closes."""
     _, kind, text = token
-    return sum((each in "([") - (each in ")]") for each in text) if kind == "operator" else 0
+    return sum((character in "([") - (character in ")]") for character in text) if kind == "operator" else 0
 
 
 def _kind(kind: Any) -> str:
@@ -113,11 +102,11 @@ def _kind(kind: Any) -> str:
 
 
 def _between(tokens: Sequence[_Token], first: int, start: int, end: int) -> Iterator[_Token]:
-    for at in range(first, len(tokens)):
-        if tokens[at][0] >= end:
+    for index in range(first, len(tokens)):
+        if tokens[index][0] >= end:
             return
-        if tokens[at][0] + len(tokens[at][2]) > start:
-            yield tokens[at]
+        if tokens[index][0] + len(tokens[index][2]) > start:
+            yield tokens[index]
 
 
 def _in_code(tokens: Sequence[_Token]) -> Iterator[_Token]:
@@ -142,10 +131,10 @@ def _of_line(text: str, line: _Line, language: str) -> Iterator[Punched]:
         return
     if not left and _says_enough(text[line.start : line.end]):
         yield Punched("line", line.start, line.end, 1, line.unit)
-    for (at, kind, value), (then, _, _) in zip(line.tokens, line.tokens[1:], strict=False):
+    for (start, kind, value), (following, _, _) in zip(line.tokens, line.tokens[1:], strict=False):
         place = _place(kind, value, language)
-        if place and then >= at + len(value) + (kind == "keyword") and _says_enough(text[then : line.end]):
-            yield Punched("rest", then, line.end, 1, line.unit, place)
+        if place and following >= start + len(value) + (kind == "keyword") and _says_enough(text[following : line.end]):
+            yield Punched("rest", following, line.end, 1, line.unit, place)
 
 
 def _says_enough(missing: str) -> bool:

@@ -36,38 +36,25 @@ _BLOCKS = ("body", "orelse", "finalbody")
 
 @dataclass(frozen=True)
 class Punched:
-    """A hole that could be punched.
+    """A hole that could be punched."""
 
-    Attributes:
-        kind: One of `KINDS`.
-        start: Where it begins in the text.
-        end: Where it ends.
-        statements: How many statements what is missing has, those inside blocks not counted.
-        unit: Which of the text's top-level statements it is in, from 0.
-        place: Of a rest, what it stands behind: "=", ".", "bracket", "keyword" or "operator"; else "".
-    """
-
-    kind: str
-    start: int
-    end: int
-    statements: int
-    unit: int
-    place: str = ""
+    kind: str  # one of `KINDS`
+    start: int  # where it begins in the text
+    end: int  # where it ends
+    statements: int  # how many statements what is missing has, those inside blocks not counted
+    unit: int  # which of the text's top-level statements it is in, from 0
+    place: str = ""  # of a rest, what it stands behind: "=", ".", "bracket", "keyword" or "operator"; else ""
 
 
 def python_holes(text: str) -> list[Punched]:
-    """Return every hole that can be punched into a text, in its order; none where it does not parse.
-
-    Args:
-        text: A cell or a file, with LF line ends.
-    """
+    """Return every hole that can be punched into a text with LF line ends, in order; none where it does not parse."""
     source = _read(text)
-    if source is None or all(isinstance(each, ast.Import | ast.ImportFrom | ast.Pass) for each in source.tree.body):
+    if source is None or all(isinstance(node, ast.Import | ast.ImportFrom | ast.Pass) for node in source.tree.body):
         return []
     found = [*_rests(source), *_arguments(source)]
     for block in _blocks(source):
         found += [*_lines(source, block), *_runs(source, block), *_bodies(source, block)]
-    return sorted((each for each in found if _is_worth_it(text, each)), key=lambda each: (each.start, each.end))
+    return sorted((hole for hole in found if _is_worth_it(text, hole)), key=lambda hole: (hole.start, hole.end))
 
 
 def _is_worth_it(text: str, hole: Punched) -> bool:
@@ -88,7 +75,7 @@ class _Source:
     starts: tuple[int, ...]  # of its lines
     same: tuple[bool, ...]  # whether a line is as Python reads it
 
-    def at(self, line: int, column: int) -> int:
+    def position(self, line: int, column: int) -> int:
         """The position of a line, from 1, and a column in bytes of UTF-8, as `ast` has them."""
         start = self.starts[line - 1]
         end = self.text.find("\n", start)
@@ -99,7 +86,7 @@ class _Source:
         first, last = nodes[0], nodes[-1]
         decorated = getattr(first, "decorator_list", [])
         line, column = min([(first.lineno, first.col_offset), *((d.lineno, d.col_offset - 1) for d in decorated)])  # type: ignore[attr-defined]
-        return self.at(line, column), self.at(last.end_lineno, last.end_col_offset)  # type: ignore[attr-defined]
+        return self.position(line, column), self.position(last.end_lineno, last.end_col_offset)  # type: ignore[attr-defined]
 
     def is_plain(self, start: int, end: int) -> bool:
         first = self.text.count("\n", 0, start)
@@ -130,25 +117,25 @@ def _read(text: str) -> _Source | None:
 
 
 @dataclass(frozen=True)
-class _Block:
+class _Statements:
     """The statements of one block, with the number of the top-level statement that each is in."""
 
     owner: ast.AST
     body: list[ast.stmt]
     unit: int | None  # None for the text's own
 
-    def unit_of(self, at: int) -> int:
-        return at if self.unit is None else self.unit
+    def unit_of(self, index: int) -> int:
+        return index if self.unit is None else self.unit
 
 
-def _blocks(source: _Source) -> Iterator[_Block]:
-    yield _Block(source.tree, source.tree.body, None)
+def _blocks(source: _Source) -> Iterator[_Statements]:
+    yield _Statements(source.tree, source.tree.body, None)
     for unit, statement in enumerate(source.tree.body):
         for node in ast.walk(statement):
             for name in _BLOCKS:
                 body = getattr(node, name, None)
                 if isinstance(body, list) and body and isinstance(body[0], ast.stmt):
-                    yield _Block(node, body, unit)
+                    yield _Statements(node, body, unit)
 
 
 def _is_compound(statement: ast.stmt) -> bool:
@@ -161,14 +148,14 @@ def _says_something(statement: ast.stmt) -> bool:
     return not constant and not isinstance(statement, ast.Pass)
 
 
-def _lines(source: _Source, block: _Block) -> Iterator[Punched]:
-    for at, statement in enumerate(block.body):
+def _lines(source: _Source, block: _Statements) -> Iterator[Punched]:
+    for index, statement in enumerate(block.body):
         start, end = source.span([statement])
         if _says_something(statement) and not _is_compound(statement) and source.stands_alone(start, end):
-            yield Punched("line", start, end, 1, block.unit_of(at))
+            yield Punched("line", start, end, 1, block.unit_of(index))
 
 
-def _runs(source: _Source, block: _Block) -> Iterator[Punched]:
+def _runs(source: _Source, block: _Statements) -> Iterator[Punched]:
     """Two to five simple statements with nothing between them but one empty line."""
     spans = [source.span([statement]) for statement in block.body]
     simple = [
@@ -176,9 +163,9 @@ def _runs(source: _Source, block: _Block) -> Iterator[Punched]:
         for statement, span in zip(block.body, spans, strict=True)
     ]
     joined = [a and b for a, b in pairwise(simple)]
-    for at, (one, other) in enumerate(pairwise(spans)):
+    for index, (one, other) in enumerate(pairwise(spans)):
         between = source.text[one[1] : other[0]]
-        joined[at] = joined[at] and not between.strip() and between.count("\n") <= 2  # one empty line
+        joined[index] = joined[index] and not between.strip() and between.count("\n") <= 2  # one empty line
     for first in range(len(block.body)):
         for last in range(first + 1, min(first + _MOST_STATEMENTS, len(block.body))):
             if not all(joined[first:last]):
@@ -187,7 +174,7 @@ def _runs(source: _Source, block: _Block) -> Iterator[Punched]:
                 yield Punched("lines", spans[first][0], spans[last][1], last - first + 1, block.unit_of(first))
 
 
-def _bodies(source: _Source, block: _Block) -> Iterator[Punched]:
+def _bodies(source: _Source, block: _Statements) -> Iterator[Punched]:
     if block.unit is None:
         return
     body = block.body
@@ -246,8 +233,8 @@ def _rests(source: _Source) -> Iterator[Punched]:
             formatted += (name == "FSTRING_START") - (name == "FSTRING_END")
             place = _place(token)
             if place and not formatted and token.end[0] == following.start[0]:
-                at = source.starts[following.start[0] - 1] + following.start[1]
-                yield Punched("rest", at, end, 1, unit, place)
+                position = source.starts[following.start[0] - 1] + following.start[1]
+                yield Punched("rest", position, end, 1, unit, place)
 
 
 def _place(token: tokenize.TokenInfo) -> str:
@@ -270,7 +257,7 @@ def _logical_lines(plain: str) -> Iterator[list[tokenize.TokenInfo]]:
     try:
         for token in _tokens(plain):
             if token.type == tokenize.NEWLINE:
-                if line and not commented and all(each.string != ";" for each in line):
+                if line and not commented and all(token.string != ";" for token in line):
                     yield line
                 line, commented = [], False
             elif token.type == tokenize.COMMENT:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from fim_magic.evaluate.intervals import Interval, bootstrap, mean, wilson
+from fim_magic.evaluate.answers.intervals import Interval, bootstrap, difference, mean, wilson
 from fim_magic.evaluate.own import OwnTask, arms
 from fim_magic.evaluate.own.answering import OwnAnswer
 from fim_magic.evaluate.own.closeness import Closeness, echoes
@@ -31,120 +31,72 @@ SHARES = (
 
 @dataclass(frozen=True)
 class Share:
-    """How many of some answers are so.
+    """How many of some answers are so."""
 
-    Attributes:
-        share: From 0.0 to 1.0.
-        interval: Of it.
-        tasks: Of how many answers that can be told.
-    """
-
-    share: float
-    interval: Interval
-    tasks: int
+    share: float  # from 0.0 to 1.0
+    interval: Interval  # of it
+    tasks: int  # of how many answers that can be told
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What there is to say of one arm on some holes.
+    """What there is to say of one arm on some holes."""
 
-    Attributes:
-        arm: One of `arms.ARMS`.
-        facet: "kind" or "language", or "" for all holes.
-        word: Such as "rest".
-        tasks: How many were answered.
-        similarity: The mean over them.
-        interval: Of `similarity`.
-        shares: Of each of `SHARES`.
-        exact_of_cut: The exact answers over those that are exact when cut at the true number of statements; None where
-            there is none.
-        any_exact: The share whose candidates have an exact one among them.
-        best_similarity: The mean of the best candidate's similarity.
-        length: The median of the answers' lengths over the authors'.
-        first_similarity: The mean similarity of the answers that could be accepted first.
-        first_exact: The share of exact ones among those.
-        first_seconds: The median time until there was one.
-        seconds: The median time until nothing more was to come.
-        tokens: Generated, a hole.
-        candidates: Answers asked for, a hole.
-        prompt_tokens: Of a prompt.
-        reused_tokens: How many of them the request before had read already.
-        asked: For how many holes the model was asked, and no other arm's answer taken.
-    """
-
-    arm: str
-    facet: str
-    word: str
-    tasks: int
-    similarity: float
-    interval: Interval
-    shares: Mapping[str, Share]
+    arm: str  # one of `arms.ARMS`
+    facet: str  # "kind" or "language", or "" for all holes
+    word: str  # such as "rest"
+    tasks: int  # how many were answered
+    similarity: float  # the mean over them
+    interval: Interval  # of `similarity`
+    shares: Mapping[str, Share]  # of each of `SHARES`
+    # the exact answers over those that are exact when cut at the true number of statements; None where there is none
     exact_of_cut: float | None
-    any_exact: float
-    best_similarity: float
-    length: float
-    first_similarity: float
-    first_exact: float
-    first_seconds: float
-    seconds: float
-    tokens: float
-    candidates: float
-    prompt_tokens: float
-    reused_tokens: float
-    asked: int
+    any_exact: float  # the share whose candidates have an exact one among them
+    best_similarity: float  # the mean of the best candidate's similarity
+    length: float  # the median of the answers' lengths over the authors'
+    first_similarity: float  # the mean similarity of the answers that could be accepted first
+    first_exact: float  # the share of exact ones among those
+    first_seconds: float  # the median time until there was one
+    seconds: float  # the median time until nothing more was to come
+    tokens: float  # generated, a hole
+    candidates: float  # answers asked for, a hole
+    prompt_tokens: float  # of a prompt
+    reused_tokens: float  # how many of them the request before had read already
+    asked: int  # for how many holes the model was asked, and no other arm's answer taken
 
 
 @dataclass(frozen=True)
-class Difference:
-    """Two arms on the holes that both answered.
+class ClosenessDifference:
+    """Two arms on the holes that both answered."""
 
-    Attributes:
-        first: An arm.
-        second: The other.
-        tasks: How many both answered.
-        similarity: The second's mean similarity less the first's.
-        interval: Of it, paired.
-        exact: The second's share of exact answers less the first's.
-        exact_interval: Of it, paired.
-    """
-
-    first: str
-    second: str
-    tasks: int
-    similarity: float
-    interval: Interval
-    exact: float
-    exact_interval: Interval
+    first: str  # an arm
+    second: str  # the other
+    tasks: int  # how many both answered
+    similarity: float  # the second's mean similarity less the first's
+    interval: Interval  # of it, paired
+    exact: float  # the second's share of exact answers less the first's
+    exact_interval: Interval  # of it, paired
 
 
 @dataclass(frozen=True)
-class SetReport:
-    """The numbers of one set.
+class OwnResult:
+    """The numbers of one set."""
 
-    Attributes:
-        name: The set's.
-        tasks: How many holes there are.
-        files: In how many files.
-        whole: How many files the set has.
-        measures: First those of all holes, then by kind, then by language where there are several.
-        differences: Between arms.
-        authors: The share of holes where what the author wrote stands in the prefix, the suffix and the context as an
-            echo would: so much of it is how people write.
-    """
-
-    name: str
-    tasks: int
-    files: int
-    whole: int
-    measures: tuple[Measure, ...]
-    differences: tuple[Difference, ...]
+    name: str  # the set's
+    tasks: int  # how many holes there are
+    files: int  # in how many files
+    whole: int  # how many files the set has
+    measures: tuple[Measure, ...]  # first those of all holes, then by kind, then by language where there are several
+    differences: tuple[ClosenessDifference, ...]  # between arms
+    # the share of holes where what the author wrote stands in the prefix, the suffix and the context as an echo
+    # would: so much of it is how people write
     authors: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class _Scored:
     task: OwnTask
-    told: OwnAnswer
+    response: OwnAnswer
     found: tuple[Closeness, ...]  # of each candidate
     offered: Closeness  # of the one that could be accepted first
 
@@ -153,18 +105,10 @@ class _Scored:
         return self.found[0]
 
 
-def reckon(name: str, tasks: Sequence[OwnTask], answers: Answers, *, files: int, whole: int) -> SetReport:
-    """Return what came of a set.
-
-    Args:
-        name: The set's.
-        tasks: Its holes.
-        answers: Of each arm, those that there are.
-        files: In how many files the holes are.
-        whole: How many files the set has.
-    """
-    scored = {arm: _scored(tasks, told) for arm, told in answers.items()}
-    return SetReport(
+def reckon(name: str, tasks: Sequence[OwnTask], answers: Answers, *, files: int, whole: int) -> OwnResult:
+    """Return what came of a set of `whole` files, whose holes are in so many `files`."""
+    scored = {arm: _scored(tasks, responses) for arm, responses in answers.items()}
+    return OwnResult(
         name=name,
         tasks=len(tasks),
         files=files,
@@ -175,24 +119,24 @@ def reckon(name: str, tasks: Sequence[OwnTask], answers: Answers, *, files: int,
     )
 
 
-def _scored(tasks: Sequence[OwnTask], told: Mapping[str, OwnAnswer]) -> dict[str, _Scored]:
+def _scored(tasks: Sequence[OwnTask], responses: Mapping[str, OwnAnswer]) -> dict[str, _Scored]:
     found = {}
     for task in tasks:
-        answer = told.get(task.task_id)
+        answer = responses.get(task.task_id)
         if answer is not None:
-            each = tuple(task.compare(candidate.middle, answer.shown) for candidate in answer.answer.candidates)
-            found[task.task_id] = _Scored(task, answer, each, task.compare(answer.first, answer.shown))
+            compared = tuple(task.compare(candidate.middle, answer.shown) for candidate in answer.answer.candidates)
+            found[task.task_id] = _Scored(task, answer, compared, task.compare(answer.first, answer.shown))
     return found
 
 
 def _measures(scored: Mapping[str, Mapping[str, _Scored]]) -> Iterator[Measure]:
     for facet, word_of in _FACETS.items():
-        words = list(dict.fromkeys(word_of(each.task) for own in scored.values() for each in own.values()))
+        words = list(dict.fromkeys(word_of(item.task) for own in scored.values() for item in own.values()))
         if facet == "language" and len(words) < 2:  # one language is the whole
             continue
         for word in words:
             for arm, own in scored.items():
-                there = [each for each in own.values() if word_of(each.task) == word]
+                there = [item for item in own.values() if word_of(item.task) == word]
                 if there:
                     yield _measure(arm, facet, word, there)
 
@@ -205,26 +149,26 @@ _FACETS: Mapping[str, Callable[[OwnTask], str]] = {
 
 
 def _measure(arm: str, facet: str, word: str, scored: Sequence[_Scored]) -> Measure:
-    groups = {each.task.task_id: each.task.group for each in scored}
-    shares = {name: _share([getattr(each.first, name) for each in scored]) for name in SHARES}
+    groups = {item.task.task_id: item.task.group for item in scored}
+    shares = {name: _share([getattr(item.first, name) for item in scored]) for name in SHARES}
     cut = shares["exact_cut"].share
-    answers = [each.told.answer for each in scored]
+    answers = [item.response.answer for item in scored]
     return Measure(
         arm=arm,
         facet=facet,
         word=word,
         tasks=len(scored),
-        similarity=mean([each.first.similarity for each in scored]),
-        interval=bootstrap({each.task.task_id: each.first.similarity for each in scored}, groups),
+        similarity=mean([item.first.similarity for item in scored]),
+        interval=bootstrap({item.task.task_id: item.first.similarity for item in scored}, groups),
         shares=shares,
         exact_of_cut=shares["exact"].share / cut if cut else None,
-        any_exact=mean([any(one.exact for one in each.found) for each in scored]),
-        best_similarity=mean([max(one.similarity for one in each.found) for each in scored]),
-        length=median(each.first.length for each in scored),
-        first_similarity=mean([each.offered.similarity for each in scored]),
-        first_exact=mean([each.offered.exact for each in scored]),
-        first_seconds=median(each.told.first_seconds for each in scored),
-        seconds=median(each.told.last_seconds for each in scored),
+        any_exact=mean([any(one.exact for one in item.found) for item in scored]),
+        best_similarity=mean([max(one.similarity for one in item.found) for item in scored]),
+        length=median(item.first.length for item in scored),
+        first_similarity=mean([item.offered.similarity for item in scored]),
+        first_exact=mean([item.offered.exact for item in scored]),
+        first_seconds=median(item.response.first_seconds for item in scored),
+        seconds=median(item.response.last_seconds for item in scored),
         tokens=mean([answer.tokens for answer in answers]),
         candidates=mean([answer.samples for answer in answers]),
         prompt_tokens=mean([answer.prompt_tokens for answer in answers]),
@@ -234,35 +178,29 @@ def _measure(arm: str, facet: str, word: str, scored: Sequence[_Scored]) -> Meas
 
 
 def _share(values: Sequence[Any]) -> Share:
-    told = [bool(value) for value in values if value is not None]
-    return Share(mean(told), wilson(sum(told), len(told)), len(told))
+    known = [bool(value) for value in values if value is not None]
+    return Share(mean(known), wilson(sum(known), len(known)), len(known))
 
 
-def _differences(scored: Mapping[str, Mapping[str, _Scored]]) -> Iterator[Difference]:
+def _differences(scored: Mapping[str, Mapping[str, _Scored]]) -> Iterator[ClosenessDifference]:
     for first, second in arms.pairs(list(scored)):
-        both = [name for name in scored[first] if name in scored[second]]
-        if not both:
-            continue
-        pairs = {name: (scored[first][name], scored[second][name]) for name in both}
-        groups = {name: one.task.group for name, (one, _) in pairs.items()}
-        closer = {name: other.first.similarity - one.first.similarity for name, (one, other) in pairs.items()}
-        exact = {name: float(other.first.exact) - float(one.first.exact) for name, (one, other) in pairs.items()}
-        yield Difference(
-            first=first,
-            second=second,
-            tasks=len(both),
-            similarity=mean([*closer.values()]),
-            interval=bootstrap(closer, groups),
-            exact=mean([*exact.values()]),
-            exact_interval=bootstrap(exact, groups),
-        )
+        one, other = scored[first], scored[second]
+        groups = {name: item.task.group for name, item in one.items() if name in other}
+        if groups:
+            similarity, interval = difference(_values(one, "similarity"), _values(other, "similarity"), groups)
+            exact, exact_interval = difference(_values(one, "exact"), _values(other, "exact"), groups)
+            yield ClosenessDifference(first, second, len(groups), similarity, interval, exact, exact_interval)
+
+
+def _values(scored: Mapping[str, _Scored], name: str) -> dict[str, float]:
+    return {task: float(getattr(item.first, name)) for task, item in scored.items()}
 
 
 def _authors(scored: Mapping[str, _Scored]) -> dict[str, float]:
     found: dict[str, list[bool]] = {"prefix": [], "suffix": [], "context": []}
-    for each in scored.values():
-        document = each.task.document
-        around = {"prefix": document.prefix, "suffix": document.suffix, "context": each.told.shown}
+    for item in scored.values():
+        document = item.task.document
+        around = {"prefix": document.prefix, "suffix": document.suffix, "context": item.response.shown}
         for name, text in around.items():
-            found[name].append(echoes(document, "", each.task.canonical, text))
-    return {name: mean(told) for name, told in found.items()}
+            found[name].append(echoes(document, "", item.task.canonical, text))
+    return {name: mean(flags) for name, flags in found.items()}

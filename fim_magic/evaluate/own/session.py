@@ -5,7 +5,6 @@ It is also asked where nothing has run: then the shell is one that knows the tex
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -22,6 +21,7 @@ from typing import Any
 from fim_magic.context import Context
 from fim_magic.context.cells import NotebookCell
 from fim_magic.document import Document
+from fim_magic.evaluate.notebooks.live import write_notebook
 from fim_magic.kernel import context_for, defined_names
 
 _NOT_RUN = re.compile(
@@ -35,12 +35,7 @@ _WAITING = 4  # times as long as it may work
 
 
 def enter(_shell: Any, folder: str) -> None:
-    """Go to the folder in which cells are to run, and cut this process off from the network.
-
-    Args:
-        _shell: IPython's.
-        folder: What the cells see as the notebook's folder.
-    """
+    """Go to the folder in which cells are to run, and cut this process off from the network."""
     os.chdir(folder)
     socket.getaddrinfo = _no_network
     socket.gethostbyname = _no_network
@@ -53,13 +48,8 @@ def _no_network(*_arguments: object, **_options: object) -> Any:
 def run_cell(shell: Any, source: str, seconds: float) -> bool:
     """Run a cell, or only note that it was typed where it would download, install or ask. Returns whether it ran.
 
-    A cell that fails counts as one that ran for whoever wrote it: its text is kept, and the names that it would have
-    defined are missing.
-
-    Args:
-        shell: IPython's.
-        source: The cell, as it was typed.
-        seconds: After how many of the processor's it is interrupted.
+    A cell that fails counts as one that ran for its author: its text is kept, and the names that it would have
+    defined are missing. It is interrupted after so many seconds of the processor.
     """
     if _NOT_RUN.search(source):
         note_cell(shell, source)
@@ -105,32 +95,19 @@ def _interrupted_after(seconds: float) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Known:
-    """What is known at a hole.
+    """What is known at a hole."""
 
-    Attributes:
-        everything: All that a model may be told, as `--context all` has it.
-        names: The names that the session and the notebook define.
-    """
-
-    everything: Context = field(default_factory=Context)
-    names: frozenset[str] = frozenset()
+    everything: Context = field(default_factory=Context)  # all that a model may be told, as `--context all` has it
+    names: frozenset[str] = frozenset()  # the names that the session and the notebook define
 
 
 def known_at(shell: Any, document: Document, cells: Sequence[NotebookCell], folder: str) -> Known:
     """Return what the product finds out about a cell that is filled now.
 
-    Args:
-        shell: IPython's, in which the cells above have run.
-        document: The cell with the hole.
-        cells: All of the notebook, as it is saved; the hole's cell without what is missing.
-        folder: Where the notebook may be written.
+    `cells` is the notebook as it is saved, with the hole's cell without what is missing; it is written to `folder`.
     """
     path = Path(folder) / "notebook.ipynb"
-    told: list[dict[str, Any]] = [
-        {"cell_type": "markdown" if cell.markdown else "code", "source": [cell.source], "metadata": {}}
-        for cell in cells
-    ]
-    path.write_text(json.dumps({"cells": told, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}), "utf-8")
+    write_notebook(path, cells)
     shell.user_ns["__vsc_ipynb_file__"] = str(path)  # where the product looks for it
     return Known(context_for(shell, document, "all"), defined_names(shell))
 

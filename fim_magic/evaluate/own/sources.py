@@ -1,4 +1,4 @@
-"""Notebooks and source files, as they lie in somebody's folder."""
+"""Notebooks and source files, as they lie in the user's folder."""
 
 from __future__ import annotations
 
@@ -26,22 +26,14 @@ _LARGEST_SOURCE = 2**20  # bytes: a longer one was written by a program
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """A file.
+class OwnFile:
+    """A file."""
 
-    Attributes:
-        name: Its path below the folder that was asked for, with slashes.
-        path: Where it is.
-        language: Of its code, as `languages.of_file` calls it.
-        cells: A notebook's cells; of a source file its text, as the only one.
-        is_notebook: Whether it is one.
-    """
-
-    name: str
-    path: Path
-    language: str
-    cells: tuple[NotebookCell, ...]
-    is_notebook: bool
+    name: str  # its path below the folder that was asked for, with slashes
+    path: Path  # where it is
+    language: str  # of its code, as `languages.of_file` calls it
+    cells: tuple[NotebookCell, ...]  # a notebook's cells; of a source file its text, as the only one
+    is_notebook: bool  # whether it is one
 
 
 @dataclass(frozen=True)
@@ -58,20 +50,17 @@ def is_readable(path: Path) -> bool:
 
 
 def has_files(folder: Path) -> bool:
-    """Whether a folder, or one below it, holds a notebook or a source file."""
     return next(_below(folder), None) is not None
 
 
 def files_of(path: Path) -> list[Path]:
     """Return the notebooks and source files in a folder and below it, by name; or the file itself.
 
-    Folders whose name begins with a dot, and those of installed or generated files, are left out.
-
-    Raises:
-        OptionError: There are none.
+    Folders whose name begins with a dot, and those of installed or generated files, are left out. An OptionError says
+    that there are none.
     """
     if path.is_dir():
-        found = sorted(_below(path), key=lambda each: each.relative_to(path).as_posix())
+        found = sorted(_below(path), key=lambda file: file.relative_to(path).as_posix())
     else:
         found = [path] if path.is_file() and is_readable(path) else []
     if not found:
@@ -84,39 +73,34 @@ def files_of(path: Path) -> list[Path]:
 
 def _below(folder: Path) -> Iterator[Path]:
     for root, folders, names in os.walk(folder):
-        folders[:] = [each for each in folders if not each.startswith(".") and each not in _NOT_LOOKED_INTO]
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in _NOT_LOOKED_INTO]
         yield from (path for name in names if not name.startswith(".") and is_readable(path := Path(root, name)))
 
 
-def read(path: Path, name: str) -> Sheet | Unread:
-    """Read a file.
-
-    Args:
-        path: As `files_of` gives it.
-        name: What the file is to be called.
-    """
-    notebook = path.suffix.lower() == NOTEBOOK
+def read(path: Path, name: str) -> OwnFile | Unread:
+    """Read a file as `files_of` gives it, under a name."""
+    is_notebook = path.suffix.lower() == NOTEBOOK
     try:
-        if path.stat().st_size > (LARGEST_FILE if notebook else _LARGEST_SOURCE):
+        if path.stat().st_size > (LARGEST_FILE if is_notebook else _LARGEST_SOURCE):
             return Unread(name, "it is too large")
         text = path.read_text("utf-8-sig")  # line ends become LF
-        if not notebook:
-            return Sheet(name, path, of_file(path.name), (NotebookCell(text, markdown=False),), is_notebook=False)
-        told = json.loads(text)
-        return Sheet(name, path, _language(told), tuple(_cells(told)), is_notebook=True)
+        if not is_notebook:
+            return OwnFile(name, path, of_file(path.name), (NotebookCell(text, markdown=False),), is_notebook=False)
+        notebook = json.loads(text)
+        return OwnFile(name, path, _language(notebook), tuple(_cells(notebook)), is_notebook=True)
     except OSError as error:
         return Unread(name, str(error.strerror))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return Unread(name, "it is no notebook of format 4" if notebook else "it is not UTF-8 text")
+        return Unread(name, "it is no notebook of format 4" if is_notebook else "it is not UTF-8 text")
 
 
-def _language(told: dict[str, Any]) -> str:
-    about = told.get("metadata", {})
+def _language(notebook: dict[str, Any]) -> str:
+    about = notebook.get("metadata", {})
     named = about.get("language_info", {}).get("name") or about.get("kernelspec", {}).get("language") or PYTHON
     return str(named).lower()
 
 
-def _cells(told: dict[str, Any]) -> Iterator[NotebookCell]:
-    for cell in told["cells"]:
+def _cells(notebook: dict[str, Any]) -> Iterator[NotebookCell]:
+    for cell in notebook["cells"]:
         if cell["cell_type"] in ("code", "markdown"):
             yield NotebookCell("".join(cell["source"]), cell["cell_type"] == "markdown")

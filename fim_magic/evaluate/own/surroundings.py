@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from fim_magic.context.cells import NotebookCell
 from fim_magic.document import Document
 from fim_magic.evaluate.notebooks.live import Kernel, KernelError
 from fim_magic.evaluate.own.session import Known, known_at, shell_without_names
-from fim_magic.evaluate.own.sources import Sheet
+from fim_magic.evaluate.own.sources import OwnFile
 
 SECONDS = 20.0
 """After how many seconds of the processor a cell is interrupted."""
@@ -25,35 +25,30 @@ Hole = tuple[int, Document]
 """The index of a cell, and the cell with a hole in it."""
 
 
-def unrun(sheet: Sheet, holes: Iterable[Hole]) -> Iterator[Known]:
-    """Yield what is known at each hole of a notebook where nothing has run: the texts of cells, and no values."""
-    with tempfile.TemporaryDirectory() as folder:
-        for at, document in holes:
-            shell = shell_without_names(sheet.cells[:at])
-            yield known_at(shell, document, _saved(sheet.cells, at, document), folder)
+def look(file: OwnFile, holes: Sequence[Hole], run_cells: bool, seconds: float = SECONDS) -> Iterator[Known]:
+    """Yield what is known at each hole of a notebook, in order.
 
-
-def run(sheet: Sheet, holes: Iterable[Hole], seconds: float = SECONDS) -> Iterator[Known]:
-    """Yield what is known at each hole of a notebook where the cells above have run, in a process of their own.
-
-    They run in a copy of the notebook's folder, without network. A cell that fails, takes too long, or would download,
-    install or ask something is passed over: of what it would have defined, the model sees the code and no names.
-
-    Args:
-        sheet: The notebook.
-        holes: In the notebook's order.
-        seconds: After how many of the processor's a cell is interrupted.
+    With `run_cells`, the cells above run in a process of their own, in a copy of the notebook's folder, without
+    network. A cell that fails, takes more `seconds` of the processor, or would download, install or ask something is
+    passed over: of what it would have defined, the model sees the code and no names. Where nothing runs, it sees so
+    much of every cell.
     """
-    with _Session(sheet, seconds) as session:
-        for at, document in holes:
-            yield session.known_at(at, document)
+    if run_cells:
+        with _Session(file, seconds) as session:
+            for index, document in holes:
+                yield session.known_at(index, document)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for index, document in holes:
+            shell = shell_without_names(file.cells[:index])
+            yield known_at(shell, document, _saved(file.cells, index, document), folder)
 
 
 class _Session:
     """A kernel that goes through a notebook from the top, as a context manager."""
 
-    def __init__(self, sheet: Sheet, seconds: float) -> None:
-        self._sheet = sheet
+    def __init__(self, file: OwnFile, seconds: float) -> None:
+        self._file = file
         self._seconds = seconds
         self._done = 0  # cells
         self._alive = True
@@ -62,7 +57,7 @@ class _Session:
     def __enter__(self) -> _Session:  # typing.Self is not in Python 3.10
         folder = self._stack.enter_context(tempfile.TemporaryDirectory())
         self._own = self._stack.enter_context(tempfile.TemporaryDirectory())
-        copy_small_files(self._sheet.path.parent, Path(folder))
+        copy_small_files(self._file.path.parent, Path(folder))
         self._kernel = self._stack.enter_context(Kernel())
         self._kernel.ask(f"{_OURS}:enter", folder)
         return self
@@ -70,51 +65,47 @@ class _Session:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def known_at(self, at: int, document: Document) -> Known:
-        saved = _saved(self._sheet.cells, at, document)
+    def known_at(self, index: int, document: Document) -> Known:
+        saved = _saved(self._file.cells, index, document)
         try:
-            self._advance(at)
+            self._advance(index)
             known: Known = self._kernel.ask(f"{_OURS}:known_at", document, saved, self._own)
         except KernelError:  # it has crashed, or does not let itself be interrupted
             self._alive = False
-            return known_at(shell_without_names(self._sheet.cells[:at]), document, saved, self._own)
+            return known_at(shell_without_names(self._file.cells[:index]), document, saved, self._own)
         return known
 
-    def _advance(self, at: int) -> None:
+    def _advance(self, index: int) -> None:
         if not self._alive:
             raise KernelError("The notebook's kernel has ended.")
-        while self._done < at:
-            cell = self._sheet.cells[self._done]
+        while self._done < index:
+            cell = self._file.cells[self._done]
             self._done += 1
             if not cell.markdown:
                 self._kernel.ask(f"{_OURS}:run_cell", cell.source, self._seconds)
 
 
-def _saved(cells: Sequence[NotebookCell], at: int, document: Document) -> list[NotebookCell]:
+def _saved(cells: Sequence[NotebookCell], index: int, document: Document) -> list[NotebookCell]:
     own = NotebookCell(document.prefix + document.suffix, markdown=False)
-    return [*cells[:at], own, *cells[at + 1 :]]
+    return [*cells[:index], own, *cells[index + 1 :]]
 
 
-def copy_small_files(folder: Path, into: Path) -> None:
+def copy_small_files(folder: Path, into: Path, most_bytes: int = _MOST_BYTES) -> None:
     """Copy what lies in a folder and below it, as long as all of it is small. What cannot be read is left out.
 
     Cells may read what lies beside their notebook, and must not change it.
-
-    Args:
-        folder: Where a notebook is.
-        into: An empty folder.
     """
-    for path in small_files(folder):
+    for path in small_files(folder, most_bytes):
         target = into / path.relative_to(folder)
         target.parent.mkdir(parents=True, exist_ok=True)
         with suppress(OSError):
             shutil.copyfile(path, target)
 
 
-def small_files(folder: Path) -> list[Path]:
-    """Return the files in a folder and below it that fit into 64 MiB together, the nearest first; hidden ones not."""
+def small_files(folder: Path, most_bytes: int = _MOST_BYTES) -> list[Path]:
+    """Return the files in a folder and below it that fit into `most_bytes` together, the nearest first, none hidden."""
     found: list[Path] = []
-    left = _MOST_BYTES
+    left = most_bytes
     folders = [folder]
     while folders and len(found) < _MOST_FILES:
         here = folders.pop(0)

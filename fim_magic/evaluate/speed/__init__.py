@@ -1,5 +1,5 @@
 """How fast fim-magic is beside what people would use instead: `fim-magic bench`.
 
 `subject` says which model, `workloads` what is asked of it, `arms` who answers, `measure` in which turn, `machine` on
-what; `report` draws the ratios from the record, and `plot` a picture.
+what; `ratios` and `goals` are reckoned from the record, `report` shows them, and `plot` draws a picture.
 """

@@ -34,45 +34,35 @@ SAMPLED = Sampling(temperature=0.8, top_p=0.95, seed=1)
 
 
 @dataclass
-class Answer:
-    """What one arm said, and when.
+class TimedAnswer:
+    """What one arm said, and when."""
 
-    Attributes:
-        ids: The tokens of each candidate; empty where an arm does not tell them.
-        at: When each token of the first candidate was on the host, in seconds since the request began.
-        seconds: Until all candidates were there.
-        reused: How many tokens of the prompt an earlier request had already read.
-    """
-
-    ids: list[list[int]]
-    at: list[float] = field(default_factory=list)
-    seconds: float = 0.0
-    reused: int = 0
+    ids: list[list[int]]  # the tokens of each candidate; empty where an arm does not tell them
+    # when each token of the first candidate was on the host, in seconds since the request began
+    times: list[float] = field(default_factory=list)
+    seconds: float = 0.0  # until all candidates were there
+    reused: int = 0  # how many tokens of the prompt an earlier request had already read
 
 
 class Arm(Protocol):
     """One who answers."""
 
     @property
-    def name(self) -> str:
-        """What the report calls it."""
-        ...
+    def name(self) -> str: ...
 
     @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        ...
+    def device(self) -> torch.device: ...
 
     def forget(self) -> None:
         """Drop what is kept of earlier requests."""
         ...
 
-    def ask(self, prompt: Sequence[int], workload: Workload) -> Answer:
+    def ask(self, prompt: Sequence[int], workload: Workload) -> TimedAnswer:
         """Answer `prompt` with as many tokens and candidates as `workload` says."""
         ...
 
     def bytes_per_token(self, context: int) -> int | None:
-        """Return what one step of decoding reads from memory, or None where nobody knows."""
+        """Return what one step of decoding reads from memory, or None where that is not known."""
         ...
 
 
@@ -88,8 +78,7 @@ class GenerateArm:
     def forget(self) -> None:
         """Do nothing: it keeps nothing."""
 
-    def ask(self, prompt: Sequence[int], workload: Workload) -> Answer:
-        """Answer with one call of `generate()`; see [`Arm.ask`][]."""
+    def ask(self, prompt: Sequence[int], workload: Workload) -> TimedAnswer:
         options: dict[str, Any] = {"do_sample": False}
         if workload.sampled:
             torch.manual_seed(SAMPLED.seed)
@@ -110,10 +99,9 @@ class GenerateArm:
             **options,
         )
         seconds = clock.now()
-        return Answer(output[:, len(prompt) :].tolist(), clock.at, seconds)
+        return TimedAnswer(output[:, len(prompt) :].tolist(), clock.times, seconds)
 
     def bytes_per_token(self, context: int) -> int:
-        """Return the bytes of weights and KV cache that one step reads; see [`Arm.bytes_per_token`][]."""
         return bytes_read(self._model, context)
 
 
@@ -123,21 +111,20 @@ class _Clock:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._prompt_is_next = True
-        self.at: list[float] = []
+        self.times: list[float] = []
         synchronize(device)
         self._began = time.perf_counter()
 
     def put(self, _tokens: torch.Tensor) -> None:
         """Note a token, which `generate()` has already copied to the host."""
         if not self._prompt_is_next:
-            self.at.append(self.now())
+            self.times.append(self.now())
         self._prompt_is_next = False
 
     def end(self) -> None:
         """Do nothing: the last token has been noted."""
 
     def now(self) -> float:
-        """Return the seconds since the request began."""
         synchronize(self._device)
         return time.perf_counter() - self._began
 
@@ -152,16 +139,14 @@ class EngineArm:
         self._speculate = speculate
 
     def forget(self) -> None:
-        """Drop the engine's KV caches."""
         self._engine.forget()
 
-    def ask(self, prompt: Sequence[int], workload: Workload) -> Answer:
-        """Answer step by step; see [`Arm.ask`][]."""
+    def ask(self, prompt: Sequence[int], workload: Workload) -> TimedAnswer:
         if isinstance(self._engine, LocalEngine):
             self._engine.speculate = self._speculate
         wanted = workload.new_tokens
         sampling = SAMPLED if workload.sampled else GREEDY
-        answer = Answer([[] for _ in range(workload.candidates)])
+        answer = TimedAnswer([[] for _ in range(workload.candidates)])
         synchronize(self.device)
         began = time.perf_counter()
         generation = self._engine.generate(
@@ -184,7 +169,7 @@ class EngineArm:
                     continue
                 answer.ids[token.candidate].append(token.id)
                 if token.candidate == 0:
-                    answer.at.append(now)
+                    answer.times.append(now)
                 if len(answer.ids[token.candidate]) == wanted:
                     going.discard(token.candidate)
                     generation.close(token.candidate)
@@ -194,7 +179,6 @@ class EngineArm:
         return answer
 
     def bytes_per_token(self, context: int) -> int | None:
-        """Return what the engine says; see [`Arm.bytes_per_token`][]."""
         return self._engine.bytes_per_token(context)
 
 
@@ -207,16 +191,7 @@ class LlamaCppArm:
     name = LLAMA_CPP
 
     def __init__(self, gguf: Path, *, context: int, threads: int) -> None:
-        """Start its process, and wait until it has loaded the file.
-
-        Args:
-            gguf: The file.
-            context: How many tokens the KV cache has room for.
-            threads: Of the CPU.
-
-        Raises:
-            ModelError: It could not.
-        """
+        """Start its process, with room for so many tokens of context; a ModelError where it cannot load the file."""
         self.device = torch.device("cpu")
         self._process = subprocess.Popen(  # our own module
             [sys.executable, "-m", llama_server.__name__],
@@ -228,34 +203,32 @@ class LlamaCppArm:
             encoding="utf-8",
             start_new_session=True,  # Ctrl-C is for the bench, which then ends with what it has
         )
-        # It ends when nobody can ask any more. This is for those who drop the arm and go on.
+        # It ends when its standard input does. This ends it where the arm is dropped before.
         weakref.finalize(self, self._process.kill)
         self._tell({"gguf": str(gguf), "context": context, "threads": threads})
 
     def forget(self) -> None:
         """Do nothing: no request asks for the cache of another."""
 
-    def ask(self, prompt: Sequence[int], workload: Workload) -> Answer:
-        """Answer with one streamed request; see [`Arm.ask`][]."""
-        told = self._tell({"prompt": list(prompt), "new_tokens": workload.new_tokens})
-        return Answer([], told["at"], told["seconds"])
+    def ask(self, prompt: Sequence[int], workload: Workload) -> TimedAnswer:
+        reply = self._tell({"prompt": list(prompt), "new_tokens": workload.new_tokens})
+        return TimedAnswer([], reply["at"], reply["seconds"])
 
     def _tell(self, job: dict[str, Any]) -> dict[str, Any]:
-        asked, answers = self._process.stdin, self._process.stdout
-        assert asked is not None and answers is not None  # both are pipes
-        said = ""
+        questions, answers = self._process.stdin, self._process.stdout
+        assert questions is not None and answers is not None  # both are pipes
+        line = ""
         with suppress(OSError):  # it has ended: the pipe is broken
-            print(json.dumps(job), file=asked, flush=True)
-            said = answers.readline()
-        if not said:
+            print(json.dumps(job), file=questions, flush=True)
+            line = answers.readline()
+        if not line:
             raise ModelError(
                 f"llama.cpp's process ended with status {self._process.wait()}. Measure without it: fim-magic bench "
                 "--only edit,candidates"
             )
-        told: dict[str, Any] = json.loads(said)
-        return told
+        reply: dict[str, Any] = json.loads(line)
+        return reply
 
     def bytes_per_token(self, context: int) -> int | None:
-        """Return None: nobody knows here what its kernels read."""
         del context
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -16,69 +16,66 @@ from fim_magic.engines.memory import freeing_memory, give_back
 from fim_magic.engines.torch.placement import dtype_for
 from fim_magic.errors import FimError, ModelError, OptionError
 from fim_magic.evaluate import picture
+from fim_magic.evaluate.printing import write
 from fim_magic.evaluate.speed import fresh, machine, measure, plot, subject
-from fim_magic.evaluate.speed.arms import (
-    GENERATE,
-    GGUF,
-    OURS,
-    PLAIN,
-    Arm,
-    EngineArm,
-    GenerateArm,
-    LlamaCppArm,
-)
-from fim_magic.evaluate.speed.report import Report, rows, table
+from fim_magic.evaluate.speed.arms import GENERATE, GGUF, OURS, PLAIN, Arm, EngineArm, GenerateArm, LlamaCppArm
+from fim_magic.evaluate.speed.measure import OnStep, Record
+from fim_magic.evaluate.speed.report import SpeedReport, table
+from fim_magic.evaluate.speed.subject import Subject
 from fim_magic.evaluate.speed.workloads import INFILL_TOKENS, LENGTHS, MEASURES, NEW_TOKENS, Workload, workloads
 from fim_magic.loading import fastest
 from fim_magic.progress import OnProgress, Progress, silent
 
 if TYPE_CHECKING:
     from fim_magic.engines import Engine
-    from fim_magic.evaluate.speed.subject import Subject
 
 ROUNDS = 5
 QUICK_ROUNDS = 2
 _FRESH_ROUNDS = 3  # each starts a process that imports torch and loads the model
 _FOR_LESS = "Measure a smaller model, or less of it: fim-magic bench --only infill"
+_SHOWN_VERSIONS = ("torch", "transformers")
 _LLAMA_CPP_ROOM = max(LENGTHS) + 2 * NEW_TOKENS
 
 
 @dataclass(frozen=True)
-class Options:
-    """What a run is asked to do.
+class SpeedOptions:
+    """What a run is asked to do."""
 
-    Attributes:
-        model: A short name, a folder, a .gguf file, or "auto".
-        random_weights: A size instead of a model, or "".
-        layout: Of random weights.
-        rounds: How often everything is measured, warm-ups not counted.
-        measures: Which of `MEASURES`.
-        threads: Of the CPU; None leaves torch's choice.
-        json: Where everything is written, or None.
-        plot: Where the picture is written, or None.
-        new_tokens: Of an infill.
-    """
-
-    model: str = "auto"
-    random_weights: str = ""
-    layout: str = "llama"
-    rounds: int = ROUNDS
-    measures: tuple[str, ...] = MEASURES
-    threads: int | None = None
-    json: Path | None = None
-    plot: Path | None = None
-    new_tokens: int = NEW_TOKENS
+    model: str = "auto"  # a short name, a folder, a .gguf file, or "auto"
+    random_weights: str = ""  # a size instead of a model, or ""
+    layout: str = "llama"  # of random weights
+    rounds: int = ROUNDS  # how often everything is measured, warm-ups not counted
+    measures: tuple[str, ...] = MEASURES  # which of `MEASURES`
+    threads: int | None = None  # of the CPU; None leaves torch's choice
+    json: Path | None = None  # where everything is written, or None
+    plot: Path | None = None  # where the picture is written, or None
+    new_tokens: int = NEW_TOKENS  # of an infill
 
 
-def run(options: Options, on_progress: OnProgress = silent, command: Sequence[str] = ()) -> tuple[Report, bool]:
+@dataclass(frozen=True)
+class Instruments:
+    """What finds the model, measures, and remembers what came of it."""
+
+    find: Callable[[str, OnProgress], Subject] = subject.find
+    bandwidth: Callable[[torch.device], float] = machine.bandwidth
+    requests: Callable[..., None] = measure.measure
+    processes: Callable[..., None] = fresh.measure_fresh
+    load_ext: Callable[[int, Record, OnStep], None] = fresh.measure_load_ext
+    remember: Callable[[str, str], None] = fastest.remember
+
+
+_INSTRUMENTS = Instruments()
+
+
+def run(
+    options: SpeedOptions,
+    on_progress: OnProgress = silent,
+    command: Sequence[str] = (),
+    instruments: Instruments = _INSTRUMENTS,
+) -> tuple[SpeedReport, bool]:
     """Measure, and return the report and whether it is whole: Ctrl-C ends a run early with what is there.
 
-    So does what goes wrong after something has been measured.
-
-    Args:
-        options: What to do.
-        on_progress: Told what is measured.
-        command: What the user typed, for the report.
+    So does what goes wrong after something has been measured. `command` is what the user typed, for the report.
 
     Raises:
         OptionError: An option makes no sense.
@@ -88,12 +85,12 @@ def run(options: Options, on_progress: OnProgress = silent, command: Sequence[st
     _check(options)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    report = Report({"command": " ".join(command), "rounds": options.rounds})
+    report = SpeedReport({"command": " ".join(command), "rounds": options.rounds})
     load = machine.load_average()
     whole = True
     try:
         with freeing_memory("the bench", advice=_FOR_LESS):
-            _measure_all(options, report, on_progress)
+            _measure_all(options, report, on_progress, instruments)
     except KeyboardInterrupt:
         whole = False
         report.warnings.append("It was interrupted. What follows is what was measured until then.")
@@ -104,11 +101,11 @@ def run(options: Options, on_progress: OnProgress = silent, command: Sequence[st
         report.warnings.append(f"It ended early. {error}")
     report.warnings += machine.disturbances(report.record.bandwidth, load)
     if whole:
-        report.remarks += _remember(report)
+        report.remarks += _remember(report, instruments)
     return report, whole
 
 
-def _check(options: Options) -> None:
+def _check(options: SpeedOptions) -> None:
     unknown = [name for name in options.measures if name not in MEASURES]
     if unknown:
         raise OptionError(f"--only names some of {','.join(MEASURES)}; {unknown[0]!r} is none of them.")
@@ -123,51 +120,78 @@ def _check(options: Options) -> None:
             raise OptionError(f"There is no folder {str(path.parent)!r} to write {path.name} to. Make it first.")
 
 
-def _measure_all(options: Options, report: Report, on_progress: OnProgress) -> None:
+def _measure_all(options: SpeedOptions, report: SpeedReport, on_progress: OnProgress, instruments: Instruments) -> None:
     """Measure into `report`, in an order that leaves the memory free for the processes that need it."""
     record = report.record
 
     def on_step(what: str, done: int, total: int) -> None:
         on_progress(Progress(what, done, total, "steps"))
 
-    only_load_ext = set(options.measures) == {"load_ext"}
-    found = None if only_load_ext else _find(options, on_progress)
+    if set(options.measures) == {"load_ext"}:
+        found = None
+    elif options.random_weights:
+        found = subject.made_in_place(options.random_weights, options.layout)
+    else:
+        found = instruments.find(options.model, on_progress)
     if "load_ext" in options.measures:
         with _noted(report):
-            fresh.measure_load_ext(options.rounds, record, on_step)
+            instruments.load_ext(options.rounds, record, on_step)
     if found is None:
-        report.about |= {"date": _now(), **_machine(torch.device("cpu"))}
+        report.about |= {"date": _now(), **machine.report(torch.device("cpu"), _SHOWN_VERSIONS)}
         return
     device = subject.device_for(found)
     report.on_gpu = device.type == "cuda"
     report.random_weights = found.is_random
     precision = f"{str(dtype_for(device)).removeprefix('torch.')} for {GENERATE}"
     report.about |= {"model": found.name, "revision": found.revision, "date": _now(), "precision": precision}
-    report.about |= _machine(device)
-    record.bandwidth.append(machine.bandwidth(device))
+    report.about |= machine.report(device, _SHOWN_VERSIONS)
+    record.bandwidth.append(instruments.bandwidth(device))
     engine = subject.load_engine(found, device)
     report.about["precision"] = f"{precision}; {engine.info.place} for {OURS}"
-    asked = _asked(engine, options, found)
+    asked = _workloads(engine, options.measures, options, found)
     if "fresh" in options.measures:
-        workload = _asked_fresh(engine, options, found)
+        infills = _workloads(engine, ["infill"], options, found)
+        if not infills:
+            raise ModelError(
+                f"{found.name} reads {engine.context_length} tokens, too few for the bench's prompts of "
+                f"{INFILL_TOKENS}. Measure another: fim-magic bench --model auto"
+            )
         del engine
         give_back()  # its memory is theirs now
+        arms = [GENERATE, OURS, GGUF] if subject.has_gguf_engine(found) else [GENERATE, OURS]
         rounds = min(options.rounds, _FRESH_ROUNDS)
         with _noted(report):
-            fresh.measure_fresh(found, _fresh_arms(found), workload, rounds=rounds, record=record, on_step=on_step)
+            instruments.processes(found, arms, infills[0], rounds=rounds, record=record, on_step=on_step)
         engine = subject.load_engine(found, device)
     if asked:
-        arms, left_out = _load_arms(found, engine, device)
-        report.remarks += left_out
-        _note_limits(arms, asked, record)
-        if any(measure.rounds_of(each, arms, options.rounds) < options.rounds for each in asked):
-            report.remarks.append(f"Prompts of {max(LENGTHS)} tokens were measured {measure.LONG_ROUNDS} times only.")
-        measure.measure(arms, asked, options.rounds, record, on_step, read_bandwidth=lambda: machine.bandwidth(device))
-    record.bandwidth.append(machine.bandwidth(device))
+        _measure_requests(asked, found, engine, device, options.rounds, report, on_step, instruments)
+    record.bandwidth.append(instruments.bandwidth(device))
+
+
+def _measure_requests(
+    asked: Sequence[Workload],
+    found: Subject,
+    engine: Engine,
+    device: torch.device,
+    rounds: int,
+    report: SpeedReport,
+    on_step: OnStep,
+    instruments: Instruments,
+) -> None:
+    arms, left_out = _load_arms(found, engine, device)
+    report.remarks += left_out
+    _note_limits(arms, asked, report.record)
+    if any(measure.rounds_of(workload, arms, rounds) < rounds for workload in asked):
+        report.remarks.append(f"Prompts of {max(LENGTHS)} tokens were measured {measure.LONG_ROUNDS} times only.")
+
+    def read_bandwidth() -> float:
+        return instruments.bandwidth(device)
+
+    instruments.requests(arms, asked, rounds, report.record, on_step, read_bandwidth=read_bandwidth)
 
 
 @contextmanager
-def _noted(report: Report) -> Iterator[None]:
+def _noted(report: SpeedReport) -> Iterator[None]:
     """Go on where a process of its own failed, such as for lack of IPython, and say so in the report."""
     try:
         yield
@@ -175,26 +199,9 @@ def _noted(report: Report) -> Iterator[None]:
         report.remarks.append(str(error))
 
 
-def _find(options: Options, on_progress: OnProgress) -> Subject:
-    if options.random_weights:
-        return subject.made_in_place(options.random_weights, options.layout)
-    return subject.find(options.model, on_progress)
-
-
-def _asked(engine: Engine, options: Options, found: Subject) -> list[Workload]:
+def _workloads(engine: Engine, measures: Sequence[str], options: SpeedOptions, found: Subject) -> list[Workload]:
     vocabulary = subject.vocabulary_of(found)
-    return workloads(engine, options.measures, new_tokens=options.new_tokens, vocabulary=vocabulary)
-
-
-def _asked_fresh(engine: Engine, options: Options, found: Subject) -> Workload:
-    vocabulary = subject.vocabulary_of(found)
-    infills = workloads(engine, ["infill"], new_tokens=options.new_tokens, vocabulary=vocabulary)
-    if not infills:
-        raise ModelError(
-            f"{found.name} reads {engine.context_length} tokens, too few for the bench's prompts of {INFILL_TOKENS}. "
-            "Measure another: fim-magic bench --model auto"
-        )
-    return infills[0]
+    return workloads(engine, measures, new_tokens=options.new_tokens, vocabulary=vocabulary)
 
 
 def _load_arms(found: Subject, engine: Engine, device: torch.device) -> tuple[list[Arm], list[str]]:
@@ -214,11 +221,7 @@ def _load_arms(found: Subject, engine: Engine, device: torch.device) -> tuple[li
     return arms, [f"llama.cpp was left out: {why}."]
 
 
-def _fresh_arms(found: Subject) -> list[str]:
-    return [GENERATE, OURS, GGUF] if subject.has_gguf_engine(found) else [GENERATE, OURS]
-
-
-def _note_limits(arms: Sequence[Arm], asked: Sequence[Workload], record: measure.Record) -> None:
+def _note_limits(arms: Sequence[Arm], asked: Sequence[Workload], record: Record) -> None:
     """Reckon what a decode step reads in the middle of an infill."""
     infills = [workload for workload in asked if workload.measure == "infill"]
     if infills:
@@ -227,46 +230,27 @@ def _note_limits(arms: Sequence[Arm], asked: Sequence[Workload], record: measure
         record.bytes_per_token |= {name: size for name, size in sizes.items() if size}
 
 
-def _remember(report: Report) -> list[str]:
+def _remember(report: SpeedReport, instruments: Instruments) -> list[str]:
     """Keep which engine is faster here, for `model="auto"`, and say so."""
-    seconds = {row.arm: row.median for row in rows(report) if row.what.startswith("whole infill")}
+    seconds = {row.arm: row.median for row in report.rows if row.what.startswith("whole infill")}
     if OURS not in seconds or GGUF not in seconds:
         return []
     faster = "gguf" if seconds[GGUF] < seconds[OURS] else "torch"
     model = report.about["model"]
-    fastest.remember(model, faster)
+    instruments.remember(model, faster)
     ratio = max(seconds[GGUF], seconds[OURS]) / min(seconds[GGUF], seconds[OURS])
     return [f"--engine auto takes {faster} for {model} on this machine from now on: {ratio:.2f}x as fast here."]
-
-
-def _machine(device: torch.device) -> dict[str, object]:
-    about = machine.describe(device)
-    where = about["processor"] if device.type == "cpu" else about["device"]
-    versions = ", ".join(
-        f"{name} {about['versions'][name]}" for name in ("torch", "transformers") if name in about["versions"]
-    )
-    line = f"{where}, {about['cores']} cores, {about['threads']} threads; {versions}"
-    return {"machine": line, "details": about}
 
 
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def show(report: Report, options: Options) -> None:
-    """Print the table, and write the files that were asked for.
-
-    Raises:
-        OptionError: One of them cannot be written.
-    """
+def show(report: SpeedReport, options: SpeedOptions) -> None:
+    """Print the table, and write the files that were asked for; an OptionError where one cannot be written."""
     print(table(report))
     if options.json is not None:
-        try:
-            options.json.write_text(report.to_json() + "\n", "utf-8")
-        except OSError as error:
-            raise OptionError(
-                f"{str(options.json)!r} could not be written: {error.strerror}. Name another file after --json."
-            ) from error
+        write(options.json, report.to_json(), "file after --json")
         print(f"Everything that was measured is in {options.json}.", file=sys.stderr)
     if options.plot is not None:
         plot.draw(report, options.plot)

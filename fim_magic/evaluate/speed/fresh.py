@@ -60,17 +60,11 @@ def measure_fresh(
 ) -> None:
     """Start a process for each arm and round that loads the model, answers, and says what that took.
 
-    Args:
-        subject: The model.
-        arms: Those of `generate()`, "fim-magic" and "fim-magic gguf" that can run here.
-        workload: What they answer: memory is at its peak somewhere in there.
-        rounds: How many times.
-        record: Where the results go.
-        on_step: Told before each process.
+    Memory is at its peak somewhere in the answer to `workload`.
     """
     for number in range(rounds):
-        for at, arm in enumerate(rotated(arms, number)):
-            on_step(f"a fresh process: {arm}", number * len(arms) + at, rounds * len(arms))
+        for index, arm in enumerate(rotated(arms, number)):
+            on_step(f"a fresh process: {arm}", number * len(arms) + index, rounds * len(arms))
             job = {
                 "subject": asdict(subject),
                 "arm": arm,
@@ -78,8 +72,8 @@ def measure_fresh(
                 "new_tokens": workload.new_tokens,
                 "threads": torch.get_num_threads(),
             }
-            said = _run([sys.executable, "-m", __name__], json.dumps(job), {})
-            record.fresh.append(Fresh(arm, number, **json.loads(said.splitlines()[-1])))
+            printed = _run([sys.executable, "-m", __name__], json.dumps(job), {})
+            record.fresh.append(Fresh(arm, number, **json.loads(printed.splitlines()[-1])))
 
 
 def measure_load_ext(rounds: int, record: Record, on_step: OnStep) -> None:
@@ -100,11 +94,11 @@ def measure_load_ext(rounds: int, record: Record, on_step: OnStep) -> None:
         extensions = ["fim_magic", "bare"]
         # One round more: the first reads the files from the disk, and writes bytecode.
         for number in range(rounds + 1):
-            for at, name in enumerate(rotated(extensions, number)):
-                on_step(f"%load_ext {name}", number * 2 + at, (rounds + 1) * 2)
-                said = _run([sys.executable, "-c", _LOAD_EXT, name], "", environment)
+            for index, name in enumerate(rotated(extensions, number)):
+                on_step(f"%load_ext {name}", number * 2 + index, (rounds + 1) * 2)
+                printed = _run([sys.executable, "-c", _LOAD_EXT, name], "", environment)
                 if number:
-                    seconds = next(line for line in reversed(said.splitlines()) if line.startswith("seconds "))
+                    seconds = next(line for line in reversed(printed.splitlines()) if line.startswith("seconds "))
                     record.load_ext.setdefault(name, []).append(float(seconds.split()[1]))
 
 
@@ -139,8 +133,8 @@ def answer_job(job: dict[str, Any]) -> dict[str, Any]:
     arm.ask(short.prompt[:_SHORT], short)
     answered = time.perf_counter() - began
     arm.ask(long.prompt, long)
-    told: dict[str, Any] = {"load": loaded, "answered": answered, "peak": max(0, _peak(device) - before)}
-    return told | ({"load": None, "answered": None} if subject.is_random else {})
+    found: dict[str, Any] = {"load": loaded, "answered": answered, "peak": max(0, _peak(device) - before)}
+    return found | ({"load": None, "answered": None} if subject.is_random else {})
 
 
 def _arm(name: str, subject: Subject, device: torch.device) -> Arm:

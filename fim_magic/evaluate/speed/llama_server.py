@@ -16,13 +16,7 @@ from typing import IO, Any
 
 
 def load(gguf: str, context: int, threads: int) -> Any:
-    """Return xllamacpp's server for the file.
-
-    Args:
-        gguf: The file.
-        context: How many tokens the KV cache has room for.
-        threads: Of the CPU.
-    """
+    """Return xllamacpp's server for a GGUF file, with room for so many tokens of context."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -32,19 +26,19 @@ def load(gguf: str, context: int, threads: int) -> Any:
     params.cpuparams.n_threads = threads
     params.cpuparams_batch.n_threads = threads
     params.verbosity = -1
-    params.api_keys = [secrets.token_urlsafe()]  # it listens on this machine, and nobody else is to ask it
+    params.api_keys = [secrets.token_urlsafe()]  # it listens on this machine, and no other program is to ask it
     return xllamacpp.Server(params)
 
 
 def answer(server: Any, prompt: list[int], new_tokens: int) -> dict[str, Any]:
     """Ask for one streamed completion. Returns when each token came, and when all were there, in seconds."""
-    at: list[float] = []
+    times: list[float] = []
     began = time.perf_counter()
 
     def note(chunk: Any) -> bool:
         choices = chunk.get("choices", ()) if isinstance(chunk, dict) else ()
         if any(choice.get("finish_reason") is None for choice in choices):
-            at.append(time.perf_counter() - began)
+            times.append(time.perf_counter() - began)
         return False  # go on
 
     server.handle_completions(
@@ -58,12 +52,12 @@ def answer(server: Any, prompt: list[int], new_tokens: int) -> dict[str, Any]:
         },
         note,
     )
-    return {"at": at, "seconds": time.perf_counter() - began}
+    return {"at": times, "seconds": time.perf_counter() - began}
 
 
-def serve(asked: Iterable[str], answers: IO[str]) -> None:
+def serve(questions: Iterable[str], answers: IO[str]) -> None:
     """Load what the first line says, and answer each of the others with one line, until there are no more."""
-    lines = iter(asked)
+    lines = iter(questions)
     server = load(**json.loads(next(lines)))
     print(json.dumps({"loaded": True}), file=answers, flush=True)
     for line in lines:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -21,7 +20,7 @@ _READINGS = 7
 _COLUMNS = 4096
 _STEADY = 0.15  # more than this between two readings, and the machine was not the same all the time
 _IDLE = 0.5  # of load average, beside what the measurement itself takes
-_VERSIONS = ("fim-magic", "torch", "transformers", "tokenizers", "xllamacpp", "numpy")
+LIBRARIES = ("fim-magic", "torch", "transformers", "tokenizers", "xllamacpp", "numpy")
 
 
 def synchronize(device: torch.device) -> None:
@@ -79,7 +78,7 @@ def _best_seconds(kernel: Callable[[], object], device: torch.device) -> float:
 def describe(device: torch.device) -> dict[str, Any]:
     """Say what a reader of the numbers has to know of the machine and of the libraries on it."""
     about: dict[str, Any] = {
-        "device": _name_of(device),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "processor": processor(),
         "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
         "logical_cores": os.cpu_count(),
@@ -87,7 +86,7 @@ def describe(device: torch.device) -> dict[str, Any]:
         "memory_bytes": int(psutil.virtual_memory().total),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: version for name in _VERSIONS if (version := _version(name))},
+        "versions": {name: version for name in LIBRARIES if (version := _version(name))},
         "load_average": load_average(),
     }
     if device.type == "cuda":
@@ -96,39 +95,35 @@ def describe(device: torch.device) -> dict[str, Any]:
     return about
 
 
+def report(device: torch.device, versions: Sequence[str]) -> dict[str, Any]:
+    """Return what reports tell of the machine: in a line with some of the versions, and in detail."""
+    about = describe(device)
+    where = about["processor"] if device.type == "cpu" else about["device"]
+    found = {"Python": about["python"], **about["versions"]}
+    libraries = ", ".join(f"{name} {found[name]}" for name in versions if name in found)
+    line = f"{where}, {about['cores']} cores, {about['threads']} threads; {libraries}"
+    return {"machine": line, "details": about}
+
+
 def load_average() -> float | None:
     """Return how many processes wanted a processor over the last minute, or None where the system does not say."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
 def disturbances(readings: list[float], load_before: float | None) -> list[str]:
-    """Say what makes the numbers doubtful.
-
-    Args:
-        readings: Of the bandwidth, in bytes a second, from before the run to after it.
-        load_before: The load average before the run.
-    """
-    told = []
+    """Say what makes the numbers doubtful: readings of the bandwidth, and the load average before the run."""
+    warnings = []
     if len(readings) > 1 and max(readings) > (1 + _STEADY) * min(readings):
-        told.append(
+        warnings.append(
             f"The memory bandwidth went from {min(readings) / 1e9:.1f} to {max(readings) / 1e9:.1f} GB/s in this run: "
             "the machine was not steady. Trust the ratios more than the times."
         )
     if load_before is not None and load_before > _IDLE:
-        told.append(
+        warnings.append(
             f"The load average was {load_before:.1f} before the run: something else runs here, or has just run. Trust "
             "the ratios more than the times."
         )
-    return told
-
-
-def quiet_median(readings: list[float]) -> float:
-    """Return the bandwidth that limits are reckoned from: the median of the readings."""
-    return statistics.median(readings)
-
-
-def _name_of(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return warnings
 
 
 def _version(package: str) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from fim_magic.engines.reuse import common_prefix
-from fim_magic.evaluate.speed.arms import GENERATE, GGUF, LLAMA_CPP, OURS, PLAIN, Answer, Arm
+from fim_magic.evaluate.speed.arms import GENERATE, GGUF, LLAMA_CPP, OURS, PLAIN, Arm, TimedAnswer
 from fim_magic.evaluate.speed.workloads import Workload
 
 TAKING_PART: Mapping[str, tuple[str, ...]] = {
@@ -31,82 +30,50 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Timing:
-    """One request to one arm.
+    """One request to one arm."""
 
-    Attributes:
-        measure: Of the workload.
-        workload: Its name.
-        arm: Who answered.
-        round: Which, from 0; below it for warm-ups.
-        prompt_tokens: Of the prompt.
-        new_tokens: Of each candidate.
-        candidates: How many.
-        first: Seconds to the first token.
-        seconds: Seconds until everything was there.
-        rate: Tokens a second after the first one, of the first candidate; None where there is only one moment.
-        before: Seconds to the first token of the request that came before, where there was one.
-        reused: Tokens of the prompt that had already been read.
-        at: When each token of the first candidate came, in seconds.
-        bandwidth: Bytes a second that the memory gave right before or right after, the higher of the two; None where
-            nobody looked. A rented machine's can change to half or double between two requests.
-    """
-
-    measure: str
-    workload: str
-    arm: str
-    round: int
-    prompt_tokens: int
-    new_tokens: int
-    candidates: int
-    first: float
-    seconds: float
+    measure: str  # of the workload
+    workload: str  # its name
+    arm: str  # who answered
+    round: int  # which, from 0; below it for warm-ups
+    prompt_tokens: int  # of the prompt
+    new_tokens: int  # of each candidate
+    candidates: int  # how many
+    first: float  # seconds to the first token
+    seconds: float  # seconds until everything was there
+    # tokens a second after the first one, of the first candidate; None where there is only one moment
     rate: float | None = None
-    before: float | None = None
-    reused: int = 0
-    at: tuple[float, ...] = ()
+    before: float | None = None  # seconds to the first token of the request that came before, where there was one
+    reused: int = 0  # tokens of the prompt that had already been read
+    at: tuple[float, ...] = ()  # when each token of the first candidate came, in seconds
+    # bytes a second that the memory gave right before or right after, the higher of the two; None where it was
+    # not read. A rented machine's can change to half or double between two requests.
     bandwidth: float | None = None
 
 
 @dataclass(frozen=True)
 class Fresh:
-    """One process that did nothing but load a model and answer once.
+    """One process that did nothing but load a model and answer once."""
 
-    Attributes:
-        arm: Who loaded and answered.
-        round: Which, from 0.
-        load: Seconds to load, imports excluded; None for random weights, which are made and not loaded.
-        answered: Seconds to load and to have the first token of a short prompt; None likewise.
-        peak: Bytes: the most memory that was in use, less what was in use before loading.
-    """
-
-    arm: str
-    round: int
-    load: float | None
-    answered: float | None
-    peak: int
+    arm: str  # who loaded and answered
+    round: int  # which, from 0
+    load: float | None  # seconds to load, imports excluded; None for random weights, which are made and not loaded
+    answered: float | None  # seconds to load and to have the first token of a short prompt; None likewise
+    peak: int  # bytes: the most memory that was in use, less what was in use before loading
 
 
 @dataclass(frozen=True)
-class Check:
-    """Whether an arm said the same as the baseline, greedily.
+class TokenCheck:
+    """Whether an arm said the same as the baseline, greedily."""
 
-    Attributes:
-        workload: What was asked.
-        arm: Who is compared.
-        same: How many tokens are the same from the beginning on.
-        of: How many there are.
-        demanded: Whether they have to be the same: where weights and precision are.
-    """
-
-    workload: str
-    arm: str
-    same: int
-    of: int
-    demanded: bool
+    workload: str  # what was asked
+    arm: str  # who is compared
+    same: int  # how many tokens are the same from the beginning on
+    of: int  # how many there are
+    demanded: bool  # whether they have to be the same: where weights and precision are
 
     @property
     def passed(self) -> bool:
-        """Whether all of them are the same."""
         return self.same == self.of
 
     def __str__(self) -> str:
@@ -117,40 +84,33 @@ class Check:
 
 @dataclass
 class Record:
-    """All that a run has found so far.
+    """All that a run has found so far."""
 
-    Attributes:
-        timings: Every request that counts.
-        warm_ups: Those before them, which may compile something or touch the weights for the first time.
-        fresh: Every process that was started to load a model.
-        load_ext: Seconds of `%load_ext` for each extension: `fim_magic` and `bare`.
-        checks: The comparisons of tokens.
-        bandwidth: Bytes a second, before, between infills and after.
-        bytes_per_token: For each arm, what one decode step of the infill reads.
-    """
-
-    timings: list[Timing] = field(default_factory=list)
+    timings: list[Timing] = field(default_factory=list)  # every request that counts
+    # those before them, which may compile something or touch the weights for the first time
     warm_ups: list[Timing] = field(default_factory=list)
-    fresh: list[Fresh] = field(default_factory=list)
+    fresh: list[Fresh] = field(default_factory=list)  # every process that was started to load a model
+    # seconds of `%load_ext` for each extension: `fim_magic` and `bare`
     load_ext: dict[str, list[float]] = field(default_factory=dict)
-    checks: list[Check] = field(default_factory=list)
-    bandwidth: list[float] = field(default_factory=list)
+    checks: list[TokenCheck] = field(default_factory=list)  # the comparisons of tokens
+    bandwidth: list[float] = field(default_factory=list)  # bytes a second, before, between infills and after
+    # for each arm, what one decode step of the infill reads
     bytes_per_token: dict[str, int] = field(default_factory=dict)
 
 
 OnStep = Callable[[str, int, int], None]
-"""Told what comes now, how many steps are done and how many there are."""
+"""Called with what comes now, how many steps are done and how many there are."""
 
 
 def rotated(items: Sequence[_T], by: int) -> list[_T]:
     """Return `items` begun at another one for each round, so that none is always the first."""
-    at = by % len(items) if items else 0
-    return [*items[at:], *items[:at]]
+    first = by % len(items) if items else 0
+    return [*items[first:], *items[:first]]
 
 
 def measure(
     arms: Sequence[Arm],
-    asked: Sequence[Workload],
+    workloads: Sequence[Workload],
     rounds: int,
     record: Record,
     on_step: OnStep,
@@ -159,18 +119,12 @@ def measure(
 ) -> None:
     """Ask every arm everything, `rounds` times, and record it. What is there when it is interrupted stays there.
 
-    Args:
-        arms: Who answers, the baseline first.
-        asked: What.
-        rounds: How many times, warm-ups not counted.
-        record: Where the results go.
-        on_step: Told before each request.
-        read_bandwidth: Measures the memory, in bytes a second. Called after each infill; the reading before it is the
-            last one in `record`.
+    The baseline is the first arm; warm-ups come before the rounds. The memory's bandwidth, in bytes a second, is read
+    after each infill; the reading before it is the last one in `record`.
     """
     steps = [
         (workload, number, [arm for arm in arms if arm.name in TAKING_PART[workload.measure]])
-        for workload in asked
+        for workload in workloads
         for number in range(-_warmups(workload, arms), rounds_of(workload, arms, rounds))
     ]
     total, done = sum(len(taking_part) for *_, taking_part in steps), 0
@@ -202,11 +156,11 @@ def _on_cpu(arms: Sequence[Arm]) -> bool:
     return all(arm.device.type == "cpu" for arm in arms)
 
 
-def ask(arm: Arm, workload: Workload, number: int) -> tuple[Timing, Answer]:
+def ask(arm: Arm, workload: Workload, number: int) -> tuple[Timing, TimedAnswer]:
     """Ask one arm once, cold, or right after the request that the workload has before it."""
     arm.forget()
     # generate() keeps nothing, so that what came before makes no difference to it.
-    before = arm.ask(workload.before, workload).at[0] if workload.before and arm.name != GENERATE else None
+    before = arm.ask(workload.before, workload).times[0] if workload.before and arm.name != GENERATE else None
     answer = arm.ask(workload.prompt, workload)
     timing = Timing(
         measure=workload.measure,
@@ -216,44 +170,34 @@ def ask(arm: Arm, workload: Workload, number: int) -> tuple[Timing, Answer]:
         prompt_tokens=len(workload.prompt),
         new_tokens=workload.new_tokens,
         candidates=workload.candidates,
-        first=answer.at[0],
+        first=answer.times[0],
         seconds=answer.seconds,
-        rate=decode_rate(answer.at, workload.new_tokens),
+        rate=decode_rate(answer.times, workload.new_tokens),
         before=before,
         reused=answer.reused,
-        at=tuple(answer.at),
+        at=tuple(answer.times),
     )
     return timing, answer
 
 
-def decode_rate(at: Sequence[float], tokens: int) -> float | None:
+def decode_rate(times: Sequence[float], tokens: int) -> float | None:
     """Return tokens a second after the first moment, or None where all came at once.
 
     Args:
-        at: When tokens came. With speculation several come at one moment; a server may hold one back that is half a
+        times: When tokens came. With speculation several come at one moment; a server may hold one back that is half a
             character, so this may have fewer than `tokens` entries.
         tokens: How many there were.
     """
-    together = sum(moment == at[0] for moment in at)
-    return None if at[-1] <= at[0] else (tokens - together) / (at[-1] - at[0])
+    together = sum(moment == times[0] for moment in times)
+    return None if times[-1] <= times[0] else (tokens - together) / (times[-1] - times[0])
 
 
-def compare(workload: Workload, answers: Mapping[str, Answer]) -> Iterator[Check]:
-    """Compare what every arm said with the baseline, token by token.
-
-    Args:
-        workload: What was asked.
-        answers: By arm. An arm that does not tell its ids is left out.
-    """
+def compare(workload: Workload, answers: Mapping[str, TimedAnswer]) -> Iterator[TokenCheck]:
+    """Compare what every arm said with the baseline, token by token; an arm that has no ids is left out."""
     if GENERATE not in answers:
         return
     expected = answers[GENERATE].ids[0]
     for name, answer in answers.items():
         if name != GENERATE and answer.ids:
             same = common_prefix(expected, answer.ids[0])
-            yield Check(f"{workload.measure}, {workload.name}", name, same, len(expected), name in (OURS, PLAIN))
-
-
-def median(values: Sequence[float]) -> float | None:
-    """Return the median, or None of nothing."""
-    return statistics.median(values) if values else None
+            yield TokenCheck(f"{workload.measure}, {workload.name}", name, same, len(expected), name in (OURS, PLAIN))

@@ -21,25 +21,15 @@ _UNGATED = 3 / 2  # an MLP with two matrices instead of three is as large when i
 
 @dataclass(frozen=True)
 class Shape:
-    """Depth and width of a model.
+    """Depth and width of a model."""
 
-    Attributes:
-        layers: Its depth.
-        width: Of the hidden state.
-        heads: Of attention.
-        kv_heads: How many of them have keys and values of their own.
-        inner: Width of the MLP with a gate.
-        vocabulary: Rows of the embedding.
-        tied: Whether the output matrix is the embedding.
-    """
-
-    layers: int
-    width: int
-    heads: int
-    kv_heads: int
-    inner: int
-    vocabulary: int
-    tied: bool
+    layers: int  # its depth
+    width: int  # of the hidden state
+    heads: int  # of attention
+    kv_heads: int  # how many of them have keys and values of their own
+    inner: int  # width of the MLP with a gate
+    vocabulary: int  # rows of the embedding
+    tied: bool  # whether the output matrix is the embedding
 
 
 SHAPES = {
@@ -55,11 +45,7 @@ SHAPES = {
 
 
 def shape_of(size: str) -> Shape:
-    """Return the shape for a size as users type it.
-
-    Raises:
-        OptionError: There is none of that size.
-    """
+    """Return the shape for a size as users type it; an OptionError where there is none."""
     by_lower = {name.lower(): shape for name, shape in SHAPES.items()}
     if size.lower() not in by_lower:
         raise OptionError(
@@ -70,15 +56,7 @@ def shape_of(size: str) -> Shape:
 
 
 def config_of(size: str, layout: str = "llama") -> Any:
-    """Return transformers' configuration of that size in that layout.
-
-    Args:
-        size: A key of `SHAPES`, in any letter case.
-        layout: One of `LAYOUTS`.
-
-    Raises:
-        OptionError: One of them is unknown.
-    """
+    """Return transformers' configuration of a size and a layout; an OptionError where one is unknown."""
     shape = shape_of(size)
     if layout not in LAYOUTS:
         raise OptionError(f"--layout is one of {', '.join(LAYOUTS)}; {layout!r} is not.")
@@ -108,11 +86,7 @@ def config_of(size: str, layout: str = "llama") -> Any:
 
 
 def build(size: str, layout: str, device: torch.device, dtype: torch.dtype) -> Any:
-    """Make the model on the device, at once in its precision. The same arguments make the same weights.
-
-    Raises:
-        OptionError: The size or the layout is unknown.
-    """
+    """Make the model on the device, at once in its precision. The same arguments make the same weights."""
     config = config_of(size, layout)
     torch.manual_seed(SEED)
     with torch.device(device):
@@ -123,7 +97,7 @@ def build(size: str, layout: str, device: torch.device, dtype: torch.dtype) -> A
 def tokenizer_for(model: Any) -> TextTokenizer:
     """Return a tokenizer with one token a byte: an engine has to have one, and random weights need no more."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    backend = Tokenizer(models.BPE(vocab={letter: at for at, letter in enumerate(alphabet)}, merges=[]))
+    backend = Tokenizer(models.BPE(vocab={letter: index for index, letter in enumerate(alphabet)}, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     return TextTokenizer(backend, int(model.get_input_embeddings().weight.shape[0]))

@@ -24,46 +24,24 @@ from fim_magic.progress import OnProgress, silent
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured. It can be handed to another process as JSON (`dataclasses.asdict`).
+    """What is measured. It can be handed to another process as JSON (`dataclasses.asdict`)."""
 
-    Attributes:
-        name: For the report.
-        folder: In transformers layout, or "" for random weights.
-        gguf: The GGUF file that the folder was made from, or "".
-        family: As the catalogue states it, or "".
-        revision: Which version of the checkpoint.
-        size: Of random weights, or "".
-        layout: Of random weights.
-        why: Why "auto" chose it, or "".
-    """
-
-    name: str
-    folder: str = ""
-    gguf: str = ""
-    family: str = ""
-    revision: str = ""
-    size: str = ""
-    layout: str = "llama"
-    why: str = field(default="", compare=False)
+    name: str  # for the report
+    folder: str = ""  # in transformers layout, or "" for random weights
+    gguf: str = ""  # the GGUF file that the folder was made from, or ""
+    family: str = ""  # as the catalogue states it, or ""
+    revision: str = ""  # which version of the checkpoint
+    size: str = ""  # of random weights, or ""
+    layout: str = "llama"  # of random weights
+    why: str = field(default="", compare=False)  # why "auto" chose it, or ""
 
     @property
     def is_random(self) -> bool:
-        """Whether its weights are made in place."""
         return self.size != ""
 
 
 def find(name: str, on_progress: OnProgress = silent, memory: MemoryProbe = THIS_MACHINE) -> Subject:
-    """Bring a model to this machine, without loading it.
-
-    Args:
-        name: A short name of the catalogue, a folder, a .gguf file, `owner/name` on the Hub, or "auto".
-        on_progress: Told about fetching and converting.
-        memory: What is free; "auto" depends on it.
-
-    Raises:
-        ModelError: There is no such model.
-        FetchError: It could not be brought to this machine.
-    """
+    """Bring a model to this machine, without loading it; `name` is what `--model` takes."""
     source, why = find_source(ModelSpec.of(name).name, memory)
     folder, revision = LOADERS["torch"].fetch(source, on_progress, False)
     gguf = str(LOADERS["gguf"].fetch(source, on_progress, False)[0]) if source.is_gguf else ""
@@ -72,11 +50,6 @@ def find(name: str, on_progress: OnProgress = silent, memory: MemoryProbe = THIS
 
 
 def made_in_place(size: str, layout: str) -> Subject:
-    """Return the subject for random weights of a size.
-
-    Raises:
-        OptionError: The size or the layout is unknown.
-    """
     config_of(size, layout)
     return Subject(f"random weights, {size}, {layout} layout", revision="random", size=size, layout=layout)
 

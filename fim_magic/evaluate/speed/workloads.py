@@ -33,25 +33,15 @@ _EDIT = "\n    known = sorted(set(found), key=len)\n    "
 
 @dataclass(frozen=True)
 class Workload:
-    """One thing that is asked of every arm.
+    """One thing that is asked of every arm."""
 
-    Attributes:
-        measure: Which of `MEASURES` it belongs to.
-        name: What it is, for the report.
-        prompt: Token ids.
-        new_tokens: How many tokens each candidate gets, whatever they are.
-        candidates: How many.
-        sampled: Whether tokens are drawn; otherwise greedy, so that arms can be compared token by token.
-        before: The request on the same cell that came first, or empty: then every arm begins cold.
-    """
-
-    measure: str
-    name: str
-    prompt: tuple[int, ...]
-    new_tokens: int
-    candidates: int = 1
-    sampled: bool = False
-    before: tuple[int, ...] = ()
+    measure: str  # which of `MEASURES` it belongs to
+    name: str  # what it is, for the report
+    prompt: tuple[int, ...]  # token ids
+    new_tokens: int  # how many tokens each candidate gets, whatever they are
+    candidates: int = 1  # how many
+    sampled: bool = False  # whether tokens are drawn; otherwise greedy, so that arms can be compared token by token
+    before: tuple[int, ...] = ()  # the request on the same cell that came first, or empty: then every arm begins cold
 
 
 def workloads(
@@ -59,31 +49,31 @@ def workloads(
 ) -> list[Workload]:
     """Return what is asked of this engine's model, as far as its context reaches.
 
-    Args:
-        engine: Its tokenizer and family make the prompts, and nothing else of it is used.
-        measures: Which of `MEASURES`.
-        new_tokens: Of an infill and of each candidate.
-        vocabulary: Prompts are random ids below it, for a model with random weights; 0 for real code.
+    Only the engine's tokenizer and family make the prompts. With `vocabulary`, they are random ids below it, for a
+    model with random weights; else they are real code.
     """
     prompts = _Arbitrary(vocabulary) if vocabulary else _Code(engine)
-    asked: list[Workload] = []
+    found: list[Workload] = []
     if "infill" in measures:
-        asked += [Workload("infill", f"infill {at + 1}", prompts.of(INFILL_TOKENS, at), new_tokens) for at in range(3)]
+        found += [
+            Workload("infill", f"infill {index + 1}", prompts.of(INFILL_TOKENS, index), new_tokens)
+            for index in range(3)
+        ]
     if "edit" in measures:
-        asked += _edits(prompts)
+        found += _edits(prompts)
     if "candidates" in measures:
-        asked += [
+        found += [
             Workload("candidates", f"{n} candidates", prompts.of(INFILL_TOKENS, 3), new_tokens, n, sampled=True)
             for n in CANDIDATES
         ]
     if "lengths" in measures:
-        asked += [
+        found += [
             Workload("lengths", f"{tokens} tokens", prompts.of(tokens, 4), _AFTER_THE_FIRST) for tokens in LENGTHS
         ]
-    return [each for each in asked if len(each.prompt) + each.new_tokens <= engine.context_length]
+    return [workload for workload in found if len(workload.prompt) + workload.new_tokens <= engine.context_length]
 
 
-def _edits(prompts: _Prompts) -> list[Workload]:
+def _edits(prompts: _Arbitrary | _Code) -> list[Workload]:
     base = prompts.of(EDIT_TOKENS, 5)
     other = prompts.of(EDIT_TOKENS, 6)
     halves = prompts.halves(EDIT_TOKENS)
@@ -108,34 +98,24 @@ def edited(base: Sequence[int], other: Sequence[int], count: int = EDITED) -> tu
     return (*base[:begin], *fresh, base[-1])
 
 
-class _Prompts:
-    """Prompts for one model, a different one for each number, the same on every call."""
-
-    def of(self, tokens: int, number: int) -> tuple[int, ...]:
-        """Return a prompt of at most `tokens` ids."""
-        raise NotImplementedError
-
-    def halves(self, tokens: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Return a prompt with as much before the hole as behind it, and the same after an edit at the hole."""
-        raise NotImplementedError
-
-
-class _Arbitrary(_Prompts):
-    """Random ids."""
+class _Arbitrary:
+    """Prompts of random ids, a different one for each number, the same on every call."""
 
     def __init__(self, vocabulary: int) -> None:
         self._vocabulary = vocabulary
 
     def of(self, tokens: int, number: int) -> tuple[int, ...]:
+        """Return a prompt of at most `tokens` ids."""
         drawn = random.Random(f"{tokens} {number}")  # not for secrets
         return tuple(drawn.randrange(self._vocabulary) for _ in range(tokens))
 
     def halves(self, tokens: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return a prompt with as much before the hole as behind it, and the same after an edit at the hole."""
         base, typed = self.of(tokens, 7), self.of(EDITED, 8)
         return base, (*base[: tokens // 2], *typed, *base[tokens // 2 : -EDITED])
 
 
-class _Code(_Prompts):
+class _Code:
     """The standard library's own source code, with a hole in it where the family can fill one."""
 
     def __init__(self, engine: Engine) -> None:
@@ -145,9 +125,9 @@ class _Code(_Prompts):
 
     def of(self, tokens: int, number: int) -> tuple[int, ...]:
         lines = self._source(number).splitlines(keepends=True)
-        at = len(lines) * 2 // 3
-        suffix = "".join(lines[at + _HOLE :])[:_SHORT_SUFFIX]
-        prefix = "".join(lines[:at])[-tokens * _MOST_CHARACTERS :] + _indentation(lines[at])
+        index = len(lines) * 2 // 3
+        suffix = "".join(lines[index + _HOLE :])[:_SHORT_SUFFIX]
+        prefix = "".join(lines[:index])[-tokens * _MOST_CHARACTERS :] + _indentation(lines[index])
         # Cut here, to the token: a prompt that has to be cut leaves room for what is typed next.
         room = tokens - len(self._prompt("", suffix, tokens))
         prefix = self._tokenizer.decode(self._tokenizer.encode(prefix)[-room:])
@@ -155,24 +135,24 @@ class _Code(_Prompts):
 
     def halves(self, tokens: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         lines = self._source(7).splitlines(keepends=True)
-        at = len(lines) // 2
+        index = len(lines) // 2
         half, encode = tokens // 2, self._tokenizer.encode
         # Cut before the edit, and with room to spare: a prompt that is cut after it begins at another token.
-        prefix = self._tokenizer.decode(encode("".join(lines[:at])[-tokens * _MOST_CHARACTERS :])[-half:])
-        suffix = self._tokenizer.decode(encode("".join(lines[at + _HOLE :])[: tokens * _MOST_CHARACTERS])[:half])
+        prefix = self._tokenizer.decode(encode("".join(lines[:index])[-tokens * _MOST_CHARACTERS :])[-half:])
+        suffix = self._tokenizer.decode(encode("".join(lines[index + _HOLE :])[: tokens * _MOST_CHARACTERS])[:half])
         room = 2 * tokens
         return self._prompt(prefix, suffix, room), self._prompt(prefix + _EDIT, suffix, room)
 
     def _source(self, number: int) -> str:
         """All modules one behind the other, in an order that begins with another one for each number."""
-        at = number % len(self._sources)
-        return "\n\n".join((*self._sources[at:], *self._sources[:at]))
+        index = number % len(self._sources)
+        return "\n\n".join((*self._sources[index:], *self._sources[:index]))
 
     def _prompt(self, prefix: str, suffix: str, tokens: int) -> tuple[int, ...]:
         if self._family.can_infill:
             document = Document(prefix, suffix)
-            asked = (self._family, self._tokenizer, document)
-            return fim_prompt(*asked, order="auto", room=tokens, healing=False).ids  # of exactly so many tokens
+            found = (self._family, self._tokenizer, document)
+            return fim_prompt(*found, order="auto", room=tokens, healing=False).ids  # of exactly so many tokens
         return tuple(self._tokenizer.encode(prefix)[-tokens:])
 
 

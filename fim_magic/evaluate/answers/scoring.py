@@ -14,11 +14,10 @@ from typing import Any
 
 from fim_magic.candidate import Candidate
 from fim_magic.checks import CheckSpec, look
-from fim_magic.evaluate.answers import Answer
-from fim_magic.evaluate.arms import MANY
-from fim_magic.evaluate.benchmarks import Task, known
-from fim_magic.evaluate.code import code_hash
-from fim_magic.evaluate.journal import Memory
+from fim_magic.evaluate.answers.answer import StoredAnswer
+from fim_magic.evaluate.answers.arms import MANY
+from fim_magic.evaluate.answers.benchmarks import Task, known
+from fim_magic.evaluate.answers.journal import Memory
 from fim_magic.progress import OnProgress, Progress, silent
 from fim_magic.sandbox import Limits, run
 from fim_magic.selection.choosing import merged, ranked
@@ -41,10 +40,8 @@ def in_sandbox(program: str) -> bool:
 def by_product(task: Task, candidates: Sequence[Candidate], checked: bool) -> list[Candidate]:
     """Put candidates in the order in which a request would, without and with the docstring's examples as a check."""
     rebuild = task.document.rebuild
-    asked = CheckSpec(doctests=checked)
-    look_at = partial(look, known=known(task), check_spec=asked)
-    looked = [replace(each, checks=look_at(rebuild(each.middle))) for each in merged(candidates, rebuild)]
-    return list(ranked(looked))
+    check = partial(look, known=known(task), check_spec=CheckSpec(doctests=checked))
+    return list(ranked([replace(one, checks=check(rebuild(one.middle))) for one in merged(candidates, rebuild)]))
 
 
 class Judge:
@@ -54,40 +51,30 @@ class Judge:
     """
 
     def __init__(
-        self, folder: Path, *, passes: Passes = in_sandbox, choose: Choose = by_product, workers: int = 1
+        self, folder: Path, code: str, *, passes: Passes = in_sandbox, choose: Choose = by_product, workers: int = 1
     ) -> None:
-        """Start no thread yet.
-
-        Args:
-            folder: Where it remembers.
-            passes: Runs a program.
-            choose: Puts candidates in order; run on a worker's thread.
-            workers: How many programs run at once.
-
-        Raises:
-            OptionError: Its files cannot be used.
-        """
+        self._code = code
         self._passes = passes
         self._choose = choose
         self._executor = ThreadPoolExecutor(workers, thread_name_prefix="fim-magic-eval")
         self._verdicts = Memory(folder / "verdicts.jsonl", self._executor)
         self._choices = Memory(folder / "choices.jsonl", self._executor)
-        self._many: list[tuple[Task, Answer]] = []
+        self._many: list[tuple[Task, StoredAnswer]] = []
 
-    def look_at(self, task: Task, kind: str, answer: Answer) -> None:
+    def look_at(self, task: Task, kind: str, answer: StoredAnswer) -> None:
         """Have an answer's candidates run, and put in order where there are several."""
         for candidate in answer.candidates:
             self._run(task, candidate.middle)
         if kind == MANY:
             self._many.append((task, answer))
             for checked in (False, True):
-                self._choices.want(_choice_key(answer, checked), partial(self._first, task, answer, checked))
+                self._choices.want(self._choice_key(answer, checked), partial(self._first, task, answer, checked))
 
     def _run(self, task: Task, middle: str) -> None:
         program = task.program(middle)
         self._verdicts.want(_program_key(program), partial(self._passes, program))
 
-    def _first(self, task: Task, answer: Answer, checked: bool) -> dict[str, Any]:
+    def _first(self, task: Task, answer: StoredAnswer, checked: bool) -> dict[str, Any]:
         first = self._choose(task, answer.candidates, checked)[0]
         return {"task": task.task_id, "checked": checked, "middle": first.middle, "reason": first.reason}
 
@@ -96,33 +83,26 @@ class Judge:
         verdict: bool | None = self._verdicts.get(_program_key(task.program(middle)))
         return verdict
 
-    def first(self, answer: Answer, *, checked: bool) -> str | None:
+    def first(self, answer: StoredAnswer, checked: bool) -> str | None:
         """Return the middle of the candidate that would be offered first, or None where that is not known."""
-        choice = self._choices.get(_choice_key(answer, checked))
+        choice = self._choices.get(self._choice_key(answer, checked))
         return None if choice is None else str(choice["middle"])
+
+    def _choice_key(self, answer: StoredAnswer, checked: bool) -> str:
+        texts = "\0".join(candidate.raw for candidate in answer.candidates)
+        digest = hashlib.sha256(f"{answer.task}\0{answer.key}\0{texts}".encode("utf-8", "surrogatepass")).hexdigest()
+        return f"fim-magic {__version__} {self._code}, {'checked' if checked else 'chosen'}, {digest}"
 
     def finish(self, on_progress: OnProgress = silent) -> None:
         """Wait until everything has been run."""
-        for memory, what, unit in (
-            (self._choices, "Choosing among candidates", "choices"),
-            (self._verdicts, "Running the candidates", "programs"),
-        ):
-            began = time.monotonic()
-
-            def tell(done: int, total: int, what: str = what, unit: str = unit, began: float = began) -> None:
-                on_progress(Progress(what, done, total, unit, time.monotonic() - began))
-
-            memory.wait(tell)
-            if memory is self._choices:
-                self._run_chosen()
-
-    def _run_chosen(self) -> None:
-        """Choosing may make candidates anew, such as one of several that say the same."""
+        _wait(self._choices, "Choosing among candidates", "choices", on_progress)
+        # Choosing may make candidates anew, such as one of several that say the same.
         for task, answer in self._many:
             for checked in (False, True):
-                middle = self.first(answer, checked=checked)
+                middle = self.first(answer, checked)
                 if middle is not None:
                     self._run(task, middle)
+        _wait(self._verdicts, "Running the candidates", "programs", on_progress)
 
     def close(self) -> None:
         """Let the programs that run end, and drop those that have not begun."""
@@ -131,12 +111,11 @@ class Judge:
         self._choices.close()
 
 
+def _wait(memory: Memory, activity: str, unit: str, on_progress: OnProgress) -> None:
+    began = time.monotonic()
+    memory.wait(lambda done, total: on_progress(Progress(activity, done, total, unit, time.monotonic() - began)))
+
+
 def _program_key(program: str) -> str:
     digest = hashlib.sha256(program.encode("utf-8", "surrogatepass")).hexdigest()
     return f"python {platform.python_version()}, {_LIMITS.seconds} s, {digest}"
-
-
-def _choice_key(answer: Answer, checked: bool) -> str:
-    said = "\0".join(candidate.raw for candidate in answer.candidates)
-    digest = hashlib.sha256(f"{answer.task}\0{answer.key}\0{said}".encode("utf-8", "surrogatepass")).hexdigest()
-    return f"fim-magic {__version__} {code_hash()}, {'checked' if checked else 'chosen'}, {digest}"

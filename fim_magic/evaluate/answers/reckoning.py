@@ -6,186 +6,116 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fim_magic.evaluate.answers import Answer
-from fim_magic.evaluate.arms import HEALED, MANY, RAW, REQUESTS, TRIMMED, WHAT, pairs
-from fim_magic.evaluate.benchmarks import Benchmark, Task, canonical, facets, group
-from fim_magic.evaluate.intervals import Interval, bootstrap, mcnemar, mean, pass_at, wilson
-from fim_magic.evaluate.published import Published, published
+from fim_magic.evaluate.answers.answer import StoredAnswer
+from fim_magic.evaluate.answers.arms import HEALED, MANY, RAW, REQUESTS, TRIMMED, WHAT, pairs
+from fim_magic.evaluate.answers.benchmarks import Benchmark, Task, canonical, facets, group
+from fim_magic.evaluate.answers.intervals import Interval, bootstrap, difference, mcnemar, mean, pass_at, wilson
+from fim_magic.evaluate.answers.published import Published, published
 
-Answers = Mapping[str, Mapping[str, Answer]]
+Answers = Mapping[str, Mapping[str, StoredAnswer]]
 """For each kind of request, the answers by their tasks' names."""
 
 Passed = Callable[[Task, str], "bool | None"]
-First = Callable[[Answer, bool], "str | None"]
+First = Callable[[StoredAnswer, bool], "str | None"]
 
 
 @dataclass(frozen=True)
-class Score:
-    """What one task is worth in one arm.
+class TaskScore:
+    """What one task is worth in one arm."""
 
-    Attributes:
-        value: From 0.0 to 1.0: whether it passes, or the chance that it does.
-        exact: Likewise, whether the hole holds what stood there; None where nobody knows what did.
-        answer: Where it came from.
-    """
-
-    value: float
-    exact: float | None
-    answer: Answer
+    value: float  # from 0.0 to 1.0: whether it passes, or the chance that it does
+    exact: float | None  # likewise, whether the hole holds what stood there; None where that is not known
+    answer: StoredAnswer  # where it came from
 
 
 @dataclass(frozen=True)
-class Arm:
-    """One line of the table.
+class ArmResult:
+    """One line of the table."""
 
-    Attributes:
-        name: One of `arms.WHAT`.
-        what: In words.
-        tasks: How many were answered and run.
-        share: pass@1, from 0.0 to 1.0.
-        interval: Of `share`.
-        exact: The share of exact matches, white space at the end aside; None where nothing is known of that.
-        tokens: Generated, a task.
-        seconds: A task.
-        prompt_tokens: Of a task's prompt.
-        reused_tokens: How many of them the request before had read already, on average.
-        answers: How often each candidate's request was made, rather than taken from one with the same prompt.
-    """
-
-    name: str
-    what: str
-    tasks: int
-    share: float
-    interval: Interval
-    exact: float | None
-    tokens: float
-    seconds: float
-    prompt_tokens: float
-    reused_tokens: float
-    answers: int
+    name: str  # one of `arms.WHAT`
+    what: str  # in words
+    tasks: int  # how many were answered and run
+    share: float  # pass@1, from 0.0 to 1.0
+    interval: Interval  # of `share`
+    exact: float | None  # the share of exact matches, white space at the end aside; None where nothing is known of that
+    tokens: float  # generated, a task
+    seconds: float  # a task
+    prompt_tokens: float  # of a task's prompt
+    reused_tokens: float  # how many of them the request before had read already, on average
+    answers: int  # how often each candidate's request was made, rather than taken from one with the same prompt
 
 
 @dataclass(frozen=True)
-class Difference:
-    """Two arms on the tasks that both answered.
+class PassDifference:
+    """Two arms on the tasks that both answered."""
 
-    Attributes:
-        first: An arm.
-        second: The other.
-        tasks: How many both answered.
-        difference: The second's pass@1 less the first's.
-        interval: Of `difference`, paired.
-        gained: Tasks that only the second solves; None where an arm has no yes or no.
-        lost: Tasks that only the first solves.
-        p: Of McNemar's exact test.
-    """
-
-    first: str
-    second: str
-    tasks: int
-    difference: float
-    interval: Interval
-    gained: int | None
-    lost: int | None
-    p: float | None
+    first: str  # an arm
+    second: str  # the other
+    tasks: int  # how many both answered
+    difference: float  # the second's pass@1 less the first's
+    interval: Interval  # of `difference`, paired
+    gained: int | None  # tasks that only the second solves; None where an arm has no yes or no
+    lost: int | None  # tasks that only the first solves
+    p: float | None  # of McNemar's exact test
 
 
 @dataclass(frozen=True)
 class Likelihood:
-    """How probable what stood in the holes is to the model, with what one arm shows it.
+    """How probable what stood in the holes is to the model, with what one arm shows it."""
 
-    Attributes:
-        name: The arm.
-        tasks: How many of them were asked, in this arm and in `trimmed`.
-        nats: The natural log-probability, a task.
-        gained: By how much that is more than in `trimmed`.
-        interval: Of `gained`, paired; None for `trimmed` itself.
-    """
-
-    name: str
-    tasks: int
-    nats: float
-    gained: float
-    interval: Interval | None
+    name: str  # the arm
+    tasks: int  # how many of them were asked, in this arm and in `trimmed`
+    nats: float  # the natural log-probability, a task
+    gained: float  # by how much that is more than in `trimmed`
+    interval: Interval | None  # of `gained`, paired; None for `trimmed` itself
 
 
 @dataclass(frozen=True)
-class Trimming:
-    """What a rule did.
+class RuleEffect:
+    """What a rule did."""
 
-    Attributes:
-        rule: Its name, or "no rule".
-        fired: In how many tasks.
-        share: Of the tasks.
-        mended: How many of them pass trimmed, and do not without.
-        broke: How many pass without, and do not trimmed.
-    """
-
-    rule: str
-    fired: int
-    share: float
-    mended: int
-    broke: int
+    rule: str  # its name, or "no rule"
+    fired: int  # in how many tasks
+    share: float  # of the tasks
+    mended: int  # how many of them pass trimmed, and do not without
+    broke: int  # how many pass without, and do not trimmed
 
 
 @dataclass(frozen=True)
-class Part:
-    """The tasks of a set that say the same of themselves.
+class Breakdown:
+    """The tasks of a set that say the same of themselves."""
 
-    Attributes:
-        facet: "topic" or "needs".
-        word: What they say.
-        tasks: How many there are.
-        passed: For each arm, how many of how many it solves.
-    """
-
-    facet: str
-    word: str
-    tasks: int
-    passed: Mapping[str, tuple[float, int]]
+    facet: str  # "topic" or "needs"
+    word: str  # what they say
+    tasks: int  # how many there are
+    passed: Mapping[str, tuple[float, int]]  # for each arm, how many of how many it solves
 
 
 @dataclass(frozen=True)
-class SetReport:
-    """A set's numbers.
+class BenchmarkResult:
+    """A set's numbers."""
 
-    Attributes:
-        name: Of the set.
-        source: The file, or "built in".
-        sha256: Of the file.
-        asked: How many tasks were to be asked.
-        whole: How many the set has.
-        arms: The table.
-        differences: Between arms.
-        likelihoods: Of what stood in the holes, where arms differ in what they show.
-        untrimmed: Which arm the rules are compared with, or "".
-        trimming: By rule.
-        pass_at: pass@k of the sampled candidates, for each k.
-        parts: By topic and the like.
-        published: What others have published for this model.
-    """
-
-    name: str
-    source: str
-    sha256: str
-    asked: int
-    whole: int
-    arms: Sequence[Arm] = ()
-    differences: Sequence[Difference] = ()
-    likelihoods: Sequence[Likelihood] = ()
-    untrimmed: str = ""
-    trimming: Sequence[Trimming] = ()
-    pass_at: Mapping[int, float] = field(default_factory=dict)
-    parts: Sequence[Part] = ()
-    published: Sequence[Published] = ()
+    name: str  # of the set
+    source: str  # the file, or "built in"
+    sha256: str  # of the file
+    asked: int  # how many tasks were to be asked
+    whole: int  # how many the set has
+    arms: Sequence[ArmResult] = ()  # the table
+    differences: Sequence[PassDifference] = ()  # between arms
+    likelihoods: Sequence[Likelihood] = ()  # of what stood in the holes, where arms differ in what they show
+    untrimmed: str = ""  # which arm the rules are compared with, or ""
+    trimming: Sequence[RuleEffect] = ()  # by rule
+    pass_at: Mapping[int, float] = field(default_factory=dict)  # pass@k of the sampled candidates, for each k
+    parts: Sequence[Breakdown] = ()  # by topic and the like
+    published: Sequence[Published] = ()  # what others have published for this model
 
 
-Scores = dict[str, dict[str, Score]]
+ArmScores = dict[str, dict[str, TaskScore]]
 
 
 def reckon(
     benchmark: Benchmark, answers: Answers, passed: Passed, first: First, *, model: str, sampled: bool
-) -> SetReport:
+) -> BenchmarkResult:
     """Return a set's numbers. What has not been answered, or not been run, does not count.
 
     Args:
@@ -199,7 +129,7 @@ def reckon(
     scores = _scores(benchmark.tasks, answers, passed, first)
     groups = {task.task_id: group(task) for task in benchmark.tasks}
     untrimmed = next((name for name in (HEALED, RAW) if name in scores), "") if TRIMMED in scores else ""
-    return SetReport(
+    return BenchmarkResult(
         name=benchmark.name,
         source=benchmark.source,
         sha256=benchmark.sha256,
@@ -223,13 +153,13 @@ def reckon(
 # --- scores --------------------------------------------------------------------------------------
 
 
-def _scores(tasks: Sequence[Task], answers: Answers, passed: Passed, first: First) -> Scores:
+def _scores(tasks: Sequence[Task], answers: Answers, passed: Passed, first: First) -> ArmScores:
     """Score every arm that has any answer, in the order of the table."""
-    found: Scores = {name: {} for name in WHAT}
+    found: ArmScores = {name: {} for name in WHAT}
     for task in tasks:
-        for kind in (each for each in REQUESTS if each != MANY):
+        for kind in REQUESTS:
             answer = answers.get(kind, {}).get(task.task_id)
-            if answer is not None:
+            if answer is not None and kind != MANY:
                 _add(found[kind], task, answer, answer.candidates[0].middle, passed)
         many = answers.get(MANY, {}).get(task.task_id)
         if many is None:
@@ -242,25 +172,25 @@ def _scores(tasks: Sequence[Task], answers: Answers, passed: Passed, first: Firs
     return {name: own for name, own in found.items() if own}
 
 
-def _add(own: dict[str, Score], task: Task, answer: Answer, middle: str, passed: Passed) -> None:
+def _add(own: dict[str, TaskScore], task: Task, answer: StoredAnswer, middle: str, passed: Passed) -> None:
     verdict = passed(task, middle)
     if verdict is not None:
-        own[task.task_id] = Score(float(verdict), _exact(task, middle), answer)
+        own[task.task_id] = TaskScore(float(verdict), _exact(task, middle), answer)
 
 
-def _add_samples(found: Scores, task: Task, answer: Answer, passed: Passed) -> None:
+def _add_samples(found: ArmScores, task: Task, answer: StoredAnswer, passed: Passed) -> None:
     right = _right(task, answer, passed)
     if right is None:
         return
     matches = [(_exact(task, candidate.middle), candidate.same) for candidate in answer.candidates]
     known = [(match, same) for match, same in matches if match is not None]
     exact = sum(match * same for match, same in known) / answer.samples if known else None
-    found["random"][task.task_id] = Score(right / answer.samples, exact, answer)
+    found["random"][task.task_id] = TaskScore(right / answer.samples, exact, answer)
     any_exact = max(match for match, _ in known) if known else None
-    found["any"][task.task_id] = Score(float(right > 0), any_exact, answer)
+    found["any"][task.task_id] = TaskScore(float(right > 0), any_exact, answer)
 
 
-def _right(task: Task, answer: Answer, passed: Passed) -> int | None:
+def _right(task: Task, answer: StoredAnswer, passed: Passed) -> int | None:
     """How many samples pass; those that say the same were made into one, and count as many."""
     right = 0
     for candidate in answer.candidates:
@@ -279,11 +209,11 @@ def _exact(task: Task, middle: str) -> float | None:
 # --- what comes of them --------------------------------------------------------------------------
 
 
-def _arm(name: str, own: Mapping[str, Score], groups: Mapping[str, str]) -> Arm:
+def _arm(name: str, own: Mapping[str, TaskScore], groups: Mapping[str, str]) -> ArmResult:
     scores = list(own.values())
     values = {task: score.value for task, score in own.items()}
     exact = [score.exact for score in scores if score.exact is not None]
-    return Arm(
+    return ArmResult(
         name=name,
         what=WHAT[name],
         tasks=len(scores),
@@ -308,44 +238,44 @@ def _yes_or_no(values: Mapping[str, float]) -> bool:
     return all(value in (0.0, 1.0) for value in values.values())
 
 
-def _difference(first: str, second: str, scores: Scores, groups: Mapping[str, str]) -> Difference:
+def _difference(first: str, second: str, scores: ArmScores, groups: Mapping[str, str]) -> PassDifference:
     both = [task for task in scores[first] if task in scores[second]]
     one = {task: scores[first][task].value for task in both}
     other = {task: scores[second][task].value for task in both}
-    changes = {task: other[task] - one[task] for task in both}
+    mean_change, interval = difference(one, other, groups)
     decided = _yes_or_no(one) and _yes_or_no(other)
-    gained = sum(change > 0 for change in changes.values())
-    lost = sum(change < 0 for change in changes.values())
-    return Difference(
+    gained = sum(other[task] > one[task] for task in both)
+    lost = sum(other[task] < one[task] for task in both)
+    return PassDifference(
         first=first,
         second=second,
         tasks=len(both),
-        difference=mean([*changes.values()]),
-        interval=bootstrap(changes, groups),
+        difference=mean_change,
+        interval=interval,
         gained=gained if decided else None,
         lost=lost if decided else None,
         p=mcnemar(gained, lost) if decided else None,
     )
 
 
-def _likelihoods(scores: Scores, groups: Mapping[str, str]) -> list[Likelihood]:
+def _likelihoods(scores: ArmScores, groups: Mapping[str, str]) -> list[Likelihood]:
     found = []
     without = _logprobs(scores.get(TRIMMED, {}))
     for name, own in scores.items():
         values = {task: value for task, value in _logprobs(own).items() if task in without}
-        changes = {task: value - without[task] for task, value in values.items()}
-        interval = None if name == TRIMMED else bootstrap(changes, groups)
+        gained, interval = difference(without, values, groups)
         if values:
-            found.append(Likelihood(name, len(values), mean([*values.values()]), mean([*changes.values()]), interval))
+            nats = mean([*values.values()])
+            found.append(Likelihood(name, len(values), nats, gained, None if name == TRIMMED else interval))
     return found
 
 
-def _logprobs(own: Mapping[str, Score]) -> dict[str, float]:
+def _logprobs(own: Mapping[str, TaskScore]) -> dict[str, float]:
     logprobs = {task: score.answer.canonical_logprob for task, score in own.items()}
     return {task: value for task, value in logprobs.items() if value is not None}
 
 
-def _trimming(without: Mapping[str, Score], trimmed: Mapping[str, Score]) -> list[Trimming]:
+def _trimming(without: Mapping[str, TaskScore], trimmed: Mapping[str, TaskScore]) -> list[RuleEffect]:
     both = [task for task in trimmed if task in without]
     fired: Counter[str] = Counter()
     mended: Counter[str] = Counter()
@@ -356,10 +286,12 @@ def _trimming(without: Mapping[str, Score], trimmed: Mapping[str, Score]) -> lis
         fired[rule] += 1
         mended[rule] += trimmed[task].value > without[task].value
         broke[rule] += trimmed[task].value < without[task].value
-    return [Trimming(rule, times, times / len(both), mended[rule], broke[rule]) for rule, times in fired.most_common()]
+    return [
+        RuleEffect(rule, times, times / len(both), mended[rule], broke[rule]) for rule, times in fired.most_common()
+    ]
 
 
-def _pass_at(tasks: Sequence[Task], answers: Mapping[str, Answer], passed: Passed) -> dict[int, float]:
+def _pass_at(tasks: Sequence[Task], answers: Mapping[str, StoredAnswer], passed: Passed) -> dict[int, float]:
     counted = []
     for task in tasks:
         answer = answers.get(task.task_id)
@@ -370,7 +302,7 @@ def _pass_at(tasks: Sequence[Task], answers: Mapping[str, Answer], passed: Passe
     return {k: mean([pass_at(k, samples, right) for samples, right in counted]) for k in range(1, most + 1)}
 
 
-def _parts(tasks: Sequence[Task], scores: Scores) -> list[Part]:
+def _parts(tasks: Sequence[Task], scores: ArmScores) -> list[Breakdown]:
     members: dict[tuple[str, str], list[str]] = {}
     for task in tasks:
         for facet, words in facets(task).items():
@@ -380,8 +312,8 @@ def _parts(tasks: Sequence[Task], scores: Scores) -> list[Part]:
     for (facet, word), ids in sorted(members.items()):
         passed = {}
         for name, own in scores.items():
-            values = [own[each].value for each in ids if each in own]
+            values = [own[name].value for name in ids if name in own]
             if values:
                 passed[name] = (sum(values), len(values))
-        found.append(Part(facet, word, len(ids), passed))
+        found.append(Breakdown(facet, word, len(ids), passed))
     return found

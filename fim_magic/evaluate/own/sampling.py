@@ -14,19 +14,14 @@ from fim_magic.evaluate.own.punching import Punched
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A hole that is asked.
+class SampledHole:
+    """A hole that is asked."""
 
-    Attributes:
-        cell: The index of the cell in its file, from 0.
-        hole: Where it is in the cell.
-    """
-
-    cell: int
-    hole: Punched
+    cell: int  # the index of the cell in its file, from 0
+    hole: Punched  # where it is in the cell
 
 
-def draw(
+def sample(
     name: str,
     found: Mapping[int, Sequence[Punched]],
     kinds: Sequence[str],
@@ -34,29 +29,22 @@ def draw(
     seed: int,
     *,
     by_statement: bool,
-) -> list[Drawn]:
-    """Return the holes of one file that are asked, in the file's order. Kinds take turns.
+) -> list[SampledHole]:
+    """Return the `most` holes of one file that are asked, in order. Kinds take turns; another seed gives others.
 
-    Args:
-        name: The file's.
-        found: The possible holes of each of its cells.
-        kinds: Those that are wanted.
-        most: How many holes the file may have.
-        seed: Another one gives other holes.
-        by_statement: Whether a kind may have a hole in each top-level statement of a cell, as in a source file; else it
-            has one in a cell.
+    A kind has one hole in a cell; with `by_statement`, as in a source file, in each top-level statement.
     """
     by_kind = {kind: _one_a_part(name, found, kind, seed, by_statement) for kind in kinds}
     turns = sorted(kinds, key=lambda kind: _turn(seed, name, kind))
-    drawn: list[Drawn] = []
-    for at in range(max(map(len, by_kind.values()), default=0)):
-        drawn += [by_kind[kind][at] for kind in turns if at < len(by_kind[kind])]
-    return sorted(drawn[:most], key=lambda each: (each.cell, each.hole.start, each.hole.end))
+    sampled: list[SampledHole] = []
+    for turn in range(max(map(len, by_kind.values()), default=0)):
+        sampled += [by_kind[kind][turn] for kind in turns if turn < len(by_kind[kind])]
+    return sorted(sampled[:most], key=lambda hole: (hole.cell, hole.hole.start, hole.hole.end))
 
 
 def _one_a_part(
     name: str, found: Mapping[int, Sequence[Punched]], kind: str, seed: int, by_statement: bool
-) -> list[Drawn]:
+) -> list[SampledHole]:
     """One hole of a kind in each part of the file, those whose turn it is first."""
     parts: dict[tuple[int, int], list[Punched]] = {}
     for cell, holes in found.items():
@@ -69,8 +57,8 @@ def _one_a_part(
         there = [hole for hole in holes if hole.place == places[0]]
         sizes = sorted({hole.statements for hole in there}, key=lambda size: _turn(seed, name, cell, unit, size))
         there = [hole for hole in there if hole.statements == sizes[0]]
-        chosen.append(Drawn(cell, min(there, key=lambda hole: _turn(seed, name, cell, hole.start, hole.end))))
-    return sorted(chosen, key=lambda each: _turn(seed, name, kind, each.cell, each.hole.start))
+        chosen.append(SampledHole(cell, min(there, key=lambda hole: _turn(seed, name, cell, hole.start, hole.end))))
+    return sorted(chosen, key=lambda hole: _turn(seed, name, kind, hole.cell, hole.hole.start))
 
 
 def _turn(seed: int, *what: object) -> bytes:

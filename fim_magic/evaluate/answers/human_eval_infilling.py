@@ -24,34 +24,28 @@ _FETCH_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Set:
-    """One of the four sets.
+class HumanEvalSet:
+    """One of the four sets."""
 
-    Attributes:
-        name: As the user types it.
-        title: What its tasks' ids begin with.
-        files: What the file is called: the repository's own reader and its data disagree about two of them.
-        tasks: How many there are.
-    """
-
-    name: str
-    title: str
+    name: str  # as the user types it
+    title: str  # what its tasks' ids begin with
+    # what the file is called: the repository's own reader and its data disagree about two of them
     files: tuple[str, ...]
-    tasks: int
+    tasks: int  # how many there are
 
 
 SETS = {
-    each.name: each
-    for each in (
-        Set("single-line", "SingleLineInfilling", ("HumanEval-SingleLineInfilling.jsonl.gz",), 1033),
-        Set("multi-line", "MultiLineInfilling", ("HumanEval-MultiLineInfilling.jsonl.gz",), 5815),
-        Set(
+    chosen.name: chosen
+    for chosen in (
+        HumanEvalSet("single-line", "SingleLineInfilling", ("HumanEval-SingleLineInfilling.jsonl.gz",), 1033),
+        HumanEvalSet("multi-line", "MultiLineInfilling", ("HumanEval-MultiLineInfilling.jsonl.gz",), 5815),
+        HumanEvalSet(
             "random-span",
             "RandomSpanInfilling",
             ("HumanEval-RandomSpanInfilling.jsonl.gz", "HumanEval-RandomSpan.jsonl.gz"),
             1640,
         ),
-        Set(
+        HumanEvalSet(
             "random-span-light",
             "RandomSpanInfillingLight",
             ("HumanEval-RandomSpanInfillingLight.jsonl.gz", "HumanEval-RandomSpanLight.jsonl.gz"),
@@ -63,22 +57,14 @@ SETS = {
 
 
 @dataclass(frozen=True)
-class Task:
-    """One hole of the benchmark.
+class HumanEvalTask:
+    """One hole of the benchmark."""
 
-    Attributes:
-        task_id: Such as "SingleLineInfilling/HumanEval/0/L0".
-        document: The function with its hole.
-        canonical: What stood in the hole.
-        test: Source that defines `check(candidate)`.
-        entry_point: The function's name.
-    """
-
-    task_id: str
-    document: Document
-    canonical: str
-    test: str
-    entry_point: str
+    task_id: str  # such as "SingleLineInfilling/HumanEval/0/L0"
+    document: Document  # the function with its hole
+    canonical: str  # what stood in the hole
+    test: str  # source that defines `check(candidate)`
+    entry_point: str  # the function's name
 
     @property
     def group(self) -> str:
@@ -87,15 +73,11 @@ class Task:
         return "/".join(parts[1:3]) if len(parts) > 3 else self.task_id  # set, HumanEval, 0, L0
 
     def program(self, middle: str) -> str:
-        """Return the program that tells whether `middle` is right."""
         return f"{self.document.rebuild(middle)}\n{self.test}\ncheck({self.entry_point})\n"
 
 
-def read(path: Path) -> list[Task]:
-    """Read a file of the benchmark in its order.
-
-    Args:
-        path: JSON lines, gzipped if the name ends in .gz.
+def read(path: Path) -> list[HumanEvalTask]:
+    """Read a file of the benchmark in its order, JSON lines, gzipped if the name ends in .gz.
 
     Raises:
         OptionError: It is not there, or not such a file.
@@ -122,7 +104,7 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def _task(path: Path, number: int, line: str) -> Task:
+def _task(path: Path, number: int, line: str) -> HumanEvalTask:
     wrong = ""
     row: Any = None
     try:
@@ -137,7 +119,7 @@ def _task(path: Path, number: int, line: str) -> Task:
             f"Line {number} of {str(path)!r} {wrong}, so this is no file of HumanEval-Infilling. Give another one "
             "after --set, or fetch it anew: fim-magic eval --fetch --set single-line"
         )
-    return Task(
+    return HumanEvalTask(
         task_id=row["task_id"],
         document=Document(row["prompt"], row["suffix"]),
         canonical=row["canonical_solution"],
@@ -146,29 +128,20 @@ def _task(path: Path, number: int, line: str) -> Task:
     )
 
 
-def name_of(tasks: list[Task], otherwise: str) -> str:
-    """Return which set tasks are of, by their ids, whatever their file is called.
-
-    Args:
-        tasks: At least one.
-        otherwise: What to call those of no known set.
-    """
+def name_of(tasks: list[HumanEvalTask], otherwise: str) -> str:
+    """Return which set tasks are of, by their ids, whatever their file is called; else `otherwise`."""
     titles = {task.task_id.partition("/")[0] for task in tasks}
-    return next((each.name for each in SETS.values() if titles == {each.title}), otherwise)
+    return next((chosen.name for chosen in SETS.values() if titles == {chosen.title}), otherwise)
 
 
-def find(folder: Path, chosen: Set) -> Path | None:
+def find(folder: Path, chosen: HumanEvalSet) -> Path | None:
     """Return where a set's file is in `folder`, packed or unpacked, or None."""
     names = [name for file in chosen.files for name in (file, file.removesuffix(".gz"))]
     return next((folder / name for name in names if (folder / name).is_file()), None)
 
 
-def fetch(chosen: Set, folder: Path) -> Path:
+def fetch(chosen: HumanEvalSet, folder: Path) -> Path:
     """Bring a set's file from its authors' repository on GitHub into `folder`, at one commit. Returns where it is.
-
-    Args:
-        chosen: Which set.
-        folder: Made if it is not there.
 
     Raises:
         FetchError: It could not be brought, or is not what it should be. Nothing half-made is left.

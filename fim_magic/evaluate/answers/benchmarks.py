@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,8 +12,8 @@ from typing import Any, Protocol
 from fim_magic.context import Context
 from fim_magic.document import Document
 from fim_magic.errors import OptionError
-from fim_magic.evaluate import human_eval_infilling
-from fim_magic.evaluate.human_eval_infilling import SETS
+from fim_magic.evaluate.answers import human_eval_infilling
+from fim_magic.evaluate.answers.human_eval_infilling import SETS
 from fim_magic.weights.cache import cache_dir
 
 NOTEBOOKS = "notebooks"
@@ -32,14 +31,10 @@ class Task(Protocol):
     """
 
     @property
-    def task_id(self) -> str:
-        """Its name, which no other task of the set has."""
-        ...
+    def task_id(self) -> str: ...
 
     @property
-    def document(self) -> Document:
-        """The text with the hole."""
-        ...
+    def document(self) -> Document: ...
 
     def program(self, middle: str) -> str:
         """Return a program that runs without an error if `middle` is right."""
@@ -76,22 +71,14 @@ def facets(task: Task) -> dict[str, tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Tasks, and where they came from.
+    """Tasks, and where they came from."""
 
-    Attributes:
-        name: Such as "single-line".
-        tasks: Those that are asked.
-        whole: How many the set has.
-        source: The file, or "built in".
-        sha256: Of the file, or "".
-        context_of: What of a task's notebook a mode shows to the model; None where tasks have nothing around them.
-    """
-
-    name: str
-    tasks: tuple[Task, ...]
-    whole: int
-    source: str
-    sha256: str = ""
+    name: str  # such as "single-line"
+    tasks: tuple[Task, ...]  # those that are asked
+    whole: int  # how many the set has
+    source: str  # the file, or "built in"
+    sha256: str = ""  # of the file, or ""
+    # what of a task's notebook a mode shows to the model; None where tasks have nothing around them
     context_of: Callable[[Any, str], Context] | None = None
 
     def subset(self, every: int, offset: int, limit: int | None) -> Benchmark:
@@ -100,11 +87,7 @@ class Benchmark:
 
 
 def load(names: Sequence[str], *, fetch: bool = False) -> list[Benchmark]:
-    """Return the sets called `names`, each once.
-
-    Args:
-        names: "notebooks", the name of a set of HumanEval-Infilling, a file of one, or a folder with some.
-        fetch: Whether a set that is not on this machine may be fetched.
+    """Return the sets called `names`, each once; `fetch` says whether one that is not on this machine may be fetched.
 
     Raises:
         OptionError: There is no such set or file, or it cannot be read.
@@ -129,7 +112,7 @@ def is_own(name: str) -> bool:
 
     if not path.is_dir():
         return is_readable(path)
-    if any(human_eval_infilling.find(path, each) is not None for each in SETS.values()):
+    if any(human_eval_infilling.find(path, chosen) is not None for chosen in SETS.values()):
         return False
     return has_files(path)
 
@@ -141,7 +124,7 @@ def _load(name: str, *, fetch: bool) -> list[Benchmark]:
         return [_from_file(_file_of(name, fetch=fetch))]
     path = Path(name).expanduser()
     if path.is_dir():
-        files = [file for each in SETS.values() if (file := human_eval_infilling.find(path, each)) is not None]
+        files = [file for chosen in SETS.values() if (file := human_eval_infilling.find(path, chosen)) is not None]
         if not files:
             raise OptionError(
                 f"The folder {name!r} holds no file of HumanEval-Infilling, such as {SETS['single-line'].files[0]}, no "
@@ -178,12 +161,9 @@ def _from_file(path: Path) -> Benchmark:
 
 
 def _notebooks() -> Benchmark:
-    # By name: reading tasks brings nothing that a set from a file has use for, such as IPython.
-    tasks = tuple(importlib.import_module("fim_magic.evaluate.notebooks").read())
-    live = importlib.import_module("fim_magic.evaluate.notebooks.live")
-    return Benchmark(NOTEBOOKS, tasks, len(tasks), "built in", context_of=live.Kernels().context_of)
+    # Here: a set from a file has no use for it.
+    from fim_magic.evaluate import notebooks
+    from fim_magic.evaluate.notebooks.live import Kernels
 
-
-def by_id(tasks: Sequence[Task]) -> Mapping[str, Task]:
-    """Return tasks by their names."""
-    return {task.task_id: task for task in tasks}
+    tasks = notebooks.read()
+    return Benchmark(NOTEBOOKS, tasks, len(tasks), "built in", context_of=Kernels().context_of)

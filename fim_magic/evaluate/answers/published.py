@@ -16,21 +16,13 @@ _GEMMA = "CodeGemma's report"
 
 @dataclass(frozen=True)
 class Published:
-    """One number.
+    """One number."""
 
-    Attributes:
-        model: The catalogue's short name, or what the source calls a model that is not in it.
-        order: "psm", "spm", or "" where the source does not say.
-        set: The set's name.
-        percent: pass@1.
-        source: Where it stands.
-    """
-
-    model: str
-    order: str
-    set: str
-    percent: float
-    source: str
+    model: str  # the catalogue's short name, or what the source calls a model that is not in it
+    order: str  # "psm", "spm", or "" where the source does not say
+    set: str  # the set's name
+    percent: float  # pass@1
+    source: str  # where it stands
 
 
 def _row(
@@ -63,4 +55,4 @@ PUBLISHED: tuple[Published, ...] = (
 def published(model: str, set_name: str) -> list[Published]:
     """Return what is known of a model on a set; for the light random spans, what is known of the whole ten times."""
     wanted = "random-span" if set_name == "random-span-light" else set_name
-    return [each for each in PUBLISHED if each.model == model and each.set == wanted]
+    return [number for number in PUBLISHED if number.model == model and number.set == wanted]

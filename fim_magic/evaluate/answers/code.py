@@ -6,24 +6,23 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-import fim_magic
-
 _MAKES_NO_ANSWER = ("evaluate/", "review/")
+_PACKAGE = Path(__file__).parents[2]
 _DIGITS = 16
 
 
 @lru_cache
-def code_hash(*parts: str) -> str:
+def code_hash(*parts: str, package: Path = _PACKAGE) -> str:
     """Return the first digits of a sha256 over fim-magic's Python files and their places.
 
     Args:
         parts: Only those whose path below the package begins with one of these; by default all but those that measure
             and show.
+        package: The package's folder.
     """
-    root = Path(fim_magic.__file__).parent
     digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        name = path.relative_to(root).as_posix()
+    for path in sorted(package.rglob("*.py")):
+        name = path.relative_to(package).as_posix()
         if name.startswith(parts) if parts else not name.startswith(_MAKES_NO_ANSWER):
             digest.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()[:_DIGITS]

@@ -15,17 +15,11 @@ _TAIL = 0.025
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % interval.
+    """A 95 % interval."""
 
-    Attributes:
-        low: Its lower end.
-        high: Its upper end.
-        method: "Wilson" or "bootstrap".
-    """
-
-    low: float
-    high: float
-    method: str
+    low: float  # its lower end
+    high: float  # its upper end
+    method: str  # "Wilson" or "bootstrap"
 
 
 def wilson(successes: int, total: int) -> Interval:
@@ -62,17 +56,20 @@ def bootstrap(values: Mapping[str, float], groups: Mapping[str, str]) -> Interva
         drawn = draw.choices(clusters, k=len(clusters))
         means.append(sum(total for total, _ in drawn) / sum(count for _, count in drawn))
     means.sort()
-    at = int(_TAIL * _RESAMPLES)
-    return Interval(means[at], means[-1 - at], "bootstrap")
+    index = int(_TAIL * _RESAMPLES)
+    return Interval(means[index], means[-1 - index], "bootstrap")
+
+
+def difference(
+    first: Mapping[str, float], second: Mapping[str, float], groups: Mapping[str, str]
+) -> tuple[float, Interval]:
+    """Return the mean of the second's values less the first's on the tasks that both have, and its interval, paired."""
+    changes = {task: second[task] - value for task, value in first.items() if task in second}
+    return mean([*changes.values()]), bootstrap(changes, groups)
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """Return the two-sided p of McNemar's test, exact (McNemar 1947, Psychometrika 12:153), tasks independent.
-
-    Args:
-        gained: Tasks that only the second arm solved.
-        lost: Tasks that only the first arm solved.
-    """
+    """Return the two-sided p of McNemar's test, exact (McNemar 1947, Psychometrika 12:153), tasks independent."""
     different = gained + lost
     tail = sum(math.comb(different, k) for k in range(min(gained, lost) + 1))
     return min(1.0, float(2 * tail / 2**different))
@@ -90,5 +87,4 @@ def pass_at(k: int, samples: int, right: int) -> float:
 
 
 def mean(values: Sequence[float]) -> float:
-    """Return the mean, or 0.0 of nothing."""
     return sum(values) / len(values) if values else 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fim_magic.errors import BusyError, OptionError
+from fim_magic.evaluate.printing import write
 
 if TYPE_CHECKING:
     from fim_magic.engines import Engine
@@ -18,17 +20,16 @@ if TYPE_CHECKING:
 OUT = Path("fim-magic-eval")
 SETTINGS = "run.json"
 REPORT = "report.json"
+OWN = "own"
+"""Under this name, the settings of a run say that it is of the user's own files."""
+
 INTERRUPTED = "It was interrupted. What follows is what was there by then; the same command goes on from it."
 """What a report of half a run begins with."""
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other runs out of a folder as long as the block lasts.
-
-    Raises:
-        BusyError: One is in it.
-    """
+    """Keep other runs out of a folder; a BusyError where one is in it."""
     from filelock import FileLock, Timeout
 
     try:
@@ -41,11 +42,6 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def make(folder: Path) -> None:
-    """Make a folder, if it is not there.
-
-    Raises:
-        OptionError: It cannot be made.
-    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -54,26 +50,8 @@ def make(folder: Path) -> None:
         ) from error
 
 
-def write(path: Path, text: str) -> None:
-    """Write a file.
-
-    Raises:
-        OptionError: It cannot be written.
-    """
-    try:
-        path.write_text(text + "\n", "utf-8")
-    except OSError as error:
-        raise OptionError(
-            f"{str(path)!r} could not be written: {error.strerror}. Name another folder after --out."
-        ) from error
-
-
 def settings(folder: Path) -> dict[str, Any]:
-    """Return what the run in a folder was asked.
-
-    Raises:
-        OptionError: There is none.
-    """
+    """Return what the run in a folder was asked; an OptionError where there is none."""
     try:
         found: dict[str, Any] = json.loads((folder / SETTINGS).read_text("utf-8"))
         complete = all(found[name] for name in ("keys", "sets", "arms", "began")) and found["about"]["model"]
@@ -92,59 +70,41 @@ def begin(
     engine: Engine,
     template: Request,
     command: Sequence[str],
-    told: Mapping[str, Any],
+    own: Mapping[str, Any],
     *,
     options: str = "",
 ) -> dict[str, Any]:
     """Note in a folder what a run is asked, for a report of it without the model, and return it.
 
-    Args:
-        folder: Where the run writes.
-        engine: The loaded model.
-        template: What all its requests have in common.
-        command: What the user typed.
-        told: What else is noted; what is under "about" stands beside what is known of every run.
-        options: What else there is to say of the requests, in words.
+    What is under "about" in `own` stands beside what is known of every run; `options` says more of the requests.
     """
+    import torch
+
+    from fim_magic.evaluate.speed import machine
+
+    on_gpu = engine.info.device.startswith("cuda") and torch.cuda.is_available()
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     about = {
         "model": engine.info.model,
         "revision": engine.info.revision,
         "place": engine.info.place,
-        **machine(engine),
+        **machine.report(torch.device("cuda" if on_gpu else "cpu"), ("Python", *machine.LIBRARIES)),
         "command": " ".join(command),
         "date": now,
         "options": f"method {template.method}, order {template.order}, at most {template.max_new_tokens} new tokens"
         + options,
         "candidates": template.candidates,
     }
-    noted = {"began": now, **told, "about": {**about, **told["about"]}}
-    write(folder / SETTINGS, json.dumps(noted, indent=1, ensure_ascii=False))
+    noted = {"began": now, **own, "about": {**about, **own["about"]}}
+    write(folder / SETTINGS, json.dumps(noted, indent=1, ensure_ascii=False), "folder after --out")
     return noted
 
 
-def unanswered(what: str, name: str, most: int, answered: Mapping[str, int]) -> list[str]:
-    """Return a warning where not every arm has all answers, or nothing.
+def say_where(folder: Path) -> None:
+    print(f"Everything is in {folder}; the report as JSON is {folder / REPORT}.", file=sys.stderr)
 
-    Args:
-        what: "tasks" or "holes".
-        name: The set's.
-        most: How many it has.
-        answered: How many each arm has.
-    """
+
+def unanswered(what: str, name: str, most: int, answered: Mapping[str, int]) -> list[str]:
+    """Return a warning where not every arm has an answer to all of the `most` tasks or holes of a set, or nothing."""
     short = [f"{arm} {count}" for arm, count in answered.items() if count < most]
     return [f"Of the {most} {what} of {name}, not all have been answered: {', '.join(short)}."] if short else []
-
-
-def machine(engine: Engine) -> dict[str, Any]:
-    """Return what a model runs on, in a line and in detail."""
-    import torch
-
-    from fim_magic.evaluate.speed import machine as found
-
-    on_gpu = engine.info.device.startswith("cuda") and torch.cuda.is_available()
-    about = found.describe(torch.device("cuda" if on_gpu else "cpu"))
-    where = about["device"] if on_gpu else about["processor"]
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    line = f"{where}, {about['cores']} cores, {about['threads']} threads; Python {about['python']}, {versions}"
-    return {"machine": line, "details": about}

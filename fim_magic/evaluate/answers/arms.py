@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 
 from fim_magic.engines import GREEDY, Engine
 from fim_magic.errors import OptionError
-from fim_magic.evaluate.benchmarks import Benchmark, Task, known
-from fim_magic.evaluate.code import code_hash
+from fim_magic.evaluate.answers.benchmarks import Benchmark, Task, known
 from fim_magic.request import Request
 from fim_magic.version import __version__
 
@@ -70,10 +69,7 @@ _PAIRS = (
 
 
 def pairs(benchmark: Benchmark) -> list[Pair]:
-    """Return what the report compares; each as second less first.
-
-    In notebooks fim-magic asks for several answers as it asks for one: with what it shows of the notebook.
-    """
+    """Return what the report compares; in notebooks, one answer has as much context as several have."""
     one = TRIMMED if benchmark.context_of is None else "context auto"
     return [Pair(one, pair.second) if pair.first == "one" else pair for pair in _PAIRS]
 
@@ -86,43 +82,28 @@ def check(names: Sequence[str]) -> None:
 
 
 def requests_for(names: Iterable[str], benchmark: Benchmark) -> list[str]:
-    """Return the requests that arms need of each task, in the order in which they are made.
-
-    Args:
-        names: Some of `ARMS`.
-        benchmark: Its tasks may have nothing around them that a context could show.
-    """
+    """Return the requests that arms need of each task, in order; without notebooks there is no context to show."""
     possible = [name for name in names if name != "context" or benchmark.context_of is not None]
-    needed = {each for name in possible for each in _NEEDED[name]}
-    return [each for each in REQUESTS if each in needed]
+    needed = {kind for name in possible for kind in _NEEDED[name]}
+    return [kind for kind in REQUESTS if kind in needed]
 
 
 def request(kind: str, task: Task, benchmark: Benchmark, template: Request) -> Request:
-    """Return what is asked.
-
-    Args:
-        kind: One of `requests_for`.
-        task: Of `benchmark`.
-        benchmark: Knows what is around the hole.
-        template: Its order and token limit hold for all; its sampling, and how many candidates, for several.
-    """
-    asked = replace(template, document=task.document, known=known(task))
+    """Return what is asked; the sampling and the number of candidates of `template` are for several."""
+    request = replace(template, document=task.document, known=known(task))
     if benchmark.context_of is not None and kind not in (RAW, HEALED, TRIMMED):
         mode = kind.removeprefix("context ") if kind.startswith("context ") else "auto"
-        asked = replace(asked, context=benchmark.context_of(task, mode))
+        request = replace(request, context=benchmark.context_of(task, mode))
     if kind == MANY:
-        return replace(asked, sampling=replace(asked.sampling, seed=seed_of(asked.sampling.seed, task.task_id)))
-    asked = replace(asked, candidates=0 if kind == AUTO else 1, sampling=GREEDY)
+        return replace(request, sampling=replace(request.sampling, seed=seed_of(request.sampling.seed, task.task_id)))
+    request = replace(request, candidates=0 if kind == AUTO else 1, sampling=GREEDY)
     if kind == RAW:
-        return replace(asked, trimming=False, healing=False)
-    return replace(asked, trimming=False) if kind == HEALED else asked
+        return replace(request, trimming=False, healing=False)
+    return replace(request, trimming=False) if kind == HEALED else request
 
 
 def reads_canonical(kind: str, benchmark: Benchmark) -> bool:
-    """Whether the model is asked how probable what stood in the hole is: where it is shown more or less of a notebook.
-
-    That tells such arms apart long before the tasks do that one solves and the other does not.
-    """
+    """Whether the model is asked how probable what stood in the hole is: in notebooks that tells arms apart soonest."""
     return benchmark.context_of is not None and kind in _NEEDED["context"]
 
 
@@ -131,10 +112,10 @@ def seed_of(seed: int, task_id: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {task_id}".encode()).digest()[:4], "big")
 
 
-def key(kind: str, engine: Engine, template: Request) -> str:
-    """Return all that an answer depends on beside its task and prompt, on one line."""
+def key(kind: str, engine: Engine, template: Request, code: str) -> str:
+    """Return all that an answer depends on beside its task and prompt, on one line; `code` is the code's hash."""
     parts = [
-        f"fim-magic {__version__} {code_hash()}",
+        f"fim-magic {__version__} {code}",
         kind,
         f"{engine.info.model}@{engine.info.revision}",
         engine.info.place,

@@ -1,6 +1,6 @@
 """A file that a long run adds a line to whenever something is done, so that the next run goes on from there.
 
-A run may be killed in the middle of a line: that line is dropped, and what it told is done again.
+A run may be killed in the middle of a line: that line is dropped, and what it recorded is done again.
 """
 
 from __future__ import annotations
@@ -21,30 +21,18 @@ class Journal:
     """JSON lines, read once and then only added to. Any thread may add."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, and make it if it is not there.
-
-        Args:
-            path: In a folder that exists.
-
-        Raises:
-            OptionError: It cannot be written, or holds something else.
-        """
+        """Open the file, or make it; an OptionError where it cannot be written, or holds something else."""
         self._lock = threading.Lock()
         try:
             text = path.read_bytes() if path.exists() else b""
             whole = text.rfind(b"\n") + 1
-            self._rows = list(_rows(path, text[:whole]))
+            self.rows = list(_rows(path, text[:whole]))  # what there was when it was opened
             self._stream = path.open("ab")
             self._stream.truncate(whole)
         except OSError as error:
             raise OptionError(
                 f"{str(path)!r} cannot be written ({error.strerror}). Name another folder: fim-magic eval --out FOLDER"
             ) from error
-
-    @property
-    def rows(self) -> list[Mapping[str, Any]]:
-        """What there was when it was opened."""
-        return self._rows
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Add a line, and hand it to the system at once."""
@@ -54,7 +42,6 @@ class Journal:
             self._stream.flush()
 
     def close(self) -> None:
-        """Close the file."""
         with self._lock:
             self._stream.close()
 
@@ -79,27 +66,13 @@ class Memory:
     """What work on other threads has found out, by key: nothing is worked out twice, not even by another run."""
 
     def __init__(self, path: Path, executor: Executor) -> None:
-        """Read what is known.
-
-        Args:
-            path: Of its journal.
-            executor: Whose threads work.
-
-        Raises:
-            OptionError: The file cannot be used.
-        """
         self._journal = Journal(path)
         self._executor = executor
         self._known: dict[str, Any] = {row["key"]: row["value"] for row in self._journal.rows if "key" in row}
         self._coming: dict[str, Future[None]] = {}
 
     def want(self, key: str, work: Callable[[], Any]) -> None:
-        """Have `work` done, unless its value is known or under way.
-
-        Args:
-            key: Names the value for ever.
-            work: Returns the value, which JSON can hold.
-        """
+        """Have `work` done for a value that JSON can hold, unless it is known under `key`, for ever, or under way."""
         if key not in self._known and key not in self._coming:
             self._coming[key] = self._executor.submit(self._do, key, work)
 
@@ -109,18 +82,10 @@ class Memory:
         self._known[key] = value
 
     def get(self, key: str) -> Any:
-        """Return a value, or None where it is not known (yet)."""
         return self._known.get(key)
 
     def wait(self, on_done: Callable[[int, int], None]) -> None:
-        """Wait until everything that is wanted is known.
-
-        Args:
-            on_done: Told now and then how much is, and of how much.
-
-        Raises:
-            Exception: Whatever the work raised first; the rest is done all the same.
-        """
+        """Wait until everything that is wanted is known. What any work raises is raised when the rest is done."""
         waiting = set(self._coming.values())
         total = len(waiting)
         while waiting:
@@ -131,5 +96,4 @@ class Memory:
             future.result()
 
     def close(self) -> None:
-        """Close its file; the executor's work has to have ended."""
         self._journal.close()
