@@ -16,6 +16,7 @@ from fim_magic.auto import AutoFill
 from fim_magic.classroom import HINTS
 from fim_magic.classroom import hint as hint_of
 from fim_magic.errors import FimError, OptionError
+from fim_magic.frontends import Connection, accept_now, has_prompt, recognise
 from fim_magic.session import Session, prompt_sheet
 from fim_magic.settings import LOADING, Option, Settings, options_of
 
@@ -229,7 +230,7 @@ class FimMagics(Magics, Settings):
         if not code:
             title = "No hint: the model has written nothing."
         plain = plain_lines(f"{title}\n{code}")
-        if getattr(self.shell, "kernel", None) is None:
+        if not recognise(self.shell).has_kernel:
             print(plain)
         else:
             publish_display_data({"text/html": code_html(title, code), "text/plain": plain})
@@ -311,8 +312,6 @@ class FimMagics(Magics, Settings):
         print(reports.models(word))
 
     def _accept(self, which: str) -> None:
-        from fim_magic.frontends import accept_now
-
         words = which.split()
         imports = _WITHOUT_IMPORTS not in words
         which = " ".join(word for word in words if word != _WITHOUT_IMPORTS)
@@ -364,13 +363,11 @@ def _undecided() -> dict[str, str]:
 
 def load(shell: Any) -> None:
     """Register the magics with a shell."""
-    from fim_magic.frontends import prepare
-
-    prepare(shell, _undecided)
+    Connection.of(shell).open_bridge(_undecided)
     magics = FimMagics(shell)
     shell.register_magics(magics)
     shell.events.register("pre_run_cell", magics.remember_cell)
-    if _has_prompt(shell):
+    if has_prompt(shell):
         from fim_magic import ghost
 
         ghost.register(shell)
@@ -381,7 +378,7 @@ def unload(shell: Any) -> None:
     """Take the magics away from a shell, and unload the model."""
     from fim_magic.loading import registry
 
-    if _has_prompt(shell):
+    if has_prompt(shell):
         from fim_magic import ghost
 
         ghost.unregister(shell)
@@ -394,8 +391,3 @@ def unload(shell: Any) -> None:
     shell.configurables.remove(magics)
     for kind, name in (("cell", "fim"), ("cell", "complete"), ("line", "fim")):
         shell.magics_manager.magics[kind].pop(name, None)
-
-
-def _has_prompt(shell: Any) -> bool:
-    """Whether the shell is a terminal's, which alone needs what `ghost` imports."""
-    return getattr(shell, "pt_app", None) is not None

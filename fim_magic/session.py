@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fim_magic.classroom import check, of_notebook, strictest
 from fim_magic.errors import FimError, ModelError, OptionError
-from fim_magic.frontends import notebook_path
+from fim_magic.frontends import accept_now, notebook_path
 from fim_magic.history import History
 from fim_magic.loading.idle import IdleLimit
 from fim_magic.settings import LOADING, Settings
@@ -249,7 +249,6 @@ class Session:
         Raises:
             FimError: As `pipeline.run` says.
         """
-        from fim_magic.frontends import accept_now
         from fim_magic.pipeline import follow
         from fim_magic.review import View
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.display import clear_output, display
 
-from fim_magic.frontends import is_console
+from fim_magic.frontends import recognise
 from fim_magic.progress import Progress, TerminalProgress, bar
 
 if TYPE_CHECKING:
@@ -27,8 +27,9 @@ class NotebookProgress:
     """Shows where loading stands, in a notebook or on a terminal. Nothing is shown where nothing had to be done."""
 
     def __init__(self, shell: Any) -> None:
-        self._terminal = None if hasattr(shell, "kernel") else TerminalProgress()
-        self._is_console = is_console(shell)
+        front_end = recognise(shell)
+        self._terminal = None if front_end.has_kernel else TerminalProgress()
+        self._updates = front_end.updates_outputs
         self._output: Any = None
         self._drawn_at = 0.0
         self._what = ""
@@ -47,7 +48,7 @@ class NotebookProgress:
             return
         now = time.monotonic()
         begins = progress.what != self._what
-        if not begins and self._is_console:
+        if not begins and not self._updates:
             return
         if not begins and not progress.finished and now - self._drawn_at < _SECONDS_BETWEEN_DRAWINGS:
             return
@@ -97,7 +98,7 @@ class NotebookProgress:
             self._output = None
 
     def _show(self, line: str) -> None:
-        if self._is_console:
+        if not self._updates:
             print(line)  # noqa: T201 - a console shows what is printed
             return
         bundle = {

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fim_magic.formats import Piece, Prompt
+from fim_magic.frontends import recognise
 from fim_magic.review.render import VIEW, styles
 from fim_magic.review.text import DIM, RESET, columns_of, counted, html_text, plain_text
 
@@ -145,7 +146,7 @@ def show(shell: Any, sheet: Sheet) -> None:
         shell: The IPython shell.
         sheet: What to show.
     """
-    if getattr(shell, "kernel", None) is None:
+    if not recognise(shell).has_kernel:
         is_terminal = sys.stdout.isatty()
         width = shutil.get_terminal_size((WIDTH, 0)).columns if is_terminal else WIDTH
         print((to_ansi if is_terminal else to_text)(sheet, width=width))  # noqa: T201 - this is what it is for

@@ -113,7 +113,7 @@ class View:
             kept: Where the text in the hole is the user's own, between several holes.
         """
         self._middle, self._tokens, self._seconds, self._kept = middle, tokens, seconds, kept
-        if not self._owner.has_kernel:
+        if not self._owner.front_end.has_kernel:
             self._terminal.show(middle, kept)
             return
         now = self._clock()
@@ -321,7 +321,7 @@ class View:
         others: Sequence[tuple[Sequence[Line | Gap], str]] = (),
     ) -> None:
         in_text = details_text(*details) if details and self._is_full else ""
-        if not self._owner.has_kernel:
+        if not self._owner.front_end.has_kernel:
             self._terminal.clear()
             draw = to_ansi if sys.stdout.isatty() else to_text
             print(draw(rows, words, in_text))  # noqa: T201 - a terminal shows what is printed

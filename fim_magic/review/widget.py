@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
-from fim_magic.frontends import Owner, Placed, client_of_this_message, page_bridge
+from fim_magic.frontends import Owner, Placed
 from fim_magic.provenance import Record
 from fim_magic.review.diff import Addition
 from fim_magic.review.render import note_html
 
 if TYPE_CHECKING:
-    from fim_magic.frontends.bridge import Answer
+    from fim_magic.frontends.bridge import PageAnswer
     from fim_magic.review.toolbar import Message, Toolbar
 
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
@@ -112,7 +112,7 @@ class Actions:
                 _shown[cell_id].close()  # the cell is run again: their output is gone
             _shown[cell_id] = self
         self._owner.show(self._display_id, self._view())
-        bridge = page_bridge()
+        bridge = self._owner.bridge
         if bridge is not None:
             # Where nobody has answered, anywidget may not be installed, and its toolbar would be an error message.
             bridge.when_page(self._upgrade)
@@ -121,7 +121,7 @@ class Actions:
     def close(self) -> None:
         """Give back what the buttons hold in the kernel and on the page."""
         self._decided = True
-        bridge = page_bridge()
+        bridge = self._owner.bridge
         if bridge is not None:
             bridge.when_lost(self._display_id, None)
         widgets = (*self._buttons, *self._askers, self._importer, self._toolbar, self._chooser, self._status, self._row)
@@ -300,15 +300,13 @@ class Actions:
         """Put a note in the place of the buttons. It is called again if a page answers late."""
         self._note(placed.message)
         self.close()
-        bridge = page_bridge()
-        if bridge is not None and placed.undo is not None:
-            client = client_of_this_message(self._owner.shell)
-            bridge.offer_undo(client, self._owner.marker, placed.undo, self._taken_back)
+        if placed.undo is not None:
+            self._owner.offer_undo(placed.undo, self._taken_back)
         if not self._told:
             self._told = True
             self._listener.decided(decision, self._index)
 
-    def _taken_back(self, answer: Answer) -> None:
+    def _taken_back(self, answer: PageAnswer) -> None:
         """Show the buttons again after Undo, or say why there was none."""
         if answer["how"] != "undone":
             self._note(_NOT_UNDONE.get(answer["how"], "Not taken back."))
