@@ -35,6 +35,7 @@ class Session:
     """One user's work with models in one shell.
 
     Attributes:
+        settings: The options' defaults, as they are configured at the time of each request.
         last: The last answer, or None.
         last_prompt: Lays out the prompt of the last request, or None.
         history: The requests that are finished.
@@ -42,18 +43,12 @@ class Session:
     """
 
     def __init__(self, shell: Any, settings: Settings) -> None:
-        """Begin with no request.
-
-        Args:
-            shell: IPython's.
-            settings: The options' defaults, as they are configured at the time of each request.
-        """
+        self.settings = settings
         self.last: Result | None = None
         self.last_prompt: Callable[[], Sheet] | None = None
         self.history = History()
         self.used: dict[str, Any] = {}
         self._shell = shell
-        self._settings = settings
         self._told: tuple[str, set[str]] = ("", set())  # a model, and what was said about it
         self._uses = 0  # of models, after the last request of this notebook
         self._idle = IdleLimit(self.rest, 60 * settings.idle_minutes)
@@ -73,7 +68,7 @@ class Session:
         """
         used = self.used if self.used.get("model") == model else {}
         options = {name: used.get(name) if given[name] is None else given[name] for name in LOADING}
-        return {**self._settings.loading(**options), "allow_code": used.get("allow_code", False)}
+        return {**self.settings.loading(**options), "allow_code": used.get("allow_code", False)}
 
     def load(self, model: str, *, keeps_progress: bool = True, **loading: Any) -> Loaded:
         """Return a model. It loads in the background, so that an interrupt ends the waiting and not the load.
@@ -130,16 +125,16 @@ class Session:
 
     def begin_configured(self) -> None:
         """Begin to load the model that the user has configured, if it is on this machine; "auto" waits."""
-        if self._settings.model == "auto":
+        if self.settings.model == "auto":
             return
         try:
-            loading = self._settings.loading()
+            loading = self.settings.loading()
         except OptionError:
             return  # told when it is used
         from fim_magic.loading import registry
 
         with self.in_use():
-            registry.begin_if_here(self._settings.model, **loading)
+            registry.begin_if_here(self.settings.model, **loading)
 
     def tell(self, model: str, notices: Iterable[str]) -> None:
         """Say what the user should know of a model, once."""
@@ -184,7 +179,7 @@ class Session:
         Raises:
             FillingOffError: They do not.
         """
-        check(strictest(self._settings.filling, of_notebook(notebook_path(self._shell))), hint=hint)
+        check(strictest(self.settings.filling, of_notebook(notebook_path(self._shell))), hint=hint)
 
     def in_notebook(self, request: Request, context: str | None = None) -> Request:
         """Return a request with what the notebook around it says: context, names, and the cells that checks need.
@@ -199,22 +194,14 @@ class Session:
         from fim_magic import kernel
         from fim_magic.checks import in_cells
 
-        markers = self._settings.markers
-        mode = self._settings.context if context is None else context
+        markers = self.settings.markers
+        mode = self.settings.context if context is None else context
         return replace(
             request,
             context=kernel.context_for(self._shell, request.document, mode, markers=markers),
             known=kernel.defined_names(self._shell, markers),
             asked=in_cells(request.asked, kernel.executed_cells(self._shell)),
         )
-
-    def remember_prompt(self, request: Request, engine: Engine) -> None:
-        """Keep the prompt of a request for `%fim prompt`.
-
-        Raises:
-            FimError: The model cannot be asked this.
-        """
-        self.last_prompt = prompt_sheet(request, engine)
 
     def remember(self, request: Request, model: str, loading: dict[str, Any], result: Result) -> Record:
         """Keep a finished request for `%fim log` and `%fim replay`.
@@ -258,7 +245,7 @@ class Session:
             title=engine.info.model,
             ask=not accept,
             unfilled=request.unfilled,
-            details=self._settings.details,
+            details=self.settings.details,
         )
         try:
             result = view.settle(follow(request, engine, view.grow, view.offer))
