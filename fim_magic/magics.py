@@ -16,13 +16,11 @@ from fim_magic.auto import AutoFill
 from fim_magic.classroom import HINTS
 from fim_magic.classroom import hint as hint_of
 from fim_magic.errors import FimError, OptionError
-from fim_magic.frontends import Connection, accept_now, has_prompt, recognise
+from fim_magic.frontends import accept_now
 from fim_magic.session import Session, prompt_sheet
 from fim_magic.settings import LOADING, Option, Settings, options_of
 
 if TYPE_CHECKING:
-    from fim_magic.engines import Engine
-    from fim_magic.request import Request
     from fim_magic.review.prompt import Sheet
 
 
@@ -179,6 +177,9 @@ class FimMagics(Magics, Settings):
 
     @_with_errors_for_the_user
     def _fill(self, method: str, line: str, cell: str) -> None:
+        from fim_magic.pipeline import follow
+        from fim_magic.review.hint import show_hint
+
         options = dict(vars(parse_argstring(getattr(self, method), line)))
         accept, show_prompt, into, hint = (options.pop(name) for name in ("accept", "show_prompt", "into", "hint"))
         if into is not None and not into.isidentifier():
@@ -200,7 +201,7 @@ class FimMagics(Magics, Settings):
                 return
             session.last_prompt = prompt
             if hint is not None:
-                self._show_hint(request, engine, hint)
+                show_hint(self.shell, hint, hint_of(follow(request, engine).middle, hint))
                 return
             result = session.answer(request, engine, model, loading, accept=accept)
         if into is not None:
@@ -217,23 +218,6 @@ class FimMagics(Magics, Settings):
         if self.auto and not line and self._auto_fill.fills(self._raw_cell):
             return self._raw_cell
         return body if typed else cell.removesuffix("\n")
-
-    def _show_hint(self, request: Request, engine: Engine, kind: str) -> None:
-        from IPython.display import publish_display_data
-
-        from fim_magic.pipeline import follow
-        from fim_magic.review.render import code_html
-        from fim_magic.review.text import plain_lines
-
-        code = hint_of(follow(request, engine).middle, kind)
-        title = {"line": "Hint: the first line", "outline": "Hint: what kind of lines they are"}[kind]
-        if not code:
-            title = "No hint: the model has written nothing."
-        plain = plain_lines(f"{title}\n{code}")
-        if not recognise(self.shell).has_kernel:
-            print(plain)
-        else:
-            publish_display_data({"text/html": code_html(title, code), "text/plain": plain})
 
     def _log(self, number: str) -> None:
         from fim_magic.reports.log import log, request
@@ -353,41 +337,3 @@ def _parse_use(line: str) -> dict[str, Any]:
     options = dict(vars(parser.parse_argstring(typed)))
     model = " ".join([_unquoted(name), *options.pop("rest")]).strip()
     return {"model": model, **options}
-
-
-def _undecided() -> dict[str, str]:
-    from fim_magic.review.render import undecided
-
-    return undecided()
-
-
-def load(shell: Any) -> None:
-    """Register the magics with a shell."""
-    Connection.of(shell).open_bridge(_undecided)
-    magics = FimMagics(shell)
-    shell.register_magics(magics)
-    shell.events.register("pre_run_cell", magics.remember_cell)
-    if has_prompt(shell):
-        from fim_magic import ghost
-
-        ghost.register(shell)
-    magics.session.begin_configured()
-
-
-def unload(shell: Any) -> None:
-    """Take the magics away from a shell, and unload the model."""
-    from fim_magic.loading import registry
-
-    if has_prompt(shell):
-        from fim_magic import ghost
-
-        ghost.unregister(shell)
-    registry.unload()
-    magics = shell.magics_manager.registry.pop(FimMagics.__name__, None)
-    if magics is None:
-        return
-    magics.close()
-    shell.events.unregister("pre_run_cell", magics.remember_cell)
-    shell.configurables.remove(magics)
-    for kind, name in (("cell", "fim"), ("cell", "complete"), ("line", "fim")):
-        shell.magics_manager.magics[kind].pop(name, None)
