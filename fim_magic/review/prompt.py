@@ -147,13 +147,18 @@ def show(shell: Any, sheet: Sheet) -> None:
         sheet: What to show.
     """
     if not recognise(shell).has_kernel:
-        is_terminal = sys.stdout.isatty()
-        width = shutil.get_terminal_size((WIDTH, 0)).columns if is_terminal else WIDTH
-        print((to_ansi if is_terminal else to_text)(sheet, width=width))  # noqa: T201 - this is what it is for
+        print_sheet(sheet)
         return
     from IPython.display import publish_display_data
 
     publish_display_data({"text/html": to_html(sheet), "text/plain": to_text(sheet)})
+
+
+def print_sheet(sheet: Sheet) -> None:
+    """Print a prompt, with colours on a terminal."""
+    is_terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size((WIDTH, 0)).columns if is_terminal else WIDTH
+    print((to_ansi if is_terminal else to_text)(sheet, width=width))  # noqa: T201 - this is what it is for
 
 
 def to_html(sheet: Sheet) -> str:
