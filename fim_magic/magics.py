@@ -21,7 +21,7 @@ from fim_magic.session import Session, prompt_sheet
 from fim_magic.settings import LOADING, Option, Settings, options_of
 
 if TYPE_CHECKING:
-    from fim_magic.review.prompt import Sheet
+    from fim_magic.review.prompt import PromptSheet
 
 
 _P = ParamSpec("_P")
@@ -32,7 +32,7 @@ def _with_errors_for_the_user(method: Callable[_P, None]) -> Callable[_P, None]:
     """Show what a user can mend as one paragraph, without a traceback."""
 
     @wraps(method)
-    def told(*args: _P.args, **kwargs: _P.kwargs) -> None:
+    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> None:
         try:
             return method(*args, **kwargs)
         except FimError as error:
@@ -43,7 +43,7 @@ def _with_errors_for_the_user(method: Callable[_P, None]) -> Callable[_P, None]:
         # one's frames the request's memory, which is wanted back when it has run out.
         raise UsageError(message)
 
-    return told
+    return wrapped
 
 
 def _typed(option: Option) -> Callable[[str], Any]:
@@ -269,7 +269,7 @@ class FimMagics(Magics, Settings):
         self._set_auto(False)
         self.session.close()
 
-    def _show_prompt(self, prompt: Callable[[], Sheet]) -> None:
+    def _show_prompt(self, prompt: Callable[[], PromptSheet]) -> None:
         from fim_magic.review.prompt import show
 
         show(self.shell, prompt())

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fim_magic.loading.loaded import Loaded
     from fim_magic.provenance import Record
     from fim_magic.request import Request
-    from fim_magic.review.prompt import Sheet
+    from fim_magic.review.prompt import PromptSheet
 
 
 class Session:
@@ -45,7 +45,7 @@ class Session:
     def __init__(self, shell: Any, settings: Settings) -> None:
         self.settings = settings
         self.last: Result | None = None
-        self.last_prompt: Callable[[], Sheet] | None = None
+        self.last_prompt: Callable[[], PromptSheet] | None = None
         self.history = History()
         self.used: dict[str, Any] = {}
         self._shell = shell
@@ -300,7 +300,7 @@ class Session:
         return candidates[number - 1].text_in(self.last.document, imports=imports)
 
 
-def prompt_sheet(request: Request, engine: Engine) -> Callable[[], Sheet]:
+def prompt_sheet(request: Request, engine: Engine) -> Callable[[], PromptSheet]:
     """Build the prompt of a request now, and lay it out when it is asked for. It outlives the model's unloading.
 
     Raises:

@@ -286,7 +286,7 @@ IMPORTING = Offer(Addition(("", "", "\n"), ("import x\n", "x()"), 0), "about x")
 
 def test_an_import_is_taken_or_left_out_with_core_widgets(shell):
     cell, told, imported = Cell(), Told(), []
-    listener = Listener(told.listener.decided, told.listener.chose, None, imported.append)
+    listener = Listener(told.listener.on_decision, told.listener.on_choice, None, imported.append)
     actions = Actions([IMPORTING, *offers("b")], cell, listener)
     assert actions._importer in actions._row.children
     assert actions._importer.value
@@ -310,7 +310,7 @@ def test_the_import_is_there_unless_it_is_left_out(shell):
 def test_the_toolbar_says_whether_the_import_is_taken(shell, page):
     imported = []
     told = Told()
-    listener = Listener(told.listener.decided, told.listener.chose, None, imported.append)
+    listener = Listener(told.listener.on_decision, told.listener.on_choice, None, imported.append)
     actions = Actions([IMPORTING], owner(shell), listener)
     shown(actions)
     assert actions._toolbar.imports

@@ -41,7 +41,7 @@ While it runs, it calls `OnGrow` with the middle, its tokens and seconds. Its re
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _Shown:
     result: Result
     candidate: Candidate
     notes: Sequence[str] = ()
@@ -88,7 +88,7 @@ class View:
         self._is_displayed = False
         self._unfilled = unfilled
         self._forget_growth()
-        self._answers: list[_Answer] = []
+        self._answers: list[_Shown] = []
         self._shown = 0
         self._with_imports = True
         self._record: Record = {}
@@ -131,7 +131,7 @@ class View:
         if not (self._ask and self._owner.is_watched):
             return
         self._stop = stop
-        self._answers = [_Answer(result, result.candidates[0])]
+        self._answers = [_Shown(result, result.candidates[0])]
         self._record = record_of(result)
         self._draw_answers()
         self._review(None, None)
@@ -169,8 +169,8 @@ class View:
             ask: Gets another answer; without it the user is not offered any.
         """
         offered, self._stop = self._answers, None
-        said = [*notes, *[()] * (len(result.candidates) - len(notes))]
-        self._answers = [_Answer(result, *each) for each in zip(result.candidates, said, strict=True)]
+        all_notes = [*notes, *[()] * (len(result.candidates) - len(notes))]
+        self._answers = [_Shown(result, *pair) for pair in zip(result.candidates, all_notes, strict=True)]
         self._record = {} if record is None else record
         if self._decision is not None:
             decide(self._record, *self._decision, imports=self._with_imports)
@@ -185,20 +185,20 @@ class View:
     def _review(self, on_decision: OnDecision | None, ask: Ask | None) -> None:
         from fim_magic.review.widget import Actions, Listener
 
-        def decided(decision: str, index: int) -> None:
+        def on_own_decision(decision: str, index: int) -> None:
             self._note_decision(decision, index)
             if on_decision is not None:
                 on_decision(decision, index)
 
-        def asked(index: int | None) -> None:
+        def on_ask(index: int | None) -> None:
             if ask is not None:
                 self._ask_again(index, ask, actions)
 
-        def imported(with_imports: bool) -> None:
+        def on_imports(with_imports: bool) -> None:
             self._with_imports = with_imports
             self._draw_answers(self._shown)
 
-        listener = Listener(decided, self._draw_answers, None if ask is None else asked, imported)
+        listener = Listener(on_own_decision, self._draw_answers, None if ask is None else on_ask, on_imports)
         if self._actions is None:
             self._actions = actions = Actions(self._offers(), self._owner, listener)
             actions.show()
@@ -210,12 +210,7 @@ class View:
         if self._actions is not None:
             self._actions.busy(False, status)
 
-    def _ask_again(
-        self,
-        index: int | None,
-        ask: Ask,
-        actions: Actions,
-    ) -> None:
+    def _ask_again(self, index: int | None, ask: Ask, actions: Actions) -> None:
         """Get an answer beside those that are there, and show it while it grows.
 
         Args:
@@ -225,25 +220,25 @@ class View:
         """
         short = None if index is None else self._answers[index].candidate
         actions.busy(True, "Asking again…" if short is None else "Asking for more…")
-        shown, said = self._shown, ""
+        shown, status = self._shown, ""
         self._forget_growth()
         self._draw_progress()
         try:
             result = ask(short, self.grow)
         except (FimError, KeyboardInterrupt) as error:
-            said = str(error) or "Interrupted."
+            status = str(error) or "Interrupted."
         else:
             shown = len(self._answers)
-            self._answers.append(_Answer(result, result.candidates[0], self._same_as(result.middle)))
+            self._answers.append(_Shown(result, result.candidates[0], self._same_as(result.middle)))
             add_answer(self._record, result)
             actions.offer(self._offers(), shown)
         finally:
             self._draw_answers(shown)
-            actions.busy(False, said)
+            actions.busy(False, status)
 
     def _same_as(self, middle: str) -> list[str]:
         """Say it where the model has answered the same before: it is no failure to show something new."""
-        middles = [each.candidate.middle for each in self._answers]
+        middles = [answer.candidate.middle for answer in self._answers]
         if middle not in middles:
             return []
         which = f"candidate {middles.index(middle) + 1}" if len(middles) > 1 else "before"
@@ -254,12 +249,12 @@ class View:
 
         return [
             Offer(
-                addition(self._document, one.middle, one.kept, one.imports),
-                about(one),
+                addition(self._document, candidate.middle, candidate.kept, candidate.imports),
+                about(candidate),
                 of_cell(self._record, index),
-                has_failed=has_failed(one),
+                has_failed=has_failed(candidate),
             )
-            for index, one in enumerate(each.candidate for each in self._answers)
+            for index, candidate in enumerate(answer.candidate for answer in self._answers)
         ]
 
     def _note_decision(self, decision: str, index: int) -> None:
@@ -294,20 +289,17 @@ class View:
         """Draw one candidate with its line; behind that, all that is known of it, and the others."""
         self._shown = index
         shown, count = self._answers[index], len(self._answers)
-        about_it: tuple[Result, Candidate, Sequence[str]] = (shown.result, shown.candidate, shown.notes)
+        parts: tuple[Result, Candidate, Sequence[str]] = (shown.result, shown.candidate, shown.notes)
         which = (index + 1, count)
         others = [
-            (
-                self._rows_of(each.candidate),
-                title_of_other(each.candidate, each.notes, (number, count)),
-            )
-            for number, each in enumerate(self._answers, 1)
+            (self._rows_of(other.candidate), title_of_other(other.candidate, other.notes, (number, count)))
+            for number, other in enumerate(self._answers, 1)
             if number != index + 1
         ]
         self._draw(
             self._rows_of(shown.candidate),
-            line(*about_it, which=which, whole=self._is_full),
-            details=(facts(*about_it, which=which), shown.candidate),
+            line(*parts, which=which, whole=self._is_full),
+            details=(facts(*parts, which=which), shown.candidate),
             others=others,
         )
 

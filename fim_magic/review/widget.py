@@ -36,7 +36,7 @@ _NOT_UNDONE = {
 }
 
 _shown: dict[str, Actions] = {}
-"""The undecided buttons of each cell that is known by its id."""
+"""The undecided buttons, by the id of their cell."""
 
 
 @dataclass(frozen=True)
@@ -70,18 +70,18 @@ class Listener:
     """What is called when the user does something.
 
     Attributes:
-        decided: With "accept", "replace", "reject", "part", "copy" or "undo" and the candidate's index, after it was
-            done.
-        chose: With the index of the candidate that the user wants to see.
-        asked: With the index of the candidate that the user wants to be longer, or None for another one. None where
+        on_decision: With "accept", "replace", "reject", "part", "copy" or "undo" and the candidate's index, after
+            that was done.
+        on_choice: With the index of the candidate that the user wants to see.
+        on_ask: With the index of the candidate that the user wants to be longer, or None for another one. None where
             no other can be had.
-        imported: With whether the imports that belong to an answer are to be taken with it.
+        on_imports: With whether the imports that belong to an answer are to be taken with it.
     """
 
-    decided: Callable[[str, int], None]
-    chose: Callable[[int], None]
-    asked: Callable[[int | None], None] | None = None
-    imported: Callable[[bool], None] = lambda _with: None
+    on_decision: Callable[[str, int], None]
+    on_choice: Callable[[int], None]
+    on_ask: Callable[[int | None], None] | None = None
+    on_imports: Callable[[bool], None] = lambda _with: None
 
 
 class Actions:
@@ -93,7 +93,7 @@ class Actions:
         Args:
             offers: One for each candidate.
             owner: The cell that asked.
-            listener: Told what the user does.
+            listener: Called with what the user does.
         """
         self._offers = list(offers)
         self._owner = owner
@@ -141,14 +141,14 @@ class Actions:
 
         Args:
             offers: One for each candidate, the first to be shown.
-            listener: Told what the user does from now on.
+            listener: Called with what the user does from now on.
         """
         self._listener = listener
         if self._decided:
             self._offers = list(offers)  # for Undo
             return
         if self._toolbar is not None:
-            self._toolbar.can_ask = listener.asked is not None
+            self._toolbar.can_ask = listener.on_ask is not None
         self.offer(offers, 0)
 
     def offer(self, offers: Sequence[Offer], index: int) -> None:
@@ -197,18 +197,18 @@ class Actions:
         self._chooser = _chooser(self._offers, self._index)
         self._chooser.observe(lambda change: self._choose(change["new"]), "value")
         chooser = [self._chooser] if len(self._offers) > 1 else []
-        askers = [] if self._listener.asked is None else self._askers
-        importer = [self._importer] if any(each.addition.imported is not None for each in self._offers) else []
+        askers = [] if self._listener.on_ask is None else self._askers
+        importer = [self._importer] if any(offer.addition.imported is not None for offer in self._offers) else []
         self._row.children = [*self._buttons, *importer, *askers, *chooser, self._status]
 
     def _import(self, with_imports: bool) -> None:
         if with_imports != self._with_imports:
             self._with_imports = with_imports
-            self._listener.imported(with_imports)
+            self._listener.on_imports(with_imports)
 
     def _ask(self, index: int | None) -> None:
-        if not self._decided and self._listener.asked is not None:
-            self._listener.asked(index)
+        if not self._decided and self._listener.on_ask is not None:
+            self._listener.on_ask(index)
 
     @property
     def _askers(self) -> tuple[Any, ...]:
@@ -226,7 +226,7 @@ class Actions:
 
         self._toolbar = toolbar = Toolbar()
         toolbar.owner = {"cell_id": self._owner.cell_id, "marker": self._owner.marker}
-        toolbar.can_ask = self._listener.asked is not None
+        toolbar.can_ask = self._listener.on_ask is not None
         self.offer(self._offers, self._index)
         toolbar.imports = self._with_imports
         toolbar.observe(lambda change: self._choose(change["new"]), "index")
@@ -246,7 +246,7 @@ class Actions:
             self._ask(self._index if act == "more" else None)
         else:
             self._has_part = self._has_part or act == "part"
-            self._listener.decided(act, self._index)
+            self._listener.on_decision(act, self._index)
 
     @property
     def _text(self) -> str:
@@ -264,7 +264,7 @@ class Actions:
     def _choose(self, index: int) -> None:
         if index != self._index:
             self._index = index
-            self._listener.chose(index)
+            self._listener.on_choice(index)
 
     def _place(self, decision: str) -> None:
         if not self._begin():
@@ -277,18 +277,18 @@ class Actions:
             self._status.value = f"Not accepted: {error}"
             raise
 
-    def _drop(self, said: str = _REJECTED) -> None:
+    def _drop(self, note: str = _REJECTED) -> None:
         if self._begin():
-            self._note(said)
+            self._note(note)
             self.close()
-            self._listener.decided("reject", self._index)
+            self._listener.on_decision("reject", self._index)
 
     def _begin(self) -> bool:
         """Take the decision; False if one was taken, as by the first of two fast clicks."""
         if self._decided:
             return False
         self._decided = True
-        self._told = False
+        self._is_told = False
         self._enable(False)
         return True
 
@@ -302,9 +302,9 @@ class Actions:
         self.close()
         if placed.undo is not None:
             self._owner.offer_undo(placed.undo, self._taken_back)
-        if not self._told:
-            self._told = True
-            self._listener.decided(decision, self._index)
+        if not self._is_told:
+            self._is_told = True
+            self._listener.on_decision(decision, self._index)
 
     def _taken_back(self, answer: PageAnswer) -> None:
         """Show the buttons again after Undo, or say why there was none."""
@@ -316,7 +316,7 @@ class Actions:
         self._upgrade()
         if self._owner.cell_id:
             _shown[self._owner.cell_id] = self
-        self._listener.decided("undo", self._index)
+        self._listener.on_decision("undo", self._index)
 
     def _show_again(self) -> None:
         self._owner.show(self._display_id, self._view(), update=True)
@@ -347,8 +347,10 @@ def _toggle(name: str, tooltip: str, value: bool) -> Any:
 
 def _chooser(offers: Sequence[Offer], index: int) -> Any:
     return ipywidgets.ToggleButtons(
-        options=[(f"{at + 1} ✗" if each.has_failed else str(at + 1), at) for at, each in enumerate(offers)],
+        options=[
+            (f"{index + 1} ✗" if offer.has_failed else str(index + 1), index) for index, offer in enumerate(offers)
+        ],
         value=index if offers else None,
-        tooltips=[f"Show candidate {number}: {each.about}" for number, each in enumerate(offers, 1)],
+        tooltips=[f"Show candidate {number}: {offer.about}" for number, offer in enumerate(offers, 1)],
         style={"button_width": "auto"},
     )
