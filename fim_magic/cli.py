@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fim_magic.cli_loading import load
 from fim_magic.errors import FimError, OptionError
@@ -15,7 +15,6 @@ from fim_magic.version import __version__
 
 if TYPE_CHECKING:
     from fim_magic.candidate import Result
-    from fim_magic.loading.loaded import Loaded
 
 DEMO = '''def count_words(path):
     """Return how often each word occurs in a text file."""
@@ -156,12 +155,15 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _infill(options: argparse.Namespace) -> int:
     from fim_magic.languages import of_file
+    from fim_magic.provenance import record
     from fim_magic.review.text import plain_text
 
     text = _read(options.file)
     result = _answer(text, options, complete=options.complete, live=options.diff, language=of_file(options.file))
     if options.json:
-        print(json.dumps(_as_json(result), ensure_ascii=False, indent=2))
+        imports = list(result.candidates[0].imports)
+        told = {"text": result.text, "middle": result.middle, "imports": imports, **record(result)}
+        print(json.dumps(told, ensure_ascii=False, indent=2))
     elif options.diff:
         _print_diff(result, all_of_them=options.candidates is not None)
     else:
@@ -267,7 +269,8 @@ def _answer(
     given = {name: getattr(options, name, None) for name in options_of(Settings)}
     model, request = Settings().request(text, complete=complete, language=language, **given)
     loaded = load(model, options)
-    _say_model(loaded)
+    info, why = loaded.engine.info, f" ({loaded.why}; --model NAME takes another)" if loaded.why else ""
+    print(f"{info.model} on {info.place}, loaded in {loaded.seconds:.1f} s{why}", file=sys.stderr)
     view = LiveDiff(request.document, sys.stdout) if live else None
     result = follow(
         request,
@@ -284,14 +287,6 @@ def _status(result: Result) -> int:
 
     partial = any(candidate.ending is Ending.INTERRUPTED for candidate in result.candidates)
     return _INTERRUPTED if partial else 0
-
-
-def _say_model(loaded: Loaded) -> None:
-    why = f" ({loaded.why}; --model NAME takes another)" if loaded.why else ""
-    print(
-        f"{loaded.engine.info.model} on {loaded.engine.info.place}, loaded in {loaded.seconds:.1f} s{why}",
-        file=sys.stderr,
-    )
 
 
 def _print_diff(result: Result, *, all_of_them: bool) -> None:
@@ -313,17 +308,6 @@ def _print_diff(result: Result, *, all_of_them: bool) -> None:
     if full and len(shown) < len(result.candidates):
         others = counted(len(result.candidates) - 1, "other candidate")
         print(f"{others}: -n {result.answers} prints them all.", file=sys.stderr)
-
-
-def _as_json(result: Result) -> dict[str, Any]:
-    from fim_magic.provenance import record
-
-    return {
-        "text": result.text,
-        "middle": result.middle,
-        "imports": list(result.candidates[0].imports),
-        **record(result),
-    }
 
 
 def _read(file: str) -> str:

@@ -130,13 +130,7 @@ class Ghost:
     """
 
     def __init__(self, shell: Any, window: Window, typed: BufferControl) -> None:
-        """Bind the keys.
-
-        Args:
-            shell: The IPython shell.
-            window: Where code is typed.
-            typed: What shows the code there. It is replaced by what shows the ghost as well.
-        """
+        """Bind the keys, and put what shows the ghost as well in the place of `typed`, which shows the code."""
         self.message = ""  # shown below what is typed
         self._shell = shell
         self._prompt = shell.pt_app
@@ -153,7 +147,6 @@ class Ghost:
         self._prompt.app.key_processor.after_key_press += self._after_key
 
     def close(self) -> None:
-        """Leave the prompt as it was."""
         self.drop()
         self._window.content = self._typed
         self._prompt.layout.container = self._above
@@ -178,7 +171,6 @@ class Ghost:
         self._task = self._prompt.app.create_background_task(self._grow(Document(text[:caret], text[caret:])))
 
     def take(self) -> None:
-        """Turn what is shown into text."""
         text = self.text
         if text:
             self._fate.take()
@@ -194,7 +186,6 @@ class Ghost:
         self._text = self.message = ""
 
     def keys(self) -> KeyBindings:
-        """Return the keys, for while code is typed."""
         keys = KeyBindings()
         types = vi_insert_mode | emacs_insert_mode
         is_shown = Condition(lambda: bool(self.text))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import Any, ParamSpec
 
 import traitlets
 from IPython.core.error import UsageError
@@ -19,10 +19,6 @@ from fim_magic.errors import FimError, OptionError
 from fim_magic.frontends import accept_now
 from fim_magic.session import Session, prompt_sheet
 from fim_magic.settings import LOADING, Option, Settings, options_of
-
-if TYPE_CHECKING:
-    from fim_magic.review.prompt import PromptSheet
-
 
 _P = ParamSpec("_P")
 _WITHOUT_IMPORTS = "--no-imports"
@@ -179,6 +175,7 @@ class FimMagics(Magics, Settings):
     def _fill(self, method: str, line: str, cell: str) -> None:
         from fim_magic.pipeline import follow
         from fim_magic.review.hint import show_hint
+        from fim_magic.review.prompt import show
 
         options = dict(vars(parse_argstring(getattr(self, method), line)))
         accept, show_prompt, into, hint = (options.pop(name) for name in ("accept", "show_prompt", "into", "hint"))
@@ -197,7 +194,7 @@ class FimMagics(Magics, Settings):
             request = session.in_notebook(request, context)
             prompt = prompt_sheet(request, engine)  # what cannot be asked is refused before anything is shown
             if show_prompt:
-                self._show_prompt(prompt)
+                show(self.shell, prompt())
                 return
             session.last_prompt = prompt
             if hint is not None:
@@ -265,14 +262,8 @@ class FimMagics(Magics, Settings):
             self.session.set_idle_minutes(change.new)
 
     def close(self) -> None:
-        """End what goes on by itself."""
         self._set_auto(False)
         self.session.close()
-
-    def _show_prompt(self, prompt: Callable[[], PromptSheet]) -> None:
-        from fim_magic.review.prompt import show
-
-        show(self.shell, prompt())
 
     def _status(self, _rest: str) -> None:
         from fim_magic import reports
@@ -303,10 +294,12 @@ class FimMagics(Magics, Settings):
         accept_now(self.shell, text, replace=True)
 
     def _prompt(self, _rest: str) -> None:
+        from fim_magic.review.prompt import show
+
         prompt = self.session.last_prompt
         if prompt is None:
             raise OptionError("There is no prompt to show yet. Fill a hole with %%fim first.")
-        self._show_prompt(prompt)
+        show(self.shell, prompt())
 
     def _unload(self, _rest: str) -> None:
         from fim_magic.loading import registry

@@ -54,7 +54,6 @@ class Session:
         self._idle = IdleLimit(self.rest, 60 * settings.idle_minutes)
 
     def close(self) -> None:
-        """End what goes on by itself."""
         self._idle.close()
 
     # --- the model -------------------------------------------------------------------------------
@@ -204,22 +203,16 @@ class Session:
         )
 
     def remember(self, request: Request, model: str, loading: dict[str, Any], result: Result) -> Record:
-        """Keep a finished request for `%fim log` and `%fim replay`.
-
-        Args:
-            request: What was asked.
-            model: Its name, as the user has given it.
-            loading: How it is loaded: as of `loading_of`.
-            result: The answer.
+        """Keep a finished request for `%fim log` and `%fim replay`. Arguments as of `answer`.
 
         Returns:
             Its record. What the user decides is to be added to it.
         """
-        from fim_magic.provenance import record
+        from fim_magic import provenance
 
-        told = record(result)
-        self.history.add(request, model, loading, result, told)
-        return told
+        record = provenance.record(result)
+        self.history.add(request, model, loading, result, record)
+        return record
 
     def answer(
         self, request: Request, engine: Engine, model: str, loading: dict[str, Any], *, accept: bool = False
@@ -230,7 +223,7 @@ class Session:
             request: What is asked.
             engine: The loaded model.
             model: Its name, as the user has given it.
-            loading: How it is loaded.
+            loading: How it is loaded: as of `loading_of`.
             accept: Whether the rebuilt cell goes below without asking.
 
         Raises:
@@ -252,12 +245,12 @@ class Session:
         except BaseException:
             view.stop("it was stopped before it was done")
             raise
-        told = self.remember(request, model, loading, result)
+        record = self.remember(request, model, loading, result)
 
         def ask(short: Candidate | None, on_grow: OnGrow) -> Result:
             return self._another(request, model, loading, short, on_grow)
 
-        view.finish(result, record=told, ask=ask)
+        view.finish(result, record=record, ask=ask)
         if accept:
             accept_now(self._shell, result.text)
         self.last = result
@@ -270,9 +263,9 @@ class Session:
         from fim_magic.loading import registry
         from fim_magic.pipeline import follow
 
-        asked = request.again() if short is None else request.longer(short)
+        new_request = request.again() if short is None else request.longer(short)
         with self.in_use():
-            other = follow(asked, registry.use(model, **loading).engine, on_grow)
+            other = follow(new_request, registry.use(model, **loading).engine, on_grow)
         if short is not None and other.middle == short.middle:
             raise ModelError("The model has nothing to add to it.")
         if self.last is not None and self.last.document is request.document:  # no other cell was filled meanwhile

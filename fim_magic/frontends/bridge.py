@@ -16,7 +16,7 @@ PageAnswer = dict[str, Any]
 
 
 def page_module(path: Path) -> str:
-    """Return a widget's JavaScript, with what the widgets share before it: a module from the kernel imports nothing."""
+    """Return a widget's JavaScript, with what the widgets share before it: it can import nothing."""
     return "\n".join(file.read_text("utf-8") for file in (_STATIC / "notebook.js", path))
 
 
@@ -56,7 +56,6 @@ class Bridge(AnyWidget):
         return client not in self._pages or self._pages[client] in self._can_insert
 
     def when_page(self, call: Callable[[], None]) -> None:
-        """Call `call` as soon as a page has answered."""
         if self.has_page:
             call()
         else:

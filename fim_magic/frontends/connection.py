@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fim_magic.frontends.front_end import kernel_message
+from fim_magic.frontends.front_end import KernelMessage
 from fim_magic.frontends.registry import FRONT_ENDS, recognise
 
 if TYPE_CHECKING:
@@ -42,11 +42,6 @@ class Connection:
         connection: Connection = shell.meta.setdefault("fim_magic", cls(shell))
         return connection
 
-    @property
-    def client(self) -> str:
-        """Which page sent the message that is being answered, or ""."""
-        return str(kernel_message(self._shell).get("header", {}).get("session") or "")
-
     def open_bridge(self, undecided: Callable[[], dict[str, str]] | None = None) -> None:
         """Open the bridge, so that the page has answered before the first request.
 
@@ -62,8 +57,9 @@ class Connection:
         try:
             from fim_magic.frontends.bridge import Bridge
 
+            stale = self._undecided and self._undecided()
             pages = frozenset(front_end.page for front_end in FRONT_ENDS if front_end.page)
-            self.bridge = Bridge(lambda: self.client, pages, self._undecided and self._undecided())
+            self.bridge = Bridge(lambda: KernelMessage.of(self._shell).client, pages, stale)
         except Exception:  # without a bridge we are as in a front end that lets none in
             _log.info("Clicks cannot reach the notebook: the bridge could not be opened.", exc_info=True)
 

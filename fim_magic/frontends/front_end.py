@@ -3,13 +3,40 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any, Literal
-
-KernelMessage = dict[str, Any]
-"""The message that the kernel is answering: its `header`, `metadata` and `content`; empty without a kernel."""
 
 How = Literal["inserted", "replaced", "next-input", "printed", "pending"]
 """What became of an accepted text: [`fim_magic.frontends.owner.Placed`][] says what each means."""
+
+
+@dataclass(frozen=True)
+class KernelMessage:
+    """What the message says that a kernel is answering: to run a cell, or to act on a click. Nothing, without a kernel.
+
+    Attributes:
+        id: Its own.
+        client: Which page or console has sent it.
+        cell_id: Of the cell that is to run, in its notebook; "" where the front end does not tell.
+        answers_input: Somebody is there who answers input(): a page or a text console, and not nbclient.
+    """
+
+    id: str = ""
+    client: str = ""
+    cell_id: str = ""
+    answers_input: bool = False
+
+    @classmethod
+    def of(cls, shell: Any) -> KernelMessage:
+        kernel = getattr(shell, "kernel", None)
+        parent: dict[str, dict[str, Any]] = (kernel.get_parent() if kernel is not None else None) or {}
+        header, metadata, content = (parent.get(part, {}) for part in ("header", "metadata", "content"))
+        return cls(
+            str(header.get("msg_id") or ""),
+            str(header.get("session") or ""),
+            str(metadata.get("cellId") or ""),
+            bool(content.get("allow_stdin")),
+        )
 
 
 class FrontEnd(ABC):
@@ -48,19 +75,3 @@ class Unattended(FrontEnd):
 
     def recognises(self, shell: Any, message: KernelMessage) -> bool:
         return True
-
-
-def kernel_message(shell: Any) -> KernelMessage:
-    """Return the message that the shell's kernel is answering; without a kernel, an empty one."""
-    kernel = getattr(shell, "kernel", None)
-    return (kernel.get_parent() if kernel is not None else None) or {}
-
-
-def cell_id(message: KernelMessage) -> str:
-    """Return the id of the cell that runs, or "" where the front end does not send it."""
-    return str(message.get("metadata", {}).get("cellId") or "")
-
-
-def answers_input(message: KernelMessage) -> bool:
-    """Whether somebody is there who answers input(): a page or a text console, and not nbclient."""
-    return bool(message.get("content", {}).get("allow_stdin"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from fim_magic.frontends.front_end import FrontEnd, KernelMessage, answers_input, cell_id
+from fim_magic.frontends.front_end import FrontEnd, KernelMessage
 
 _SESSION = "JPY_SESSION_NAME"
 """In this environment variable, the server gives the kernel the notebook's whole path."""
@@ -25,7 +25,7 @@ class JupyterLab(_JupyterServer):
     page = "lab"
 
     def recognises(self, shell: Any, message: KernelMessage) -> bool:
-        return bool(cell_id(message))
+        return message.cell_id != ""
 
 
 class NbClassic(_JupyterServer):
@@ -35,4 +35,4 @@ class NbClassic(_JupyterServer):
 
     def recognises(self, shell: Any, message: KernelMessage) -> bool:
         # Programs that a kernel starts inherit the name of its session; but nbclient has nobody to answer input().
-        return _SESSION in os.environ and answers_input(message)
+        return _SESSION in os.environ and message.answers_input

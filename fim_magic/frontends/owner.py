@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fim_magic.frontends.connection import Connection
-from fim_magic.frontends.front_end import FrontEnd, How, cell_id, kernel_message
+from fim_magic.frontends.front_end import FrontEnd, How, KernelMessage
 from fim_magic.frontends.registry import recognise
 
 if TYPE_CHECKING:
@@ -47,13 +47,7 @@ def _placed(how: How, undo: dict[str, Any] | None = None) -> Placed:
 
 
 def accept_now(shell: Any, text: str, replace: bool = False) -> Placed:
-    """Put `text` into the next cell, while the user's cell runs.
-
-    Args:
-        shell: The IPython shell.
-        text: The source of the next cell.
-        replace: Put it into the running cell instead, where the front end can.
-    """
+    """Put `text` into the next cell, or into the running one to `replace` it. Call it while the user's cell runs."""
     Connection.of(shell).pending = None
     return _placed(recognise(shell).set_next_input(shell, text, replace))
 
@@ -80,14 +74,11 @@ class Owner:
     def current(cls, shell: Any) -> Owner:
         """Return the cell that is being run. Its id is known only while it runs."""
         Connection.of(shell).open_bridge()
-        message = kernel_message(shell)
-        marker = f"fim-{os.urandom(16).hex()}"
-        request = str(message.get("header", {}).get("msg_id") or "")
-        return cls(shell, cell_id(message), request, marker, recognise(shell))
+        message = KernelMessage.of(shell)
+        return cls(shell, message.cell_id, message.id, f"fim-{os.urandom(16).hex()}", recognise(shell))
 
     @property
     def bridge(self) -> Bridge | None:
-        """The bridge to the pages, or None where there is none."""
         return Connection.of(self.shell).bridge
 
     @property
@@ -98,15 +89,10 @@ class Owner:
     @property
     def is_running(self) -> bool:
         """Whether we are called from within the cell, and not from a click after it."""
-        if not self.front_end.has_kernel:
-            return True
-        return bool(kernel_message(self.shell).get("header", {}).get("msg_id") == self.request)
+        return not self.front_end.has_kernel or KernelMessage.of(self.shell).id == self.request != ""
 
     def place(
-        self,
-        text: str,
-        replace: bool = False,
-        on_result: Callable[[Placed], None] = lambda _placed: None,
+        self, text: str, replace: bool = False, on_result: Callable[[Placed], None] = lambda _placed: None
     ) -> None:
         """Put `text` into a new cell below this one.
 
@@ -120,7 +106,7 @@ class Owner:
             on_result(accept_now(self.shell, text, replace))
             return
         connection = Connection.of(self.shell)
-        client = connection.client
+        client = KernelMessage.of(self.shell).client
         if self.bridge is None or not self.bridge.can_insert(client):
             on_result(self._keep(text))
             return
@@ -146,30 +132,25 @@ class Owner:
         connection.call_later(connection.answer_seconds, give_up)
 
     def placed_by_page(self, text: str, answer: PageAnswer) -> Placed:
-        """Say what became of a text that the page has tried to place by itself.
-
-        Args:
-            text: The source of the cell.
-            answer: `how` and `undo`, as `put` in `frontends/static/notebook.js` gives them.
-        """
+        """Return what became of a text that the page has tried to place by itself, as `put` in `notebook.js` says."""
         how = answer.get("how")
         return _placed(how, answer.get("undo")) if how in ("inserted", "replaced") else self._keep(text)
 
     def offer_undo(self, undo: dict[str, Any], on_answer: Callable[[PageAnswer], None]) -> None:
         """Ask the page that was clicked to offer to take back what it has done. Arguments as of `Bridge.offer_undo`."""
         if self.bridge is not None:
-            self.bridge.offer_undo(Connection.of(self.shell).client, self.marker, undo, on_answer)
+            self.bridge.offer_undo(KernelMessage.of(self.shell).client, self.marker, undo, on_answer)
 
     def show(
         self, name: str, data: dict[str, Any], metadata: dict[str, Any] | None = None, *, update: bool = False
     ) -> None:
-        """Show an output of this cell, or change it.
+        """Show an output of this cell under a name of its own, or `update` the one of this name.
 
         Args:
-            name: What it is called; nothing else is.
-            data: The bundle.
+            name: Of the output.
+            data: It, by MIME type.
             metadata: Goes with it.
-            update: Change the output that was shown under this name.
+            update: Whether it was shown before.
         """
         from IPython.display import publish_display_data
 

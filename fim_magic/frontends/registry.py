@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fim_magic.frontends.colab import Colab
-from fim_magic.frontends.front_end import FrontEnd, Unattended, kernel_message
+from fim_magic.frontends.front_end import FrontEnd, KernelMessage, Unattended
 from fim_magic.frontends.jupyter_server import JupyterLab, NbClassic
 from fim_magic.frontends.terminal import Console, Terminal
 from fim_magic.frontends.vscode import VsCode
@@ -29,7 +29,7 @@ def recognise(shell: Any) -> FrontEnd:
     Args:
         shell: The IPython shell; None without one.
     """
-    message = kernel_message(shell)
+    message = KernelMessage.of(shell)
     return next(front_end for front_end in FRONT_ENDS if front_end.recognises(shell, message))
 
 

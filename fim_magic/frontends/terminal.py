@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fim_magic.frontends.front_end import FrontEnd, How, KernelMessage, answers_input
+from fim_magic.frontends.front_end import FrontEnd, How, KernelMessage
 
 
 class Terminal(FrontEnd):
@@ -28,4 +28,4 @@ class Console(FrontEnd):
     updates_outputs = False
 
     def recognises(self, shell: Any, message: KernelMessage) -> bool:
-        return answers_input(message)
+        return message.answers_input

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fim_magic.frontends.front_end import FrontEnd, KernelMessage, cell_id
+from fim_magic.frontends.front_end import FrontEnd, KernelMessage
 
 
 class VsCode(FrontEnd):
@@ -14,7 +14,7 @@ class VsCode(FrontEnd):
     opens_bridge = True
 
     def recognises(self, shell: Any, message: KernelMessage) -> bool:
-        return cell_id(message).startswith("vscode-notebook-cell:")
+        return message.cell_id.startswith("vscode-notebook-cell:")
 
     def notebook_file(self, shell: Any) -> str:
         return str(getattr(shell, "user_ns", {}).get("__vsc_ipynb_file__") or "")

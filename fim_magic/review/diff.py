@@ -60,7 +60,6 @@ class Line:
 
     @property
     def text(self) -> str:
-        """The whole line with its line end."""
         return "".join(segment.text for segment in self.segments)
 
     @property
@@ -144,7 +143,6 @@ class Addition:
 
     @property
     def text(self) -> str:
-        """The rebuilt text."""
         return "".join(text + added for text, added in zip(self.texts, (*self.added, ""), strict=True))
 
     @property
@@ -174,14 +172,7 @@ class Addition:
 
 
 def addition(document: Document, middle: str, kept: Spans = (), imports: Sequence[str] = ()) -> Addition:
-    """Return what `middle` adds to `document`, as [`diff`][] shows it.
-
-    Args:
-        document: The user's text.
-        middle: What fills its hole.
-        kept: Where the middle is the user's own text, as `Candidate.kept` has it.
-        imports: Lines that go above the code.
-    """
+    """Return what `middle` adds to `document`, as [`diff`][] shows it. Arguments as there."""
     filled = _filled(document, middle, kept)
     return _with_imports(filled, imports) if imports else filled
 
@@ -240,11 +231,11 @@ def writing_at(lines: Sequence[Line]) -> tuple[int, int] | None:
 
 
 def elided(lines: Sequence[Line], context: int = CONTEXT, longest: int = LONGEST) -> tuple[Line | Gap, ...]:
-    """Replace long runs of unchanged lines far from the holes by gaps.
+    """Replace long runs of unchanged lines by gaps: those more than `context` lines from any hole.
 
     Args:
         lines: The lines of a diff.
-        context: How many unchanged lines to keep on each side of a hole.
+        context: How many unchanged lines are kept on each side of a hole.
         longest: With at most so many lines, all are kept.
     """
     if len(lines) <= longest:

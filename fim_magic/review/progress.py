@@ -42,7 +42,6 @@ class NotebookProgress:
             self._terminal.close()
 
     def __call__(self, progress: Progress) -> None:
-        """Show `progress`, if it is time to."""
         if self._terminal is not None:
             self._terminal(progress)
             return
@@ -64,7 +63,6 @@ class NotebookProgress:
         self._show(f"{engine.info.model} is loaded on {engine.info.place}, in {loaded.seconds:.1f} s.{why}")
 
     def begun(self, coming: Coming) -> None:
-        """Say that a model is being loaded in the background."""
         line = f"{coming.name} is being loaded. You can go on; the next %%fim waits for it."
         if self._terminal is not None:
             self._terminal.close()

@@ -36,7 +36,7 @@ _BUDGET = 800  # tokens that all pieces of one order share, where there are many
 _SHORTEST = 8
 
 _GUTTER = 13
-_WHITE = re.compile(r"(?P<space> +)|(?P<newline>\n)|(?P<tab>\t)")
+_WHITE = re.compile(r"(?P<space> +)|(?P<newline>\n)|(?P<tab>\t)|[^ \n\t]+")
 _MARKS = str.maketrans({" ": "␣", "\n": "⏎", "\t": "⇥"})
 _BOLD = "\x1b[1m"
 # Black on two shades of one colour, by turns. A sentinel has no neighbour.
@@ -52,23 +52,14 @@ _SHADES = {
 class Vocabulary(Protocol):
     """What ids stand for. [`fim_magic.tokenization.TextTokenizer`][] is one."""
 
-    def token_bytes(self, token_id: int) -> bytes:
-        """Return the UTF-8 of a token, which may be a part of a character; nothing for a sentinel."""
-        ...
+    def token_bytes(self, token_id: int) -> bytes: ...
 
-    def decode(self, ids: list[int]) -> str:
-        """Return the text of tokens, sentinels included."""
-        ...
+    def decode(self, ids: list[int]) -> str: ...
 
 
 @dataclass(frozen=True)
 class Box:
-    """One token; or several, where only all of them together make up a character.
-
-    Attributes:
-        text: What it says.
-        ids: Its id, or theirs.
-    """
+    """The text of one token and its id; of several, where only all of them together make up a character."""
 
     text: str
     ids: tuple[int, ...]
@@ -140,12 +131,7 @@ def lay_out(prompt: Prompt, other: Prompt | None, vocabulary: Vocabulary, title:
 
 
 def show(shell: Any, sheet: PromptSheet) -> None:
-    """Show a prompt: as HTML and text where there is a page, else in the terminal.
-
-    Args:
-        shell: The IPython shell.
-        sheet: What to show.
-    """
+    """Show a prompt: as HTML and text where there is a kernel, else in the terminal."""
     if not recognise(shell).has_kernel:
         print_sheet(sheet)
         return
@@ -173,20 +159,12 @@ def to_html(sheet: PromptSheet) -> str:
 
 
 def to_text(sheet: PromptSheet, *, width: int = WIDTH) -> str:
-    """Draw a prompt as plain text: under each token stands its id.
-
-    Args:
-        sheet: What to draw.
-        width: After so many columns a line is broken.
-    """
+    """Draw a prompt as plain text, in lines of at most `width` columns: under each token stands its id."""
     return "\n".join(_lines(sheet, width, plain=True))
 
 
 def to_ansi(sheet: PromptSheet, *, width: int = WIDTH) -> str:
-    """Draw a prompt for a terminal: as `to_text`, with a ground in the colour of each piece.
-
-    Without escape sequences if the environment has NO_COLOR (https://no-color.org).
-    """
+    """Draw a prompt for a terminal: as `to_text`, with a ground in the colour of each piece, unless NO_COLOR is set."""
     return "\n".join(_lines(sheet, width, plain=bool(os.environ.get("NO_COLOR"))))
 
 
@@ -307,13 +285,10 @@ def _html_box(box: Box | Skipped) -> str:
 
 def _html_white(text: str) -> str:
     """Return `text` as HTML whose white space the style can mark. It stays white space when it is copied."""
-    parts: list[str] = []
-    end = 0
-    for match in _WHITE.finditer(text):
-        parts.append(html_text(text[end : match.start()]))
-        parts.append(f'<span class="fim-{match.lastgroup}">{match.group()}</span>')
-        end = match.end()
-    return "".join([*parts, html_text(text[end:])])
+    return "".join(
+        f'<span class="fim-{match.lastgroup}">{match.group()}</span>' if match.lastgroup else html_text(match.group())
+        for match in _WHITE.finditer(text)
+    )
 
 
 def _html_ids(row: PromptRow) -> str:

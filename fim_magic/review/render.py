@@ -85,15 +85,8 @@ def to_text(rows: Sequence[Row], caption: str = "", details: str = "") -> str:
 def to_ansi(rows: Sequence[Row], caption: str = "", details: str = "", *, width: int | None = None) -> str:
     """Draw a diff for a terminal: as `to_text`, with a green ground for what is new.
 
-    Args:
-        rows: The lines of the diff.
-        caption: The line below it.
-        details: All the rest: `details.details_text`.
-        width: Clip lines to so many columns. None leaves them whole.
-
-    Returns:
-        Text with escape sequences; without them if the environment has NO_COLOR
-        (https://no-color.org).
+    Lines are clipped to `width` columns, if that is given. There are no escape sequences if the environment has
+    NO_COLOR (https://no-color.org).
     """
     plain = bool(os.environ.get("NO_COLOR"))
     drawn = ["".join(_terminal_row(row, width, plain=plain)) for row in rows]
@@ -121,12 +114,7 @@ def code_html(title: str, code: str) -> str:
 
 
 def note_html(text: str, marker: str = "") -> str:
-    """Draw what became of a diff, as one small line.
-
-    Args:
-        text: What to say.
-        marker: A CSS class by which the page finds it.
-    """
+    """Draw what became of a diff, as one small line, with `marker` as a CSS class by which the page finds it."""
     return (
         f'<div class="{VIEW}"><style>{styles()}</style>'
         f'<p class="{escape(f"fim-note {marker}".strip())}" role="status"><small>{html_text(text)}</small></p></div>'

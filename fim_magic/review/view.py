@@ -69,7 +69,7 @@ class View:
         """Show the text with its hole. Call it while the cell runs that will own the view.
 
         Args:
-            shell: The IPython shell.
+            shell: IPython's.
             document: The user's text.
             title: What is filling the hole: the model's name.
             unfilled: The middle before the model writes, and where it is the user's own: `Blanks.joined([])`.
@@ -125,8 +125,8 @@ class View:
         """Show the first answer, with buttons, while others are on their way. Nothing, where nobody could click them.
 
         Args:
-            result: With this one candidate.
-            stop: Ends the request: called when the user has decided.
+            result: Its one candidate is shown.
+            stop: Ends the request; it is called when the user has decided.
         """
         if not (self._ask and self._owner.is_watched):
             return
@@ -141,9 +141,6 @@ class View:
         """Return the finished request in the order in which it is to be shown.
 
         An answer that the user has decided on, or taken a part of, stays the first.
-
-        Args:
-            result: The finished request.
         """
         if self._actions is None or not self._actions.is_touched:
             return result
@@ -211,13 +208,7 @@ class View:
             self._actions.busy(False, status)
 
     def _ask_again(self, index: int | None, ask: Ask, actions: Actions) -> None:
-        """Get an answer beside those that are there, and show it while it grows.
-
-        Args:
-            index: Of the candidate that is to become longer, or None for another one.
-            ask: Gets it.
-            actions: The buttons.
-        """
+        """Get an answer beside those that are there, and show it while it grows: a longer one for `index`, if any."""
         short = None if index is None else self._answers[index].candidate
         actions.busy(True, "Asking again…" if short is None else "Asking for more…")
         shown, status = self._shown, ""
@@ -268,11 +259,7 @@ class View:
             self._stop()
 
     def stop(self, reason: str) -> None:
-        """Show how far the request had come when it failed.
-
-        Args:
-            reason: What stopped it, in a few words.
-        """
+        """Show how far the request had come when it failed, and the `reason` in a few words."""
         self._draw(self._rows(self._middle, self._kept), stopped_line(self._title, reason))
 
     def _rows(self, middle: str, kept: Spans, imports: Sequence[str] = ()) -> tuple[Line | Gap, ...]:

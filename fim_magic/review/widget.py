@@ -55,13 +55,8 @@ class Offer:
     record: Record = field(default_factory=dict)
     has_failed: bool = False
 
-    @property
-    def text(self) -> str:
-        """The whole text that it makes."""
-        return self.addition.text
-
     def text_with(self, *, imports: bool) -> str:
-        """Return that text with or without the imports that belong to it."""
+        """Return the whole text that it makes, with or without the imports that belong to it."""
         return (self.addition if imports else self.addition.without_imports).text
 
 
@@ -88,13 +83,7 @@ class Actions:
     """One row of buttons for one request. It takes one decision, which can be taken back."""
 
     def __init__(self, offers: Sequence[Offer], owner: Owner, listener: Listener) -> None:
-        """Make the buttons; nothing is shown yet.
-
-        Args:
-            offers: One for each candidate.
-            owner: The cell that asked.
-            listener: Called with what the user does.
-        """
+        """Make the buttons for these candidates in this cell; nothing is shown yet."""
         self._offers = list(offers)
         self._owner = owner
         self._listener = listener
@@ -124,7 +113,15 @@ class Actions:
         bridge = self._owner.bridge
         if bridge is not None:
             bridge.when_lost(self._display_id, None)
-        widgets = (*self._buttons, *self._askers, self._importer, self._toolbar, self._chooser, self._status, self._row)
+        widgets = (
+            *self._deciders,
+            *self._askers,
+            self._importer,
+            self._toolbar,
+            self._chooser,
+            self._status,
+            self._row,
+        )
         for widget in widgets:
             if widget is not None:
                 widget.close()
@@ -169,7 +166,6 @@ class Actions:
             self._status.value = status
 
     def _open(self) -> None:
-        """Make the widgets."""
         self._decided = False
         self._toolbar: Toolbar | None = None
         self._accept = _button("Accept", "Put the filled text into a new cell below", "success")
@@ -182,6 +178,7 @@ class Actions:
         self._more = _button("More", "Ask for more: this candidate, and what comes after it")
         self._again.on_click(lambda _: self._ask(None))
         self._more.on_click(lambda _: self._ask(self._index))
+        self._deciders, self._askers = (self._accept, self._replace, self._reject), (self._again, self._more)
         self._importer = _toggle("Import", "Take the import with it that the answer needs", self._with_imports)
         self._importer.observe(lambda change: self._import(change["new"]), "value")
         self._status = ipywidgets.Label()
@@ -199,7 +196,7 @@ class Actions:
         chooser = [self._chooser] if len(self._offers) > 1 else []
         askers = [] if self._listener.on_ask is None else self._askers
         importer = [self._importer] if any(offer.addition.imported is not None for offer in self._offers) else []
-        self._row.children = [*self._buttons, *importer, *askers, *chooser, self._status]
+        self._row.children = [*self._deciders, *importer, *askers, *chooser, self._status]
 
     def _import(self, with_imports: bool) -> None:
         if with_imports != self._with_imports:
@@ -209,14 +206,6 @@ class Actions:
     def _ask(self, index: int | None) -> None:
         if not self._decided and self._listener.on_ask is not None:
             self._listener.on_ask(index)
-
-    @property
-    def _askers(self) -> tuple[Any, ...]:
-        return (self._again, self._more)
-
-    @property
-    def _buttons(self) -> tuple[Any, ...]:
-        return (self._accept, self._replace, self._reject)
 
     def _upgrade(self) -> None:
         """Put the toolbar in the place of the core widgets."""
@@ -235,7 +224,7 @@ class Actions:
         self._row.children = [toolbar]
 
     def _act(self, message: Message) -> None:
-        """Hear of what the user did with the toolbar."""
+        """Follow what the user did with the toolbar."""
         act, self._index = message["act"], self._index_of(message)
         if act in ("accept", "replace"):
             if self._begin():
@@ -250,7 +239,6 @@ class Actions:
 
     @property
     def _text(self) -> str:
-        """What the user takes."""
         return self._offers[self._index].text_with(imports=self._with_imports)
 
     def _index_of(self, message: Message) -> int:
@@ -293,7 +281,7 @@ class Actions:
         return True
 
     def _enable(self, enabled: bool) -> None:
-        for button in (*self._buttons, *self._askers, self._importer, self._chooser):
+        for button in (*self._deciders, *self._askers, self._importer, self._chooser):
             button.disabled = not enabled
 
     def _end(self, decision: str, placed: Placed) -> None:
