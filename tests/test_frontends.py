@@ -244,19 +244,19 @@ def test_a_text_console_is_told_from_nbclient_by_its_input(kernel_shell):
     assert not isinstance(recognise(kernel_shell), Console)
 
 
-def test_a_text_console_gets_lines_and_nothing_is_cleared(kernel_shell, capsys, monkeypatch):
+def test_a_text_console_gets_lines_and_nothing_is_cleared(kernel_shell, capsys):
     from fim_magic.progress import Progress
-    from fim_magic.review import progress
+    from fim_magic.review.progress import NotebookProgress
 
     kernel_shell.kernel.message = {"header": {}, "metadata": {}, "content": {"allow_stdin": True}}
-    monkeypatch.setattr(progress, "clear_output", lambda **_: pytest.fail("it would clear the prompt"))
-    shown = progress.NotebookProgress(kernel_shell)
+    shown = NotebookProgress(kernel_shell)
     for done in range(5):
         shown(Progress("Reading", done, 4))
     shown.clear()
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     assert out.startswith("Reading")
+    assert "\x1b" not in out
 
 
 def test_nbclassic_sends_no_cell_id_but_answers(kernel_shell, monkeypatch):

@@ -41,7 +41,7 @@ While it runs, it calls `OnGrow` with the middle, its tokens and seconds. Its re
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _ShownAnswer:
     result: Result
     candidate: Candidate
     notes: Sequence[str] = ()
@@ -88,7 +88,7 @@ class View:
         self._is_displayed = False
         self._unfilled = unfilled
         self._forget_growth()
-        self._answers: list[_Shown] = []
+        self._answers: list[_ShownAnswer] = []
         self._shown = 0
         self._with_imports = True
         self._record: Record = {}
@@ -131,7 +131,7 @@ class View:
         if not (self._ask and self._owner.is_watched):
             return
         self._stop = stop
-        self._answers = [_Shown(result, result.candidates[0])]
+        self._answers = [_ShownAnswer(result, result.candidates[0])]
         self._record = record_of(result)
         self._draw_answers()
         self._review(None, None)
@@ -167,7 +167,7 @@ class View:
         """
         offered, self._stop = self._answers, None
         all_notes = [*notes, *[()] * (len(result.candidates) - len(notes))]
-        self._answers = [_Shown(result, *pair) for pair in zip(result.candidates, all_notes, strict=True)]
+        self._answers = [_ShownAnswer(result, *pair) for pair in zip(result.candidates, all_notes, strict=True)]
         self._record = {} if record is None else record
         if self._decision is not None:
             decide(self._record, *self._decision, imports=self._with_imports)
@@ -220,7 +220,7 @@ class View:
             status = str(error) or "Interrupted."
         else:
             shown = len(self._answers)
-            self._answers.append(_Shown(result, result.candidates[0], self._same_as(result.middle)))
+            self._answers.append(_ShownAnswer(result, result.candidates[0], self._same_as(result.middle)))
             add_answer(self._record, result)
             actions.offer(self._offers(), shown)
         finally:
