@@ -85,7 +85,7 @@ def _context(request: Request, mode: str) -> Context:
 
     shell = get_ipython()
     if shell is None and mode != "none":
-        raise OptionError(f"context={mode!r} needs a notebook, and this runs in none. Leave it out.")
+        raise OptionError(f"context={mode!r} needs a notebook, and this runs in none. Omit it.")
     return context_for(shell, request.document, mode)
 
 

@@ -49,7 +49,7 @@ class Session:
         self.history = History()
         self.used: dict[str, Any] = {}
         self._shell = shell
-        self._told: tuple[str, set[str]] = ("", set())  # a model, and what was said about it
+        self._shown_notices: tuple[str, set[str]] = ("", set())  # a model, and what was shown of it
         self._uses = 0  # of models, after the last request of this notebook
         self._idle = IdleLimit(self.rest, 60 * settings.idle_minutes)
 
@@ -112,7 +112,7 @@ class Session:
         from fim_magic.loading import registry
         from fim_magic.review.progress import NotebookProgress
 
-        self._told = ("", set())
+        self._shown_notices = ("", set())
         with self.in_use(), NotebookProgress(self._shell) as progress:
             there = registry.begin(model, progress, **loading, again=True, on_end=progress.ended)
             if isinstance(there, registry.Coming):
@@ -137,11 +137,11 @@ class Session:
 
     def tell(self, model: str, notices: Iterable[str]) -> None:
         """Say what the user should know of a model, once."""
-        if self._told[0] != model:
-            self._told = (model, set())
+        if self._shown_notices[0] != model:
+            self._shown_notices = (model, set())
         for notice in notices:
-            if notice not in self._told[1]:
-                self._told[1].add(notice)
+            if notice not in self._shown_notices[1]:
+                self._shown_notices[1].add(notice)
                 print(notice)
 
     @contextmanager

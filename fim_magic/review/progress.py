@@ -87,7 +87,7 @@ class NotebookProgress:
         elif coming.load.error is not None:
             self._show(f"{coming.name} could not be loaded. The next %%fim says why; so does %fim.")
         else:
-            self._show(f"{coming.name} was not loaded: it was given up before it was there.")
+            self._show(f"{coming.name} was not loaded: loading was stopped.")
 
     def clear(self) -> None:
         """Take away what was shown, when what comes next is shown."""

@@ -113,18 +113,9 @@ class Actions:
         bridge = self._owner.bridge
         if bridge is not None:
             bridge.when_lost(self._display_id, None)
-        widgets = (
-            *self._deciders,
-            *self._askers,
-            self._importer,
-            self._toolbar,
-            self._chooser,
-            self._status,
-            self._row,
-        )
-        for widget in widgets:
-            if widget is not None:
-                widget.close()
+        others = (self._importer, self._toolbar, self._chooser, self._status, self._row)
+        for widget in filter(None, (*self._deciders, *self._askers, *others)):
+            widget.close()
         if _shown.get(self._owner.cell_id) is self:
             del _shown[self._owner.cell_id]
 
