@@ -86,19 +86,19 @@ def _context(request: Request, mode: str) -> Context:
 
     shell = get_ipython()
     if shell is None and mode != "none":
-        raise OptionError(f"context={mode!r} needs a notebook, and this runs in none. Leave it out.")
+        raise OptionError(f"context={mode!r} needs a notebook, and this runs in none. Omit it.")
     return context_for(shell, request.document, mode)
 
 
 def load_ipython_extension(shell: Any) -> None:
     """`%load_ext fim_magic`: register `%%fim`, `%%complete` and `%fim`."""
-    from fim_magic.magics import load
+    from fim_magic.extension import load
 
     load(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
     """`%unload_ext fim_magic`: take the magics away and give the model's memory back."""
-    from fim_magic.magics import unload
+    from fim_magic.extension import unload
 
     unload(shell)

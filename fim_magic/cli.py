@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
-import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fim_magic.cli_loading import load
 from fim_magic.errors import FimError, OptionError
@@ -17,9 +15,7 @@ from fim_magic.version import __version__
 
 if TYPE_CHECKING:
     from fim_magic.candidate import Result
-    from fim_magic.loading.loaded import Loaded
     from fim_magic.loading.manager import ModelManager
-    from fim_magic.proof import ProbeAnswer, PromptCheck, Proof
 
 DEMO = '''def count_words(path):
     """Return how often each word occurs in a text file."""
@@ -29,8 +25,6 @@ DEMO = '''def count_words(path):
     return counts
 '''
 
-_WHAT_IT_SHOWS = "A right prompt is answered from what its text says. A small model may err all the same."
-_WIDTH = 100  # columns
 _INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 
 
@@ -135,8 +129,8 @@ def _add_bench_options(parser: argparse.ArgumentParser) -> None:
 def _add_request_options(parser: argparse.ArgumentParser) -> None:
     from fim_magic.settings import LOADING, Settings, options_of
 
-    beside_the_text = ("context",)  # which only a notebook has
-    _add_options(parser, [name for name in options_of(Settings) if name not in (*LOADING, *beside_the_text)])
+    others = (*LOADING, "context")  # context is what else a notebook has
+    _add_options(parser, [name for name in options_of(Settings) if name not in others])
     _add_loading_options(parser)
 
 
@@ -167,25 +161,22 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _infill(options: argparse.Namespace) -> int:
     from fim_magic.languages import of_file
+    from fim_magic.provenance import record
+    from fim_magic.review.text import plain_text
 
     text = _read(options.file)
     result = _answer(text, options, complete=options.complete, live=options.diff, language=of_file(options.file))
     if options.json:
-        print(json.dumps(_as_json(result), ensure_ascii=False, indent=2))
+        imports = list(result.candidates[0].imports)
+        told = {"text": result.text, "middle": result.middle, "imports": imports, **record(result)}
+        print(json.dumps(told, ensure_ascii=False, indent=2))
     elif options.diff:
         _print_diff(result, all_of_them=options.candidates is not None)
     else:
         sys.stdout.write(result.text)
-        _say_imports(result)
+        for line in result.candidates[0].imports:
+            print(f"Added, since the answer needs it: {plain_text(line)}", file=sys.stderr)
     return _status(result)
-
-
-def _say_imports(result: Result) -> None:
-    """Say on standard error what stands in the text beside the answer."""
-    from fim_magic.review.text import plain_text
-
-    for each in result.candidates[0].imports:
-        print(f"Added, since the answer needs it: {plain_text(each)}", file=sys.stderr)
 
 
 def _replay(options: argparse.Namespace) -> int:
@@ -194,19 +185,19 @@ def _replay(options: argparse.Namespace) -> int:
     from fim_magic.replay import compare, recorded, request_of
     from fim_magic.settings import Settings
 
-    infills, markers, failed = recorded(options.notebook), Settings().markers, False
+    infills, markers, all_same = recorded(options.notebook), Settings().markers, True
     if not infills:
         raise OptionError(f"{str(options.notebook)!r} holds no record of an infill.")
     for infill in infills:
         try:
             request = request_of(infill, markers)
             result = follow(request, load(infill.record["model"], options).engine)
-            same, said = compare(infill.record, result)
+            same, text = compare(infill.record, result)
         except FimError as error:
-            same, said = False, str(error)
-        print(f"Cell {infill.cell}: {said}")
-        failed |= not same
-    return 1 if failed else 0
+            same, text = False, str(error)
+        print(f"Cell {infill.cell}: {text}")
+        all_same &= same
+    return 0 if all_same else 1
 
 
 def _fetch(options: argparse.Namespace) -> int:
@@ -241,7 +232,7 @@ def _bench(options: argparse.Namespace) -> int:
     rounds = options.rounds
     if rounds is None:
         rounds = bench.QUICK_ROUNDS if options.quick else bench.ROUNDS
-    asked = bench.SpeedOptions(
+    bench_options = bench.SpeedOptions(
         model=options.model,
         random_weights=options.random_weights,
         layout=options.layout,
@@ -252,8 +243,8 @@ def _bench(options: argparse.Namespace) -> int:
         plot=options.plot,
     )
     with TerminalProgress() as progress:
-        report, whole = bench.run(asked, progress, ["fim-magic", *options.typed])
-    bench.show(report, asked)
+        report, whole = bench.run(bench_options, progress, ["fim-magic", *options.typed])
+    bench.show(report, bench_options)
     if not whole:
         return _INTERRUPTED
     # Random weights have no favourite token, so that the last bit of a logit decides.
@@ -261,14 +252,15 @@ def _bench(options: argparse.Namespace) -> int:
 
 
 def _prove(options: argparse.Namespace) -> int:
-    """Load the model, ask it what shows whether its prompts are right, and say so. Returns the exit status."""
+    """Load the model, ask it what shows whether its prompts are right, and print that. Returns the exit status."""
+    from fim_magic.cli_proof import print_proof
     from fim_magic.progress import TerminalProgress
     from fim_magic.proof import prove
 
     loaded = load(options.model or "auto", options)
     with TerminalProgress() as progress:
         proof = prove(loaded.engine, progress)
-    _print_proof(loaded, proof)
+    print_proof(loaded, proof)
     return 1 if proof.failed else 0
 
 
@@ -283,7 +275,8 @@ def _answer(
     given = {name: getattr(options, name, None) for name in options_of(Settings)}
     model, request = Settings().request(text, complete=complete, language=language, **given)
     loaded = load(model, options)
-    _say_model(loaded)
+    info, why = loaded.engine.info, f" ({loaded.why}; --model NAME takes another)" if loaded.why else ""
+    print(f"{info.model} on {info.place}, loaded in {loaded.seconds:.1f} s{why}", file=sys.stderr)
     view = LiveDiff(request.document, sys.stdout) if live else None
     result = follow(
         request,
@@ -300,14 +293,6 @@ def _status(result: Result) -> int:
 
     partial = any(candidate.ending is Ending.INTERRUPTED for candidate in result.candidates)
     return _INTERRUPTED if partial else 0
-
-
-def _say_model(loaded: Loaded) -> None:
-    why = f" ({loaded.why}; --model NAME takes another)" if loaded.why else ""
-    print(
-        f"{loaded.engine.info.model} on {loaded.engine.info.place}, loaded in {loaded.seconds:.1f} s{why}",
-        file=sys.stderr,
-    )
 
 
 def _print_diff(result: Result, *, all_of_them: bool) -> None:
@@ -329,76 +314,6 @@ def _print_diff(result: Result, *, all_of_them: bool) -> None:
     if full and len(shown) < len(result.candidates):
         others = counted(len(result.candidates) - 1, "other candidate")
         print(f"{others}: -n {result.answers} prints them all.", file=sys.stderr)
-
-
-def _print_proof(loaded: Loaded, proof: Proof) -> None:
-    from fim_magic import catalog
-    from fim_magic.proof import recognised
-
-    engine = loaded.engine
-    entry = catalog.find(engine.info.model) or catalog.by_repo(engine.info.model)
-    stated_by = "--family" if loaded.spec.family else "the catalogue" if entry is not None else ""
-    _print_field("Model", f"{engine.info.model} ({engine.info.revision}), {engine.info.place}")
-    _print_field("Family", f"{engine.family.name}: {recognised(engine.family, stated_by)}")
-    _print_field("Source", engine.family.source)
-    print("\nIts tokenizer and its prompts:")
-    for check in proof.checks:
-        _print_check(check)
-    if proof.answers:
-        print(f"\nThe ten lines:\n\n{textwrap.indent(proof.answers[0].probe.text, '    ')}\n")
-        _print_prompt(loaded, proof)
-        print("\nIts answers:")
-    for answer in proof.answers:
-        _print_answer(answer)
-    failed = len(proof.failed)
-    judged = f"{failed} of {len(proof.all_checks)} checks FAILED" if failed else "Nothing failed"
-    print(f"\n{judged}. {_WHAT_IT_SHOWS}")
-
-
-def _print_prompt(loaded: Loaded, proof: Proof) -> None:
-    """Print the example's prompt token by token, and below it the same in the family's other order."""
-    from fim_magic.review.prompt import WIDTH, lay_out, to_ansi, to_text
-
-    engine = loaded.engine
-    first = proof.answers[0]
-    others = (a.prompt for a in proof.answers[1:] if a.probe is first.probe and a.prompt.order)
-    sheet = lay_out(first.prompt, next(others, None), engine.tokenizer, f"{engine.info.model}, {engine.family.name}")
-    terminal = sys.stdout.isatty()
-    width = shutil.get_terminal_size((WIDTH, 0)).columns if terminal else WIDTH
-    print((to_ansi if terminal else to_text)(sheet, width=width))
-
-
-def _print_answer(answer: ProbeAnswer) -> None:
-    from fim_magic.review.text import plain_text
-
-    _print_check(answer.check)
-    ended = "ended by a stop token" if answer.stopped else "went on until it was stopped"
-    rest = answer.text.removeprefix(answer.middle)
-    cut = f", and {len(rest)} more characters that %%fim cuts off" if rest else ""
-    print(f"{'':<13}{plain_text(answer.middle)}")
-    print(f"{'':<13}({ended}{cut})")
-
-
-def _print_check(check: PromptCheck) -> None:
-    _print_field(f"{check.verdict.value:<11}", f"{check.name}: {check.detail}", margin=13)
-
-
-def _print_field(label: str, text: str, *, margin: int = 9) -> None:
-    from fim_magic.review.text import plain_text
-
-    whole = f"{label:<{margin}}{plain_text(text)}"
-    print(textwrap.fill(whole, _WIDTH, subsequent_indent=" " * margin, break_long_words=False, break_on_hyphens=False))
-
-
-def _as_json(result: Result) -> dict[str, Any]:
-    from fim_magic.provenance import record
-
-    return {
-        "text": result.text,
-        "middle": result.middle,
-        "imports": list(result.candidates[0].imports),
-        **record(result),
-    }
 
 
 def _read(file: str) -> str:

@@ -16,15 +16,12 @@ from fim_magic.auto import AutoFill
 from fim_magic.classroom import HINTS
 from fim_magic.classroom import hint as hint_of
 from fim_magic.errors import FimError, OptionError
+from fim_magic.frontends import accept_now
 from fim_magic.session import Session, prompt_sheet
 from fim_magic.settings import LOADING, Option, Settings, options_of
 
 if TYPE_CHECKING:
-    from fim_magic.engines import Engine
     from fim_magic.loading.manager import ModelManager
-    from fim_magic.request import Request
-    from fim_magic.review.prompt import Sheet
-
 
 _P = ParamSpec("_P")
 _WITHOUT_IMPORTS = "--no-imports"
@@ -34,7 +31,7 @@ def _with_errors_for_the_user(method: Callable[_P, None]) -> Callable[_P, None]:
     """Show what a user can mend as one paragraph, without a traceback."""
 
     @wraps(method)
-    def told(*args: _P.args, **kwargs: _P.kwargs) -> None:
+    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> None:
         try:
             return method(*args, **kwargs)
         except FimError as error:
@@ -45,7 +42,7 @@ def _with_errors_for_the_user(method: Callable[_P, None]) -> Callable[_P, None]:
         # one's frames the request's memory, which is wanted back when it has run out.
         raise UsageError(message)
 
-    return told
+    return wrapped
 
 
 def _typed(option: Option) -> Callable[[str], Any]:
@@ -179,6 +176,10 @@ class FimMagics(Magics, Settings):
 
     @_with_errors_for_the_user
     def _fill(self, method: str, line: str, cell: str) -> None:
+        from fim_magic.pipeline import follow
+        from fim_magic.review.hint import show_hint
+        from fim_magic.review.prompt import show
+
         options = dict(vars(parse_argstring(getattr(self, method), line)))
         accept, show_prompt, into, hint = (options.pop(name) for name in ("accept", "show_prompt", "into", "hint"))
         if into is not None and not into.isidentifier():
@@ -196,11 +197,11 @@ class FimMagics(Magics, Settings):
             request = session.in_notebook(request, context)
             prompt = prompt_sheet(request, engine)  # what cannot be asked is refused before anything is shown
             if show_prompt:
-                self._show_prompt(prompt)
+                show(self.shell, prompt())
                 return
             session.last_prompt = prompt
             if hint is not None:
-                self._show_hint(request, engine, hint)
+                show_hint(self.shell, hint, hint_of(follow(request, engine).middle, hint))
                 return
             result = session.answer(request, engine, model, loading, accept=accept)
         if into is not None:
@@ -217,23 +218,6 @@ class FimMagics(Magics, Settings):
         if self.auto and not line and self._auto_fill.fills(self._raw_cell):
             return self._raw_cell
         return body if typed else cell.removesuffix("\n")
-
-    def _show_hint(self, request: Request, engine: Engine, kind: str) -> None:
-        from IPython.display import publish_display_data
-
-        from fim_magic.pipeline import follow
-        from fim_magic.review.render import code_html
-        from fim_magic.review.text import plain_lines
-
-        code = hint_of(follow(request, engine).middle, kind)
-        title = {"line": "Hint: the first line", "outline": "Hint: what kind of lines they are"}[kind]
-        if not code:
-            title = "No hint: the model has written nothing."
-        plain = plain_lines(f"{title}\n{code}")
-        if getattr(self.shell, "kernel", None) is None:
-            print(plain)
-        else:
-            publish_display_data({"text/html": code_html(title, code), "text/plain": plain})
 
     def _log(self, number: str) -> None:
         from fim_magic.reports.log import log, request
@@ -281,14 +265,8 @@ class FimMagics(Magics, Settings):
             self.session.set_idle_minutes(change.new)
 
     def close(self) -> None:
-        """End what goes on by itself."""
         self._set_auto(False)
         self.session.close()
-
-    def _show_prompt(self, prompt: Callable[[], Sheet]) -> None:
-        from fim_magic.review.prompt import show
-
-        show(self.shell, prompt())
 
     def _status(self, _rest: str) -> None:
         from fim_magic import reports
@@ -312,8 +290,6 @@ class FimMagics(Magics, Settings):
         print(reports.models(word))
 
     def _accept(self, which: str) -> None:
-        from fim_magic.frontends import accept_now
-
         words = which.split()
         imports = _WITHOUT_IMPORTS not in words
         which = " ".join(word for word in words if word != _WITHOUT_IMPORTS)
@@ -321,10 +297,12 @@ class FimMagics(Magics, Settings):
         accept_now(self.shell, text, replace=True)
 
     def _prompt(self, _rest: str) -> None:
+        from fim_magic.review.prompt import show
+
         prompt = self.session.last_prompt
         if prompt is None:
             raise OptionError("There is no prompt to show yet. Fill a hole with %%fim first.")
-        self._show_prompt(prompt)
+        show(self.shell, prompt())
 
     def _unload(self, _rest: str) -> None:
         coming = self.session.models.loading
@@ -353,51 +331,3 @@ def _parse_use(line: str) -> dict[str, Any]:
     options = dict(vars(parser.parse_argstring(typed)))
     model = " ".join([_unquoted(name), *options.pop("rest")]).strip()
     return {"model": model, **options}
-
-
-def _undecided() -> dict[str, str]:
-    from fim_magic.review.render import undecided
-
-    return undecided()
-
-
-def load(shell: Any, models: ModelManager | None = None) -> None:
-    """Register the magics with a shell.
-
-    Args:
-        shell: IPython's.
-        models: Where models are loaded; by default the process's manager.
-    """
-    from fim_magic.frontends import prepare
-
-    prepare(shell, _undecided)
-    magics = FimMagics(shell, models)
-    shell.register_magics(magics)
-    shell.events.register("pre_run_cell", magics.remember_cell)
-    if _has_prompt(shell):
-        from fim_magic import ghost
-
-        ghost.register(shell)
-    magics.session.begin_configured()
-
-
-def unload(shell: Any) -> None:
-    """Take the magics away from a shell, and unload the model."""
-    if _has_prompt(shell):
-        from fim_magic import ghost
-
-        ghost.unregister(shell)
-    magics = shell.magics_manager.registry.pop(FimMagics.__name__, None)
-    if magics is None:
-        return
-    magics.session.models.unload()
-    magics.close()
-    shell.events.unregister("pre_run_cell", magics.remember_cell)
-    shell.configurables.remove(magics)
-    for kind, name in (("cell", "fim"), ("cell", "complete"), ("line", "fim")):
-        shell.magics_manager.magics[kind].pop(name, None)
-
-
-def _has_prompt(shell: Any) -> bool:
-    """Whether the shell is a terminal's, which alone needs what `ghost` imports."""
-    return getattr(shell, "pt_app", None) is not None

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from fim_magic.candidate import Result
+from fim_magic.default_candidates import IN_DOUBT
 from fim_magic.engines import Engine
 from fim_magic.errors import BusyError, FimError
 from fim_magic.events import Event, Finished, Grew, Offered, OnGrow, OnOffer
@@ -24,7 +25,6 @@ from fim_magic.selection import best_ended, is_doubtful, judged, lacks_column, m
 from fim_magic.trimming import adds_nothing
 
 _FURTHER_SECONDS = 2.0  # for further answers that nobody asked for
-_IN_THAT_TIME = 6  # candidates: a CPU computes a step of five rows nearly as soon as one of a single row, of more not
 
 _log = logging.getLogger(__name__)
 _generating = threading.Lock()
@@ -126,7 +126,7 @@ def _generate_more(
     leaves_early = adds_nothing(request.hole, known.middle) or lacks_column(request, known.middle)
     branching = Branching(known, answered[0].alternatives, deadline, leaves_early)
     if seconds is not None:
-        request = replace(request, candidates=_IN_THAT_TIME)
+        request = replace(request, candidates=IN_DOUBT)
     try:
         yield from _collect(generate(request, engine, stop, branching), answered)
     except FimError:

@@ -10,14 +10,12 @@ from fim_magic.candidate import Candidate
 from fim_magic.checks import NO_CHECKS, CheckSpec
 from fim_magic.checks.sufficiency import Sufficiency
 from fim_magic.context import EMPTY_CONTEXT, Context
+from fim_magic.default_candidates import ON_A_CPU, ON_A_GPU, TO_CHOOSE_FROM
 from fim_magic.document import Document
 from fim_magic.engines import Engine, Sampling
 from fim_magic.errors import OptionError
 from fim_magic.holes import MultiHoleDocument
 from fim_magic.trimming import Hole, statement_count
-
-_TO_CHOOSE_FROM = 8  # candidates
-_ON_A_GPU = 4  # candidates: little dearer than one there
 
 
 @dataclass(frozen=True)
@@ -102,5 +100,5 @@ class Request:
         if self.candidates:
             return self
         chooses = self.check_spec.anything or self.method == "rank"
-        several = _TO_CHOOSE_FROM if chooses else 1 if engine.info.is_on_cpu else _ON_A_GPU
+        several = TO_CHOOSE_FROM if chooses else ON_A_CPU if engine.info.is_on_cpu else ON_A_GPU
         return replace(self, candidates=several)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fim_magic.classroom import check, of_notebook, strictest
 from fim_magic.errors import FimError, ModelError, OptionError
-from fim_magic.frontends import notebook_path
+from fim_magic.frontends import accept_now, notebook_path
 from fim_magic.history import History
 from fim_magic.loading.idle import IdleLimit
 from fim_magic.settings import LOADING, Settings
@@ -29,13 +29,14 @@ if TYPE_CHECKING:
     from fim_magic.loading.manager import ModelManager
     from fim_magic.provenance import Record
     from fim_magic.request import Request
-    from fim_magic.review.prompt import Sheet
+    from fim_magic.review.prompt import PromptSheet
 
 
 class Session:
     """One user's work with models in one shell.
 
     Attributes:
+        settings: The options' defaults, as they are configured at the time of each request.
         last: The last answer, or None.
         last_prompt: Lays out the prompt of the last request, or None.
         history: The requests that are finished.
@@ -43,27 +44,19 @@ class Session:
     """
 
     def __init__(self, shell: Any, settings: Settings, models: ModelManager | None = None) -> None:
-        """Begin with no request.
-
-        Args:
-            shell: IPython's.
-            settings: The options' defaults, as they are configured at the time of each request.
-            models: Where models are loaded; by default the process's manager.
-        """
+        self.settings = settings
         if models is not None:
             self.models = models
         self.last: Result | None = None
-        self.last_prompt: Callable[[], Sheet] | None = None
+        self.last_prompt: Callable[[], PromptSheet] | None = None
         self.history = History()
         self.used: dict[str, Any] = {}
         self._shell = shell
-        self._settings = settings
-        self._told: tuple[str, set[str]] = ("", set())  # a model, and what was said about it
+        self._shown_notices: tuple[str, set[str]] = ("", set())  # a model, and what was shown of it
         self._uses = 0  # of models, after the last request of this notebook
         self._idle = IdleLimit(self.rest, 60 * settings.idle_minutes)
 
     def close(self) -> None:
-        """End what goes on by itself."""
         self._idle.close()
 
     # --- the model -------------------------------------------------------------------------------
@@ -84,7 +77,7 @@ class Session:
         """
         used = self.used if self.used.get("model") == model else {}
         options = {name: used.get(name) if given[name] is None else given[name] for name in LOADING}
-        return {**self._settings.loading(**options), "allow_code": used.get("allow_code", False)}
+        return {**self.settings.loading(**options), "allow_code": used.get("allow_code", False)}
 
     def load(self, model: str, *, keeps_progress: bool = True, **loading: Any) -> Loaded:
         """Return a model. It loads in the background, so that an interrupt ends the waiting and not the load.
@@ -131,7 +124,7 @@ class Session:
         from fim_magic.loading.spec import ModelSpec
         from fim_magic.review.progress import NotebookProgress
 
-        self._told = ("", set())
+        self._shown_notices = ("", set())
         with self.in_use(), NotebookProgress(self._shell) as progress:
             there = self.models.begin(
                 ModelSpec.of(model, **loading),
@@ -148,24 +141,24 @@ class Session:
 
     def begin_configured(self) -> None:
         """Begin to load the model that the user has configured, if it is on this machine; "auto" waits."""
-        if self._settings.model == "auto":
+        if self.settings.model == "auto":
             return
         try:
-            loading = self._settings.loading()
+            loading = self.settings.loading()
         except OptionError:
             return  # told when it is used
         from fim_magic.loading.spec import ModelSpec
 
         with self.in_use():
-            self.models.begin_if_here(ModelSpec.of(self._settings.model, **loading))
+            self.models.begin_if_here(ModelSpec.of(self.settings.model, **loading))
 
     def tell(self, model: str, notices: Iterable[str]) -> None:
         """Say what the user should know of a model, once."""
-        if self._told[0] != model:
-            self._told = (model, set())
+        if self._shown_notices[0] != model:
+            self._shown_notices = (model, set())
         for notice in notices:
-            if notice not in self._told[1]:
-                self._told[1].add(notice)
+            if notice not in self._shown_notices[1]:
+                self._shown_notices[1].add(notice)
                 print(notice)
 
     @contextmanager
@@ -199,7 +192,7 @@ class Session:
         Raises:
             FillingOffError: They do not.
         """
-        check(strictest(self._settings.filling, of_notebook(notebook_path(self._shell))), hint=hint)
+        check(strictest(self.settings.filling, of_notebook(notebook_path(self._shell))), hint=hint)
 
     def in_notebook(self, request: Request, context: str | None = None) -> Request:
         """Return a request with what the notebook around it says: context, names, and the cells that checks need.
@@ -214,8 +207,8 @@ class Session:
         from fim_magic import kernel
         from fim_magic.checks import in_cells
 
-        markers = self._settings.markers
-        mode = self._settings.context if context is None else context
+        markers = self.settings.markers
+        mode = self.settings.context if context is None else context
         return replace(
             request,
             context=kernel.context_for(self._shell, request.document, mode, markers=markers),
@@ -223,31 +216,17 @@ class Session:
             check_spec=in_cells(request.check_spec, kernel.executed_cells(self._shell)),
         )
 
-    def remember_prompt(self, request: Request, engine: Engine) -> None:
-        """Keep the prompt of a request for `%fim prompt`.
-
-        Raises:
-            FimError: The model cannot be asked this.
-        """
-        self.last_prompt = prompt_sheet(request, engine)
-
     def remember(self, request: Request, model: str, loading: dict[str, Any], result: Result) -> Record:
-        """Keep a finished request for `%fim log` and `%fim replay`.
-
-        Args:
-            request: What was asked.
-            model: Its name, as the user has given it.
-            loading: How it is loaded: as of `loading_of`.
-            result: The answer.
+        """Keep a finished request for `%fim log` and `%fim replay`. Arguments as of `answer`.
 
         Returns:
             Its record. What the user decides is to be added to it.
         """
-        from fim_magic.provenance import record
+        from fim_magic import provenance
 
-        told = record(result)
-        self.history.add(request, model, loading, result, told)
-        return told
+        record = provenance.record(result)
+        self.history.add(request, model, loading, result, record)
+        return record
 
     def answer(
         self, request: Request, engine: Engine, model: str, loading: dict[str, Any], *, accept: bool = False
@@ -258,13 +237,12 @@ class Session:
             request: What is asked.
             engine: The loaded model.
             model: Its name, as the user has given it.
-            loading: How it is loaded.
+            loading: How it is loaded: as of `loading_of`.
             accept: Whether the rebuilt cell goes below without asking.
 
         Raises:
             FimError: As `pipeline.run` says.
         """
-        from fim_magic.frontends import accept_now
         from fim_magic.pipeline import follow
         from fim_magic.review import View
 
@@ -274,19 +252,19 @@ class Session:
             title=engine.info.model,
             ask=not accept,
             unfilled=request.unfilled,
-            details=self._settings.details,
+            details=self.settings.details,
         )
         try:
             result = view.settle(follow(request, engine, view.grow, view.offer))
         except BaseException:
             view.stop("it was stopped before it was done")
             raise
-        told = self.remember(request, model, loading, result)
+        record = self.remember(request, model, loading, result)
 
         def ask(short: Candidate | None, on_grow: OnGrow) -> Result:
             return self._another(request, model, loading, short, on_grow)
 
-        view.finish(result, record=told, ask=ask)
+        view.finish(result, record=record, ask=ask)
         if accept:
             accept_now(self._shell, result.text)
         self.last = result
@@ -299,9 +277,9 @@ class Session:
         from fim_magic.loading.spec import ModelSpec
         from fim_magic.pipeline import follow
 
-        asked = request.again() if short is None else request.longer(short)
+        new_request = request.again() if short is None else request.longer(short)
         with self.in_use():
-            other = follow(asked, self.models.use(ModelSpec.of(model, **loading)).engine, on_grow)
+            other = follow(new_request, self.models.use(ModelSpec.of(model, **loading)).engine, on_grow)
         if short is not None and other.middle == short.middle:
             raise ModelError("The model has nothing to add to it.")
         if self.last is not None and self.last.document is request.document:  # no other cell was filled meanwhile
@@ -329,7 +307,7 @@ class Session:
         return candidates[number - 1].text_in(self.last.document, imports=imports)
 
 
-def prompt_sheet(request: Request, engine: Engine) -> Callable[[], Sheet]:
+def prompt_sheet(request: Request, engine: Engine) -> Callable[[], PromptSheet]:
     """Build the prompt of a request now, and lay it out when it is asked for. It outlives the model's unloading.
 
     Raises:

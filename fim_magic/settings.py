@@ -16,6 +16,7 @@ import traitlets
 from traitlets.config import Configurable
 
 from fim_magic.classroom import FILLING
+from fim_magic.default_candidates import IN_DOUBT, ON_A_CPU, ON_A_GPU, TO_CHOOSE_FROM
 from fim_magic.document import MARKERS
 from fim_magic.engines import Sampling, new_seed
 from fim_magic.errors import OptionError
@@ -66,8 +67,8 @@ class Settings(Configurable):
     candidates = traitlets.Union(
         [traitlets.Int(), traitlets.Unicode()],
         default_value="auto",
-        help="how many answers to generate; auto: 1 on a CPU, and up to 5 more if that one is doubtful, 4 on a GPU, 8 "
-        "where checks choose among them",
+        help=f"how many answers to generate; auto: {ON_A_CPU} on a CPU, and up to {IN_DOUBT - ON_A_CPU} more if that "
+        f"one is doubtful, {ON_A_GPU} on a GPU, {TO_CHOOSE_FROM} where checks choose among them",
     ).tag(config=True, flags=("-n", "--candidates"), typed=_number_or_word)
     check = _Texts(
         help="what has to be true when the cell has run, as an expression; doctests for those in the cell; or the name "

@@ -11,12 +11,14 @@ import families
 import import_graph
 import pytest
 import test_formats
+import test_frontends
 import test_traps
 import test_trimming
 
 from fim_magic import catalog
 from fim_magic.evaluate.answers import scoring
 from fim_magic.formats import FAMILIES
+from fim_magic.frontends.registry import FRONT_ENDS
 from fim_magic.loading.loaders import ENGINES
 from fim_magic.sandbox import Limits, child
 from fim_magic.settings import Settings
@@ -120,6 +122,14 @@ def test_every_engine_is_where_the_checklist_puts_it():
     for engine in ENGINES:
         assert f'"{engine}"' in (ROOT / "tests" / "test_choice.py").read_text("utf-8")
         assert any(f"`--engine {engine}" in text or f"`{engine}`" in text for text in map(Path.read_text, MANUAL))
+
+
+def test_every_front_end_is_where_the_checklist_puts_it():
+    kinds = {type(front_end) for front_end in FRONT_ENDS}
+    assert kinds == {kind for _, _, kind in test_frontends.RECOGNISED}
+    assert all(Path(inspect.getfile(kind)).parent == ROOT / "fim_magic" / "frontends" for kind in kinds)
+    page = (ROOT / "fim_magic" / "frontends" / "static" / "notebook.js").read_text("utf-8")
+    assert all(f"'{front_end.page}'" in page for front_end in FRONT_ENDS if front_end.page)
 
 
 # --- decisions -----------------------------------------------------------------------------------

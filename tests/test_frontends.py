@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from pathlib import Path
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from fim_magic import frontends
-from fim_magic.frontends import Owner, Placed, accept_now
+from fim_magic.frontends import Connection, Owner, Placed, accept_now, notebook_path, recognise
+from fim_magic.frontends.colab import Colab
+from fim_magic.frontends.front_end import Unattended
+from fim_magic.frontends.jupyter_server import JupyterLab, NbClassic
+from fim_magic.frontends.terminal import Console, Terminal
+from fim_magic.frontends.vscode import VsCode
 
 RUNNING = {"header": {"msg_id": "1", "session": "page"}, "metadata": {"cellId": "abc"}}
 CLICK = {"header": {"msg_id": "2", "session": "page"}, "metadata": {}}
@@ -52,16 +57,47 @@ def kernel_shell(shell, monkeypatch):
 
 
 @pytest.fixture
-def page(monkeypatch):
-    bridge = Bridge()
-    monkeypatch.setattr(frontends, "_opened", [bridge])
-    return bridge
+def page(kernel_shell):
+    Connection.of(kernel_shell).bridge = Bridge()
+    return Connection.of(kernel_shell).bridge
 
 
-@pytest.fixture(autouse=True)
-def fresh(monkeypatch):
-    monkeypatch.setattr(frontends, "_opened", [])
-    monkeypatch.setattr(frontends, "_pending", frontends._Pending())
+LAB, CLASSIC, ASKS = {"cellId": "abc"}, {"JPY_SESSION_NAME": "/a.ipynb"}, {"allow_stdin": True}
+RECOGNISED = [
+    (None, {}, Terminal),
+    ({"metadata": {"cellId": "vscode-notebook-cell:/a.ipynb#W0"}}, {}, VsCode),
+    ({"metadata": LAB}, {}, JupyterLab),
+    ({"metadata": LAB, "content": ASKS}, CLASSIC, JupyterLab),
+    ({"metadata": {}, "content": ASKS}, CLASSIC, NbClassic),
+    ({"metadata": {}, "content": ASKS}, {"google.colab": ""}, Colab),
+    ({"metadata": {}, "content": ASKS}, {}, Console),
+    ({"metadata": {}}, CLASSIC, Unattended),
+    ({}, {}, Unattended),
+]
+"""The message that runs a cell; variables of the environment, and modules that are imported; what the front end is."""
+
+
+@pytest.mark.parametrize(("message", "surroundings", "kind"), RECOGNISED)
+def test_front_ends_are_recognised(shell, monkeypatch, message, surroundings, kind):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    for name, value in surroundings.items():
+        if "." in name:
+            monkeypatch.setitem(sys.modules, name, sys)
+        else:
+            monkeypatch.setenv(name, value)
+    if message is not None:
+        shell.kernel = Kernel(message)
+    assert type(recognise(shell)) is kind
+
+
+def test_the_notebooks_file_is_what_vs_code_or_the_server_says(shell, monkeypatch):
+    monkeypatch.setenv("JPY_SESSION_NAME", "/served.ipynb")
+    assert notebook_path(shell) == Path("/served.ipynb")
+    shell.user_ns["__vsc_ipynb_file__"] = "/opened.ipynb"
+    assert notebook_path(shell) == Path("/opened.ipynb")
+    monkeypatch.setenv("JPY_SESSION_NAME", "a name")
+    del shell.user_ns["__vsc_ipynb_file__"]
+    assert notebook_path(shell) is None
 
 
 def next_input(shell):
@@ -78,7 +114,7 @@ def clicked(shell, **changes):
 
 def test_terminal(shell):
     owner = Owner.current(shell)
-    assert (owner.cell_id, owner.has_kernel, owner.is_watched) == ("", False, False)
+    assert (owner.cell_id, owner.front_end.has_kernel, owner.is_watched) == ("", False, False)
     placed = []
     owner.place("a = 1\n", on_result=placed.append)
     assert next_input(shell) == "a = 1\n"
@@ -127,7 +163,6 @@ def test_a_page_that_cannot_leaves_the_text_for_the_next_cell(kernel_shell, page
 
 
 def test_without_a_bridge_the_text_is_kept(kernel_shell, monkeypatch):
-    monkeypatch.setattr(frontends, "_opened", [])
     monkeypatch.setitem(sys.modules, "fim_magic.frontends.bridge", None)  # as if anywidget were broken
     placed = []
     clicked(kernel_shell).place("a = 1", on_result=placed.append)
@@ -140,8 +175,8 @@ def test_a_page_that_said_no_is_not_asked(kernel_shell, page):
     assert page.asked == []
 
 
-def test_silence_is_a_no(kernel_shell, page, monkeypatch):
-    monkeypatch.setattr(frontends, "ANSWER_SECONDS", 0.01)
+def test_silence_is_a_no(kernel_shell, page):
+    Connection.of(kernel_shell).answer_seconds = 0.01
     placed = []
 
     async def click():
@@ -152,8 +187,8 @@ def test_silence_is_a_no(kernel_shell, page, monkeypatch):
     assert [each.how for each in placed] == ["pending"]
 
 
-def test_a_late_answer_takes_the_pending_text_back(kernel_shell, page, monkeypatch):
-    monkeypatch.setattr(frontends, "_later", lambda seconds, call: call())
+def test_a_late_answer_takes_the_pending_text_back(kernel_shell, page):
+    Connection.of(kernel_shell).call_later = lambda seconds, call: call()
     placed = []
     clicked(kernel_shell).place("a = 1", on_result=placed.append)
     page.answer({"how": "inserted"})
@@ -162,9 +197,9 @@ def test_a_late_answer_takes_the_pending_text_back(kernel_shell, page, monkeypat
     assert next_input(kernel_shell) is None
 
 
-def test_an_answer_in_time_is_the_only_one(kernel_shell, page, monkeypatch):
+def test_an_answer_in_time_is_the_only_one(kernel_shell, page):
     timers = []
-    monkeypatch.setattr(frontends, "_later", lambda seconds, call: timers.append(call))
+    Connection.of(kernel_shell).call_later = lambda seconds, call: timers.append(call)
     placed = []
     clicked(kernel_shell).place("a = 1", on_result=placed.append)
     page.answer({"how": "inserted"})
@@ -197,31 +232,31 @@ def test_accepting_by_hand_takes_the_pending_text(kernel_shell, page):
 def test_no_bridge_where_no_page_can_be(kernel_shell):
     kernel_shell.kernel.message = {"header": {"msg_id": "1"}, "metadata": {}}
     owner = Owner.current(kernel_shell)
-    assert frontends.page_bridge() is None
+    assert Connection.of(kernel_shell).bridge is None
     assert not owner.is_watched
 
 
 def test_a_text_console_is_told_from_nbclient_by_its_input(kernel_shell):
-    assert not frontends.is_console(kernel_shell)  # a page: it sends the cell's id
+    assert not isinstance(recognise(kernel_shell), Console)  # a page: it sends the cell's id
     kernel_shell.kernel.message = {"header": {}, "metadata": {}, "content": {"allow_stdin": True}}
-    assert frontends.is_console(kernel_shell)
+    assert isinstance(recognise(kernel_shell), Console)
     kernel_shell.kernel.message = {"header": {}, "metadata": {}, "content": {"allow_stdin": False}}
-    assert not frontends.is_console(kernel_shell)
+    assert not isinstance(recognise(kernel_shell), Console)
 
 
 def test_a_text_console_gets_lines_and_nothing_is_cleared(kernel_shell, capsys):
     from fim_magic.progress import Progress
-    from fim_magic.review import progress
+    from fim_magic.review.progress import NotebookProgress
 
     kernel_shell.kernel.message = {"header": {}, "metadata": {}, "content": {"allow_stdin": True}}
-    shown = progress.NotebookProgress(kernel_shell)
+    shown = NotebookProgress(kernel_shell)
     for done in range(5):
         shown(Progress("Reading", done, 4))
     shown.clear()
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     assert out.startswith("Reading")
-    assert "\x1b" not in out, "it would clear the prompt"
+    assert "\x1b" not in out
 
 
 def test_nbclassic_sends_no_cell_id_but_answers(kernel_shell, monkeypatch):
@@ -230,7 +265,7 @@ def test_nbclassic_sends_no_cell_id_but_answers(kernel_shell, monkeypatch):
     kernel_shell.kernel.message = message
     owner = Owner.current(kernel_shell)
     assert owner.is_watched  # before it has answered: the first cells of Run All are shown while they grow, too
-    bridge = frontends.page_bridge()
+    bridge = Connection.of(kernel_shell).bridge
     bridge._hear(None, {"event": "hello", "where": "classic"}, None)
     assert owner.is_watched
     assert bridge.can_insert("page")
@@ -240,12 +275,12 @@ def test_a_program_that_a_notebook_starts_inherits_its_session_and_is_no_page(ke
     monkeypatch.setenv("JPY_SESSION_NAME", "a.ipynb")
     kernel_shell.kernel.message = {"header": {"msg_id": "1"}, "metadata": {}, "content": {"allow_stdin": False}}
     assert not Owner.current(kernel_shell).is_watched
-    assert frontends.page_bridge() is None
+    assert Connection.of(kernel_shell).bridge is None
 
 
 def test_the_bridge_remembers_what_each_page_is(kernel_shell):
     Owner.current(kernel_shell)
-    bridge = frontends.page_bridge()
+    bridge = Connection.of(kernel_shell).bridge
     called = []
     bridge.when_page(lambda: called.append(1))
     assert bridge.can_insert("page")
@@ -257,7 +292,7 @@ def test_the_bridge_remembers_what_each_page_is(kernel_shell):
 
 def test_a_page_that_has_lost_an_output_asks_for_it(kernel_shell):
     Owner.current(kernel_shell)
-    bridge = frontends.page_bridge()
+    bridge = Connection.of(kernel_shell).bridge
     shown = []
     bridge.when_lost("buttons", lambda: shown.append("buttons"))
     bridge._hear(None, {"event": "lost", "name": "of an earlier kernel"}, None)
@@ -269,11 +304,11 @@ def test_a_page_that_has_lost_an_output_asks_for_it(kernel_shell):
     assert shown == ["buttons"]
 
 
-def test_an_answer_of_another_notebook_is_not_the_answer(kernel_shell, monkeypatch):
+def test_an_answer_of_another_notebook_is_not_the_answer(kernel_shell):
     Owner.current(kernel_shell)
-    bridge = frontends.page_bridge()
+    bridge = Connection.of(kernel_shell).bridge
     sent, answers = [], []
-    monkeypatch.setattr(bridge, "send", sent.append)
+    bridge.send = sent.append
     bridge.insert("a", {"client": "page"}, answers.append)
     token = sent[0]["token"]
     assert sent == [{"do": "insert", "token": token, "text": "a", "client": "page"}]
@@ -282,12 +317,11 @@ def test_an_answer_of_another_notebook_is_not_the_answer(kernel_shell, monkeypat
     assert [answer["how"] for answer in answers] == ["inserted"]
 
 
-def test_what_stands_for_lost_buttons_is_kept_until_the_bridge_opens(kernel_shell, monkeypatch):
-    monkeypatch.setattr(frontends, "_opened", [])
-    monkeypatch.setattr(frontends, "_undecided", [])
-    monkeypatch.setattr(frontends, "_page_is_likely", lambda _shell: False)
-    frontends.prepare(kernel_shell, lambda: {"text/plain": "lost"})
-    assert frontends.page_bridge() is None
-    monkeypatch.setattr(frontends, "_page_is_likely", lambda _shell: True)
-    frontends.prepare(kernel_shell)
-    assert frontends.page_bridge()._stale == {"text/plain": "lost"}
+def test_what_stands_for_lost_buttons_is_kept_until_the_bridge_opens(kernel_shell):
+    kernel_shell.kernel.message = {"header": {"msg_id": "1"}, "metadata": {}}
+    connection = Connection.of(kernel_shell)
+    connection.open_bridge(lambda: {"text/plain": "lost"})
+    assert connection.bridge is None
+    kernel_shell.kernel.message = RUNNING
+    connection.open_bridge()
+    assert connection.bridge._stale == {"text/plain": "lost"}

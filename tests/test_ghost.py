@@ -7,6 +7,7 @@ for them, with the fields of its last releases, all of them without defaults, as
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import re
 import sys
@@ -25,7 +26,7 @@ from prompt_toolkit.output import DummyOutput
 from scripted import RecordingModels, ScriptedEngine, loaders_with
 from traitlets.config import Config
 
-from fim_magic import ghost
+from fim_magic import caret, ghost
 from fim_magic.document import Document
 from fim_magic.errors import BusyError, FimError, ModelError
 from fim_magic.events import Finished
@@ -350,7 +351,7 @@ def ended():
 
 def filled(shell, prefix, suffix="", **options):
     async def collect():
-        return [said async for said in ghost.fill(shell, Document(prefix, suffix), **options)]
+        return [said async for said in caret.fill(shell, Document(prefix, suffix), **options)]
 
     return asyncio.run(collect())
 
@@ -471,7 +472,7 @@ def stuck(scripted, at):
 
 def test_cancelling_stops_the_model_at_its_next_token(shell, scripted):
     stuck(scripted, 2)
-    stopped_at(ghost.fill(shell, Document("total = ", "")), "sum", scripted.may_go_on.set)
+    stopped_at(caret.fill(shell, Document("total = ", "")), "sum", scripted.may_go_on.set)
     ended()
     assert len(scripted.allowed) in (3, 4)  # of 8: it may have begun another one
     assert not busy()
@@ -483,14 +484,14 @@ def test_the_next_one_waits_until_a_cancelled_one_has_left_its_step(shell, scrip
     stuck(scripted, 2)
 
     async def twice():
-        first = ghost.fill(shell, Document("total = ", ""))
+        first = caret.fill(shell, Document("total = ", ""))
         async for said in first:
             if said == "sum":
                 break
         await first.aclose()
         assert busy()
         scripted.before_step = lambda _step: None
-        second = ghost.fill(shell, Document("total = ", ""))
+        second = caret.fill(shell, Document("total = ", ""))
         asyncio.get_running_loop().call_later(0.05, scripted.may_go_on.set)
         return [said async for said in second]
 
@@ -499,12 +500,12 @@ def test_the_next_one_waits_until_a_cancelled_one_has_left_its_step(shell, scrip
 
 def test_the_end_of_the_process_waits_until_the_model_has_left_its_step(shell, scripted, monkeypatch):
     at_exit = []
-    monkeypatch.setattr(ghost.atexit, "register", at_exit.append)
-    monkeypatch.setattr(ghost.atexit, "unregister", at_exit.remove)
+    monkeypatch.setattr(atexit, "register", at_exit.append)
+    monkeypatch.setattr(atexit, "unregister", at_exit.remove)
     stuck(scripted, 2)
 
     async def leave():
-        answers = ghost.fill(shell, Document("total = ", ""))
+        answers = caret.fill(shell, Document("total = ", ""))
         async for said in answers:
             if said == "sum":
                 break
@@ -536,7 +537,7 @@ def test_cancelling_leaves_a_model_that_is_being_loaded(shell, checkpoint):
     shell.magics_manager.registry["FimMagics"].model = str(checkpoint("qwen2"))
 
     async def told():
-        async for said in ghost.fill(shell, Document("total = ", "")):
+        async for said in caret.fill(shell, Document("total = ", "")):
             if isinstance(said, Progress) and said.what.startswith("Loading"):
                 yield "Loading"
 

@@ -20,7 +20,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from scripted import ScriptedEngine, loaders_with
 from traitlets.config import Config
 
-from fim_magic import magics as extension
+from fim_magic import extension
 from fim_magic.auto import AutoFill
 from fim_magic.candidate import Ending
 from fim_magic.errors import ModelError

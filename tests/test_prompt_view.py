@@ -407,7 +407,7 @@ def test_without_any_style_it_can_still_be_read():
 
 def test_a_page_gets_html_and_text_in_one_output():
     shell = InteractiveShell.instance()
-    shell.kernel = SimpleNamespace()
+    shell.kernel = SimpleNamespace(get_parent=dict)
     try:
         with capture_output() as captured:
             show(shell, hello())

@@ -18,11 +18,12 @@ from IPython.utils.capture import capture_output
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
-from fim_magic import frontends, holes
+from fim_magic import holes
 from fim_magic.candidate import Candidate, Check, Ending, Result
 from fim_magic.document import Document, parse
 from fim_magic.errors import BusyError
-from fim_magic.frontends import Owner, Placed
+from fim_magic.frontends import Connection, Owner, Placed
+from fim_magic.frontends.jupyter_server import JupyterLab
 from fim_magic.provenance import record
 from fim_magic.review import View, widget
 from fim_magic.review.diff import Addition
@@ -38,11 +39,10 @@ class Kernel:
 
 
 @pytest.fixture
-def shell(monkeypatch):
+def shell():
     """A shell as in a kernel that runs a cell of JupyterLab."""
     shell = InteractiveShell.instance()
     shell.kernel = Kernel()
-    monkeypatch.setattr(frontends, "_opened", [])
     yield shell
     del shell.kernel
     InteractiveShell.clear_instance()
@@ -52,6 +52,10 @@ class Cell:
     """An owner that remembers what it was given."""
 
     cell_id, marker = "abc", "fim-abc"
+
+    @property
+    def bridge(self):
+        return Connection.of(InteractiveShell.instance()).bridge
 
     def __init__(self, error=None):
         self.placed = []
@@ -94,8 +98,8 @@ def asking(texts, cell=None, told=None):
 @pytest.fixture
 def page(shell):
     """A page that has answered the bridge. It keeps what it is sent."""
-    frontends.prepare(shell)
-    bridge = frontends.page_bridge()
+    Connection.of(shell).open_bridge()
+    bridge = Connection.of(shell).bridge
     bridge._hear(None, {"event": "hello", "where": "lab"}, None)
     bridge.sent = []
     bridge.send = bridge.sent.append
@@ -202,12 +206,12 @@ def test_running_the_cell_again_drops_the_old_buttons(shell):
 
 
 def test_the_toolbar_comes_when_a_page_has_answered(shell):
-    frontends.prepare(shell)
+    Connection.of(shell).open_bridge()
     actions = asking(["a", "b"])
     shown(actions)
     assert actions._toolbar is None
     assert actions._accept in actions._row.children
-    frontends.page_bridge()._hear(None, {"event": "hello", "where": "lab"}, None)
+    Connection.of(shell).bridge._hear(None, {"event": "hello", "where": "lab"}, None)
     assert actions._row.children == (actions._toolbar,)
     first, _ = actions._toolbar.candidates
     assert first == {
@@ -223,7 +227,7 @@ def test_the_toolbar_comes_when_a_page_has_answered(shell):
 
 
 def owner(shell):
-    return Owner(shell, "abc", "another", "fim-abc")
+    return Owner(shell, "abc", "another", "fim-abc", JupyterLab())
 
 
 def acting(shell, told, *texts):
@@ -267,14 +271,12 @@ def test_what_the_user_went_on_with_is_not_taken_back(shell, page, how, said):
 
 
 @pytest.mark.parametrize("how", ["none", "not-mine", "error"])
-def test_what_the_page_could_not_place_is_kept(shell, page, monkeypatch, how):
-    pending = []
-    monkeypatch.setattr(frontends._pending, "keep", lambda _shell, text: pending.append(text))
+def test_what_the_page_could_not_place_is_kept(shell, page, how):
     told = Told()
     _, act = acting(shell, told, "a")
     with capture_output() as captured:
         act("accept", how=how)
-    assert pending == ["a"]
+    assert Connection.of(shell).pending == "a"
     assert "next cell that you run" in captured.outputs[0].data["text/plain"]
     assert told.decisions == [("accept", 0)]
 
@@ -284,7 +286,7 @@ IMPORTING = Offer(Addition(("", "", "\n"), ("import x\n", "x()"), 0), "about x")
 
 def test_an_import_is_taken_or_left_out_with_core_widgets(shell):
     cell, told, imported = Cell(), Told(), []
-    listener = Listener(told.listener.decided, told.listener.chose, None, imported.append)
+    listener = Listener(told.listener.on_decision, told.listener.on_choice, None, imported.append)
     actions = Actions([IMPORTING, *offers("b")], cell, listener)
     assert actions._importer in actions._row.children
     assert actions._importer.value
@@ -305,11 +307,10 @@ def test_the_import_is_there_unless_it_is_left_out(shell):
     assert cell.placed == [("import x\nx()\n", False)]
 
 
-def test_the_toolbar_says_whether_the_import_is_taken(shell, page, monkeypatch):
-    pending, imported = [], []
-    monkeypatch.setattr(frontends._pending, "keep", lambda _shell, text: pending.append(text))
+def test_the_toolbar_says_whether_the_import_is_taken(shell, page):
+    imported = []
     told = Told()
-    listener = Listener(told.listener.decided, told.listener.chose, None, imported.append)
+    listener = Listener(told.listener.on_decision, told.listener.on_choice, None, imported.append)
     actions = Actions([IMPORTING], owner(shell), listener)
     shown(actions)
     assert actions._toolbar.imports
@@ -318,7 +319,7 @@ def test_the_toolbar_says_whether_the_import_is_taken(shell, page, monkeypatch):
         actions._toolbar.imports = False
         actions._toolbar._handle_custom_msg({"act": "accept", "index": 0, "how": "none"}, [])
     assert imported == [False]
-    assert pending == ["x()\n"]
+    assert Connection.of(shell).pending == "x()\n"
     with capture_output():
         page._hear(None, {"event": "answer", "token": 0, "how": "undone"}, None)
 

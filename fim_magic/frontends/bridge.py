@@ -10,14 +10,14 @@ from typing import Any
 from anywidget import AnyWidget
 
 _STATIC = Path(__file__).parent / "static"
-_CAN_INSERT = frozenset({"lab", "classic"})
 
-Answer = dict[str, Any]
+PageAnswer = dict[str, Any]
+"""What became of what a page was asked: `how`, and what belongs to that."""
 
 
 def page_module(path: Path) -> str:
-    """Return a widget's JavaScript, with what the widgets share before it: a module from the kernel imports nothing."""
-    return "\n".join(each.read_text("utf-8") for each in (_STATIC / "notebook.js", path))
+    """Return a widget's JavaScript, with what the widgets share before it: it can import nothing."""
+    return "\n".join(file.read_text("utf-8") for file in (_STATIC / "notebook.js", path))
 
 
 class Bridge(AnyWidget):
@@ -25,18 +25,22 @@ class Bridge(AnyWidget):
 
     _esm = page_module(_STATIC / "bridge.js")
 
-    def __init__(self, sender: Callable[[], str], stale: Answer | None = None) -> None:
+    def __init__(
+        self, sender: Callable[[], str], can_insert: frozenset[str], stale: dict[str, str] | None = None
+    ) -> None:
         """Open the bridge.
 
         Args:
             sender: Says which page sent the message that is being answered.
+            can_insert: What pages that can make cells call themselves: `FrontEnd.page`.
             stale: A bundle to put in the place of buttons that an earlier kernel has left in a notebook.
         """
         super().__init__()
         self._sender = sender
+        self._can_insert = can_insert
         self._stale = stale
         self._tokens = itertools.count()
-        self._asked: dict[int, Callable[[Answer], None]] = {}
+        self._on_answer: dict[int, Callable[[PageAnswer], None]] = {}
         self._pages: dict[str, str] = {}
         self._wait_for_page: list[Callable[[], None]] = []
         self._when_lost: dict[str, Callable[[], None]] = {}
@@ -49,10 +53,9 @@ class Bridge(AnyWidget):
 
     def can_insert(self, client: str) -> bool:
         """Whether a page may be able to insert a cell: it said so, or it has not said anything yet."""
-        return self._pages.get(client, "lab") in _CAN_INSERT
+        return client not in self._pages or self._pages[client] in self._can_insert
 
     def when_page(self, call: Callable[[], None]) -> None:
-        """Call `call` as soon as a page has answered."""
         if self.has_page:
             call()
         else:
@@ -65,7 +68,7 @@ class Bridge(AnyWidget):
         else:
             self._when_lost[name] = call
 
-    def insert(self, text: str, place: dict[str, Any], on_answer: Callable[[Answer], None]) -> None:
+    def insert(self, text: str, place: dict[str, Any], on_answer: Callable[[PageAnswer], None]) -> None:
         """Ask the page that was clicked to insert a cell.
 
         Args:
@@ -73,9 +76,11 @@ class Bridge(AnyWidget):
             place: `client`, `cell_id`, `marker` and `replace`, as in `static/notebook.js`.
             on_answer: Called with `how`: "inserted", "replaced", "none" or "error". Maybe never.
         """
-        self.send({"do": "insert", "token": self._ask(on_answer), "text": text, **place})
+        self.send({"do": "insert", "token": self._token(on_answer), "text": text, **place})
 
-    def offer_undo(self, client: str, marker: str, undo: Answer, on_answer: Callable[[Answer], None]) -> None:
+    def offer_undo(
+        self, client: str, marker: str, undo: dict[str, Any], on_answer: Callable[[PageAnswer], None]
+    ) -> None:
         """Ask the page that was clicked to offer to take back what it has done.
 
         Args:
@@ -84,16 +89,16 @@ class Bridge(AnyWidget):
             undo: What the page has answered under this name.
             on_answer: Called when the button is clicked, with `how`: "undone", "edited", "gone" or "none".
         """
-        self.send({"do": "undo", "token": self._ask(on_answer), "client": client, "marker": marker, "undo": undo})
+        self.send({"do": "undo", "token": self._token(on_answer), "client": client, "marker": marker, "undo": undo})
 
     def show(self, name: str, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         """Ask all pages to put this output where their document has an older one of the same name."""
         output = {"output_type": "display_data", "data": data, "metadata": metadata}
         self.send({"do": "show", "name": name, "output": output})
 
-    def _ask(self, on_answer: Callable[[Answer], None]) -> int:
+    def _token(self, on_answer: Callable[[PageAnswer], None]) -> int:
         token = next(self._tokens)
-        self._asked[token] = on_answer
+        self._on_answer[token] = on_answer
         return token
 
     def _hear(self, _widget: object, content: dict[str, Any], _buffers: object) -> None:
@@ -106,6 +111,6 @@ class Bridge(AnyWidget):
         elif content.get("event") == "lost":
             self._when_lost.get(content["name"], lambda: None)()
         elif content.get("event") == "answer" and content["how"] != "not-mine":
-            on_answer = self._asked.pop(content["token"], None)
+            on_answer = self._on_answer.pop(content["token"], None)
             if on_answer is not None:
                 on_answer(content)

@@ -1,4 +1,4 @@
-"""What is said of a candidate below its diff: one short line, and all there is to know as labels and texts.
+"""What stands below the diff of a candidate: one short line, and all there is to know as labels and texts.
 
 HTML, plain text and a terminal draw the same facts. What is returned has its control characters by name.
 """
@@ -94,7 +94,7 @@ def facts(
     candidate = candidate or result.candidates[0]
     number, count = which or _place(result, candidate)
     revision = f" ({result.revision[:_REVISION_LENGTH]})" if result.revision else ""
-    told = (
+    pairs = (
         ("Model", result.model + revision),
         ("Candidate", f"{number} of {count}" if count > 1 else ""),
         ("Why there", candidate.reason if count > 1 else ""),
@@ -110,7 +110,7 @@ def facts(
         ("Left out", "; ".join(result.left_out)),
         ("Prompt", _prompt(result)),
     )
-    return tuple((label, plain_text(text)) for label, text in told if text)
+    return tuple((label, plain_text(text)) for label, text in pairs if text)
 
 
 def _place(result: Result, candidate: Candidate) -> Which:
@@ -133,11 +133,11 @@ def _news(result: Result, candidate: Candidate, *, whole: bool) -> Iterator[str]
 
 def _fitted(model: str, fixed: Sequence[str], news: Sequence[str]) -> str:
     """Join the parts; where they take too many columns, clip the model's name, then long news, then drop the last."""
-    name, told = plain_text(model), list(map(plain_text, news))
+    name, news = plain_text(model), list(map(plain_text, news))
     room = COLUMNS - _width(fixed)
     least = min(columns_of(name), _LEAST_NAME)
-    for kept in range(len(told), -1, -1):
-        shown = _squeezed(told[:kept], room - least)
+    for kept in range(len(news), -1, -1):
+        shown = _squeezed(news[:kept], room - least)
         if _width(shown) <= room - least:
             break
     return _BETWEEN.join([_clipped_name(name, room - _width(shown)), *fixed, *shown])
@@ -147,11 +147,11 @@ def _squeezed(news: Sequence[str], room: int) -> list[str]:
     """Shorten what may be shortened and is long, the longest first, until all have room or nothing is long."""
     shown = list(news)
     while (over := _width(shown) - room) > 0:
-        long = [at for at, part in enumerate(shown) if part not in _WHOLE and columns_of(part) > _LEAST_NEWS]
+        long = [index for index, part in enumerate(shown) if part not in _WHOLE and columns_of(part) > _LEAST_NEWS]
         if not long:
             break
-        at = max(long, key=lambda at: columns_of(shown[at]))
-        shown[at] = shortened(shown[at], max(columns_of(shown[at]) - over, _LEAST_NEWS))
+        longest = max(long, key=lambda index: columns_of(shown[index]))
+        shown[longest] = shortened(shown[longest], max(columns_of(shown[longest]) - over, _LEAST_NEWS))
     return shown
 
 
@@ -176,19 +176,19 @@ def _ending(candidate: Candidate) -> str:
 
 
 def _length(result: Result, candidate: Candidate) -> str:
-    said = f"{counted(len(candidate.token_ids), 'token')} in {result.seconds:.1f} s"
+    length = f"{counted(len(candidate.token_ids), 'token')} in {result.seconds:.1f} s"
     rate = result.tokens_per_second
     together = "" if len(result.candidates) == 1 else " over all"
-    return f"{said} ({rate:.1f} tokens/s{together})" if rate else said
+    return f"{length} ({rate:.1f} tokens/s{together})" if rate else length
 
 
 def _logprobs(candidate: Candidate) -> str:
-    told = (
+    means = (
         ("mean of its tokens", candidate.mean_logprob),
         ("mean as read from left to right", candidate.read_logprob),
         ("what follows, in all", candidate.suffix_logprob),
     )
-    return ", ".join(f"{what} {logprob:.2f}" for what, logprob in told if logprob is not None)
+    return ", ".join(f"{what} {logprob:.2f}" for what, logprob in means if logprob is not None)
 
 
 def _order(result: Result) -> str:
@@ -200,7 +200,7 @@ def _order(result: Result) -> str:
 
 
 def _prompt(result: Result) -> str:
-    told = counted(result.prompt_tokens, "token")
+    length = counted(result.prompt_tokens, "token")
     left_out = ((result.dropped_prefix_tokens, "start"), (result.dropped_suffix_tokens, "end"))
     dropped = [f"{count:,} at its {where}" for count, where in left_out if count]
-    return f"{told}, shortened to fit: tokens left out: {', '.join(dropped)}" if dropped else told
+    return f"{length}, shortened to fit: tokens left out: {', '.join(dropped)}" if dropped else length

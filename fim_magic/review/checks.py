@@ -13,11 +13,11 @@ from fim_magic.review.text import counted, html_text, plain_text
 
 _VERDICTS = {True: ("✓", "passed"), False: ("✗", "failed"), None: ("?", "not known")}
 _PASSED = {"parses": "parses", "names": "names known", "doctests": "doctests pass"}
-_ASKED = {"doctests": "doctests", "test": "your test"}
-"""What the user has asked for, in words; anything else is an expression: "your check"."""
+_REQUESTED = {"doctests": "doctests", "test": "your test"}
+"""Checks that the user has asked for, in words; any other name is an expression: "your check"."""
 
-_TELLS_ITSELF = frozenset({"columns", "original"})
-"""Checks that say all there is to say in words of their own."""
+_IN_OWN_WORDS = frozenset({"columns", "original"})
+"""Checks whose detail is a sentence of its own."""
 
 _LINE = re.compile(r"\bline (\d+)")
 _UNDEFINED = "undefined: "
@@ -44,8 +44,8 @@ def passes(checks: Sequence[Check]) -> str:
     passed = [check.name for check in checks if check.passed]
     known = [_passed(check) for check in checks if check.passed and check.name in _PASSED]
     own = len(passed) - len(known)
-    asked = ["your check passes"] if own == 1 else [f"your {counted(own, 'check')} pass"] if own else []
-    return ", ".join([*known, *asked])
+    requested = ["your check passes"] if own == 1 else [f"your {counted(own, 'check')} pass"] if own else []
+    return ", ".join([*known, *requested])
 
 
 def verdicts(checks: Sequence[Check]) -> Iterator[str]:
@@ -76,37 +76,37 @@ def _passed(check: Check) -> str:
 
 
 def _failure(check: Check) -> str:
-    name, said = plain_text(check.name), plain_text(check.detail)
+    name, detail = plain_text(check.name), plain_text(check.detail)
     if name == "parses":
-        lines = _LINE.findall(said)
-        return _with_reason("does not parse", f"line {lines[-1]}" if lines else said)
+        lines = _LINE.findall(detail)
+        return _with_reason("does not parse", f"line {lines[-1]}" if lines else detail)
     if name == "names":
         return _undefined(check)
-    if name in _TELLS_ITSELF:
-        return said
-    if name == "doctests" and _COUNTED.match(said):
-        return f"passes {said}"
-    asked = _ASKED.get(name)
-    return _with_reason(f"{asked} failed", said) if asked else f"your check failed: {name}"
+    if name in _IN_OWN_WORDS:
+        return detail
+    if name == "doctests" and _COUNTED.match(detail):
+        return f"passes {detail}"
+    requested = _REQUESTED.get(name)
+    return _with_reason(f"{requested} failed", detail) if requested else f"your check failed: {name}"
 
 
 def _undefined(check: Check) -> str:
-    said = plain_text(check.detail)
-    if not (check.names or said.startswith(_UNDEFINED)):
-        return said or "names are not known"
-    names = plain_text(", ".join(check.names)) or said.removeprefix(_UNDEFINED).partition(";")[0]
+    detail = plain_text(check.detail)
+    if not (check.names or detail.startswith(_UNDEFINED)):
+        return detail or "names are not known"
+    names = plain_text(", ".join(check.names)) or detail.removeprefix(_UNDEFINED).partition(";")[0]
     return f"{names} {'are' if ',' in names else 'is'} not defined"
 
 
 def _unknown(check: Check) -> str:
-    name, said = plain_text(check.name), plain_text(check.detail)
+    name, detail = plain_text(check.name), plain_text(check.detail)
     if name == "names":
-        return said or "names are not looked up"
-    if name in _TELLS_ITSELF:
-        return said
+        return detail or "names are not looked up"
+    if name in _IN_OWN_WORDS:
+        return detail
     if name == "parses":
-        return _with_reason("not checked", said)
-    return _with_reason(f"{_ASKED.get(name, 'your check')} not known", said)
+        return _with_reason("not checked", detail)
+    return _with_reason(f"{_REQUESTED.get(name, 'your check')} not known", detail)
 
 
 def _with_reason(what: str, why: str) -> str:
@@ -115,8 +115,8 @@ def _with_reason(what: str, why: str) -> str:
 
 def _what(check: Check) -> str:
     """Say what was looked at and what was found, without the verdict."""
-    name, said = plain_text(check.name), plain_text(check.detail)
-    return name if said in ("", _VERDICTS[check.passed][1]) else f"{name} ({said})"
+    name, detail = plain_text(check.name), plain_text(check.detail)
+    return name if detail in ("", _VERDICTS[check.passed][1]) else f"{name} ({detail})"
 
 
 def _item(check: Check) -> str:

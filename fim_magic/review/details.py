@@ -18,7 +18,7 @@ _DOUBTS = ((0.5, "a little unsure"), (0.2, "unsure"), (0.0, "guessed"))
 """The least probability of each shade, and what it is called."""
 
 _BETWEEN_HOLES = '\n<span class="fim-gap">⋯</span>\n'
-"""In the place of the user's text between two holes, of which the model was not asked."""
+"""In the place of the user's text between two holes, which no token of the model is for."""
 
 
 def details_html(facts: Sequence[Fact], candidate: Candidate) -> str:
@@ -28,26 +28,27 @@ def details_html(facts: Sequence[Fact], candidate: Candidate) -> str:
         facts: How the candidate came about: `caption.facts`.
         candidate: Its checks, what was trimmed from it and its tokens are drawn as well.
     """
-    told = [(label, html_text(text)) for label, text in facts]
+    pairs = [(label, html_text(text)) for label, text in facts]
     if candidate.checks:
-        told.append(("Checks", score(candidate.checks) + list_html(candidate.checks)))
-    pairs = "".join(f"<div><dt>{html_text(label)}</dt> <dd>{text}</dd></div>" for label, text in told)
-    return f'<dl class="fim-about">{pairs}</dl>' + _trimmed(candidate) + _sureness(candidate)
+        pairs.append(("Checks", score(candidate.checks) + list_html(candidate.checks)))
+    drawn = "".join(f"<div><dt>{html_text(label)}</dt> <dd>{text}</dd></div>" for label, text in pairs)
+    return f'<dl class="fim-about">{drawn}</dl>' + _trimmed(candidate) + _sureness(candidate)
 
 
 def details_text(facts: Sequence[Fact], candidate: Candidate) -> str:
     """Write the same as plain text: a label and its text a line, and below them what was trimmed."""
-    told = list(facts)
+    pairs = list(facts)
     if candidate.checks:
-        told.append(("Checks", score(candidate.checks)))
-        told += [("", verdict) for verdict in verdicts(candidate.checks)]
+        pairs.append(("Checks", score(candidate.checks)))
+        pairs += [("", verdict) for verdict in verdicts(candidate.checks)]
     if _is_trimmed(candidate):
-        told += [("" if at else "Trimmed", line) for at, line in enumerate(candidate.trimmed.strip("\n").split("\n"))]
+        first, *rest = candidate.trimmed.strip("\n").split("\n")
+        pairs += [("Trimmed", first), *(("", line) for line in rest)]
     tokens = [token for hole in _tokens_by_hole(candidate) for token in hole]
     if tokens:
-        told.append(("Unsure of", _unsure(tokens)))
-    width = max((columns_of(label) for label, _ in told), default=0)
-    return plain_lines("\n".join(f"{label:<{width}}  {text}".rstrip() for label, text in told))
+        pairs.append(("Unsure of", _unsure(tokens)))
+    width = max((columns_of(label) for label, _ in pairs), default=0)
+    return plain_lines("\n".join(f"{label:<{width}}  {text}".rstrip() for label, text in pairs))
 
 
 def _is_trimmed(candidate: Candidate) -> bool:
@@ -66,7 +67,7 @@ def _sureness(candidate: Candidate) -> str:
     if not holes:
         return ""
     title = f"How sure the model was: {_unsure([token for hole in holes for token in hole])}"
-    return _folded("sureness", title, _BETWEEN_HOLES.join("".join(_token(*each) for each in hole) for hole in holes))
+    return _folded("sureness", title, _BETWEEN_HOLES.join("".join(_token(*token) for token in hole) for hole in holes))
 
 
 def _unsure(tokens: Sequence[tuple[str, float]]) -> str:
@@ -92,7 +93,7 @@ def _tokens(candidate: Candidate, start: int, stop: int) -> Iterator[tuple[str, 
 def _token(text: str, probability: float) -> str:
     if probability >= SURE:
         return _lines(text)
-    shade, name = next((at, name) for at, (least, name) in enumerate(_DOUBTS, 1) if probability >= least)
+    shade, name = next((number, name) for number, (least, name) in enumerate(_DOUBTS, 1) if probability >= least)
     return f'<span class="fim-doubt fim-doubt-{shade}" title="{probability:.0%}: {name}">{_lines(text)}</span>'
 
 

@@ -1,11 +1,11 @@
 r"""The difference between the user's text and the text with the hole filled, line by line.
 
 The middle is an insertion at a known place, so the difference is known exactly and nothing has to
-be searched for. What is left to decide is how it reads. An insertion can often be told in more than
+be searched for. What is left to decide is how it reads. An insertion can often be read in more than
 one way: "\n    b" after a line is the same text as "    b\n" before the next one. Where one of
 those ways is made of whole lines, that is the one shown.
 
-Several holes are several insertions: the middle then holds text of the user's, too, and is told where.
+Several holes are several insertions: the middle then holds text of the user's, too, and `Spans` says where.
 """
 
 from __future__ import annotations
@@ -60,7 +60,6 @@ class Line:
 
     @property
     def text(self) -> str:
-        """The whole line with its line end."""
         return "".join(segment.text for segment in self.segments)
 
     @property
@@ -130,7 +129,7 @@ class Insertion:
 
 @dataclass(frozen=True)
 class Addition:
-    """What an infill adds to the user's text, told as whole lines where that is possible.
+    """What an infill adds to the user's text, as whole lines where that is possible.
 
     Attributes:
         texts: The user's text before the first hole, between each two, and after the last.
@@ -144,7 +143,6 @@ class Addition:
 
     @property
     def text(self) -> str:
-        """The rebuilt text."""
         return "".join(text + added for text, added in zip(self.texts, (*self.added, ""), strict=True))
 
     @property
@@ -159,29 +157,22 @@ class Addition:
         """For each hole, whether it begins and ends at line ends: then any number of its first lines may be added."""
         text = self.text
         return tuple(
-            text[: each.start][-1:] in ("", "\n") and (each.end == len(text) or text[: each.end][-1:] == "\n")
-            for each in self.insertions()
+            text[: hole.start][-1:] in ("", "\n") and (hole.end == len(text) or text[: hole.end][-1:] == "\n")
+            for hole in self.insertions()
         )
 
     def insertions(self) -> Iterator[Insertion]:
         """Yield where in the rebuilt text each hole is."""
-        at = 0
+        start = 0
         for hole, added in enumerate(self.added):
-            at += len(self.texts[hole])
+            start += len(self.texts[hole])
             follows = "".join(self.texts[hole + 1 :]).partition("\n")[0]
-            yield Insertion(at, at + len(added), bool(follows.strip()))
-            at += len(added)
+            yield Insertion(start, start + len(added), bool(follows.strip()))
+            start += len(added)
 
 
 def addition(document: Document, middle: str, kept: Spans = (), imports: Sequence[str] = ()) -> Addition:
-    """Return what `middle` adds to `document`, as [`diff`][] shows it.
-
-    Args:
-        document: The user's text.
-        middle: What fills its hole.
-        kept: Where the middle is the user's own text, as `Candidate.kept` has it.
-        imports: Lines that go above the code.
-    """
+    """Return what `middle` adds to `document`, as [`diff`][] shows it. Arguments as there."""
     filled = _filled(document, middle, kept)
     return _with_imports(filled, imports) if imports else filled
 
@@ -208,12 +199,11 @@ def _with_imports(filled: Addition, imports: Sequence[str]) -> Addition:
 def _filled(document: Document, middle: str, kept: Spans) -> Addition:
     text = document.rebuild(middle)
     ranges = [
-        (_rebuilt_at(document, middle, start), _rebuilt_at(document, middle, end))
+        (_in_rebuilt(document, middle, start), _in_rebuilt(document, middle, end))
         for start, end in written(kept, len(middle))
     ]
     texts, added, begin = [], [], 0
-    for at, (start, end) in enumerate(ranges):
-        stop = ranges[at + 1][0] if at + 1 < len(ranges) else len(text)
+    for (start, end), (stop, _) in zip(ranges, [*ranges[1:], (len(text), 0)], strict=True):
         first, last = _as_whole_lines(text, start, end, begin, stop)
         texts.append(text[begin:first])
         added.append(text[first:last])
@@ -221,9 +211,9 @@ def _filled(document: Document, middle: str, kept: Spans) -> Addition:
     return Addition((*texts, text[begin:]), tuple(added))
 
 
-def _rebuilt_at(document: Document, middle: str, at: int) -> int:
-    """Return where the place `at` of the middle is in the rebuilt text, whose lines may end in CR LF."""
-    return len(document.rebuild(middle[:at])) - len(document.suffix)
+def _in_rebuilt(document: Document, middle: str, position: int) -> int:
+    """Return where a position of the middle is in the rebuilt text, whose lines may end in CR LF."""
+    return len(document.rebuild(middle[:position])) - len(document.suffix)
 
 
 def writing_at(lines: Sequence[Line]) -> tuple[int, int] | None:
@@ -232,20 +222,20 @@ def writing_at(lines: Sequence[Line]) -> tuple[int, int] | None:
     That is the last hole in which there is something, or else the first.
     """
     holes = [
-        (line.number, at, bool(segment.text))
+        (line.number, index, bool(segment.text))
         for line in lines
-        for at, segment in enumerate(each for each in line.segments if each.added)
+        for index, segment in enumerate(segment for segment in line.segments if segment.added)
     ]
-    begun = [(number, at) for number, at, is_begun in holes if is_begun]
+    begun = [(number, index) for number, index, is_begun in holes if is_begun]
     return begun[-1] if begun else holes[0][:2] if holes else None
 
 
 def elided(lines: Sequence[Line], context: int = CONTEXT, longest: int = LONGEST) -> tuple[Line | Gap, ...]:
-    """Replace long runs of unchanged lines far from the holes by gaps.
+    """Replace long runs of unchanged lines by gaps: those more than `context` lines from any hole.
 
     Args:
         lines: The lines of a diff.
-        context: How many unchanged lines to keep on each side of a hole.
+        context: How many unchanged lines are kept on each side of a hole.
         longest: With at most so many lines, all are kept.
     """
     if len(lines) <= longest:
@@ -253,7 +243,7 @@ def elided(lines: Sequence[Line], context: int = CONTEXT, longest: int = LONGEST
     holes = [index for index, line in enumerate(lines) if line.has_hole] or [len(lines) - 1]
     near = {index for hole in holes for index in range(hole - context, hole + context + 1)}
     rows: list[Line | Gap] = []
-    for is_near, run in groupby(enumerate(lines), key=lambda each: each[0] in near):
+    for is_near, run in groupby(enumerate(lines), key=lambda row: row[0] in near):
         shown = [line for _, line in run]
         rows += shown if is_near else _gap(shown)
     return tuple(rows)
@@ -265,7 +255,7 @@ def _gap(lines: Sequence[Line]) -> tuple[Line | Gap, ...]:
 
 
 def _as_whole_lines(text: str, start: int, end: int, begin: int, stop: int) -> tuple[int, int]:
-    """Shift the added range to whole lines, if the same insertion can be told so between `begin` and `stop`."""
+    """Shift the added range to whole lines, if the same insertion can be read so between `begin` and `stop`."""
     for shift in _equal_shifts(text, start, end, begin, stop):
         first, last = start + shift, end + shift
         begins_line = first == 0 or text[first - 1] == "\n"
@@ -276,7 +266,7 @@ def _as_whole_lines(text: str, start: int, end: int, begin: int, stop: int) -> t
 
 
 def _equal_shifts(text: str, start: int, end: int, begin: int, stop: int) -> Iterator[int]:
-    """Yield by how much the range may move without telling of another insertion, nearest first.
+    """Yield by how much the range may move and be the same insertion, nearest first.
 
     What is from `begin` to `stop` and not in the range is the user's: beyond that, other holes are.
     """
@@ -297,18 +287,18 @@ def _line(number: int, begin: int, text: str, insertions: Sequence[Insertion]) -
     segments: list[Segment] = []
     added: list[tuple[int, int]] = []
     splits_line = False
-    at = 0
-    for each in insertions:
-        start, end = (min(max(place - begin, 0), len(text)) for place in (each.start, each.end))
+    done = 0
+    for hole in insertions:
+        start, end = (min(max(place - begin, 0), len(text)) for place in (hole.start, hole.end))
         # After the last line end there is no line that an empty hole could stand in.
-        is_hole = each.start == each.end and 0 <= each.start - begin <= len(_without_end(text))
+        is_hole = hole.start == hole.end and 0 <= hole.start - begin <= len(_without_end(text))
         if start < end or is_hole:
-            segments += Segment(text[at:start], added=False), Segment(text[start:end], added=True)
-            at = end
+            segments += Segment(text[done:start], added=False), Segment(text[start:end], added=True)
+            done = end
         if start < end:
             added.append((start, end))
-            splits_line = each.splits_line
-    segments.append(Segment(text[at:], added=False))
+            splits_line = hole.splits_line
+    segments.append(Segment(text[done:], added=False))
     kept = tuple(part for part in segments if part.text or part.added)
     return Line(number, kept, _kind(text, added, splits_line=splits_line))
 

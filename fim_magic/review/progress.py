@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.display import clear_output, display
 
-from fim_magic.frontends import is_console
+from fim_magic.frontends import recognise
 from fim_magic.progress import Progress, TerminalProgress, bar
 
 if TYPE_CHECKING:
@@ -27,8 +27,9 @@ class NotebookProgress:
     """Shows where loading stands, in a notebook or on a terminal. Nothing is shown where nothing had to be done."""
 
     def __init__(self, shell: Any) -> None:
-        self._terminal = None if hasattr(shell, "kernel") else TerminalProgress()
-        self._is_console = is_console(shell)
+        front_end = recognise(shell)
+        self._terminal = None if front_end.has_kernel else TerminalProgress()
+        self._updates = front_end.updates_outputs
         self._output: Any = None
         self._drawn_at = 0.0
         self._what = ""
@@ -41,13 +42,12 @@ class NotebookProgress:
             self._terminal.close()
 
     def __call__(self, progress: Progress) -> None:
-        """Show `progress`, if it is time to."""
         if self._terminal is not None:
             self._terminal(progress)
             return
         now = time.monotonic()
         begins = progress.what != self._what
-        if not begins and self._is_console:
+        if not begins and not self._updates:
             return
         if not begins and not progress.finished and now - self._drawn_at < _SECONDS_BETWEEN_DRAWINGS:
             return
@@ -63,7 +63,6 @@ class NotebookProgress:
         self._show(f"{engine.info.model} is loaded on {engine.info.place}, in {loaded.seconds:.1f} s.{why}")
 
     def begun(self, coming: PendingLoad) -> None:
-        """Say that a model is being loaded in the background."""
         line = f"{coming.name} is being loaded. You can go on; the next %%fim waits for it."
         if self._terminal is not None:
             self._terminal.close()
@@ -89,7 +88,7 @@ class NotebookProgress:
         elif coming.load.error is not None:
             self._show(f"{coming.name} could not be loaded. The next %%fim says why; so does %fim.")
         else:
-            self._show(f"{coming.name} was not loaded: it was given up before it was there.")
+            self._show(f"{coming.name} was not loaded: loading was stopped.")
 
     def clear(self) -> None:
         """Take away what was shown, when what comes next is shown."""
@@ -98,7 +97,7 @@ class NotebookProgress:
             self._output = None
 
     def _show(self, line: str) -> None:
-        if self._is_console:
+        if not self._updates:
             print(line)  # noqa: T201 - a console shows what is printed
             return
         bundle = {

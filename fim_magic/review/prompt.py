@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fim_magic.formats import Piece, Prompt
+from fim_magic.frontends import recognise
 from fim_magic.review.render import VIEW, styles
 from fim_magic.review.text import DIM, RESET, columns_of, counted, html_text, plain_text
 
@@ -35,7 +36,7 @@ _BUDGET = 800  # tokens that all pieces of one order share, where there are many
 _SHORTEST = 8
 
 _GUTTER = 13
-_WHITE = re.compile(r"(?P<space> +)|(?P<newline>\n)|(?P<tab>\t)")
+_WHITE = re.compile(r"(?P<space> +)|(?P<newline>\n)|(?P<tab>\t)|[^ \n\t]+")
 _MARKS = str.maketrans({" ": "␣", "\n": "⏎", "\t": "⇥"})
 _BOLD = "\x1b[1m"
 # Black on two shades of one colour, by turns. A sentinel has no neighbour.
@@ -51,23 +52,14 @@ _SHADES = {
 class Vocabulary(Protocol):
     """What ids stand for. [`fim_magic.tokenization.TextTokenizer`][] is one."""
 
-    def token_bytes(self, token_id: int) -> bytes:
-        """Return the UTF-8 of a token, which may be a part of a character; nothing for a sentinel."""
-        ...
+    def token_bytes(self, token_id: int) -> bytes: ...
 
-    def decode(self, ids: list[int]) -> str:
-        """Return the text of tokens, sentinels included."""
-        ...
+    def decode(self, ids: list[int]) -> str: ...
 
 
 @dataclass(frozen=True)
 class Box:
-    """One token; or several, where only all of them together make up a character.
-
-    Attributes:
-        text: What it says.
-        ids: Its id, or theirs.
-    """
+    """The text of one token and its id; of several, where only all of them together make up a character."""
 
     text: str
     ids: tuple[int, ...]
@@ -81,7 +73,7 @@ class Skipped:
 
 
 @dataclass(frozen=True)
-class Row:
+class PromptRow:
     """One piece of a prompt.
 
     Attributes:
@@ -98,29 +90,29 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Column:
+class PromptColumn:
     """A prompt from its first piece to its last, in one order."""
 
     heading: str
-    rows: tuple[Row, ...]
+    rows: tuple[PromptRow, ...]
 
 
 @dataclass(frozen=True)
-class Sheet:
+class PromptSheet:
     """Everything that is shown of a prompt.
 
     Attributes:
         title: Whose prompt it is.
-        facts: What is to be said about it, each with a word for what it is about.
+        facts: What is to be known of it: a label and a text each.
         columns: The prompt, and the same text in the other order if there is one.
     """
 
     title: str
     facts: tuple[tuple[str, str], ...]
-    columns: tuple[Column, ...]
+    columns: tuple[PromptColumn, ...]
 
 
-def lay_out(prompt: Prompt, other: Prompt | None, vocabulary: Vocabulary, title: str) -> Sheet:
+def lay_out(prompt: Prompt, other: Prompt | None, vocabulary: Vocabulary, title: str) -> PromptSheet:
     """Turn a prompt into what is shown of it.
 
     Args:
@@ -129,35 +121,35 @@ def lay_out(prompt: Prompt, other: Prompt | None, vocabulary: Vocabulary, title:
         vocabulary: The model's.
         title: The model's name, and what else tells whose prompt it is.
     """
-    laid = [
-        Column(_heading(each, sent=each is prompt), tuple(_rows(each, vocabulary)))
-        for each in (prompt, other)
-        if each is not None
+    columns = [
+        PromptColumn(_heading(shown, sent=shown is prompt), tuple(_rows(shown, vocabulary)))
+        for shown in (prompt, other)
+        if shown is not None
     ]
-    skips = any(isinstance(box, Skipped) for column in laid for row in column.rows for box in row.boxes)
-    return Sheet(title, tuple(_facts(prompt, other, vocabulary, skips=skips)), tuple(laid))
+    skips = any(isinstance(box, Skipped) for column in columns for row in column.rows for box in row.boxes)
+    return PromptSheet(title, tuple(_facts(prompt, other, vocabulary, skips=skips)), tuple(columns))
 
 
-def show(shell: Any, sheet: Sheet) -> None:
-    """Show a prompt: as HTML and text where there is a page, else in the terminal.
-
-    Args:
-        shell: The IPython shell.
-        sheet: What to show.
-    """
-    if getattr(shell, "kernel", None) is None:
-        is_terminal = sys.stdout.isatty()
-        width = shutil.get_terminal_size((WIDTH, 0)).columns if is_terminal else WIDTH
-        print((to_ansi if is_terminal else to_text)(sheet, width=width))  # noqa: T201 - this is what it is for
+def show(shell: Any, sheet: PromptSheet) -> None:
+    """Show a prompt: as HTML and text where there is a kernel, else in the terminal."""
+    if not recognise(shell).has_kernel:
+        print_sheet(sheet)
         return
     from IPython.display import publish_display_data
 
     publish_display_data({"text/html": to_html(sheet), "text/plain": to_text(sheet)})
 
 
-def to_html(sheet: Sheet) -> str:
+def print_sheet(sheet: PromptSheet) -> None:
+    """Print a prompt, with colours on a terminal."""
+    is_terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size((WIDTH, 0)).columns if is_terminal else WIDTH
+    print((to_ansi if is_terminal else to_text)(sheet, width=width))  # noqa: T201 - this is what it is for
+
+
+def to_html(sheet: PromptSheet) -> str:
     """Draw a prompt as one HTML element without scripts. A token's id is its tooltip."""
-    facts = "".join(f"<p><b>{html_text(about)}</b> {html_text(said)}</p>" for about, said in sheet.facts)
+    facts = "".join(f"<p><b>{html_text(label)}</b> {html_text(text)}</p>" for label, text in sheet.facts)
     drawn = "".join(map(_html_column, sheet.columns))
     return (
         f'<div class="{VIEW} fim-prompt"><style>{styles("prompt")}</style>'
@@ -166,21 +158,13 @@ def to_html(sheet: Sheet) -> str:
     )
 
 
-def to_text(sheet: Sheet, *, width: int = WIDTH) -> str:
-    """Draw a prompt as plain text: under each token stands its id.
-
-    Args:
-        sheet: What to draw.
-        width: After so many columns a line is broken.
-    """
+def to_text(sheet: PromptSheet, *, width: int = WIDTH) -> str:
+    """Draw a prompt as plain text, in lines of at most `width` columns: under each token stands its id."""
     return "\n".join(_lines(sheet, width, plain=True))
 
 
-def to_ansi(sheet: Sheet, *, width: int = WIDTH) -> str:
-    """Draw a prompt for a terminal: as `to_text`, with a ground in the colour of each piece.
-
-    Without escape sequences if the environment has NO_COLOR (https://no-color.org).
-    """
+def to_ansi(sheet: PromptSheet, *, width: int = WIDTH) -> str:
+    """Draw a prompt for a terminal: as `to_text`, with a ground in the colour of each piece, unless NO_COLOR is set."""
     return "\n".join(_lines(sheet, width, plain=bool(os.environ.get("NO_COLOR"))))
 
 
@@ -231,8 +215,8 @@ def _totals(prompt: Prompt) -> str:
 def _order(prompt: Prompt) -> str:
     if not prompt.order:
         return "left to right: the model does not see what stands after the hole"
-    said = f"{prompt.order.upper()} ({_ORDERS[prompt.order]})"
-    return f"{said}: {prompt.order_reason}" if prompt.order_reason else f"{said}, as asked for"
+    order = f"{prompt.order.upper()} ({_ORDERS[prompt.order]})"
+    return f"{order}: {prompt.order_reason}" if prompt.order_reason else f"{order}, as asked for"
 
 
 def _stops(prompt: Prompt, vocabulary: Vocabulary) -> Iterator[str]:
@@ -240,11 +224,11 @@ def _stops(prompt: Prompt, vocabulary: Vocabulary) -> Iterator[str]:
         yield f"{vocabulary.decode([token])} ({token})"
 
 
-def _rows(prompt: Prompt, vocabulary: Vocabulary) -> Iterator[Row]:
+def _rows(prompt: Prompt, vocabulary: Vocabulary) -> Iterator[PromptRow]:
     longest = max(_SHORTEST, min(_LONGEST, _BUDGET // max(len(prompt.pieces), 1)))
     for piece in prompt.pieces:
         healed = prompt.healed if piece.kind == "prefix" else ""
-        yield Row(piece.kind, piece.tokens, tuple(_boxes(piece, longest, vocabulary)), healed)
+        yield PromptRow(piece.kind, piece.tokens, tuple(_boxes(piece, longest, vocabulary)), healed)
 
 
 def _boxes(piece: Piece, longest: int, vocabulary: Vocabulary) -> Iterator[Box | Skipped]:
@@ -275,14 +259,14 @@ def _whole(ids: Sequence[int], vocabulary: Vocabulary) -> Iterator[Box]:
         yield Box(text + decoder.decode(b"", final=True), tuple(together))
 
 
-def _html_column(column: Column) -> str:
+def _html_column(column: PromptColumn) -> str:
     return (
         f'<div class="fim-column"><p class="fim-heading"><b>{html_text(column.heading)}</b></p>'
         f"{''.join(map(_html_row, column.rows))}</div>"
     )
 
 
-def _html_row(row: Row) -> str:
+def _html_row(row: PromptRow) -> str:
     boxes = "".join(map(_html_box, row.boxes))
     if row.taken_back:
         boxes += f'<del title="taken back for token healing">{_html_white(row.taken_back)}</del>'
@@ -300,17 +284,14 @@ def _html_box(box: Box | Skipped) -> str:
 
 
 def _html_white(text: str) -> str:
-    """Return `text` as HTML whose white space the style can mark. It stays white space, for whoever copies it."""
-    parts: list[str] = []
-    at = 0
-    for match in _WHITE.finditer(text):
-        parts.append(html_text(text[at : match.start()]))
-        parts.append(f'<span class="fim-{match.lastgroup}">{match.group()}</span>')
-        at = match.end()
-    return "".join([*parts, html_text(text[at:])])
+    """Return `text` as HTML whose white space the style can mark. It stays white space when it is copied."""
+    return "".join(
+        f'<span class="fim-{match.lastgroup}">{match.group()}</span>' if match.lastgroup else html_text(match.group())
+        for match in _WHITE.finditer(text)
+    )
 
 
-def _html_ids(row: Row) -> str:
+def _html_ids(row: PromptRow) -> str:
     if not row.boxes:
         return ""
     ids = ", ".join(_skipped(box) if isinstance(box, Skipped) else _ids(box, ", ") for box in row.boxes)
@@ -319,13 +300,13 @@ def _html_ids(row: Row) -> str:
     return f'<details class="fim-ids"><summary><small>ids</small></summary><small>{ids}</small></details>'
 
 
-def _lines(sheet: Sheet, width: int, *, plain: bool) -> Iterator[str]:
+def _lines(sheet: PromptSheet, width: int, *, plain: bool) -> Iterator[str]:
     bold, dim, reset = ("", "", "") if plain else (_BOLD, DIM, RESET)
     yield f"{bold}Prompt{reset} {plain_text(sheet.title)}"
-    for about, said in sheet.facts:
+    for label, text in sheet.facts:
         indent = " " * _GUTTER
-        wrapped = textwrap.wrap(plain_text(said), max(width - _GUTTER, 1), break_long_words=False) or [""]
-        yield f"{dim}{about:<{_GUTTER}}{reset}{wrapped[0]}"
+        wrapped = textwrap.wrap(plain_text(text), max(width - _GUTTER, 1), break_long_words=False) or [""]
+        yield f"{dim}{label:<{_GUTTER}}{reset}{wrapped[0]}"
         yield from (indent + line for line in wrapped[1:])
     for column in sheet.columns:
         yield from ("", f"{bold}{column.heading}{reset}")
@@ -334,17 +315,17 @@ def _lines(sheet: Sheet, width: int, *, plain: bool) -> Iterator[str]:
             yield from _text_row(row, width, plain=plain)
 
 
-def _text_row(row: Row, width: int, *, plain: bool) -> Iterator[str]:
+def _text_row(row: PromptRow, width: int, *, plain: bool) -> Iterator[str]:
     """Yield a piece's lines: what it is stands in the gutter, and beside it each token over its id."""
     dim, reset = ("", "") if plain else (DIM, RESET)
     gutter = iter(_label(row))
     for line in _lines_of(row.boxes, max(width - _GUTTER, 1)) or [[]]:
         texts, ids = "", ""
-        for at, box in line:
+        for number, box in line:
             shown = _skipped(box) if isinstance(box, Skipped) else _marked(box.text)
             below = "" if isinstance(box, Skipped) else _ids(box, "+")
             room = _cell(box)
-            shade = "" if plain or isinstance(box, Skipped) else _SHADES[row.kind][at % 2]
+            shade = "" if plain or isinstance(box, Skipped) else _SHADES[row.kind][number % 2]
             texts += f"{shade}{shown}{reset if shade else ''}{' ' * (room - columns_of(shown))}"
             ids += f"{below:<{room}}"
         yield f"{next(gutter, ''):<{_GUTTER}}{texts}".rstrip(" ")
@@ -355,11 +336,11 @@ def _lines_of(boxes: Sequence[Box | Skipped], width: int) -> list[list[tuple[int
     """Break boxes into lines: where the text has a line end, and where the width does."""
     lines: list[list[tuple[int, Box | Skipped]]] = []
     used, ends = 0, True
-    for at, box in enumerate(boxes):
+    for number, box in enumerate(boxes):
         if ends or used + _cell(box) > width:
             lines.append([])
             used = 0
-        lines[-1].append((at, box))
+        lines[-1].append((number, box))
         used += _cell(box)
         ends = isinstance(box, Skipped) or box.text.endswith("\n")
     return lines
@@ -376,7 +357,7 @@ def _ids(box: Box, between: str = " ") -> str:
     return between.join(map(str, box.ids))
 
 
-def _label(row: Row) -> list[str]:
+def _label(row: PromptRow) -> list[str]:
     """Say what a piece is. That a sentinel is one token goes without saying."""
     return [_NAMES[row.kind], *([] if row.kind == "sentinel" else [counted(row.tokens, "token")])]
 

@@ -1,4 +1,4 @@
-"""A diff as HTML, as plain text, and with a terminal's colours, with what is said of it below: `caption`, `details`.
+"""A diff as HTML, as plain text, and with a terminal's colours, and what stands below it: `caption`, `details`.
 
 The HTML has to be read in many places: live in JupyterLab, reopened from a file, exported, and on
 sites that strip every style. So its meaning is in its text and tags (`+` and `~` in the gutter,
@@ -59,8 +59,8 @@ def to_html(
     """
     folded = details + "".join(map(_other, others))
     if folded:
-        said = f'<span class="fim-caption">{html_text(caption)}</span> <span class="fim-more">Details</span>'
-        summary = f"<summary><small>{said}</small></summary>"
+        shown = f'<span class="fim-caption">{html_text(caption)}</span> <span class="fim-more">Details</span>'
+        summary = f"<summary><small>{shown}</small></summary>"
         below = f'<details class="fim-other"{" open" if unfolded else ""}>{summary}{folded}</details>'
     else:
         below = f'<p class="fim-caption"><small>{html_text(caption)}</small></p>'
@@ -85,15 +85,8 @@ def to_text(rows: Sequence[Row], caption: str = "", details: str = "") -> str:
 def to_ansi(rows: Sequence[Row], caption: str = "", details: str = "", *, width: int | None = None) -> str:
     """Draw a diff for a terminal: as `to_text`, with a green ground for what is new.
 
-    Args:
-        rows: The lines of the diff.
-        caption: The line below it.
-        details: All the rest: `details.details_text`.
-        width: Clip lines to so many columns. None leaves them whole.
-
-    Returns:
-        Text with escape sequences; without them if the environment has NO_COLOR
-        (https://no-color.org).
+    Lines are clipped to `width` columns, if that is given. There are no escape sequences if the environment has
+    NO_COLOR (https://no-color.org).
     """
     plain = bool(os.environ.get("NO_COLOR"))
     drawn = ["".join(_terminal_row(row, width, plain=plain)) for row in rows]
@@ -121,12 +114,7 @@ def code_html(title: str, code: str) -> str:
 
 
 def note_html(text: str, marker: str = "") -> str:
-    """Draw what became of a diff, as one small line.
-
-    Args:
-        text: What to say.
-        marker: A CSS class by which the page finds it.
-    """
+    """Draw what became of a diff, as one small line, with `marker` as a CSS class by which the page finds it."""
     return (
         f'<div class="{VIEW}"><style>{styles()}</style>'
         f'<p class="{escape(f"fim-note {marker}".strip())}" role="status"><small>{html_text(text)}</small></p></div>'
@@ -163,11 +151,11 @@ def _block(rows: Sequence[Row], *, live: bool = False) -> str:
 def _html_line(line: Line, width: int, colours: _Colours, *, caret: int | None) -> str:
     """Draw a line, with a caret behind the added segment of this number."""
     parts: list[str] = []
-    at = colours.start_of(line)
+    start = colours.start_of(line)
     holes = count()
     for segment in line.visible():
-        coloured = "".join(colours.cut(at, segment.text))
-        at += len(segment.text)
+        coloured = "".join(colours.cut(start, segment.text))
+        start += len(segment.text)
         if not segment.added:
             parts.append(coloured)
             continue
@@ -194,10 +182,10 @@ class _Colours:
 
     def __init__(self, lines: Sequence[Line]) -> None:
         self._starts: dict[int, int] = {}
-        at = 0
+        start = 0
         for line in lines:
-            self._starts[line.number] = at
-            at += len(line.text)
+            self._starts[line.number] = start
+            start += len(line.text)
         # What is in a gap is not read, so a long string that begins there is not seen as one. It is
         # only a colour.
         spans = list(python_spans("".join(line.text for line in lines)))
@@ -207,13 +195,13 @@ class _Colours:
     def start_of(self, line: Line) -> int:
         return self._starts[line.number]
 
-    def cut(self, at: int, text: str) -> Iterator[str]:
-        """Yield the HTML of `text`, which stands at `at`."""
-        begin, stop = at, at + len(text)
+    def cut(self, start: int, text: str) -> Iterator[str]:
+        """Yield the HTML of `text`, which begins at `start`."""
+        begin, stop = start, start + len(text)
         span = bisect_right(self._ends, begin)
         while begin < stop:
             end = min(self._ends[span], stop)
-            piece = html_text(text[begin - at : end - at])
+            piece = html_text(text[begin - start : end - start])
             yield (f'<span class="fim-{self._names[span]}">{piece}</span>' if self._names[span] else piece)
             begin = end
             span += 1

@@ -27,12 +27,7 @@ class LiveDiff:
         self._drawn_at = 0.0
 
     def show(self, middle: str, kept: Spans = ()) -> None:
-        """Draw the diff with `middle` in the hole, unless it was drawn a moment ago.
-
-        Args:
-            middle: The text so far.
-            kept: Where it is the user's own, between several holes.
-        """
+        """Draw the diff with `middle` in the hole, unless it was drawn a moment ago. `kept` is as of [`diff`][]."""
         now = time.monotonic()
         if not self._active or now - self._drawn_at < _SECONDS_BETWEEN_DRAWINGS:
             return

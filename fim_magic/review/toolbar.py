@@ -1,4 +1,4 @@
-"""The kernel's end of the toolbar below a diff; the page's end is `static/toolbar.js`."""
+"""The kernel's end of the toolbar below a diff; the page's end, with its buttons and keys, is `static/toolbar.js`."""
 
 from __future__ import annotations
 
@@ -46,11 +46,10 @@ class Toolbar(AnyWidget):
     status = Unicode().tag(sync=True)
 
     def hear(self, call: Callable[[Message], None]) -> None:
-        """Call `call` with what the page says: `act`, `index`, and what belongs to the act."""
+        """Call `call` with each message of the page: `act`, `index`, and what belongs to the act."""
         self.on_msg(lambda _widget, content, _buffers: call(content))
 
     def offer(self, offers: Sequence[Offer]) -> None:
-        """Set the candidates."""
         self.candidates = [
             {
                 "texts": list(offer.addition.texts),

@@ -41,7 +41,7 @@ While it runs, it calls `OnGrow` with the middle, its tokens and seconds. Its re
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _ShownAnswer:
     result: Result
     candidate: Candidate
     notes: Sequence[str] = ()
@@ -69,7 +69,7 @@ class View:
         """Show the text with its hole. Call it while the cell runs that will own the view.
 
         Args:
-            shell: The IPython shell.
+            shell: IPython's.
             document: The user's text.
             title: What is filling the hole: the model's name.
             unfilled: The middle before the model writes, and where it is the user's own; from `MultiHoleDocument`.
@@ -88,7 +88,7 @@ class View:
         self._is_displayed = False
         self._unfilled = unfilled
         self._forget_growth()
-        self._answers: list[_Answer] = []
+        self._answers: list[_ShownAnswer] = []
         self._shown = 0
         self._with_imports = True
         self._record: Record = {}
@@ -113,7 +113,7 @@ class View:
             kept: Where the text in the hole is the user's own, between several holes.
         """
         self._middle, self._tokens, self._seconds, self._kept = middle, tokens, seconds, kept
-        if not self._owner.has_kernel:
+        if not self._owner.front_end.has_kernel:
             self._terminal.show(middle, kept)
             return
         now = self._clock()
@@ -125,13 +125,13 @@ class View:
         """Show the first answer, with buttons, while others are on their way. Nothing, where nobody could click them.
 
         Args:
-            result: With this one candidate.
-            stop: Ends the request: called when the user has decided.
+            result: Its one candidate is shown.
+            stop: Ends the request; it is called when the user has decided.
         """
         if not (self._ask and self._owner.is_watched):
             return
         self._stop = stop
-        self._answers = [_Answer(result, result.candidates[0])]
+        self._answers = [_ShownAnswer(result, result.candidates[0])]
         self._record = record_of(result)
         self._draw_answers()
         self._review(None, None)
@@ -141,9 +141,6 @@ class View:
         """Return the finished request in the order in which it is to be shown.
 
         An answer that the user has decided on, or taken a part of, stays the first.
-
-        Args:
-            result: The finished request.
         """
         if self._actions is None or not self._actions.is_touched:
             return result
@@ -169,8 +166,8 @@ class View:
             ask: Gets another answer; without it the user is not offered any.
         """
         offered, self._stop = self._answers, None
-        said = [*notes, *[()] * (len(result.candidates) - len(notes))]
-        self._answers = [_Answer(result, *each) for each in zip(result.candidates, said, strict=True)]
+        all_notes = [*notes, *[()] * (len(result.candidates) - len(notes))]
+        self._answers = [_ShownAnswer(result, *pair) for pair in zip(result.candidates, all_notes, strict=True)]
         self._record = {} if record is None else record
         if self._decision is not None:
             decide(self._record, *self._decision, imports=self._with_imports)
@@ -185,20 +182,20 @@ class View:
     def _review(self, on_decision: OnDecision | None, ask: Ask | None) -> None:
         from fim_magic.review.widget import Actions, Listener
 
-        def decided(decision: str, index: int) -> None:
+        def on_own_decision(decision: str, index: int) -> None:
             self._note_decision(decision, index)
             if on_decision is not None:
                 on_decision(decision, index)
 
-        def asked(index: int | None) -> None:
+        def on_ask(index: int | None) -> None:
             if ask is not None:
                 self._ask_again(index, ask, actions)
 
-        def imported(with_imports: bool) -> None:
+        def on_imports(with_imports: bool) -> None:
             self._with_imports = with_imports
             self._draw_answers(self._shown)
 
-        listener = Listener(decided, self._draw_answers, None if ask is None else asked, imported)
+        listener = Listener(on_own_decision, self._draw_answers, None if ask is None else on_ask, on_imports)
         if self._actions is None:
             self._actions = actions = Actions(self._offers(), self._owner, listener)
             actions.show()
@@ -210,40 +207,29 @@ class View:
         if self._actions is not None:
             self._actions.busy(False, status)
 
-    def _ask_again(
-        self,
-        index: int | None,
-        ask: Ask,
-        actions: Actions,
-    ) -> None:
-        """Get an answer beside those that are there, and show it while it grows.
-
-        Args:
-            index: Of the candidate that is to become longer, or None for another one.
-            ask: Gets it.
-            actions: The buttons.
-        """
+    def _ask_again(self, index: int | None, ask: Ask, actions: Actions) -> None:
+        """Get an answer beside those that are there, and show it while it grows: a longer one for `index`, if any."""
         short = None if index is None else self._answers[index].candidate
         actions.busy(True, "Asking again…" if short is None else "Asking for more…")
-        shown, said = self._shown, ""
+        shown, status = self._shown, ""
         self._forget_growth()
         self._draw_progress()
         try:
             result = ask(short, self.grow)
         except (FimError, KeyboardInterrupt) as error:
-            said = str(error) or "Interrupted."
+            status = str(error) or "Interrupted."
         else:
             shown = len(self._answers)
-            self._answers.append(_Answer(result, result.candidates[0], self._same_as(result.middle)))
+            self._answers.append(_ShownAnswer(result, result.candidates[0], self._same_as(result.middle)))
             add_answer(self._record, result)
             actions.offer(self._offers(), shown)
         finally:
             self._draw_answers(shown)
-            actions.busy(False, said)
+            actions.busy(False, status)
 
     def _same_as(self, middle: str) -> list[str]:
         """Say it where the model has answered the same before: it is no failure to show something new."""
-        middles = [each.candidate.middle for each in self._answers]
+        middles = [answer.candidate.middle for answer in self._answers]
         if middle not in middles:
             return []
         which = f"candidate {middles.index(middle) + 1}" if len(middles) > 1 else "before"
@@ -254,12 +240,12 @@ class View:
 
         return [
             Offer(
-                addition(self._document, one.middle, one.kept, one.imports),
-                about(one),
+                addition(self._document, candidate.middle, candidate.kept, candidate.imports),
+                about(candidate),
                 of_cell(self._record, index),
-                has_failed=has_failed(one),
+                has_failed=has_failed(candidate),
             )
-            for index, one in enumerate(each.candidate for each in self._answers)
+            for index, candidate in enumerate(answer.candidate for answer in self._answers)
         ]
 
     def _note_decision(self, decision: str, index: int) -> None:
@@ -273,11 +259,7 @@ class View:
             self._stop()
 
     def stop(self, reason: str) -> None:
-        """Show how far the request had come when it failed.
-
-        Args:
-            reason: What stopped it, in a few words.
-        """
+        """Show how far the request had come when it failed, and the `reason` in a few words."""
         self._draw(self._rows(self._middle, self._kept), stopped_line(self._title, reason))
 
     def _rows(self, middle: str, kept: Spans, imports: Sequence[str] = ()) -> tuple[Line | Gap, ...]:
@@ -294,20 +276,17 @@ class View:
         """Draw one candidate with its line; behind that, all that is known of it, and the others."""
         self._shown = index
         shown, count = self._answers[index], len(self._answers)
-        about_it: tuple[Result, Candidate, Sequence[str]] = (shown.result, shown.candidate, shown.notes)
+        parts: tuple[Result, Candidate, Sequence[str]] = (shown.result, shown.candidate, shown.notes)
         which = (index + 1, count)
         others = [
-            (
-                self._rows_of(each.candidate),
-                title_of_other(each.candidate, each.notes, (number, count)),
-            )
-            for number, each in enumerate(self._answers, 1)
+            (self._rows_of(other.candidate), title_of_other(other.candidate, other.notes, (number, count)))
+            for number, other in enumerate(self._answers, 1)
             if number != index + 1
         ]
         self._draw(
             self._rows_of(shown.candidate),
-            line(*about_it, which=which, whole=self._is_full),
-            details=(facts(*about_it, which=which), shown.candidate),
+            line(*parts, which=which, whole=self._is_full),
+            details=(facts(*parts, which=which), shown.candidate),
             others=others,
         )
 
@@ -321,7 +300,7 @@ class View:
         others: Sequence[tuple[Sequence[Line | Gap], str]] = (),
     ) -> None:
         in_text = details_text(*details) if details and self._is_full else ""
-        if not self._owner.has_kernel:
+        if not self._owner.front_end.has_kernel:
             self._terminal.clear()
             draw = to_ansi if sys.stdout.isatty() else to_text
             print(draw(rows, words, in_text))  # noqa: T201 - a terminal shows what is printed

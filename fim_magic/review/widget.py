@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
-from fim_magic.frontends import Owner, Placed, client_of_this_message, page_bridge
+from fim_magic.frontends import Owner, Placed
 from fim_magic.provenance import Record
 from fim_magic.review.diff import Addition
 from fim_magic.review.render import note_html
 
 if TYPE_CHECKING:
-    from fim_magic.frontends.bridge import Answer
+    from fim_magic.frontends.bridge import PageAnswer
     from fim_magic.review.toolbar import Message, Toolbar
 
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
@@ -36,7 +36,7 @@ _NOT_UNDONE = {
 }
 
 _shown: dict[str, Actions] = {}
-"""The undecided buttons of each cell that is known by its id."""
+"""The undecided buttons, by the id of their cell."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,8 @@ class Offer:
     record: Record = field(default_factory=dict)
     has_failed: bool = False
 
-    @property
-    def text(self) -> str:
-        """The whole text that it makes."""
-        return self.addition.text
-
     def text_with(self, *, imports: bool) -> str:
-        """Return that text with or without the imports that belong to it."""
+        """Return the whole text that it makes, with or without the imports that belong to it."""
         return (self.addition if imports else self.addition.without_imports).text
 
 
@@ -70,31 +65,25 @@ class Listener:
     """What is called when the user does something.
 
     Attributes:
-        decided: With "accept", "replace", "reject", "part", "copy" or "undo" and the candidate's index, after it was
-            done.
-        chose: With the index of the candidate that the user wants to see.
-        asked: With the index of the candidate that the user wants to be longer, or None for another one. None where
+        on_decision: With "accept", "replace", "reject", "part", "copy" or "undo" and the candidate's index, after
+            that was done.
+        on_choice: With the index of the candidate that the user wants to see.
+        on_ask: With the index of the candidate that the user wants to be longer, or None for another one. None where
             no other can be had.
-        imported: With whether the imports that belong to an answer are to be taken with it.
+        on_imports: With whether the imports that belong to an answer are to be taken with it.
     """
 
-    decided: Callable[[str, int], None]
-    chose: Callable[[int], None]
-    asked: Callable[[int | None], None] | None = None
-    imported: Callable[[bool], None] = lambda _with: None
+    on_decision: Callable[[str, int], None]
+    on_choice: Callable[[int], None]
+    on_ask: Callable[[int | None], None] | None = None
+    on_imports: Callable[[bool], None] = lambda _with: None
 
 
 class Actions:
     """One row of buttons for one request. It takes one decision, which can be taken back."""
 
     def __init__(self, offers: Sequence[Offer], owner: Owner, listener: Listener) -> None:
-        """Make the buttons; nothing is shown yet.
-
-        Args:
-            offers: One for each candidate.
-            owner: The cell that asked.
-            listener: Told what the user does.
-        """
+        """Make the buttons for these candidates in this cell; nothing is shown yet."""
         self._offers = list(offers)
         self._owner = owner
         self._listener = listener
@@ -112,7 +101,7 @@ class Actions:
                 _shown[cell_id].close()  # the cell is run again: their output is gone
             _shown[cell_id] = self
         self._owner.show(self._display_id, self._view())
-        bridge = page_bridge()
+        bridge = self._owner.bridge
         if bridge is not None:
             # Where nobody has answered, anywidget may not be installed, and its toolbar would be an error message.
             bridge.when_page(self._upgrade)
@@ -121,13 +110,12 @@ class Actions:
     def close(self) -> None:
         """Give back what the buttons hold in the kernel and on the page."""
         self._decided = True
-        bridge = page_bridge()
+        bridge = self._owner.bridge
         if bridge is not None:
             bridge.when_lost(self._display_id, None)
-        widgets = (*self._buttons, *self._askers, self._importer, self._toolbar, self._chooser, self._status, self._row)
-        for widget in widgets:
-            if widget is not None:
-                widget.close()
+        others = (self._importer, self._toolbar, self._chooser, self._status, self._row)
+        for widget in filter(None, (*self._deciders, *self._askers, *others)):
+            widget.close()
         if _shown.get(self._owner.cell_id) is self:
             del _shown[self._owner.cell_id]
 
@@ -141,14 +129,14 @@ class Actions:
 
         Args:
             offers: One for each candidate, the first to be shown.
-            listener: Told what the user does from now on.
+            listener: Called with what the user does from now on.
         """
         self._listener = listener
         if self._decided:
             self._offers = list(offers)  # for Undo
             return
         if self._toolbar is not None:
-            self._toolbar.can_ask = listener.asked is not None
+            self._toolbar.can_ask = listener.on_ask is not None
         self.offer(offers, 0)
 
     def offer(self, offers: Sequence[Offer], index: int) -> None:
@@ -169,7 +157,6 @@ class Actions:
             self._status.value = status
 
     def _open(self) -> None:
-        """Make the widgets."""
         self._decided = False
         self._toolbar: Toolbar | None = None
         self._accept = _button("Accept", "Put the filled text into a new cell below", "success")
@@ -182,6 +169,7 @@ class Actions:
         self._more = _button("More", "Ask for more: this candidate, and what comes after it")
         self._again.on_click(lambda _: self._ask(None))
         self._more.on_click(lambda _: self._ask(self._index))
+        self._deciders, self._askers = (self._accept, self._replace, self._reject), (self._again, self._more)
         self._importer = _toggle("Import", "Take the import with it that the answer needs", self._with_imports)
         self._importer.observe(lambda change: self._import(change["new"]), "value")
         self._status = ipywidgets.Label()
@@ -197,26 +185,18 @@ class Actions:
         self._chooser = _chooser(self._offers, self._index)
         self._chooser.observe(lambda change: self._choose(change["new"]), "value")
         chooser = [self._chooser] if len(self._offers) > 1 else []
-        askers = [] if self._listener.asked is None else self._askers
-        importer = [self._importer] if any(each.addition.imported is not None for each in self._offers) else []
-        self._row.children = [*self._buttons, *importer, *askers, *chooser, self._status]
+        askers = [] if self._listener.on_ask is None else self._askers
+        importer = [self._importer] if any(offer.addition.imported is not None for offer in self._offers) else []
+        self._row.children = [*self._deciders, *importer, *askers, *chooser, self._status]
 
     def _import(self, with_imports: bool) -> None:
         if with_imports != self._with_imports:
             self._with_imports = with_imports
-            self._listener.imported(with_imports)
+            self._listener.on_imports(with_imports)
 
     def _ask(self, index: int | None) -> None:
-        if not self._decided and self._listener.asked is not None:
-            self._listener.asked(index)
-
-    @property
-    def _askers(self) -> tuple[Any, ...]:
-        return (self._again, self._more)
-
-    @property
-    def _buttons(self) -> tuple[Any, ...]:
-        return (self._accept, self._replace, self._reject)
+        if not self._decided and self._listener.on_ask is not None:
+            self._listener.on_ask(index)
 
     def _upgrade(self) -> None:
         """Put the toolbar in the place of the core widgets."""
@@ -226,7 +206,7 @@ class Actions:
 
         self._toolbar = toolbar = Toolbar()
         toolbar.owner = {"cell_id": self._owner.cell_id, "marker": self._owner.marker}
-        toolbar.can_ask = self._listener.asked is not None
+        toolbar.can_ask = self._listener.on_ask is not None
         self.offer(self._offers, self._index)
         toolbar.imports = self._with_imports
         toolbar.observe(lambda change: self._choose(change["new"]), "index")
@@ -235,7 +215,7 @@ class Actions:
         self._row.children = [toolbar]
 
     def _act(self, message: Message) -> None:
-        """Hear of what the user did with the toolbar."""
+        """Follow what the user did with the toolbar."""
         act, self._index = message["act"], self._index_of(message)
         if act in ("accept", "replace"):
             if self._begin():
@@ -246,11 +226,10 @@ class Actions:
             self._ask(self._index if act == "more" else None)
         else:
             self._has_part = self._has_part or act == "part"
-            self._listener.decided(act, self._index)
+            self._listener.on_decision(act, self._index)
 
     @property
     def _text(self) -> str:
-        """What the user takes."""
         return self._offers[self._index].text_with(imports=self._with_imports)
 
     def _index_of(self, message: Message) -> int:
@@ -264,7 +243,7 @@ class Actions:
     def _choose(self, index: int) -> None:
         if index != self._index:
             self._index = index
-            self._listener.chose(index)
+            self._listener.on_choice(index)
 
     def _place(self, decision: str) -> None:
         if not self._begin():
@@ -277,38 +256,36 @@ class Actions:
             self._status.value = f"Not accepted: {error}"
             raise
 
-    def _drop(self, said: str = _REJECTED) -> None:
+    def _drop(self, note: str = _REJECTED) -> None:
         if self._begin():
-            self._note(said)
+            self._note(note)
             self.close()
-            self._listener.decided("reject", self._index)
+            self._listener.on_decision("reject", self._index)
 
     def _begin(self) -> bool:
         """Take the decision; False if one was taken, as by the first of two fast clicks."""
         if self._decided:
             return False
         self._decided = True
-        self._told = False
+        self._is_told = False
         self._enable(False)
         return True
 
     def _enable(self, enabled: bool) -> None:
-        for button in (*self._buttons, *self._askers, self._importer, self._chooser):
+        for button in (*self._deciders, *self._askers, self._importer, self._chooser):
             button.disabled = not enabled
 
     def _end(self, decision: str, placed: Placed) -> None:
         """Put a note in the place of the buttons. It is called again if a page answers late."""
         self._note(placed.message)
         self.close()
-        bridge = page_bridge()
-        if bridge is not None and placed.undo is not None:
-            client = client_of_this_message(self._owner.shell)
-            bridge.offer_undo(client, self._owner.marker, placed.undo, self._taken_back)
-        if not self._told:
-            self._told = True
-            self._listener.decided(decision, self._index)
+        if placed.undo is not None:
+            self._owner.offer_undo(placed.undo, self._taken_back)
+        if not self._is_told:
+            self._is_told = True
+            self._listener.on_decision(decision, self._index)
 
-    def _taken_back(self, answer: Answer) -> None:
+    def _taken_back(self, answer: PageAnswer) -> None:
         """Show the buttons again after Undo, or say why there was none."""
         if answer["how"] != "undone":
             self._note(_NOT_UNDONE.get(answer["how"], "Not taken back."))
@@ -318,7 +295,7 @@ class Actions:
         self._upgrade()
         if self._owner.cell_id:
             _shown[self._owner.cell_id] = self
-        self._listener.decided("undo", self._index)
+        self._listener.on_decision("undo", self._index)
 
     def _show_again(self) -> None:
         self._owner.show(self._display_id, self._view(), update=True)
@@ -349,8 +326,10 @@ def _toggle(name: str, tooltip: str, value: bool) -> Any:
 
 def _chooser(offers: Sequence[Offer], index: int) -> Any:
     return ipywidgets.ToggleButtons(
-        options=[(f"{at + 1} ✗" if each.has_failed else str(at + 1), at) for at, each in enumerate(offers)],
+        options=[
+            (f"{index + 1} ✗" if offer.has_failed else str(index + 1), index) for index, offer in enumerate(offers)
+        ],
         value=index if offers else None,
-        tooltips=[f"Show candidate {number}: {each.about}" for number, each in enumerate(offers, 1)],
+        tooltips=[f"Show candidate {number}: {offer.about}" for number, offer in enumerate(offers, 1)],
         style={"button_width": "auto"},
     )

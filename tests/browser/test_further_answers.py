@@ -7,7 +7,7 @@ from asking import GO_ON, PREFIX, SUFFIX, in_lab, press
 
 expect = pytest.importorskip("playwright.sync_api").expect
 
-LOADED = "from fim_magic.frontends import prepare; from fim_magic.review.render import undecided; prepare(get_ipython(), undecided)"  # as %load_ext does
+LOADED = "from fim_magic.frontends import Connection; from fim_magic.review.render import undecided; Connection.of(get_ipython()).open_bridge(undecided)"  # as %load_ext does
 FIRST, BETTER = "total = rows = 1", "rows = [[1]]\n    total = 1"
 
 # What a cell does that runs %%fim where the first answer was doubtful: it goes on until it is told to end.

@@ -307,8 +307,8 @@ def test_a_cell_accepted_while_it_runs(notebook):
 def test_where_no_click_can_insert_the_next_cell_brings_it(notebook):
     # As where anywidget cannot be shown: no toolbar, and a bridge that nobody answers.
     foreign = (
-        "import fim_magic.frontends as f\nf.prepare(get_ipython()); bridge = f.page_bridge()\n"
-        "bridge.can_insert = lambda client: False\nbridge.when_page = lambda call: None\n"
+        "import fim_magic.frontends as f\nconnection = f.Connection.of(get_ipython()); connection.open_bridge()\n"
+        "bridge = connection.bridge\nbridge.can_insert = lambda client: False\nbridge.when_page = lambda call: None\n"
     )
     page = notebook(foreign + ask(), "raise ValueError", "other = 1", "last = 1")
     page.run_whole()

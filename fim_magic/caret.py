@@ -1,0 +1,160 @@
+"""Filling at a caret, on a thread of its own: for front ends that go on meanwhile. `ghost` is the one for terminals.
+
+What stands before the caret is the prefix, what stands behind it is the suffix.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from fim_magic.document import Document
+from fim_magic.errors import FimError
+from fim_magic.progress import Progress
+from fim_magic.provenance import Record, decide
+from fim_magic.session import Session, prompt_sheet
+from fim_magic.settings import LOADING
+
+FILLING = Progress("Filling in at the cursor (Ctrl-C stops it)", 0, 0)
+
+_turn = threading.Lock()  # held by the thread that fills: one that was stopped may still be in its last step
+
+
+class _StoppedError(BaseException):
+    """Ends the waiting for a model. Not an `Exception`, so that no library takes it for a failure of its own."""
+
+
+class Fate:
+    """What becomes of an answer, in its record: the user may take it before the model is done, or after."""
+
+    def __init__(self) -> None:
+        self.is_taken = False
+        self._record: Record | None = None
+
+    def take(self) -> None:
+        """Note that the user has taken the answer."""
+        self.is_taken = True
+        self._note()
+
+    def keep(self, record: Record) -> None:
+        """Note the decision in the answer's record, now or when it is made."""
+        self._record = record
+        self._note()
+
+    def _note(self) -> None:
+        if self.is_taken and self._record is not None:
+            decide(self._record, "accept", 0)
+
+
+async def fill(
+    shell: Any, document: Document, fate: Fate | None = None, **options: Any
+) -> AsyncIterator[str | Progress]:
+    """Fill the hole in `document` with the model and the settings of the shell's magics.
+
+    Generation runs on a thread of its own. It stops at its next token when this generator is closed, or when the task
+    that reads it is cancelled, and so does the fetching and converting of a model; one that is being loaded by then is
+    loaded all the same.
+
+    Args:
+        shell: The IPython shell, with the extension loaded.
+        document: The text and its hole.
+        fate: Whether the user takes the answer, for `%fim log`.
+        **options: As of `%%fim`, with underscores.
+
+    Yields:
+        All of the answer so far, each time that it has grown; before that, what has to be waited for.
+
+    Raises:
+        FimError: Something that the user can mend.
+    """
+    from fim_magic.loading.background import SECONDS_AT_EXIT
+
+    loop = asyncio.get_running_loop()
+    queue: asyncio.Queue[str | Progress | BaseException | None] = asyncio.Queue()
+    stop = threading.Event()
+
+    def put(item: str | Progress | BaseException | None) -> None:
+        with suppress(RuntimeError):  # the prompt has ended, and its loop with it
+            loop.call_soon_threadsafe(queue.put_nowait, item)
+
+    def work() -> None:
+        try:
+            with _turn:
+                _fill(shell, document, options, stop=stop, put=put, fate=fate or Fate())
+        except _StoppedError:
+            pass
+        except BaseException as error:  # raised again where somebody reads this
+            put(error)
+        atexit.unregister(end)
+        put(None)
+
+    def end() -> None:
+        stop.set()
+        thread.join(SECONDS_AT_EXIT)
+
+    thread = threading.Thread(target=work, name="fim-magic fills", daemon=True)
+    atexit.register(end)
+    thread.start()
+    try:
+        while (item := await queue.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+
+
+def _fill(
+    shell: Any,
+    document: Document,
+    options: dict[str, Any],
+    *,
+    stop: threading.Event,
+    put: Callable[[str | Progress], None],
+    fate: Fate,
+) -> None:
+    """Do what `fill` says, on whatever thread this is."""
+    # Imported at the first request: they bring the tokenizers library, which %load_ext need not wait for.
+    from fim_magic.events import Finished, Grew
+    from fim_magic.loading.spec import ModelSpec
+    from fim_magic.pipeline import run
+
+    def on_progress(progress: Progress) -> None:
+        if stop.is_set():
+            raise _StoppedError
+        put(progress)
+
+    session = _session(shell)
+    session.check_allowed()
+    # The text may hold markers, which are nothing but text here: the caret is the hole.
+    model, request = session.settings.request("", complete=True, **{**options, "candidates": 1})
+    loading = session.loading_of(model, {name: options.get(name) for name in LOADING})
+    with session.in_use():
+        spec = ModelSpec.of(model, **loading)
+        session.models.begin(spec, on_progress)  # in the background, where it goes on if the user types on
+        loaded = session.models.use(spec, on_progress)
+        session.tell(loaded.engine.info.model, loaded.notices)  # a prompt shows what is printed above itself
+        put(FILLING)
+        infills = loaded.engine.family.can_infill or document.suffix.strip()
+        request = replace(request, document=document, method="fim" if infills else "complete")
+        request = session.in_notebook(request)
+        session.last_prompt = prompt_sheet(request, loaded.engine)
+        for event in run(request, loaded.engine, stop):
+            if isinstance(event, Grew):
+                put(event.middle)
+            # What was dropped on the way did not fill anything.
+            if isinstance(event, Finished) and (fate.is_taken or not stop.is_set()):
+                fate.keep(session.remember(request, model, loading, event.result))
+
+
+def _session(shell: Any) -> Session:
+    magics = None if shell is None else shell.magics_manager.registry.get("FimMagics")
+    if magics is None:
+        raise FimError("fim-magic is not loaded here. Load it with: %load_ext fim_magic")
+    session: Session = magics.session
+    return session
