@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import gguf
@@ -132,13 +133,30 @@ def test_nothing_but_our_progress_is_shown(tiny: Tiny, capfd: pytest.CaptureFixt
     assert set(range(len(tiny.tensors) + 1)) == set(tensors)
 
 
-def test_the_file_is_read_once_and_the_reader_put_back(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    theirs, read = gguf.GGUFReader, []
-    monkeypatch.setattr(gguf, "GGUFReader", lambda path: read.append(path) or theirs(path))
-    before = gguf.GGUFReader
-    converted(tiny.path)
-    assert read == [str(tiny.path)]
-    assert gguf.GGUFReader is before
+def test_the_reader_is_the_librarys_own_all_the_time(tiny: Tiny) -> None:
+    theirs, seen = gguf.GGUFReader, []
+    converted(tiny.path, None, lambda _: seen.append(gguf.GGUFReader))
+    assert set(seen) == {theirs}
+
+
+def test_bars_of_other_threads_stay_theirs(tiny: Tiny) -> None:
+    from transformers import modeling_gguf_pytorch_utils as reader
+
+    theirs, drawn = reader.tqdm, []
+
+    def draw() -> None:
+        with reader.tqdm([1, 2], disable=True) as bar:
+            drawn.append((type(bar), list(bar)))
+
+    def look(progress: Progress) -> None:
+        if progress.unit == "tensors":
+            thread = threading.Thread(target=draw)
+            thread.start()
+            thread.join()
+
+    converted(tiny.path, None, look)
+    assert drawn
+    assert all(found == (theirs, [1, 2]) for found in drawn)
 
 
 @pytest.mark.parametrize("step", ["Reading", "Converting the tokenizer", "Converting tiny"])

@@ -20,11 +20,11 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, GPTBigCodeForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-from transformers.utils import logging as transformers_logging
 
 from fim_magic.engines.memory import FOR_LOADING, freeing_memory
 from fim_magic.engines.torch.conversions import added_tokens, byte_level, codegen2, codegen25, santacoder
 from fim_magic.engines.torch.placement import Placement, plan
+from fim_magic.engines.torch.quiet import quiet_transformers
 from fim_magic.errors import FimError, ModelError
 from fim_magic.progress import OnProgress, silent
 from fim_magic.tokenization import TextTokenizer, declared_bos
@@ -100,7 +100,7 @@ def _load_model(
         "ignore_mismatched_sizes": True,  # they are told below, in words
         "output_loading_info": True,
     }
-    with _quiet_transformers():
+    with quiet_transformers():
         if santacoder.is_santacoder(config):
             weights = santacoder.converted(_read(files))
             model, loading = GPTBigCodeForCausalLM.from_pretrained(
@@ -298,17 +298,3 @@ def _json_object(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise TypeError(f"{path.name} is no JSON object")
     return found
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Keep transformers' bars and reports off the user's screen, and put everything back after."""
-    bars, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()

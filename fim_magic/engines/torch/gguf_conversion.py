@@ -10,12 +10,15 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fim_magic import weights
+from fim_magic.engines.torch.quiet import quiet_transformers
 from fim_magic.errors import FetchError, FimError, ModelError
 from fim_magic.progress import Meter, OnProgress, silent
 
@@ -122,20 +125,18 @@ def _cached(gguf: Path, name: str, make: Callable[[Path, Path, OnProgress], None
 
 
 def _convert(gguf: Path, folder: Path, on_progress: OnProgress) -> None:
-    with _whole_or_nothing(folder) as unfinished, _read_once():
+    with _whole_or_nothing(folder) as unfinished, quiet_transformers():
         header = _read_header(gguf, on_progress)
         weights.require_room(folder.parent, header.converted_size)
-        with _quiet_transformers():
-            _save_tokenizer(gguf, header, unfinished, on_progress)
-            _save_model(gguf, header, unfinished, on_progress)
+        _save_tokenizer(gguf, header, unfinished, on_progress)
+        _save_model(gguf, header, unfinished, on_progress)
 
 
 def _convert_tokenizer(gguf: Path, folder: Path, on_progress: OnProgress) -> None:
-    with _whole_or_nothing(folder) as unfinished, _read_once():
+    with _whole_or_nothing(folder) as unfinished, quiet_transformers():
         header = _read_header(gguf, on_progress)
-        with _quiet_transformers():
-            _save_tokenizer(gguf, header, unfinished, on_progress)
-            _save_config(gguf, unfinished)
+        _save_tokenizer(gguf, header, unfinished, on_progress)
+        header.config.save_pretrained(str(unfinished))
 
 
 @contextmanager
@@ -156,10 +157,14 @@ def _whole_or_nothing(folder: Path) -> Iterator[Path]:
 
 def _read_header(gguf: Path, on_progress: OnProgress) -> _Header:
     meter = Meter(on_progress, f"Reading {gguf.name}", 1, unit="steps")
+    from transformers import AutoConfig
+    from transformers.integrations.gguf import read_gguf_metadata
+
     with _readable(gguf):
-        header = _Header(gguf)
+        metadata, tensors = read_gguf_metadata(str(gguf))
+        config = AutoConfig.from_pretrained(str(gguf.parent), gguf_file=gguf.name, local_files_only=True)
     meter.at(1)
-    return header
+    return _Header(config, str(metadata.get("tokenizer.ggml.pre", "")), len(tensors))
 
 
 @contextmanager
@@ -184,46 +189,29 @@ def _readable(gguf: Path) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def _read_once() -> Iterator[None]:
-    """Let all who read a file's header share one reader: going through 150,000 tokens takes it seconds."""
-    import gguf
-
-    theirs, readers = gguf.GGUFReader, dict[str, Any]()
-
-    def shared(path: str | os.PathLike[str], *_: Any) -> Any:
-        name = os.fspath(path)
-        if name not in readers:
-            readers[name] = theirs(name)
-        return readers[name]
-
-    gguf.GGUFReader = shared
-    try:
-        yield
-    finally:
-        gguf.GGUFReader = theirs
-
-
+@dataclass(frozen=True)
 class _Header:
-    """What a GGUF file says about itself."""
+    """What a GGUF file says about itself.
 
-    def __init__(self, gguf: Path) -> None:
-        from gguf import GGUFReader
+    Attributes:
+        config: As transformers has it.
+        pre_tokenizer: The name of the way in which its tokenizer splits text.
+        tensors: How many it holds.
+    """
 
-        reader = GGUFReader(gguf)
-        self.tensors = len(reader.tensors)
-        self.elements = sum(int(tensor.n_elements) for tensor in reader.tensors)
-        self.pre_tokenizer = self._text(reader, "tokenizer.ggml.pre")
+    config: Any
+    pre_tokenizer: str
+    tensors: int
 
     @property
     def converted_size(self) -> int:
-        """About how many bytes the converted form takes."""
-        return 4 * self.elements
+        """How many bytes the converted form takes."""
+        import torch
+        from transformers import AutoModelForCausalLM
 
-    @staticmethod
-    def _text(reader: Any, key: str) -> str:
-        field = reader.get_field(key)
-        return "" if field is None else str(field.contents())
+        with torch.device("meta"):  # shapes without numbers
+            model = AutoModelForCausalLM.from_config(self.config)
+        return sum(4 * parameter.numel() for parameter in model.parameters())
 
 
 # --- the tokenizer -------------------------------------------------------------------------------
@@ -231,11 +219,14 @@ class _Header:
 
 def _save_tokenizer(gguf: Path, header: _Header, folder: Path, on_progress: OnProgress) -> None:
     from tokenizers import normalizers
-    from transformers import AutoTokenizer
+    from transformers import PreTrainedTokenizerFast
 
     meter = Meter(on_progress, f"Converting the tokenizer of {gguf.name}", 1, unit="steps")
     with _readable(gguf):
-        tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name, local_files_only=True)
+        # Not AutoTokenizer: to choose a class, it would read the whole configuration again.
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(
+            str(gguf.parent), gguf_file=gguf.name, local_files_only=True
+        )
     pre_tokenizer = _pre_tokenizer(header.pre_tokenizer)
     if pre_tokenizer is not None:
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizer
@@ -268,14 +259,6 @@ def _pre_tokenizer(name: str) -> PreTokenizer | None:
     return None
 
 
-def _save_config(gguf: Path, folder: Path) -> None:
-    from transformers import AutoConfig
-
-    with _readable(gguf):
-        config = AutoConfig.from_pretrained(str(gguf.parent), gguf_file=gguf.name, local_files_only=True)
-    config.save_pretrained(str(folder))
-
-
 # --- the weights ---------------------------------------------------------------------------------
 
 
@@ -289,6 +272,7 @@ def _save_model(gguf: Path, header: _Header, folder: Path, on_progress: OnProgre
         model = AutoModelForCausalLM.from_pretrained(
             str(gguf.parent),
             gguf_file=gguf.name,
+            config=header.config,
             dtype=torch.float32,
             quantization_config=GgufConfig(dequantize=True),
             local_files_only=True,
@@ -318,45 +302,39 @@ def _each_once(model: Any) -> dict[str, torch.Tensor]:
     return tensors
 
 
-# --- keeping transformers quiet ------------------------------------------------------------------
+# --- progress ------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Keep transformers' bars and remarks off the user's screen, and put everything back after."""
-    from transformers.utils import logging
-
-    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    if bars:
-        logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
+_replacing = threading.Lock()
 
 
 @contextmanager
 def _counted(meter: Meter) -> Iterator[None]:
     """Report each tensor that transformers dequantises.
 
-    Its GGUF reader draws a bar that no setting turns off, so ours takes the bar's place there.
+    Its GGUF reader draws a bar by tqdm that no argument and no setting turns off, in a notebook as a widget. So ours
+    takes the bar's place there, for this thread alone and one at a time.
     """
     from transformers import modeling_gguf_pytorch_utils as reader
 
-    def counted(tensors: Iterable[Any], **_: Any) -> Iterator[Any]:
-        for done, tensor in enumerate(tensors):
-            meter.at(done)
-            yield tensor
-
-    theirs = getattr(reader, "tqdm", None)
-    if theirs is None:  # a version without that bar: nothing to replace, and nothing to count by
+    if not hasattr(reader, "tqdm"):  # a version without that bar: nothing to replace, and nothing to count by
         yield
         return
-    reader.tqdm = counted
-    try:
-        yield
-    finally:
-        reader.tqdm = theirs
+    thread = threading.get_ident()
+    with _replacing:
+        theirs = reader.tqdm
+
+        def counted(tensors: Iterable[Any], **options: Any) -> Iterable[Any]:
+            return _reported(tensors, meter) if threading.get_ident() == thread else theirs(tensors, **options)
+
+        reader.tqdm = counted
+        try:
+            yield
+        finally:
+            reader.tqdm = theirs
+
+
+def _reported(tensors: Iterable[Any], meter: Meter) -> Iterator[Any]:
+    for done, tensor in enumerate(tensors):
+        meter.at(done)
+        yield tensor
