@@ -18,7 +18,7 @@ from transformers.integrations.accelerate import compute_module_sizes, get_balan
 
 from fim_magic import catalog
 from fim_magic.engines.torch import placement
-from fim_magic.engines.torch.footprint import Weights, cache_bytes
+from fim_magic.engines.torch.footprint import WeightsSize, cache_bytes
 from fim_magic.engines.torch.placement import dtype_for, plan, require_quantisation, require_room_for
 from fim_magic.errors import ModelError, OptionError
 
@@ -67,7 +67,7 @@ def weights(monkeypatch, tmp_path):
 
     def make(billions, **others):
         found = {"elements": int(billions * 1e9), "linear": int(billions * 0.95e9), "largest": 0.03} | others
-        monkeypatch.setattr(placement, "weights_in", lambda folder, config: Weights(**found))
+        monkeypatch.setattr(placement, "weights_in", lambda folder, config: WeightsSize(**found))
         return tmp_path
 
     return make

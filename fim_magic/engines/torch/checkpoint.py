@@ -23,6 +23,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from fim_magic.engines.memory import FOR_LOADING, freeing_memory
 from fim_magic.engines.torch.conversions import added_tokens, byte_level, codegen2, codegen25, santacoder
+from fim_magic.engines.torch.footprint import weight_files
 from fim_magic.engines.torch.placement import Placement, plan
 from fim_magic.engines.torch.quiet import quiet_transformers
 from fim_magic.errors import FimError, ModelError
@@ -71,7 +72,9 @@ def load_checkpoint(
         if runs_code:
             _require_leave(folder, config, name, allowed=allow_code)
         backend = _read_tokenizer(folder, config, on_progress)
-        files = _weight_files(folder)
+        files = weight_files(folder)
+        if not files:
+            raise ValueError(f"there are no weights in {folder}, neither model.safetensors nor pytorch_model.bin")
         placement = placement or plan(folder, config, name=name)
         with freeing_memory(f"loading {name}", advice=FOR_LOADING):
             model = _load_model(folder, config, files, placement, runs_code=runs_code)
@@ -126,18 +129,6 @@ def _load_model(
     return model
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    """The files with the weights. Where there are safetensors, pickles beside them are left alone."""
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        if (folder / name).is_file():
-            return [folder / name]
-        index = folder / f"{name}.index.json"
-        if index.is_file():
-            shards = set(_json_object(index).get("weight_map", {}).values())
-            return sorted(folder / Path(str(shard)).name for shard in shards)
-    raise ValueError(f"there are no weights in {folder}, neither model.safetensors nor pytorch_model.bin")
-
-
 def _are_pickles(files: list[Path]) -> bool:
     return any(path.suffix == ".bin" for path in files)
 
@@ -160,7 +151,7 @@ def _forget_false_ends(model: Any, tokenizer: TextTokenizer) -> None:
         if config is None or declared is None:
             continue
         ids = declared if isinstance(declared, list) else [declared]
-        ends = [at for at in ids if _may_end(tokenizer, at)]
+        ends = [token_id for token_id in ids if _may_end(tokenizer, token_id)]
         if ends != ids:
             config.eos_token_id = ends or None
 

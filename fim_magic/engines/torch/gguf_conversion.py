@@ -205,7 +205,7 @@ class _Header:
 
     @property
     def converted_size(self) -> int:
-        """How many bytes the converted form takes."""
+        """About how many bytes the converted form takes."""
         import torch
         from transformers import AutoModelForCausalLM
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from fim_magic.engines.reuse import known_tokens
-from fim_magic.engines.torch.recorded import Step
+from fim_magic.engines.torch.cuda_graphs import Step
 
 _GROWTH = 256  # tokens by which a full cache grows at least
 
@@ -21,7 +21,7 @@ class KVCache:
         keys: Of each layer, (KV heads, capacity, head dimension).
         values: Of each layer, of the same shape.
         tokens: The ids of the tokens that have been read; only so much of the buffers counts.
-        steps: Recorded for these buffers, by the tokens that they read and the positions that they see.
+        steps: Captured for these buffers, by the tokens that they read and the positions that they see.
     """
 
     def __init__(self, layers: int, kv_heads: int, head_dim: int, dtype: torch.dtype, device: torch.device) -> None:
@@ -44,7 +44,7 @@ class KVCache:
         capacity = max(tokens, self.capacity + max(_GROWTH, self.capacity // 4))
         for buffers in (self.keys, self.values):
             for layer, old in enumerate(buffers):
-                # Zeros: a recorded step looks at places that nothing is in yet, and a weight of 0 does not undo a NaN.
+                # Zeros: a captured step looks at places that nothing is in yet, and a weight of 0 does not undo a NaN.
                 new = old.new_zeros(old.shape[0], capacity, old.shape[2])
                 new[:, : len(self.tokens)] = old[:, : len(self.tokens)]
                 buffers[layer] = new
@@ -83,7 +83,7 @@ class Tails:
         self.values = [values[rows] for values in self.values]
 
 
-class Kept:
+class PrefixCache:
     """The caches of the last prompts, for those that come next and begin like one of them."""
 
     _MOST = 2  # an infill's and a completion's, say; each can be as large as the context
@@ -107,5 +107,4 @@ class Kept:
         return cache
 
     def clear(self) -> None:
-        """Give the memory back."""
         self._caches = []

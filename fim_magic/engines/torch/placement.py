@@ -21,7 +21,7 @@ from fim_magic.engines.memory import free_memory, gigabytes
 from fim_magic.engines.torch.footprint import (
     BYTES_QUANTISED,
     TOKENS_CONSIDERED,
-    Weights,
+    WeightsSize,
     cache_bytes,
     context_of,
     weights_in,
@@ -113,7 +113,7 @@ def require_room_for(
     """
     require_quantisation(quantize)
     elements = int(parameters * 1e9 * _ROUNDING)
-    _first_that_fits(_Model(name, Weights(elements, linear=elements), {}, quantize), free_without(replacing))
+    _first_that_fits(_Model(name, WeightsSize(elements, linear=elements), {}, quantize), free_without(replacing))
 
 
 def require_quantisation(quantize: str | None) -> None:
@@ -162,7 +162,7 @@ class _Model:
     """What is to be placed."""
 
     name: str
-    weights: Weights
+    weights: WeightsSize
     config: Mapping[str, Any]
     quantize: str | None
 
