@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedConfig
 
 from fim_magic.engines import ANY, Sampling
+from fim_magic.engines.torch.devices import dtype_for
 from fim_magic.engines.torch.local import LocalEngine
-from fim_magic.engines.torch.placement import dtype_for
 from fim_magic.errors import ModelError
 
 

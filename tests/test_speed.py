@@ -16,7 +16,7 @@ from scripted import ScriptedEngine
 
 from fim_magic import cli, weights
 from fim_magic.engines.torch import gguf_conversion
-from fim_magic.engines.torch.placement import dtype_for
+from fim_magic.engines.torch.devices import dtype_for
 from fim_magic.errors import ModelError, OptionError
 from fim_magic.evaluate import picture
 from fim_magic.evaluate.printing import WIDTH

@@ -113,9 +113,11 @@ class TorchLoader:
 
     def plan(self, path: Path, name: str, quantize: str | None, replacing: Placement | None) -> Placement:
         """Decide on which devices, and in what precision; see [`Loader.plan`][]."""
+        from fim_magic.engines.torch.footprint import weights_in
         from fim_magic.engines.torch.placement import plan
 
-        return plan(path, config_of(path, name), name=name, quantize=quantize, replacing=replacing)
+        config = config_of(path, name)
+        return plan(weights_in(path, config), config, name=name, quantize=quantize, replacing=replacing)
 
     def load(self, ready: Ready, on_progress: OnProgress) -> Engine:
         """Load it; see [`Loader.load`][]."""

@@ -23,7 +23,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from fim_magic.engines.memory import FOR_LOADING, freeing_memory
 from fim_magic.engines.torch.conversions import added_tokens, byte_level, codegen2, codegen25, santacoder
-from fim_magic.engines.torch.footprint import weight_files
+from fim_magic.engines.torch.footprint import weight_files, weights_in
 from fim_magic.engines.torch.placement import Placement, plan
 from fim_magic.engines.torch.quiet import quiet_transformers
 from fim_magic.errors import FimError, ModelError
@@ -75,7 +75,7 @@ def load_checkpoint(
         files = weight_files(folder)
         if not files:
             raise ValueError(f"there are no weights in {folder}, neither model.safetensors nor pytorch_model.bin")
-        placement = placement or plan(folder, config, name=name)
+        placement = placement or plan(weights_in(folder, config), config, name=name)
         with freeing_memory(f"loading {name}", advice=FOR_LOADING):
             model = _load_model(folder, config, files, placement, runs_code=runs_code)
         codegen2.mend(model, config)
