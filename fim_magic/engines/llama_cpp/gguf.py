@@ -125,16 +125,13 @@ class GgufEngine:
 
     @property
     def info(self) -> EngineInfo:
-        """What a user may know of it."""
         return EngineInfo(self._name, self._revision, "llama.cpp", "cpu", self._model.description)
 
     @property
     def capabilities(self) -> Capabilities:
-        """All that there is."""
         return Capabilities()
 
     def report(self) -> EngineReport:
-        """Say how it computes."""
         return EngineReport(decoder="llama.cpp", weight_bytes=self._model.size)
 
     def warm_up(self) -> None:
@@ -156,11 +153,6 @@ class GgufEngine:
         stop_ids: AbstractSet[int],
         limit: int,
     ) -> GgufGeneration:
-        """Begin a request; see [`fim_magic.engines.Engine.generate`][].
-
-        Raises:
-            ModelError: The prompt does not fit into the context, or more candidates are under way than can be.
-        """
         if len(prompt) >= self.context_length:
             raise ModelError(
                 f"The prompt has {len(prompt)} tokens, and the context of {self._name} is {self.context_length} tokens "
@@ -172,22 +164,12 @@ class GgufEngine:
         return GgufGeneration(self._sequences, prompt, running, sampling, self.context_length)
 
     def score(self, prompt: Sequence[int], continuation: Sequence[int]) -> list[float]:
-        """Say how likely a text is after another; see [`fim_magic.engines.Engine.score`][].
-
-        Raises:
-            ModelError: Both together are longer than the context, or there is no room for them in the KV cache.
-        """
         if not continuation:
             return []
         rows = self._continued(prompt, continuation).after(continuation[:-1])
         return [logprob(row, token) for row, token in zip(rows, continuation, strict=True)]
 
     def top_logprobs(self, prompt: Sequence[int], continuation: Sequence[int], count: int) -> list[list[TokenLogprob]]:
-        """Say what else could have been said; see [`fim_magic.engines.Engine.top_logprobs`][].
-
-        Raises:
-            ModelError: Both together are longer than the context, or there is no room for them in the KV cache.
-        """
         rows = self._continued(prompt, continuation).after(continuation)
         return [[TokenLogprob(token, logprob(row, token)) for token in most_probable(row, count)] for row in rows]
 
@@ -315,7 +297,6 @@ class GgufGeneration:
             self._pool.keep(first, self._prompt[:read])
 
     def step(self) -> list[Token]:
-        """Generate one token for each candidate that goes on; see [`fim_magic.engines.Generation.step`][]."""
         candidates = self._running.candidates
         if not candidates:
             return []

@@ -31,13 +31,9 @@ from fim_magic.progress import OnProgress, silent
 from fim_magic.tokenization import TextTokenizer, declared_bos
 
 OnNotice = Callable[[str], object]
-"""Told what the user should read, though all went well."""
+"""Called with what the user should read, though all went well."""
 
 _LIKE_A_SENTINEL = re.compile(r"[<\[].*[>\]]", re.DOTALL)
-
-
-def unheard(notice: str) -> None:
-    """Tell nobody."""
 
 
 def load_checkpoint(
@@ -47,7 +43,7 @@ def load_checkpoint(
     *,
     allow_code: bool = False,
     on_progress: OnProgress = silent,
-    on_notice: OnNotice = unheard,
+    on_notice: OnNotice = lambda _: None,
 ) -> tuple[Any, TextTokenizer]:
     """Load the checkpoint in `folder`.
 
@@ -56,8 +52,8 @@ def load_checkpoint(
         name: What the user called it, for errors.
         placement: Where, and in what precision; None is the GPUs that there are, or the CPU.
         allow_code: Whether the user has allowed the Python files in this folder. They run only if nothing else will do.
-        on_progress: Told about what has to be fetched: GPT-2's vocabulary, for CodeGen2.5.
-        on_notice: Told what the user should know of this checkpoint.
+        on_progress: Called while something is fetched: GPT-2's vocabulary, for CodeGen2.5.
+        on_notice: Called with what the user should know of this checkpoint.
 
     Returns:
         The model and its tokenizer.

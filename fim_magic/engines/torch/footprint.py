@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from huggingface_hub.utils import TensorInfo  # type: ignore[attr-defined]  # it is exported, and not in __all__
 
 TOKENS_CONSIDERED = 8192
-"""How much context the KV cache is reckoned for, where the model has more.
+"""For how much context the KV cache is computed, where the model has more.
 
 Today's models read 32768 or 131072 tokens, for which the cache can take more than the weights. Hardly any notebook
 comes near; to demand that memory would refuse models that do well.

@@ -59,7 +59,6 @@ class LocalGeneration:
                 self._logits = self._logits.expand(len(self._rows), -1)
 
     def step(self) -> list[Token]:
-        """Generate the next tokens of each candidate that goes on; see [`fim_magic.engines.Generation.step`][]."""
         if not self._rows:
             return []
         allowed = self._running.allowed()

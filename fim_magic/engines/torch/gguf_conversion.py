@@ -143,7 +143,7 @@ def _convert_tokenizer(gguf: Path, folder: Path, on_progress: OnProgress) -> Non
 def _whole_or_nothing(folder: Path) -> Iterator[Path]:
     """Yield a folder to fill, which gets its name when the block has gone through, and is removed otherwise."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # A process that was killed could not remove its own; under the lock, nobody else has one.
+    # A process that was killed could not remove its own; under the lock, no other has one.
     for left_over in folder.parent.glob(f".{folder.name}-*"):
         shutil.rmtree(left_over, ignore_errors=True)
     unfinished = folder.with_name(f".{folder.name}-{os.getpid()}")

@@ -92,7 +92,7 @@ class PrefixCache:
         self._caches: list[KVCache] = []
 
     def put(self, cache: KVCache) -> None:
-        """Keep a cache that nobody uses any more."""
+        """Keep a cache that is no longer in use."""
         if cache.tokens:
             self._caches = [cache, *self._caches][: self._MOST]
 

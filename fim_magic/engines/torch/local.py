@@ -105,7 +105,7 @@ class LocalEngine:
             placement: Where, and in what precision; None decides it now.
             named: Its family, where the catalogue or the user states it.
             allow_code: Whether code that the checkpoint brings along may run.
-            on_progress: Told about what has to be fetched for it.
+            on_progress: Called while something is fetched for it.
             make_decoder: Makes our decoder of a model.
 
         Raises:
@@ -128,14 +128,12 @@ class LocalEngine:
 
     @property
     def context_length(self) -> int:
-        """How many tokens prompt and answer may have together."""
         whole = int(getattr(self._model.config, "max_position_embeddings", self.family.context_length))
         fits = None if self._placement is None else self._placement.context
         return whole if fits is None else min(whole, fits)
 
     @property
     def info(self) -> EngineInfo:
-        """What a user may know of it."""
         packed = ", weights in float16" if self._decoder is not None and self._decoder.packed else ""
         if self._placement is None:
             device, precision = str(self._model.device), str(self._model.dtype).removeprefix("torch.")
@@ -145,11 +143,9 @@ class LocalEngine:
 
     @property
     def capabilities(self) -> Capabilities:
-        """All that there is."""
         return Capabilities()
 
     def report(self) -> EngineReport:
-        """Say how it computes."""
         return EngineReport(
             decoder="transformers" if self._decoder is None else "lean",
             remark=self._remark(),
@@ -170,7 +166,6 @@ class LocalEngine:
         return bytes_read(self._model, context, weights)
 
     def forget(self) -> None:
-        """Drop the KV caches that are kept for the next prompts."""
         self._prefixes.clear()
 
     def warm_up(self) -> None:
@@ -189,7 +184,6 @@ class LocalEngine:
         stop_ids: AbstractSet[int],
         limit: int,
     ) -> LocalGeneration:
-        """Begin a request; see [`fim_magic.engines.Engine.generate`][]."""
         running = Running(beginnings, stop_ids, limit, self.tokenizer)
         if self._decoder is None:
             return LocalGeneration(TransformersForward(self._model), prompt, running, sampling)
@@ -206,11 +200,6 @@ class LocalEngine:
         return generation
 
     def score(self, prompt: Sequence[int], continuation: Sequence[int]) -> list[float]:
-        """Say how likely a text is after another; see [`fim_magic.engines.Engine.score`][].
-
-        Raises:
-            ModelError: Both together are longer than the context, or there is not enough memory.
-        """
         found: list[float] = []
         if continuation:
             for logits in self._continued(prompt, continuation).after(continuation[:-1]):
@@ -219,11 +208,6 @@ class LocalEngine:
         return found
 
     def top_logprobs(self, prompt: Sequence[int], continuation: Sequence[int], count: int) -> list[list[TokenLogprob]]:
-        """Say what else could have been said; see [`fim_magic.engines.Engine.top_logprobs`][].
-
-        Raises:
-            ModelError: Both together are longer than the context, or there is not enough memory.
-        """
         found: list[list[TokenLogprob]] = []
         for logits in self._continued(prompt, continuation).after(continuation):
             logprobs, ids = torch.log_softmax(logits, dim=-1).topk(min(count, logits.shape[-1]), dim=-1)

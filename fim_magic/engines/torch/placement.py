@@ -92,9 +92,7 @@ def plan(
     stored = config.get("quantization_config")
     if quantize is not None and stored is not None:
         method = stored.get("quant_method", "") if isinstance(stored, Mapping) else ""
-        raise OptionError(
-            f"{name} is stored quantised already{f' ({method})' if method else ''}. Leave --quantize away."
-        )
+        raise OptionError(f"{name} is stored quantised already{f' ({method})' if method else ''}. Omit --quantize.")
     return _first_that_fits(_Model(name, weights, config, quantize, devices), free_without(replacing, free))
 
 
@@ -140,7 +138,7 @@ def require_quantisation(quantize: str | None, devices: Devices = THIS_MACHINE) 
     if not devices.has_cuda():
         raise OptionError(
             f"--quantize {quantize} needs a CUDA GPU, and torch finds none here: bitsandbytes, which does it, is made "
-            "for those. Leave it away and take a smaller model (%fim models says which fit); %fim use "
+            "for those. Omit it and take a smaller model (%fim models says which fit); %fim use "
             f"{catalog.DEFAULT.name} does well on a CPU."
         )
     if not devices.has_bitsandbytes():
@@ -162,7 +160,7 @@ class _Model:
 
     @property
     def tokens(self) -> int:
-        """For how much context memory is reckoned."""
+        """For how much context memory is computed."""
         return min(context_of(self.config) or TOKENS_CONSIDERED, TOKENS_CONSIDERED)
 
     def bytes_at(self, dtype: torch.dtype) -> int:
