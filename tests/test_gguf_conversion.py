@@ -105,10 +105,11 @@ def test_tied_weights_are_stored_once(tmp_path: Path) -> None:
     assert float(model.lm_head.weight.detach().abs().max()) > 0.1
 
 
-def test_second_call_converts_nothing(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_call_converts_nothing(tiny: Tiny) -> None:
     first = converted(tiny.path)
-    monkeypatch.setattr(gguf_conversion, "_convert", lambda *_: pytest.fail("it converted again"))
-    assert converted(tiny.path) == first
+    seen: list[Progress] = []
+    assert converted(tiny.path, hashlib.sha256(tiny.path.read_bytes()).hexdigest(), seen.append) == first
+    assert seen == []
 
 
 def test_name_tells_the_content_whether_the_hash_is_given_or_not(tiny: Tiny, cache: Path) -> None:
@@ -229,10 +230,11 @@ def test_tokenizer_and_configuration_are_those_of_the_whole_conversion(tiny: Tin
     assert json.loads((folder / "config.json").read_text()) == config
 
 
-def test_tokenizer_is_converted_once(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokenizer_is_converted_once(tiny: Tiny) -> None:
     first = converted_tokenizer(tiny.path)
-    monkeypatch.setattr(gguf_conversion, "_convert_tokenizer", lambda *_: pytest.fail("it converted again"))
-    assert converted_tokenizer(tiny.path) == first
+    seen: list[Progress] = []
+    assert converted_tokenizer(tiny.path, seen.append) == first
+    assert seen == []
 
 
 def test_another_file_of_the_same_name_has_another_tokenizer(tiny: Tiny, tmp_path: Path) -> None:
@@ -240,11 +242,10 @@ def test_another_file_of_the_same_name_has_another_tokenizer(tiny: Tiny, tmp_pat
     assert converted_tokenizer(other.path) != converted_tokenizer(tiny.path)
 
 
-def test_a_file_cut_short_is_another_one(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gguf_conversion, "_HEAD", 1000)
+def test_a_file_cut_short_is_another_one(tiny: Tiny, tmp_path: Path) -> None:
     cut = tmp_path / tiny.path.name
     cut.write_bytes(tiny.path.read_bytes()[:-100])
-    assert gguf_conversion._fingerprint(cut) != gguf_conversion._fingerprint(tiny.path)
+    assert gguf_conversion.fingerprint(cut, 1000) != gguf_conversion.fingerprint(tiny.path, 1000)
 
 
 @pytest.mark.parametrize("step", ["Reading", "Converting the tokenizer"])

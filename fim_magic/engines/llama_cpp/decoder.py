@@ -69,7 +69,6 @@ class LlamaModel:
 
     @property
     def rows(self) -> int:
-        """How many tokens it has a row for."""
         return int(self.library.llama_vocab_n_tokens(self._vocabulary))
 
     @property
@@ -79,7 +78,6 @@ class LlamaModel:
 
     @property
     def size(self) -> int:
-        """The bytes of its tensors."""
         return int(self.library.llama_model_size(self.handle))
 
     @property

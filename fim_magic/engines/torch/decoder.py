@@ -212,12 +212,7 @@ class Decoder:
         return logits
 
     def _captured(self, ids: Tensor, positions: Tensor, cache: KVCache, length: int) -> Step | None:
-        # The buffers as they are now: a captured step goes on with them, whatever takes their place.
-        keys, values, cos_sin = list(cache.keys), list(cache.values), self._rope_cos_sin(length)
-
-        def step(ids: Tensor, positions: Tensor) -> Tensor:
-            return self._fixed_step(ids, positions, (keys, values), cos_sin, length)
-
+        step = self._fixed_step(cache, length)
         assert self.capture is not None  # `forward` looked
         try:
             return self.capture(step, ids, positions)
@@ -226,35 +221,23 @@ class Decoder:
             self.capture_error = str(error).strip().partition("\n")[0]
             return None
 
-    def _fixed_step(
-        self,
-        ids: Tensor,
-        positions: Tensor,
-        cache: tuple[list[Tensor], list[Tensor]],
-        cos_sin: RopeCosSin | None,
-        length: int,
-    ) -> Tensor:
-        """Read tokens, with the first `length` positions of a cache in view. Nothing asks the host.
+    def _fixed_step(self, cache: KVCache, length: int) -> Step:
+        """Return a step that sees the first `length` positions of a cache, and asks the host for nothing."""
+        # The buffers as they are now: a captured step goes on with them, whatever takes their place.
+        all_keys, all_values, all_cos_sin = list(cache.keys), list(cache.values), self._rope_cos_sin(length)
 
-        Args:
-            ids: (tokens,) int64, at most 16.
-            positions: (tokens,) int64, one after the other.
-            cache: Keys and values of each layer, (KV heads, capacity, head dimension).
-            cos_sin: Of at least `length` positions.
-            length: At most the capacity, and more than every position.
+        def step(ids: Tensor, positions: Tensor) -> Tensor:
+            hidden, cos_sin = self._begin(ids, positions, all_cos_sin)
+            masks = {window: self._mask(positions, length, window) for window in self._windows}
+            for layer, keys, values in zip(self._layers, all_keys, all_values, strict=True):
+                query, key, value = self._project(layer, hidden, cos_sin)
+                keys.index_copy_(1, positions, key.transpose(0, 1))
+                values.index_copy_(1, positions, value.transpose(0, 1))
+                mixed = self._attend(query, keys[:, :length], values[:, :length], masks[layer.window])
+                hidden = _after_attention(layer, hidden, mixed)
+            return self._logits(hidden)
 
-        Returns:
-            (tokens, vocabulary), float32.
-        """
-        hidden, cos_sin = self._begin(ids, positions, cos_sin)
-        masks = {window: self._mask(positions, length, window) for window in self._windows}
-        for layer, keys, values in zip(self._layers, *cache, strict=True):
-            query, key, value = self._project(layer, hidden, cos_sin)
-            keys.index_copy_(1, positions, key.transpose(0, 1))
-            values.index_copy_(1, positions, value.transpose(0, 1))
-            mixed = self._attend(query, keys[:, :length], values[:, :length], masks[layer.window])
-            hidden = _after_attention(layer, hidden, mixed)
-        return self._logits(hidden)
+        return step
 
     def _indices(self, numbers: Iterable[int]) -> Tensor:
         return torch.tensor(list(numbers), device=self._embed.device)

@@ -1,8 +1,8 @@
 """A GGUF file in transformers' layout, converted once and kept in the cache.
 
-transformers reads GGUF files itself, but needs the better part of a minute for a small one, each
-time. What it made of the file is therefore saved, and loads in seconds. llama.cpp reads the weights
-itself, so for it only the tokenizer and the configuration are converted.
+transformers reads GGUF files itself, but needs the better part of a minute for a small one, each time. What it made of
+the file is therefore saved, and loads in seconds. llama.cpp reads the weights itself: for it only the tokenizer and the
+configuration are converted.
 """
 
 from __future__ import annotations
@@ -67,12 +67,7 @@ def converted(gguf: Path, sha256: str | None = None, on_progress: OnProgress = s
         ModelError: The file is damaged, or of a kind that transformers cannot convert.
         FetchError: There is no room for the converted form.
     """
-    try:
-        known = sha256 or weights.sha256_of(gguf, on_progress)
-    except OSError as error:
-        raise ModelError(_cannot_read(gguf, error)) from error
-    name = f"{gguf.stem}-{known[:12]}-{LAYOUT}"
-    return _cached(gguf, name, _convert, on_progress)
+    return _cached(gguf, lambda: sha256 or weights.sha256_of(gguf, on_progress), LAYOUT, _convert, on_progress)
 
 
 def converted_tokenizer(gguf: Path, on_progress: OnProgress = silent) -> Path:
@@ -91,26 +86,31 @@ def converted_tokenizer(gguf: Path, on_progress: OnProgress = silent) -> Path:
         ModelError: The file is damaged, or of a kind that transformers cannot convert.
         FetchError: There is no room for the folder.
     """
-    try:
-        known = _fingerprint(gguf)
-    except OSError as error:
-        raise ModelError(_cannot_read(gguf, error)) from error
-    return _cached(gguf, f"{gguf.stem}-{known[:12]}-{TOKENIZER_LAYOUT}", _convert_tokenizer, on_progress)
+    return _cached(gguf, lambda: fingerprint(gguf), TOKENIZER_LAYOUT, _convert_tokenizer, on_progress)
 
 
-def _fingerprint(gguf: Path) -> str:
+def fingerprint(gguf: Path, head: int = _HEAD) -> str:
+    """Return what tells a file from others: the hash of its size and of its first `head` bytes."""
     digest = hashlib.sha256(str(gguf.stat().st_size).encode())
     with gguf.open("rb") as file:
-        digest.update(file.read(_HEAD))
+        digest.update(file.read(head))
     return digest.hexdigest()
 
 
-def _cannot_read(gguf: Path, error: OSError) -> str:
-    return f"{gguf} could not be read ({error.strerror or error}). Check the path, and who may read the file."
-
-
-def _cached(gguf: Path, name: str, make: Callable[[Path, Path, OnProgress], None], on_progress: OnProgress) -> Path:
-    """Return the folder of the cache with this name; if there is none, let `make` fill a new one."""
+def _cached(
+    gguf: Path,
+    sha256: Callable[[], str],
+    layout: str,
+    convert: Callable[[Path, Path, OnProgress], None],
+    on_progress: OnProgress,
+) -> Path:
+    """Return a file's folder in the cache; if there is none, let `convert` fill a new one."""
+    try:
+        name = f"{gguf.stem}-{sha256()[:12]}-{layout}"
+    except OSError as error:
+        raise ModelError(
+            f"{gguf} could not be read ({error.strerror or error}). Check the path, and who may read the file."
+        ) from error
     folder = weights.cache_dir() / "converted" / name
     if folder.is_dir():
         return folder
@@ -118,7 +118,7 @@ def _cached(gguf: Path, name: str, make: Callable[[Path, Path, OnProgress], None
     try:
         with weights.locked(name, on_progress, waiting):
             if not folder.is_dir():
-                make(gguf, folder, on_progress)
+                convert(gguf, folder, on_progress)
     except OSError as error:
         raise FetchError(weights.cannot_write(error)) from error
     return folder
@@ -182,10 +182,9 @@ def _readable(gguf: Path) -> Iterator[None]:
     except Exception as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"{gguf} could not be converted: {first_line}. Either the file is damaged or cut short "
-            "(compare its size and sha256 with its page, and fetch it again), or it holds a kind "
-            "of model that transformers cannot read from GGUF; then use the model's safetensors "
-            "checkpoint instead."
+            f"{gguf} could not be converted: {first_line}. Either the file is damaged or cut short (compare its size "
+            "and sha256 with its page, and fetch it again), or it holds a kind of model that transformers cannot read "
+            "from GGUF; then use the model's safetensors checkpoint instead."
         ) from error
 
 

@@ -33,7 +33,6 @@ class KVCache:
 
     @property
     def capacity(self) -> int:
-        """How many tokens fit without growing."""
         return self.keys[0].shape[1]
 
     def reserve(self, tokens: int) -> None:
@@ -78,7 +77,6 @@ class Tails:
         self.values = [torch.cat((values, torch.empty_like(values)), dim=2) for values in self.values]
 
     def select(self, rows: torch.Tensor) -> None:
-        """Keep only these candidates' rows."""
         self.keys = [keys[rows] for keys in self.keys]
         self.values = [values[rows] for values in self.values]
 
