@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars
 from transformers.utils import logging as transformers_logging
 
 _LIBRARIES = ("transformers", "torch", "tokenizers", "huggingface_hub", "gguf", "tqdm", "numpy", "warnings", "logging")
@@ -39,6 +40,7 @@ def settings_of_the_user() -> None:
     logging.basicConfig(level=logging.ERROR)
     logging.getLogger("transformers").setLevel(logging.INFO)
     transformers_logging.enable_progress_bar()
+    disable_progress_bars()  # the Hub's
     torch.set_num_threads(1)
     random.seed(1)
     np.random.seed(2)  # what many users' notebooks do
@@ -82,6 +84,7 @@ def of_the_process() -> Iterator[tuple[str, Any]]:
         (
             transformers_logging.get_verbosity(),
             transformers_logging.is_progress_bar_enabled(),
+            are_progress_bars_disabled(),
         ),
     )
     yield "root logger", _logger(logging.getLogger())

@@ -44,7 +44,7 @@ def test_what_is_drawn_is_in_the_nucleus(choose_next, logits, temperature, top_p
     # In any order of equally probable ones, all before it have less than top_p.
     more_likely = float(probabilities[probabilities > probabilities[drawn] * (1 + 1e-5)].sum())
     assert more_likely < top_p + 1e-5
-    assert 0.0 <= point.at < 1.0
+    assert 0.0 <= point.position < 1.0
 
 
 @EITHER
@@ -104,13 +104,13 @@ def test_the_first_of_several_is_greedy_and_stays_so():
 
 
 def test_one_alone_is_not_greedy_and_hangs_on_the_seed():
-    at = [points(Sampling(1.0, seed=seed), 1)[0].at for seed in range(50)]
+    at = [points(Sampling(1.0, seed=seed), 1)[0].position for seed in range(50)]
     assert len({*at}) == 50
     assert 0.3 < sum(at) / 50 < 0.7
 
 
 def test_at_temperature_zero_all_are_greedy():
-    assert [point.at for point in points(GREEDY, 3)] == [0.0] * 3
+    assert [point.position for point in points(GREEDY, 3)] == [0.0] * 3
     assert [with_torch([1.0, 3.0, 2.0], GREEDY, point) for point in points(GREEDY, 2)] == [1, 1]
 
 
@@ -149,7 +149,7 @@ def test_torch_and_numpy_choose_alike_from_a_large_vocabulary():
         one, other = points(sampling, 6), points(sampling, 6)
         alone = [choose(row * scale, sampling, point) for row, point in zip(random_logits, one, strict=True)]
         assert choose_with_torch(torch.tensor(random_logits * scale), sampling, other).tolist() == alone
-        assert [point.at for point in one] == pytest.approx([point.at for point in other], abs=1e-2)
+        assert [point.position for point in one] == pytest.approx([point.position for point in other], abs=1e-2)
 
 
 def test_only_what_is_allowed_comes():

@@ -131,9 +131,9 @@ def test_a_text_beyond_the_context_is_not_scored(scoring):
 def test_a_prompt_is_read_once_for_all_that_is_scored_after_it(engine, monkeypatch):
     loaded = engine("qwen2")
     loaded.forget()
-    real, read = loaded._decoder.read, []
+    real, read = loaded._decoder.forward, []
     monkeypatch.setattr(
-        loaded._decoder, "read", lambda ids, *rest, **how: read.append(len(ids)) or real(ids, *rest, **how)
+        loaded._decoder, "forward", lambda ids, *rest, **how: read.append(len(ids)) or real(ids, *rest, **how)
     )
     generation = started(loaded, prompt_of(LONG))
     generation.close(0)
@@ -153,7 +153,7 @@ def test_what_ends_scoring_half_way_leaves_the_engine_usable(engine, monkeypatch
     loaded.forget()
     expected, scores = ids(tokens_of(started(loaded, prompt))[0]), loaded.score(prompt, continuation)
     loaded.forget()
-    real, calls = loaded._decoder.read, []
+    real, calls = loaded._decoder.forward, []
 
     def ended(*arguments, **options):
         calls.append(True)
@@ -161,15 +161,15 @@ def test_what_ends_scoring_half_way_leaves_the_engine_usable(engine, monkeypatch
             raise error
         return real(*arguments, **options)
 
-    monkeypatch.setattr(loaded._decoder, "read", ended)
+    monkeypatch.setattr(loaded._decoder, "forward", ended)
     with pytest.raises(ModelError if error is MemoryError else error) as caught:
         loaded.score(prompt, continuation)
     monkeypatch.undo()
     if error is MemoryError:
         assert "not enough memory" in str(caught.value)
-        assert not loaded._kept._caches
+        assert not loaded._prefixes._caches
     else:  # what was read is known, though the error still holds what it passed through
-        assert bool(loaded._kept._caches) == (at > 0)
+        assert bool(loaded._prefixes._caches) == (at > 0)
     assert loaded.score(prompt, continuation) == pytest.approx(scores, abs=1e-3)
     assert ids(tokens_of(started(loaded, prompt))[0]) == expected
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from fim_magic.engines import Sampling
 from fim_magic.engines.reuse import common_prefix
-from fim_magic.engines.torch import decoder as decoder_module
-from fim_magic.engines.torch.kv_cache import Kept
+from fim_magic.engines.torch.architectures import decoder_of
+from fim_magic.engines.torch.kv_cache import PrefixCache
 from fim_magic.engines.torch.local import LocalEngine
 from fim_magic.engines.torch.prompt_lookup import PromptLookup
 
@@ -93,10 +93,10 @@ def test_after_any_edits_the_kept_cache_gives_what_a_fresh_run_gives(shared_engi
         prompt = [*prompt[:at], *put, *prompt[at + gone :]] or [1]
         found, reused = answer(shared_engine, prompt, steps=6, candidates=candidates)
         assert reused >= min(common_prefix(before, prompt), len(prompt) - 1)
-        kept = shared_engine._kept
-        shared_engine._kept = Kept()
+        kept = shared_engine._prefixes
+        shared_engine._prefixes = PrefixCache()
         expected = answer(shared_engine, prompt, steps=6, candidates=candidates)[0]
-        shared_engine._kept = kept
+        shared_engine._prefixes = kept
         assert found == expected
 
 
@@ -173,7 +173,7 @@ def test_memory_does_not_grow_over_200_requests(engine):
         answer(loaded, [n % 200, *LINE * 20], steps=4, candidates=1 + n % 2)
     gc.collect()
     assert process.memory_info().rss - before < 20e6
-    assert len(loaded._kept._caches) <= 2
+    assert len(loaded._prefixes._caches) <= 2
 
 
 def test_weights_beyond_float16_are_not_packed(tmp_path):
@@ -181,12 +181,17 @@ def test_weights_beyond_float16_are_not_packed(tmp_path):
     model = engine._model
     assert engine.info.place.endswith("weights in float16")
     model.model.layers[0].self_attn.v_proj.weight.data[0, 0] = 1e5
-    assert not decoder_module.decoder_of(model).packed
+    assert not decoder_of(model).packed
 
 
-def test_a_decoder_that_says_something_else_is_not_used(checkpoint, monkeypatch):
-    monkeypatch.setattr(decoder_module, "_rms_norm", lambda module: lambda rows: rows * module.weight)
-    assert LocalEngine.load(checkpoint("qwen2"), name="qwen2", revision="tiny").report().decoder == "transformers"
+def test_a_decoder_that_says_something_else_is_not_used(checkpoint):
+    def without_norm(model):
+        decoder = decoder_of(model)
+        decoder._norm = lambda rows: rows * model.model.norm.weight
+        return decoder
+
+    loaded = LocalEngine.load(checkpoint("qwen2"), name="qwen2", revision="tiny", make_decoder=without_norm)
+    assert loaded.report().decoder == "transformers"
 
 
 def test_lookup_guesses_what_followed_before_and_the_last_time_counts():

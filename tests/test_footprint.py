@@ -28,7 +28,7 @@ from transformers import (
     XGLMConfig,
 )
 
-from fim_magic.engines.torch.footprint import Weights, cache_bytes, context_of, weights_in
+from fim_magic.engines.torch.footprint import WeightsSize, cache_bytes, context_of, weights_in
 
 _LLAMA = {
     "vocab_size": 64,
@@ -244,11 +244,11 @@ def test_a_damaged_file_counts_by_its_size(tmp_path, content):
 def test_a_damaged_index_is_no_weights(tmp_path):
     for index in ("{", "[]", '{"weight_map": 3}'):
         (tmp_path / "model.safetensors.index.json").write_text(index)
-        assert weights_in(tmp_path, {}) == Weights()
+        assert weights_in(tmp_path, {}) == WeightsSize()
 
 
 def test_a_folder_without_weights_has_none(tmp_path):
-    assert weights_in(tmp_path, {}) == Weights()
+    assert weights_in(tmp_path, {}) == WeightsSize()
 
 
 def quantisable(folder, config):

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import gguf
@@ -104,10 +105,11 @@ def test_tied_weights_are_stored_once(tmp_path: Path) -> None:
     assert float(model.lm_head.weight.detach().abs().max()) > 0.1
 
 
-def test_second_call_converts_nothing(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_call_converts_nothing(tiny: Tiny) -> None:
     first = converted(tiny.path)
-    monkeypatch.setattr(gguf_conversion, "_convert", lambda *_: pytest.fail("it converted again"))
-    assert converted(tiny.path) == first
+    seen: list[Progress] = []
+    assert converted(tiny.path, hashlib.sha256(tiny.path.read_bytes()).hexdigest(), seen.append) == first
+    assert seen == []
 
 
 def test_name_tells_the_content_whether_the_hash_is_given_or_not(tiny: Tiny, cache: Path) -> None:
@@ -132,13 +134,30 @@ def test_nothing_but_our_progress_is_shown(tiny: Tiny, capfd: pytest.CaptureFixt
     assert set(range(len(tiny.tensors) + 1)) == set(tensors)
 
 
-def test_the_file_is_read_once_and_the_reader_put_back(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    theirs, read = gguf.GGUFReader, []
-    monkeypatch.setattr(gguf, "GGUFReader", lambda path: read.append(path) or theirs(path))
-    before = gguf.GGUFReader
-    converted(tiny.path)
-    assert read == [str(tiny.path)]
-    assert gguf.GGUFReader is before
+def test_the_reader_is_the_librarys_own_all_the_time(tiny: Tiny) -> None:
+    theirs, seen = gguf.GGUFReader, []
+    converted(tiny.path, None, lambda _: seen.append(gguf.GGUFReader))
+    assert set(seen) == {theirs}
+
+
+def test_bars_of_other_threads_stay_theirs(tiny: Tiny) -> None:
+    from transformers import modeling_gguf_pytorch_utils as reader
+
+    theirs, drawn = reader.tqdm, []
+
+    def draw() -> None:
+        with reader.tqdm([1, 2], disable=True) as bar:
+            drawn.append((type(bar), list(bar)))
+
+    def look(progress: Progress) -> None:
+        if progress.unit == "tensors":
+            thread = threading.Thread(target=draw)
+            thread.start()
+            thread.join()
+
+    converted(tiny.path, None, look)
+    assert drawn
+    assert all(found == (theirs, [1, 2]) for found in drawn)
 
 
 @pytest.mark.parametrize("step", ["Reading", "Converting the tokenizer", "Converting tiny"])
@@ -211,10 +230,11 @@ def test_tokenizer_and_configuration_are_those_of_the_whole_conversion(tiny: Tin
     assert json.loads((folder / "config.json").read_text()) == config
 
 
-def test_tokenizer_is_converted_once(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokenizer_is_converted_once(tiny: Tiny) -> None:
     first = converted_tokenizer(tiny.path)
-    monkeypatch.setattr(gguf_conversion, "_convert_tokenizer", lambda *_: pytest.fail("it converted again"))
-    assert converted_tokenizer(tiny.path) == first
+    seen: list[Progress] = []
+    assert converted_tokenizer(tiny.path, seen.append) == first
+    assert seen == []
 
 
 def test_another_file_of_the_same_name_has_another_tokenizer(tiny: Tiny, tmp_path: Path) -> None:
@@ -222,11 +242,10 @@ def test_another_file_of_the_same_name_has_another_tokenizer(tiny: Tiny, tmp_pat
     assert converted_tokenizer(other.path) != converted_tokenizer(tiny.path)
 
 
-def test_a_file_cut_short_is_another_one(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gguf_conversion, "_HEAD", 1000)
+def test_a_file_cut_short_is_another_one(tiny: Tiny, tmp_path: Path) -> None:
     cut = tmp_path / tiny.path.name
     cut.write_bytes(tiny.path.read_bytes()[:-100])
-    assert gguf_conversion._fingerprint(cut) != gguf_conversion._fingerprint(tiny.path)
+    assert gguf_conversion.fingerprint(cut, 1000) != gguf_conversion.fingerprint(tiny.path, 1000)
 
 
 @pytest.mark.parametrize("step", ["Reading", "Converting the tokenizer"])

@@ -22,10 +22,9 @@ from hypothesis import strategies as st
 from fim_magic import weights
 from fim_magic.catalog import QWEN_0_5B_GGUF
 from fim_magic.engines import ANY, SCORED_AT_ONCE, Sampling
-from fim_magic.engines.llama_cpp import decoder as llama_decoder
 from fim_magic.engines.llama_cpp import gguf
 from fim_magic.engines.llama_cpp import library as llama_cpp
-from fim_magic.engines.llama_cpp.decoder import CHUNK, Cells, Weights
+from fim_magic.engines.llama_cpp.decoder import CHUNK, Cells, LlamaModel
 from fim_magic.engines.llama_cpp.gguf import GgufEngine
 from fim_magic.engines.torch.gguf_conversion import converted
 from fim_magic.engines.torch.local import LocalEngine
@@ -118,8 +117,8 @@ def test_logprobs_are_of_all_that_may_come(exact):
     def first(allowed):
         return started(exact, prompt_of(SHORT), beginnings=[OneOf(choices=(allowed,))]).step()[0]
 
-    found = [first(token) for token in range(exact._weights.rows)]
-    assert ids(found) == list(range(exact._weights.rows))
+    found = [first(token) for token in range(exact._model.rows)]
+    assert ids(found) == list(range(exact._model.rows))
     assert math.fsum(math.exp(token.logprob) for token in found) == pytest.approx(1.0, abs=1e-6)
 
 
@@ -230,9 +229,8 @@ def test_the_top_logprobs_are_what_would_be_said(loaded, length):
     contract.the_top_logprobs_are_what_would_be_said(loaded, prompt_of(length), within=ROUNDED)
 
 
-def test_a_text_beyond_the_context_is_not_scored(home, monkeypatch):
-    monkeypatch.setattr(gguf, "free_ram", lambda: 2 * 256 * 300)
-    engine = load(home / "exact.gguf")
+def test_a_text_beyond_the_context_is_not_scored(home):
+    engine = load(home / "exact.gguf", free=lambda: 2 * 256 * 300)
     assert engine.context_length == 300
     contract.a_text_beyond_the_context_is_not_scored(engine)
 
@@ -359,24 +357,22 @@ def test_more_candidates_than_sequences_are_refused(loaded):
     tokens_of(started(loaded, prompt_of(SHORT), candidates=64), 2)
 
 
-def test_the_cache_grows_and_loses_nothing(home, monkeypatch):
+def test_the_cache_grows_and_loses_nothing(home):
     def answers(first):
-        monkeypatch.setattr(llama_decoder.Cells.__init__, "__defaults__", (first,))
-        engine = load(home / "exact.gguf")
+        engine = load(home / "exact.gguf", cells=first)
         generation = started(engine, prompt_of(SHORT), candidates=8, sampling=SAMPLED)
         found = tokens_of(generation, 40)
         again = started(engine, prompt_of(LONG))
         return {n: ids(tokens) for n, tokens in found.items()}, ids(tokens_of(again)[0]), engine
 
     *small, engine = answers(256)
-    assert engine._memory.cells._cells > 256
+    assert engine._sequences.cells._cells > 256
     *large, _ = answers(2048)
     assert small == large
 
 
-def test_a_full_cache_is_told_in_words_and_the_next_request_works(home, monkeypatch):
-    monkeypatch.setattr(gguf, "free_ram", lambda: 2 * 256 * 300)  # bytes: half of it is for 300 tokens
-    engine = load(home / "exact.gguf")
+def test_a_full_cache_is_told_in_words_and_the_next_request_works(home):
+    engine = load(home / "exact.gguf", free=lambda: 2 * 256 * 300)  # bytes: half of it is for 300 tokens
     assert engine.context_length == 300
     generation = started(engine, prompt_of(SHORT), candidates=64, sampling=SAMPLED)
     with pytest.raises(ModelError, match=r"KV cache is full.*-n 1"):
@@ -386,9 +382,8 @@ def test_a_full_cache_is_told_in_words_and_the_next_request_works(home, monkeypa
     assert len(tokens_of(started(engine, prompt_of(SHORT)))[0]) == STEPS
 
 
-def test_a_prompt_or_an_answer_beyond_the_context_is_told(home, monkeypatch):
-    monkeypatch.setattr(gguf, "free_ram", lambda: 2 * 256 * 300)
-    engine = load(home / "exact.gguf")
+def test_a_prompt_or_an_answer_beyond_the_context_is_told(home):
+    engine = load(home / "exact.gguf", free=lambda: 2 * 256 * 300)
     with pytest.raises(ModelError, match="300 tokens in all"):
         begun(engine, prompt_of(300))
     generation = started(engine, prompt_of(298))
@@ -396,10 +391,9 @@ def test_a_prompt_or_an_answer_beyond_the_context_is_told(home, monkeypatch):
         tokens_of(generation)
 
 
-def test_too_little_memory_is_told(home, monkeypatch):
-    monkeypatch.setattr(llama_decoder, "free_ram", lambda: 1000)
+def test_too_little_memory_is_told(home):
     with pytest.raises(ModelError, match="not enough memory for a KV cache"):
-        load(home / "exact.gguf")
+        load(home / "exact.gguf", free=lambda: 1000)
 
 
 def test_tokens_that_the_model_does_not_have_are_told(exact):
@@ -411,8 +405,8 @@ def test_tokens_that_the_model_does_not_have_are_told(exact):
 def test_memory_is_given_back_with_the_engine(home):
     engine = load(home / "exact.gguf")
     tokens_of(started(engine, prompt_of(SHORT)))
-    closed = engine._memory.cells._close
-    weights_gone = weakref.ref(engine._weights)
+    closed = engine._sequences.cells._close
+    weights_gone = weakref.ref(engine._model)
     del engine
     gc.collect()
     assert not closed.alive
@@ -432,7 +426,7 @@ def test_family_and_ends_are_those_of_the_torch_engine(exact, reference):
 def test_our_ids_are_llama_cpps(tmp_path, pre):
     engine = load(write_gguf(tmp_path / f"{pre}.gguf", pre=pre).path)
     for text in (*TEXTS, Path(__file__).read_text("utf-8"), "x  12 <|fim_prefix|> <|endoftext|>"):
-        assert engine.tokenizer.encode(text) == engine._weights.tokenize(text)
+        assert engine.tokenizer.encode(text) == engine._model.tokenize(text)
 
 
 def test_sizes_are_those_of_the_file(exact, quantised):
@@ -475,7 +469,7 @@ def test_llama_cpp_says_why_it_cannot_load(home, tmp_path):
     path = tmp_path / "cut.gguf"
     path.write_bytes((home / "exact.gguf").read_bytes()[:-100])
     with pytest.raises(ModelError, match="file bounds"):
-        Weights(path)
+        LlamaModel(path)
 
 
 # --- the binding ---------------------------------------------------------------------------------
@@ -587,7 +581,7 @@ def test_real_ids_are_llama_cpps(qwen):
     for text in (*TEXTS, *(path.read_text("utf-8") for path in Path(__file__).parent.glob("*.py"))):
         # llama.cpp takes these two for sentinels, whatever it is told, where our tokenizer leaves them text.
         plain = text.replace("<tool_call>", "").replace("</tool_call>", "")
-        assert qwen.tokenizer.encode(plain) == qwen._weights.tokenize(plain)
+        assert qwen.tokenizer.encode(plain) == qwen._model.tokenize(plain)
 
 
 @pytest.mark.real_model

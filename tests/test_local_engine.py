@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedConfig
 
 from fim_magic.engines import ANY, Sampling
+from fim_magic.engines.torch.devices import dtype_for
 from fim_magic.engines.torch.local import LocalEngine
-from fim_magic.engines.torch.placement import dtype_for
 from fim_magic.errors import ModelError
 
 
@@ -160,8 +160,8 @@ def test_running_out_of_memory_ends_the_request_and_the_next_one_works(engine, m
 
     expected = answer(begun(loaded, prompt, candidates=2))
     generation = begun(loaded, prompt, candidates=2)
-    cache = weakref.ref(generation._reading._cache)
-    for name in ("read", "read_each"):
+    cache = weakref.ref(generation._forward._cache)
+    for name in ("forward", "decode_step"):
         monkeypatch.setattr(loaded._decoder, name, short(getattr(loaded._decoder, name)))
     gc.disable()
     try:

@@ -18,8 +18,9 @@ from transformers.integrations.accelerate import compute_module_sizes, get_balan
 
 from fim_magic import catalog
 from fim_magic.engines.torch import placement
-from fim_magic.engines.torch.footprint import Weights, cache_bytes
-from fim_magic.engines.torch.placement import dtype_for, plan, require_quantisation, require_room_for
+from fim_magic.engines.torch.devices import dtype_for
+from fim_magic.engines.torch.footprint import WeightsSize, cache_bytes, weights_in
+from fim_magic.engines.torch.placement import require_quantisation
 from fim_magic.errors import ModelError, OptionError
 from fim_magic.loading.memory import MemoryProbe
 
@@ -41,42 +42,56 @@ class Machine:
     """What placement is told of this machine."""
 
     free: dict
-    capability: tuple = (8, 0)
+    compute_capability: tuple = (8, 0)
     is_integrated: bool = False
-    has_bitsandbytes: bool = True
+    bitsandbytes: bool = True
+
+    def has_cuda(self):
+        return "cuda:0" in self.free
+
+    def has_bitsandbytes(self):
+        return self.bitsandbytes
+
+    def capability(self, _device):
+        return self.compute_capability
+
+    def shares_memory(self, _device):
+        return self.is_integrated
+
+
+here = {}  # where `plan` and `require_room_for` find what `machine` has made
 
 
 @pytest.fixture
-def machine(monkeypatch):
+def machine():
     """`machine(free, ...)` makes this machine one with those GPUs, and so much free memory."""
 
     def make(free, **others):
         made = Machine({device: int(size) for device, size in free.items()}, **others)
-        monkeypatch.setattr(placement, "free_memory", lambda: dict(made.free))
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: "cuda:0" in made.free)
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: made.capability)
-        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device=None: made)
-        monkeypatch.setattr("transformers.utils.is_bitsandbytes_available", lambda: made.has_bitsandbytes)
+        here.update(free=made.free, devices=made)
         return made
 
-    return make
+    yield make
+    here.clear()
 
 
 def free_without(loaded):
     """What is free for the next model when this one is unloaded."""
-    return MemoryProbe(free_memory=placement.free_memory, held=lambda: loaded.held).for_next()
+    return MemoryProbe(free_memory=lambda: here["free"], held=lambda: loaded.held).for_next()
 
 
-@pytest.fixture
-def weights(monkeypatch, tmp_path):
-    """`weights(billions)` is a folder with that many parameters in it, as far as placement can see."""
+def plan(sizes, config, **options):
+    return placement.plan(sizes, config, **{**here, **options})
 
-    def make(billions, **others):
-        found = {"elements": int(billions * 1e9), "linear": int(billions * 0.95e9), "largest": 0.03} | others
-        monkeypatch.setattr(placement, "weights_in", lambda folder, config: Weights(**found))
-        return tmp_path
 
-    return make
+def require_room_for(name, parameters, **options):
+    placement.require_room_for(name, parameters, **here, **options)
+
+
+def weights(billions, **others):
+    """What so many parameters take."""
+    found = {"elements": int(billions * 1e9), "linear": int(billions * 0.95e9), "largest": 0.03} | others
+    return WeightsSize(**found)
 
 
 # --- precision -----------------------------------------------------------------------------------
@@ -87,8 +102,8 @@ def weights(monkeypatch, tmp_path):
     [((7, 0), torch.float16), ((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16)],
 )
 def test_bfloat16_is_for_gpus_that_compute_it_natively(machine, capability, dtype):
-    machine({"cuda:0": GB, "cpu": GB}, capability=capability)
-    assert dtype_for(torch.device("cuda:0")) is dtype
+    made = machine({"cuda:0": GB, "cpu": GB}, compute_capability=capability)
+    assert dtype_for(torch.device("cuda:0"), made) is dtype
 
 
 def test_other_devices():
@@ -105,7 +120,7 @@ def config_of(folder):
 
 def test_on_this_machine_a_checkpoint_loads_as_planned(checkpoint):
     folder = checkpoint("qwen2")
-    found = plan(folder, config_of(folder), name="tiny")
+    found = plan(weights_in(folder, config_of(folder)), config_of(folder), name="tiny")
     model = AutoModelForCausalLM.from_pretrained(folder, **found.arguments)
     parameter = next(model.parameters())
     assert found.description == f"{parameter.device}, {str(parameter.dtype).removeprefix('torch.')}"
@@ -115,7 +130,7 @@ def test_on_this_machine_a_checkpoint_loads_as_planned(checkpoint):
     assert (found.context, found.notice) == (None, "")
 
 
-def test_a_cpu_without_room_for_the_weights_refuses_with_the_numbers(machine, weights):
+def test_a_cpu_without_room_for_the_weights_refuses_with_the_numbers(machine):
     machine({"cpu": 8 * GB})
     with pytest.raises(ModelError) as caught:
         plan(weights(7.62), CONFIG, name="qwen2.5-coder-7b")
@@ -129,7 +144,7 @@ def test_a_cpu_without_room_for_the_weights_refuses_with_the_numbers(machine, we
 
 
 @pytest.mark.parametrize("room", [0.1, 1, 3, 9, 20, 100])
-def test_the_model_that_is_suggested_fits_and_is_the_largest(machine, weights, room):
+def test_the_model_that_is_suggested_fits_and_is_the_largest(machine, room):
     machine({"cpu": room * GB})
     with pytest.raises(ModelError) as caught:
         plan(weights(500), CONFIG, name="huge")
@@ -142,7 +157,7 @@ def test_the_model_that_is_suggested_fits_and_is_the_largest(machine, weights, r
         assert catalog.find(named[1]).parameters == max(fitting)
 
 
-def test_too_little_for_the_cache_only_shortens_the_context(machine, weights):
+def test_too_little_for_the_cache_only_shortens_the_context(machine):
     folder = weights(1)
     whole = 4 * GB + placement._WORKING
     machine({"cpu": whole + cache_bytes(CONFIG, 1000, 4)})
@@ -158,14 +173,14 @@ def test_too_little_for_the_cache_only_shortens_the_context(machine, weights):
         plan(folder, CONFIG, name="m")
 
 
-def test_a_short_model_is_reckoned_with_its_own_context(machine, weights):
+def test_a_short_model_is_reckoned_with_its_own_context(machine):
     config = CONFIG | {"max_position_embeddings": 300}
     machine({"cpu": 4 * GB + placement._WORKING + cache_bytes(config, 300, 4)})
     found = plan(weights(1), config, name="m")
     assert (found.context, found.cache) == (None, cache_bytes(config, 300, 4))
 
 
-def test_the_memory_of_the_model_that_is_replaced_counts(machine, weights):
+def test_the_memory_of_the_model_that_is_replaced_counts(machine):
     machine({"cpu": 20 * GB})
     first = plan(weights(1), CONFIG, name="first")
     assert first.held == {"cpu": 4 * GB}
@@ -176,7 +191,7 @@ def test_the_memory_of_the_model_that_is_replaced_counts(machine, weights):
     assert second.free == 7 * GB
 
 
-def test_weights_that_are_mapped_give_nothing_back(machine, weights, monkeypatch):
+def test_weights_that_are_mapped_give_nothing_back(machine, monkeypatch):
     machine({"cpu": 20 * GB})
     folder = weights(1, float32=4 * GB)
     assert plan(folder, CONFIG, name="m").held == {"cpu": 0}
@@ -187,7 +202,7 @@ def test_weights_that_are_mapped_give_nothing_back(machine, weights, monkeypatch
 # --- GPUs ----------------------------------------------------------------------------------------
 
 
-def test_a_model_that_fits_one_gpu_goes_there_whole(machine, weights):
+def test_a_model_that_fits_one_gpu_goes_there_whole(machine):
     machine({"cuda:0": 20 * GB, "cuda:1": 24 * GB, "cpu": 8 * GB})
     found = plan(weights(7), CONFIG, name="m")
     assert found.arguments == {"dtype": torch.bfloat16, "device_map": "cuda:1"}
@@ -197,14 +212,14 @@ def test_a_model_that_fits_one_gpu_goes_there_whole(machine, weights):
     assert found.notice == ""
 
 
-def test_an_older_gpu_computes_in_float16(machine, weights):
-    machine({"cuda:0": 24 * GB, "cpu": 8 * GB}, capability=(7, 5))
+def test_an_older_gpu_computes_in_float16(machine):
+    machine({"cuda:0": 24 * GB, "cpu": 8 * GB}, compute_capability=(7, 5))
     found = plan(weights(7), CONFIG, name="m")
     assert found.arguments["dtype"] is torch.float16
     assert found.description == "cuda:0, float16"
 
 
-def test_a_model_too_large_for_one_gpu_goes_onto_several(machine, weights):
+def test_a_model_too_large_for_one_gpu_goes_onto_several(machine):
     machine({"cuda:0": 24 * GB, "cuda:1": 24 * GB, "cpu": 8 * GB})
     found = plan(weights(15), CONFIG, name="m")
     assert found.arguments["device_map"] == "auto"
@@ -215,13 +230,13 @@ def test_a_model_too_large_for_one_gpu_goes_onto_several(machine, weights):
     assert found.notice == ""
 
 
-def test_a_gpu_that_somebody_else_fills_is_left_out(machine, weights):
+def test_a_gpu_that_somebody_else_fills_is_left_out(machine):
     machine({"cuda:0": 24 * GB, "cuda:1": GB // 10, "cuda:2": 24 * GB, "cpu": 8 * GB})
     found = plan(weights(15), CONFIG, name="m")
     assert found.description == "cuda:0 and cuda:2, bfloat16"
 
 
-def test_what_does_not_fit_the_gpu_stays_in_the_cpus_memory_and_is_said_to_be_slow(machine, weights):
+def test_what_does_not_fit_the_gpu_stays_in_the_cpus_memory_and_is_said_to_be_slow(machine):
     machine({"cuda:0": 12 * GB, "cpu": 32 * GB})
     found = plan(weights(7), CONFIG, name="m")
     assert found.arguments["device_map"] == "auto"
@@ -233,27 +248,27 @@ def test_what_does_not_fit_the_gpu_stays_in_the_cpus_memory_and_is_said_to_be_sl
     assert sum(found.held.values()) == pytest.approx(14 * GB, rel=0.001)
 
 
-def test_a_shorter_context_on_one_gpu_is_better_than_layers_elsewhere(machine, weights):
+def test_a_shorter_context_on_one_gpu_is_better_than_layers_elsewhere(machine):
     machine({"cuda:0": 16 * GB, "cpu": 64 * GB})
     found = plan(weights(7), CONFIG, name="m")
     assert found.description == "cuda:0, bfloat16"
     assert 512 < found.context < 8192
 
 
-def test_but_a_second_gpu_is_better_than_a_shorter_context(machine, weights):
+def test_but_a_second_gpu_is_better_than_a_shorter_context(machine):
     machine({"cuda:0": 16 * GB, "cuda:1": 16 * GB, "cpu": 64 * GB})
     found = plan(weights(7), CONFIG, name="m")
     assert found.description == "cuda:0 and cuda:1, bfloat16"
     assert found.context is None
 
 
-def test_a_gpu_with_the_cpus_memory_has_nowhere_to_offload_to(machine, weights):
+def test_a_gpu_with_the_cpus_memory_has_nowhere_to_offload_to(machine):
     machine({"cuda:0": 12 * GB, "cpu": 12 * GB}, is_integrated=True)
     with pytest.raises(ModelError, match="does not fit"):
         plan(weights(7), CONFIG, name="m")
 
 
-def test_a_full_gpu_leaves_the_cpu(machine, weights):
+def test_a_full_gpu_leaves_the_cpu(machine):
     machine({"cuda:0": GB // 10, "cpu": 32 * GB})
     found = plan(weights(1), CONFIG, name="m")
     assert found.arguments == {"dtype": torch.float32}
@@ -261,7 +276,7 @@ def test_a_full_gpu_leaves_the_cpu(machine, weights):
     assert "0.1 GB are free on cuda:0" in found.notice
 
 
-def test_a_model_for_which_all_together_is_too_little_is_refused(machine, weights):
+def test_a_model_for_which_all_together_is_too_little_is_refused(machine):
     machine({"cuda:0": 24 * GB, "cpu": 10 * GB})
     with pytest.raises(ModelError) as caught:
         plan(weights(34), CONFIG, name="codellama-34b")
@@ -272,21 +287,21 @@ def test_a_model_for_which_all_together_is_too_little_is_refused(machine, weight
     assert "The largest of %fim models that fits is " in told
 
 
-def test_nobody_is_sent_to_four_bits_that_do_not_fit_either(machine, weights):
+def test_nobody_is_sent_to_four_bits_that_do_not_fit_either(machine):
     machine({"cuda:0": 24 * GB, "cpu": 10 * GB})
     with pytest.raises(ModelError) as caught:
         plan(weights(70), CONFIG, name="m")
     assert "--quantize" not in str(caught.value)
 
 
-def test_the_memory_of_the_model_that_is_replaced_counts_on_its_gpu(machine, weights):
+def test_the_memory_of_the_model_that_is_replaced_counts_on_its_gpu(machine):
     machine({"cuda:0": 24 * GB, "cuda:1": 8 * GB, "cpu": 8 * GB})
     first = plan(weights(7), CONFIG, name="first")
     machine({"cuda:0": 10 * GB, "cuda:1": 8 * GB, "cpu": 8 * GB})
     assert plan(weights(7), CONFIG, name="second", free=free_without(first)).description == "cuda:0, bfloat16"
 
 
-def test_a_mac_uses_its_gpu(machine, weights):
+def test_a_mac_uses_its_gpu(machine):
     machine({"mps": 20 * GB, "cpu": 30 * GB})
     found = plan(weights(7), CONFIG, name="m")
     assert found.arguments == {"dtype": torch.float16, "device_map": "mps"}
@@ -336,11 +351,8 @@ def test_accelerate_keeps_what_the_plan_says(spread, gpus, ram):
     config = config_of(folder) | {"max_position_embeddings": 16}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(placement, "_WORKING", 0)
-        patch.setattr(placement, "free_memory", lambda: free)
-        patch.setattr(torch.cuda, "get_device_capability", lambda device=None: (8, 0))
-        patch.setattr(torch.cuda, "get_device_properties", lambda device=None: None)
         try:
-            found = plan(folder, config, name="m")
+            found = placement.plan(weights_in(folder, config), config, name="m", free=free, devices=Machine(free))
         except ModelError:
             return
     if found.arguments.get("device_map") != "auto":
@@ -363,10 +375,8 @@ def test_the_examples_above_take_every_way(spread):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(placement, "_WORKING", 0)
             free = {f"cuda:{at}": int(s * whole) for at, s in enumerate(gpus)} | {"cpu": int(2.5 * ram * whole)}
-            patch.setattr(placement, "free_memory", lambda free=free: free)
-            patch.setattr(torch.cuda, "get_device_capability", lambda device=None: (8, 0))
-            patch.setattr(torch.cuda, "get_device_properties", lambda device=None: None)
-            found = plan(folder, config_of(folder) | {"max_position_embeddings": 16}, name="m")
+            config = config_of(folder) | {"max_position_embeddings": 16}
+            found = placement.plan(weights_in(folder, config), config, name="m", free=free, devices=Machine(free))
         ways.add((found.arguments.get("device_map"), "in the CPU's memory" in found.description))
     assert ways == {("cuda:0", False), ("auto", False), ("auto", True), (None, False)}
 
@@ -374,7 +384,7 @@ def test_the_examples_above_take_every_way(spread):
 # --- quantising ----------------------------------------------------------------------------------
 
 
-def test_four_bits(machine, weights):
+def test_four_bits(machine):
     machine({"cuda:0": 24 * GB, "cpu": 8 * GB})
     found = plan(weights(15), CONFIG, name="m", quantize="4bit")
     config = found.arguments["quantization_config"]
@@ -385,7 +395,7 @@ def test_four_bits(machine, weights):
     assert 8 * GB < found.weights < 10 * GB
 
 
-def test_eight_bits_compute_in_float16(machine, weights):
+def test_eight_bits_compute_in_float16(machine):
     machine({"cuda:0": 24 * GB, "cpu": 8 * GB})
     found = plan(weights(15), CONFIG, name="m", quantize="8bit")
     assert found.arguments["quantization_config"].load_in_8bit
@@ -393,24 +403,23 @@ def test_eight_bits_compute_in_float16(machine, weights):
     assert 15 * GB < found.weights < 16 * GB
 
 
-def test_quantised_layers_are_never_left_to_the_cpu(machine, weights):
+def test_quantised_layers_are_never_left_to_the_cpu(machine):
     machine({"cuda:0": 12 * GB, "cpu": 64 * GB})
     with pytest.raises(ModelError, match=r"in 4 bit .*%fim use \S+ --quantize 4bit\."):
         plan(weights(34), CONFIG, name="m", quantize="4bit")
 
 
-def test_a_model_of_experts_is_told_that_quantising_does_little(machine, weights):
+def test_a_model_of_experts_is_told_that_quantising_does_little(machine):
     machine({"cuda:0": 80 * GB, "cpu": 64 * GB})
     found = plan(weights(30, linear=2 * GB), CONFIG, name="qwen3-coder-30b", quantize="4bit")
     assert "experts" in found.notice
     assert found.weights > 56 * GB
 
 
-def test_without_a_gpu_quantising_is_refused_with_what_to_do_instead(checkpoint, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    folder = checkpoint("qwen2")
+def test_without_a_gpu_quantising_is_refused_with_what_to_do_instead(machine):
+    machine({"cpu": 8 * GB})
     with pytest.raises(OptionError) as caught:
-        plan(folder, config_of(folder), name="m", quantize="4bit")
+        plan(weights(1), CONFIG, name="m", quantize="4bit")
     assert "CUDA" in str(caught.value)
     assert f"%fim use {catalog.DEFAULT.name}" in str(caught.value)
 
@@ -421,8 +430,8 @@ def test_another_word_is_refused(quantize):
         require_quantisation(quantize)
 
 
-def test_without_bitsandbytes_the_line_that_installs_it_is_told(machine, weights):
-    machine({"cuda:0": 24 * GB, "cpu": 8 * GB}, has_bitsandbytes=False)
+def test_without_bitsandbytes_the_line_that_installs_it_is_told(machine):
+    machine({"cuda:0": 24 * GB, "cpu": 8 * GB}, bitsandbytes=False)
     with pytest.raises(OptionError, match="pip install -U bitsandbytes"):
         plan(weights(1), CONFIG, name="m", quantize="8bit")
 
@@ -432,7 +441,7 @@ def test_what_is_stored_quantised_is_not_quantised_again(machine, tmp_path):
     folder = build("qwen2", tmp_path / "m")
     change_config(folder, quantization_config={"quant_method": "awq"})
     with pytest.raises(OptionError, match=r"already \(awq\)"):
-        plan(folder, config_of(folder), name="m", quantize="4bit")
+        plan(weights_in(folder, config_of(folder)), config_of(folder), name="m", quantize="4bit")
 
 
 # --- before it is fetched ------------------------------------------------------------------------
@@ -446,7 +455,7 @@ def test_a_model_that_cannot_fit_is_refused_before_it_is_fetched(machine):
     require_room_for("qwen2.5-coder-1.5b", 1.54)
 
 
-def test_then_too_what_is_replaced_and_what_quantising_saves_count(machine, weights):
+def test_then_too_what_is_replaced_and_what_quantising_saves_count(machine):
     machine({"cuda:0": 24 * GB, "cpu": 2 * GB})
     with pytest.raises(ModelError):
         require_room_for("qwen2.5-coder-14b", 14.8)
@@ -458,7 +467,7 @@ def test_then_too_what_is_replaced_and_what_quantising_saves_count(machine, weig
         require_room_for("starcoder2-7b", 7.17, quantize="3bit")
 
 
-def test_the_estimate_never_refuses_what_the_files_allow(machine, weights):
+def test_the_estimate_never_refuses_what_the_files_allow(machine):
     """The catalogue rounds: StarCoder2-15B is 16.0 there, and 15.96 in its files. Its cache is small."""
     config = CONFIG | {"num_hidden_layers": 40, "num_attention_heads": 48, "num_key_value_heads": 4}
     least = 2 * 15.96 * GB + placement._WORKING + cache_bytes(config, 512, 2)

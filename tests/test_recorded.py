@@ -10,10 +10,9 @@ import torch
 from contract import LEAN, by_generate, ids, started, tokens_of
 
 from fim_magic.engines import Sampling
-from fim_magic.engines.torch import decoder as decoder_module
-from fim_magic.engines.torch import local as local_module
-from fim_magic.engines.torch.decoder import decoder_of
-from fim_magic.engines.torch.recorded import record_on_cuda
+from fim_magic.engines.torch.architectures import decoder_of
+from fim_magic.engines.torch.cuda_graphs import capture_cuda_graph
+from fim_magic.engines.torch.local import checked_decoder
 
 LINE = [11, 45, 7, 99, 23, 5]
 STEPS = 16
@@ -35,9 +34,10 @@ class Recorder:
 def recorded(request, engine):
     loaded = engine(request.param)
     loaded.forget()
-    loaded._decoder.record = Recorder()
+    loaded._decoder.capture = Recorder()
     yield loaded
-    loaded._decoder.record = None
+    loaded._decoder.capture = None
+    loaded._decoder.graph_length = 1024
     loaded.speculate = True
     loaded.forget()
 
@@ -55,35 +55,35 @@ def answer(engine, prompt, **options):
 def test_greedy_tokens_are_those_of_generate(recorded, prompt, speculate):
     recorded.speculate = speculate
     assert answer(recorded, prompt) == [by_generate(recorded, prompt, STEPS)]
-    assert recorded._decoder.record.shapes
+    assert recorded._decoder.capture.shapes
 
 
 def test_a_prompt_that_is_known_is_gone_on_with_and_nothing_is_recorded_again(recorded):
     recorded.speculate = False
     answer(recorded, LINE * 5)
-    once = list(recorded._decoder.record.shapes)
+    once = list(recorded._decoder.capture.shapes)
     edited = [*LINE * 4, 8, 2, 61]
     assert answer(recorded, edited) == [by_generate(recorded, edited, STEPS)]
-    assert recorded._decoder.record.shapes[: len(once)] == once
-    assert recorded._decoder.record.shapes.count(1) == once.count(1)
+    assert recorded._decoder.capture.shapes[: len(once)] == once
+    assert recorded._decoder.capture.shapes.count(1) == once.count(1)
 
 
-def test_steps_go_on_where_the_cache_grows(recorded, monkeypatch):
-    monkeypatch.setattr(decoder_module, "_FIXED_LENGTH", 8)
+def test_steps_go_on_where_the_cache_grows(recorded):
+    recorded._decoder.graph_length = 8
     assert answer(recorded, LINE) == [by_generate(recorded, LINE, STEPS)]
-    assert len(recorded._decoder.record.shapes) > 2
+    assert len(recorded._decoder.capture.shapes) > 2
 
 
 def test_the_engine_says_that_steps_are_recorded(recorded):
     assert recorded.report().remark == "decoding by CUDA graphs"
-    recorded._decoder.record = None
+    recorded._decoder.capture = None
     assert recorded.report().remark == ""
 
 
 def test_candidates_are_those_of_unrecorded_steps(recorded):
     sampling = Sampling(temperature=0.8, top_p=0.95, seed=3)
     found = answer(recorded, LINE * 3, candidates=3, sampling=sampling)
-    recorded._decoder.record = None
+    recorded._decoder.capture = None
     recorded.forget()
     assert answer(recorded, LINE * 3, candidates=3, sampling=sampling) == found
 
@@ -93,11 +93,11 @@ def test_steps_that_cannot_be_recorded_run_as_they_are(recorded):
         message = "CUDA error: operation not permitted when stream is capturing\nmore"
         raise RuntimeError(message)
 
-    recorded._decoder.record = refuses
+    recorded._decoder.capture = refuses
     assert answer(recorded, LINE) == [by_generate(recorded, LINE, STEPS)]
-    assert recorded._decoder.record is None
+    assert recorded._decoder.capture is None
     why = "CUDA error: operation not permitted when stream is capturing"
-    assert recorded._decoder.not_recorded == why
+    assert recorded._decoder.capture_error == why
     assert recorded.report().remark == f"decoding without CUDA graphs, more slowly: {why}"
 
 
@@ -107,27 +107,26 @@ def test_behind_the_last_learned_position_nothing_is_tried(engine, monkeypatch):
     text = [(7 * n) % 90 + 3 for n in range(room)]
     parts = [text[: room - 20], text[room - 20 : room - 2], text[room - 2 :]]
     plain, replayed = decoder.new_cache(), decoder.new_cache()
-    expected = [decoder.read(part, plain) for part in parts]
-    monkeypatch.setattr(decoder, "record", Recorder())
-    found = [decoder.read(part, replayed) for part in parts]
-    assert decoder.record.shapes == []
+    expected = [decoder.forward(part, plain) for part in parts]
+    monkeypatch.setattr(decoder, "capture", Recorder())
+    found = [decoder.forward(part, replayed) for part in parts]
+    assert decoder.capture.shapes == []
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize(("wrong", "kept"), [(True, False), (False, True)])
-def test_recorded_steps_that_say_something_else_are_not_used(engine, monkeypatch, wrong, kept):
+def test_recorded_steps_that_say_something_else_are_not_used(engine, wrong, kept):
     def with_records(model):
         decoder = decoder_of(model)
         recorder = Recorder()
         off = float(wrong)
-        decoder.record = lambda step, *tried: lambda *given: recorder(step, *tried)(*given) + off
+        decoder.capture = lambda step, *tried: lambda *given: recorder(step, *tried)(*given) + off
         return decoder
 
-    monkeypatch.setattr(local_module, "decoder_of", with_records)
-    decoder = local_module._checked_decoder(engine("qwen2")._model)
+    decoder = checked_decoder(engine("qwen2")._model, with_records)
     assert decoder is not None
-    assert (decoder.record is not None) == kept
-    assert bool(decoder.not_recorded) == wrong
+    assert (decoder.capture is not None) == kept
+    assert bool(decoder.capture_error) == wrong
 
 
 # --- a GPU's part, with a stand-in for torch's CUDA graphs ------------------------------------------
@@ -184,7 +183,7 @@ def test_a_recorded_step_reads_its_own_copies_of_what_it_is_given(graphs):
         return result
 
     tokens, where = torch.tensor([1, 2]), torch.tensor([3, 4])
-    replay = record_on_cuda(step, tokens, where)
+    replay = capture_cuda_graph(step, tokens, where)
     assert calls[:2] == [None, None]  # tried before it is recorded
     assert calls[2] is not None
     assert graphs.events == ["wait", "wait"]

@@ -107,10 +107,9 @@ def test_status_tells_what_was_still_known_of_the_prompt_and_when_the_first_toke
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_status_says_where_our_own_decoder_does_not_run(checkpoint, monkeypatch, known):
-    if not known:
-        monkeypatch.setattr("fim_magic.engines.torch.local.decoder_of", lambda _model: None)
-    MODELS.adopt(LocalEngine.load(checkpoint("qwen2"), name="qwen2", revision="tiny"))
+def test_status_says_where_our_own_decoder_does_not_run(checkpoint, known):
+    options = {} if known else {"make_decoder": lambda _model: None}
+    MODELS.adopt(LocalEngine.load(checkpoint("qwen2"), name="qwen2", revision="tiny", **options))
     assert ("over the library's forward" in reports.status(None)) is not known
 
 

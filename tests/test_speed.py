@@ -19,7 +19,7 @@ from scripted import ScriptedEngine
 from fim_magic import cli
 from fim_magic.catalog import QWEN_0_5B_GGUF
 from fim_magic.engines.torch import gguf_conversion
-from fim_magic.engines.torch.placement import dtype_for
+from fim_magic.engines.torch.devices import dtype_for
 from fim_magic.errors import FimError, ModelError, OptionError
 from fim_magic.evaluate import picture
 from fim_magic.evaluate.printing import WIDTH

@@ -258,14 +258,10 @@ class Engine(Protocol):
         ...
 
     @property
-    def family(self) -> Family:
-        """Its prompt format."""
-        ...
+    def family(self) -> Family: ...
 
     @property
-    def tokenizer(self) -> TextTokenizer:
-        """Its tokenizer."""
-        ...
+    def tokenizer(self) -> TextTokenizer: ...
 
     @property
     def context_length(self) -> int:
@@ -340,9 +336,7 @@ class Engine(Protocol):
         """Drop what is kept of earlier prompts."""
         ...
 
-    def report(self) -> EngineReport:
-        """Say how it computes."""
-        ...
+    def report(self) -> EngineReport: ...
 
     def bytes_per_token(self, context: int) -> int | None:
         """Return how many bytes one step of decoding reads with `context` tokens before it; None where not known."""

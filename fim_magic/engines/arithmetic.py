@@ -31,24 +31,24 @@ class Point:
     """Where one candidate is among all answers; from token to token, where it is among those that go on as it does.
 
     Attributes:
-        at: From 0.0 up to, but not, 1.0.
+        position: From 0.0 up to, but not, 1.0.
     """
 
-    def __init__(self, at: float, seed: int) -> None:
+    def __init__(self, position: float, seed: int) -> None:
         """Begin where no token has been chosen.
 
         Args:
-            at: The point.
+            position: Among all answers.
             seed: Of the random numbers that take its place as soon as it is alone.
         """
-        self.at = at
+        self.position = position
         self._random = random.Random(seed)  # not for secrets
         self._length = 1.0  # of the part of the first interval that is left
 
     @property
     def greedy(self) -> bool:
         """Whether it takes the most probable token each time."""
-        return self.at == 0.0
+        return self.position == 0.0
 
     def choose(self, probabilities: npt.NDArray[np.floating], top_p: float) -> int:
         """Return which token the point falls upon, and go into its part.
@@ -59,14 +59,14 @@ class Point:
         """
         total = probabilities.cumsum(dtype=np.float64)
         kept = min(1 + int(np.searchsorted(total[:-1], top_p)), int(np.count_nonzero(probabilities)))
-        place = self.at * total[kept - 1]
-        index = min(int(np.searchsorted(total, place, side="right")), kept - 1)
+        target = self.position * total[kept - 1]
+        index = min(int(np.searchsorted(total, target, side="right")), kept - 1)
         start = total[index - 1] if index else 0.0
         length = total[index] - start
-        self.at = min(max(float((place - start) / length), 0.0), math.nextafter(1.0, 0.0))
+        self.position = min(max(float((target - start) / length), 0.0), math.nextafter(1.0, 0.0))
         self._length *= length / total[kept - 1]
         if self._length < _FINEST and not self.greedy:
-            self.at = self._random.random()
+            self.position = self._random.random()
         return index
 
 
@@ -81,8 +81,8 @@ def points(sampling: Sampling, candidates: int) -> list[Point]:
     shift = drawn.random()
     alone = candidates == 1
     return [
-        Point((at + shift) / candidates if sampling.temperature and (at or alone) else 0.0, drawn.getrandbits(63))
-        for at in range(candidates)
+        Point((index + shift) / candidates if sampling.temperature and (index or alone) else 0.0, drawn.getrandbits(63))
+        for index in range(candidates)
     ]
 
 
@@ -96,7 +96,7 @@ def choose(logits: Logits, sampling: Sampling, point: Point, allowed: Sequence[i
         allowed: The only ids that may come; None where any may.
     """
     if allowed is not None:
-        ids = [at for at in allowed if at < len(logits)]
+        ids = [token for token in allowed if token < len(logits)]
         return ids[choose(logits[ids], sampling, point)]
     if point.greedy:
         return int(logits.argmax())
@@ -117,4 +117,4 @@ def logprob(logits: Logits, token: int) -> float:
 def most_probable(logits: Logits, count: int) -> list[int]:
     """Return the ids of the most probable tokens, falling."""
     likely = np.argpartition(-logits, min(count, len(logits)) - 1)[:count]
-    return [int(at) for at in likely[np.argsort(-logits[likely], kind="stable")]]
+    return [int(token) for token in likely[np.argsort(-logits[likely], kind="stable")]]

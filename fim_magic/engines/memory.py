@@ -126,7 +126,7 @@ def freeing_memory(
     """Turn running out of memory inside the block into a [`ModelError`][], with the memory given back.
 
     An exception keeps every tensor of every frame that it passed through. Those frames are cleared here, so that the
-    next request finds the memory free, whoever keeps the error (IPython keeps the last one).
+    next request finds the memory free even where the error is kept: IPython keeps the last one.
 
     Args:
         what: What needs the memory, for the user: "reading the prompt".
@@ -150,11 +150,11 @@ def freeing_memory(
     if drop is not None:
         drop()
     give_back()
-    told = ModelError(_not_enough(what, needed, free_memory(), advice, on_gpu=on_gpu))
+    failure = ModelError(_not_enough(what, needed, free_memory(), advice, on_gpu=on_gpu))
     try:
-        raise told
+        raise failure
     finally:
-        told.__context__ = None
+        failure.__context__ = None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
     """Return how many tokens two sequences have in common at their beginning."""
     pairs = zip(one, other, strict=False)
-    return next((at for at, (left, right) in enumerate(pairs) if left != right), min(len(one), len(other)))
+    return next((index for index, (left, right) in enumerate(pairs) if left != right), min(len(one), len(other)))
 
 
 def known_tokens(read: Sequence[int], prompt: Sequence[int]) -> int:

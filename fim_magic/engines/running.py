@@ -19,14 +19,6 @@ class Running:
     def __init__(
         self, beginnings: Sequence[Beginning], stop_ids: AbstractSet[int], limit: int, tokenizer: TextTokenizer
     ) -> None:
-        """Begin with all of them.
-
-        Args:
-            beginnings: How each has to begin.
-            stop_ids: The tokens after which one ends.
-            limit: The most tokens of one.
-            tokenizer: The model's.
-        """
         self.candidates = list(range(len(beginnings)))
         self._beginnings = beginnings
         self._stop_ids = stop_ids
@@ -50,7 +42,7 @@ class Running:
 
     def close(self, candidate: int | None = None) -> None:
         """Let a candidate end, or all. One that has ended already stays so."""
-        self.candidates = [] if candidate is None else [each for each in self.candidates if each != candidate]
+        self.candidates = [] if candidate is None else [other for other in self.candidates if other != candidate]
 
     def push(self, tokens: Sequence[Token]) -> list[int]:
         """Note tokens that were generated, and return the candidates that end with one of them."""

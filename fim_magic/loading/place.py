@@ -28,10 +28,12 @@ def require_room_in_torch(source: Source, quantize: str | None, memory: MemoryPr
 
 def place_in_torch(path: Path, name: str, quantize: str | None, memory: MemoryProbe) -> Placement:
     """Decide on which devices, and in what precision, a folder in transformers' layout is loaded."""
+    from fim_magic.engines.torch.footprint import weights_in
     from fim_magic.engines.torch.placement import plan
     from fim_magic.loading.fetch import config_of
 
-    return plan(path, config_of(path, name), name=name, quantize=quantize, free=memory.for_next())
+    config = config_of(path, name)
+    return plan(weights_in(path, config), config, name=name, quantize=quantize, free=memory.for_next())
 
 
 def require_room_in_llama_cpp(source: Source, _quantize: str | None, memory: MemoryProbe) -> None:

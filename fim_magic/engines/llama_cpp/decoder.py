@@ -1,10 +1,10 @@
-"""A GGUF file's weights in llama.cpp, and the KV cache that sequences of tokens share."""
+"""A GGUF file's model in llama.cpp, and the KV cache that sequences of tokens share."""
 
 from __future__ import annotations
 
 import ctypes
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from fim_magic.engines.arithmetic import Logits
 from fim_magic.engines.cores import usable_cores
 from fim_magic.engines.llama_cpp import library as llama_cpp
-from fim_magic.engines.memory import FOR_A_REQUEST, free_ram
+from fim_magic.engines.memory import FOR_A_REQUEST, free_ram, gigabytes
 from fim_magic.errors import ModelError
 from fim_magic.progress import Meter, OnProgress, silent
 
@@ -22,15 +22,17 @@ CHUNK = 256
 """Tokens that are read at once: large enough for matrix products, small enough to stop soon."""
 
 SEQUENCES = 2 * 64 + 1  # a request with all its candidates, one that a traceback still holds, and the kept prompt
-_FIRST_CELLS = 2048
+FIRST_CELLS = 2048
+"""Of a KV cache, which grows when they are full."""
+
 _SCALE = 100
 
 
-class Weights:
+class LlamaModel:
     """A GGUF file, mapped into memory by llama.cpp. It is given back when nothing refers to it any more."""
 
     def __init__(self, path: Path, on_progress: OnProgress = silent) -> None:
-        """Load `path`.
+        """Load a file.
 
         Args:
             path: The file.
@@ -67,7 +69,6 @@ class Weights:
 
     @property
     def rows(self) -> int:
-        """How many tokens it has a row for."""
         return int(self.library.llama_vocab_n_tokens(self._vocabulary))
 
     @property
@@ -77,7 +78,6 @@ class Weights:
 
     @property
     def size(self) -> int:
-        """The bytes of its tensors."""
         return int(self.library.llama_model_size(self.handle))
 
     @property
@@ -95,8 +95,8 @@ class Weights:
             int(getattr(self.library, f"llama_model_{name}")(self.handle))
             for name in ("n_layer", "n_embd", "n_head", "n_head_kv")
         )
-        architecture = self._said("general.architecture")
-        lengths = (self._said(f"{architecture}.attention.{part}_length") for part in ("key", "value"))
+        architecture = self._metadata("general.architecture")
+        lengths = (self._metadata(f"{architecture}.attention.{part}_length") for part in ("key", "value"))
         return 2 * layers * kv_heads * sum(int(length) if length else width // heads for length in lengths)
 
     def tokenize(self, text: str) -> list[int]:
@@ -106,23 +106,23 @@ class Weights:
         count = self.library.llama_tokenize(self._vocabulary, written, len(written), ids, len(ids), False, False)
         return ids[:count]
 
-    def _said(self, key: str) -> str:
+    def _metadata(self, key: str) -> str:
         text = ctypes.create_string_buffer(64)
         self.library.llama_model_meta_val_str(self.handle, key.encode(), text, len(text))
         return text.value.decode()
 
 
 @dataclass(frozen=True)
-class Place:
+class BatchToken:
     """A token in a batch.
 
     Attributes:
-        token: Its id.
+        id: Of the vocabulary.
         position: Where it stands in its sequence, from 0.
         sequence: Which sequence it continues.
     """
 
-    token: int
+    id: int
     position: int
     sequence: int
 
@@ -134,23 +134,27 @@ class Cells:
     candidates. It begins small and doubles when it is full.
     """
 
-    def __init__(self, weights: Weights, most: int, cells: int = _FIRST_CELLS) -> None:
+    def __init__(
+        self, model: LlamaModel, most: int, *, cells: int = FIRST_CELLS, free: Callable[[], int] = free_ram
+    ) -> None:
         """Make an empty cache.
 
         Args:
-            weights: Of the model.
+            model: Whose keys and values they are.
             most: How many cells it may ever have.
             cells: How many it has at first.
+            free: Says how many bytes this process may still take.
 
         Raises:
             ModelError: There is no memory for it.
         """
-        self._weights = weights
-        self._library = weights.library
+        self._model = model
+        self._library = model.library
         self._most = most
+        self._free_bytes = free
         self._open(min(cells, most))
 
-    def decode(self, batch: Sequence[Place], wanted: int) -> Logits:
+    def decode(self, batch: Sequence[BatchToken], wanted: int) -> Logits:
         """Compute keys and values of a batch, at most `CHUNK` tokens.
 
         Args:
@@ -173,7 +177,7 @@ class Cells:
         if code:
             raise ModelError(f"llama.cpp could not compute this ({llama_cpp.first_error() or code}). {FOR_A_REQUEST}.")
         rows = range(len(batch) - wanted, len(batch))
-        shape = (self._weights.rows,)
+        shape = (self._model.rows,)
         found = [np.ctypeslib.as_array(self._library.llama_get_logits_ith(self._context, row), shape) for row in rows]
         return np.stack(found) if found else np.empty((0, *shape), np.float32)
 
@@ -202,9 +206,9 @@ class Cells:
         return False
 
     def _open(self, cells: int) -> None:
-        needed = cells * self._weights.cell_bytes
-        if needed > free_ram():
-            raise ModelError(_no_memory(cells, needed))
+        needed = cells * self._model.cell_bytes
+        if needed > self._free_bytes():
+            raise ModelError(_no_memory(cells, needed, self._free_bytes()))
         params = self._library.llama_context_default_params()
         params.n_ctx = cells
         params.n_batch = params.n_ubatch = CHUNK
@@ -213,14 +217,14 @@ class Cells:
         params.kv_unified = True  # one pool of cells for all sequences
         params.op_offload = params.offload_kqv = False
         llama_cpp.first_error()
-        context = self._library.llama_init_from_model(self._weights.handle, params)
+        context = self._library.llama_init_from_model(self._model.handle, params)
         if not context:
-            raise ModelError(_no_memory(cells, needed, llama_cpp.first_error()))
+            raise ModelError(_no_memory(cells, needed, self._free_bytes(), llama_cpp.first_error()))
         self._context = context
         self._memory = self._library.llama_get_memory(context)
         self._cells = int(self._library.llama_n_ctx(context))
         # The weights outlive what computes with them.
-        self._close = weakref.finalize(self, _free, self._library, context, self._weights)
+        self._close = weakref.finalize(self, _free, self._library, context, self._model)
         self._close.atexit = False  # another thread may still compute; the system takes it all back
 
     def _grow(self) -> None:
@@ -246,20 +250,20 @@ class Cells:
             )
 
 
-def _free(library: ctypes.CDLL, context: int, _weights: Weights) -> None:
+def _free(library: ctypes.CDLL, context: int, _model: LlamaModel) -> None:
     library.llama_free(context)
 
 
-def _c_batch(batch: Sequence[Place], wanted: int) -> tuple[list[Any], llama_cpp.Batch]:
+def _c_batch(batch: Sequence[BatchToken], wanted: int) -> tuple[list[Any], llama_cpp.Batch]:
     """Return the batch as C has it, and the arrays that it points into: they must be kept as long as it is used."""
     count = len(batch)
     integers = ctypes.c_int32 * count
-    tokens = integers(*(place.token for place in batch))
-    positions = integers(*(place.position for place in batch))
-    sequences = [ctypes.c_int32(place.sequence) for place in batch]
+    tokens = integers(*(token.id for token in batch))
+    positions = integers(*(token.position for token in batch))
+    sequences = [ctypes.c_int32(token.sequence) for token in batch]
     ones = integers(*([1] * count))
     lists = (ctypes.POINTER(ctypes.c_int32) * count)(*map(ctypes.pointer, sequences))
-    outputs = (ctypes.c_int8 * count)(*(at >= count - wanted for at in range(count)))
+    outputs = (ctypes.c_int8 * count)(*(index >= count - wanted for index in range(count)))
     arrays = [tokens, positions, sequences, ones, lists, outputs]
     return arrays, llama_cpp.Batch(count, tokens, None, positions, ones, lists, outputs)
 
@@ -272,9 +276,9 @@ def _cannot_load(path: Path) -> str:
     )
 
 
-def _no_memory(cells: int, needed: int, reason: str = "") -> str:
-    said = f" ({reason})" if reason else ""
+def _no_memory(cells: int, needed: int, free: int, reason: str = "") -> str:
+    because = f" ({reason})" if reason else ""
     return (
-        f"There is not enough memory for a KV cache of {cells} tokens: it takes {needed / 1e9:.1f} GB, and "
-        f"{free_ram() / 1e9:.1f} GB are free{said}. {FOR_A_REQUEST}."
+        f"There is not enough memory for a KV cache of {cells} tokens: it takes {gigabytes(needed)}, and "
+        f"{gigabytes(free)} are free{because}. {FOR_A_REQUEST}."
     )

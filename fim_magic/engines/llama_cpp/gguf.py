@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from fim_magic.engines import (
 )
 from fim_magic.engines.arithmetic import Logits, choose, logprob, most_probable, points
 from fim_magic.engines.llama_cpp import library as llama_cpp
-from fim_magic.engines.llama_cpp.decoder import CHUNK, SEQUENCES, Cells, Place, Weights
+from fim_magic.engines.llama_cpp.decoder import CHUNK, FIRST_CELLS, SEQUENCES, BatchToken, Cells, LlamaModel
 from fim_magic.engines.memory import free_ram
 from fim_magic.engines.reuse import known_tokens
 from fim_magic.engines.running import Running
@@ -69,27 +69,37 @@ class GgufEngine:
 
     def __init__(
         self,
-        weights: Weights,
+        model: LlamaModel,
         tokenizer: TextTokenizer,
         config: Mapping[str, Any],
         *,
         name: str,
         revision: str,
         named: str = "",
+        cells: int = FIRST_CELLS,
+        free: Callable[[], int] = free_ram,
     ) -> None:
         self._name = name
         self._revision = revision
         self.tokenizer = tokenizer
         self.family: Family = family_of(config, tokenizer, declared_ends(tokenizer, config.get("eos_token_id")), named)
         self.reuse = True
-        self._weights = weights
-        fits = max(_LEAST_CONTEXT, int(free_ram() * _SHARE_OF_MEMORY) // max(1, weights.cell_bytes))
-        self.context_length = min(weights.trained_context, fits)
-        self._memory = _Memory(Cells(weights, fits))
+        self._model = model
+        fits = max(_LEAST_CONTEXT, int(free() * _SHARE_OF_MEMORY) // max(1, model.cell_bytes))
+        self.context_length = min(model.trained_context, fits)
+        self._sequences = _SequencePool(Cells(model, fits, cells=cells, free=free))
 
     @classmethod
     def load(
-        cls, path: Path, *, name: str, revision: str, named: str = "", on_progress: OnProgress = silent
+        cls,
+        path: Path,
+        *,
+        name: str,
+        revision: str,
+        named: str = "",
+        on_progress: OnProgress = silent,
+        cells: int = FIRST_CELLS,
+        free: Callable[[], int] = free_ram,
     ) -> GgufEngine:
         """Load a GGUF file.
 
@@ -99,6 +109,8 @@ class GgufEngine:
             revision: Which version of the checkpoint it is.
             named: Its family, where the catalogue or the user states it.
             on_progress: Called often. What it raises ends the loading cleanly.
+            cells: For how many tokens the KV cache has room at first.
+            free: Says how many bytes this process may still take.
 
         Raises:
             ModelError: It cannot be loaded, or llama.cpp is not installed.
@@ -106,34 +118,31 @@ class GgufEngine:
         """
         llama_cpp.library()  # whether it is installed is told before anything is converted
         folder = converted_tokenizer(path, on_progress)
-        weights = Weights(path, on_progress)
-        tokenizer = TextTokenizer.from_folder(folder, weights.rows)
-        return cls(weights, tokenizer, _config(folder), name=name, revision=revision, named=named)
+        model = LlamaModel(path, on_progress)
+        tokenizer = TextTokenizer.from_folder(folder, model.rows)
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        return cls(model, tokenizer, config, name=name, revision=revision, named=named, cells=cells, free=free)
 
     @property
     def info(self) -> EngineInfo:
-        """What a user may know of it."""
-        return EngineInfo(self._name, self._revision, "llama.cpp", "cpu", self._weights.description)
+        return EngineInfo(self._name, self._revision, "llama.cpp", "cpu", self._model.description)
 
     @property
     def capabilities(self) -> Capabilities:
-        """All that there is."""
         return Capabilities()
 
     def report(self) -> EngineReport:
-        """Say how it computes."""
-        return EngineReport(decoder="llama.cpp", weight_bytes=self._weights.size)
+        return EngineReport(decoder="llama.cpp", weight_bytes=self._model.size)
 
     def warm_up(self) -> None:
         """Do nothing: the weights are read when they are first needed, and loading takes a second."""
 
     def bytes_per_token(self, context: int) -> int:
         """Return the bytes that one decode step reads: the weights, and the KV cache of `context` tokens."""
-        return self._weights.size + context * self._weights.cell_bytes
+        return self._model.size + context * self._model.cell_bytes
 
     def forget(self) -> None:
-        """Drop the KV cache of the last prompt."""
-        self._memory.keep(_KEPT, [])
+        self._sequences.keep(_KEPT, [])
 
     def generate(
         self,
@@ -144,11 +153,6 @@ class GgufEngine:
         stop_ids: AbstractSet[int],
         limit: int,
     ) -> GgufGeneration:
-        """Begin a request; see [`fim_magic.engines.Engine.generate`][].
-
-        Raises:
-            ModelError: The prompt does not fit into the context, or more candidates are under way than can be.
-        """
         if len(prompt) >= self.context_length:
             raise ModelError(
                 f"The prompt has {len(prompt)} tokens, and the context of {self._name} is {self.context_length} tokens "
@@ -157,27 +161,17 @@ class GgufEngine:
         if not self.reuse:
             self.forget()
         running = Running(beginnings, stop_ids, limit, self.tokenizer)
-        return GgufGeneration(self._memory, prompt, running, sampling, self.context_length)
+        return GgufGeneration(self._sequences, prompt, running, sampling, self.context_length)
 
     def score(self, prompt: Sequence[int], continuation: Sequence[int]) -> list[float]:
-        """Say how likely a text is after another; see [`fim_magic.engines.Engine.score`][].
-
-        Raises:
-            ModelError: Both together are longer than the context, or there is no room for them in the KV cache.
-        """
         if not continuation:
             return []
         rows = self._continued(prompt, continuation).after(continuation[:-1])
         return [logprob(row, token) for row, token in zip(rows, continuation, strict=True)]
 
     def top_logprobs(self, prompt: Sequence[int], continuation: Sequence[int], count: int) -> list[list[TokenLogprob]]:
-        """Say what else could have been said; see [`fim_magic.engines.Engine.top_logprobs`][].
-
-        Raises:
-            ModelError: Both together are longer than the context, or there is no room for them in the KV cache.
-        """
         rows = self._continued(prompt, continuation).after(continuation)
-        return [[TokenLogprob(at, logprob(row, at)) for at in most_probable(row, count)] for row in rows]
+        return [[TokenLogprob(token, logprob(row, token)) for token in most_probable(row, count)] for row in rows]
 
     def _continued(self, prompt: Sequence[int], continuation: Sequence[int]) -> GgufGeneration:
         if len(prompt) + len(continuation) > self.context_length:
@@ -185,7 +179,7 @@ class GgufEngine:
         return self.generate(prompt, beginnings=[ANY], sampling=GREEDY, stop_ids=frozenset(), limit=1)
 
 
-class _Memory:
+class _SequencePool:
     """Which sequence of the KV cache is whose, and what the last prompt left there."""
 
     def __init__(self, cells: Cells) -> None:
@@ -243,15 +237,15 @@ class GgufGeneration:
     """
 
     def __init__(
-        self, memory: _Memory, prompt: Sequence[int], running: Running, sampling: Sampling, context_length: int
+        self, pool: _SequencePool, prompt: Sequence[int], running: Running, sampling: Sampling, context_length: int
     ) -> None:
         self.reused = 0
-        self._memory = memory
+        self._pool = pool
         self._prompt = list(prompt)
         self._sampling = sampling
         self._context_length = context_length
         self._running = running
-        self._sequences = memory.take(self, len(running.candidates))
+        self._sequences = pool.take(self, len(running.candidates))
         self._points = points(sampling, len(running.candidates))
         self._chosen: dict[int, int] = {}  # candidate -> its last token, which the model has not read yet
         self._length = len(prompt)
@@ -268,23 +262,23 @@ class GgufGeneration:
         """
         (sequence,) = self._sequences
         last = len(self._prompt) - 1
-        self.reused = read = self._memory.begin(sequence, self._prompt)
+        self.reused = read = self._pool.begin(sequence, self._prompt)
         try:
             while read < last:
                 part = self._prompt[read : min(read + CHUNK, last)]
-                self._memory.cells.decode(_places(part, read, sequence), wanted=0)
+                self._pool.cells.decode(_batch(part, read, sequence), wanted=0)
                 read += len(part)
         finally:  # what was read of an interrupted prompt is good, too
-            self._memory.keep(sequence, self._prompt[:read])
+            self._pool.keep(sequence, self._prompt[:read])
         ids = [self._prompt[last], *continuation]
         for start in range(0, len(ids), SCORED_AT_ONCE):
             part = ids[start : start + SCORED_AT_ONCE]
-            yield from self._memory.cells.decode(_places(part, last + start, sequence), wanted=len(part))
+            yield from self._pool.cells.decode(_batch(part, last + start, sequence), wanted=len(part))
 
     def prefill(self) -> Iterator[int]:
         """Read the prompt once, in parts, and share it among the candidates."""
         first, *others = self._sequences
-        self.reused = read = self._memory.begin(first, self._prompt)
+        self.reused = read = self._pool.begin(first, self._prompt)
         if read:
             yield read
         try:
@@ -293,17 +287,16 @@ class GgufGeneration:
                 # weights in another way for many rows than for one, and the answer must not hang on what was kept.
                 last = len(self._prompt) - 1
                 part = self._prompt[read : min(read + CHUNK, last)] or self._prompt[last:]
-                self._logits = self._memory.cells.decode(_places(part, read, first), wanted=1)
+                self._logits = self._pool.cells.decode(_batch(part, read, first), wanted=1)
                 read += len(part)
                 if read == len(self._prompt):
                     for other in others:
-                        self._memory.cells.copy(first, other, read)
+                        self._pool.cells.copy(first, other, read)
                 yield read
         finally:  # what was read of an interrupted prompt is good, too
-            self._memory.keep(first, self._prompt[:read])
+            self._pool.keep(first, self._prompt[:read])
 
     def step(self) -> list[Token]:
-        """Generate one token for each candidate that goes on; see [`fim_magic.engines.Generation.step`][]."""
         candidates = self._running.candidates
         if not candidates:
             return []
@@ -337,16 +330,11 @@ class GgufGeneration:
                 f"Prompt and answer have reached the model's context of {self._context_length} tokens. Ask for a "
                 "shorter answer (--max-new-tokens 64), or give less context."
             )
-        places = [Place(self._chosen[at], self._length, self._sequences[at]) for at in self._running.candidates]
-        self._logits = self._memory.cells.decode(places, wanted=len(places))
+        batch = [BatchToken(self._chosen[n], self._length, self._sequences[n]) for n in self._running.candidates]
+        self._logits = self._pool.cells.decode(batch, wanted=len(batch))
         self._length += 1
 
 
-def _places(ids: Sequence[int], position: int, sequence: int) -> list[Place]:
-    """Return the places of tokens that follow each other, the first of them at `position`."""
-    return [Place(token, position + at, sequence) for at, token in enumerate(ids)]
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    config: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
-    return config
+def _batch(ids: Sequence[int], position: int, sequence: int) -> list[BatchToken]:
+    """Return tokens that follow each other, the first of them at `position`."""
+    return [BatchToken(token, index, sequence) for index, token in enumerate(ids, start=position)]

@@ -20,23 +20,20 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, GPTBigCodeForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-from transformers.utils import logging as transformers_logging
 
 from fim_magic.engines.memory import FOR_LOADING, freeing_memory
 from fim_magic.engines.torch.conversions import added_tokens, byte_level, codegen2, codegen25, santacoder
+from fim_magic.engines.torch.footprint import weight_files, weights_in
 from fim_magic.engines.torch.placement import Placement, plan
+from fim_magic.engines.torch.quiet import quiet_transformers
 from fim_magic.errors import FimError, ModelError
 from fim_magic.progress import OnProgress, silent
 from fim_magic.tokenization import TextTokenizer, declared_bos
 
 OnNotice = Callable[[str], object]
-"""Told what the user should read, though all went well."""
+"""Called with what the user should read, though all went well."""
 
 _LIKE_A_SENTINEL = re.compile(r"[<\[].*[>\]]", re.DOTALL)
-
-
-def unheard(notice: str) -> None:
-    """Tell nobody."""
 
 
 def load_checkpoint(
@@ -46,7 +43,7 @@ def load_checkpoint(
     *,
     allow_code: bool = False,
     on_progress: OnProgress = silent,
-    on_notice: OnNotice = unheard,
+    on_notice: OnNotice = lambda _: None,
 ) -> tuple[Any, TextTokenizer]:
     """Load the checkpoint in `folder`.
 
@@ -55,8 +52,8 @@ def load_checkpoint(
         name: What the user called it, for errors.
         placement: Where, and in what precision; None is the GPUs that there are, or the CPU.
         allow_code: Whether the user has allowed the Python files in this folder. They run only if nothing else will do.
-        on_progress: Told about what has to be fetched: GPT-2's vocabulary, for CodeGen2.5.
-        on_notice: Told what the user should know of this checkpoint.
+        on_progress: Called while something is fetched: GPT-2's vocabulary, for CodeGen2.5.
+        on_notice: Called with what the user should know of this checkpoint.
 
     Returns:
         The model and its tokenizer.
@@ -71,8 +68,10 @@ def load_checkpoint(
         if runs_code:
             _require_leave(folder, config, name, allowed=allow_code)
         backend = _read_tokenizer(folder, config, on_progress)
-        files = _weight_files(folder)
-        placement = placement or plan(folder, config, name=name)
+        files = weight_files(folder)
+        if not files:
+            raise ValueError(f"there are no weights in {folder}, neither model.safetensors nor pytorch_model.bin")
+        placement = placement or plan(weights_in(folder, config), config, name=name)
         with freeing_memory(f"loading {name}", advice=FOR_LOADING):
             model = _load_model(folder, config, files, placement, runs_code=runs_code)
         codegen2.mend(model, config)
@@ -100,7 +99,7 @@ def _load_model(
         "ignore_mismatched_sizes": True,  # they are told below, in words
         "output_loading_info": True,
     }
-    with _quiet_transformers():
+    with quiet_transformers():
         if santacoder.is_santacoder(config):
             weights = santacoder.converted(_read(files))
             model, loading = GPTBigCodeForCausalLM.from_pretrained(
@@ -126,18 +125,6 @@ def _load_model(
     return model
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    """The files with the weights. Where there are safetensors, pickles beside them are left alone."""
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        if (folder / name).is_file():
-            return [folder / name]
-        index = folder / f"{name}.index.json"
-        if index.is_file():
-            shards = set(_json_object(index).get("weight_map", {}).values())
-            return sorted(folder / Path(str(shard)).name for shard in shards)
-    raise ValueError(f"there are no weights in {folder}, neither model.safetensors nor pytorch_model.bin")
-
-
 def _are_pickles(files: list[Path]) -> bool:
     return any(path.suffix == ".bin" for path in files)
 
@@ -160,7 +147,7 @@ def _forget_false_ends(model: Any, tokenizer: TextTokenizer) -> None:
         if config is None or declared is None:
             continue
         ids = declared if isinstance(declared, list) else [declared]
-        ends = [at for at in ids if _may_end(tokenizer, at)]
+        ends = [token_id for token_id in ids if _may_end(tokenizer, token_id)]
         if ends != ids:
             config.eos_token_id = ends or None
 
@@ -298,17 +285,3 @@ def _json_object(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise TypeError(f"{path.name} is no JSON object")
     return found
-
-
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Keep transformers' bars and reports off the user's screen, and put everything back after."""
-    bars, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()

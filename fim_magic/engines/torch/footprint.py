@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 import re
-import struct
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from huggingface_hub.utils import TensorInfo  # type: ignore[attr-defined]  # it is exported, and not in __all__
 
 TOKENS_CONSIDERED = 8192
-"""How much context the KV cache is reckoned for, where the model has more.
+"""For how much context the KV cache is computed, where the model has more.
 
 Today's models read 32768 or 131072 tokens, for which the cache can take more than the weights. Hardly any notebook
 comes near; to demand that memory would refuse models that do well.
@@ -26,9 +27,8 @@ comes near; to demand that memory would refuse models that do well.
 BYTES_QUANTISED = {"8bit": 1.0, "4bit": 0.5 + 4 / 64}
 """Of one element of a linear layer in bitsandbytes: int8; NF4, with a float32 scale for every 64 (arXiv 2305.14314)."""
 
-_LONGEST_HEADER = 100_000_000  # bytes, as in the safetensors library
 _STORED_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
-_SHARDS = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _LAYER = re.compile(r".*?\.\d+(?=\.)")
 _HEAD = "lm_head.weight"
 # The parts of a tensor's name that say it belongs to no linear layer, or to the output layer, which stays as it is.
@@ -37,8 +37,8 @@ _NEVER_QUANTISED = re.compile(r"embed|experts|(^|\.)(wte|wpe|lm_head|output_laye
 
 
 @dataclass(frozen=True)
-class Weights:
-    """What the weights of a checkpoint come to.
+class WeightsSize:
+    """What the weights of a checkpoint take.
 
     Attributes:
         elements: How many numbers are loaded in the precision that the device decides.
@@ -67,20 +67,48 @@ class Weights:
         return whole + int(self.linear * BYTES_QUANTISED[quantize])
 
 
-def weights_in(folder: Path, config: Mapping[str, Any]) -> Weights:
-    """Reckon up the weights of the checkpoint in `folder`.
+def weights_in(folder: Path, config: Mapping[str, Any]) -> WeightsSize:
+    """Add up the weights of the checkpoint in `folder`.
 
     Args:
-        folder: In transformers layout. A file that is damaged counts by its size: whoever loads it says what is wrong.
+        folder: In transformers layout. A file that is damaged counts by its size: loading it says what is wrong.
         config: Its config.json.
     """
-    files = _weight_files(folder)
+    from huggingface_hub import parse_local_safetensors_file_metadata
+    from huggingface_hub.errors import SafetensorsParsingError
+
+    try:
+        files = [file for file in weight_files(folder) if file.is_file()]
+    except (OSError, ValueError):
+        return WeightsSize()
     try:
         if files and all(file.suffix == ".safetensors" for file in files):
-            return _from_headers(files, config)
-    except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError):
+            headers = [parse_local_safetensors_file_metadata(file).tensors for file in files]
+            return _from_headers({name: tensor for header in headers for name, tensor in header.items()}, config)
+    except (OSError, ValueError, SafetensorsParsingError, KeyError, TypeError, AttributeError):
         pass
     return _from_sizes(files, config)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files that transformers would load: safetensors before pickles, one file before shards.
+
+    Shards are those that the index names, whether they are there or not.
+
+    Raises:
+        ValueError: The index is damaged.
+    """
+    for name in _WEIGHTS:
+        if (folder / name).is_file():
+            return [folder / name]
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            try:
+                shards = json.loads(index.read_text("utf-8"))["weight_map"].values()
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise ValueError(f"{index.name} is damaged ({error})") from error
+            return sorted({folder / Path(str(shard)).name for shard in shards})
+    return []
 
 
 def cache_bytes(config: Mapping[str, Any], tokens: int, element_size: int) -> int:
@@ -107,68 +135,37 @@ def context_of(config: Mapping[str, Any]) -> int | None:
 # --- the weights ---------------------------------------------------------------------------------
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    """The files that transformers would load: safetensors before pickles, one file before shards."""
-    for single, index in zip(("model.safetensors", "pytorch_model.bin"), _SHARDS, strict=True):
-        if (folder / single).is_file():
-            return [folder / single]
-        if (folder / index).is_file():
-            return [path for path in _shards(folder, index) if path.is_file()]
-    return []
-
-
-def _shards(folder: Path, index: str) -> list[Path]:
-    try:
-        names = json.loads((folder / index).read_text("utf-8"))["weight_map"].values()
-        return [folder / name for name in sorted({Path(str(name)).name for name in names})]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return []
-
-
-def _from_headers(files: Iterable[Path], config: Mapping[str, Any]) -> Weights:
-    tensors = {name: about for file in files for name, about in _header(file)}
+def _from_headers(tensors: dict[str, TensorInfo], config: Mapping[str, Any]) -> WeightsSize:
     if _is_tied(tensors, config):
         del tensors[_HEAD]
     prequantised = config.get("quantization_config") is not None
     elements = linear = packed = float32 = 0
     layers: Counter[str] = Counter()
-    for name, (dtype, shape, size) in tensors.items():
+    for name, tensor in tensors.items():
+        begin, end = tensor.data_offsets
+        size = end - begin
         if prequantised:
             packed += size
-        elif dtype.startswith(("F", "BF")):
-            count = prod(shape)
-            elements += count
-            linear += count if _is_linear(name, shape) else 0
-            float32 += size if dtype == "F32" else 0
+        elif tensor.dtype.startswith(("F", "BF")):
+            elements += tensor.parameter_count
+            linear += tensor.parameter_count if _is_linear(name, tensor.shape) else 0
+            float32 += size if tensor.dtype == "F32" else 0
         else:
             continue  # old checkpoints hold attention masks, which are not loaded
         layers[_layer(name)] += size
     total = sum(layers.values())
-    return Weights(elements, linear, packed, float32, max(layers.values()) / total if total else 0.0)
+    return WeightsSize(elements, linear, packed, float32, max(layers.values()) / total if total else 0.0)
 
 
-def _header(file: Path) -> Iterator[tuple[str, tuple[str, list[int], int]]]:
-    """Read the name, dtype, shape and bytes of each tensor (safetensors, section "Format" of its README)."""
-    with file.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        if length > _LONGEST_HEADER:
-            raise ValueError(f"{file.name} has no safetensors header")
-        header = json.loads(stream.read(length))
-    for name, about in header.items():
-        if name != "__metadata__":
-            begin, end = about["data_offsets"]
-            yield name, (about["dtype"], about["shape"], end - begin)
-
-
-def _is_tied(tensors: Mapping[str, tuple[str, list[int], int]], config: Mapping[str, Any]) -> bool:
+def _is_tied(tensors: Mapping[str, TensorInfo], config: Mapping[str, Any]) -> bool:
     """Whether the stored output matrix is the embedding again, which is loaded once.
 
     transformers writes `tie_word_embeddings` wherever it is not true.
     """
     if _HEAD not in tensors or not config.get("tie_word_embeddings", True):
         return False
-    shape = tensors[_HEAD][1]
-    return any(name != _HEAD and about[1] == shape for name, about in tensors.items() if not _LAYER.match(name))
+    shape = tensors[_HEAD].shape
+    return any(name != _HEAD and tensor.shape == shape for name, tensor in tensors.items() if not _LAYER.match(name))
 
 
 def _is_linear(name: str, shape: list[int]) -> bool:
@@ -181,14 +178,14 @@ def _layer(name: str) -> str:
     return numbered[0] if numbered else name.rpartition(".")[0]
 
 
-def _from_sizes(files: Iterable[Path], config: Mapping[str, Any]) -> Weights:
+def _from_sizes(files: Iterable[Path], config: Mapping[str, Any]) -> WeightsSize:
     """What can be said of pickles without loading them: their size, and the precision that config.json names."""
     size = sum(file.stat().st_size for file in files)
     stored = str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
     if config.get("quantization_config") is not None:
-        return Weights(packed=size)
+        return WeightsSize(packed=size)
     elements = size // _STORED_BYTES.get(stored, 4)
-    return Weights(elements, linear=elements, float32=size if stored == "float32" else 0)
+    return WeightsSize(elements, linear=elements, float32=size if stored == "float32" else 0)
 
 
 # --- the KV cache --------------------------------------------------------------------------------
@@ -202,7 +199,7 @@ def _layers(config: Mapping[str, Any]) -> list[str]:
     count = _first(config, "num_hidden_layers", "n_layer", "num_layers") or 0
     interval = _first(config, "full_attention_interval")  # Qwen3-Next: the other layers are recurrent
     if interval:
-        return ["none" if (at + 1) % interval else "full" for at in range(count)]
+        return ["none" if number % interval else "full" for number in range(1, count + 1)]
     # Qwen names a window in every configuration, and seldom uses it.
     windowed = config.get("use_sliding_window", not str(config.get("model_type")).startswith("qwen"))
     if not windowed or not _first(config, "sliding_window"):

@@ -12,8 +12,8 @@ from fim_magic.engines import SCORED_AT_ONCE, Sampling, Token
 from fim_magic.engines.arithmetic import Point, points
 from fim_magic.engines.memory import freeing_memory
 from fim_magic.engines.running import Running
+from fim_magic.engines.torch.forward import DecoderForward, ForwardPass
 from fim_magic.engines.torch.prompt_lookup import PromptLookup
-from fim_magic.engines.torch.reading import OwnReading, Reading
 from fim_magic.errors import ModelError
 
 _PREFILL_CHUNK = 512  # tokens read between two looks at the interrupt flag
@@ -25,15 +25,15 @@ class LocalGeneration:
 
     def __init__(
         self,
-        reading: Reading,
+        forward: ForwardPass,
         prompt: Sequence[int],
         running: Running,
         sampling: Sampling,
         *,
         reused: int = 0,
-        guesses: OwnReading | None = None,
+        guesses: DecoderForward | None = None,
     ) -> None:
-        self._reading: Reading | None = reading
+        self._forward: ForwardPass | None = forward
         self._prompt = list(prompt)
         self._sampling = sampling
         self._running = running
@@ -51,15 +51,14 @@ class LocalGeneration:
         length = len(self._prompt)
         for start in range(self.reused, length, _PREFILL_CHUNK):
             with freeing_memory("reading the prompt", self._drop):
-                self._logits = self._read().read(self._prompt[start : start + _PREFILL_CHUNK])
+                self._logits = self._model().prefill(self._prompt[start : start + _PREFILL_CHUNK])
             yield min(start + _PREFILL_CHUNK, length)
         if len(self._rows) > 1:
             with freeing_memory(f"{len(self._rows)} candidates", self._drop):
-                self._read().share(len(self._rows))
+                self._model().share(len(self._rows))
                 self._logits = self._logits.expand(len(self._rows), -1)
 
     def step(self) -> list[Token]:
-        """Generate the next tokens of each candidate that goes on; see [`fim_magic.engines.Generation.step`][]."""
         if not self._rows:
             return []
         allowed = self._running.allowed()
@@ -72,7 +71,7 @@ class LocalGeneration:
 
     def _one_each(self, allowed: Mapping[int, Sequence[int]]) -> list[Token]:
         if self._chosen:
-            self._logits = self._read().read_each(self._chosen)
+            self._logits = self._model().decode_step(self._chosen)
         logits = self._logits
         if allowed:
             logits = _only(logits, {self._rows.index(candidate): ids for candidate, ids in allowed.items()})
@@ -81,24 +80,24 @@ class LocalGeneration:
         self._chosen = chosen.tolist()
         if self._lookup is not None:
             self._lookup.push(self._chosen[0])
-        return [Token(*each) for each in zip(self._rows, self._chosen, logprobs, strict=True)]
+        return [Token(*token) for token in zip(self._rows, self._chosen, logprobs, strict=True)]
 
     def _several(self, guess: list[int]) -> list[Token]:
         """Read the last token and the guesses that follow it, and keep as many as the model itself would choose."""
         assert self._guesses is not None and self._lookup is not None  # `step` looked
-        logits = self._guesses.read_all([*self._chosen, *guess])
+        logits = self._guesses.prefill([*self._chosen, *guess], all_logits=True)
         chosen = logits.argmax(dim=-1)
         logprobs = logprobs_of(logits, chosen)
         ids = chosen.tolist()
         pairs = enumerate(zip(ids, guess, strict=False))  # one more is chosen than was guessed
-        right = next((at for at, (own, guessed) in pairs if own != guessed), len(guess))
+        right = next((index for index, (own, guessed) in pairs if own != guessed), len(guess))
         self._guesses.forget_last(len(guess) - right)
         self._lookup.learn(len(guess), right)
         self._logits, self._chosen = logits[right : right + 1], ids[right : right + 1]
         for token in ids[: right + 1]:
             self._lookup.push(token)
         candidate = self._rows[0]
-        return [Token(candidate, ids[at], logprobs[at]) for at in range(right + 1)]
+        return [Token(candidate, *token) for token in zip(ids[: right + 1], logprobs, strict=False)]
 
     def after(self, continuation: Sequence[int]) -> Iterator[torch.Tensor]:
         """Read the prompt and a continuation of it, instead of generating one. This ends the request.
@@ -114,17 +113,17 @@ class LocalGeneration:
         try:
             for start in range(self.reused, last, _PREFILL_CHUNK):
                 with freeing_memory("reading the prompt", self._drop):
-                    self._read().read(self._prompt[start : min(start + _PREFILL_CHUNK, last)])
+                    self._model().prefill(self._prompt[start : min(start + _PREFILL_CHUNK, last)])
             for start in range(0, len(ids), SCORED_AT_ONCE):
                 with freeing_memory("scoring a text", self._drop):
-                    yield self._read().read_all(ids[start : start + SCORED_AT_ONCE])
+                    yield self._model().prefill(ids[start : start + SCORED_AT_ONCE], all_logits=True)
         finally:  # what was read until an interrupt serves the next request, too
             self.close()
 
     def close(self, candidate: int | None = None) -> None:
         """Take a candidate out of the batch, or all."""
-        for each in [candidate] if candidate is not None else [*self._rows]:
-            self._take_out(each)
+        for number in [candidate] if candidate is not None else [*self._rows]:
+            self._take_out(number)
 
     def _take_out(self, candidate: int) -> None:
         if candidate not in self._rows:
@@ -138,21 +137,21 @@ class LocalGeneration:
             return
         if len(self._rows) >= len(self._logits):
             return  # the prompt has not been shared among the candidates yet
-        kept = [r for r in range(len(self._rows) + 1) if r != row]
-        self._read().select(kept)
+        kept = [index for index in range(len(self._rows) + 1) if index != row]
+        self._model().select(kept)
         self._logits = self._logits[kept]
-        self._chosen = [self._chosen[r] for r in kept] if self._chosen else []
+        self._chosen = [self._chosen[index] for index in kept] if self._chosen else []
 
-    def _read(self) -> Reading:
-        if self._reading is None:
+    def _model(self) -> ForwardPass:
+        if self._forward is None:
             raise ModelError("This request has run out of memory before. Begin another one.")
-        return self._reading
+        return self._forward
 
     def _drop(self) -> None:
         """Let go of all that the request holds on the device. It cannot go on."""
         if self.on_end is not None:
             self.on_end.detach()
-        self._reading = self._guesses = self.on_end = None
+        self._forward = self._guesses = self.on_end = None
         self._logits = torch.empty(0)
 
 
@@ -189,8 +188,8 @@ def choose(logits: torch.Tensor, sampling: Sampling, points: Sequence[Point]) ->
         return chosen
     ranked, order = _nucleus(torch.softmax(logits[sampled] / sampling.temperature, dim=-1), sampling.top_p)
     probabilities = ranked.cpu().numpy()
-    places = [points[row].choose(probabilities[at], sampling.top_p) for at, row in enumerate(sampled)]
-    ids = order.gather(1, torch.tensor(places, device=order.device)[:, None])
+    ranks = [points[row].choose(falling, sampling.top_p) for row, falling in zip(sampled, probabilities, strict=True)]
+    ids = order.gather(1, torch.tensor(ranks, device=order.device)[:, None])
     return chosen.index_copy(0, torch.tensor(sampled, device=chosen.device), ids[:, 0])
 
 

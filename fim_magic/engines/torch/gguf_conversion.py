@@ -1,8 +1,8 @@
 """A GGUF file in transformers' layout, converted once and kept in the cache.
 
-transformers reads GGUF files itself, but needs the better part of a minute for a small one, each
-time. What it made of the file is therefore saved, and loads in seconds. llama.cpp reads the weights
-itself, so for it only the tokenizer and the configuration are converted.
+transformers reads GGUF files itself, but needs the better part of a minute for a small one, each time. What it made of
+the file is therefore saved, and loads in seconds. llama.cpp reads the weights itself: for it only the tokenizer and the
+configuration are converted.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fim_magic import weights
+from fim_magic.engines.torch.quiet import quiet_transformers
 from fim_magic.errors import FetchError, FimError, ModelError
 from fim_magic.progress import Meter, OnProgress, silent
 
@@ -64,12 +67,7 @@ def converted(gguf: Path, sha256: str | None = None, on_progress: OnProgress = s
         ModelError: The file is damaged, or of a kind that transformers cannot convert.
         FetchError: There is no room for the converted form.
     """
-    try:
-        known = sha256 or weights.sha256_of(gguf, on_progress)
-    except OSError as error:
-        raise ModelError(_cannot_read(gguf, error)) from error
-    name = f"{gguf.stem}-{known[:12]}-{LAYOUT}"
-    return _cached(gguf, name, _convert, on_progress)
+    return _cached(gguf, lambda: sha256 or weights.sha256_of(gguf, on_progress), LAYOUT, _convert, on_progress)
 
 
 def converted_tokenizer(gguf: Path, on_progress: OnProgress = silent) -> Path:
@@ -88,26 +86,31 @@ def converted_tokenizer(gguf: Path, on_progress: OnProgress = silent) -> Path:
         ModelError: The file is damaged, or of a kind that transformers cannot convert.
         FetchError: There is no room for the folder.
     """
-    try:
-        known = _fingerprint(gguf)
-    except OSError as error:
-        raise ModelError(_cannot_read(gguf, error)) from error
-    return _cached(gguf, f"{gguf.stem}-{known[:12]}-{TOKENIZER_LAYOUT}", _convert_tokenizer, on_progress)
+    return _cached(gguf, lambda: fingerprint(gguf), TOKENIZER_LAYOUT, _convert_tokenizer, on_progress)
 
 
-def _fingerprint(gguf: Path) -> str:
+def fingerprint(gguf: Path, head: int = _HEAD) -> str:
+    """Return what tells a file from others: the hash of its size and of its first `head` bytes."""
     digest = hashlib.sha256(str(gguf.stat().st_size).encode())
     with gguf.open("rb") as file:
-        digest.update(file.read(_HEAD))
+        digest.update(file.read(head))
     return digest.hexdigest()
 
 
-def _cannot_read(gguf: Path, error: OSError) -> str:
-    return f"{gguf} could not be read ({error.strerror or error}). Check the path, and who may read the file."
-
-
-def _cached(gguf: Path, name: str, make: Callable[[Path, Path, OnProgress], None], on_progress: OnProgress) -> Path:
-    """Return the folder of the cache with this name; if there is none, let `make` fill a new one."""
+def _cached(
+    gguf: Path,
+    sha256: Callable[[], str],
+    layout: str,
+    convert: Callable[[Path, Path, OnProgress], None],
+    on_progress: OnProgress,
+) -> Path:
+    """Return a file's folder in the cache; if there is none, let `convert` fill a new one."""
+    try:
+        name = f"{gguf.stem}-{sha256()[:12]}-{layout}"
+    except OSError as error:
+        raise ModelError(
+            f"{gguf} could not be read ({error.strerror or error}). Check the path, and who may read the file."
+        ) from error
     folder = weights.cache_dir() / "converted" / name
     if folder.is_dir():
         return folder
@@ -115,34 +118,32 @@ def _cached(gguf: Path, name: str, make: Callable[[Path, Path, OnProgress], None
     try:
         with weights.locked(name, on_progress, waiting):
             if not folder.is_dir():
-                make(gguf, folder, on_progress)
+                convert(gguf, folder, on_progress)
     except OSError as error:
         raise FetchError(weights.cannot_write(error)) from error
     return folder
 
 
 def _convert(gguf: Path, folder: Path, on_progress: OnProgress) -> None:
-    with _whole_or_nothing(folder) as unfinished, _read_once():
+    with _whole_or_nothing(folder) as unfinished, quiet_transformers():
         header = _read_header(gguf, on_progress)
         weights.require_room(folder.parent, header.converted_size)
-        with _quiet_transformers():
-            _save_tokenizer(gguf, header, unfinished, on_progress)
-            _save_model(gguf, header, unfinished, on_progress)
+        _save_tokenizer(gguf, header, unfinished, on_progress)
+        _save_model(gguf, header, unfinished, on_progress)
 
 
 def _convert_tokenizer(gguf: Path, folder: Path, on_progress: OnProgress) -> None:
-    with _whole_or_nothing(folder) as unfinished, _read_once():
+    with _whole_or_nothing(folder) as unfinished, quiet_transformers():
         header = _read_header(gguf, on_progress)
-        with _quiet_transformers():
-            _save_tokenizer(gguf, header, unfinished, on_progress)
-            _save_config(gguf, unfinished)
+        _save_tokenizer(gguf, header, unfinished, on_progress)
+        header.config.save_pretrained(str(unfinished))
 
 
 @contextmanager
 def _whole_or_nothing(folder: Path) -> Iterator[Path]:
     """Yield a folder to fill, which gets its name when the block has gone through, and is removed otherwise."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # A process that was killed could not remove its own; under the lock, nobody else has one.
+    # A process that was killed could not remove its own; under the lock, no other has one.
     for left_over in folder.parent.glob(f".{folder.name}-*"):
         shutil.rmtree(left_over, ignore_errors=True)
     unfinished = folder.with_name(f".{folder.name}-{os.getpid()}")
@@ -156,10 +157,14 @@ def _whole_or_nothing(folder: Path) -> Iterator[Path]:
 
 def _read_header(gguf: Path, on_progress: OnProgress) -> _Header:
     meter = Meter(on_progress, f"Reading {gguf.name}", 1, unit="steps")
+    from transformers import AutoConfig
+    from transformers.integrations.gguf import read_gguf_metadata
+
     with _readable(gguf):
-        header = _Header(gguf)
+        metadata, tensors = read_gguf_metadata(str(gguf))
+        config = AutoConfig.from_pretrained(str(gguf.parent), gguf_file=gguf.name, local_files_only=True)
     meter.report(1)
-    return header
+    return _Header(config, str(metadata.get("tokenizer.ggml.pre", "")), len(tensors))
 
 
 @contextmanager
@@ -177,53 +182,35 @@ def _readable(gguf: Path) -> Iterator[None]:
     except Exception as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"{gguf} could not be converted: {first_line}. Either the file is damaged or cut short "
-            "(compare its size and sha256 with its page, and fetch it again), or it holds a kind "
-            "of model that transformers cannot read from GGUF; then use the model's safetensors "
-            "checkpoint instead."
+            f"{gguf} could not be converted: {first_line}. Either the file is damaged or cut short (compare its size "
+            "and sha256 with its page, and fetch it again), or it holds a kind of model that transformers cannot read "
+            "from GGUF; then use the model's safetensors checkpoint instead."
         ) from error
 
 
-@contextmanager
-def _read_once() -> Iterator[None]:
-    """Let all who read a file's header share one reader: going through 150,000 tokens takes it seconds."""
-    import gguf
-
-    theirs, readers = gguf.GGUFReader, dict[str, Any]()
-
-    def shared(path: str | os.PathLike[str], *_: Any) -> Any:
-        name = os.fspath(path)
-        if name not in readers:
-            readers[name] = theirs(name)
-        return readers[name]
-
-    gguf.GGUFReader = shared
-    try:
-        yield
-    finally:
-        gguf.GGUFReader = theirs
-
-
+@dataclass(frozen=True)
 class _Header:
-    """What a GGUF file says about itself."""
+    """What a GGUF file says about itself.
 
-    def __init__(self, gguf: Path) -> None:
-        from gguf import GGUFReader
+    Attributes:
+        config: As transformers has it.
+        pre_tokenizer: The name of the way in which its tokenizer splits text.
+        tensors: How many it holds.
+    """
 
-        reader = GGUFReader(gguf)
-        self.tensors = len(reader.tensors)
-        self.elements = sum(int(tensor.n_elements) for tensor in reader.tensors)
-        self.pre_tokenizer = self._text(reader, "tokenizer.ggml.pre")
+    config: Any
+    pre_tokenizer: str
+    tensors: int
 
     @property
     def converted_size(self) -> int:
         """About how many bytes the converted form takes."""
-        return 4 * self.elements
+        import torch
+        from transformers import AutoModelForCausalLM
 
-    @staticmethod
-    def _text(reader: Any, key: str) -> str:
-        field = reader.get_field(key)
-        return "" if field is None else str(field.contents())
+        with torch.device("meta"):  # shapes without numbers
+            model = AutoModelForCausalLM.from_config(self.config)
+        return sum(4 * parameter.numel() for parameter in model.parameters())
 
 
 # --- the tokenizer -------------------------------------------------------------------------------
@@ -231,11 +218,14 @@ class _Header:
 
 def _save_tokenizer(gguf: Path, header: _Header, folder: Path, on_progress: OnProgress) -> None:
     from tokenizers import normalizers
-    from transformers import AutoTokenizer
+    from transformers import PreTrainedTokenizerFast
 
     meter = Meter(on_progress, f"Converting the tokenizer of {gguf.name}", 1, unit="steps")
     with _readable(gguf):
-        tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name, local_files_only=True)
+        # Not AutoTokenizer: to choose a class, it would read the whole configuration again.
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(
+            str(gguf.parent), gguf_file=gguf.name, local_files_only=True
+        )
     pre_tokenizer = _pre_tokenizer(header.pre_tokenizer)
     if pre_tokenizer is not None:
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizer
@@ -268,14 +258,6 @@ def _pre_tokenizer(name: str) -> PreTokenizer | None:
     return None
 
 
-def _save_config(gguf: Path, folder: Path) -> None:
-    from transformers import AutoConfig
-
-    with _readable(gguf):
-        config = AutoConfig.from_pretrained(str(gguf.parent), gguf_file=gguf.name, local_files_only=True)
-    config.save_pretrained(str(folder))
-
-
 # --- the weights ---------------------------------------------------------------------------------
 
 
@@ -289,6 +271,7 @@ def _save_model(gguf: Path, header: _Header, folder: Path, on_progress: OnProgre
         model = AutoModelForCausalLM.from_pretrained(
             str(gguf.parent),
             gguf_file=gguf.name,
+            config=header.config,
             dtype=torch.float32,
             quantization_config=GgufConfig(dequantize=True),
             local_files_only=True,
@@ -318,45 +301,39 @@ def _each_once(model: Any) -> dict[str, torch.Tensor]:
     return tensors
 
 
-# --- keeping transformers quiet ------------------------------------------------------------------
+# --- progress ------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Keep transformers' bars and remarks off the user's screen, and put everything back after."""
-    from transformers.utils import logging
-
-    bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    if bars:
-        logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
+_replacing = threading.Lock()
 
 
 @contextmanager
 def _counted(meter: Meter) -> Iterator[None]:
     """Report each tensor that transformers dequantises.
 
-    Its GGUF reader draws a bar that no setting turns off, so ours takes the bar's place there.
+    Its GGUF reader draws a bar by tqdm that no argument and no setting turns off, in a notebook as a widget. So ours
+    takes the bar's place there, for this thread alone and one at a time.
     """
     from transformers import modeling_gguf_pytorch_utils as reader
 
-    def counted(tensors: Iterable[Any], **_: Any) -> Iterator[Any]:
-        for done, tensor in enumerate(tensors):
-            meter.report(done)
-            yield tensor
-
-    theirs = getattr(reader, "tqdm", None)
-    if theirs is None:  # a version without that bar: nothing to replace, and nothing to count by
+    if not hasattr(reader, "tqdm"):  # a version without that bar: nothing to replace, and nothing to count by
         yield
         return
-    reader.tqdm = counted
-    try:
-        yield
-    finally:
-        reader.tqdm = theirs
+    thread = threading.get_ident()
+    with _replacing:
+        theirs = reader.tqdm
+
+        def counted(tensors: Iterable[Any], **options: Any) -> Iterable[Any]:
+            return _reported(tensors, meter) if threading.get_ident() == thread else theirs(tensors, **options)
+
+        reader.tqdm = counted
+        try:
+            yield
+        finally:
+            reader.tqdm = theirs
+
+
+def _reported(tensors: Iterable[Any], meter: Meter) -> Iterator[Any]:
+    for done, tensor in enumerate(tensors):
+        meter.report(done)
+        yield tensor

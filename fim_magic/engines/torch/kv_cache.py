@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from fim_magic.engines.reuse import known_tokens
-from fim_magic.engines.torch.recorded import Step
+from fim_magic.engines.torch.cuda_graphs import Step
 
 _GROWTH = 256  # tokens by which a full cache grows at least
 
@@ -21,7 +21,7 @@ class KVCache:
         keys: Of each layer, (KV heads, capacity, head dimension).
         values: Of each layer, of the same shape.
         tokens: The ids of the tokens that have been read; only so much of the buffers counts.
-        steps: Recorded for these buffers, by the tokens that they read and the positions that they see.
+        steps: Captured for these buffers, by the tokens that they read and the positions that they see.
     """
 
     def __init__(self, layers: int, kv_heads: int, head_dim: int, dtype: torch.dtype, device: torch.device) -> None:
@@ -33,7 +33,6 @@ class KVCache:
 
     @property
     def capacity(self) -> int:
-        """How many tokens fit without growing."""
         return self.keys[0].shape[1]
 
     def reserve(self, tokens: int) -> None:
@@ -44,7 +43,7 @@ class KVCache:
         capacity = max(tokens, self.capacity + max(_GROWTH, self.capacity // 4))
         for buffers in (self.keys, self.values):
             for layer, old in enumerate(buffers):
-                # Zeros: a recorded step looks at places that nothing is in yet, and a weight of 0 does not undo a NaN.
+                # Zeros: a captured step looks at places that nothing is in yet, and a weight of 0 does not undo a NaN.
                 new = old.new_zeros(old.shape[0], capacity, old.shape[2])
                 new[:, : len(self.tokens)] = old[:, : len(self.tokens)]
                 buffers[layer] = new
@@ -78,12 +77,11 @@ class Tails:
         self.values = [torch.cat((values, torch.empty_like(values)), dim=2) for values in self.values]
 
     def select(self, rows: torch.Tensor) -> None:
-        """Keep only these candidates' rows."""
         self.keys = [keys[rows] for keys in self.keys]
         self.values = [values[rows] for values in self.values]
 
 
-class Kept:
+class PrefixCache:
     """The caches of the last prompts, for those that come next and begin like one of them."""
 
     _MOST = 2  # an infill's and a completion's, say; each can be as large as the context
@@ -92,7 +90,7 @@ class Kept:
         self._caches: list[KVCache] = []
 
     def put(self, cache: KVCache) -> None:
-        """Keep a cache that nobody uses any more."""
+        """Keep a cache that is no longer in use."""
         if cache.tokens:
             self._caches = [cache, *self._caches][: self._MOST]
 
@@ -107,5 +105,4 @@ class Kept:
         return cache
 
     def clear(self) -> None:
-        """Give the memory back."""
         self._caches = []

@@ -8,7 +8,7 @@ Architectures that our decoder does not know (`fim_magic.engines.torch.decoder`)
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
@@ -28,17 +28,20 @@ from fim_magic.engines import (
 )
 from fim_magic.engines.memory import give_back
 from fim_magic.engines.running import Running
+from fim_magic.engines.torch.architectures import decoder_of
 from fim_magic.engines.torch.checkpoint import load_checkpoint
-from fim_magic.engines.torch.decoder import Decoder, decoder_of
+from fim_magic.engines.torch.decoder import Decoder
 from fim_magic.engines.torch.footprint import cache_bytes
+from fim_magic.engines.torch.forward import DecoderForward, TransformersForward
 from fim_magic.engines.torch.generation import LocalGeneration, logprobs_of
-from fim_magic.engines.torch.kv_cache import Kept
+from fim_magic.engines.torch.kv_cache import PrefixCache
 from fim_magic.engines.torch.placement import Placement
-from fim_magic.engines.torch.reading import LibraryReading, OwnReading
 from fim_magic.errors import ModelError
 from fim_magic.formats import Family, family_of
 from fim_magic.progress import OnProgress, silent
 from fim_magic.tokenization import TextTokenizer, declared_ends
+
+MakeDecoder = Callable[[Any], "Decoder | None"]
 
 _AGREEMENT = 0.05  # how far our decoder's logits may be from transformers', in standard deviations of them
 
@@ -64,6 +67,7 @@ class LocalEngine:
         named: str = "",
         placement: Placement | None = None,
         notices: Sequence[str] = (),
+        make_decoder: MakeDecoder = decoder_of,
     ) -> None:
         self._model = model
         self._placement = placement
@@ -71,10 +75,10 @@ class LocalEngine:
         self._name = name
         self._revision = revision
         self.tokenizer = tokenizer
-        self._kept = Kept()
-        self._decoder = _checked_decoder(model)
-        if self._decoder is not None and self._decoder.not_recorded:
-            self._notices += (f"Decoding runs without CUDA graphs, more slowly: {self._decoder.not_recorded}.",)
+        self._prefixes = PrefixCache()
+        self._decoder = checked_decoder(model, make_decoder)
+        if self._decoder is not None and self._decoder.capture_error:
+            self._notices += (f"Decoding runs without CUDA graphs, more slowly: {self._decoder.capture_error}.",)
         self.family: Family = family_of(
             model.config.to_dict(), tokenizer, declared_ends(tokenizer, _ends(model)), named
         )
@@ -90,6 +94,7 @@ class LocalEngine:
         named: str = "",
         allow_code: bool = False,
         on_progress: OnProgress = silent,
+        make_decoder: MakeDecoder = decoder_of,
     ) -> LocalEngine:
         """Load the checkpoint in `folder`.
 
@@ -100,7 +105,8 @@ class LocalEngine:
             placement: Where, and in what precision; None decides it now.
             named: Its family, where the catalogue or the user states it.
             allow_code: Whether code that the checkpoint brings along may run.
-            on_progress: Told about what has to be fetched for it.
+            on_progress: Called while something is fetched for it.
+            make_decoder: Makes our decoder of a model.
 
         Raises:
             ModelError: It cannot be loaded.
@@ -109,18 +115,25 @@ class LocalEngine:
         model, tokenizer = load_checkpoint(
             folder, name, placement, allow_code=allow_code, on_progress=on_progress, on_notice=notices.append
         )
-        return cls(model, tokenizer, name, revision, named=named, placement=placement, notices=notices)
+        return cls(
+            model,
+            tokenizer,
+            name,
+            revision,
+            named=named,
+            placement=placement,
+            notices=notices,
+            make_decoder=make_decoder,
+        )
 
     @property
     def context_length(self) -> int:
-        """How many tokens prompt and answer may have together."""
         whole = int(getattr(self._model.config, "max_position_embeddings", self.family.context_length))
         fits = None if self._placement is None else self._placement.context
         return whole if fits is None else min(whole, fits)
 
     @property
     def info(self) -> EngineInfo:
-        """What a user may know of it."""
         packed = ", weights in float16" if self._decoder is not None and self._decoder.packed else ""
         if self._placement is None:
             device, precision = str(self._model.device), str(self._model.dtype).removeprefix("torch.")
@@ -130,33 +143,30 @@ class LocalEngine:
 
     @property
     def capabilities(self) -> Capabilities:
-        """All that there is."""
         return Capabilities()
 
     def report(self) -> EngineReport:
-        """Say how it computes."""
         return EngineReport(
             decoder="transformers" if self._decoder is None else "lean",
             remark=self._remark(),
             weight_bytes=_bytes_of_weights(self._model),
-            packed_bytes=self._decoder.bytes_of_weights if self._decoder is not None and self._decoder.packed else 0,
+            packed_bytes=self._decoder.weight_bytes if self._decoder is not None and self._decoder.packed else 0,
         )
 
     def _remark(self) -> str:
         if self._decoder is None:
             return "over the library's forward: our own, faster decoder does not know this architecture"
-        if self._decoder.not_recorded:
-            return f"decoding without CUDA graphs, more slowly: {self._decoder.not_recorded}"
-        return "decoding by CUDA graphs" if self._decoder.record is not None else ""
+        if self._decoder.capture_error:
+            return f"decoding without CUDA graphs, more slowly: {self._decoder.capture_error}"
+        return "decoding by CUDA graphs" if self._decoder.capture is not None else ""
 
     def bytes_per_token(self, context: int) -> int:
         """Return how many bytes one step of decoding reads: the weights once, and the KV cache of `context` tokens."""
-        weights = None if self._decoder is None else self._decoder.bytes_of_weights
+        weights = None if self._decoder is None else self._decoder.weight_bytes
         return bytes_read(self._model, context, weights)
 
     def forget(self) -> None:
-        """Drop the KV caches that are kept for the next prompts."""
-        self._kept.clear()
+        self._prefixes.clear()
 
     def warm_up(self) -> None:
         """Compute one token, so that the first request finds the weights in memory and the libraries ready."""
@@ -174,28 +184,22 @@ class LocalEngine:
         stop_ids: AbstractSet[int],
         limit: int,
     ) -> LocalGeneration:
-        """Begin a request; see [`fim_magic.engines.Engine.generate`][]."""
         running = Running(beginnings, stop_ids, limit, self.tokenizer)
         if self._decoder is None:
-            return LocalGeneration(LibraryReading(self._model), prompt, running, sampling)
-        cache = (self._kept.take(prompt) if self.reuse else None) or self._decoder.new_cache()
-        reading = OwnReading(self._decoder, cache)
+            return LocalGeneration(TransformersForward(self._model), prompt, running, sampling)
+        cache = (self._prefixes.take(prompt) if self.reuse else None) or self._decoder.new_cache()
+        forward = DecoderForward(self._decoder, cache)
         reused = len(cache.tokens)
         guessing = self.speculate and len(beginnings) == 1 and sampling.temperature == 0.0
         generation = LocalGeneration(
-            reading, prompt, running, sampling, reused=reused, guesses=reading if guessing else None
+            forward, prompt, running, sampling, reused=reused, guesses=forward if guessing else None
         )
         # However the request ends, also when it is dropped half-way, its cache serves the next one.
-        generation.on_end = weakref.finalize(generation, self._kept.put, cache)
+        generation.on_end = weakref.finalize(generation, self._prefixes.put, cache)
         generation.on_end.atexit = False
         return generation
 
     def score(self, prompt: Sequence[int], continuation: Sequence[int]) -> list[float]:
-        """Say how likely a text is after another; see [`fim_magic.engines.Engine.score`][].
-
-        Raises:
-            ModelError: Both together are longer than the context, or there is not enough memory.
-        """
         found: list[float] = []
         if continuation:
             for logits in self._continued(prompt, continuation).after(continuation[:-1]):
@@ -204,16 +208,11 @@ class LocalEngine:
         return found
 
     def top_logprobs(self, prompt: Sequence[int], continuation: Sequence[int], count: int) -> list[list[TokenLogprob]]:
-        """Say what else could have been said; see [`fim_magic.engines.Engine.top_logprobs`][].
-
-        Raises:
-            ModelError: Both together are longer than the context, or there is not enough memory.
-        """
         found: list[list[TokenLogprob]] = []
         for logits in self._continued(prompt, continuation).after(continuation):
             logprobs, ids = torch.log_softmax(logits, dim=-1).topk(min(count, logits.shape[-1]), dim=-1)
             rows = zip(ids.tolist(), logprobs.tolist(), strict=True)
-            found += [[TokenLogprob(*each) for each in zip(*row, strict=True)] for row in rows]
+            found += [[TokenLogprob(*pair) for pair in zip(*row, strict=True)] for row in rows]
         return found
 
     def _continued(self, prompt: Sequence[int], continuation: Sequence[int]) -> LocalGeneration:
@@ -240,12 +239,12 @@ def bytes_read(model: Any, context: int, weights: int | None = None) -> int:
 
 
 def _bytes_of_weights(model: Any) -> int:
-    return sum(each.numel() * each.element_size() for each in model.parameters())
+    return sum(weight.numel() * weight.element_size() for weight in model.parameters())
 
 
-def _checked_decoder(model: Any) -> Decoder | None:
+def checked_decoder(model: Any, make_decoder: MakeDecoder = decoder_of) -> Decoder | None:
     """Make our decoder of a model, if it says the same as transformers' modules do."""
-    decoder = decoder_of(model)
+    decoder = make_decoder(model)
     if decoder is None:
         return None
     vocabulary = model.get_input_embeddings().weight.shape[0]
@@ -253,8 +252,8 @@ def _checked_decoder(model: Any) -> Decoder | None:
     with torch.no_grad():
         expected = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[0].float()
     furthest = _furthest(decoder, ids, expected)
-    if decoder.record is not None and not furthest <= _AGREEMENT:  # not: false for NaN, too
-        decoder.record, decoder.not_recorded = None, "they say something else than the library"
+    if decoder.capture is not None and not furthest <= _AGREEMENT:  # not: false for NaN, too
+        decoder.capture, decoder.capture_error = None, "they say something else than the library"
         furthest = _furthest(decoder, ids, expected)
     give_back()  # what packing and comparing have needed for a moment
     return decoder if furthest <= _AGREEMENT else None
@@ -263,8 +262,8 @@ def _checked_decoder(model: Any) -> Decoder | None:
 def _furthest(decoder: Decoder, ids: Sequence[int], expected: torch.Tensor) -> float:
     """Return how far a decoder's logits are from those expected, in standard deviations of these."""
     cache = decoder.new_cache()
-    # In two parts, the second of which meets what is in the cache, and is read by recorded steps where there are any.
-    found = torch.cat([decoder.read(part, cache, all_logits=True) for part in (ids[:20], ids[20:])])
+    # In two parts, the second of which meets what is in the cache, and is read by CUDA graphs where there are any.
+    found = torch.cat([decoder.forward(part, cache, all_logits=True) for part in (ids[:20], ids[20:])])
     return float((found - expected).abs().max() / expected.std())
 
 

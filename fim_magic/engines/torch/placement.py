@@ -11,20 +11,19 @@ import bisect
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from fim_magic import catalog
 from fim_magic.engines.memory import free_memory, gigabytes
+from fim_magic.engines.torch.devices import THIS_MACHINE, Devices, dtype_for
 from fim_magic.engines.torch.footprint import (
     BYTES_QUANTISED,
     TOKENS_CONSIDERED,
-    Weights,
+    WeightsSize,
     cache_bytes,
     context_of,
-    weights_in,
 )
 from fim_magic.errors import ModelError, OptionError
 
@@ -36,7 +35,6 @@ _WORKING = 256_000_000  # bytes: activations of the 512 tokens that are read at 
 _LEAST_CONTEXT = 512
 _CPU_SHARE = 0.9  # of the CPU's free memory, for offloading: loading passes through it as well
 _ROUNDING = 0.98  # the catalogue's billions of parameters are rounded
-_NATIVE_BFLOAT16 = 8  # CUDA compute capability, major
 
 
 @dataclass(frozen=True)
@@ -66,40 +64,43 @@ class Placement:
 
 
 def plan(
-    folder: Path,
+    weights: WeightsSize,
     config: Mapping[str, Any],
     *,
     name: str,
     quantize: str | None = None,
     free: Mapping[str, int] | None = None,
+    devices: Devices = THIS_MACHINE,
 ) -> Placement:
-    """Decide where the checkpoint in `folder` is loaded. Nothing is loaded yet.
+    """Decide where a checkpoint is loaded. Nothing is loaded yet.
 
     Args:
-        folder: In transformers layout.
+        weights: What its weights take.
         config: Its config.json.
         name: What the user called it.
         quantize: "8bit" or "4bit" for bitsandbytes on CUDA; None for the precision in which the device computes well.
         free: Bytes that it may take on each device; None is what is free now.
+        devices: What they can do.
 
     Raises:
         OptionError: This machine, or this checkpoint, cannot be quantised so.
         ModelError: It does not fit.
     """
-    require_quantisation(quantize)
+    require_quantisation(quantize, devices)
     stored = config.get("quantization_config")
     if quantize is not None and stored is not None:
         method = stored.get("quant_method", "") if isinstance(stored, Mapping) else ""
-        raise OptionError(
-            f"{name} is stored quantised already{f' ({method})' if method else ''}. Leave --quantize away."
-        )
-    return _first_that_fits(
-        _Model(name, weights_in(folder, config), config, quantize), free_memory() if free is None else free
-    )
+        raise OptionError(f"{name} is stored quantised already{f' ({method})' if method else ''}. Omit --quantize.")
+    return _first_that_fits(_Model(name, weights, config, quantize, devices), free_memory() if free is None else free)
 
 
 def require_room_for(
-    name: str, parameters: float, *, quantize: str | None = None, free: Mapping[str, int] | None = None
+    name: str,
+    parameters: float,
+    *,
+    quantize: str | None = None,
+    free: Mapping[str, int] | None = None,
+    devices: Devices = THIS_MACHINE,
 ) -> None:
     """Refuse a model that cannot fit, before it is fetched.
 
@@ -108,19 +109,19 @@ def require_room_for(
         parameters: Billions of them, from the catalogue.
         quantize: As of [`plan`][].
         free: As of [`plan`][].
+        devices: As of [`plan`][].
 
     Raises:
         OptionError: This machine cannot quantise.
         ModelError: It does not fit.
     """
-    require_quantisation(quantize)
+    require_quantisation(quantize, devices)
     elements = int(parameters * 1e9 * _ROUNDING)
-    _first_that_fits(
-        _Model(name, Weights(elements, linear=elements), {}, quantize), free_memory() if free is None else free
-    )
+    model = _Model(name, WeightsSize(elements, linear=elements), {}, quantize, devices)
+    _first_that_fits(model, free_memory() if free is None else free)
 
 
-def require_quantisation(quantize: str | None) -> None:
+def require_quantisation(quantize: str | None, devices: Devices = THIS_MACHINE) -> None:
     """Refuse a `quantize` that is unknown, or that this machine cannot do.
 
     Raises:
@@ -130,49 +131,32 @@ def require_quantisation(quantize: str | None) -> None:
         return
     if quantize not in QUANTISATIONS:
         raise OptionError(f"--quantize is {' or '.join(QUANTISATIONS)}; {quantize!r} is neither.")
-    if not torch.cuda.is_available():
+    if not devices.has_cuda():
         raise OptionError(
             f"--quantize {quantize} needs a CUDA GPU, and torch finds none here: bitsandbytes, which does it, is made "
-            "for those. Leave it away and take a smaller model (%fim models says which fit); %fim use "
+            "for those. Omit it and take a smaller model (%fim models says which fit); %fim use "
             f"{catalog.DEFAULT.name} does well on a CPU."
         )
-    from transformers.utils import is_bitsandbytes_available
-
-    if not is_bitsandbytes_available():
+    if not devices.has_bitsandbytes():
         raise OptionError(
             f"--quantize {quantize} needs the library bitsandbytes. Type `%pip install -U bitsandbytes`, restart the "
             "kernel, and try again."
         )
 
 
-def dtype_for(device: torch.device) -> torch.dtype:
-    """Return the precision in which this device computes well.
-
-    bfloat16 where CUDA computes it natively (compute capability 8 and up), which has the range of the float32 that
-    these models were trained beside; float16 on older CUDA devices, and on Apple's GPUs, whose first generation only
-    emulates bfloat16. float32 on every CPU: without the instructions for them, matrix products in 16 bits run hundreds
-    of times slower, and a processor that names them (AVX512_BF16, AMX) may have them at half speed or emulated.
-    """
-    if device.type == "mps":
-        return torch.float16
-    if device.type != "cuda":
-        return torch.float32
-    native = torch.cuda.get_device_capability(device)[0] >= _NATIVE_BFLOAT16
-    return torch.bfloat16 if native else torch.float16
-
-
 @dataclass(frozen=True)
 class _Model:
-    """What is to be placed."""
+    """What is to be placed, and on which devices."""
 
     name: str
-    weights: Weights
+    weights: WeightsSize
     config: Mapping[str, Any]
     quantize: str | None
+    devices: Devices
 
     @property
     def tokens(self) -> int:
-        """For how much context memory is reckoned."""
+        """For how much context memory is computed."""
         return min(context_of(self.config) or TOKENS_CONSIDERED, TOKENS_CONSIDERED)
 
     def bytes_at(self, dtype: torch.dtype) -> int:
@@ -184,7 +168,7 @@ class _Model:
     def tokens_in(self, room: int, dtype: torch.dtype) -> int:
         """How many tokens' KV cache fits into `room` bytes, at most `tokens`; -1 if not even none does."""
         sizes = range(self.tokens + 1)
-        return bisect.bisect_right(sizes, room, key=lambda t: cache_bytes(self.config, t, dtype.itemsize)) - 1
+        return bisect.bisect_right(sizes, room, key=lambda count: cache_bytes(self.config, count, dtype.itemsize)) - 1
 
 
 def _first_that_fits(model: _Model, free: Mapping[str, int]) -> Placement:
@@ -256,7 +240,7 @@ def _offloaded(model: _Model, gpus: Mapping[str, int], ram: int) -> Iterator[Pla
     weights, cache = model.bytes_at(dtype), model.cache_at(dtype)
     # The layers that are copied compute on the first GPU, so all of the cache may come to be there.
     budgets = _budgets(gpus, _WORKING + cache)
-    if model.quantize is not None or any(_shares_memory(device) for device in budgets):
+    if model.quantize is not None or any(model.devices.shares_memory(torch.device(device)) for device in budgets):
         return  # bitsandbytes computes on GPUs only; and where the memory is one, there is nothing to gain
     layer = int(model.weights.largest * weights)
     on_gpus = min(weights, _reach(model, weights, budgets))
@@ -285,7 +269,7 @@ def _dtype(model: _Model, devices: Iterable[str]) -> torch.dtype:
     """The precision in which all of these devices compute well."""
     if model.quantize == "8bit":
         return torch.float16  # LLM.int8() computes in it, and warns at every layer that is handed another
-    dtypes = {dtype_for(torch.device(device)) for device in devices}
+    dtypes = {dtype_for(torch.device(device), model.devices) for device in devices}
     return dtypes.pop() if len(dtypes) == 1 else torch.float16
 
 
@@ -309,11 +293,6 @@ def _reach(model: _Model, weights: int, budgets: Mapping[str, int]) -> int:
 def _spread(budgets: Mapping[str, int], ram: int) -> dict[str, Any]:
     limits: dict[int | str, int] = {int(device.removeprefix("cuda:")): size for device, size in budgets.items()}
     return {"device_map": "auto", "max_memory": limits | {"cpu": int(_CPU_SHARE * ram)}}
-
-
-def _shares_memory(device: str) -> bool:
-    """Whether a GPU has no memory of its own, as in a Jetson or a DGX Spark."""
-    return bool(getattr(torch.cuda.get_device_properties(device), "is_integrated", False))
 
 
 def _arguments(model: _Model, dtype: torch.dtype) -> dict[str, Any]:

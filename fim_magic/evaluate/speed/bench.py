@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from fim_magic.engines.memory import freeing_memory, give_back
-from fim_magic.engines.torch.placement import dtype_for
+from fim_magic.engines.torch.devices import dtype_for
 from fim_magic.errors import FimError, ModelError, OptionError
 from fim_magic.evaluate import picture
 from fim_magic.evaluate.printing import write

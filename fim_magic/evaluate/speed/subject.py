@@ -12,8 +12,10 @@ from transformers import AutoModelForCausalLM
 
 from fim_magic.engines import Engine
 from fim_magic.engines.torch.checkpoint import load_checkpoint
+from fim_magic.engines.torch.devices import dtype_for
+from fim_magic.engines.torch.footprint import weights_in
 from fim_magic.engines.torch.local import LocalEngine
-from fim_magic.engines.torch.placement import dtype_for, plan
+from fim_magic.engines.torch.placement import plan
 from fim_magic.evaluate.speed.random_weights import build, config_of, tokenizer_for
 from fim_magic.loading.loaders import LOADERS
 from fim_magic.loading.memory import THIS_MACHINE, MemoryProbe
@@ -82,7 +84,7 @@ def load_engine(subject: Subject, device: torch.device) -> LocalEngine:
         return LocalEngine(model, tokenizer_for(model), subject.name, subject.revision)
     folder = Path(subject.folder)
     config = json.loads((folder / "config.json").read_text("utf-8"))
-    placement = plan(folder, config, name=subject.name)
+    placement = plan(weights_in(folder, config), config, name=subject.name)
     return LocalEngine.load(
         folder, name=subject.name, revision=subject.revision, placement=placement, named=subject.family
     )

@@ -22,11 +22,13 @@ def declared(folder: Path) -> dict[int, AddedToken]:
 
     They are in added_tokens.json, or with their flags in tokenizer_config.json, which then decides.
     """
-    bare = {at: AddedToken(str(text), normalized=False) for text, at in _object(folder / "added_tokens.json").items()}
+    bare = {
+        index: AddedToken(str(text), normalized=False) for text, index in _object(folder / "added_tokens.json").items()
+    }
     decoder = _object(folder / "tokenizer_config.json").get("added_tokens_decoder")
     entries = decoder.items() if isinstance(decoder, dict) else ()
-    flagged = {int(at): _token(entry) for at, entry in entries if isinstance(entry, dict)}
-    return {int(at): token for at, token in (bare | flagged).items() if token.content}
+    flagged = {int(index): _token(entry) for index, entry in entries if isinstance(entry, dict)}
+    return {int(index): token for index, token in (bare | flagged).items() if token.content}
 
 
 def control_tokens(folder: Path) -> set[str]:
@@ -43,8 +45,8 @@ def control_tokens(folder: Path) -> set[str]:
 
 def add(backend: Tokenizer, tokens: Mapping[int, AddedToken]) -> Tokenizer:
     """Add to `backend` those of `tokens` that it lacks, if it gives them the ids that they are stated to have."""
-    for at, token in sorted(tokens.items(), key=lambda item: item[0]):
-        if backend.token_to_id(token.content) is None and at == backend.get_vocab_size():
+    for index, token in sorted(tokens.items(), key=lambda item: item[0]):
+        if backend.token_to_id(token.content) is None and index == backend.get_vocab_size():
             backend.add_tokens([token])
     return backend
 

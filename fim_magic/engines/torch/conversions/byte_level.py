@@ -43,15 +43,15 @@ def from_folder(folder: Path, config: Mapping[str, Any]) -> Tokenizer | None:
     if files is None or model_type not in _GPT2_REGEX + _DIGITS_APART:
         return None
     vocabulary, merges = files
-    pieces = {at: piece for piece, at in vocabulary.items()}
+    pieces = {index: piece for piece, index in vocabulary.items()}
     # One that the vocabulary has by another id is a piece like any other; one whose id is taken cannot be.
     added = {
-        at: token
-        for at, token in added_tokens.declared(folder).items()
-        if pieces.get(at, token.content) == token.content and vocabulary.get(token.content, at) == at
+        index: token
+        for index, token in added_tokens.declared(folder).items()
+        if pieces.get(index, token.content) == token.content and vocabulary.get(token.content, index) == index
     }
     # In the vocabulary, each has the id that is stated, and no merge leads to it.
-    vocabulary |= {token.content: at for at, token in added.items()}
+    vocabulary |= {token.content: index for index, token in added.items()}
     controls = added_tokens.control_tokens(folder) | {_END}
     marked = [AddedToken(text, normalized=False, special=True) for text in sorted(controls & vocabulary.keys())]
     return tokenizer(vocabulary, merges, [*added.values(), *marked], digits_apart=model_type in _DIGITS_APART)
@@ -94,7 +94,7 @@ def read(folder: Path) -> tuple[dict[str, int], list[tuple[str, str]]] | None:
     pieces, pairs = folder / "vocab.json", folder / "merges.txt"
     if not (pieces.is_file() and pairs.is_file()):
         return None
-    vocabulary = {str(piece): int(at) for piece, at in dict(json.loads(pieces.read_text("utf-8"))).items()}
+    vocabulary = {str(piece): int(index) for piece, index in dict(json.loads(pieces.read_text("utf-8"))).items()}
     lines = pairs.read_text("utf-8").split("\n")  # splitlines() knows more line ends than the file
     if lines[0].startswith("#version"):
         del lines[0]

@@ -66,7 +66,7 @@ def from_folder(folder: Path, on_progress: OnProgress = silent) -> Tokenizer:
 
     Args:
         folder: Of the checkpoint. Nothing is written to it.
-        on_progress: Told about fetching.
+        on_progress: Called while fetching.
 
     Raises:
         ModelError: The files in `folder` are not GPT-2's.
@@ -97,7 +97,7 @@ def tokenizer(vocabulary: Mapping[str, int], merges: Sequence[tuple[str, str]]) 
         A tokenizer in which `<sep>` is 50317 and `<mask_1>` is 51199, with GPT-2's 50257 pieces.
     """
     runs = [character * length for character, longest in _RUNS for length in range(longest, 1, -1)]
-    more = {run: at for at, run in enumerate(runs, start=len(vocabulary))}
+    more = {run: index for index, run in enumerate(runs, start=len(vocabulary))}
     growth = [(run[:-1], run[-1]) for run in runs]
     controls = (AddedToken(token, normalized=False, special=True) for token in (_END, *_STARCODER, *_CODEGEN2))
     return byte_level.tokenizer({**vocabulary, **more}, [*merges, *growth], controls)

@@ -1,8 +1,8 @@
-"""Steps of decoding that a GPU replays by itself.
+"""Steps of decoding as CUDA graphs.
 
 A step of decoding is some twenty small operations in each layer, and a fast GPU is done with each before the host has
-asked for the next. CUDA can record a step's operations once, with their shapes and their places in memory, and run all
-of them at one word (https://docs.nvidia.com/cuda/cuda-c-programming-guide/#cuda-graphs).
+asked for the next. CUDA can capture a step's operations once, with their shapes and their places in memory, and replay
+all of them at one call (https://docs.nvidia.com/cuda/cuda-c-programming-guide/#cuda-graphs).
 """
 
 from __future__ import annotations
@@ -15,46 +15,46 @@ from torch import Tensor
 Step = Callable[[Tensor, Tensor], Tensor]
 """Reads tokens, ids and positions each (tokens,) int64, and returns the logits after each, (tokens, vocabulary)."""
 
-Record = Callable[[Step, Tensor, Tensor], Step]
+Capture = Callable[[Step, Tensor, Tensor], Step]
 """Makes of a step, with ids and positions to try it with, one that is replayed."""
 
-_TRIALS = 2  # before recording: libraries choose their kernels and take their memory then, which cannot be recorded
+_TRIALS = 2  # before capturing: libraries choose their kernels and take their memory then, which cannot be captured
 
 
-def record_on_cuda(step: Step, ids: Tensor, where: Tensor) -> Step:
-    """Record a step as a CUDA graph.
+def capture_cuda_graph(step: Step, ids: Tensor, positions: Tensor) -> Step:
+    """Capture a step as a CUDA graph.
 
     Args:
         step: Of fixed shapes, asking the host for nothing. What it reads and writes must stay where it is.
         ids: To try it with.
-        where: The positions to try it with. What it writes there is written over by the first replay.
+        positions: To try it with. What it writes there is written over by the first replay.
 
     Returns:
         The step. Its logits are overwritten by the next call.
 
     Raises:
-        RuntimeError: Something in it cannot be recorded, or memory ran out.
+        RuntimeError: Something in it cannot be captured, or memory ran out.
     """
-    return _Replayed(step, ids, where)
+    return _CudaGraph(step, ids, positions)
 
 
-class _Replayed:
-    def __init__(self, step: Step, ids: Tensor, where: Tensor) -> None:
+class _CudaGraph:
+    def __init__(self, step: Step, ids: Tensor, positions: Tensor) -> None:
         self._step = step  # whose memory the graph reads, and does not own
-        self._ids, self._where = ids.clone(), where.clone()
+        self._ids, self._positions = ids.clone(), positions.clone()
         current, aside = torch.cuda.current_stream(ids.device), torch.cuda.Stream(ids.device)  # type: ignore[no-untyped-call]
         aside.wait_stream(current)
         with torch.cuda.stream(aside):
             for _ in range(_TRIALS):
-                step(self._ids, self._where)
+                step(self._ids, self._positions)
         current.wait_stream(aside)
         self._graph = torch.cuda.CUDAGraph()
         # Of this thread alone: a model may be loaded in the background meanwhile.
         with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-            self._logits = step(self._ids, self._where)
+            self._logits = step(self._ids, self._positions)
 
-    def __call__(self, ids: Tensor, where: Tensor) -> Tensor:
+    def __call__(self, ids: Tensor, positions: Tensor) -> Tensor:
         self._ids.copy_(ids)
-        self._where.copy_(where)
+        self._positions.copy_(positions)
         self._graph.replay()
         return self._logits
