@@ -1,6 +1,6 @@
 """Where the hole ends in languages that are parsed, one table a rule, as in `test_trimming`.
 
-The first word of each name is the language. `tests/test_languages.py` looks that every language is there.
+The first word of each name is the language. `tests/languages/test_languages.py` looks that every language is there.
 """
 
 LEAVES_BLOCK = {

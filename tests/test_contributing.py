@@ -102,7 +102,7 @@ def test_every_rule_is_where_the_checklist_puts_it(rule):
     file = Path(inspect.getfile(RULES[rule]))
     assert file.parent == ROOT / "fim_magic" / "trimming"
     elsewhere = test_trimming.IN_FILES_OF_THEIR_OWN.get(rule, "")
-    assert rule in test_trimming.TABLES or (ROOT / "tests" / f"{elsewhere}.py").is_file()
+    assert rule in test_trimming.TABLES or list((ROOT / "tests").rglob(f"{elsewhere}.py"))
     assert re.search(rf"^\|[^|]*`{rule}`[^|]*\|", manual("Where an answer ends"), re.MULTILINE)
 
 
@@ -120,7 +120,7 @@ def test_every_family_is_where_the_checklist_puts_it(family):
 
 def test_every_engine_is_where_the_checklist_puts_it():
     for engine in ENGINES:
-        assert f'"{engine}"' in (ROOT / "tests" / "test_choice.py").read_text("utf-8")
+        assert f'"{engine}"' in (ROOT / "tests" / "loading" / "test_choice.py").read_text("utf-8")
         assert any(f"`--engine {engine}" in text or f"`{engine}`" in text for text in map(Path.read_text, MANUAL))
 
 

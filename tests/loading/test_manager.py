@@ -559,11 +559,12 @@ def test_what_the_plan_says_unloading_gives_back_is_what_it_gives_back(large, tm
     """Of mapped weights nothing: the system counts their memory as free all the time."""
     folder = large[0] if stored == "bfloat16" else str(build("qwen2", tmp_path / "m", hidden_size=512))
     # In a process of its own: what other tests have left behind would hold some of the memory.
-    ask = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import test_registry; test_registry.print_given_back(sys.argv[2])"
-    )
+    ask = "import sys; sys.path[:0] = sys.argv[2:]; import test_manager; test_manager.print_given_back(sys.argv[1])"
     told = subprocess.run(
-        [sys.executable, "-c", ask, str(Path(__file__).parent), folder], capture_output=True, text=True, check=True
+        [sys.executable, "-c", ask, folder, *map(str, Path(__file__).parents[:2])],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     held, size, given_back = map(int, told.stdout.split())
     assert given_back == pytest.approx(held, abs=0.15 * size + 10e6)

@@ -30,7 +30,7 @@ from fim_magic.review.diff import Addition
 from fim_magic.review.terminal import LiveDiff
 from fim_magic.review.widget import WIDGET_MIME, Actions, Listener, Offer
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 class Kernel:

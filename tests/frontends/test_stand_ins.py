@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from jupyter_client.manager import start_new_kernel
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 SETUP = (
     f"import sys; sys.path[:0] = [{str(TESTS)!r}, {str(TESTS.parent)!r}]\n"
     "from scripted import ScriptedEngine\nfrom fim_magic.loading.manager import MODELS\n"

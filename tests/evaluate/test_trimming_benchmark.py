@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from fim_magic.document import Document
 from fim_magic.trimming import Hole, trim
 
-SHARED = Path(os.environ.get("FIM_MAGIC_DATA", Path(__file__).parents[2] / "shared"))
+SHARED = Path(os.environ.get("FIM_MAGIC_DATA", Path(__file__).parents[3] / "shared"))
 FOLDER = next((f for f in (SHARED, SHARED / "human-eval-infilling") if [*f.glob("HumanEval-*.jsonl.gz")]), None)
 RUN_ON = "\n\n\n# Test the function\nif __name__ == '__main__':\n    print(1)\n"
 

@@ -525,7 +525,7 @@ def test_windows_is_told_to_use_torch(monkeypatch):
 def test_release_is_the_one_that_is_asked_for():
     wanted = f"\"xllamacpp=={llama_cpp.RELEASE}; sys_platform != 'win32'\","
     for extra in ("gguf", "test"):
-        after = (Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8").partition(f"\n{extra} = [\n")[2]
+        after = (Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8").partition(f"\n{extra} = [\n")[2]
         assert wanted in after.partition("\n]\n")[0], extra
 
 
@@ -578,7 +578,7 @@ def test_real_model_infills(qwen):
 
 @pytest.mark.real_model
 def test_real_ids_are_llama_cpps(qwen):
-    for text in (*TEXTS, *(path.read_text("utf-8") for path in Path(__file__).parent.glob("*.py"))):
+    for text in (*TEXTS, *(path.read_text("utf-8") for path in Path(__file__).parents[1].rglob("*.py"))):
         # llama.cpp takes these two for sentinels, whatever it is told, where our tokenizer leaves them text.
         plain = text.replace("<tool_call>", "").replace("</tool_call>", "")
         assert qwen.tokenizer.encode(plain) == qwen._model.tokenize(plain)

@@ -276,7 +276,7 @@ def test_there_always_is_a_nearest_that_infills(each):
 
 
 def test_the_manual_names_models_that_exist():
-    manual = Path(__file__).parent.parent / "notebooks" / "README.md"
+    manual = Path(__file__).parents[2] / "notebooks" / "README.md"
     section = manual.read_text(encoding="utf-8").partition("\n## Models\n")[2].partition("\n## ")[0]
     named = re.findall(r"`([a-z][a-z0-9.]*-[a-z0-9.-]+)`", section)
     assert len(named) > 30
