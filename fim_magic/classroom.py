@@ -7,10 +7,13 @@ think about, and says so.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from pathlib import Path
 
 from fim_magic.errors import FimError
+
+_log = logging.getLogger(__name__)
 
 FILLING = ("on", "hints", "off")
 """What a notebook may allow, most first."""
@@ -40,7 +43,10 @@ def of_notebook(path: Path | None) -> str:
         return "on"
     try:
         filling = json.loads(path.read_text("utf-8"))["metadata"]["fim_magic"]["filling"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
+        return "on"
+    except (OSError, ValueError):
+        _log.info("What the notebook allows cannot be read: it allows all.", exc_info=True)
         return "on"
     return filling if filling in FILLING else "off"  # a teacher who has mistyped it did not mean "on"
 

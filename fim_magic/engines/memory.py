@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import logging
 import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -25,6 +26,8 @@ FOR_A_REQUEST = (
     "The model is still loaded. Ask for less: fewer candidates (-n 1), a shorter answer (--max-new-tokens 64), or a "
     "smaller model (%fim models says which fit)"
 )
+
+_log = logging.getLogger(__name__)
 FOR_LOADING = "No model is loaded now. Close what else uses it, or take a smaller model (%fim models says which fit)"
 
 
@@ -42,9 +45,11 @@ def free_memory(ram: int | None = None) -> dict[str, int]:
     free = {}
     if torch.cuda.is_available():
         for device in range(torch.cuda.device_count()):
-            with suppress(RuntimeError):  # so full that not even asking works, or another process has it for itself
+            try:
                 unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
                 free[f"cuda:{device}"] = int(torch.cuda.mem_get_info(device)[0]) + int(unused)
+            except RuntimeError:  # so full that not even asking works, or another process has it for itself
+                _log.info("cuda:%d does not tell how much of it is free.", device, exc_info=True)
     elif torch.backends.mps.is_available():
         left = torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
         free["mps"] = max(0, min(int(left), ram))  # it is the same memory

@@ -6,9 +6,9 @@ A measurement counts for the machine and the versions that it was made with, and
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from fim_magic import weights
 from fim_magic.engines.cores import processor, usable_cores
 from fim_magic.loading.loaders import ENGINES
 from fim_magic.progress import silent
+
+_log = logging.getLogger(__name__)
 
 _PACKAGES = ("torch", "transformers", "xllamacpp")
 """What computes: a new version of one may turn the order around."""
@@ -32,11 +34,14 @@ def remember(model: str, engine: str, machine: str | None = None) -> None:
     """
     if engine not in ENGINES:
         raise ValueError(engine)
-    with suppress(OSError), weights.locked("fastest", silent, ""):
-        records = _records()
-        here = records.setdefault(machine or describe_machine(), {})
-        here[model] = engine
-        _write(records)
+    try:
+        with weights.locked("fastest", silent, ""):
+            records = _records()
+            here = records.setdefault(machine or describe_machine(), {})
+            here[model] = engine
+            _write(records)
+    except OSError:
+        _log.info("Which engine is the faster one cannot be noted.", exc_info=True)
 
 
 def fastest(model: str, machine: str | None = None) -> str | None:
@@ -73,7 +78,10 @@ def _records() -> dict[str, dict[str, Any]]:
     """What was noted, by machine and then by model. A damaged file says nothing, and nor does a damaged part."""
     try:
         read = json.loads(_path().read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
     except (OSError, ValueError, RecursionError):
+        _log.info("Which engine is the faster one cannot be read.", exc_info=True)
         return {}
     if not isinstance(read, dict):
         return {}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import logging
 import sys
 from ctypes import POINTER, Structure, c_bool, c_char_p, c_float, c_int8, c_int32, c_size_t, c_uint32, c_void_p
 from importlib import metadata
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from fim_magic.errors import ModelError
+
+_log = logging.getLogger(__name__)
 
 RELEASE = "2026.10.11549"
 """The release of xllamacpp whose structures these are; pyproject.toml asks for it."""
@@ -173,6 +176,7 @@ def available() -> bool:
     try:
         library()
     except ModelError:
+        _log.debug("llama.cpp cannot be used.", exc_info=True)
         return False
     return True
 

@@ -7,6 +7,7 @@ cache follows from the configuration.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from huggingface_hub.utils import TensorInfo  # type: ignore[attr-defined]  # it is exported, and not in __all__
+
+_log = logging.getLogger(__name__)
 
 TOKENS_CONSIDERED = 8192
 """For how much context the KV cache is computed, where the model has more.
@@ -80,13 +83,14 @@ def weights_in(folder: Path, config: Mapping[str, Any]) -> WeightsSize:
     try:
         files = [file for file in weight_files(folder) if file.is_file()]
     except (OSError, ValueError):
+        _log.info("Which files hold the weights in %s cannot be read.", folder, exc_info=True)
         return WeightsSize()
     try:
         if files and all(file.suffix == ".safetensors" for file in files):
             headers = [parse_local_safetensors_file_metadata(file).tensors for file in files]
             return _from_headers({name: tensor for header in headers for name, tensor in header.items()}, config)
     except (OSError, ValueError, SafetensorsParsingError, KeyError, TypeError, AttributeError):
-        pass
+        _log.info("The headers of the weights in %s cannot be read: their files count by size.", folder, exc_info=True)
     return _from_sizes(files, config)
 
 

@@ -7,11 +7,14 @@ only. Without them the model's own words for "stop" would be unknown.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
+
+_log = logging.getLogger(__name__)
 
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 _ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -59,6 +62,9 @@ def _object(path: Path) -> dict[str, Any]:
     """The JSON object in a file, or an empty one where there is none: these files are optional."""
     try:
         found = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
     except (OSError, ValueError):
+        _log.info("%s cannot be read: its tokens are left out.", path, exc_info=True)
         return {}
     return found if isinstance(found, dict) else {}

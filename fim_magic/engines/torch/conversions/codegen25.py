@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from fim_magic import weights
 from fim_magic.engines.torch.conversions import byte_level
 from fim_magic.errors import FetchError, ModelError
 from fim_magic.progress import OnProgress, silent
+
+_log = logging.getLogger(__name__)
 
 GPT2 = "openai-community/gpt2"
 """Where GPT-2's vocabulary is on the Hugging Face Hub."""
@@ -56,6 +59,7 @@ def is_codegen25(folder: Path, config: Mapping[str, Any]) -> bool:
     try:
         return "CodeGen25Tokenizer" in (folder / "tokenizer_config.json").read_text("utf-8")
     except (OSError, ValueError):
+        _log.debug("The tokenizer's configuration cannot be read.", exc_info=True)
         return False
 
 
