@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from fim_magic.candidate import Candidate, Cut, Ending
-from fim_magic.document import MARKERS, Document, line_and_column, no_marker, occurrences, too_many, with_crlf
+from fim_magic.document import Document, with_crlf
 from fim_magic.document import parse as parse_one
 from fim_magic.errors import MarkerError
+from fim_magic.markers import MARKERS, line_and_column, no_marker, occurrences, too_many
 
 Spans = Sequence[tuple[int, int]]
 

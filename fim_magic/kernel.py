@@ -23,8 +23,9 @@ from fim_magic.context.gathering import TOKENS, gather, names_near
 from fim_magic.context.namespace import NameDescription, describe
 from fim_magic.context.redaction import requested_names
 from fim_magic.context.safe_reading import entries_of
-from fim_magic.document import MARKERS, Document
+from fim_magic.document import Document
 from fim_magic.frontends import notebook_path
+from fim_magic.markers import MARKERS
 
 _MOST_CELLS = 100  # of the last that ran
 _MOST_BELOW = 3

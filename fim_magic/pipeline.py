@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from fim_magic.candidate import Result
-from fim_magic.default_candidates import IN_DOUBT
+from fim_magic.default_candidates import IN_DOUBT, ON_A_CPU
 from fim_magic.engines import Engine
 from fim_magic.errors import BusyError, FimError
 from fim_magic.events import Event, Finished, Grew, Offered, OnGrow, OnOffer
@@ -89,7 +89,7 @@ def _answer(request: Request, engine: Engine, stop: threading.Event, further_sec
     prompt = answered[0].prompt
     candidates = best_ended(request, engine, candidates_of(request, answered), stop, prompt)
     first_seconds = time.perf_counter() - began
-    more_at_need = further_seconds is not None and request.candidates == 1 and not request.sampling.temperature
+    more_at_need = further_seconds is not None and request.candidates == ON_A_CPU and not request.sampling.temperature
     doubtful = more_at_need and is_doubtful(request, candidates[0])
     if (branches or doubtful) and not stop.is_set():
         if not (request.check_spec.anything or adds_nothing(request.hole, candidates[0].middle)):

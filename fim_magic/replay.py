@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from fim_magic.candidate import Result
-from fim_magic.document import MARKERS
 from fim_magic.engines import Sampling
 from fim_magic.errors import MarkerError, OptionError
 from fim_magic.holes import split
+from fim_magic.markers import MARKERS
 from fim_magic.provenance import Record
 from fim_magic.request import Request
 

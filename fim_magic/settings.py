@@ -17,10 +17,10 @@ from traitlets.config import Configurable
 
 from fim_magic.classroom import FILLING
 from fim_magic.default_candidates import IN_DOUBT, ON_A_CPU, ON_A_GPU, TO_CHOOSE_FROM
-from fim_magic.document import MARKERS
 from fim_magic.engines import Sampling, new_seed
 from fim_magic.errors import OptionError
 from fim_magic.loading.loaders import ENGINES
+from fim_magic.markers import MARKERS
 
 if TYPE_CHECKING:
     from fim_magic.checks import CheckSpec

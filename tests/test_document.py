@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fim_magic.document import MARKERS, Document, parse
+from fim_magic.document import Document, parse
 from fim_magic.errors import MarkerError
+from fim_magic.markers import MARKERS
 
 # Any script; no surrogates, which no UTF-8 notebook can hold, and none of the markers' own characters.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<>█\r"))

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fim_magic.candidate import Candidate, Cut, Ending
-from fim_magic.document import MARKERS, Document
+from fim_magic.document import Document
 from fim_magic.document import parse as parse_one
 from fim_magic.errors import MarkerError
 from fim_magic.holes import MultiHoleDocument, combine, parse, written
+from fim_magic.markers import MARKERS
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<>█\r"), max_size=30)
 BETWEEN = TEXT.filter(str.strip)

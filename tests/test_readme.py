@@ -10,8 +10,8 @@ import pytest
 from IPython.core.magic_arguments import parse_argstring
 
 from fim_magic import catalog, cli
-from fim_magic.document import MARKERS
 from fim_magic.magics import FimMagics
+from fim_magic.markers import MARKERS
 from fim_magic.settings import LOADING, Settings, options_of
 from fim_magic.trimming import RULES
 

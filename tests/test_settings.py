@@ -4,9 +4,9 @@ import pytest
 from traitlets import TraitError
 from traitlets.config import Config
 
-from fim_magic.document import MARKERS
 from fim_magic.errors import MarkerError, OptionError
 from fim_magic.formats import family_names
+from fim_magic.markers import MARKERS
 from fim_magic.settings import LOADING, Settings, options_of
 
 BUILT_IN = {

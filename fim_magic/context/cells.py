@@ -16,8 +16,8 @@ from fim_magic import lexing
 from fim_magic.cell_text import IPYTHON_LINE
 from fim_magic.context.beside import ContextCell
 from fim_magic.context.redaction import redacted
-from fim_magic.document import MARKERS
 from fim_magic.languages import PYTHON, magic_of, of_cell
+from fim_magic.markers import MARKERS
 
 _log = logging.getLogger(__name__)
 

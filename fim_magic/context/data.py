@@ -29,14 +29,14 @@ _SCALARS: tuple[type, ...] = (int, float, bool, complex)
 _TEXTS: tuple[type, ...] = (str, bytes, bytearray)
 _COLLECTIONS: tuple[type, ...] = (list, tuple, set, frozenset)
 
-LibraryClasses = Sequence[tuple[object, Callable[[Any], str]]]
+LibraryClasses = Sequence[tuple[object, str, Callable[[Any], str]]]
 """Classes of libraries, each with what describes its instances."""
 
 
 def data_text(value: object, libraries: LibraryClasses, *, values: bool) -> str:
     """Describe what is no module, function or class: `DataFrame, 3 rows, columns: shop object, units int64`."""
     kind = type(value)
-    library_text = next((text_of for cls, text_of in libraries if cls is kind), None)
+    library_text = next((text_of for cls, _, text_of in libraries if cls is kind), None)
     if library_text is not None:
         return library_text(value)
     if is_one_of(kind, _SCALARS):
@@ -54,7 +54,7 @@ def data_text(value: object, libraries: LibraryClasses, *, values: bool) -> str:
 
 def column_names(value: Any, libraries: LibraryClasses) -> tuple[str, ...] | None:
     """Return the names of a DataFrame's columns, sorted, where all of them have a text for a name."""
-    if not any(cls is type(value) and text_of is _frame for cls, text_of in libraries):
+    if not any(cls is type(value) and name == "DataFrame" for cls, name, _ in libraries):
         return None
     labels = value.columns.tolist()
     return tuple(sorted(labels)) if all(type(label) is str for label in labels) else None
@@ -63,8 +63,8 @@ def column_names(value: Any, libraries: LibraryClasses) -> tuple[str, ...] | Non
 def library_classes() -> LibraryClasses:
     """Return the classes that can be described of libraries that the user has imported."""
     loaded = entries_of(sys.modules)
-    found = ((_library_class(loaded.get(module), module, name), text_of) for module, name, text_of in _LIBRARIES)
-    return [(cls, text_of) for cls, text_of in found if cls is not None]
+    found = ((_library_class(loaded.get(module), module, name), name, text_of) for module, name, text_of in _LIBRARIES)
+    return [(cls, name, text_of) for cls, name, text_of in found if cls is not None]
 
 
 def counted(number: int, noun: str) -> str:

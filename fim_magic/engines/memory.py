@@ -1,34 +1,19 @@
-"""This machine's memory: how much is free, how it is given back, and what is said when there was not enough."""
+"""This machine's memory: how much is free, and how it is given back."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
 import logging
-import re
 import sys
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import psutil
 
-from fim_magic.errors import ModelError
+_log = logging.getLogger(__name__)
 
 _GB = 10**9
-_UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-_TRIED = re.compile(r"tried to allocate ([\d.]+) (bytes|[KMGT]iB)", re.IGNORECASE)
-# CUDA, ROCm and MPS; Linux, macOS and Windows; cuBLAS, which cannot get its workspace.
-_NOT_ENOUGH = re.compile(r"out of memory|can't allocate memory|not enough memory|CUBLAS_STATUS_ALLOC_FAILED")
-
-FOR_A_REQUEST = (
-    "The model is still loaded. Ask for less: fewer candidates (-n 1), a shorter answer (--max-new-tokens 64), or a "
-    "smaller model (%fim models says which fit)"
-)
-
-_log = logging.getLogger(__name__)
-FOR_LOADING = "No model is loaded now. Close what else uses it, or take a smaller model (%fim models says which fit)"
 
 
 def free_memory(ram: int | None = None) -> dict[str, int]:
@@ -118,77 +103,3 @@ def give_back() -> None:
 def gigabytes(size: float) -> str:
     """Write bytes as "1.2 GB"."""
     return f"{size / _GB:.1f} GB"
-
-
-@contextmanager
-def freeing_memory(
-    what: str,
-    drop: Callable[[], None] | None = None,
-    *,
-    advice: str = FOR_A_REQUEST,
-    give_back: Callable[[], None] = give_back,
-) -> Iterator[None]:
-    """Turn running out of memory inside the block into a [`ModelError`][], with the memory given back.
-
-    An exception keeps every tensor of every frame that it passed through. Those frames are cleared here, so that the
-    next request finds the memory free even where the error is kept: IPython keeps the last one.
-
-    Args:
-        what: What needs the memory, for the user: "reading the prompt".
-        drop: Lets go of what the caller itself holds for it, such as the KV cache.
-        advice: What to do about it.
-        give_back: Gives what is dropped back to the system.
-
-    Raises:
-        ModelError: There was not enough memory.
-    """
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        on_gpu = "cuda" in str(error).lower() or "mps" in str(error).lower()
-        needed = _tried(str(error))
-        forget_frames(error)
-    else:
-        return
-    if drop is not None:
-        drop()
-    give_back()
-    failure = ModelError(_not_enough(what, needed, free_memory(), advice, on_gpu=on_gpu))
-    try:
-        raise failure
-    finally:
-        failure.__context__ = None
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that memory ran out. On a CPU, torch raises a plain RuntimeError for it."""
-    return isinstance(error, MemoryError) or _NOT_ENOUGH.search(str(error)) is not None
-
-
-def forget_frames(error: BaseException) -> None:
-    """Clear the local variables of the frames that `error`, and what led to it, has passed through."""
-    chain: list[BaseException | None] = [error]
-    seen: set[int] = set()
-    while chain:
-        link = chain.pop()
-        if link is None or id(link) in seen:
-            continue
-        seen.add(id(link))
-        traceback.clear_frames(link.__traceback__)
-        chain += [link.__cause__, link.__context__]
-
-
-def _tried(message: str) -> int | None:
-    found = _TRIED.search(message)
-    return None if found is None else int(float(found[1]) * _UNITS[found[2]])
-
-
-def _not_enough(what: str, needed: int | None, free: Mapping[str, int], advice: str, *, on_gpu: bool) -> str:
-    left = {device: size for device, size in free.items() if (device != "cpu") == on_gpu}
-    # A request needs its parts together, and the one that failed is only the last of them.
-    more = "" if needed is None else f" {gigabytes(needed)} more were asked for at once, and"
-    numbers = ", ".join(f"{gigabytes(size)} on {device}" for device, size in left.items()) or "an unknown amount"
-    smaller = ", or the same one in fewer bits (--quantize 4bit)" if on_gpu and "mps" not in left else ""
-    return f"There is not enough memory for {what}:{more} {numbers} are free without it. {advice}{smaller}."

@@ -139,7 +139,7 @@ def _run_on_own_files(options: argparse.Namespace) -> bool:
 
 def _common(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """Return the model's name, and what both evaluations are asked, as far as the user says it."""
-    from fim_magic.document import MARKERS
+    from fim_magic.markers import MARKERS
     from fim_magic.settings import Settings
 
     # Checked as a request does; the text stands for any.

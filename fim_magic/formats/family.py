@@ -74,7 +74,6 @@ class Family:
         heals: The orders in which a prefix that ends inside a token is out of distribution, so that its last token is
             taken back (token healing). Not those whose training cut texts between any two characters.
         spm_for_lines: Whether suffix-first is better for holes that begin a line.
-        marks: Further tokens that tell it from families with the same sentinels.
         config: Values in config.json that do so.
         by_name: Whether nothing in a checkpoint tells it, so that the user or the catalogue has to.
         why_not: Why it cannot infill, for the user, if it can't.
@@ -93,7 +92,6 @@ class Family:
     context_length: int = 2048
     heals: frozenset[str] = frozenset({"psm", "spm", ""})
     spm_for_lines: bool = False
-    marks: tuple[str, ...] = ()
     config: Mapping[str, object] = field(default_factory=dict)
     by_name: bool = False
     why_not: str = ""

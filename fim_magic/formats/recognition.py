@@ -46,7 +46,7 @@ def _recognised(config: Mapping[str, Any], tokenizer: TextTokenizer) -> Family |
 def _fits(row: Family, config: Mapping[str, Any], tokenizer: TextTokenizer) -> bool:
     return (
         config.get("model_type") in row.model_types
-        and _has(tokenizer, [*row.sentinels(), *row.marks])
+        and _has(tokenizer, row.sentinels())
         and all(config.get(key) == value for key, value in row.config.items())
     )
 

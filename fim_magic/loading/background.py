@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Generic, TypeVar
 
-from fim_magic.engines.memory import forget_frames, give_back
+from fim_magic.engines.memory import give_back
+from fim_magic.engines.out_of_memory import forget_frames
 from fim_magic.errors import ModelError
 from fim_magic.progress import OnProgress, Progress, silent
 

@@ -20,7 +20,8 @@ def load(ready: Ready, loader: Loader, on_progress: OnProgress, *, warm_up: bool
     Raises:
         ModelError: It cannot be loaded.
     """
-    from fim_magic.engines.memory import forget_frames, give_back
+    from fim_magic.engines.memory import give_back
+    from fim_magic.engines.out_of_memory import FOR_A_REQUEST, FOR_LOADING, OutOfMemoryError, forget_frames
 
     on_progress(Progress(f"Loading {ready.source.name}", done=0, total=0, unit=""))
     try:
@@ -28,6 +29,10 @@ def load(ready: Ready, loader: Loader, on_progress: OnProgress, *, warm_up: bool
         if warm_up:
             on_progress(Progress(f"Warming up {ready.source.name}", done=0, total=0, unit=""))
             engine.warm_up()
+    except OutOfMemoryError as error:  # while it was warmed up: it is not kept
+        forget_frames(error)
+        give_back()
+        raise OutOfMemoryError(error.shortage, error.advice.replace(FOR_A_REQUEST, FOR_LOADING)) from None
     except BaseException as error:
         # A caller that keeps the error would keep the weights that were loaded until then.
         forget_frames(error)

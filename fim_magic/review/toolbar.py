@@ -1,8 +1,9 @@
-"""The kernel's end of the toolbar below a diff; the page's end, with its buttons and keys, is `static/toolbar.js`."""
+"""The kernel's end of the toolbar below a diff; the page's end is `static/toolbar.js`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from anywidget import AnyWidget
 from traitlets import Bool, Dict, Int, List, Unicode
 
 from fim_magic.frontends.bridge import page_module
+from fim_magic.review.keys import BUTTONS
 
 if TYPE_CHECKING:
     from fim_magic.review.widget import Offer
@@ -23,6 +25,7 @@ class Toolbar(AnyWidget):
     """Buttons and keys for an answer. Display it only where a page has answered: it needs anywidget there.
 
     Attributes:
+        buttons: Of each its `name`, `label`, `key` and `about`.
         candidates: What each adds to the text: `texts`, the user's, around the holes; `added` and `whole_lines`, one
             for each hole; `imported`, which of them holds imports, or None; `about`, in words; `has_failed`, a check;
             and `record`, for the cell's metadata.
@@ -37,6 +40,7 @@ class Toolbar(AnyWidget):
     _esm = page_module(_STATIC / "toolbar.js")
     _css = (_STATIC / "toolbar.css").read_text("utf-8")
 
+    buttons = List(Dict(), [{"name": name, **asdict(button)} for name, button in BUTTONS.items()]).tag(sync=True)
     candidates = List(Dict()).tag(sync=True)
     index = Int(0).tag(sync=True)
     imports = Bool(True).tag(sync=True)

@@ -20,6 +20,7 @@ import ipywidgets
 from fim_magic.frontends import Owner, Placed
 from fim_magic.provenance import Record
 from fim_magic.review.diff import Addition
+from fim_magic.review.keys import BUTTONS
 from fim_magic.review.render import note_html
 
 if TYPE_CHECKING:
@@ -159,18 +160,18 @@ class Actions:
     def _open(self) -> None:
         self._decided = False
         self._toolbar: Toolbar | None = None
-        self._accept = _button("Accept", "Put the filled text into a new cell below", "success")
-        self._replace = _button("Replace", "Put the filled text into this cell")
-        self._reject = _button("Reject", "Change nothing")
+        self._accept = _button("accept", "success")
+        self._replace = _button("replace")
+        self._reject = _button("reject")
         self._accept.on_click(lambda _: self._place("accept"))
         self._replace.on_click(lambda _: self._place("replace"))
         self._reject.on_click(lambda _: self._drop())
-        self._again = _button("Again", "Ask once more, with another seed, for another candidate")
-        self._more = _button("More", "Ask for more: this candidate, and what comes after it")
+        self._again = _button("again")
+        self._more = _button("more")
         self._again.on_click(lambda _: self._ask(None))
         self._more.on_click(lambda _: self._ask(self._index))
         self._deciders, self._askers = (self._accept, self._replace, self._reject), (self._again, self._more)
-        self._importer = _toggle("Import", "Take the import with it that the answer needs", self._with_imports)
+        self._importer = _toggle("imports", self._with_imports)
         self._importer.observe(lambda change: self._import(change["new"]), "value")
         self._status = ipywidgets.Label()
         self._chooser: Any = None
@@ -309,18 +310,19 @@ class Actions:
         self._owner.show(self._display_id, note, update=True)
 
 
-def _button(name: str, tooltip: str, style: str = "") -> Any:
+def _button(name: str, style: str = "") -> Any:
     return ipywidgets.Button(
-        description=name,
-        tooltip=tooltip,
+        description=BUTTONS[name].label,
+        tooltip=BUTTONS[name].about,
         button_style=style,
         layout=ipywidgets.Layout(width="auto"),
     )
 
 
-def _toggle(name: str, tooltip: str, value: bool) -> Any:
+def _toggle(name: str, value: bool) -> Any:
+    button = BUTTONS[name]
     return ipywidgets.ToggleButton(
-        value=value, description=name, tooltip=tooltip, layout=ipywidgets.Layout(width="auto")
+        value=value, description=button.label, tooltip=button.about, layout=ipywidgets.Layout(width="auto")
     )
 
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from fim_magic.engines import memory
-from fim_magic.engines.memory import FOR_LOADING, forget_frames, free_memory, free_ram, freeing_memory, gigabytes
+from fim_magic.engines.memory import free_memory, free_ram, gigabytes
+from fim_magic.engines.out_of_memory import FOR_LOADING, forget_frames, freeing_memory
 from fim_magic.errors import ModelError
 
 PETABYTE = 10**15

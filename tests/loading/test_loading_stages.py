@@ -13,6 +13,7 @@ import torch
 from scripted import ScriptedEngine
 
 from fim_magic import catalog
+from fim_magic.engines.out_of_memory import FOR_A_REQUEST, FOR_LOADING, OutOfMemoryError
 from fim_magic.errors import ModelError
 from fim_magic.loading.fetch import config_of, fetch_folder, fetch_gguf, is_here
 from fim_magic.loading.load import load
@@ -88,3 +89,16 @@ def test_a_load_that_fails_keeps_nothing_in_memory():
     with pytest.raises(ModelError, match="no"):
         load(SimpleNamespace(source=Source("tiny")), replace(LOADERS["torch"], load=half), silent)
     assert parts[0]() is None
+
+
+def test_a_model_that_runs_out_of_memory_while_it_is_warmed_up_is_not_said_to_be_loaded():
+    engine = ScriptedEngine("x")
+
+    def warm_up():
+        raise OutOfMemoryError("There is not enough memory for reading the prompt.", FOR_A_REQUEST)
+
+    engine.warm_up = warm_up
+    loader = replace(LOADERS["torch"], load=lambda *_: engine)
+    with pytest.raises(ModelError) as caught:
+        load(SimpleNamespace(source=Source("tiny")), loader, silent, warm_up=True)
+    assert str(caught.value) == f"There is not enough memory for reading the prompt. {FOR_LOADING}."

@@ -27,7 +27,9 @@ from fim_magic.frontends.jupyter_server import JupyterLab
 from fim_magic.provenance import record
 from fim_magic.review import View, widget
 from fim_magic.review.diff import Addition
+from fim_magic.review.keys import BUTTONS
 from fim_magic.review.terminal import LiveDiff
+from fim_magic.review.toolbar import Toolbar
 from fim_magic.review.widget import WIDGET_MIME, Actions, Listener, Offer
 
 ROOT = Path(__file__).parents[2]
@@ -643,6 +645,19 @@ def test_executed_and_exported_notebook(monkeypatch):
     assert 'class="fim-diff"' in exported
     assert "widget-view" not in exported
     assert "Error displaying" not in exported
+
+
+def test_every_button_has_a_key_of_its_own_and_the_page_gets_them_all():
+    keys = [button.key.lower() for button in BUTTONS.values()]
+    assert len(set(keys)) == len(keys)
+    sent = Toolbar().buttons
+    assert [button["name"] for button in sent] == list(BUTTONS)
+    assert sent[0] == {
+        "name": "accept",
+        "label": "Accept",
+        "key": "Tab",
+        "about": "Put the filled text into a new cell below",
+    }
 
 
 def test_the_view_imports_no_widgets_until_there_are_buttons():

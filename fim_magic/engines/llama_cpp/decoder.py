@@ -14,7 +14,8 @@ import numpy as np
 from fim_magic.engines.arithmetic import Logits
 from fim_magic.engines.cores import usable_cores
 from fim_magic.engines.llama_cpp import library as llama_cpp
-from fim_magic.engines.memory import FOR_A_REQUEST, free_ram, gigabytes
+from fim_magic.engines.memory import free_ram, gigabytes
+from fim_magic.engines.out_of_memory import FOR_A_REQUEST, OutOfMemoryError
 from fim_magic.errors import ModelError
 from fim_magic.progress import Meter, OnProgress, silent
 
@@ -208,7 +209,7 @@ class Cells:
     def _open(self, cells: int) -> None:
         needed = cells * self._model.cell_bytes
         if needed > self._free_bytes():
-            raise ModelError(_no_memory(cells, needed, self._free_bytes()))
+            raise _no_memory(cells, needed, self._free_bytes())
         params = self._library.llama_context_default_params()
         params.n_ctx = cells
         params.n_batch = params.n_ubatch = CHUNK
@@ -219,7 +220,7 @@ class Cells:
         llama_cpp.first_error()
         context = self._library.llama_init_from_model(self._model.handle, params)
         if not context:
-            raise ModelError(_no_memory(cells, needed, self._free_bytes(), llama_cpp.first_error()))
+            raise _no_memory(cells, needed, self._free_bytes(), llama_cpp.first_error())
         self._context = context
         self._memory = self._library.llama_get_memory(context)
         self._cells = int(self._library.llama_n_ctx(context))
@@ -276,9 +277,10 @@ def _cannot_load(path: Path) -> str:
     )
 
 
-def _no_memory(cells: int, needed: int, free: int, reason: str = "") -> str:
+def _no_memory(cells: int, needed: int, free: int, reason: str = "") -> OutOfMemoryError:
     because = f" ({reason})" if reason else ""
-    return (
+    shortage = (
         f"There is not enough memory for a KV cache of {cells} tokens: it takes {gigabytes(needed)}, and "
-        f"{gigabytes(free)} are free{because}. {FOR_A_REQUEST}."
+        f"{gigabytes(free)} are free{because}."
     )
+    return OutOfMemoryError(shortage, FOR_A_REQUEST)

@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, GPTBigCodeForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from fim_magic.engines.memory import FOR_LOADING, freeing_memory
+from fim_magic.engines.out_of_memory import FOR_LOADING, freeing_memory
 from fim_magic.engines.torch.conversions import added_tokens, byte_level, codegen2, codegen25, santacoder
 from fim_magic.engines.torch.footprint import weight_files, weights_in
 from fim_magic.engines.torch.placement import Placement, plan

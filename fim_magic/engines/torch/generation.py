@@ -10,7 +10,7 @@ import torch
 
 from fim_magic.engines import SCORED_AT_ONCE, Sampling, Token
 from fim_magic.engines.arithmetic import Point, points
-from fim_magic.engines.memory import freeing_memory
+from fim_magic.engines.out_of_memory import freeing_memory
 from fim_magic.engines.running import Running
 from fim_magic.engines.torch.forward import DecoderForward, ForwardPass
 from fim_magic.engines.torch.prompt_lookup import PromptLookup

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fim_magic.engines.memory import freeing_memory, give_back
+from fim_magic.engines.memory import give_back
+from fim_magic.engines.out_of_memory import freeing_memory
 from fim_magic.engines.torch.devices import dtype_for
 from fim_magic.errors import FimError, ModelError, OptionError
 from fim_magic.evaluate import picture

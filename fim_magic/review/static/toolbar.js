@@ -217,29 +217,20 @@ class Review {
   }
 }
 
-const ACTS = [
-  { name: 'accept', label: 'Accept', key: 'Tab', about: 'Put the filled text into a new cell below', style: 'mod-success' },
-  { name: 'line', label: 'Line', key: 'l', about: 'Put only the next line into the new cell' },
-  { name: 'word', label: 'Word', key: 'w', about: 'Put only the next word into the new cell' },
-  { name: 'replace', label: 'Replace', key: 'r', about: 'Put the filled text into this cell' },
-  { name: 'copy', label: 'Copy', key: 'c', about: 'Copy the whole filled text' },
-  { name: 'reject', label: 'Reject', key: 'Escape', about: 'Change nothing' },
-  { name: 'imports', label: 'Import', key: 'i', about: 'Take the import with it that the answer needs' },
-  { name: 'again', label: 'Again', key: 'a', about: 'Ask once more, with another seed, for another candidate' },
-  { name: 'more', label: 'More', key: 'm', about: 'Ask for more: this candidate, and what comes after it' },
-  { name: 'undo', label: 'Undo', key: 'z', about: 'Take the new cell back' },
-];
-const BY_KEY = Object.fromEntries(ACTS.map((act) => [act.key.toLowerCase(), act.name]));
+/** The name of what a key does, if it does anything. */
+function byKey(review, key) {
+  return review.model.get('buttons').find((act) => act.key.toLowerCase() === key.toLowerCase())?.name;
+}
 
 function button(review, act) {
   const made = element(
     'button',
     {
       type: 'button',
-      class: `jupyter-button widget-button fim-act ${act.style ?? ''}`,
+      class: `jupyter-button widget-button fim-act ${act.name === 'accept' ? 'mod-success' : ''}`,
       title: `${act.about} (${act.key})`,
       'aria-keyshortcuts': act.key,
-      tabindex: '-1', // the toolbar itself has the focus: Tab is the key that accepts
+      tabindex: '-1', // the toolbar itself has the focus, so that Tab can be a key
     },
     act.label,
   );
@@ -282,11 +273,12 @@ function onKey(review, event) {
   if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
   const { key } = event;
   const step = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[key];
-  if (!review.isOpen || !(step || BY_KEY[key.toLowerCase()])) return;
+  const name = byKey(review, key);
+  if (!review.isOpen || !(step || name)) return;
   event.preventDefault();
   event.stopPropagation();
   if (step) review.choose(review.model.get('index') + step);
-  else review.act(BY_KEY[key.toLowerCase()]);
+  else review.act(name);
 }
 
 const reviews = new WeakMap();
@@ -295,7 +287,9 @@ export default {
   render({ model, el }) {
     if (!reviews.has(model)) reviews.set(model, new Review(model));
     const review = reviews.get(model);
-    const buttons = Object.fromEntries(ACTS.map((act) => [act.name, button(review, act)]));
+    const acts = model.get('buttons');
+    const buttons = Object.fromEntries(acts.map((act) => [act.name, button(review, act)]));
+    const keyOf = (name) => acts.find((act) => act.name === name).key;
     const tabs = element('span', { class: 'fim-tabs', role: 'radiogroup', 'aria-label': 'Candidates' });
     const status = element('span', { class: 'fim-status', role: 'status' });
     const toolbar = element(
@@ -303,7 +297,7 @@ export default {
       {
         class: 'fim-toolbar',
         role: 'toolbar',
-        'aria-label': 'What to do with the answer: Tab accepts, Escape rejects',
+        'aria-label': `What to do with the answer: ${keyOf('accept')} accepts, ${keyOf('reject')} rejects`,
         tabindex: '0',
         'data-lm-suppress-shortcuts': 'true', // or JupyterLab would take the keys for its own
       },
