@@ -85,7 +85,7 @@ def plan(sizes, config, **options):
 
 
 def require_room_for(name, parameters, **options):
-    placement.require_room_for(name, parameters, **here, **options)
+    placement.require_room_for(name, parameters, **{**here, **options})
 
 
 def weights(billions, **others):

@@ -55,7 +55,7 @@ def test_the_vendors_ids_by_way_of_fim_magic(name):
 def test_a_gguf_files_tokenizer_gives_the_vendors_ids(name, tmp_path):
     """transformers alone splits DeepSeek-Coder's and StarCoder2's text as GPT-2 does."""
     file = vocabularies.file(name)
-    gguf_conversion._save_tokenizer(file, gguf_conversion._Header(file), tmp_path, silent)
+    gguf_conversion._save_tokenizer(file, gguf_conversion._read_header(file, silent), tmp_path, silent)
     tokens = TextTokenizer.from_folder(tmp_path)
     for vector in vocabularies.vectors(name):
         assert tokens.encode(vector.text) == vector.ids, vector.text
