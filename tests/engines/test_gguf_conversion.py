@@ -331,3 +331,11 @@ def test_real_model_infills(monkeypatch: pytest.MonkeyPatch) -> None:
     prompt = torch.tensor([[151659, *ids(before), 151661, *ids(after), 151660]])
     answer = model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=8, do_sample=False)
     assert tokenizer.decode(answer[0, prompt.shape[1] :].tolist()).startswith("0\n    for x in xs:")
+
+
+def test_a_kind_of_model_that_completes_no_text_is_told_in_one_paragraph(tmp_path: Path) -> None:
+    from transformers import T5Config
+
+    header = gguf_conversion._Header(T5Config(), "", 1)
+    with pytest.raises(ModelError, match=r"t5\.gguf could not be converted.*use the model's safetensors checkpoint"):
+        gguf_conversion._converted_size(tmp_path / "t5.gguf", header)

@@ -132,6 +132,15 @@ def test_answer_is_read_back_as_it_was():
     assert StoredAnswer.from_json(earlier) == there
 
 
+def test_checks_are_stored_as_they_were_in_the_first_results():
+    first = {"name": "names", "passed": False, "said": "undefined: x", "share": 0.0, "names": ["x"]}
+    whole = Candidate("raw", Ending.RULE, checks=(Check("names", False, "undefined: x", names=("x",)),))
+    row = answer("t", whole).to_json()
+    assert row["candidates"][0]["checks"] == [first | {"names": ("x",)}]
+    row["candidates"][0]["checks"] = [first]
+    assert StoredAnswer.from_json(row).candidates[0] == whole
+
+
 def test_how_probable_the_right_middles_are_is_told_on_the_same_tasks():
     def read(name, logprob):
         return replace(answer(name, candidate("right")), canonical_logprob=logprob)

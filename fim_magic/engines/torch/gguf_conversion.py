@@ -127,7 +127,7 @@ def _cached(
 def _convert(gguf: Path, folder: Path, on_progress: OnProgress) -> None:
     with _whole_or_nothing(folder) as unfinished, quiet_transformers():
         header = _read_header(gguf, on_progress)
-        weights.require_room(folder.parent, header.converted_size)
+        weights.require_room(folder.parent, _converted_size(gguf, header))
         _save_tokenizer(gguf, header, unfinished, on_progress)
         _save_model(gguf, header, unfinished, on_progress)
 
@@ -202,15 +202,19 @@ class _Header:
     pre_tokenizer: str
     tensors: int
 
-    @property
-    def converted_size(self) -> int:
-        """About how many bytes the converted form takes."""
-        import torch
-        from transformers import AutoModelForCausalLM
 
-        with torch.device("meta"):  # shapes without numbers
-            model = AutoModelForCausalLM.from_config(self.config)
-        return sum(4 * parameter.numel() for parameter in model.parameters())
+def _converted_size(gguf: Path, header: _Header) -> int:
+    """About how many bytes the converted form takes.
+
+    Raises:
+        ModelError: It is of a kind that completes no text.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with _readable(gguf), torch.device("meta"):  # shapes without numbers
+        model = AutoModelForCausalLM.from_config(header.config)
+    return sum(4 * parameter.numel() for parameter in model.parameters())
 
 
 # --- the tokenizer -------------------------------------------------------------------------------

@@ -21,9 +21,13 @@ class _Quiet:
     @contextmanager
     def __call__(self) -> Iterator[None]:
         with self._lock:
+            if not self._users:
+                try:
+                    self._switch_off()
+                except BaseException:
+                    self._restore.close()
+                    raise
             self._users += 1
-            if self._users == 1:
-                self._switch_off()
         try:
             yield
         finally:

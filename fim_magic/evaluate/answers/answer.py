@@ -76,7 +76,18 @@ def _to_json(candidate: Candidate) -> dict[str, Any]:
         "ending": candidate.ending.value,
         "read_logprob": _rounded(candidate.read_logprob),
         "suffix_logprob": _rounded(candidate.suffix_logprob),
+        "checks": [_check_to_json(check) for check in candidate.checks],
     }
+
+
+def _check_to_json(check: Check) -> dict[str, Any]:
+    row = asdict(check)
+    return {"said": row.pop("detail"), **row}  # as files of before have it
+
+
+def _check_from_json(row: Mapping[str, Any]) -> Check:
+    rest = {name: value for name, value in row.items() if name not in ("said", "names")}
+    return Check(detail=row["said"], names=tuple(row.get("names", ())), **rest)
 
 
 def _rounded(logprob: float | None) -> float | None:
@@ -94,7 +105,7 @@ def _from_json(row: Mapping[str, Any]) -> Candidate:
         token_ends=tuple(row["token_ends"]),
         read_logprob=row["read_logprob"],
         suffix_logprob=row["suffix_logprob"],
-        checks=tuple(Check(**{**check, "names": tuple(check.get("names", ()))}) for check in row["checks"]),
+        checks=tuple(map(_check_from_json, row["checks"])),
         same=row["same"],
         reason=row["reason"],
         kept=tuple((start, end) for start, end in row["kept"]),

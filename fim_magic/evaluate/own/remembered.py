@@ -20,9 +20,11 @@ from fim_magic.evaluate.own.surroundings import Hole
 from fim_magic.languages import PYTHON
 
 _DEPENDS_ON = (
+    "kernel",
     "session",
     "frontends",
     "document",
+    "markers",
     "lexing",
     "cell_text",
     "checks/",
