@@ -32,6 +32,9 @@ def unload(shell: Any) -> None:
         ghost.unregister(shell)
     magics = shell.magics_manager.registry.pop(FimMagics.__name__, None)
     if magics is None:
+        from fim_magic.loading.manager import MODELS
+
+        MODELS.unload()
         return
     magics.session.models.unload()
     magics.close()

@@ -24,6 +24,7 @@ def load(ready: Ready, loader: Loader, on_progress: OnProgress, *, warm_up: bool
     from fim_magic.engines.out_of_memory import FOR_A_REQUEST, FOR_LOADING, OutOfMemoryError, forget_frames
 
     on_progress(Progress(f"Loading {ready.source.name}", done=0, total=0, unit=""))
+    engine = None
     try:
         engine = loader.load(ready, on_progress)
         if warm_up:
@@ -31,11 +32,13 @@ def load(ready: Ready, loader: Loader, on_progress: OnProgress, *, warm_up: bool
             engine.warm_up()
     except OutOfMemoryError as error:  # while it was warmed up: it is not kept
         forget_frames(error)
+        engine = None
         give_back()
         raise OutOfMemoryError(error.shortage, error.advice.replace(FOR_A_REQUEST, FOR_LOADING)) from None
     except BaseException as error:
         # A caller that keeps the error would keep the weights that were loaded until then.
         forget_frames(error)
+        engine = None
         give_back()
         raise
     return engine

@@ -151,7 +151,10 @@ def _squeezed(news: Sequence[str], room: int) -> list[str]:
         if not long:
             break
         longest = max(long, key=lambda index: columns_of(shown[index]))
-        shown[longest] = shortened(shown[longest], max(columns_of(shown[longest]) - over, _LEAST_NEWS))
+        shorter = shortened(shown[longest], max(columns_of(shown[longest]) - over, _LEAST_NEWS))
+        if shorter == shown[longest]:
+            break
+        shown[longest] = shorter
     return shown
 
 

@@ -41,8 +41,8 @@ def plain_lines(text: str) -> str:
 
 
 def columns_of(text: str) -> int:
-    """Return how many columns of a terminal a text takes."""
-    return wcwidth.width(text)
+    """Return how many columns of a terminal a text takes, each grapheme by itself, as it is cut between them."""
+    return sum(map(wcwidth.width, wcwidth.iter_graphemes(text)))
 
 
 def clipped(text: str, room: float) -> str:
@@ -54,7 +54,13 @@ def clipped(text: str, room: float) -> str:
 
 def shortened(text: str, room: int) -> str:
     """Return `text`, or its beginning and an ellipsis where it takes more than `room` columns of a terminal."""
-    return text if columns_of(text) <= room else clipped(text, room - 1) + "…"
+    if columns_of(text) <= room:
+        return text
+    graphemes = list(wcwidth.iter_graphemes(clipped(text, room - 1)))
+    # Few scripts have signs that make one grapheme with what follows, the ellipsis too.
+    while graphemes and columns_of("".join(graphemes) + "…") > room:
+        graphemes.pop()
+    return "".join(graphemes) + "…"
 
 
 def counted(number: int, what: str) -> str:

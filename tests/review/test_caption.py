@@ -13,7 +13,7 @@ from fim_magic.candidate import Candidate, Check, Cut, Ending, Result
 from fim_magic.context import Context, ContextCell, NameDescription
 from fim_magic.document import parse
 from fim_magic.review.caption import COLUMNS, about, facts, line, progress_line, stopped_line, title_of_other
-from fim_magic.review.text import columns_of
+from fim_magic.review.text import clipped, columns_of, shortened
 
 PARSES, NAMES = Check("parses", True), Check("names", True)
 UNDEFINED = Check("names", False, "undefined: Counter")
@@ -125,7 +125,7 @@ def test_a_long_check_is_shortened_and_whole_where_the_line_may_be_long():
     assert whole == f"qwen2.5-coder-0.5b · 1.5 s · Counter is not defined · your check failed: {long.name} · parses"
 
 
-TEXT = st.text(st.sampled_from("ab/\\ ·\x1b\n日\u202e\u0301"), max_size=120)
+TEXT = st.text(st.sampled_from("ab/\\ ·\x1b\n日\u202e\u0301\u0600\u00ad\u093fန်မ"), max_size=120)
 CHECKS = st.lists(
     st.builds(
         Check,
@@ -237,3 +237,27 @@ def test_the_title_of_a_folded_candidate_says_only_what_is_its_own():
     one = Candidate("a", Ending.STOP_TOKEN, None, (1, 2), (-0.5, -1.0))
     said = "Candidate 1 of 2 · 2 tokens · ended by itself, mean log-probability -0.75 · twice"
     assert title_of_other(one, ["twice"], (1, 2)) == said
+
+
+# Signs that are wider, or narrower, beside others than alone: Burmese, Kannada, Tamil, a soft hyphen before a vowel
+# sign, signs that make one grapheme with what follows them, emoji of several, and combining marks.
+JOINING = "မြန်မာ ಕ್ಷ தமிழ் a\u00ad\u093f \u0600\u0d4e 👩\u200d🔬🏽 e\u0301\ufe0f 中x"
+
+
+@given(st.text(alphabet=sorted(set(JOINING)), max_size=90), st.integers(1, 60))
+def test_text_of_any_script_is_shortened_to_the_room(text, room):
+    assert columns_of(shortened(text, room)) <= room
+    assert columns_of(clipped(text, room)) <= room
+
+
+@given(st.text(alphabet=sorted(set(JOINING)), min_size=60, max_size=200))
+def test_a_failure_in_any_script_has_a_line_of_its_length(text):
+    failed = Check("test", False, f"AssertionError: {text}")
+    assert columns_of(line(result(checked(failed)))) <= COLUMNS
+
+
+@pytest.mark.parametrize("text", ["မြန်မာ စာလုံးများ မတွေ့ပါ ထပ်မံကြိုးစားပါ ကျေးဇူးပြု၍", "a\u00ad\u093fb" * 30])
+def test_a_failure_that_is_wider_whole_than_in_parts_is_shortened(text):
+    failed = Check("test", False, f"AssertionError: {text}")
+    for name in ("qwen2.5-coder-1.5b", "tiny"):
+        assert columns_of(line(result(checked(failed), model=name))) <= COLUMNS
