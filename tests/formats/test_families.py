@@ -31,7 +31,7 @@ from families import (
     write_gpt2,
 )
 from safetensors import safe_open
-from test_weights import Served, serve_repository, served, use_hub  # noqa: F401
+from test_weights import Served, serve_repository, served, use_hub  # noqa: F401 - a fixture
 from tokenizers import Tokenizer
 
 from fim_magic import catalog
@@ -267,7 +267,7 @@ def test_where_spelling_cannot_tell_a_fine_tune_is_refused_until_its_family_is_n
 
 
 @pytest.mark.parametrize("name", ["starcoder2", "deepseek", "codegen2"])
-def test_from_the_hub_itself(served: Served, tmp_path: Path, monkeypatch, name):  # noqa: F811
+def test_from_the_hub_itself(served: Served, tmp_path: Path, monkeypatch, name):  # noqa: F811 - the fixture
     from huggingface_hub import constants
 
     row = FAMILIES[name]

@@ -63,7 +63,7 @@ def converted(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if ".attn.kv_attn." in name:
             continue
         if ".attn.q_attn." in name:
-            tensor = torch.cat([tensor, weights[name.replace(".q_attn.", ".kv_attn.")]], dim=-1)  # noqa: PLW2901
+            tensor = torch.cat([tensor, weights[name.replace(".q_attn.", ".kv_attn.")]], dim=-1)  # noqa: PLW2901 - one of two
         joined = name.replace(".q_attn.", ".c_attn.")
         found[joined] = tensor.t().contiguous() if joined.endswith(_CONV1D) else tensor
     return found
