@@ -135,7 +135,10 @@ def use(name: str) -> None:
 
 def main() -> None:
     """Compare before and after."""
-    from fim_magic.engines.torch import gguf_conversion, local  # noqa: F401 - what comes with an import is no trace of use
+    # What comes with an import is no trace of use: IPython's completer brings a warning filter in older releases.
+    import IPython  # noqa: F401
+
+    from fim_magic.engines.torch import gguf_conversion, local  # noqa: F401
 
     settings_of_the_user()
     transformers.AutoConfig  # noqa: B018 - lazy modules are there before
