@@ -17,13 +17,12 @@ from traitlets.config import Configurable
 
 from fim_magic.classroom import FILLING
 from fim_magic.default_candidates import IN_DOUBT, ON_A_CPU, ON_A_GPU, TO_CHOOSE_FROM
-from fim_magic.engines import Sampling, new_seed
 from fim_magic.errors import OptionError
-from fim_magic.loading.loaders import ENGINES
 from fim_magic.markers import MARKERS
 
 if TYPE_CHECKING:
     from fim_magic.checks import CheckSpec
+    from fim_magic.engines import Sampling
     from fim_magic.request import Request
 
 METHODS = ("fim", "rank")
@@ -192,6 +191,7 @@ class Settings(Configurable):
         """
         # Imported when a model is to be loaded: it brings the tokenizers library as well.
         from fim_magic.formats import family_names
+        from fim_magic.loading.loaders import ENGINES
 
         values = self._values(options)
         return {
@@ -265,6 +265,8 @@ def _check_spec(values: Mapping[str, Any]) -> CheckSpec:
 
 
 def _sampling(values: Mapping[str, Any]) -> Sampling:
+    from fim_magic.engines import Sampling, new_seed  # with the first request: %load_ext need not wait for it
+
     temperature = _checked(values, "temperature", lambda v: 0 <= v < math.inf, "is 0 or more (0 is greedy)")
     seed = _checked(values, "seed", lambda v: v is None or _whole(v), "is a whole number")
     return Sampling(

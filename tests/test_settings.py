@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from traitlets import TraitError
 from traitlets.config import Config
@@ -259,3 +262,13 @@ def test_unreadable_idle_minutes_are_told_when_something_is_asked(value, monkeyp
     monkeypatch.setenv("FIM_MAGIC_IDLE_MINUTES", value)
     with pytest.raises(OptionError, match=f"FIM_MAGIC_IDLE_MINUTES holds '{value}', which idle_minutes cannot be"):
         Settings().request("<cursor>")
+
+
+def test_the_extension_loads_without_what_the_first_request_needs():
+    script = (
+        "import sys, fim_magic.extension\n"
+        "first = ('fim_magic.engines', 'fim_magic.loading.loaders', 'fim_magic.request', 'fim_magic.review')\n"
+        "print([name for name in first if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"

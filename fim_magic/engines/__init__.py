@@ -2,7 +2,8 @@
 
 An engine turns a prompt of token ids into tokens. It knows nothing of holes, trimming rules or notebooks: those belong
 to `fim_magic.generation`. Whether it computes here or on another machine, it keeps this one protocol; what it cannot
-do, it says in its [`Capabilities`][], and a request does without.
+do, it says in its [`Capabilities`][], and a request does without. Which engines there are, and how each is loaded, is
+the table in `fim_magic.loading.loaders`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
-if TYPE_CHECKING:  # %load_ext imports this module, and need not wait for the tokenizers library
+if TYPE_CHECKING:  # what imports this module need not wait for the tokenizers library
     from fim_magic.formats import Family
     from fim_magic.tokenization import TextTokenizer
 

@@ -2,9 +2,9 @@
 
 A front end makes cells in two ways. While a cell runs, its reply may carry a text for the next
 cell: every front end knows that. After it has run, a click in its output can reach the notebook
-only through the page itself, by the hidden bridge of `frontends/bridge.py`: JupyterLab, Notebook 7 and
-nbclassic let it in. Elsewhere (VS Code, Colab) the text is kept, and goes out with the next cell
-that the user runs.
+only through the page itself, by the hidden bridge of `frontends/bridge.py`: that of JupyterLab, Notebook 7
+and nbclassic can make a cell. Elsewhere (VS Code, Colab) the text is kept, and goes out with the next
+cell that the user runs.
 """
 
 from fim_magic.frontends.connection import Connection

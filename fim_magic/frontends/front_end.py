@@ -1,4 +1,4 @@
-"""What a front end is to the kernel: how it is recognised, and what it can do. Each file beside this one has one."""
+"""What a front end is to the kernel: how it is recognised, and what it can do. `registry.py` lists them."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fim_magic.progress import OnProgress, Progress
 
-# %load_ext imports this: what is slow to import, above all torch and transformers, is imported by the functions.
+# What is slow to import, above all torch and transformers, is imported by the functions: not every engine needs it.
 
 if TYPE_CHECKING:
     from fim_magic.engines import Engine
@@ -30,16 +30,13 @@ def load(ready: Ready, loader: Loader, on_progress: OnProgress, *, warm_up: bool
         if warm_up:
             on_progress(Progress(f"Warming up {ready.source.name}", done=0, total=0, unit=""))
             engine.warm_up()
-    except OutOfMemoryError as error:  # while it was warmed up: it is not kept
-        forget_frames(error)
-        engine = None
-        give_back()
-        raise OutOfMemoryError(error.shortage, error.advice.replace(FOR_A_REQUEST, FOR_LOADING)) from None
     except BaseException as error:
         # A caller that keeps the error would keep the weights that were loaded until then.
         forget_frames(error)
         engine = None
         give_back()
+        if isinstance(error, OutOfMemoryError):  # while it was warmed up: it is not kept
+            raise OutOfMemoryError(error.shortage, error.advice.replace(FOR_A_REQUEST, FOR_LOADING)) from None
         raise
     return engine
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fim_magic.errors import ModelError
 
-# %load_ext imports this: what is slow to import is imported by the functions.
+# What is slow to import, above all torch and transformers, is imported by the functions: not every engine needs it.
 
 if TYPE_CHECKING:
     from fim_magic.engines.torch.placement import Placement
