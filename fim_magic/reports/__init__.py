@@ -70,7 +70,7 @@ def _loaded(loaded: Loaded) -> Iterator[str]:
     yield f"Model     {engine.info.model} ({engine.info.revision}), {engine.family.name}"
     if loaded.why:
         yield f"          chosen because {loaded.why}; %fim use NAME takes another"
-    yield f"Runs on   {engine.info.place}, context {engine.context_length} tokens"
+    yield f"Runs on   {engine.info.runs_on}, context {engine.context_length} tokens"
     if loaded.runtime_why:
         runtime = engine.info.runtime
         others = [name for name, loader in LOADERS.items() if loader.runs_gguf and name != loaded.runtime]

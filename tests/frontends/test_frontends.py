@@ -141,7 +141,7 @@ def test_a_click_asks_the_page(kernel_shell, page):
     owner = clicked(kernel_shell)
     placed = []
     owner.place("a = 1", replace=True, on_result=placed.append)
-    expected = {"client": "page", "cell_id": "abc", "marker": owner.marker, "replace": True}
+    expected = {"client": "page", "cell_id": "abc", "anchor": owner.anchor, "replace": True}
     assert page.asked == [("a = 1", expected)]
     assert placed == []
     page.answer({"how": "replaced"})

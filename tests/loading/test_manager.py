@@ -369,7 +369,7 @@ def test_quantising_without_a_gpu_is_refused_before_anything_is_fetched(manager,
 
 def test_it_says_where_it_was_placed(models, checkpoint):
     loaded = models.use(ModelSpec.of(str(checkpoint("qwen2"))))
-    assert loaded.engine.info.place.startswith(loaded.placement.description)
+    assert loaded.engine.info.runs_on.startswith(loaded.placement.description)
     assert loaded.placement.weights == loaded.engine.report().weight_bytes
 
 
