@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fim_magic.frontends.connection import Connection
-from fim_magic.frontends.front_end import FrontEnd, How, KernelMessage
-from fim_magic.frontends.registry import recognise
+from fim_magic.frontends.front_ends import recognise
+from fim_magic.frontends.interface import FrontEnd, How, KernelMessage
 
 if TYPE_CHECKING:
     from fim_magic.frontends.bridge import Bridge, PageAnswer

@@ -11,7 +11,7 @@ from anywidget import AnyWidget
 from traitlets import Bool, Dict, Int, List, Unicode
 
 from fim_magic.frontends.bridge import page_module
-from fim_magic.review.keys import BUTTONS
+from fim_magic.review.buttons import BUTTONS
 
 if TYPE_CHECKING:
     from fim_magic.review.widget import Offer

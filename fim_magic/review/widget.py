@@ -19,8 +19,8 @@ import ipywidgets
 
 from fim_magic.frontends import Owner, Placed
 from fim_magic.provenance import Record
+from fim_magic.review.buttons import BUTTONS
 from fim_magic.review.diff import Addition
-from fim_magic.review.keys import BUTTONS
 from fim_magic.review.render import note_html
 
 if TYPE_CHECKING:

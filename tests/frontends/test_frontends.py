@@ -9,7 +9,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from fim_magic.frontends import Connection, Owner, Placed, accept_now, notebook_path, recognise
 from fim_magic.frontends.colab import Colab
-from fim_magic.frontends.front_end import Unattended
+from fim_magic.frontends.interface import Unattended
 from fim_magic.frontends.jupyter_server import JupyterLab, NbClassic
 from fim_magic.frontends.terminal import Console, Terminal
 from fim_magic.frontends.vscode import VsCode

@@ -26,8 +26,8 @@ from fim_magic.frontends import Connection, Owner, Placed
 from fim_magic.frontends.jupyter_server import JupyterLab
 from fim_magic.provenance import record
 from fim_magic.review import View, widget
+from fim_magic.review.buttons import BUTTONS
 from fim_magic.review.diff import Addition
-from fim_magic.review.keys import BUTTONS
 from fim_magic.review.terminal import LiveDiff
 from fim_magic.review.toolbar import Toolbar
 from fim_magic.review.widget import WIDGET_MIME, Actions, Listener, Offer
