@@ -69,6 +69,9 @@ def _parser(typed: Sequence[str] = ()) -> argparse.ArgumentParser:
 
     replay = commands.add_parser("replay", help="make the infills of a saved notebook again, and compare the answers")
     replay.add_argument("notebook", metavar="NOTEBOOK", type=Path, help="an .ipynb file whose diffs have their records")
+    replay.add_argument(
+        "-m", "--model", metavar="MODEL", help="load this model, and none that the notebook names without being asked"
+    )
     _add_loading_options(replay)
     replay.set_defaults(run=_replay)
 
@@ -161,14 +164,14 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _infill(options: argparse.Namespace) -> int:
     from fim_magic.languages import of_file
-    from fim_magic.provenance import record
+    from fim_magic.provenance import full_record
     from fim_magic.review.text import plain_text
 
     text = _read(options.file)
     result = _answer(text, options, complete=options.complete, live=options.diff, language=of_file(options.file))
     if options.json:
         imports = list(result.candidates[0].imports)
-        told = {"text": result.text, "middle": result.middle, "imports": imports, **record(result)}
+        told = {"text": result.text, "middle": result.middle, "imports": imports, **full_record(result)}
         print(json.dumps(told, ensure_ascii=False, indent=2))
     elif options.diff:
         _print_diff(result, all_of_them=options.candidates is not None)
@@ -180,24 +183,9 @@ def _infill(options: argparse.Namespace) -> int:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    """Make a notebook's infills again. Returns 1 if one cannot be made, or has another answer."""
-    from fim_magic.pipeline import follow
-    from fim_magic.replay import compare, recorded, request_of
-    from fim_magic.settings import Settings
+    from fim_magic.cli_replay import replay
 
-    infills, markers, all_same = recorded(options.notebook), Settings().markers, True
-    if not infills:
-        raise OptionError(f"{str(options.notebook)!r} holds no record of an infill.")
-    for infill in infills:
-        try:
-            request = request_of(infill, markers)
-            result = follow(request, load(infill.record["model"], options).engine)
-            same, text = compare(infill.record, result)
-        except FimError as error:
-            same, text = False, str(error)
-        print(f"Cell {infill.cell}: {text}")
-        all_same &= same
-    return 0 if all_same else 1
+    return replay(options)
 
 
 def _fetch(options: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ from fim_magic.classroom import FILLING
 from fim_magic.default_candidates import IN_DOUBT, ON_A_CPU, ON_A_GPU, TO_CHOOSE_FROM
 from fim_magic.errors import OptionError
 from fim_magic.markers import MARKERS
+from fim_magic.saved_record import MOST_ANSWERS, MOST_LINES, SEEDS
 
 if TYPE_CHECKING:
     from fim_magic.checks import CheckSpec
@@ -36,6 +37,8 @@ DETAILS = ("line", "full")
 
 LOADING = ("quantize", "family", "engine")
 """The options that say how a model is loaded, and not what it is to do."""
+
+_SEED_RULE = "is a whole number of 64 bits"
 
 QUANTIZATIONS = ("8bit", "4bit")
 
@@ -177,7 +180,7 @@ class Settings(Configurable):
             max_new_tokens=_checked(values, "max_new_tokens", lambda v: _whole(v) and v >= 1, "is at least 1"),
             sampling=_sampling(values),
             check_spec=_check_spec(values),
-            lines=_checked(values, "lines", lambda v: _whole(v) and v >= 1, "is at least 1"),
+            lines=_checked(values, "lines", lambda v: _whole(v) and 1 <= v <= MOST_LINES, f"is from 1 to {MOST_LINES}"),
         )
 
     def loading(self, **options: Any) -> dict[str, Any]:
@@ -249,8 +252,8 @@ def options_of(settings: type[Settings]) -> dict[str, Option]:
 
 def _candidates(values: Mapping[str, Any]) -> int:
     """Return the number of candidates, 0 for as many as the machine makes cheap."""
-    rule = "is auto, or from 1 to 64"
-    number = _checked(values, "candidates", lambda v: v == "auto" or (_whole(v) and 1 <= v <= 64), rule)
+    rule = f"is auto, or from 1 to {MOST_ANSWERS}"
+    number = _checked(values, "candidates", lambda v: v == "auto" or (_whole(v) and 1 <= v <= MOST_ANSWERS), rule)
     return 0 if number == "auto" else int(number)
 
 
@@ -268,7 +271,7 @@ def _sampling(values: Mapping[str, Any]) -> Sampling:
     from fim_magic.engines import Sampling, new_seed  # with the first request: %load_ext need not wait for it
 
     temperature = _checked(values, "temperature", lambda v: 0 <= v < math.inf, "is 0 or more (0 is greedy)")
-    seed = _checked(values, "seed", lambda v: v is None or _whole(v), "is a whole number")
+    seed = _checked(values, "seed", lambda v: v is None or (_whole(v) and SEEDS[0] <= v <= SEEDS[1]), _SEED_RULE)
     return Sampling(
         temperature=float(temperature),
         top_p=float(_checked(values, "top_p", lambda v: 0 < v <= 1, "is above 0 and at most 1")),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import difflib
-import json
 import logging
 import re
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from fim_magic import lexing
 from fim_magic.cell_text import IPYTHON_LINE
 from fim_magic.context.beside import ContextCell
 from fim_magic.context.redaction import redacted
+from fim_magic.json_files import read_json
 from fim_magic.languages import PYTHON, magic_of, of_cell
 from fim_magic.markers import MARKERS
 
@@ -112,7 +112,7 @@ def of_notebook(path: Path | None, *, largest: int = LARGEST_FILE) -> tuple[Note
         if path is None or (status := path.stat()).st_size > largest:
             return ()
         return _cells_of(path, status.st_mtime_ns, status.st_size)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         _log.info("The notebook's file could not be read, so its cells are no context.", exc_info=True)
         return ()
 
@@ -120,7 +120,7 @@ def of_notebook(path: Path | None, *, largest: int = LARGEST_FILE) -> tuple[Note
 @lru_cache(maxsize=1)
 def _cells_of(path: Path, _changed: int, _size: int) -> tuple[NotebookCell, ...]:
     """Read a file once as long as it stays as it is: a request asks for its cells more than once."""
-    cells = json.loads(path.read_text("utf-8"))["cells"]
+    cells = read_json(path)["cells"]
     return tuple(
         NotebookCell("".join(cell["source"]), cell["cell_type"] == "markdown")
         for cell in cells
