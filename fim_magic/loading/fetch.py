@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fim_magic.errors import ModelError
 from fim_magic.progress import OnProgress
+from fim_magic.regular_files import read_json
 
 # What is slow to import, above all torch and transformers, is imported by the functions: not every engine needs it.
 
@@ -72,7 +72,7 @@ def config_of(folder: Path, name: str) -> Mapping[str, Any]:
         ModelError: It cannot be read.
     """
     try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
+        config = read_json(folder / "config.json")
     except (OSError, ValueError) as error:
         raise ModelError(
             f"The config.json of {name} could not be read ({error}). Fetch or write the checkpoint again."

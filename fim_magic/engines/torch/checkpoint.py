@@ -7,7 +7,6 @@ would need theirs are converted where that is possible (`fim_magic.engines.torch
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -28,10 +27,14 @@ from fim_magic.engines.torch.placement import Placement, plan
 from fim_magic.engines.torch.quiet import quiet_transformers
 from fim_magic.errors import FimError, ModelError
 from fim_magic.progress import OnProgress, silent
+from fim_magic.regular_files import LARGEST_VOCABULARY, UnfitFileError, irregular_files, read_bytes, read_json
 from fim_magic.tokenization import TextTokenizer, declared_bos
 
 OnNotice = Callable[[str], object]
 """Called with what the user should read, though all went well."""
+
+_OPENED = (".json", ".safetensors", ".bin", ".txt", ".model", ".jinja", ".py")
+"""How the names end that transformers looks for in a checkpoint's folder."""
 
 _LIKE_A_SENTINEL = re.compile(r"[<\[].*[>\]]", re.DOTALL)
 
@@ -63,6 +66,7 @@ def load_checkpoint(
         FetchError: What has to be fetched could not be.
     """
     with _in_words(name):
+        _require_regular_files(folder)
         config = _json_object(folder / "config.json")
         runs_code = _needs_code(config)
         if runs_code:
@@ -86,6 +90,12 @@ def load_checkpoint(
             "only, so no program ran; a copy in safetensors would be safer."
         )
     return model, tokenizer
+
+
+def _require_regular_files(folder: Path) -> None:
+    """Refuse a folder in which something takes the place of a file: transformers would open it, and wait for ever."""
+    for fault in irregular_files(folder, _OPENED):
+        raise UnfitFileError(f"{fault}: take it out of {folder}")
 
 
 # --- the model -----------------------------------------------------------------------------------
@@ -214,7 +224,7 @@ def _read_tokenizer(folder: Path, config: Mapping[str, Any], on_progress: OnProg
 
 def _backend(folder: Path, config: Mapping[str, Any], on_progress: OnProgress) -> Tokenizer | None:
     if (folder / "tokenizer.json").is_file():
-        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+        return Tokenizer.from_buffer(read_bytes(folder / "tokenizer.json", LARGEST_VOCABULARY))
     if codegen25.is_codegen25(folder, config):
         return codegen25.from_folder(folder, on_progress)
     return byte_level.from_folder(folder, config)
@@ -279,7 +289,7 @@ def _cannot_load(name: str, error: Exception) -> str:
 
 def _json_object(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = read_json(path)
     except ValueError as error:
         raise ValueError(f"{path.name} is damaged ({error})") from error
     if not isinstance(found, dict):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fim_magic import weights
+from fim_magic.engines.gguf_header import cannot_read, read_gguf_header, require_gguf
 from fim_magic.engines.torch.quiet import quiet_transformers
 from fim_magic.errors import FetchError, FimError, ModelError
 from fim_magic.progress import Meter, OnProgress, silent
@@ -33,6 +34,9 @@ LAYOUT = "float32-2"
 
 TOKENIZER_LAYOUT = "tokenizer-2"
 """As LAYOUT, of a folder that has no weights."""
+
+_LONGEST_STEM = 100
+"""Characters of a file's name that its folder keeps: with what follows them, a name on a disk has 255 bytes at most."""
 
 _HEAD = 32 * 2**20
 """Bytes at a file's beginning that hold all it says about its tokenizer; the largest vocabularies take half of them."""
@@ -105,12 +109,11 @@ def _cached(
     on_progress: OnProgress,
 ) -> Path:
     """Return a file's folder in the cache; if there is none, let `convert` fill a new one."""
+    require_gguf(gguf)
     try:
-        name = f"{gguf.stem}-{sha256()[:12]}-{layout}"
+        name = f"{gguf.stem[:_LONGEST_STEM]}-{sha256()[:12]}-{layout}"
     except OSError as error:
-        raise ModelError(
-            f"{gguf} could not be read ({error.strerror or error}). Check the path, and who may read the file."
-        ) from error
+        raise ModelError(cannot_read(gguf, error)) from error
     folder = weights.cache_dir() / "converted" / name
     if folder.is_dir():
         return folder
@@ -157,6 +160,7 @@ def _whole_or_nothing(folder: Path) -> Iterator[Path]:
 
 def _read_header(gguf: Path, on_progress: OnProgress) -> _Header:
     meter = Meter(on_progress, f"Reading {gguf.name}", 1, unit="steps")
+    read_gguf_header(gguf)
     from transformers import AutoConfig
     from transformers.integrations.gguf import read_gguf_metadata
 
