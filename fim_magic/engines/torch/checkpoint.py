@@ -17,10 +17,15 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
-from transformers import AutoConfig, AutoModelForCausalLM, GPTBigCodeForCausalLM
+from transformers import AutoModelForCausalLM, GPTBigCodeForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from fim_magic.engines.out_of_memory import FOR_LOADING, freeing_memory
+from fim_magic.engines.torch.configuration import (
+    read_configuration,
+    read_configuration_with_code,
+    read_generation_config,
+)
 from fim_magic.engines.torch.conversions import added_tokens, byte_level, codegen2, codegen25, santacoder
 from fim_magic.engines.torch.footprint import weight_files, weights_in
 from fim_magic.engines.torch.placement import Placement, plan
@@ -35,6 +40,9 @@ OnNotice = Callable[[str], object]
 
 _OPENED = (".json", ".safetensors", ".bin", ".txt", ".model", ".jinja", ".py")
 """How the names end that transformers looks for in a checkpoint's folder."""
+
+_IN_A_FILE = re.compile(r"[^\W\d]\w*\.[^\W\d]\w*")
+"""How a configuration names a class of its own: the file beside it, without .py, and the class."""
 
 _LIKE_A_SENTINEL = re.compile(r"[<\[].*[>\]]", re.DOTALL)
 
@@ -116,13 +124,15 @@ def _load_model(
                 None, config=santacoder.as_gpt_bigcode(config), state_dict=weights, **options
             )
         else:
-            here = {"local_files_only": True, "trust_remote_code": runs_code}
+            known = read_configuration_with_code(folder) if runs_code else read_configuration(config)
             model, loading = AutoModelForCausalLM.from_pretrained(
                 folder,
-                config=AutoConfig.from_pretrained(folder, **here),
+                config=known,
+                generation_config=read_generation_config(folder, known),
                 use_safetensors=not _are_pickles(files),
                 weights_only=True,
-                **here,
+                local_files_only=True,
+                trust_remote_code=runs_code,
                 **options,
             )
     if loading["missing_keys"]:  # transformers would go on with random numbers in their place
@@ -185,6 +195,12 @@ def _needs_code(config: Mapping[str, Any]) -> bool:
 def _require_leave(folder: Path, config: Mapping[str, Any], name: str, *, allowed: bool) -> None:
     classes = [str(place) for kind, place in config["auto_map"].items() if kind != "AutoTokenizer"]
     elsewhere = [place for place in classes if "--" in place]
+    odd = [place for place in classes if not _IN_A_FILE.fullmatch(place.rpartition("--")[2])]
+    if odd:
+        raise ModelError(
+            f"{name} names {odd[0]!r} as code of its own, which is no class in a file of its folder. It is not run. "
+            "%fim models lists models that need no code."
+        )
     if elsewhere:
         raise ModelError(
             f"{name} needs code of its own that is in another repository, {elsewhere[0].split('--')[0]}, and no "
