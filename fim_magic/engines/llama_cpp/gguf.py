@@ -79,7 +79,9 @@ class GgufEngine:
         named: str = "",
         cells: int = FIRST_CELLS,
         free: Callable[[], int] = free_ram,
+        notices: Sequence[str] = (),
     ) -> None:
+        self._notices = tuple(notices)
         self._name = name
         self._revision = revision
         self.tokenizer = tokenizer
@@ -118,16 +120,28 @@ class GgufEngine:
             FetchError: There is no room for its tokenizer in the cache.
         """
         llama_cpp.library()  # whether it is installed is told before anything is converted
-        folder = converted_tokenizer(path, on_progress)  # which reads the header first, as far as it can be believed
+        notices: list[str] = []
+        folder = converted_tokenizer(path, on_progress, notices.append)  # which does not believe the header
         require_survival(path, fingerprint(path), on_progress)
         model = LlamaModel(path, on_progress)
         tokenizer = TextTokenizer.from_folder(folder, model.rows)
         config = read_json(folder / "config.json")
-        return cls(model, tokenizer, config, name=name, revision=revision, named=named, cells=cells, free=free)
+        return cls(
+            model,
+            tokenizer,
+            config,
+            name=name,
+            revision=revision,
+            named=named,
+            cells=cells,
+            free=free,
+            notices=notices,
+        )
 
     @property
     def info(self) -> EngineInfo:
-        return EngineInfo(self._name, self._revision, "llama.cpp", "cpu", self._model.description)
+        description = self._model.description
+        return EngineInfo(self._name, self._revision, "llama.cpp", "cpu", description, notices=self._notices)
 
     @property
     def capabilities(self) -> Capabilities:

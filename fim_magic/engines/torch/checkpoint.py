@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,9 @@ from fim_magic.engines.torch.footprint import weight_files, weights_in
 from fim_magic.engines.torch.placement import Placement, plan
 from fim_magic.engines.torch.quiet import quiet_transformers
 from fim_magic.errors import FimError, ModelError
-from fim_magic.progress import OnProgress, silent
+from fim_magic.progress import OnNotice, OnProgress, ignore, silent
 from fim_magic.regular_files import LARGEST_VOCABULARY, UnfitFileError, irregular_files, read_bytes, read_json
 from fim_magic.tokenization import TextTokenizer, declared_bos
-
-OnNotice = Callable[[str], object]
-"""Called with what the user should read, though all went well."""
 
 _OPENED = (".json", ".safetensors", ".bin", ".txt", ".model", ".jinja", ".py")
 """How the names end that transformers looks for in a checkpoint's folder."""
@@ -54,7 +51,7 @@ def load_checkpoint(
     *,
     allow_code: bool = False,
     on_progress: OnProgress = silent,
-    on_notice: OnNotice = lambda _: None,
+    on_notice: OnNotice = ignore,
 ) -> tuple[Any, TextTokenizer]:
     """Load the checkpoint in `folder`.
 
