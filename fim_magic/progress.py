@@ -60,6 +60,14 @@ def silent(progress: Progress) -> None:
     """Show nothing."""
 
 
+OnNotice = Callable[[str], object]
+"""Called with what the user should read, though all went well: one sentence or two."""
+
+
+def ignore(notice: str) -> None:
+    """Leave a notice unread."""
+
+
 class Meter:
     """Reports one step to a callback, and keeps its time."""
 

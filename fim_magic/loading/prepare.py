@@ -28,6 +28,7 @@ class Ready(Resolved):
         placement: Where torch will load it.
         free: Bytes that are free on each device; empty for llama.cpp.
         began: When preparing it began, by `time.perf_counter`.
+        remarks: What the user should know of how it was brought.
     """
 
     path: Path
@@ -35,12 +36,13 @@ class Ready(Resolved):
     placement: Placement | None
     free: Mapping[str, int]
     began: float
+    remarks: tuple[str, ...] = ()
 
     @property
     def notices(self) -> tuple[str, ...]:
         """What the user should know of it, as far as that is known before it is loaded."""
         licence = self.source.entry.licence_note if self.source.entry else ""
-        return tuple(filter(None, (licence, self.placement.notice if self.placement else "")))
+        return tuple(filter(None, (*self.remarks, licence, self.placement.notice if self.placement else "")))
 
 
 def prepare(
@@ -69,7 +71,16 @@ def prepare(
         return None
     on_progress(Progress(f"Loading {source.name}", done=0, total=0, unit=""))
     loader.require_room(source, spec.quantize, memory)
-    path, revision = loader.fetch(source, on_progress, spec.allow_code)
+    remarks: list[str] = []
+    path, revision = loader.fetch(source, on_progress, spec.allow_code, remarks.append)
     placement = loader.place(path, source.name, spec.quantize, memory)
     free = {} if placement is None else memory.for_next()
-    return Ready(**vars(resolved), path=path, revision=revision, placement=placement, free=free, began=began)
+    return Ready(
+        **vars(resolved),
+        path=path,
+        revision=revision,
+        placement=placement,
+        free=free,
+        began=began,
+        remarks=tuple(remarks),
+    )

@@ -6,7 +6,6 @@ cache follows from the configuration.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections import Counter
@@ -14,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from fim_magic.weights.shards import shards_of
 
 if TYPE_CHECKING:
     from huggingface_hub.utils import TensorInfo  # type: ignore[attr-defined]  # it is exported, and not in __all__
@@ -89,7 +90,7 @@ def weights_in(folder: Path, config: Mapping[str, Any]) -> WeightsSize:
         if files and all(file.suffix == ".safetensors" for file in files):
             headers = [parse_local_safetensors_file_metadata(file).tensors for file in files]
             return _from_headers({name: tensor for header in headers for name, tensor in header.items()}, config)
-    except (OSError, ValueError, SafetensorsParsingError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, SafetensorsParsingError, KeyError, TypeError, AttributeError, RecursionError):
         _log.info("The headers of the weights in %s cannot be read: their files count by size.", folder, exc_info=True)
     return _from_sizes(files, config)
 
@@ -100,18 +101,14 @@ def weight_files(folder: Path) -> list[Path]:
     Shards are those that the index names, whether they are there or not.
 
     Raises:
-        ValueError: The index is damaged.
+        ValueError: The index is damaged, or names a file elsewhere.
     """
     for name in _WEIGHTS:
         if (folder / name).is_file():
             return [folder / name]
         index = folder / f"{name}.index.json"
         if index.is_file():
-            try:
-                shards = json.loads(index.read_text("utf-8"))["weight_map"].values()
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise ValueError(f"{index.name} is damaged ({error})") from error
-            return sorted({folder / Path(str(shard)).name for shard in shards})
+            return shards_of(index)
     return []
 
 
