@@ -16,6 +16,28 @@ defines an `__eq__` that is always true needs no forgery.
 
 from __future__ import annotations
 
-from fim_magic.sandbox.running import Limits, Outcome, RunReport, Step, StepResult, protections, run, run_steps
+from fim_magic.sandbox.running import (
+    KERNEL_LAYERS,
+    Limits,
+    Outcome,
+    Reserved,
+    RunReport,
+    Step,
+    StepResult,
+    protections,
+    run,
+    run_steps,
+)
 
-__all__ = ["Limits", "Outcome", "RunReport", "Step", "StepResult", "protections", "run", "run_steps"]
+__all__ = [
+    "KERNEL_LAYERS",
+    "Limits",
+    "Outcome",
+    "Reserved",
+    "RunReport",
+    "Step",
+    "StepResult",
+    "protections",
+    "run",
+    "run_steps",
+]
