@@ -20,9 +20,11 @@ PIECE = 6  # characters of a secret that must not be left
 _ALPHABETS = {
     "a": string.ascii_letters + string.digits,
     "b": string.ascii_letters + string.digits + "+/",
+    "c": string.ascii_letters,
     "d": string.digits,
     "h": string.digits + "abcdef",
     "H": string.digits + "ABCDEF",
+    "k": string.ascii_uppercase + "234567",
     "l": string.ascii_lowercase + string.digits,
     "u": string.ascii_uppercase + string.digits,
     "w": string.ascii_letters + string.digits + "-_",
