@@ -10,17 +10,17 @@ from __future__ import annotations
 import ast
 import keyword
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 from fim_magic import lexing
 from fim_magic.cell_text import tree_of
-from fim_magic.context.secret_names import Likelihood, likelihood, secret_name
-from fim_magic.context.secret_shapes import Span, known_shapes, logins_in_urls, random_runs
+from fim_magic.context.secret_names import Likelihood, has_digits, likelihood, secret_name
+from fim_magic.context.secret_shapes import Span, logins_in_urls, private_keys, random_runs, service_keys
 from fim_magic.context.secret_text import secret_arguments, secrets_in_text
-from fim_magic.context.secret_values import is_dense, is_harmless
+from fim_magic.context.secret_values import is_dense, is_harmless, is_short_number
 
 __all__ = ["GAP", "redacted", "requested_names", "secret_name"]
 
@@ -41,6 +41,7 @@ _HINT = re.compile(
 )
 _OWNER = re.compile(
     r"""
+    (?P<call>\b(?:get|getenv|setdefault|setenv|putenv|getattr)\((?:\w{1,40},[ ]?)?["'])?
     (?P<name>[\w.-]{1,64})\\?["'`]?\]?[ \t]{0,9}(?::[ \t]{0,9}[\w\[\]., |]{0,40}?)?
     (?P<sep>==|!=|:=|<-|=>|=|:|,|\bin\b)\s{0,40}
     (?:\{\s{0,9}["'](?:value|default|plain)["']\s{0,9}:\s{0,9})?[(\[]{0,2}\s{0,40}\Z
@@ -50,6 +51,7 @@ _OWNER = re.compile(
 """What stands before a literal that belongs to a name: `x =`, `x: str =`, `x="`, `"x":`, `["x"] =`, `get("x",`."""
 _OPTION = re.compile(r"""["']-{0,2}(?P<name>[\w.-]{1,64})["'][^"'()]{0,60}\b(?:default|value|const)[ ]?=[ ]?\Z""")
 _FIELD = re.compile(r"""["'](?P<name>[\w.-]{1,64})["']\)?\.(?:send_keys|fill|type|setValue|set_value)\(\s{0,9}\Z""")
+_ASSIGNED = re.compile(r"[^=\n#]*?(?<![!<>:=+*/-])(?=\+?=(?!=))")
 _DISPLAYED_BY = frozenset("join str bytes bytearray SecretStr Secret b64decode fromhex unhexlify encode list tuple".split())
 
 
@@ -82,6 +84,8 @@ def redacted(source: str, *, python: bool | None = None) -> str:
     for literal in (literals := _Literals(source)).found():
         gap = _gap_after(source, literal.opening)
         cuts += [(start, end, gap) for start, end in _in_literal(source, literal, literals)]
+    # A private key in a comment may go on below it.
+    cuts += [(start, end, GAP) for start, end in private_keys(source) if literals.in_comment(start)]
     for start, end in literals.comments:
         cuts += [(start + a, start + b, GAP) for a, b in _in_text(source[start:end], hexadecimal=False)]
     for start, end in _numbers(source, literals.code):
@@ -103,7 +107,8 @@ def _is_python(source: str) -> bool:
 
 
 def _in_text(text: str, before: str = "", *, hexadecimal: bool) -> Iterator[Span]:
-    yield from known_shapes(text)
+    yield from private_keys(text)
+    yield from service_keys(text)
     for span, password in logins_in_urls(text):
         if not is_harmless(password) and not any(sign in password for sign in "{}<>"):
             yield span
@@ -172,6 +177,10 @@ class _Literals:
             return keyword.iskeyword(name) or (self._source[position] == "(" and name in _DISPLAYED_BY)
         return not before.endswith((")", "]", "'", '"'))
 
+    def in_comment(self, position: int) -> bool:
+        index = bisect_right(self.comments, (position, len(self._source)))
+        return index > 0 and position < self.comments[index - 1][1]
+
     def has_hint(self, start: int, end: int) -> bool:
         index = bisect_left(self.hints, start)
         return index < len(self.hints) and self.hints[index] < end
@@ -192,32 +201,34 @@ def _belongs_to_secret(source: str, literal: _Literal, literals: _Literals, befo
     head_end = min(literal.opening, literal.statement + _NEAR)
     if literals.has_hint(literal.opening - _NEAR, literal.opening):
         owner = _OWNER.search(before)
-        if owner and _is_secret(likelihood(owner["name"]), value, sure=owner["sep"] not in (",", "in")):
+        if owner and _is_secret(owner["name"], value, sure=owner["sep"] not in (",", "in") or owner["call"] is not None):
             return True
         for pattern in (_OPTION, _FIELD):
             owner = pattern.search(before)
-            if owner and _is_secret(likelihood(owner["name"]), value, sure=True):
+            if owner and _is_secret(owner["name"], value, sure=True):
                 return True
     if literal.direct and literals.has_hint(literal.statement, head_end):
-        found = _of_target(source[literal.statement : head_end])
-        return _is_secret(found, value, sure=True)
+        return any(_is_secret(name, value, sure=True) for name in _targets(source[literal.statement : head_end]))
     return False
 
 
-def _is_secret(found: Likelihood, value: str, *, sure: bool) -> bool:
+def _is_secret(name: str, value: str, *, sure: bool) -> bool:
+    found = likelihood(name)
+    if is_short_number(value) and has_digits(name):
+        return True
     if found is Likelihood.NO:
         return False
     return not is_harmless(value) if sure and found is Likelihood.YES else is_dense(value)
 
 
-def _of_target(head: str) -> Likelihood:
-    """How likely what a statement assigns is a secret, by the names that it is given to."""
-    assigned = re.match(r"[^=\n#]*?(?<![!<>:=+*/-])(?=\+?=(?!=))", head)
+def _targets(head: str) -> list[str]:
+    """The names that a statement assigns to, as far as its beginning tells."""
+    assigned = _ASSIGNED.match(head)
     target = assigned.group() if assigned else ""
     if not target or target.count("(") != target.count(")"):
-        return Likelihood.NO
+        return []
     names = [re.findall(r"[\w-]+", part.partition(":")[0]) for part in target.split(",")]
-    return max((likelihood(found[-1]) for found in names if found), default=Likelihood.NO)
+    return [found[-1] for found in names if found]
 
 
 _NUMBER = re.compile(
@@ -234,13 +245,8 @@ def _numbers(source: str, code: list[Span]) -> Iterator[Span]:
         if index < 0 or not code[index][0] <= match.start("value") < code[index][1]:
             continue
         digits = match["value"].replace(".", "").replace("_", "")
-        if len(digits) >= 4 and len(set(digits)) > 1 and _is_secret_number(match["name"]):
+        if is_short_number(digits) and has_digits(match["name"]):
             yield match.span("value")
-
-
-def _is_secret_number(name: str) -> bool:
-    found = likelihood(name)
-    return found is Likelihood.YES or (found is Likelihood.MAYBE and name.lower() in ("pin", "otp", "pass", "pincode"))
 
 
 def _without(source: str, cuts: list[tuple[int, int, str]]) -> str:

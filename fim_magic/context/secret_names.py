@@ -17,8 +17,7 @@ class Likelihood(IntEnum):
     YES = 2  # unless it surely is something else
 
 
-SHORT_NUMBERS = frozenset(("pin", "otp", "pass", "pincode"))
-"""Names of which a number is a secret, in lower case."""
+_HAVE_DIGITS = re.compile(r"(?:\w*_)?(?:pin|otp|pass|pin_?code)", re.IGNORECASE)
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _BEFORE = r"(?:api|access|auth|app|bot|bearer|client|consumer|csrf|db|hub|id|jwt|my|oauth|refresh|session|user|xsrf)"
@@ -37,7 +36,7 @@ _DESCRIBES = frozenset(
     embedding embeddings enabled endpoint entropy enum env error errors expires expiry field fields file filename folder
     form format generator hasher help hint id ids in index input kind kwargs label len length level lifetime limit
     manager max message messages method min minutes mode model name names number page path pattern per placeholder
-    policy prompt provider rate ratio regex required reset santa scheme score scope seconds service size status store
+    policy prompt provider rate ratio ref regex required reset santa scheme score scope seconds service size status store
     strength table text timeout title ttl type types uri url urls usage valid validator validators var variable verified
     version view widget word words
     """.split()
@@ -88,9 +87,14 @@ def likelihood(name: str) -> Likelihood:
         return Likelihood.NO if _BEFORE_PASS & set(before) else Likelihood.YES
     if last in ("key", "keys") and _BEFORE_KEY & set(before):
         return Likelihood.YES
-    if words[-2:] in (["seed", "phrase"], ["recovery", "phrase"], ["pin", "code"]):
+    if words[-2:] in (["seed", "phrase"], ["recovery", "phrase"]):
         return Likelihood.YES
     return Likelihood.MAYBE if last in _MAYBE or "jwt" in words or "auth" in words else Likelihood.NO
+
+
+def has_digits(name: str) -> bool:
+    """Whether some digits are a secret where they are given to this name: `pin`, `otp`, `PIN_CODE`."""
+    return likelihood(name) is Likelihood.YES or _HAVE_DIGITS.fullmatch(name[-LONGEST_NAME:]) is not None
 
 
 def secret_name(name: str) -> bool:

@@ -16,7 +16,7 @@ Span = tuple[int, int]
 
 _SERVICE_KEY = re.compile(
     r"""
-    (?<![A-Za-z0-9])(?:
+    (?<![A-Za-z0-9_-])(?:
       (?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}                         # Amazon
     | gh[opsur]_[A-Za-z0-9]{20,} | github_pat_\w{20,}             # GitHub
     | gl(?:pat|ptt|dt|rt|cbt|ft|soat|agent|oas|imt)-[\w-]{16,}    # GitLab
@@ -72,6 +72,7 @@ _PUBLIC = re.compile(
 _NO_SECRET = re.compile(
     r"""
     [a-z][a-z0-9+.-]{0,20}://[^\s"'<>`]*                # of URLs other rules see to logins, queries and known paths
+    | InChI=\S*
     | data:[\w/+.-]{3,60};base64,[A-Za-z0-9+/=_-]*
     | (?:ssh-(?:rsa|ed25519|dss)|ecdsa-[\w-]{4,30})[ ]AAAA[A-Za-z0-9+/=]*
     | -----BEGIN[ ](?:CERTIFICATE|(?:RSA[ ]|EC[ ])?PUBLIC[ ]KEY|PGP[ ](?:PUBLIC|SIGN)[A-Z ]{3,20})-----[A-Za-z0-9+/=\s\\:.-]*
@@ -81,15 +82,19 @@ _NO_SECRET = re.compile(
 _NEAR = 60  # characters before a run that say what it is
 _LEAST_ENTROPY = 4.0  # bits a character; English words in snake_case have about 3.5, random base64 of 32 about 4.6
 _LEAST_CHANGES = 4  # between letters and digits; names and paths change once or twice
-_LEAST_DIFFERENT = 5  # characters of a key: one of `sk-xxxxxxxxxxxxxxxx` stands for any
+_LEAST_DIFFERENT = 5  # characters of a hexadecimal number
+_STANDS_FOR_ANY = re.compile(r"[xX0._*-]+")  # as in `sk-xxxxxxxxxxxxxxxx`
 
 
-def known_shapes(text: str) -> Iterator[Span]:
-    """Yield where private keys and keys of known services stand."""
-    for match in _PRIVATE_KEY.finditer(text):
-        yield match.span()
+def private_keys(text: str) -> Iterator[Span]:
+    """Yield where private keys stand; one without an end goes to that of the text."""
+    return (match.span() for match in _PRIVATE_KEY.finditer(text))
+
+
+def service_keys(text: str) -> Iterator[Span]:
+    """Yield where keys of known services stand."""
     for match in _SERVICE_KEY.finditer(text):
-        if len(set(match.group()[-16:])) >= _LEAST_DIFFERENT:
+        if not _STANDS_FOR_ANY.fullmatch(match.group()[-16:]):
             yield match.span()
 
 
@@ -97,7 +102,7 @@ def logins_in_urls(text: str) -> Iterator[tuple[Span, str]]:
     """Yield where logins stand in URLs, each with its password."""
     for match in _LOGIN_IN_URL.finditer(text):
         if not _PORT.match(match["password"]):
-            yield match.span(), match["password"]
+            yield (match.start("user"), match.end("password")), match["password"]
     for match in _KEY_IN_URL.finditer(text):
         yield match.span(), match.group()
 
@@ -119,7 +124,7 @@ def random_runs(text: str, before: str = "", *, hexadecimal: bool = True) -> Ite
         while end <= run[0] and (following := next(harmless, None)):
             start, end = following
         inside = start <= run[0] < end
-        if not inside and _is_random(text[slice(*run)], text[max(0, run[0] - _NEAR) : run[0]] or before, hexadecimal):
+        if not inside and _is_random(text[slice(*run)], (before + text[max(0, run[0] - _NEAR) : run[0]])[-_NEAR:], hexadecimal):
             yield run
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from fim_magic.context.secret_names import LONGEST_NAME, SHORT_NUMBERS, Likelihood, likelihood
+from fim_magic.context.secret_names import LONGEST_NAME, Likelihood, has_digits, likelihood
 from fim_magic.context.secret_shapes import Span
-from fim_magic.context.secret_values import is_dense, is_harmless
+from fim_magic.context.secret_values import is_dense, is_harmless, is_short_number
 
 _NAME = re.compile(
     r"""
     \\[nrt]
     | (?P<known>
         (?i:(?:api|access|secret|private|license|encryption|signing)[ ](?:access[ ])?keys? | access[ ]token
-          | mot[ ]de[ ]passe | contraseña | senha | wachtwoord | kennwort)(?![^\W_])
+          | identified[ ]by | mot[ ]de[ ]passe | contraseña | senha | wachtwoord | kennwort)(?![^\W_])
         | 密碼 | 密码 | 口令 | パスワード | 暗証番号 | (?i:пароль) | 비밀번호 | 암호
       )
     | [A-Za-z][A-Za-z0-9_]*(?:[.-][A-Za-z0-9_]+)*
@@ -27,7 +27,7 @@ _BETWEEN = re.compile(
     r"""
     (?P<closed>(?:\\?["'`*_\]>)]|\*\*|[ ]?</?\w{1,9}>){0,4})
     (?:
-        :?[ \t](?P<verb>is|was|are|ist|lautet|es|est|será|to|like|with)[ \t]{0,4}:?[ \t]{1,4}
+        :?(?:[ \t]{1,2}[\w'-]{1,15}){0,4}?[ \t](?P<verb>is|was|are|ist|lautet|es|est|será|to|like|with)[ \t]{0,4}:?[ \t]{1,4}
         |
         [ \t]{0,20}(?::[ ]?[A-Za-z][\w<>\[\]?|. ]{0,30}?[ ]?=(?!=)|=>|[:=!]?={1,2}|->|<-|→|:=?|[\uff1a\uff1d]|(?P<cell>\|{1,2})|(?P<comma>,))[ \t]{0,20}(?:\\?\n[ \t]{1,20})?
         (?:\{\s?["'](?:value|default|plain)["']\s?:\s?)?
@@ -52,7 +52,7 @@ _VALUE = re.compile(
 )
 _BARE_ENDS = ".,:;!?*_"
 _MORE_WORDS = re.compile(r"[ \t]+(?:[a-zA-Z]{2,}|a\b)")
-_CALLED = re.compile(r"[(\[{]|\.\w|\s*[<(]")
+_CALLED = re.compile(r"[(\[{]|\.\w|\s*\(|:(?:\s|\Z)")
 
 _AUTHORIZATION = re.compile(r"\b(?:[Bb]earer|BEARER)[ ]+([\w.~+/-]{4,2000}=*)|\bBasic[ ]+([A-Za-z0-9+/]{8,2000}={0,2})")
 _IN_QUERY = re.compile(
@@ -75,7 +75,7 @@ _ARGUMENT = re.compile(
 _LONGEST_CALL = 300  # characters
 _LOGIN = re.compile(
     r"""
-    \b(?:log[ -]?in|user/pass(?:word)?|credentials?|creds|account|access[ ]with|sqlplus|--user|-u|-U|user(?:name)?)
+    (?<![\w-])(?:log[ -]?in|user/pass(?:word)?|credentials?|creds|account|access[ ]with|sqlplus|--user|-u|-U|user(?:name)?)
     ["'`]?(?:[ ]?[:=]|[ ]is)?[ ]{0,4}["'`]?
     (?P<user>[\w.@+-]{1,40})["'`]?(?:[ ]?[/:%|][ ]?|[ ],[ ])["'`]?(?P<password>[^\s"'`,;|()…/]{3,100})
     """,
@@ -83,10 +83,17 @@ _LOGIN = re.compile(
 )
 _OPTION = re.compile(
     r"""
-    \b(?:sshpass|zip|unzip|7z|docker[ ]login|mongosh?|mysql(?:dump|admin)?|redis-cli|ldap\w{3,10}|openssl|keytool|kinit
-      |sqlcmd|mc|rar|unrar|twine|htpasswd|smbclient|podman[ ]login|psql|cifs|curl)
-    [ ][^\n|;]{0,120}?(?<=[ ])
-    (?:-[pPwakx][ ]?|--pass(?:word)?[ =]|-storepass[ ]|-U[ ]\w{1,40}%)["']?(?P<value>[^\s"'<>$-][^\s"'<>]{2,99})
+    (?<![\w-])(?:
+      (?:sshpass|docker[ ]login|podman[ ]login|mongosh?|twine)[ ][^\n|;]{0,120}?(?<=[ ])-p[ ]?
+    | (?:mysql(?:dump|admin)?|7z|rar|unrar)[ ][^\n|;]{0,120}?(?<=[ ])-h?p(?=\S)
+    | (?:zip|unzip|sqlcmd)[ ][^\n|;]{0,120}?(?<=[ ])-P[ ]?
+    | redis-cli[ ][^\n|;]{0,120}?(?<=[ ])-a[ ]
+    | ldap\w{3,10}[ ][^\n|;]{0,120}?(?<=[ ])-w[ ]
+    | openssl[ ][^\n|;]{0,120}?(?<=[ ])-k[ ]
+    | keytool[ ][^\n|;]{0,120}?(?<=[ ])-(?:store|key)pass[ ]
+    | smbclient[ ][^\n|;]{0,120}?(?<=[ ])-U[ ]?[\w\\.-]{1,40}%
+    | mc[ ](?:alias|config[ ]host)[ ](?:set|add)[ ]\S{1,40}[ ]\S{1,80}[ ]
+    )["']?(?P<value>[^\s"'<>$-][^\s"'<>]{2,99})
     """,
     re.VERBOSE,
 )
@@ -100,6 +107,7 @@ _INSERTED = re.compile(
 )
 _QUOTED = re.compile(r"'([^'\n]{1,200})'|\"([^\"\n]{1,200})\"")
 
+_ORACLE = re.compile(r"(?<![\w/.])\w{1,30}/(?P<value>[^\s/@\"']{3,60})@(?:(?://)?[\w.-]{1,60}:\d{1,5}/|\w{1,30}(?![\w.]))")
 _SPECIAL = (_OPTION, _PIPED, _LOGIN_COMMAND, _PASSPHRASE_SOURCE, _NET_USE)
 
 
@@ -107,8 +115,9 @@ def secrets_in_text(text: str) -> Iterator[Span]:
     """Yield where secrets stand in a text by what is said of them: `password: …`, `X-Api-Key=…`, `curl -u me:…`."""
     for match in _NAME.finditer(text):
         found = Likelihood.YES if match["known"] else likelihood(match.group()[-LONGEST_NAME:])
-        if found is not Likelihood.NO and (span := _value_after(text, match.end(), match.group(), found)):
+        if (found is not Likelihood.NO or has_digits(match.group())) and (span := _value_after(text, match.end(), match.group(), found)):
             yield span
+    yield from secrets_in_columns(text)
     for match in _AUTHORIZATION.finditer(text):
         if is_dense(match[match.lastindex or 0]):
             yield match.span(match.lastindex or 0)
@@ -119,9 +128,10 @@ def secrets_in_text(text: str) -> Iterator[Span]:
         for match in pattern.finditer(text):
             if not is_harmless(match["value"]):
                 yield match.span("value")
-    for match in _PGPASS.finditer(text):
-        if is_dense(match["value"]):
-            yield match.span("value")
+    for pattern in (_PGPASS, _ORACLE):
+        for match in pattern.finditer(text):
+            if is_dense(match["value"]):
+                yield match.span("value")
     for match in _LOGIN.finditer(text):
         if is_dense(match["password"]):
             yield match.span("password")
@@ -131,6 +141,38 @@ def secrets_in_text(text: str) -> Iterator[Span]:
             for value in _QUOTED.finditer(text, *match.span("values")):
                 if is_dense(value.group()[1:-1]):
                     yield value.start() + 1, value.end() - 1
+
+
+def secrets_in_columns(text: str) -> Iterator[Span]:
+    """Yield what stands in columns of tables, in Markdown or with commas, under a heading such as `password`."""
+    secret: dict[str, list[int]] = {}
+    widths: dict[str, int] = {}
+    start = 0
+    for line in text.splitlines(keepends=True):
+        for delimiter in "|,;\t":
+            cells = line.split(delimiter) if delimiter in line else []
+            if len(cells) > 1 and any(is_heading(cell) for cell in cells) and len(line) <= 1000:
+                secret[delimiter] = [index for index, cell in enumerate(cells) if is_heading(cell)]
+                widths[delimiter] = len(cells)
+            elif len(cells) != widths.get(delimiter):
+                widths.pop(delimiter, None)
+            else:
+                yield from _cells(cells, secret[delimiter], start, is_table=delimiter == "|")
+        start += len(line)
+
+
+def is_heading(cell: str) -> bool:
+    name = cell.strip(" \t\n\"'`#*")
+    return len(name) <= LONGEST_NAME and name.replace(" ", "_").isidentifier() and likelihood(name) is Likelihood.YES
+
+
+def _cells(cells: list[str], secret: list[int], start: int, *, is_table: bool) -> Iterator[Span]:
+    for index, cell in enumerate(cells):
+        value = cell.strip(" \t\n\"'`*")
+        if index in secret and (not is_harmless(value) if is_table else is_dense(value)):
+            position = start + cell.index(value)
+            yield position, position + len(value)
+        start += len(cell) + 1
 
 
 def secret_arguments(text: str) -> Iterator[Span]:
@@ -162,7 +204,7 @@ def _value_after(text: str, position: int, name: str, found: Likelihood) -> Span
     if value["open"] is not None:
         secret = text[start:end]
         sure = sure or (found is Likelihood.YES and between["comma"] is None)
-        good = not is_harmless(secret) if sure else is_dense(secret)
+        good = not is_harmless(secret) if sure else is_dense(secret) or (is_short_number(secret) and has_digits(name))
         return (start, end) if good and end > start else None
     return _bare(text, start, end, name, sure, between)
 
@@ -177,8 +219,7 @@ def _bare(text: str, start: int, end: int, name: str, sure: bool, between: re.Ma
         return None  # a call, an index, a type with parameters
     is_option = text.startswith("--", position := between.start() - len(name) - 2) or text.startswith("-", position + 1)
     if value.isdigit():
-        is_number = sure or between["verb"] or name.lower() in SHORT_NUMBERS
-        return (start, end) if is_number and len(value) >= 4 else None
+        return (start, end) if (sure or between["blank"] is None) and is_short_number(value) and has_digits(name) else None
     if is_dense(value):
         return (start, end)
     if not sure and not (is_option and between["blank"] and likelihood(name) is Likelihood.YES):

@@ -24,10 +24,11 @@ _PLAIN = re.compile(
     | false | fail(?:ed)? | float | from | function | if | import | in | int(?:eger)? | is | lambda | let | missing
     | new | nil | no | none | not | null | number | object | ok | off | on | optional | or | and | pass(?:ed)? | required
     | return | self | str(?:ing)? | text | this | true | undefined | unknown | valid | invalid | varchar | wrong | yield
-    | yes | with | the | a | an | to | of | see | see[ ].* | secretstr | bearer | basic | is | are | was
+    | yes | with | the | a | an | to | of | see | see[ ].* | secretstr | bearer | basic | is | are | was | read | write
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+_SCHEME = re.compile(r"(?:Bearer|Basic|Token|token|ApiKey|Digest)(?:[ ]+|\Z)")
 _PATH = re.compile(
     r"(?:~|\.{1,2})?/(?=[\w.]).*/.*|[A-Za-z]:\\.*|[\w./~-]*\.(?:json|txt|pem|key|toml|ya?ml|env|cfg|ini|csv|crt|p12)|\w+://.*"
 )
@@ -46,6 +47,11 @@ _ORDINARY = re.compile(
 )
 
 
+def is_short_number(value: str) -> bool:
+    """Whether a value may be a PIN or a number in the place of a password."""
+    return value.isdigit() and 4 <= len(value) <= 20 and len(set(value)) > 1
+
+
 def is_dense(value: str) -> bool:
     """Whether a value looks like a secret by itself: letters with digits or signs, without a blank."""
     value = value[:LONGEST]
@@ -59,7 +65,7 @@ def is_harmless(value: str, *, quoted: bool = True) -> bool:
         value: Without its quotes.
         quoted: Whether it has any. What has none may be a name of a program.
     """
-    value = value.strip()[:LONGEST]
+    value = _SCHEME.sub("", value.strip()[:LONGEST])
     letters = {character for character in value.lower() if character.isalnum()}
     if not letters or (len(letters) == 1 and len(value) >= 3):
         return True
