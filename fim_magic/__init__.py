@@ -9,7 +9,6 @@ In a notebook, `%load_ext fim_magic` and then `%%fim?`. In Python:
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -55,6 +54,8 @@ def complete(text: str, **options: Any) -> Result:
 
 def _ask(text: str, options: dict[str, Any], *, complete: bool = False) -> Result:
     # Imported at the first request: torch and transformers take seconds.
+    from dataclasses import replace
+
     from fim_magic.classroom import check
     from fim_magic.events import Finished
     from fim_magic.interruption import Interrupted, interruptible
