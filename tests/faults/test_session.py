@@ -9,17 +9,21 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 from scripted import ScriptedEngine
 
 import fim_magic
-from fim_magic import cli
+from fim_magic import cli, pipeline
+from fim_magic.__main__ import main
 from fim_magic.document import Document
+from fim_magic.errors import BusyError, OptionError
 from fim_magic.loading.manager import MODELS
 from fim_magic.progress import Progress, TerminalProgress
 from fim_magic.review.terminal import LiveDiff
+from fim_magic.settings import Settings
 from fim_magic.streams import can_encode, is_terminal, say, write
 
 HOLE = "def mean(xs):\n    <cursor>\n    return total / len(xs)\n"
@@ -234,18 +238,26 @@ def test_standard_input_may_be_closed(monkeypatch, capsys):
     assert "Standard input is closed" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-@pytest.mark.parametrize("seconds", [0.08, 0.3])
-def test_ctrl_c_ends_it_without_a_traceback_while_modules_are_read(seconds):
-    """0.08 s is in the midst of the imports, when nothing of the command line is there to catch it."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fim_magic", "models"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    time.sleep(seconds)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    # Before Python has come to us, and when it is done, nothing of ours runs.
-    assert "fim_magic" not in said
+class InterruptedImport:
+    """Ctrl-C while Python looks for a module."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def find_spec(self, name, *_):
+        if name == self.name:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("module", ["fim_magic.cli", "fim_magic.settings", "fim_magic.reports"])
+def test_ctrl_c_ends_it_without_a_traceback_while_modules_are_read(monkeypatch, capsys, module):
+    package, _, name = module.rpartition(".")
+    monkeypatch.delitem(sys.modules, module)
+    monkeypatch.delattr(sys.modules[package], name)
+    monkeypatch.setattr(sys, "meta_path", [InterruptedImport(module), *sys.meta_path])
+    monkeypatch.setattr(sys, "argv", ["fim-magic", "models"])
+    assert main() == 130
+    assert capsys.readouterr().err == "\nfim-magic: interrupted\n"
 
 
 # --- a guest in the process ----------------------------------------------------------------------
@@ -261,3 +273,120 @@ def test_the_users_random_stream_stays_and_fills_differ(engine):
 
 def test_a_seed_that_is_given_is_taken(engine):
     assert {fim_magic.infill(HOLE, model="scripted", temperature=0.8, seed=7).seed for _ in range(2)} == {7}
+
+
+# --- threads that ask at once --------------------------------------------------------------------
+
+
+@pytest.fixture
+def slow(engine):
+    """An engine that gives no token until it may; whoever asks meanwhile finds it busy."""
+    engine.may_go_on.clear()
+    yield engine
+    engine.may_go_on.set()
+
+
+def in_thread(call):
+    """Run a call on a thread of its own. Returns the thread, and where its result will be."""
+    results = []
+
+    def work():
+        try:
+            results.append(call())
+        except BaseException as error:
+            results.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread, results
+
+
+def ask(**options):
+    return fim_magic.infill(HOLE, model="scripted", **options).text
+
+
+def until_busy():
+    deadline = time.monotonic() + 30
+    while not pipeline.busy() and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def test_threads_get_their_answers_one_after_another(slow):
+    threads = [in_thread(ask) for _ in range(8)]
+    until_busy()
+    slow.may_go_on.set()
+    for thread, _ in threads:
+        thread.join(30)
+    assert [results for _, results in threads] == [[FILLED]] * 8
+
+
+@pytest.mark.parametrize("seconds", [0, 0.05, 0.25])
+def test_the_waiting_has_an_end(slow, seconds):
+    first, results = in_thread(ask)
+    until_busy()
+    with pytest.raises(BusyError, match="busy with another request") as refused:
+        ask(wait_seconds=seconds)
+    assert (f"after {seconds:g} s" in str(refused.value)) == bool(seconds)
+    slow.may_go_on.set()
+    first.join(30)
+    assert results == [FILLED]
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), "long", True, None])
+def test_how_long_to_wait_is_a_number_of_seconds(engine, seconds):
+    if seconds in (None, True):  # None counts as not given, and True is 1 in Python
+        assert ask(wait_seconds=seconds) == FILLED
+        return
+    with pytest.raises(OptionError, match="wait_seconds is a number of seconds"):
+        ask(wait_seconds=seconds)
+
+
+def test_how_long_to_wait_comes_from_the_environment(monkeypatch):
+    monkeypatch.setenv("FIM_MAGIC_WAIT_SECONDS", "1.5")
+    assert Settings().waiting() == 1.5
+    assert Settings().waiting(wait_seconds=3) == 3
+    monkeypatch.setenv("FIM_MAGIC_WAIT_SECONDS", "soon")
+    with pytest.raises(OptionError, match="FIM_MAGIC_WAIT_SECONDS holds 'soon'"):
+        Settings().waiting()
+
+
+def test_ctrl_c_ends_the_waiting(slow):
+    first, results = in_thread(ask)
+    until_busy()
+    timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        ask()
+    slow.may_go_on.set()
+    first.join(30)
+    timer.join()
+    assert results == [FILLED]  # it was not the one that was to stop
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("end", ["closed", "dropped", "kept"])
+def test_a_stream_that_nobody_reads_on_locks_nobody_out(engine, end):
+    _, request = Settings().request(HOLE)
+    events = pipeline.run(request, engine)
+    next(events)
+    with pytest.raises(BusyError, match="this same thread"):  # at once: it would wait for itself
+        ask(wait_seconds=3600)
+    if end == "closed":
+        events.close()
+    elif end == "dropped":
+        del events
+    else:
+        other, results = in_thread(lambda: ask(wait_seconds=0.1))
+        other.join(30)
+        assert isinstance(results[0], BusyError)
+        *_, finished = events
+        assert finished.result.text == FILLED
+    assert ask() == FILLED
+
+
+def test_a_request_that_failed_leaves_the_turn_to_others(engine, monkeypatch):
+    monkeypatch.setattr(engine, "before_step", lambda _step: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        ask()
+    monkeypatch.undo()
+    assert ask() == FILLED
