@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,14 +14,22 @@ import threading
 import time
 
 import pytest
+from checkpoints import build
+from gguf_files import write_gguf
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
 from scripted import ScriptedEngine
+from traitlets.config import Config
 
 import fim_magic
 from fim_magic import cli, pipeline
 from fim_magic.__main__ import main
 from fim_magic.document import Document
 from fim_magic.errors import BusyError, OptionError
-from fim_magic.loading.manager import MODELS
+from fim_magic.loading import fastest
+from fim_magic.loading.files import ModelFiles
+from fim_magic.loading.manager import MODELS, ModelManager
+from fim_magic.loading.spec import ModelSpec
 from fim_magic.progress import Progress, TerminalProgress
 from fim_magic.review.terminal import LiveDiff
 from fim_magic.settings import Settings
@@ -44,6 +53,25 @@ def engine(scripted):
         MODELS.adopt(scripted)  # seldom: each unloading collects garbage
     scripted.prompts.clear()
     return scripted
+
+
+@pytest.fixture
+def shell(monkeypatch, tmp_path):
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance(config=Config(HistoryManager={"hist_file": ":memory:"}))
+    shell.run_line_magic("load_ext", "fim_magic")
+    yield shell
+    shell.run_line_magic("unload_ext", "fim_magic")
+    InteractiveShell.clear_instance()
+
+
+def run_cell(shell, cell):
+    """Return what a cell has printed, on both streams."""
+    with capture_output() as captured:
+        shell.run_cell(cell, store_history=True)
+    return captured.stdout + captured.stderr
 
 
 # --- standard streams ----------------------------------------------------------------------------
@@ -390,3 +418,158 @@ def test_a_request_that_failed_leaves_the_turn_to_others(engine, monkeypatch):
         ask()
     monkeypatch.undo()
     assert ask() == FILLED
+
+
+# --- files that change under a model's name ------------------------------------------------------
+
+
+@pytest.fixture
+def models():
+    manager = ModelManager()
+    yield manager
+    manager.unload()
+
+
+def write_folder(path, seed, family="qwen2"):
+    build(family, path, seed=seed)
+
+
+def write_elsewhere_and_move(path, seed):
+    """As a training run does that keeps the last whole checkpoint."""
+    write_folder(path.with_name("new"), seed)
+    if path.exists():
+        path.rename(path.with_name("old"))
+    path.with_name("new").rename(path)
+
+
+def write_behind_link(path, seed):
+    folder = path.with_name(f"step-{seed}")
+    write_folder(folder, seed)
+    path.unlink(missing_ok=True)
+    path.symlink_to(folder)
+
+
+WAYS = {"in-place": write_folder, "moved": write_elsewhere_and_move, "link": write_behind_link}
+
+
+def weights_of(loaded):
+    """What tells two seeds apart."""
+    return tuple(loaded.engine.score([1, 2, 3], [4, 5]))
+
+
+@pytest.mark.parametrize("write_model", WAYS.values(), ids=WAYS)
+def test_a_folder_that_was_written_anew_is_loaded_anew(models, tmp_path, write_model):
+    path = tmp_path / "mine"
+    write_model(path, 1)
+    spec = ModelSpec.of(str(path))
+    first = models.use(spec)
+    before = weights_of(first)
+    assert models.use(spec) is first  # nothing has changed
+    write_model(path, 2)
+    shown = []
+    second = models.use(spec, shown.append)
+    assert weights_of(second) != before
+    assert any("has changed on the disk" in notice for notice in second.notices)
+    assert "has changed on the disk" in shown[0].what
+    assert models.use(spec) is second
+
+
+def test_auto_is_what_is_loaded_also_when_its_files_have_changed(models, tmp_path):
+    write_folder(tmp_path, 1)
+    spec = ModelSpec.of(str(tmp_path))
+    before = weights_of(models.use(spec))
+    write_folder(tmp_path, 2)
+    coming = models.begin(ModelSpec.of("auto"))  # in the background, as %fim use does it
+    assert any("has changed on the disk" in notice for notice in coming.notices)
+    models.wait(coming)
+    assert models.loaded.spec == spec
+    assert weights_of(models.loaded) != before
+
+
+def add_line_end(path):
+    path.write_text(path.read_text() + "\n")
+
+
+PARTS = {
+    "config": ("config.json", add_line_end),
+    "tokenizer": ("tokenizer.json", add_line_end),
+    "same-bytes-other-file": ("tokenizer.json", lambda path: (path.rename(f"{path}~"), shutil.copy2(f"{path}~", path))),
+    "time-alone": ("model.safetensors", lambda path: os.utime(path, (1, 1))),
+    "new-part": ("generation_config.json", lambda path: path.write_text("{}")),
+    "removed-part": ("tokenizer_config.json", lambda path: path.unlink()),
+    "adapter": ("adapter_config.json", lambda path: path.write_text("{}")),
+}
+
+
+@pytest.mark.parametrize(("name", "change"), PARTS.values(), ids=PARTS)
+def test_each_part_of_a_checkpoint_counts(tmp_path, name, change):
+    folder = build("qwen2", tmp_path / "mine")
+    (folder / "tokenizer_config.json").write_text("{}")
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    files = ModelFiles.of(folder)
+    assert not files.have_changed
+    change(folder / name)
+    assert files.have_changed
+
+
+@pytest.mark.parametrize("name", ["trainer_state.json", "optimizer.pt", "README.md", "runs/events.out", "train.log"])
+def test_what_a_training_run_writes_beside_it_does_not_count(tmp_path, name):
+    files = ModelFiles.of(build("qwen2", tmp_path / "mine"))
+    (tmp_path / "mine" / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "mine" / name).write_text("step 100")
+    assert not files.have_changed
+
+
+def test_a_relative_path_is_another_folder_elsewhere(models, tmp_path, monkeypatch):
+    for place, seed in (("one", 1), ("two", 2)):
+        write_folder(tmp_path / place / "mine", seed)
+    found = []
+    for place in ("one", "two"):
+        monkeypatch.chdir(tmp_path / place)
+        found.append(weights_of(models.use(ModelSpec.of("./mine"))))
+    assert found[0] != found[1]
+
+
+def test_a_folder_that_is_gone_answers_on_and_says_so(models, tmp_path):
+    write_folder(tmp_path / "mine", 1)
+    spec = ModelSpec.of(str(tmp_path / "mine"))
+    before = weights_of(models.use(spec))
+    (tmp_path / "mine").rename(tmp_path / "moved")
+    again = models.use(spec)
+    assert weights_of(again) == before
+    assert any("is gone from the disk" in notice for notice in again.notices)
+    assert models.use(spec) is again
+
+
+@pytest.mark.parametrize("engine", ["torch", "gguf"])
+def test_a_gguf_file_that_was_written_anew_is_loaded_anew(models, tmp_path, engine):
+    pytest.importorskip("xllamacpp")
+    path = tmp_path / "mine.gguf"
+    write_gguf(path)
+    spec = ModelSpec.of(str(path), engine=engine)
+    first = models.use(spec)
+    assert models.use(spec) is first
+    write_gguf(path, tied=True)
+    second = models.use(spec)
+    assert second is not first
+    assert any("has changed on the disk" in notice for notice in second.notices)
+
+
+def test_which_engine_is_faster_was_measured_of_a_file_and_not_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("FIM_MAGIC_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "mine.gguf"
+    path.write_bytes(b"GGUF 1")
+    fastest.remember(str(path), "gguf")
+    assert fastest.fastest(str(path)) == "gguf"
+    monkeypatch.chdir(tmp_path)
+    assert fastest.fastest("mine.gguf") == "gguf"
+    path.write_bytes(b"GGUF with other weights")
+    assert fastest.fastest(str(path)) is None
+
+
+def test_the_notebook_says_it_once(shell, tmp_path):
+    write_folder(tmp_path / "mine", 1)
+    said = [run_cell(shell, f"%%fim --model {tmp_path / 'mine'} --max-new-tokens 1\nx = <cursor>\n") for _ in range(2)]
+    write_folder(tmp_path / "mine", 2)
+    said += [run_cell(shell, f"%%fim --model {tmp_path / 'mine'} --max-new-tokens 1\nx = <cursor>\n") for _ in range(2)]
+    assert ["has changed on the disk at" in text for text in said] == [False, False, True, False]
