@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fim_magic.cli_loading import load
+from fim_magic.cli_process import INTERRUPTED, require_output, run, write_result
 from fim_magic.errors import FimError, OptionError
+from fim_magic.streams import is_terminal, notify
 from fim_magic.version import __version__
 
 if TYPE_CHECKING:
@@ -25,8 +27,6 @@ DEMO = '''def count_words(path):
     return counts
 '''
 
-_INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
-
 
 def main(arguments: Sequence[str] | None = None, models: ModelManager | None = None) -> int:
     """Run `fim-magic`. Returns the exit status.
@@ -36,15 +36,12 @@ def main(arguments: Sequence[str] | None = None, models: ModelManager | None = N
         models: Where models are loaded; by default the process's manager.
     """
     typed = list(sys.argv[1:] if arguments is None else arguments)
-    options = _parser(typed).parse_args(typed, argparse.Namespace(typed=typed, models=models))
-    try:
+
+    def command() -> int:
+        options = _parser(typed).parse_args(typed, argparse.Namespace(typed=typed, models=models))
         return int(options.run(options))
-    except FimError as error:
-        print(f"fim-magic: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nfim-magic: interrupted", file=sys.stderr)
-        return _INTERRUPTED
+
+    return run(command)
 
 
 def _parser(typed: Sequence[str] = ()) -> argparse.ArgumentParser:
@@ -167,18 +164,19 @@ def _infill(options: argparse.Namespace) -> int:
     from fim_magic.provenance import full_record
     from fim_magic.review.text import plain_text
 
+    require_output()
     text = _read(options.file)
     result = _answer(text, options, complete=options.complete, live=options.diff, language=of_file(options.file))
     if options.json:
         imports = list(result.candidates[0].imports)
         told = {"text": result.text, "middle": result.middle, "imports": imports, **full_record(result)}
-        print(json.dumps(told, ensure_ascii=False, indent=2))
+        print(json.dumps(told, indent=2))
     elif options.diff:
         _print_diff(result, all_of_them=options.candidates is not None)
     else:
-        sys.stdout.write(result.text)
+        write_result(result.text)
         for line in result.candidates[0].imports:
-            print(f"Added, since the answer needs it: {plain_text(line)}", file=sys.stderr)
+            notify(f"Added, since the answer needs it: {plain_text(line)}")
     return _status(result)
 
 
@@ -234,7 +232,7 @@ def _bench(options: argparse.Namespace) -> int:
         report, whole = bench.run(bench_options, progress, ["fim-magic", *options.typed])
     bench.show(report, bench_options)
     if not whole:
-        return _INTERRUPTED
+        return INTERRUPTED
     # Random weights have no favourite token, so that the last bit of a logit decides.
     return 1 if report.failed_checks and not report.random_weights else 0
 
@@ -264,7 +262,7 @@ def _answer(
     model, request = Settings().request(text, complete=complete, language=language, **given)
     loaded = load(model, options)
     info, why = loaded.engine.info, f" ({loaded.why}; --model NAME takes another)" if loaded.why else ""
-    print(f"{info.model} on {info.runs_on}, loaded in {loaded.seconds:.1f} s{why}", file=sys.stderr)
+    notify(f"{info.model} on {info.runs_on}, loaded in {loaded.seconds:.1f} s{why}")
     view = LiveDiff(request.document, sys.stdout) if live else None
     result = follow(
         request,
@@ -280,7 +278,7 @@ def _status(result: Result) -> int:
     from fim_magic.candidate import Ending
 
     partial = any(candidate.ending is Ending.INTERRUPTED for candidate in result.candidates)
-    return _INTERRUPTED if partial else 0
+    return INTERRUPTED if partial else 0
 
 
 def _print_diff(result: Result, *, all_of_them: bool) -> None:
@@ -292,7 +290,7 @@ def _print_diff(result: Result, *, all_of_them: bool) -> None:
     from fim_magic.review.text import counted
     from fim_magic.settings import Settings
 
-    draw = to_ansi if sys.stdout.isatty() else to_text
+    draw = to_ansi if is_terminal(sys.stdout) else to_text
     full = Settings().details == "full"
     shown = result.candidates if all_of_them else result.candidates[:1]
     for candidate in shown:
@@ -301,11 +299,13 @@ def _print_diff(result: Result, *, all_of_them: bool) -> None:
         print(draw(rows, line(result, candidate, whole=full), details))
     if full and len(shown) < len(result.candidates):
         others = counted(len(result.candidates) - 1, "other candidate")
-        print(f"{others}: -n {result.answers} prints them all.", file=sys.stderr)
+        notify(f"{others}: -n {result.answers} prints them all.")
 
 
 def _read(file: str) -> str:
     if file == "-":
+        if sys.stdin is None:
+            raise OptionError("Standard input is closed. Give a text file with a <cursor>, or text on standard input.")
         return sys.stdin.read()
     try:
         # newline="": a file's CR LF line ends must come out as they went in.

@@ -114,12 +114,21 @@ class Settings(Configurable):
         "auto",
         help="what runs the model: torch, gguf (llama.cpp, for .gguf files), or auto for the faster one here",
     ).tag(config=True, flags=("--engine",))
-    markers = traitlets.List(traitlets.Unicode(), list(MARKERS), help="the texts that mark the hole").tag(config=True)
+    markers = traitlets.List(traitlets.Unicode(), list(MARKERS), help="the texts that mark the hole").tag(
+        config=True, in_python=True
+    )
     # Half an hour: long enough to think, to run what was written and to have a meeting. A notebook that is left open
     # overnight must not hold 15 GB of a GPU that others wait for. On a CPU it costs the few seconds of another load.
     idle_minutes = traitlets.Float(
         30.0, min=0.0, help="unload the model when no request came for so many minutes; 0 keeps it"
     ).tag(config=True, from_environment=True)
+
+    # Ten minutes: a program's threads get their answers one after another, and one that hangs is told of some day.
+    wait_seconds = traitlets.Float(
+        600.0,
+        min=0.0,
+        help="how long infill() and complete() wait in Python while another thread's request is under way; 0 does not",
+    ).tag(config=True, from_environment=True, in_python=True)
 
     auto = traitlets.Bool(False, help="fill a cell that holds a marker without %%fim before it").tag(
         config=True, from_environment=True
@@ -203,15 +212,28 @@ class Settings(Configurable):
             "engine": _one_of(values, "engine", ENGINES, nothing="auto"),
         }
 
+    def waiting(self, **options: Any) -> float:
+        """Say for how many seconds a call from Python waits while another request is under way.
+
+        Args:
+            **options: As of `request`; only `wait_seconds` counts here.
+
+        Raises:
+            OptionError: An option is unknown or its value makes no sense.
+        """
+        rule = "is a number of seconds, 0 or more"
+        return float(_checked(self._values(options), "wait_seconds", lambda v: 0 <= v < math.inf, rule))
+
     def _values(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        values = {name: getattr(self, name) for name in options_of(Settings)} | {"markers": self.markers}
+        names = (*options_of(Settings), *self.traits(in_python=True))
+        values = {name: getattr(self, name) for name in names}
         unknown = sorted(set(given) - set(values))
         if unknown:
             raise OptionError(f"There is no option called {unknown[0]!r}; the options are {', '.join(sorted(values))}.")
         chosen = {name: value for name, value in given.items() if value is not None}
         for name, value in self._unreadable.items():
             if name not in chosen and getattr(self, name) == self.traits()[name].default_value:
-                option = _flag(name) if name in values else name
+                option = _flag(name)
                 raise OptionError(
                     f"The environment variable FIM_MAGIC_{name.upper()} holds {value!r}, which {option} cannot be. "
                     "Change or unset it."
@@ -299,7 +321,7 @@ def _one_of(values: Mapping[str, Any], name: str, known: Sequence[str], *, nothi
 
 
 def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    return "--" + name.replace("_", "-") if name in options_of(Settings) else name
 
 
 def _whole(value: Any) -> bool:

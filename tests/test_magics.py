@@ -535,7 +535,7 @@ def test_a_second_fim_while_one_runs_is_refused(shell, engine):
         outcome = Outcome(shell, f"%%fim\n{BODY}")
         assert "busy with another request" in outcome.error + outcome.out
         with pytest.raises(BusyError):
-            infill(BODY, model="scripted")
+            infill(BODY, model="scripted", wait_seconds=0)
     finally:
         engine.may_go_on.set()
         thread.join()

@@ -27,9 +27,7 @@ __all__ = ["GAP", "redacted", "requested_names", "secret_name"]
 GAP = "…"
 _ASCII_GAP = "..."  # of bytes
 
-_REQUEST = re.compile(
-    r"\b(?:getpass|input|getenv|get_password|get_secret)[ \t]{0,9}\(|\benviron\b|\buserdata\.get\b"
-)
+_REQUEST = re.compile(r"\b(?:getpass|input|getenv|get_password|get_secret)[ \t]{0,9}\(|\benviron\b|\buserdata\.get\b")
 _TARGETS = re.compile(r"[ \t]*[\w, \t]+")
 _SETTING = re.compile(r"[ \t]*(?:[A-Z][\w-]*:[ \t].*|[A-Za-z_]\w*=\S+|[A-Za-z_]\w*:(?:[ \t]+\S+)?|[ \t]+\S+)?[ \t]*")
 
@@ -52,7 +50,9 @@ _OWNER = re.compile(
 _OPTION = re.compile(r"""["']-{0,2}(?P<name>[\w.-]{1,64})["'][^"'()]{0,60}\b(?:default|value|const)[ ]?=[ ]?\Z""")
 _FIELD = re.compile(r"""["'](?P<name>[\w.-]{1,64})["']\)?\.(?:send_keys|fill|type|setValue|set_value)\(\s{0,9}\Z""")
 _ASSIGNED = re.compile(r"[^=\n#]*?(?<![!<>:=+*/-])(?=\+?=(?!=))")
-_DISPLAYED_BY = frozenset("join str bytes bytearray SecretStr Secret b64decode fromhex unhexlify encode list tuple".split())
+_DISPLAYED_BY = frozenset(
+    "join str bytes bytearray SecretStr Secret b64decode fromhex unhexlify encode list tuple".split()
+)
 
 
 def requested_names(source: str) -> frozenset[str]:
@@ -201,7 +201,9 @@ def _belongs_to_secret(source: str, literal: _Literal, literals: _Literals, befo
     head_end = min(literal.opening, literal.statement + _NEAR)
     if literals.has_hint(literal.opening - _NEAR, literal.opening):
         owner = _OWNER.search(before)
-        if owner and _is_secret(owner["name"], value, sure=owner["sep"] not in (",", "in") or owner["call"] is not None):
+        if owner and _is_secret(
+            owner["name"], value, sure=owner["sep"] not in (",", "in") or owner["call"] is not None
+        ):
             return True
         for pattern in (_OPTION, _FIELD):
             owner = pattern.search(before)

@@ -57,9 +57,7 @@ _PRIVATE_KEY = re.compile(
     r"|(?<=Private-Lines: )\d+(?:\s+[A-Za-z0-9+/=]{40,64}(?![A-Za-z0-9+/=])){1,99}(?:\s+[A-Za-z0-9+/=]{4,64})?",
     re.DOTALL,
 )
-_LOGIN_IN_URL = re.compile(
-    r"(?<=://)(?P<user>[^\s/:@\"'<>…]{0,80}):(?P<password>[^\s\"'<>…]{1,200})@(?=[\w\[{%*.-])"
-)
+_LOGIN_IN_URL = re.compile(r"(?<=://)(?P<user>[^\s/:@\"'<>…]{0,80}):(?P<password>[^\s\"'<>…]{1,200})@(?=[\w\[{%*.-])")
 _KEY_IN_URL = re.compile(r"(?<=://)[A-Za-z0-9_-]{20,200}(?=:?@)")
 _PORT = re.compile(r"\d{1,5}(?:[/?#]|$)")
 
@@ -124,7 +122,9 @@ def random_runs(text: str, before: str = "", *, hexadecimal: bool = True) -> Ite
         while end <= run[0] and (following := next(harmless, None)):
             start, end = following
         inside = start <= run[0] < end
-        if not inside and _is_random(text[slice(*run)], (before + text[max(0, run[0] - _NEAR) : run[0]])[-_NEAR:], hexadecimal):
+        if not inside and _is_random(
+            text[slice(*run)], (before + text[max(0, run[0] - _NEAR) : run[0]])[-_NEAR:], hexadecimal
+        ):
             yield run
 
 

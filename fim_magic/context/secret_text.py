@@ -55,10 +55,10 @@ _MORE_WORDS = re.compile(r"[ \t]+(?:[a-zA-Z]{2,}|a\b)")
 _CALLED = re.compile(r"[(\[{]|\.\w|\s*\(|:(?:\s|\Z)")
 
 _AUTHORIZATION = re.compile(r"\b(?:[Bb]earer|BEARER)[ ]+([\w.~+/-]{4,2000}=*)|\bBasic[ ]+([A-Za-z0-9+/]{8,2000}={0,2})")
-_IN_QUERY = re.compile(
-    r"[?&#;](?P<name>[\w.-]{1,40})=(?P<value>[^&\s\"'#<>`{}…]{1,2000})", re.IGNORECASE
+_IN_QUERY = re.compile(r"[?&#;](?P<name>[\w.-]{1,40})=(?P<value>[^&\s\"'#<>`{}…]{1,2000})", re.IGNORECASE)
+_QUERY_NAMES = re.compile(
+    r"key|sig|signature|x-amz-signature|x-amz-security-token|appid|app_id|code|auth|pwd|pass|sid", re.I
 )
-_QUERY_NAMES = re.compile(r"key|sig|signature|x-amz-signature|x-amz-security-token|appid|app_id|code|auth|pwd|pass|sid", re.I)
 _CALL = re.compile(
     r"""
     (?<![\w-])(?:
@@ -97,17 +97,24 @@ _OPTION = re.compile(
     """,
     re.VERBOSE,
 )
-_PIPED = re.compile(r"\becho[ ]+(?:-n[ ]+)?[\"']?(?P<value>[^\s\"'|$]{3,100})[\"']?[ ]*\|[ ]*[^\n]{0,80}?(?:--password-stdin|sudo[ ]+-S|passwd|--passphrase-fd)")
-_LOGIN_COMMAND = re.compile(r"\b(?:wandb|kaggle|comet|railway)[ ](?:login|config)[ ](?:[\w-]+[ ]){0,5}(?P<value>[0-9A-Za-z]{20,100})\b")
+_PIPED = re.compile(
+    r"\becho[ ]+(?:-n[ ]+)?[\"']?(?P<value>[^\s\"'|$]{3,100})[\"']?[ ]*\|[ ]*[^\n]{0,80}?(?:--password-stdin|sudo[ ]+-S|passwd|--passphrase-fd)"
+)
+_LOGIN_COMMAND = re.compile(
+    r"\b(?:wandb|kaggle|comet|railway)[ ](?:login|config)[ ](?:[\w-]+[ ]){0,5}(?P<value>[0-9A-Za-z]{20,100})\b"
+)
 _PASSPHRASE_SOURCE = re.compile(r"\bpass:(?P<value>[^\s\"'<>$]{3,100})")
 _NET_USE = re.compile(r"\bnet[ ]use[ ][^\n]{0,60}?\\\\[\w.\\-]{1,60}[ ](?P<value>[^\s/][^\s]{2,99})")
 _PGPASS = re.compile(r"(?<![\w.:/])[\w.*-]{1,60}:(?:\d{2,5}|\*):[\w*-]{1,60}:[\w*-]{1,60}:(?P<value>[^\s\"':]{3,100})")
 _INSERTED = re.compile(
-    r"\bINSERT[ ]INTO[ ][^\n(]{1,80}\((?P<names>[^\n()]{1,300})\)\s{0,9}VALUES\s{0,9}\((?P<values>[^\n()]{1,600})\)", re.IGNORECASE
+    r"\bINSERT[ ]INTO[ ][^\n(]{1,80}\((?P<names>[^\n()]{1,300})\)\s{0,9}VALUES\s{0,9}\((?P<values>[^\n()]{1,600})\)",
+    re.IGNORECASE,
 )
 _QUOTED = re.compile(r"'([^'\n]{1,200})'|\"([^\"\n]{1,200})\"")
 
-_ORACLE = re.compile(r"(?<![\w/.])\w{1,30}/(?P<value>[^\s/@\"']{3,60})@(?:(?://)?[\w.-]{1,60}:\d{1,5}/|\w{1,30}(?![\w.]))")
+_ORACLE = re.compile(
+    r"(?<![\w/.])\w{1,30}/(?P<value>[^\s/@\"']{3,60})@(?:(?://)?[\w.-]{1,60}:\d{1,5}/|\w{1,30}(?![\w.]))"
+)
 _SPECIAL = (_OPTION, _PIPED, _LOGIN_COMMAND, _PASSPHRASE_SOURCE, _NET_USE)
 
 
@@ -115,7 +122,9 @@ def secrets_in_text(text: str) -> Iterator[Span]:
     """Yield where secrets stand in a text by what is said of them: `password: …`, `X-Api-Key=…`, `curl -u me:…`."""
     for match in _NAME.finditer(text):
         found = Likelihood.YES if match["known"] else likelihood(match.group()[-LONGEST_NAME:])
-        if (found is not Likelihood.NO or has_digits(match.group())) and (span := _value_after(text, match.end(), match.group(), found)):
+        if (found is not Likelihood.NO or has_digits(match.group())) and (
+            span := _value_after(text, match.end(), match.group(), found)
+        ):
             yield span
     yield from secrets_in_columns(text)
     for match in _AUTHORIZATION.finditer(text):
@@ -200,7 +209,9 @@ def _value_after(text: str, position: int, name: str, found: Likelihood) -> Span
     if value is None:
         return None
     start, end = value.span("bare" if value["open"] is None else "quoted")
-    sure = found is Likelihood.YES and not any(between[kind] for kind in ("comma", "verb", "called", "blank", "attribute"))
+    sure = found is Likelihood.YES and not any(
+        between[kind] for kind in ("comma", "verb", "called", "blank", "attribute")
+    )
     if value["open"] is not None:
         secret = text[start:end]
         sure = sure or (found is Likelihood.YES and between["comma"] is None)
@@ -219,7 +230,9 @@ def _bare(text: str, start: int, end: int, name: str, sure: bool, between: re.Ma
         return None  # a call, an index, a type with parameters
     is_option = text.startswith("--", position := between.start() - len(name) - 2) or text.startswith("-", position + 1)
     if value.isdigit():
-        return (start, end) if (sure or between["blank"] is None) and is_short_number(value) and has_digits(name) else None
+        return (
+            (start, end) if (sure or between["blank"] is None) and is_short_number(value) and has_digits(name) else None
+        )
     if is_dense(value):
         return (start, end)
     if not sure and not (is_option and between["blank"] and likelihood(name) is Likelihood.YES):

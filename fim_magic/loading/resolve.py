@@ -50,6 +50,11 @@ class Source:
     def is_gguf(self) -> bool:
         return self.gguf is not None or self.path.suffix == ".gguf"
 
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether it is a path that the user has named: what is fetched stays as it is."""
+        return self.gguf is None and not self.repo
+
 
 @dataclass(frozen=True)
 class Resolved:

@@ -14,6 +14,7 @@ from IPython.display import clear_output, display
 
 from fim_magic.frontends import recognise
 from fim_magic.progress import Progress, TerminalProgress, bar
+from fim_magic.streams import say
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -66,7 +67,7 @@ class NotebookProgress:
         line = f"{coming.name} is being loaded. You can go on; the next %%fim waits for it."
         if self._terminal is not None:
             self._terminal.close()
-            print(line)  # noqa: T201 - a terminal shows what is printed
+            say(line)  # a terminal shows what is printed
             return
         self._show(line)
 
@@ -98,7 +99,7 @@ class NotebookProgress:
 
     def _show(self, line: str) -> None:
         if not self._updates:
-            print(line)  # noqa: T201 - a console shows what is printed
+            say(line)  # a console shows what is printed
             return
         bundle = {
             "text/plain": line,

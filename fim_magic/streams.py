@@ -1,0 +1,72 @@
+"""Standard streams as they are found: None, closed, another program's logger, a terminal that is dumb.
+
+What is written here for people may be lost; it never ends what it tells of.
+"""
+
+from __future__ import annotations
+
+import codecs
+import logging
+import os
+import sys
+from typing import Any
+
+_log = logging.getLogger(__name__)
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a stream is a terminal that can draw in place. One that calls itself dumb cannot."""
+    try:
+        return bool(stream.isatty()) and os.environ.get("TERM") != "dumb"
+    except Exception:  # None, closed, or a class of somebody's that has no such method
+        return False
+
+
+def known_encoding(stream: Any) -> str:
+    """Return a stream's encoding; "ascii" where it has none, or one that Python does not know."""
+    try:
+        return codecs.lookup(stream.encoding).name
+    except Exception:
+        return "ascii"
+
+
+def can_encode(stream: Any, text: str) -> bool:
+    """Whether a stream's encoding has every character of a text."""
+    try:
+        text.encode(known_encoding(stream))
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def write(stream: Any, text: str) -> bool:
+    """Write a text at once, and say whether that went well. What its encoding lacks is written as escapes."""
+    if not _put(stream, text):
+        return False
+    try:
+        stream.flush()
+    except Exception:  # a class of somebody's that has no such method, or a full disk
+        _log.debug("A stream cannot be flushed.", exc_info=True)
+    return True
+
+
+def say(text: str) -> None:
+    """Print a text for the user on standard output. Where that takes none, it is lost."""
+    _put(sys.stdout, text + "\n")
+
+
+def notify(text: str) -> None:
+    """Print a text for the user on standard error, beside a command's output. Where that takes none, it is lost."""
+    write(sys.stderr, text + "\n")
+
+
+def _put(stream: Any, text: str) -> bool:
+    try:
+        if not can_encode(stream, text):
+            encoding = known_encoding(stream)
+            text = text.encode(encoding, "backslashreplace").decode(encoding)
+        stream.write(text)
+    except Exception:
+        _log.debug("A stream does not take what is written for the user.", exc_info=True)
+        return False
+    return True

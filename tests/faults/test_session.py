@@ -1,0 +1,575 @@
+"""What a session, its process and its machine may be like: each row is one of them, and what is right there."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from checkpoints import build
+from gguf_files import write_gguf
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from scripted import ScriptedEngine
+from traitlets.config import Config
+
+import fim_magic
+from fim_magic import cli, pipeline
+from fim_magic.__main__ import main
+from fim_magic.document import Document
+from fim_magic.errors import BusyError, OptionError
+from fim_magic.loading import fastest
+from fim_magic.loading.files import ModelFiles
+from fim_magic.loading.manager import MODELS, ModelManager
+from fim_magic.loading.spec import ModelSpec
+from fim_magic.progress import Progress, TerminalProgress
+from fim_magic.review.terminal import LiveDiff
+from fim_magic.settings import Settings
+from fim_magic.streams import can_encode, is_terminal, say, write
+
+HOLE = "def mean(xs):\n    <cursor>\n    return total / len(xs)\n"
+ANSWER = "total = sum(xs)"
+FILLED = HOLE.replace("<cursor>", ANSWER)
+
+
+@pytest.fixture(scope="module")
+def scripted():
+    engine = ScriptedEngine(ANSWER)
+    yield engine
+    MODELS.unload()
+
+
+@pytest.fixture
+def engine(scripted):
+    if MODELS.loaded is None or MODELS.loaded.engine is not scripted:
+        MODELS.adopt(scripted)  # seldom: each unloading collects garbage
+    scripted.prompts.clear()
+    return scripted
+
+
+@pytest.fixture
+def shell(monkeypatch, tmp_path):
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    InteractiveShell.clear_instance()
+    shell = InteractiveShell.instance(config=Config(HistoryManager={"hist_file": ":memory:"}))
+    shell.run_line_magic("load_ext", "fim_magic")
+    yield shell
+    shell.run_line_magic("unload_ext", "fim_magic")
+    InteractiveShell.clear_instance()
+
+
+def run_cell(shell, cell):
+    """Return what a cell has printed, on both streams."""
+    with capture_output() as captured:
+        shell.run_cell(cell, store_history=True)
+    return captured.stdout + captured.stderr
+
+
+# --- standard streams ----------------------------------------------------------------------------
+
+
+class Logger:
+    """What puts a program's prints into its log: it has a `write`, and nothing else."""
+
+    def __init__(self):
+        self.text = ""
+
+    def write(self, text):
+        self.text += text
+
+
+class Raising(io.StringIO):
+    """A stream that fails at everything."""
+
+    def fail(self, *_):
+        raise ValueError("I/O operation on closed file")
+
+    write = flush = isatty = fail
+    encoding = property(fail)
+
+
+class OddEncoding(Logger):
+    encoding = "klingon"
+    isatty = staticmethod(lambda: True)
+
+
+class NoEncoding(Logger):
+    encoding = None
+    isatty = staticmethod(lambda: None)
+    flush = None
+
+
+def closed():
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+STREAMS = {
+    "none": lambda: None,
+    "logger": Logger,
+    "raising": Raising,
+    "odd-encoding": OddEncoding,
+    "no-encoding": NoEncoding,
+    "closed": closed,
+    "bytes": io.BytesIO,
+    "ascii": lambda: io.TextIOWrapper(io.BytesIO(), encoding="ascii"),
+    "object": object,
+}
+
+
+@pytest.fixture(params=STREAMS)
+def stream(request):
+    return STREAMS[request.param]()
+
+
+def test_a_model_loads_and_answers_whatever_the_streams_are(stream, engine):
+    with contextlib.redirect_stderr(stream), contextlib.redirect_stdout(stream):
+        assert fim_magic.infill(HOLE, model="scripted").text == FILLED
+
+
+def test_progress_and_diffs_are_drawn_where_that_can_be(stream):
+    with TerminalProgress(stream) as show:
+        for done in range(0, 101, 50):
+            show(Progress("Loading █", done, 100, "tensors"))
+    live = LiveDiff(Document("x = ", "\n"), stream)
+    live.show("1")
+    live.clear()
+
+
+def test_progress_goes_to_whatever_standard_error_is(stream):
+    with contextlib.redirect_stderr(stream), TerminalProgress() as show:
+        show(Progress("Loading", 1, 2))
+
+
+def test_what_is_said_never_ends_what_it_is_said_of(stream):
+    with contextlib.redirect_stdout(stream):
+        say("total = 'größer █'")
+    assert isinstance(is_terminal(stream), bool)
+    assert isinstance(can_encode(stream, "é"), bool)
+    assert isinstance(write(stream, "é"), bool)
+
+
+def test_what_an_encoding_lacks_is_escaped():
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="latin-1")
+    assert write(stream, "é 模")
+    assert raw.getvalue() == "é \\u6a21".encode("latin-1")
+
+
+@pytest.mark.parametrize(("term", "draws"), [("dumb", False), ("xterm", True)])
+def test_a_terminal_that_calls_itself_dumb_is_not_drawn_on(monkeypatch, term, draws):
+    monkeypatch.setenv("TERM", term)
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    assert is_terminal(stream) is draws
+    with TerminalProgress(stream) as show:
+        show(Progress("Loading", 1, 2))
+    assert ("\r" in stream.getvalue()) is draws
+
+
+# --- the command line among others ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", [0, 1, 2, 5, 20])
+def test_windows_may_be_narrow(monkeypatch, capsys, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    monkeypatch.setenv("TERM", "xterm")
+    with TerminalProgress(stream) as show:
+        show(Progress("Fetching a model", 1, 2))
+    live = LiveDiff(Document("def f():\n    x = ", "\n"), stream)
+    live.show("1 + 模型")
+    live.clear()
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["infill", "--help"])
+    assert cli.main(["models", "qwen"]) == 0
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8", "utf-16"])
+def test_the_text_of_a_file_comes_out_as_its_bytes(monkeypatch, tmp_path, engine, encoding):
+    """Files are read as UTF-8, so another program gets UTF-8, also where the locale is C."""
+    path = tmp_path / "cell.py"
+    text = "# größer 模型\r\n" + HOLE
+    path.write_bytes(text.encode())
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
+    assert cli.main(["infill", str(path), "-m", "scripted"]) == 0
+    assert raw.getvalue() == text.replace("<cursor>", ANSWER).encode()
+
+
+@pytest.mark.parametrize("arguments", [["--diff"], ["--json"]], ids=["diff", "json"])
+def test_what_is_for_people_is_escaped_where_the_encoding_lacks_it(monkeypatch, tmp_path, engine, arguments):
+    path = tmp_path / "cell.py"
+    path.write_text("# größer 模型\n" + HOLE, "utf-8")
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    assert cli.main(["infill", str(path), "-m", "scripted", *arguments]) == 0
+    assert "模" in raw.getvalue().decode("unicode-escape")
+
+
+def test_an_answer_that_could_go_nowhere_is_not_waited_for(monkeypatch, tmp_path, engine, capsys):
+    path = tmp_path / "cell.py"
+    path.write_text(HOLE)
+    monkeypatch.setattr(sys, "stdout", None)
+    assert cli.main(["infill", str(path), "-m", "scripted"]) == 1
+    assert "Standard output is closed" in capsys.readouterr().err
+    assert engine.prompts == []
+
+
+def test_without_standard_error_its_texts_are_not_put_into_the_answer(monkeypatch, tmp_path, engine, capsys):
+    path = tmp_path / "cell.py"
+    path.write_text(HOLE)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert cli.main(["infill", str(path), "-m", "scripted"]) == 0
+    assert capsys.readouterr().out == FILLED
+
+
+PIPES = {
+    "head": ("| head -1", 141, ""),
+    "full": ("> /dev/full", 1, "could not be written: No space left on device"),
+    "closed": (">&-", 0, ""),
+    "all-closed": ("<&- >&- 2>&-", 0, ""),
+    "both-to-head": ("2>&1 | head -1", 141, ""),
+}
+PRINTS = "import sys; from fim_magic.cli_process import run; sys.exit(run(lambda: print('line\\n' * 99999) or 0))"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="of Linux")
+@pytest.mark.parametrize(("rest", "status", "said"), PIPES.values(), ids=PIPES)
+def test_commands_end_as_their_neighbours_do(rest, status, said):
+    ended = subprocess.run(
+        ["bash", "-c", f'"{sys.executable}" -c "{PRINTS}" {rest}; exit ${{PIPESTATUS[0]}}'],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, bool(ended.stderr)) == (status, bool(said)), ended.stderr
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_standard_input_may_be_closed(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert cli.main(["infill", "-", "-m", "scripted"]) == 1
+    assert "Standard input is closed" in capsys.readouterr().err
+
+
+class InterruptedImport:
+    """Ctrl-C while Python looks for a module."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def find_spec(self, name, *_):
+        if name == self.name:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("module", ["fim_magic.cli", "fim_magic.settings", "fim_magic.reports"])
+def test_ctrl_c_ends_it_without_a_traceback_while_modules_are_read(monkeypatch, capsys, module):
+    package, _, name = module.rpartition(".")
+    monkeypatch.delitem(sys.modules, module)
+    monkeypatch.delattr(sys.modules[package], name)
+    monkeypatch.setattr(sys, "meta_path", [InterruptedImport(module), *sys.meta_path])
+    monkeypatch.setattr(sys, "argv", ["fim-magic", "models"])
+    assert main() == 130
+    assert capsys.readouterr().err == "\nfim-magic: interrupted\n"
+
+
+# --- a guest in the process ----------------------------------------------------------------------
+
+
+def test_the_users_random_stream_stays_and_fills_differ(engine):
+    random.seed(42)
+    before = random.getstate()
+    seeds = {fim_magic.infill(HOLE, model="scripted", temperature=0.8).seed for _ in range(3)}
+    assert random.getstate() == before
+    assert len(seeds) == 3
+
+
+def test_a_seed_that_is_given_is_taken(engine):
+    assert {fim_magic.infill(HOLE, model="scripted", temperature=0.8, seed=7).seed for _ in range(2)} == {7}
+
+
+# --- threads that ask at once --------------------------------------------------------------------
+
+
+@pytest.fixture
+def slow(engine):
+    """An engine that gives no token until it may; whoever asks meanwhile finds it busy."""
+    engine.may_go_on.clear()
+    yield engine
+    engine.may_go_on.set()
+
+
+def in_thread(call):
+    """Run a call on a thread of its own. Returns the thread, and where its result will be."""
+    results = []
+
+    def work():
+        try:
+            results.append(call())
+        except BaseException as error:
+            results.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread, results
+
+
+def ask(**options):
+    return fim_magic.infill(HOLE, model="scripted", **options).text
+
+
+def until_busy():
+    deadline = time.monotonic() + 30
+    while not pipeline.busy() and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def test_threads_get_their_answers_one_after_another(slow):
+    threads = [in_thread(ask) for _ in range(8)]
+    until_busy()
+    slow.may_go_on.set()
+    for thread, _ in threads:
+        thread.join(30)
+    assert [results for _, results in threads] == [[FILLED]] * 8
+
+
+@pytest.mark.parametrize("seconds", [0, 0.05, 0.25])
+def test_the_waiting_has_an_end(slow, seconds):
+    first, results = in_thread(ask)
+    until_busy()
+    with pytest.raises(BusyError, match="busy with another request") as refused:
+        ask(wait_seconds=seconds)
+    assert (f"after {seconds:g} s" in str(refused.value)) == bool(seconds)
+    slow.may_go_on.set()
+    first.join(30)
+    assert results == [FILLED]
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), "long", True, None])
+def test_how_long_to_wait_is_a_number_of_seconds(engine, seconds):
+    if seconds in (None, True):  # None counts as not given, and True is 1 in Python
+        assert ask(wait_seconds=seconds) == FILLED
+        return
+    with pytest.raises(OptionError, match="wait_seconds is a number of seconds"):
+        ask(wait_seconds=seconds)
+
+
+def test_how_long_to_wait_comes_from_the_environment(monkeypatch):
+    monkeypatch.setenv("FIM_MAGIC_WAIT_SECONDS", "1.5")
+    assert Settings().waiting() == 1.5
+    assert Settings().waiting(wait_seconds=3) == 3
+    monkeypatch.setenv("FIM_MAGIC_WAIT_SECONDS", "soon")
+    with pytest.raises(OptionError, match="FIM_MAGIC_WAIT_SECONDS holds 'soon'"):
+        Settings().waiting()
+
+
+def test_ctrl_c_ends_the_waiting(slow):
+    first, results = in_thread(ask)
+    until_busy()
+    timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        ask()
+    slow.may_go_on.set()
+    first.join(30)
+    timer.join()
+    assert results == [FILLED]  # it was not the one that was to stop
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("end", ["closed", "dropped", "kept"])
+def test_a_stream_that_nobody_reads_on_locks_nobody_out(engine, end):
+    _, request = Settings().request(HOLE)
+    events = pipeline.run(request, engine)
+    next(events)
+    with pytest.raises(BusyError, match="this same thread"):  # at once: it would wait for itself
+        ask(wait_seconds=3600)
+    if end == "closed":
+        events.close()
+    elif end == "dropped":
+        del events
+    else:
+        other, results = in_thread(lambda: ask(wait_seconds=0.1))
+        other.join(30)
+        assert isinstance(results[0], BusyError)
+        *_, finished = events
+        assert finished.result.text == FILLED
+    assert ask() == FILLED
+
+
+def test_a_request_that_failed_leaves_the_turn_to_others(engine, monkeypatch):
+    monkeypatch.setattr(engine, "before_step", lambda _step: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        ask()
+    monkeypatch.undo()
+    assert ask() == FILLED
+
+
+# --- files that change under a model's name ------------------------------------------------------
+
+
+@pytest.fixture
+def models():
+    manager = ModelManager()
+    yield manager
+    manager.unload()
+
+
+def write_folder(path, seed, family="qwen2"):
+    build(family, path, seed=seed)
+
+
+def write_elsewhere_and_move(path, seed):
+    """As a training run does that keeps the last whole checkpoint."""
+    write_folder(path.with_name("new"), seed)
+    if path.exists():
+        path.rename(path.with_name("old"))
+    path.with_name("new").rename(path)
+
+
+def write_behind_link(path, seed):
+    folder = path.with_name(f"step-{seed}")
+    write_folder(folder, seed)
+    path.unlink(missing_ok=True)
+    path.symlink_to(folder)
+
+
+WAYS = {"in-place": write_folder, "moved": write_elsewhere_and_move, "link": write_behind_link}
+
+
+def weights_of(loaded):
+    """What tells two seeds apart."""
+    return tuple(loaded.engine.score([1, 2, 3], [4, 5]))
+
+
+@pytest.mark.parametrize("write_model", WAYS.values(), ids=WAYS)
+def test_a_folder_that_was_written_anew_is_loaded_anew(models, tmp_path, write_model):
+    path = tmp_path / "mine"
+    write_model(path, 1)
+    spec = ModelSpec.of(str(path))
+    first = models.use(spec)
+    before = weights_of(first)
+    assert models.use(spec) is first  # nothing has changed
+    write_model(path, 2)
+    shown = []
+    second = models.use(spec, shown.append)
+    assert weights_of(second) != before
+    assert any("has changed on the disk" in notice for notice in second.notices)
+    assert "has changed on the disk" in shown[0].what
+    assert models.use(spec) is second
+
+
+def test_auto_is_what_is_loaded_also_when_its_files_have_changed(models, tmp_path):
+    write_folder(tmp_path, 1)
+    spec = ModelSpec.of(str(tmp_path))
+    before = weights_of(models.use(spec))
+    write_folder(tmp_path, 2)
+    coming = models.begin(ModelSpec.of("auto"))  # in the background, as %fim use does it
+    assert any("has changed on the disk" in notice for notice in coming.notices)
+    models.wait(coming)
+    assert models.loaded.spec == spec
+    assert weights_of(models.loaded) != before
+
+
+def add_line_end(path):
+    path.write_text(path.read_text() + "\n")
+
+
+PARTS = {
+    "config": ("config.json", add_line_end),
+    "tokenizer": ("tokenizer.json", add_line_end),
+    "same-bytes-other-file": ("tokenizer.json", lambda path: (path.rename(f"{path}~"), shutil.copy2(f"{path}~", path))),
+    "time-alone": ("model.safetensors", lambda path: os.utime(path, (1, 1))),
+    "new-part": ("generation_config.json", lambda path: path.write_text("{}")),
+    "removed-part": ("tokenizer_config.json", lambda path: path.unlink()),
+    "adapter": ("adapter_config.json", lambda path: path.write_text("{}")),
+}
+
+
+@pytest.mark.parametrize(("name", "change"), PARTS.values(), ids=PARTS)
+def test_each_part_of_a_checkpoint_counts(tmp_path, name, change):
+    folder = build("qwen2", tmp_path / "mine")
+    (folder / "tokenizer_config.json").write_text("{}")
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    files = ModelFiles.of(folder)
+    assert not files.have_changed
+    change(folder / name)
+    assert files.have_changed
+
+
+@pytest.mark.parametrize("name", ["trainer_state.json", "optimizer.pt", "README.md", "runs/events.out", "train.log"])
+def test_what_a_training_run_writes_beside_it_does_not_count(tmp_path, name):
+    files = ModelFiles.of(build("qwen2", tmp_path / "mine"))
+    (tmp_path / "mine" / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "mine" / name).write_text("step 100")
+    assert not files.have_changed
+
+
+def test_a_relative_path_is_another_folder_elsewhere(models, tmp_path, monkeypatch):
+    for place, seed in (("one", 1), ("two", 2)):
+        write_folder(tmp_path / place / "mine", seed)
+    found = []
+    for place in ("one", "two"):
+        monkeypatch.chdir(tmp_path / place)
+        found.append(weights_of(models.use(ModelSpec.of("./mine"))))
+    assert found[0] != found[1]
+
+
+def test_a_folder_that_is_gone_answers_on_and_says_so(models, tmp_path):
+    write_folder(tmp_path / "mine", 1)
+    spec = ModelSpec.of(str(tmp_path / "mine"))
+    before = weights_of(models.use(spec))
+    (tmp_path / "mine").rename(tmp_path / "moved")
+    again = models.use(spec)
+    assert weights_of(again) == before
+    assert any("is gone from the disk" in notice for notice in again.notices)
+    assert models.use(spec) is again
+
+
+@pytest.mark.parametrize("engine", ["torch", "gguf"])
+def test_a_gguf_file_that_was_written_anew_is_loaded_anew(models, tmp_path, engine):
+    pytest.importorskip("xllamacpp")
+    path = tmp_path / "mine.gguf"
+    write_gguf(path)
+    spec = ModelSpec.of(str(path), engine=engine)
+    first = models.use(spec)
+    assert models.use(spec) is first
+    write_gguf(path, tied=True)
+    second = models.use(spec)
+    assert second is not first
+    assert any("has changed on the disk" in notice for notice in second.notices)
+
+
+def test_which_engine_is_faster_was_measured_of_a_file_and_not_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("FIM_MAGIC_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "mine.gguf"
+    path.write_bytes(b"GGUF 1")
+    fastest.remember(str(path), "gguf")
+    assert fastest.fastest(str(path)) == "gguf"
+    monkeypatch.chdir(tmp_path)
+    assert fastest.fastest("mine.gguf") == "gguf"
+    path.write_bytes(b"GGUF with other weights")
+    assert fastest.fastest(str(path)) is None
+
+
+def test_the_notebook_says_it_once(shell, tmp_path):
+    write_folder(tmp_path / "mine", 1)
+    said = [run_cell(shell, f"%%fim --model {tmp_path / 'mine'} --max-new-tokens 1\nx = <cursor>\n") for _ in range(2)]
+    write_folder(tmp_path / "mine", 2)
+    said += [run_cell(shell, f"%%fim --model {tmp_path / 'mine'} --max-new-tokens 1\nx = <cursor>\n") for _ in range(2)]
+    assert ["has changed on the disk at" in text for text in said] == [False, False, True, False]
