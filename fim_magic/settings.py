@@ -187,9 +187,9 @@ class Settings(Configurable):
         from fim_magic.request import Request
 
         values = self._values(options)
+        markers, every = self.markers_for(**options)
         method = _checked(values, "method", lambda v: v in METHODS, f"is one of {', '.join(METHODS)}")
-        named = options.get("markers") is not None
-        document, blanks = split(text, _markers(values), complete=complete, every=named, language=language)
+        document, blanks = split(text, markers, complete=complete, every=every, language=language)
         return _checked(values, "model", lambda v: isinstance(v, str) and v != "", "is a name or a path"), Request(
             document=document,
             blanks=blanks,
@@ -201,6 +201,17 @@ class Settings(Configurable):
             check_spec=_check_spec(values),
             lines=_checked(values, "lines", lambda v: _whole(v) and v >= 1, "is at least 1"),
         )
+
+    def markers_for(self, **options: Any) -> tuple[list[str], bool]:
+        """Return what marks a hole in one call, and whether the call itself says so: then each occurrence is a hole.
+
+        Args:
+            **options: As of `request`; only `markers` counts here.
+
+        Raises:
+            OptionError: They are no markers.
+        """
+        return _markers(self._values(options)), options.get("markers") is not None
 
     def loading(self, **options: Any) -> dict[str, Any]:
         """Say how a model is to be loaded: the options of `ModelSpec.of`.

@@ -10,7 +10,17 @@ from itertools import takewhile
 
 from fim_magic import languages, lexing
 from fim_magic.document import Document
-from fim_magic.trimming.layout import INSIDE, code_of, end_of_string, fields, first_line, indent, statements, unmatched
+from fim_magic.trimming.layout import (
+    INSIDE,
+    code_of,
+    end_of_string,
+    fields,
+    first_line,
+    indent,
+    may_be_clause,
+    statements,
+    unmatched,
+)
 
 Rule = Callable[["Hole", str, bool], "int | None"]
 """`rule(hole, text, final)`: `text` is what the model wrote so far, `final` says that nothing more will come."""
@@ -177,6 +187,20 @@ class Hole:
             if _FUNCTION.match(line):
                 found.append(indent(line))
         return tuple(found)
+
+    @cached_property
+    def function_above(self) -> str:
+        """The text before the hole from the innermost function around it on; of a cell's top level, from a statement.
+
+        A clause goes on with the statement above it, so that one that stands furthest left begins nothing.
+        """
+        begin, depth = 0, self.functions[-1] if self.functions else 0
+        for start, end in statements(self.prefix, lexing.events(self.prefix), unfinished=True):
+            line = self.prefix[start:end]
+            is_top = indent(line) == 0 and bool(code_of(line).strip()) and not may_be_clause(line)
+            if is_top or (self.functions and indent(line) == depth and _FUNCTION.match(line)):
+                begin = start
+        return self.prefix[begin:]
 
     @property
     def above_code(self) -> bool:
