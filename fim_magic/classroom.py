@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fim_magic.errors import FimError
 from fim_magic.json_files import read_json
+from fim_magic.line_ends import with_lf
 
 _log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ def check(allowed: str, *, hint: bool) -> None:
 
 def hint(middle: str, kind: str) -> str:
     """Return what a hint of a kind, one of `HINTS`, shows of an answer."""
-    lines = [line for line in middle.splitlines() if line.strip()]
+    lines = [line for line in with_lf(middle).split("\n") if line.strip()]
     if not lines:
         return ""
     return lines[0] if kind == "line" else "\n".join(map(_outline, lines))

@@ -15,6 +15,10 @@ class MarkerError(FimError):
     """The text has no cursor marker, or more than the request can use."""
 
 
+class UnreadableTextError(FimError):
+    """A text holds what is none: bytes that are not UTF-8, or half a character."""
+
+
 class OptionError(FimError):
     """An option's value makes no sense."""
 

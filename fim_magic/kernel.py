@@ -42,7 +42,8 @@ def known_names(shell: Any) -> frozenset[str]:
     return frozenset(
         name
         for name, value in entries_of(getattr(shell, "user_ns", None)).items()
-        if not name.startswith("_") and name not in _OWN and not (name in hidden and hidden[name] is value)
+        if name.isidentifier()  # `globals()` takes any text
+        and not (name.startswith("_") or name in _OWN or (name in hidden and hidden[name] is value))
     )
 
 

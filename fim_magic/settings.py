@@ -20,6 +20,7 @@ from fim_magic.default_candidates import IN_DOUBT, ON_A_CPU, ON_A_GPU, TO_CHOOSE
 from fim_magic.errors import OptionError
 from fim_magic.markers import MARKERS
 from fim_magic.saved_record import MOST_ANSWERS, MOST_LINES, SEEDS
+from fim_magic.unicode_text import check_whole
 
 if TYPE_CHECKING:
     from fim_magic.checks import CheckSpec
@@ -49,6 +50,20 @@ class _Texts(traitlets.List[str]):
     def from_string(self, s: str) -> list[str] | None:
         """Read what an environment variable holds."""
         return [s]
+
+
+class _Markers(_Texts):
+    """Markers; from the environment those between its white space."""
+
+    def from_string(self, s: str) -> list[str] | None:
+        """Read what an environment variable holds.
+
+        Raises:
+            ValueError: It holds none.
+        """
+        if not s.split():
+            raise ValueError("there is no marker in it")
+        return s.split()
 
 
 def _number_or_word(text: str) -> int | str:
@@ -114,9 +129,12 @@ class Settings(Configurable):
         "auto",
         help="what runs the model: torch, gguf (llama.cpp, for .gguf files), or auto for the faster one here",
     ).tag(config=True, flags=("--engine",))
-    markers = traitlets.List(traitlets.Unicode(), list(MARKERS), help="the texts that mark the hole").tag(
-        config=True, in_python=True
-    )
+    markers = _Markers(
+        traitlets.Unicode(),
+        list(MARKERS),
+        help="the text that marks the hole, or several; one that you name for a call is a hole wherever it stands, and "
+        "all others are text",
+    ).tag(config=True, flags=("--markers",))
     # Half an hour: long enough to think, to run what was written and to have a meeting. A notebook that is left open
     # overnight must not hold 15 GB of a GPU that others wait for. On a CPU it costs the few seconds of another load.
     idle_minutes = traitlets.Float(
@@ -170,6 +188,7 @@ class Settings(Configurable):
 
         Raises:
             MarkerError: The text's markers do not name holes.
+            UnreadableTextError: The text holds half a character.
             OptionError: An option is unknown or its value makes no sense.
         """
         # Imported at the first request: they bring the tokenizers library, which %load_ext need not wait for.
@@ -178,8 +197,9 @@ class Settings(Configurable):
         from fim_magic.request import Request
 
         values = self._values(options)
+        markers, every = self.markers_for(**options)
         method = _checked(values, "method", lambda v: v in METHODS, f"is one of {', '.join(METHODS)}")
-        document, blanks = split(text, _markers(values), complete=complete, language=language)
+        document, blanks = split(text, markers, complete=complete, every=every, language=language)
         return _checked(values, "model", lambda v: isinstance(v, str) and v != "", "is a name or a path"), Request(
             document=document,
             blanks=blanks,
@@ -191,6 +211,17 @@ class Settings(Configurable):
             check_spec=_check_spec(values),
             lines=_checked(values, "lines", lambda v: _whole(v) and 1 <= v <= MOST_LINES, f"is from 1 to {MOST_LINES}"),
         )
+
+    def markers_for(self, **options: Any) -> tuple[list[str], bool]:
+        """Return what marks a hole in one call, and whether the call itself says so: then each occurrence is a hole.
+
+        Args:
+            **options: As of `request`; only `markers` counts here.
+
+        Raises:
+            OptionError: They are no markers.
+        """
+        return _markers(self._values(options)), options.get("markers") is not None
 
     def loading(self, **options: Any) -> dict[str, Any]:
         """Say how a model is to be loaded: the options of `ModelSpec.of`.
@@ -258,7 +289,7 @@ class Option:
 
 def options_of(settings: type[Settings]) -> dict[str, Option]:
     """Return the options that can be typed, by name."""
-    kinds = {traitlets.Int: int, traitlets.Float: float, traitlets.Unicode: str, _Texts: str}
+    kinds = {traitlets.Int: int, traitlets.Float: float, traitlets.Unicode: str, _Texts: str, _Markers: str}
     traits = settings.class_traits(flags=lambda flags: flags is not None)
     return {
         name: Option(
@@ -285,6 +316,8 @@ def _check_spec(values: Mapping[str, Any]) -> CheckSpec:
     check = values["check"]
     texts = [check] if isinstance(check, str) else check
     _checked(values, "check", lambda _: all(isinstance(text, str) for text in texts), "is an expression, or several")
+    for text in texts:
+        check_whole(text, "--check")
     expressions = tuple(text for text in texts if text != DOCTESTS)
     return CheckSpec(expressions=expressions, doctests=DOCTESTS in texts)
 
@@ -335,4 +368,6 @@ def _markers(values: Mapping[str, Any]) -> list[str]:
     texts = isinstance(markers, list | tuple) and all(isinstance(marker, str) and marker for marker in markers)
     if not markers or not texts:
         raise OptionError(f"markers is a list of texts, none of them empty; {markers!r} is not.")
+    for marker in markers:
+        check_whole(marker, "A marker")
     return list(markers)

@@ -17,7 +17,9 @@ from fim_magic.context.beside import ContextCell
 from fim_magic.context.redaction import redacted
 from fim_magic.json_files import read_json
 from fim_magic.languages import PYTHON, magic_of, of_cell
-from fim_magic.markers import MARKERS
+from fim_magic.line_ends import lines_with_ends, with_lf
+from fim_magic.markers import MARKERS, holds_hole
+from fim_magic.unicode_text import without_mark
 
 _log = logging.getLogger(__name__)
 
@@ -61,13 +63,14 @@ def code_cell(
         markers: What marks a hole.
         language: Of the cell with the hole, as `language_of` has it: a cell in another language is of no use to it.
     """
-    text = None if any(marker in source for marker in markers if marker) else _script_of(source, language)
+    text = None if holds_hole(source, markers) else _script_of(source, language)
     return None if text is None else ContextCell(text, number)
 
 
 @lru_cache(maxsize=_REMEMBERED)
 def _script_of(source: str, language: str) -> str | None:
     """Return the text that a code cell has in a script, or None if nothing of it is of use."""
+    source = with_lf(without_mark(source))
     if language_of(source) != language:
         return None
     if language:
@@ -89,7 +92,7 @@ def text_cell(source: str) -> ContextCell | None:
     text = source.strip()
     if len(text) > _LONGEST_TEXT:
         text = text[:_LONGEST_TEXT].rpartition("\n")[0] or text[:_LONGEST_TEXT]
-    comment = "\n".join(f"# {line}".rstrip() for line in text.splitlines())
+    comment = "\n".join(f"# {line}".rstrip() for line in with_lf(text).split("\n"))
     return ContextCell(redacted(comment), markdown=True) if text else None
 
 
@@ -151,7 +154,7 @@ def same_text(one: str, other: str) -> bool:
 
 def _python_lines(source: str) -> str:
     kept, state = [], lexing.State()
-    for line in source.splitlines(keepends=True):
+    for line in lines_with_ends(source):
         begins_statement = not state.depth and not state.string
         if not (begins_statement and (IPYTHON_LINE.match(line.rstrip()) or _INSTALLS.match(line))):
             kept.append(line)
@@ -178,13 +181,13 @@ def _likeness(one: str, other: str) -> float:
         return 0.0
     # Exact comparison takes time that grows with the square: long cells are compared by lines.
     if len(one) + len(other) > 4000:
-        matcher = difflib.SequenceMatcher(None, one.splitlines(), other.splitlines(), autojunk=False)
+        matcher = difflib.SequenceMatcher(None, one.split("\n"), other.split("\n"), autojunk=False)
     return matcher.ratio()
 
 
 @lru_cache(maxsize=2 * _REMEMBERED)
 def _normalized(source: str) -> str:
-    lines = source.strip().splitlines()
+    lines = with_lf(source.strip()).split("\n")
     if lines and lines[0].lstrip().startswith(("%%fim", "%%complete")):
         lines = lines[1:]
     return "\n".join(line.rstrip() for line in lines).strip()
