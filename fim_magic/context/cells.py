@@ -29,7 +29,7 @@ LARGEST_FILE = 20 * 2**20
 _LONGEST_TEXT = 600  # characters of a markdown cell
 _INSTALLS = re.compile(r"\s*(?:pip|conda)\s+(?:un)?install\b")
 _BLANK_LINES = re.compile(r"\A(?:[ \t]*\n)+")
-_TARGET = re.compile(r"^(?:async\s+def|def|class)\s+(\w+)|^(\w+)\s*(?::[^=]+)?=(?!=)", re.MULTILINE)
+_TARGET = re.compile(r"^(?:async\s+def|def|class)\s+(\w+)|^(\w+)[ \t]*(?::[^=\n]+)?=(?!=)", re.MULTILINE)
 _ALIKE = 0.75  # of 1: how like each other two versions of a cell are
 _SURELY_THE_CELL = 0.6
 _REMEMBERED = 512  # cells, of which the next request need not find out the same again
