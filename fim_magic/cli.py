@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fim_magic.cli_loading import load
-from fim_magic.errors import FimError, OptionError
+from fim_magic.errors import FimError, OptionError, is_failure
+from fim_magic.faults import in_words
 from fim_magic.version import __version__
 
 if TYPE_CHECKING:
@@ -45,6 +46,11 @@ def main(arguments: Sequence[str] | None = None, models: ModelManager | None = N
     except KeyboardInterrupt:
         print("\nfim-magic: interrupted", file=sys.stderr)
         return _INTERRUPTED
+    except BaseException as error:
+        if not is_failure(error):
+            raise
+        print(f"fim-magic: {in_words(error)}", file=sys.stderr)
+        return 1
 
 
 def _parser(typed: Sequence[str] = ()) -> argparse.ArgumentParser:
@@ -311,8 +317,9 @@ def _read(file: str) -> str:
         # newline="": a file's CR LF line ends must come out as they went in.
         with Path(file).open(encoding="utf-8", newline="") as stream:
             return stream.read()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+    except (OSError, ValueError) as error:
+        is_text = not isinstance(error, UnicodeDecodeError)  # but the name of no file
+        reason = getattr(error, "strerror", None) or (str(error) if is_text else "it is not UTF-8 text")
         raise OptionError(
             f"{file!r} could not be read: {reason}. Give a text file with a <cursor>, or - for standard input."
         ) from error

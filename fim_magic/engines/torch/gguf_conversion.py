@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from fim_magic import weights
 from fim_magic.engines.torch.quiet import quiet_transformers
-from fim_magic.errors import FetchError, FimError, ModelError
+from fim_magic.errors import FetchError, FimError, ModelError, is_failure
 from fim_magic.progress import Meter, OnProgress, silent
 
 if TYPE_CHECKING:
@@ -179,13 +179,19 @@ def _readable(gguf: Path) -> Iterator[None]:
         ) from error
     except FimError:
         raise
-    except Exception as error:
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelError(
-            f"{gguf} could not be converted: {first_line}. Either the file is damaged or cut short (compare its size "
-            "and sha256 with its page, and fetch it again), or it holds a kind of model that transformers cannot read "
-            "from GGUF; then use the model's safetensors checkpoint instead."
-        ) from error
+    except BaseException as error:
+        if not is_failure(error):
+            raise
+        raise _unreadable(gguf, error) from error
+
+
+def _unreadable(gguf: Path, error: BaseException) -> ModelError:
+    first_line = (str(error).splitlines() or [type(error).__name__])[0]
+    return ModelError(
+        f"{gguf} could not be converted: {first_line}. Either the file is damaged or cut short (compare its size "
+        "and sha256 with its page, and fetch it again), or it holds a kind of model that transformers cannot read "
+        "from GGUF; then use the model's safetensors checkpoint instead."
+    )
 
 
 @dataclass(frozen=True)
@@ -235,7 +241,8 @@ def _save_tokenizer(gguf: Path, header: _Header, folder: Path, on_progress: OnPr
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizer
     if header.pre_tokenizer == "qwen2":
         tokenizer.backend_tokenizer.normalizer = normalizers.NFC()  # as Qwen's own file has it; transformers drops it
-    tokenizer.save_pretrained(str(folder))
+    with weights.writing(folder):
+        tokenizer.save_pretrained(str(folder))
     meter.report(1)
 
 
@@ -282,7 +289,8 @@ def _save_model(gguf: Path, header: _Header, folder: Path, on_progress: OnProgre
         )
     tensors = _each_once(model)
     path = folder / "model.safetensors"
-    save_file(tensors, path, metadata={"format": "pt"})
+    with weights.writing(path):
+        save_file(tensors, path, metadata={"format": "pt"})
     # transformers counts a model from a GGUF file as quantised, and refuses to save it as it is.
     with suppress(AttributeError):
         del model.config.quantization_config
