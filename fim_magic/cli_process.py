@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from fim_magic.errors import FimError, OptionError
+from fim_magic.errors import FimError, OptionError, is_failure
+from fim_magic.faults import in_words
 from fim_magic.streams import is_terminal, write
 
 INTERRUPTED = 130
@@ -33,14 +34,20 @@ def run(command: Callable[[], int]) -> int:
         except BrokenPipeError:  # `| head`: it has what it wants
             _discard_output()
             status = PIPE_CLOSED
-        except OSError as error:
-            if error.filename is not None:  # of a file, and not of what is written here
+        except BaseException as error:
+            if not is_failure(error):
                 raise
-            _discard_output()
-            reason = error.strerror or error
-            write(sys.stderr, f"fim-magic: The output could not be written: {reason}. Send it elsewhere.\n")
+            write(sys.stderr, f"fim-magic: {_of_output(error) or in_words(error)}\n")
             status = 1
     return status
+
+
+def _of_output(error: BaseException) -> str:
+    """Say that the output cannot be written, if that is what an error is about."""
+    if not isinstance(error, OSError) or error.filename is not None:  # of a file, and not of what is written here
+        return ""
+    _discard_output()
+    return f"The output could not be written: {error.strerror or error}. Send it elsewhere."
 
 
 def write_result(text: str) -> None:

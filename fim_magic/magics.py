@@ -15,7 +15,8 @@ from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_ar
 from fim_magic.auto import AutoFill
 from fim_magic.classroom import HINTS
 from fim_magic.classroom import hint as hint_of
-from fim_magic.errors import FimError, OptionError
+from fim_magic.errors import FimError, OptionError, is_failure
+from fim_magic.faults import in_words
 from fim_magic.frontends import accept_now
 from fim_magic.mistyped import MistypedMagic
 from fim_magic.session import Session, prompt_sheet
@@ -40,6 +41,12 @@ def _with_errors_for_the_user(method: Callable[_P, None]) -> Callable[_P, None]:
             message = str(error)
         except KeyboardInterrupt:
             message = "Interrupted. Nothing was changed; run the cell again."
+        except UsageError:
+            raise  # IPython's own, of a line that cannot be read
+        except BaseException as error:
+            if not is_failure(error):
+                raise
+            message = str(in_words(error))
         # Not within the except: shells keep the last error, an error keeps the one that it was raised from, and that
         # one's frames the request's memory, which is wanted back when it has run out.
         raise UsageError(message)

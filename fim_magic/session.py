@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fim_magic.classroom import check, of_notebook, strictest
 from fim_magic.errors import FimError, ModelError, OptionError
 from fim_magic.frontends import accept_now, notebook_path
-from fim_magic.history import History
+from fim_magic.history import History, typed_number
 from fim_magic.loading.idle import IdleLimit
 from fim_magic.settings import LOADING, Settings
 from fim_magic.streams import say
@@ -300,7 +300,7 @@ class Session:
         if self.last is None:
             raise OptionError("There is no answer to accept yet. Fill a hole with %%fim first.")
         candidates = self.last.candidates
-        number = int(which) if which.isdecimal() else 0 if which else 1
+        number = typed_number(which) if which else 1
         if not 1 <= number <= len(candidates):
             raise OptionError(
                 f"%fim accept takes a candidate's number, from 1 to {len(candidates)}; {which!r} is none."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -325,7 +326,7 @@ def _check_spec(values: Mapping[str, Any]) -> CheckSpec:
 def _sampling(values: Mapping[str, Any]) -> Sampling:
     from fim_magic.engines import Sampling, new_seed  # with the first request: %load_ext need not wait for it
 
-    temperature = _checked(values, "temperature", lambda v: 0 <= v < math.inf, "is 0 or more (0 is greedy)")
+    temperature = _checked(values, "temperature", lambda v: 0 <= v <= sys.float_info.max, "is 0 or more (0 is greedy)")
     seed = _checked(values, "seed", lambda v: v is None or (_whole(v) and SEEDS[0] <= v <= SEEDS[1]), _SEED_RULE)
     return Sampling(
         temperature=float(temperature),

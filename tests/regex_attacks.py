@@ -192,9 +192,9 @@ def _chars(op: Any, value: Any) -> list[str]:
     if op is sre.LITERAL:
         return [chr(value)]
     if op is sre.ANY:
-        return list("a (\"")
+        return list('a ("')
     if op is sre.NOT_LITERAL:
-        return [char for char in "a (\"" if ord(char) != value]
+        return [char for char in 'a ("' if ord(char) != value]
     if op is sre.CATEGORY:
         return [char for char in " \ta0_(" if _is_of(value, char)]
     if op is not sre.IN:

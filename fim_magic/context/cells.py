@@ -15,10 +15,10 @@ from fim_magic import lexing
 from fim_magic.cell_text import IPYTHON_LINE
 from fim_magic.context.beside import ContextCell
 from fim_magic.context.redaction import redacted
-from fim_magic.json_files import read_json
 from fim_magic.languages import PYTHON, magic_of, of_cell
 from fim_magic.line_ends import lines_with_ends, with_lf
 from fim_magic.markers import MARKERS, holds_hole
+from fim_magic.regular_files import LARGEST_NOTEBOOK, read_json
 from fim_magic.unicode_text import without_mark
 
 _log = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ def of_notebook(path: Path | None, *, largest: int = LARGEST_FILE) -> tuple[Note
 @lru_cache(maxsize=1)
 def _cells_of(path: Path, _changed: int, _size: int) -> tuple[NotebookCell, ...]:
     """Read a file once as long as it stays as it is: a request asks for its cells more than once."""
-    cells = read_json(path)["cells"]
+    cells = read_json(path, LARGEST_NOTEBOOK)["cells"]
     return tuple(
         NotebookCell("".join(cell["source"]), cell["cell_type"] == "markdown")
         for cell in cells

@@ -7,7 +7,6 @@ in any other text it may stand anywhere. This errs towards leaving out: a model 
 
 from __future__ import annotations
 
-import ast
 import keyword
 import re
 from bisect import bisect_left, bisect_right

@@ -260,7 +260,7 @@ def _cached_folder(repo: str) -> Path | None:
 
     try:
         config = try_to_load_from_cache(repo, "config.json")
-    except HFValidationError:
+    except (HFValidationError, ValueError):  # the name of no repository, or of no file
         return None
     return Path(config).parent if isinstance(config, str) else None
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from fim_magic.candidate import Candidate, Result
 from fim_magic.document import Document
-from fim_magic.errors import FimError
+from fim_magic.errors import is_failure
+from fim_magic.faults import in_words
 from fim_magic.frontends import Owner
 from fim_magic.holes import Spans
 from fim_magic.provenance import Record, add_answer, decide, of_cell
@@ -217,8 +218,12 @@ class View:
         self._draw_progress()
         try:
             result = ask(short, self.grow)
-        except (FimError, KeyboardInterrupt) as error:
+        except KeyboardInterrupt as error:
             status = str(error) or "Interrupted."
+        except BaseException as error:
+            if not is_failure(error):
+                raise
+            status = str(in_words(error))
         else:
             shown = len(self._answers)
             self._answers.append(_ShownAnswer(result, result.candidates[0], self._same_as(result.middle)))
