@@ -244,6 +244,8 @@ def _skip_array(file: _Cursor, key: str) -> int:
 
 def _tensor(file: _Cursor) -> TensorPlace:
     name = file.text("a tensor's name", LONGEST_KEY)
+    if not name:
+        raise UnfitFileError("its header has a tensor without a name")
     dimensions = _bounded(file.number("<I", "a count"), _MOST_DIMENSIONS, "dimensions of a tensor")
     shape = tuple(file.number("<Q", "a tensor's shape") for _ in range(dimensions))
     return TensorPlace(name, shape, file.number("<I", "a tensor's kind"), file.number("<Q", "a tensor's offset"))
