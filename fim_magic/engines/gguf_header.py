@@ -263,6 +263,9 @@ def _checked(header: GgufHeader, size: int) -> GgufHeader:
     names = {tensor.name for tensor in header.tensors}
     if len(names) != len(header.tensors):
         raise UnfitFileError("its header names a tensor twice")
+    layers = header.values.get(f"{header.architecture}.block_count", 0)
+    if isinstance(layers, int) and layers > len(header.tensors):
+        raise UnfitFileError(f"its header announces {layers} layers, and has {len(header.tensors)} tensors")
     room = size - header.begin
     for tensor in header.tensors:
         if tensor.offset + _least_bytes(tensor) > max(room, 0):

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from checkpoints import build, change_config
 from gguf_files import array, header, tensor, text, write_gguf
@@ -26,12 +27,14 @@ from huggingface_hub import constants
 from fim_magic import weights
 from fim_magic.catalog import GgufFile
 from fim_magic.engines.gguf_header import read_gguf_header
+from fim_magic.engines.llama_cpp.gguf import GgufEngine
 from fim_magic.engines.torch.configuration import read_configuration, without_foreign_parts
 from fim_magic.engines.torch.gguf_conversion import converted, converted_tokenizer
 from fim_magic.engines.torch.local import LocalEngine
 from fim_magic.errors import FetchError, FimError, ModelError
 from fim_magic.loading.manager import ModelManager
 from fim_magic.loading.spec import ModelSpec
+from fim_magic.progress import Progress
 from fim_magic.regular_files import DEEPEST, UnfitFileError, read_bytes, read_json
 from fim_magic.weights.manifest import MANIFEST, fault_in
 from fim_magic.weights.pauses import LONGEST_PAUSE, MOST_TRIES, Pauses
@@ -102,6 +105,7 @@ LYING_HEADERS = {
     "tensor-at-2^64-32": header(tensors=[tensor("a", (8,), offset=2**64 - 32)]) + DATA,
     "tensor-longer-than-the-file": header(tensors=[tensor("a", (2**20,))]) + DATA,
     "tensor-of-no-known-kind": header(tensors=[tensor("a", (2**20,), kind=4000)]) + DATA,
+    "more-layers-than-tensors": header(("qwen2.block_count", 4, struct.pack("<I", 10**8)), tensors=[ONE]) + DATA,
     "tensor-twice": header(tensors=[ONE, ONE]) + DATA,
     "tensor-without-a-name": header(tensors=[struct.pack("<Q", 2**62)]) + DATA,
 }
@@ -136,6 +140,58 @@ def test_a_header_cut_anywhere_is_refused(tmp_path: Path) -> None:
         path.write_bytes(whole[:length])
         with pytest.raises(ModelError):
             read_gguf_header(path)
+
+
+# --- headers that are well-formed, and end llama.cpp ---------------------------------------------
+
+
+def with_a_negative_epsilon(content: bytes) -> bytes:
+    key = b"qwen2.attention.layer_norm_rms_epsilon" + struct.pack("<I", 6)
+    place = content.index(key) + len(key)
+    return content[:place] + struct.pack("<f", -1.0) + content[place + 4 :]
+
+
+ENDS_LLAMA_CPP = {
+    "a-negative-epsilon": with_a_negative_epsilon,
+    "a-token-twice": lambda content: content.replace(text("[PAD264]"), text("[PAD265]")),
+    "no-heads": lambda content: content.replace(
+        b"qwen2.attention.head_count" + struct.pack("<II", 4, 2),
+        b"qwen2.attention.head_count" + struct.pack("<II", 4, 0),
+    ),
+}
+
+
+@pytest.mark.parametrize("change", ENDS_LLAMA_CPP.values(), ids=ENDS_LLAMA_CPP)
+def test_a_file_that_ends_llama_cpp_does_not_end_the_kernel(change: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "tiny.gguf").path
+    whole = path.read_bytes()
+    path.write_bytes(change(whole))
+    assert path.read_bytes() != whole
+    with pytest.raises(ModelError) as error:
+        GgufEngine.load(path, name="m", revision="r")
+    assert is_one_paragraph(error.value)
+
+
+def test_a_file_is_tried_once(tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "tiny.gguf").path
+    seen: list[str] = []
+    for _ in range(2):
+        GgufEngine.load(path, name="m", revision="r", on_progress=lambda progress: seen.append(progress.what))
+        seen.append("loaded")
+    assert "Trying tiny.gguf" in seen[: seen.index("loaded")]
+    assert "Trying tiny.gguf" not in seen[seen.index("loaded") :]
+
+
+def test_a_trial_that_is_interrupted_leaves_no_process(tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "tiny.gguf").path
+
+    def interrupt(progress: Progress) -> None:
+        if progress.what.startswith("Trying"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        GgufEngine.load(path, name="m", revision="r", on_progress=interrupt)
+    assert not [child for child in psutil.Process().children() if str(path) in child.cmdline()]
 
 
 # --- what is no regular file ---------------------------------------------------------------------
@@ -431,6 +487,7 @@ def test_all_of_it_at_once_changes_nothing(checkpoint: Any, tmp_path: Path, monk
         {"auto_map": ["AutoConfig"]},
         {"auto_map": {"AutoConfig": 7}},
         {"num_hidden_layers": -1},
+        {"num_hidden_layers": 10**9},
         {"num_attention_heads": 0},
         {"eos_token_id": "x"},
         {"quantization_config": {"quant_method": KERNEL}},
