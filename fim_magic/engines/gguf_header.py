@@ -244,6 +244,8 @@ def _skip_array(file: _Cursor, key: str) -> int:
 
 def _tensor(file: _Cursor) -> TensorPlace:
     name = file.text("a tensor's name", LONGEST_KEY)
+    if not name:
+        raise UnfitFileError("its header has a tensor without a name")
     dimensions = _bounded(file.number("<I", "a count"), _MOST_DIMENSIONS, "dimensions of a tensor")
     shape = tuple(file.number("<Q", "a tensor's shape") for _ in range(dimensions))
     return TensorPlace(name, shape, file.number("<I", "a tensor's kind"), file.number("<Q", "a tensor's offset"))
@@ -261,6 +263,9 @@ def _checked(header: GgufHeader, size: int) -> GgufHeader:
     names = {tensor.name for tensor in header.tensors}
     if len(names) != len(header.tensors):
         raise UnfitFileError("its header names a tensor twice")
+    layers = header.values.get(f"{header.architecture}.block_count", 0)
+    if isinstance(layers, int) and layers > len(header.tensors):
+        raise UnfitFileError(f"its header announces {layers} layers, and has {len(header.tensors)} tensors")
     room = size - header.begin
     for tensor in header.tensors:
         if tensor.offset + _least_bytes(tensor) > max(room, 0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from concurrent import futures
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 HUB_SECONDS = 4.0  # to find out whether the Hub answers; its own client would try for half a minute
+_SECONDS = re.compile(r"[0-9]{1,3}")
 
 T = TypeVar("T")
 
@@ -73,7 +75,7 @@ def _retry_after(error: BaseException | None) -> float | None:
     if getattr(response, "status_code", None) not in (429, 503):
         return None
     seconds = str(response.headers.get("Retry-After", "")) if response is not None else ""
-    return float(seconds) if seconds.isdecimal() and len(seconds) <= 3 and int(seconds) <= LONGEST_PAUSE else None
+    return float(seconds) if _SECONDS.fullmatch(seconds) and int(seconds) <= LONGEST_PAUSE else None
 
 
 @contextmanager

@@ -17,7 +17,7 @@ SLOWEST = 1000
 """Bytes a second, over `SLOW_SECONDS`: a server that sends less holds on to us, and sends nothing of use."""
 SLOW_SECONDS = 60.0
 _BEGINNING = b"GGUF"
-_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_RANGE = re.compile(r"bytes ([0-9]+)-[0-9]+/([0-9]+|\*)")
 
 
 class AnotherFileError(SourceFailedError):
@@ -74,7 +74,7 @@ def _start(response: Any, done: int, size: int) -> int:
             raise AnotherFileError("another part came than the one that was asked for")
         start = done
     length = str(response.headers.get("Content-Length", ""))
-    if length.isdecimal() and int(length) != size - start:
+    if length.isascii() and length.isdecimal() and int(length) != size - start:
         raise AnotherFileError(f"a file of {start + int(length):,} bytes came, not of {size:,}")
     return start
 

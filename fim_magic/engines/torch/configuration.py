@@ -14,6 +14,7 @@ from typing import Any
 from transformers import AutoConfig, GenerationConfig, PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from fim_magic.engines.torch.footprint import require_plausible
 from fim_magic.regular_files import read_json
 
 _NOT_THEIRS = frozenset(
@@ -68,8 +69,10 @@ def read_configuration(config: Mapping[str, Any]) -> PretrainedConfig:
     """Return the configuration that a config.json describes, of an architecture that transformers knows.
 
     Raises:
-        ValueError: It does not name one, or its weights are stored in a way that needs programs from the Hub.
+        ValueError: It does not name one, or has more layers than any model, or its weights are stored in a way that
+            needs programs from the Hub.
     """
+    require_plausible(config)
     for stored in _quantisations(config):
         _require_readable(stored)
     values = without_foreign_parts(config)

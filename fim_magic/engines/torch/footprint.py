@@ -31,6 +31,10 @@ comes near; to demand that memory would refuse models that do well.
 BYTES_QUANTISED = {"8bit": 1.0, "4bit": 0.5 + 4 / 64}
 """Of one element of a linear layer in bitsandbytes: int8; NF4, with a float32 scale for every 64 (arXiv 2305.14314)."""
 
+MOST_LAYERS = 1024
+"""The largest models have an eighth of it."""
+
+_COUNTS_OF_LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
 _STORED_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _LAYER = re.compile(r".*?\.\d+(?=\.)")
@@ -128,6 +132,17 @@ def cache_bytes(config: Mapping[str, Any], tokens: int, element_size: int) -> in
     return sum(held[kind] for kind in _layers(config)) * _elements_per_token(config) * element_size
 
 
+def require_plausible(config: Mapping[str, Any]) -> None:
+    """Refuse a configuration with more layers than any model has: each is built before a weight is read.
+
+    Raises:
+        ValueError: It has.
+    """
+    layers = max((value for name in _COUNTS_OF_LAYERS if isinstance(value := config.get(name), int)), default=0)
+    if layers > MOST_LAYERS:
+        raise ValueError(f"its config.json announces {layers} layers, and {MOST_LAYERS} are the most that are loaded")
+
+
 def context_of(config: Mapping[str, Any]) -> int | None:
     """Return how many tokens the configuration says the model can read, or None where it does not say."""
     return _first(config, "max_position_embeddings", "n_positions", "seq_length", "n_ctx")
@@ -197,7 +212,7 @@ def _layers(config: Mapping[str, Any]) -> list[str]:
     types = config.get("layer_types")
     if isinstance(types, list):
         return [_kind(str(layer)) for layer in types]
-    count = _first(config, "num_hidden_layers", "n_layer", "num_layers") or 0
+    count = min(_first(config, *_COUNTS_OF_LAYERS) or 0, MOST_LAYERS)
     interval = _first(config, "full_attention_interval")  # Qwen3-Next: the other layers are recurrent
     if interval:
         return ["none" if number % interval else "full" for number in range(1, count + 1)]
