@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any
 
-from fim_magic.candidate import Candidate, Result
+from fim_magic.candidate import Candidate, Check, Result
 from fim_magic.version import __version__
 
 Record = dict[str, Any]
@@ -100,11 +100,16 @@ def _candidate(candidate: Candidate) -> dict[str, Any]:
         "mean_logprob": _rounded(candidate.mean_logprob),
         "read_logprob": _rounded(candidate.read_logprob),
         "suffix_logprob": _rounded(candidate.suffix_logprob),
-        "checks": [{"name": check.name, "passed": check.passed, "said": check.detail} for check in candidate.checks],
+        "checks": [_check(check) for check in candidate.checks],
         "imports": list(candidate.imports),
         "same": candidate.same,
         "reason": candidate.reason,
     }
+
+
+def _check(check: Check) -> Record:
+    found: Record = {"name": check.name, "passed": check.passed, "said": check.detail}
+    return found if check.confined else {**found, "confined": False}
 
 
 def _rounded(logprob: float | None) -> float | None:

@@ -65,7 +65,7 @@ def _row(entry: HistoryEntry) -> tuple[str, ...]:
     chosen = decision.get("candidate", 1)
     candidates = entry.record["candidates"]
     candidate = candidates[chosen - 1] if chosen <= len(candidates) else {}
-    logprob = candidate.get("mean_logprob")
+    logprob, checks = candidate.get("mean_logprob"), candidate.get("checks", ())
     decided = _DECISIONS.get(decision.get("what", ""), "")
     return (
         str(entry.number),
@@ -76,7 +76,7 @@ def _row(entry: HistoryEntry) -> tuple[str, ...]:
         str(result.tokens),
         f"{result.seconds:.1f}",
         "" if logprob is None else f"{logprob:.2f}",
-        tally([check["passed"] for check in candidate.get("checks", ())]),
+        tally([check["passed"] for check in checks], confined=all(check.get("confined", True) for check in checks)),
         f"{decided} {chosen} of {len(candidates)}" if decided and len(candidates) > 1 else decided,
     )
 

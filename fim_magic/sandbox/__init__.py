@@ -16,18 +16,8 @@ defines an `__eq__` that is always true needs no forgery.
 
 from __future__ import annotations
 
-from fim_magic.sandbox.running import (
-    KERNEL_LAYERS,
-    Limits,
-    Outcome,
-    Reserved,
-    RunReport,
-    Step,
-    StepResult,
-    protections,
-    run,
-    run_steps,
-)
+from fim_magic.sandbox.job import Limits, Outcome, Reserved, RunReport, Step, StepResult
+from fim_magic.sandbox.running import KERNEL_LAYERS, protections, run, run_steps
 
 __all__ = [
     "KERNEL_LAYERS",
