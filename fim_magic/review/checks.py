@@ -54,7 +54,7 @@ def passes(checks: Sequence[Check]) -> str:
     own = len(passed) - len(known)
     requested = "your check passes" if own == 1 else f"your {counted(own, 'check')} pass"
     remarks = dict.fromkeys(check.detail for check in checks if check.passed and check.name not in _PASSED)
-    remark = plain_text("; ".join(filter(None, remarks)))
+    remark = plain_text("; ".join(text for text in remarks if text not in ("", _VERDICTS[True][1])))
     return ", ".join([*known, *([_with_reason(requested, remark)] if own else [])])
 
 
