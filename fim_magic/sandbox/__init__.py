@@ -3,10 +3,10 @@
 On Linux (x86_64, aarch64) the kernel holds it, whatever it calls: Landlock lets it read the interpreter, its packages
 and system libraries and write its scratch folder, no more; seccomp refuses other processes, sockets, signals to others
 and what changes the machine; the scratch folder is a small file system of its own, where the system gives one; rlimits,
-and the parent that watches, bound time, memory, disk, output and threads; root's powers are dropped. Above that lies an audit hook, the only layer on other systems: there Python's own functions
-refuse, and code that means harm gets around them (ctypes), while code that is merely wrong does not. macOS has rlimits
-as well, but hardly one for memory; on Windows time is bounded by the clock alone, and memory is not. `protections()`
-says what holds on this machine.
+and the parent that watches, bound time, memory, disk, output and threads; root's powers are dropped. Above that lies an
+audit hook, the only layer on other systems: there Python's own functions refuse, and code that means harm gets around
+them (ctypes), while code that is merely wrong does not. macOS has rlimits as well, but hardly one for memory; on
+Windows time is bounded by the clock alone, and memory is not. `protections()` says what holds on this machine.
 
 What it does not hide: whether a file exists whose path a program knows, and its size and dates. And a verdict is only
 as honest as the interpreter that it is reached in: a program cannot pass by printing, by leaving early, by breaking
