@@ -40,12 +40,14 @@ class SavedAnswer:
         is_further: Whether it came by "Again" or "More", and so from another request.
         mean_logprob: Of its tokens, or None.
         passed: What became of each of its checks.
+        confined: Whether the system confined all of them while they ran.
     """
 
     texts: tuple[str, ...]
     is_further: bool
     mean_logprob: float | None
     passed: tuple[bool | None, ...]
+    confined: bool
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ def _answer(fields: _Fields) -> SavedAnswer:
         is_further="seed" in fields.given,
         mean_logprob=fields.optional("mean_logprob", lambda name: fields.number(name, -math.inf, math.inf)),
         passed=tuple(check.one_of("passed", (True, False, None)) for check in checks),
+        confined=all(check.one_of("confined", (True, False), default=True) for check in checks),
     )
 
 
@@ -183,8 +186,8 @@ class _Fields:
             raise _refused(self._name + name, found, f"no number from {least:g} to {most:g}")
         return float(found)
 
-    def one_of(self, name: str, known: tuple[Any, ...]) -> Any:
-        found = self.value(name)
+    def one_of(self, name: str, known: tuple[Any, ...], *, default: Any = _REQUIRED) -> Any:
+        found = self.value(name, default)
         # Not `in`: to that, 1 is True.
         if not any(type(found) is type(value) and found == value for value in known):
             raise _refused(self._name + name, found, f"none of {', '.join(map(repr, known))}")

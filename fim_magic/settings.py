@@ -37,6 +37,9 @@ DOCTESTS = "doctests"
 DETAILS = ("line", "full")
 """How much stands below a diff."""
 
+UNCONFINED_CHECKS = ("run", "refuse")
+"""What comes of checks where the system cannot confine them."""
+
 LOADING = ("quantize", "family", "engine")
 """The options that say how a model is loaded, and not what it is to do."""
 
@@ -163,6 +166,15 @@ class Settings(Configurable):
         help="for classrooms: on, hints (only %%fim --hint works) or off; a notebook's metadata can say less",
     ).tag(config=True, from_environment=True)
 
+    # macOS and Windows have nothing to confine a program with. There a check would never run, if this were "refuse":
+    # it runs because the user has asked for it, what is merely wrong is stopped all the same, and the result says so.
+    unconfined_checks = traitlets.Enum(
+        UNCONFINED_CHECKS,
+        "run",
+        help="what comes of --check where the system cannot confine what it runs (Landlock and seccomp, Linux only): "
+        "run it, and say so beside the result, or refuse",
+    ).tag(config=True, from_environment=True)
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._unreadable: dict[str, str] = {}  # an error when they are used, so that the extension loads
@@ -209,7 +221,7 @@ class Settings(Configurable):
             candidates=_candidates(values),
             max_new_tokens=_checked(values, "max_new_tokens", lambda v: _whole(v) and v >= 1, "is at least 1"),
             sampling=_sampling(values),
-            check_spec=_check_spec(values),
+            check_spec=_check_spec(values, confined_only=self.unconfined_checks == "refuse"),
             lines=_checked(values, "lines", lambda v: _whole(v) and 1 <= v <= MOST_LINES, f"is from 1 to {MOST_LINES}"),
         )
 
@@ -311,7 +323,7 @@ def _candidates(values: Mapping[str, Any]) -> int:
     return 0 if number == "auto" else int(number)
 
 
-def _check_spec(values: Mapping[str, Any]) -> CheckSpec:
+def _check_spec(values: Mapping[str, Any], *, confined_only: bool) -> CheckSpec:
     from fim_magic.checks import CheckSpec
 
     check = values["check"]
@@ -320,7 +332,7 @@ def _check_spec(values: Mapping[str, Any]) -> CheckSpec:
     for text in texts:
         check_whole(text, "--check")
     expressions = tuple(text for text in texts if text != DOCTESTS)
-    return CheckSpec(expressions=expressions, doctests=DOCTESTS in texts)
+    return CheckSpec(expressions=expressions, doctests=DOCTESTS in texts, confined_only=confined_only)
 
 
 def _sampling(values: Mapping[str, Any]) -> Sampling:

@@ -78,7 +78,7 @@ def _row(entry: HistoryEntry) -> tuple[str, ...]:
         str(result.tokens),
         f"{result.seconds:.1f}",
         "" if logprob is None else f"{logprob:.2f}",
-        tally(() if answer is None else answer.passed),
+        "" if answer is None else tally(answer.passed, confined=answer.confined),
         f"{decided} {chosen} of {count}" if decided and count > 1 else decided,
     )
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from fim_magic.candidate import Candidate, Ending, Result
-from fim_magic.review.checks import failures, passes, unknowns
+from fim_magic.review.checks import NOT_CONFINED, failures, passes, unconfined, unknowns
 from fim_magic.review.text import columns_of, counted, plain_text, shortened
 
 COLUMNS = 80
@@ -51,6 +51,7 @@ def line(
     number, count = which or _place(result, candidate)
     fixed = [f"{number} of {count}"] if count > 1 else []
     fixed.append(f"{result.seconds:.1f} s")
+    fixed += [f"checks {NOT_CONFINED}"] if unconfined(candidate.checks) else []
     news = [*_news(result, candidate, whole=whole), *notes]
     passed = passes(candidate.checks)
     if passed and (whole or not failures(candidate.checks)):
@@ -74,6 +75,7 @@ def stopped_line(model: str, reason: str) -> str:
 def about(candidate: Candidate) -> str:
     """Say in words what tells a candidate from the others: for a label that is read aloud, or shown for a moment."""
     parts = [*failures(candidate.checks), *unknowns(candidate.checks), passes(candidate.checks), _ending(candidate)]
+    parts += [f"checks {NOT_CONFINED}"] if unconfined(candidate.checks) else []
     return "; ".join(filter(None, [*parts, _agreement(candidate), plain_text(candidate.reason)]))
 
 

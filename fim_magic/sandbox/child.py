@@ -220,7 +220,7 @@ class _Runner:
         reserved = self._reserved
         if reserved is None:
             return
-        if index == reserved["first"]:
+        if any(index == first for first, _ in reserved["spans"]):
             released, only = set(reserved["released"]), reserved["only"]
             among = None if only is None else set(only)
             self._kept.note(lambda n: n not in released and (among is None or n in among), reserved["data"])
@@ -230,7 +230,7 @@ class _Runner:
 
     def _put_back(self, index: int, parts: tuple[str, ...]) -> tuple[bool, tuple[str, ...]]:
         reserved = self._reserved
-        if reserved is not None and index == reserved["last"]:
+        if reserved is not None and any(index == last for _, last in reserved["spans"]):
             return True, tuple(self._kept.put_back())
         changed = self._kept.put_back() if reserved is not None and index > reserved["settled"] else ()
         return (False, ("changes", *changed)) if changed else (True, parts)

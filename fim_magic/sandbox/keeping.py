@@ -16,6 +16,7 @@ from typing import Any
 globals()["__builtins__"] = dict(vars(builtins))
 
 _MOST_ENTRIES = 10_000  # of the user's lists and dictionaries together
+_CODE = (FunctionType, staticmethod, classmethod, property)
 _CONSTANTS = (bool, int, float, complex, str)
 _BUILTINS = vars(builtins)
 _dict_of = type.__dict__["__dict__"].__get__  # past a metaclass
@@ -68,7 +69,7 @@ class Kept:
         if type(value) is FunctionType:
             self._functions.append((name, value, _made_of(value)))
         elif isinstance(value, type) and _dict_of(value).get("__module__") == "__main__":
-            parts = dict(_dict_of(value))
+            parts = {key: part for key, part in _dict_of(value).items() if type(part) in _CODE}
             self._classes.append((name, value, parts))
             for part in parts.values():
                 self._note_code(name, part.__func__ if type(part) in (staticmethod, classmethod) else part, seen)
@@ -124,7 +125,7 @@ class Kept:
                 function.__code__, function.__defaults__, function.__kwdefaults__ = parts
         for name, owner, members in self._classes:
             now = _dict_of(owner)
-            for key in {*now, *members} - {"__dict__", "__weakref__", "__doc__"}:
+            for key in {*now, *members}:
                 if key in members and now.get(key) is not members[key]:
                     changed[name] = None
                     type.__setattr__(owner, key, members[key])

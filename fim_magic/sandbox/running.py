@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from fim_magic.sandbox.environment import packages, readable_paths, variables
+from fim_magic.sandbox.job import CONFINING, Limits, Outcome, Reserved, RunReport, Step, StepResult, are_confined
 from fim_magic.sandbox.scratch import bytes_in, bytes_written, remove
 
 _log = logging.getLogger(__name__)
@@ -35,7 +36,6 @@ _POLL_SECONDS = 0.02
 _BLOCK = 4096  # bytes of disk for which one file or folder is allowed
 _FULL = "OSError: [Errno 28]"  # no space left on device
 _ONLY_HOOK = "only Python's audit hook, which ctypes gets around"
-_CONFINING = ("landlock", "seccomp")
 _NOT_CONFINED = (
     "not confined by this system, which is said beside each check; "
     '%config FimMagics.unconfined_checks = "refuse" runs none'
@@ -44,123 +44,7 @@ _LEAST_FILES = 64
 _ABI_TRUNCATE = 3  # the first version of Landlock that knows of truncating
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What one run may use.
-
-    Attributes:
-        seconds: Of processor time, over all its threads; twice as much passes on the clock before it is killed.
-        memory: Bytes of address space. numpy and pandas need less than 1 GiB, torch about 4.
-        file_size: Bytes of one file.
-        disk: Bytes of all its files together.
-        output: Bytes that it may print.
-        threads: How many it may have. It cannot start processes.
-    """
-
-    seconds: float = 5
-    memory: int = 1 << 30
-    file_size: int = 16 << 20
-    disk: int = 64 << 20
-    output: int = 16 << 20
-    threads: int = 64
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended.
-
-    Attributes:
-        ok: Whether the program came to its end without an error.
-        why: "passed", "failed", "timed out", "out of memory", "wrote too much", "printed too much",
-            "too many threads", "killed" (by a signal) or "ended early" (it left without coming to its end).
-        output: The end of what it printed, errors included; a few KB.
-    """
-
-    ok: bool
-    why: str
-    output: str = ""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One thing to do in a run.
-
-    Attributes:
-        kind: "cell" (statements), "expression" (succeeds if its value is true) or "examples" (each in turn, in a copy
-            of the namespace; what they print comes back).
-        source: Python source; await is allowed at its top level.
-        name: What tracebacks call it.
-        examples: The sources of "examples".
-        vital: Whether the steps after it make no sense if it fails.
-        shown: What tracebacks show, where `source` is a part of it.
-    """
-
-    kind: str
-    source: str
-    name: str
-    examples: tuple[str, ...] = ()
-    vital: bool = False
-    shown: str = ""
-
-
-@dataclass(frozen=True)
-class Reserved:
-    """What is the user's in a run, while steps run that may redefine it. What they redefine is put back.
-
-    Attributes:
-        first: The index of the step before which it is noted how things are.
-        last: The index of the step after which they are put back; its result tells the names of what had changed.
-        settled: The index of the step from which on a step fails that changes what is noted after this one.
-        released: Names that are not put back.
-        only: Where not None, the only names that are.
-        data: Names whose lists, dictionaries and sets get their contents back as well.
-        checked: The names that may not change any more after `settled`.
-    """
-
-    first: int
-    last: int
-    settled: int
-    released: tuple[str, ...] = ()
-    only: tuple[str, ...] | None = None
-    data: tuple[str, ...] = ()
-    checked: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What came of a step.
-
-    Attributes:
-        ok: Whether it succeeded; "examples" always do.
-        texts: The error in one line, or what an expression gave; of "examples", for each what it printed after a "=",
-            or its error after a "!".
-    """
-
-    ok: bool
-    texts: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class RunReport:
-    """What came of a run of several steps: of those that ended, in their order.
-
-    Attributes:
-        outcome: How the process ended; not ok if a step failed.
-        results: Of the steps that ended.
-        layers: What held the process: "tmpfs", "limits", "capabilities", "landlock N", "seccomp", "audit".
-    """
-
-    outcome: Outcome
-    results: tuple[StepResult, ...]
-    layers: tuple[str, ...] = ()
-
-    @property
-    def confined(self) -> bool:
-        """Whether the system itself kept the program from the user's files, from processes and the network."""
-        return _are_confined(self.layers)
-
-
-def run(program: str, *, limits: Limits = Limits()) -> Outcome:
+def run(program: str, *, limits: Limits = Limits()) -> Outcome:  # noqa: B008 - frozen
     """Run a Python program in a process of its own, confined as far as this machine can do it."""
     return run_steps((Step("cell", program, "<program>", vital=True),), limits=limits).outcome
 
@@ -168,7 +52,7 @@ def run(program: str, *, limits: Limits = Limits()) -> Outcome:
 def run_steps(
     steps: Sequence[Step],
     *,
-    limits: Limits = Limits(),
+    limits: Limits = Limits(),  # noqa: B008 - frozen
     layers: Sequence[str] = KERNEL_LAYERS,
     reserved: Reserved | None = None,
     confined_only: bool = False,
@@ -189,7 +73,7 @@ def run_steps(
     try:
         for folder in ("home", "work"):
             (scratch / folder).mkdir()
-        return _Run(steps, limits, layers, scratch, reserved, _CONFINING if confined_only else ()).report()
+        return _Run(steps, limits, layers, scratch, reserved, CONFINING if confined_only else ()).report()
     except OSError as error:
         return _not_started(error)
     finally:
@@ -201,17 +85,13 @@ def _not_started(error: OSError) -> RunReport:
     return RunReport(Outcome(False, error.strerror or "killed"), ())
 
 
-def _are_confined(layers: Sequence[str]) -> bool:
-    return {*_CONFINING} <= {layer.split()[0] for layer in layers}
-
-
 def protections() -> tuple[str, ...]:
     """Say what confines a program on this machine, and what does not, a line each. Starts one process."""
     held = _layers()
     if not held:
         return ("no program can be started here, so none is run",)
     landlock = next((layer for layer in held if layer.startswith("landlock")), "")
-    lines = [] if _are_confined(held) else [_NOT_CONFINED]
+    lines = [] if are_confined(held) else [_NOT_CONFINED]
     lines += [
         "files: " + (f"Landlock, ABI {landlock.split()[1]}" if landlock else _ONLY_HOOK),
         "processes, network and signals: " + ("seccomp" if "seccomp" in held else _ONLY_HOOK),
