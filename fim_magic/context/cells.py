@@ -74,7 +74,7 @@ def _script_of(source: str, language: str) -> str | None:
     if language_of(source) != language:
         return None
     if language:
-        return redacted(source.strip())
+        return redacted(source.strip(), python=of_cell(source) == PYTHON)
     first, _, rest = source.lstrip().partition("\n")
     if first.startswith("%%"):
         source = rest
@@ -84,16 +84,17 @@ def _script_of(source: str, language: str) -> str | None:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None  # it cannot have run
     # Comments alone are about a magic that stood below them: a small model takes them for what the cell is about.
-    return redacted(text) if has_code else None
+    return redacted(text, python=True) if has_code else None
 
 
 def text_cell(source: str) -> ContextCell | None:
     """Return a markdown cell as comments, or None if it is empty."""
-    text = source.strip()
+    # First without its secrets: what is cut short is known as none.
+    text = redacted(source.strip()[: 4 * _LONGEST_TEXT], python=False)
     if len(text) > _LONGEST_TEXT:
         text = text[:_LONGEST_TEXT].rpartition("\n")[0] or text[:_LONGEST_TEXT]
     comment = "\n".join(f"# {line}".rstrip() for line in with_lf(text).split("\n"))
-    return ContextCell(redacted(comment), markdown=True) if text else None
+    return ContextCell(comment, markdown=True) if text else None
 
 
 def last_versions(cells: Sequence[ContextCell]) -> tuple[ContextCell, ...]:

@@ -27,8 +27,8 @@ GAP = "…"
 _ASCII_GAP = "..."  # of bytes
 
 _REQUEST = re.compile(r"\b(?:getpass|input|getenv|get_password|get_secret)[ \t]{0,9}\(|\benviron\b|\buserdata\.get\b")
-_TARGETS = re.compile(r"[ \t]*[\w, \t]+")
-_SETTING = re.compile(r"[ \t]*(?:[A-Z][\w-]*:[ \t].*|[A-Za-z_]\w*=\S+|[A-Za-z_]\w*:(?:[ \t]+\S+)?|[ \t]+\S+)?[ \t]*")
+_TARGETS = re.compile(r"\A[ \t]*[\w, \t]+")
+_SETTING = re.compile(r"\A[ \t]*(?:[A-Z][\w-]*:[ \t].*|[A-Za-z_]\w*=\S+|[A-Za-z_]\w*:(?:[ \t]+\S+)?|[ \t]+\S+)?[ \t]*")
 
 _NEAR = 100  # characters before a literal that say what it is
 _HINT = re.compile(
@@ -39,7 +39,7 @@ _HINT = re.compile(
 _OWNER = re.compile(
     r"""
     (?P<call>\b(?:get|getenv|setdefault|setenv|putenv|getattr)\((?:\w{1,40},[ ]?)?["'])?
-    (?P<name>[\w.-]{1,64})\\?["'`]?\]?[ \t]{0,9}(?::[ \t]{0,9}[\w\[\]., |]{0,40}?)?
+    (?<![\w.-])(?P<name>[\w.-]{1,64})\\?["'`]?\]?[ \t]{0,9}(?::[ \t]{0,9}[\w\[\]., |]{0,40}?)?
     (?P<sep>==|!=|:=|<-|=>|=|:|,|\bin\b)\s{0,40}
     (?:\{\s{0,9}["'](?:value|default|plain)["']\s{0,9}:\s{0,9})?[(\[]{0,2}\s{0,40}\Z
     """,
@@ -48,7 +48,6 @@ _OWNER = re.compile(
 """What stands before a literal that belongs to a name: `x =`, `x: str =`, `x="`, `"x":`, `["x"] =`, `get("x",`."""
 _OPTION = re.compile(r"""["']-{0,2}(?P<name>[\w.-]{1,64})["'][^"'()]{0,60}\b(?:default|value|const)[ ]?=[ ]?\Z""")
 _FIELD = re.compile(r"""["'](?P<name>[\w.-]{1,64})["']\)?\.(?:send_keys|fill|type|setValue|set_value)\(\s{0,9}\Z""")
-_ASSIGNED = re.compile(r"[^=\n#]*?(?<![!<>:=+*/-])(?=\+?=(?!=))")
 _DISPLAYED_BY = frozenset(
     "join str bytes bytearray SecretStr Secret b64decode fromhex unhexlify encode list tuple".split()
 )
@@ -224,16 +223,16 @@ def _is_secret(name: str, value: str, *, sure: bool) -> bool:
 
 def _targets(head: str) -> list[str]:
     """The names that a statement assigns to, as far as its beginning tells."""
-    assigned = _ASSIGNED.match(head)
-    target = assigned.group() if assigned else ""
-    if not target or target.count("(") != target.count(")"):
+    target, equals, value = head.partition("=")
+    is_compared = target.endswith(("!", "<", ">", ":")) or value.startswith("=")
+    if not equals or is_compared or target.count("(") != target.count(")"):
         return []
     names = [re.findall(r"[\w-]+", part.partition(":")[0]) for part in target.split(",")]
     return [found[-1] for found in names if found]
 
 
 _NUMBER = re.compile(
-    r"(?P<name>[A-Za-z_]\w{0,63})[\"']?\]?[ \t]{0,9}(?::[ \t]{0,9}\w{0,20})?[ \t]{0,9}(?:==|!=|=|:)[ \t]{0,9}"
+    r"(?<!\w)(?P<name>[A-Za-z_]\w{0,63})[\"']?\]?[ \t]{0,9}(?::[ \t]{0,9}\w{0,20})?[ \t]{0,9}(?:==|!=|=|:)[ \t]{0,9}"
     r"(?P<value>\d[\d_]*(?:\.\d+)?)(?![\w.])"
 )
 

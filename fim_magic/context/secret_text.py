@@ -50,9 +50,10 @@ _VALUE = re.compile(
     """,
     re.VERBOSE,
 )
+_NEXT = 12  # characters behind a value that say whether it is one
 _BARE_ENDS = ".,:;!?*_"
-_MORE_WORDS = re.compile(r"[ \t]+(?:[a-zA-Z]{2,}|a\b)")
-_CALLED = re.compile(r"[(\[{]|\.\w|\s*\(|:(?:\s|\Z)")
+_MORE_WORDS = re.compile(r"\A[ \t]{1,9}(?:[a-zA-Z]{2,}|a\b)")
+_CALLED = re.compile(r"\A(?:[(\[{]|\.\w|\s{0,9}\(|:(?:\s|\Z))")
 
 _AUTHORIZATION = re.compile(r"\b(?:[Bb]earer|BEARER)[ ]+([\w.~+/-]{4,2000}=*)|\bBasic[ ]+([A-Za-z0-9+/]{8,2000}={0,2})")
 _IN_QUERY = re.compile(r"[?&#;](?P<name>[\w.-]{1,40})=(?P<value>[^&\s\"'#<>`{}…]{1,2000})", re.IGNORECASE)
@@ -226,7 +227,7 @@ def _bare(text: str, start: int, end: int, name: str, sure: bool, between: re.Ma
     value = text[start:end]
     if not value or between["comma"] or between["called"] or is_harmless(value, quoted=False):
         return None
-    if _CALLED.match(text, end) and not value.isdigit():
+    if _CALLED.match(text[end : end + _NEXT]) and not value.isdigit():
         return None  # a call, an index, a type with parameters
     is_option = text.startswith("--", position := between.start() - len(name) - 2) or text.startswith("-", position + 1)
     if value.isdigit():
@@ -237,6 +238,6 @@ def _bare(text: str, start: int, end: int, name: str, sure: bool, between: re.Ma
         return (start, end)
     if not sure and not (is_option and between["blank"] and likelihood(name) is Likelihood.YES):
         return None
-    if value[:1] in "-$%" or _MORE_WORDS.match(text, end) or likelihood(value) is not Likelihood.NO:
+    if value[:1] in "-$%" or _MORE_WORDS.match(text[end : end + _NEXT]) or likelihood(value) is not Likelihood.NO:
         return None
     return (start, end)
