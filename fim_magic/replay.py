@@ -71,6 +71,7 @@ def request_of(infill: Recorded, markers: Sequence[str] = MARKERS) -> Request:
             order=record["order"] or "auto",
             candidates=record.get("answers", len(record["candidates"])),
             max_new_tokens=record["max_new_tokens"],
+            max_prompt_tokens=record.get("max_prompt_tokens"),
             lines=record.get("lines", 1),
             sampling=Sampling(record["temperature"], record["top_p"], record["seed"] or 0),
         )

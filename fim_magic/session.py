@@ -244,6 +244,8 @@ class Session:
         from fim_magic import provenance
 
         record = provenance.record(result)
+        # As it was read: a model that is loaded anew may be measured to read faster or slower.
+        request = replace(request, max_prompt_tokens=result.max_prompt_tokens)
         self.history.add(request, model, loading, result, record)
         return record
 

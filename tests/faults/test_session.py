@@ -25,8 +25,10 @@ from traitlets.config import Config
 import fim_magic
 from fim_magic import cli, pipeline, reports
 from fim_magic.__main__ import main
-from fim_magic.document import Document
+from fim_magic.document import Document, parse
 from fim_magic.errors import BusyError, OptionError
+from fim_magic.events import Finished
+from fim_magic.generation import prompt_for
 from fim_magic.kernel import defined_names
 from fim_magic.loading import fastest
 from fim_magic.loading.files import ModelFiles
@@ -34,6 +36,11 @@ from fim_magic.loading.manager import MODELS, ModelManager
 from fim_magic.loading.spec import ModelSpec
 from fim_magic.notebook_file import NotebookFile, find_notebook
 from fim_magic.progress import Progress, TerminalProgress
+from fim_magic.provenance import record
+from fim_magic.reading_speed import limit_for, readable_tokens
+from fim_magic.replay import Recorded, request_of
+from fim_magic.request import Request
+from fim_magic.review.caption import facts, line
 from fim_magic.review.terminal import LiveDiff
 from fim_magic.settings import Settings
 from fim_magic.streams import can_encode, is_terminal, say, write
@@ -688,3 +695,118 @@ def test_this_notebook_switches_itself_off(shell, named, engine, ran):
     assert engine.prompts == []
     doctor = reports.doctor(lambda: {}, shell.magics_manager.registry["FimMagics"].session.notebook())
     assert "Untitled.ipynb\n" in doctor
+
+
+# --- how long a prompt may be --------------------------------------------------------------------
+
+LONG = "".join(f"value_{n} = {n}\n" for n in range(700)) + HOLE
+
+
+class Ticking:
+    """A clock that goes on by so much whenever it is looked at: three times in a measurement."""
+
+    def __init__(self, step):
+        self.now, self.step = 0.0, step
+
+    def __call__(self):
+        self.now += self.step
+        return self.now
+
+
+def reading(rate):
+    """Return an engine that reads so many tokens in a second, as it was measured."""
+    engine = ScriptedEngine(ANSWER)
+    engine.context_length = 10**6
+    readable_tokens(engine, [1] * 512, Ticking(256 / rate))  # two steps from the beginning to the end
+    engine.prompts.clear()
+    return engine
+
+
+@pytest.mark.parametrize(
+    ("rate", "tokens"),
+    [(0.001, 1024), (15, 1024), (102, 1024), (205, 2048), (240, 2048), (300, 2048), (500, 4096), (5000, 32768)],
+)
+def test_the_limit_is_what_is_read_in_ten_seconds_as_a_power_of_two(rate, tokens):
+    assert limit_for(rate) == tokens
+    assert readable_tokens(reading(rate), []) == tokens
+
+
+def test_what_is_slow_is_not_measured_to_its_end():
+    engine = ScriptedEngine(ANSWER)
+    readable_tokens(engine, [1] * 512, Ticking(5.0))
+    assert len(engine.prompts) == 1  # and not a second time, when everything is awake
+    readable_tokens(engine, [1] * 512, Ticking(0.001))
+    assert len(engine.prompts) == 1  # once for each model
+
+
+# What --max-prompt-tokens is given, how many tokens a second are read, and the most that the prompt may have.
+LIMITS = {
+    "slow": ("auto", 20, 1024),
+    "usual": ("auto", 300, 2048),
+    "fast": ("auto", 10**6, None),
+    "more": (8192, 20, 8192),
+    "less": (64, 10**6, 64),
+    "all": (10**9, 20, None),
+}
+
+
+@pytest.mark.parametrize(("given", "rate", "limit"), LIMITS.values(), ids=LIMITS)
+def test_a_long_text_is_read_as_far_as_time_allows(given, rate, limit):
+    engine = reading(rate)
+    _, request = Settings().request(LONG, max_prompt_tokens=given)
+    *_, finished = pipeline.run(request, engine)
+    result = finished.result
+    assert result.text == LONG.replace("<cursor>", ANSWER)
+    assert result.max_prompt_tokens == limit
+    assert len(engine.prompts[0]) == result.prompt_tokens <= (limit or 10**6)
+    said, told = line(result), dict(facts(result))["Prompt"]
+    dropped = result.dropped_prefix_tokens + result.dropped_suffix_tokens
+    assert (f"prompt shortened by {dropped:,} tokens" in said) == (limit is not None)
+    assert (f"{result.dropped_prefix_tokens:,} at its start" in told) == (limit is not None)
+    assert ("; --max-prompt-tokens N asks for more" in told) == (limit is not None)
+    assert ("in about 10 s" in told) == (given == "auto" and limit is not None)
+
+
+@pytest.mark.parametrize("rate", [0.001, 20, 10**6])
+def test_short_prompts_stay_as_they_were(rate):
+    engine = reading(rate)
+    prompts = [prompt_for(request, engine) for request in (Settings().request(HOLE)[1], Request(parse(HOLE)))]
+    assert prompts[0].ids == prompts[1].ids
+    assert prompts[0].limit is None
+    assert engine.prompts == []
+
+
+def test_a_request_that_is_made_by_itself_has_the_whole_context():
+    """So does the evaluation, whose prompts must not depend on a machine."""
+    engine = reading(20)
+    assert len(prompt_for(Request(parse(LONG)), engine).ids) > 9000
+    assert engine.prompts == []
+
+
+def test_a_record_says_the_limit_and_replay_takes_it():
+    slow, fast = reading(20), reading(10**6)
+    *_, finished = pipeline.run(Settings().request(LONG)[1], slow)
+    kept = record(finished.result)
+    assert kept["max_prompt_tokens"] == 1024
+    again = request_of(Recorded(1, LONG, kept))
+    *_, other = pipeline.run(again, fast)
+    assert other.result.prompt_sha256 == finished.result.prompt_sha256
+    unlimited = record(
+        next(e for e in pipeline.run(Settings().request(HOLE)[1], slow) if isinstance(e, Finished)).result
+    )
+    assert "max_prompt_tokens" not in unlimited
+
+
+@pytest.mark.parametrize("value", ["all", 0, 15, -1, 1.5, "8k", True, float("nan")])
+def test_a_limit_that_makes_no_sense_is_told(value):
+    with pytest.raises(OptionError, match="--max-prompt-tokens is auto, or at least 16"):
+        Settings().request(HOLE, max_prompt_tokens=value)
+
+
+def test_a_model_that_is_busy_is_not_measured(slow):
+    first, _ = in_thread(ask)
+    until_busy()
+    with pytest.raises(BusyError):
+        readable_tokens(ScriptedEngine(), [1] * 512)
+    slow.may_go_on.set()
+    first.join(30)
