@@ -185,6 +185,7 @@ class FimMagics(Magics, Settings):
     def remember_cell(self, info: Any) -> None:
         """Keep the cell as the user typed it (a `pre_run_cell` event)."""
         self._raw_cell = info.raw_cell or ""
+        self.session.saw_cell()
 
     @_with_errors_for_the_user
     def _fill(self, method: str, line: str, cell: str) -> None:
@@ -327,7 +328,7 @@ class FimMagics(Magics, Settings):
     def _doctor(self, _rest: str) -> None:
         from fim_magic import reports
 
-        say(reports.doctor())
+        say(reports.doctor(notebook=self.session.notebook()))
 
 
 def _parse_use(line: str) -> dict[str, Any]:

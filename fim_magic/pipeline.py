@@ -23,13 +23,11 @@ from fim_magic.interruption import interruptible
 from fim_magic.request import Request
 from fim_magic.selection import best_ended, is_doubtful, judged, lacks_column, merged, ranked, weighed
 from fim_magic.trimming import adds_nothing
-from fim_magic.turn import Turn
+from fim_magic.turn import TURN
 
 _FURTHER_SECONDS = 2.0  # for further answers that nobody asked for
 
 _log = logging.getLogger(__name__)
-TURN = Turn()
-"""Of this process: its requests share a model, and mostly a processor."""
 
 
 def run(
@@ -57,9 +55,9 @@ def run(
     """
     left_to_us = request.candidates == 0
     request = request.settled(engine)
-    prompt_for(request, engine)  # what cannot be asked is refused before anything is
     stop = stop or threading.Event()
     with TURN.taken(stop, wait_seconds):
+        prompt_for(request, engine)  # what cannot be asked is refused before anything is
         yield from _answer(request, engine, stop, further_seconds if left_to_us else None)
 
 

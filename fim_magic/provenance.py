@@ -39,6 +39,7 @@ def record(result: Result) -> Record:
         "reused_tokens": result.reused_tokens,
         "dropped_prefix_tokens": result.dropped_prefix_tokens,
         "dropped_suffix_tokens": result.dropped_suffix_tokens,
+        **({} if result.max_prompt_tokens is None else {"max_prompt_tokens": result.max_prompt_tokens}),
         "max_new_tokens": result.max_new_tokens,
         "lines": result.lines,
         **_sampling(result),

@@ -87,6 +87,7 @@ def request_of(infill: Recorded, markers: Sequence[str] = MARKERS) -> Request:
         order=record.order or "auto",
         candidates=candidates,
         max_new_tokens=record.max_new_tokens,
+        max_prompt_tokens=record.max_prompt_tokens,
         lines=record.lines,
         sampling=Sampling(record.temperature, record.top_p, record.seed or 0),
     )

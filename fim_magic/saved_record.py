@@ -61,6 +61,7 @@ class SavedRecord:
         order: "psm", "spm" or "".
         prompt_sha256: Of the prompt's ids.
         max_new_tokens: The most tokens that an answer could have.
+        max_prompt_tokens: The most tokens of the prompt; None where that is not said.
         lines: How many statements it was to have at least.
         temperature: Of the sampling.
         top_p: Likewise.
@@ -79,6 +80,7 @@ class SavedRecord:
     order: str
     prompt_sha256: str
     max_new_tokens: int
+    max_prompt_tokens: int | None
     lines: int
     temperature: float
     top_p: float
@@ -109,6 +111,7 @@ def read_record(saved: object) -> SavedRecord:
         order=fields.one_of("order", ("psm", "spm", "", None)) or "",
         prompt_sha256=fields.text("prompt_sha256", ""),
         max_new_tokens=fields.whole("max_new_tokens", 0, _MOST_TOKENS),
+        max_prompt_tokens=fields.optional("max_prompt_tokens", lambda name: fields.whole(name, 0, _MOST_TOKENS)),
         lines=fields.whole("lines", 1, MOST_LINES, default=1),
         temperature=fields.number("temperature", 0.0, sys.float_info.max),
         top_p=fields.number("top_p", math.ulp(0.0), 1.0),

@@ -47,6 +47,8 @@ _SEED_RULE = "is a whole number of 64 bits"
 
 QUANTIZATIONS = ("8bit", "4bit")
 
+_LEAST_PROMPT = 16  # tokens, without which a request makes no sense
+
 
 class _Texts(traitlets.List[str]):
     """Texts; from the environment one text, which is no list of Python's."""
@@ -103,6 +105,12 @@ class Settings(Configurable):
     max_new_tokens = traitlets.Int(128, help="the most tokens that an answer may have").tag(
         config=True, flags=("--max-new-tokens",)
     )
+    max_prompt_tokens = traitlets.Union(
+        [traitlets.Int(), traitlets.Unicode()],
+        default_value="auto",
+        help="the most tokens that the prompt may have, what is nearest the hole first; auto: as many as are read here "
+        "in about ten seconds, but not less than 1024",
+    ).tag(config=True, flags=("--max-prompt-tokens",), typed=_number_or_word)
     lines = traitlets.Int(
         1, help="how many statements an answer has at least, where the hole has room for more than one"
     ).tag(config=True, flags=("--lines",))
@@ -220,6 +228,7 @@ class Settings(Configurable):
             order=_checked(values, "order", lambda v: v in ORDERS, f"is one of {', '.join(ORDERS)}"),
             candidates=_candidates(values),
             max_new_tokens=_checked(values, "max_new_tokens", lambda v: _whole(v) and v >= 1, "is at least 1"),
+            max_prompt_tokens=_prompt_tokens(values),
             sampling=_sampling(values),
             check_spec=_check_spec(values, confined_only=self.unconfined_checks == "refuse"),
             lines=_checked(values, "lines", lambda v: _whole(v) and 1 <= v <= MOST_LINES, f"is from 1 to {MOST_LINES}"),
@@ -320,6 +329,13 @@ def _candidates(values: Mapping[str, Any]) -> int:
     """Return the number of candidates, 0 for as many as the machine makes cheap."""
     rule = f"is auto, or from 1 to {MOST_ANSWERS}"
     number = _checked(values, "candidates", lambda v: v == "auto" or (_whole(v) and 1 <= v <= MOST_ANSWERS), rule)
+    return 0 if number == "auto" else int(number)
+
+
+def _prompt_tokens(values: Mapping[str, Any]) -> int:
+    """Return the most tokens of a prompt, 0 for as many as the machine reads in some seconds."""
+    rule = f"is auto, or at least {_LEAST_PROMPT}"
+    number = _checked(values, "max_prompt_tokens", lambda v: v == "auto" or (_whole(v) and v >= _LEAST_PROMPT), rule)
     return 0 if number == "auto" else int(number)
 
 

@@ -62,10 +62,11 @@ def notify(text: str) -> None:
 
 def _put(stream: Any, text: str) -> bool:
     try:
-        if not can_encode(stream, text):
+        try:
+            stream.write(text)
+        except UnicodeEncodeError:
             encoding = known_encoding(stream)
-            text = text.encode(encoding, "backslashreplace").decode(encoding)
-        stream.write(text)
+            stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
     except Exception:
         _log.debug("A stream does not take what is written for the user.", exc_info=True)
         return False

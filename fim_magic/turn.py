@@ -25,6 +25,11 @@ class Turn:
     def is_taken(self) -> bool:
         return self._holder is not None
 
+    @property
+    def is_mine(self) -> bool:
+        """Whether this thread's request holds it."""
+        return self._holder is threading.current_thread()
+
     @contextmanager
     def taken(self, stop: threading.Event, wait_seconds: float = 0.0) -> Iterator[None]:
         """Hold the turn as long as the block lasts.
@@ -49,7 +54,7 @@ class Turn:
         deadline = time.monotonic() + wait_seconds
         with self._changed:
             while self._holder is not None:
-                if self._holder is threading.current_thread():  # it would wait for itself
+                if self.is_mine:  # it would wait for itself
                     raise BusyError(
                         "The model is busy with another request of this same thread, which cannot go on while this one "
                         "waits. Read its events to their end, or end it with close(), and run this again."
@@ -69,3 +74,7 @@ def _busy(waited_seconds: float) -> str:
         f"The model is busy with another request in this process{waited}. Wait for it, or stop it with the stop button "
         "(Ctrl-C), and run this again."
     )
+
+
+TURN = Turn()
+"""Of this process: its requests share a model, and mostly a processor."""

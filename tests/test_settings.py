@@ -33,6 +33,7 @@ VALUES = {
     "candidates": (2, 3, 4),
     "check": (["a"], ["b"], ["c"]),
     "max_new_tokens": (20, 30, 40),
+    "max_prompt_tokens": (2000, 3000, 4000),
     "lines": (2, 3, 4),
     "temperature": (0.2, 0.3, 0.4),
     "top_p": (0.2, 0.3, 0.4),

@@ -37,10 +37,11 @@ _REMEMBERED = 512  # cells, of which the next request need not find out the same
 
 @dataclass(frozen=True)
 class NotebookCell:
-    """A cell of code, or of text, as the notebook's file has it."""
+    """A cell of code, or of text, as the notebook's file has it; with its id, where the file has ids."""
 
     source: str
     markdown: bool
+    id: str = ""
 
 
 def language_of(source: str) -> str:
@@ -126,7 +127,7 @@ def _cells_of(path: Path, _changed: int, _size: int) -> tuple[NotebookCell, ...]
     """Read a file once as long as it stays as it is: a request asks for its cells more than once."""
     cells = read_json(path, LARGEST_NOTEBOOK)["cells"]
     return tuple(
-        NotebookCell("".join(cell["source"]), cell["cell_type"] == "markdown")
+        NotebookCell("".join(cell["source"]), cell["cell_type"] == "markdown", str(cell.get("id") or ""))
         for cell in cells
         if cell["cell_type"] in ("code", "markdown")
     )
@@ -137,12 +138,12 @@ def find_cell(cells: Sequence[NotebookCell], source: str) -> int | None:
 
     The file may be older than what the user sees, so a cell that is much like it will do, if no other is as like.
     """
-    wanted = _normalized(source)
-    code = [(index, _normalized(cell.source)) for index, cell in enumerate(cells) if not cell.markdown]
+    wanted = normalized(source)
+    code = [(index, normalized(cell.source)) for index, cell in enumerate(cells) if not cell.markdown]
     exact = [index for index, text in code if text == wanted]
     if exact:
         return exact[0] if len(exact) == 1 else None
-    likeness = [(_likeness(text, wanted), index) for index, text in code if cells[index].source.strip()]
+    likeness = [(alike(text, wanted), index) for index, text in code if cells[index].source.strip()]
     (best, index), *others = sorted(likeness, reverse=True) or [(0.0, 0)]
     is_clear = best >= _SURELY_THE_CELL and not (others and others[0][0] == best)
     return index if is_clear else None
@@ -150,7 +151,7 @@ def find_cell(cells: Sequence[NotebookCell], source: str) -> int | None:
 
 def same_text(one: str, other: str) -> bool:
     """Whether two cells have the same text, but for white space at ends of lines and magic lines above."""
-    return _normalized(one) == _normalized(other)
+    return normalized(one) == normalized(other)
 
 
 def _python_lines(source: str) -> str:
@@ -167,7 +168,7 @@ def _same_cell(one: str, other: str) -> bool:
     if one == other:
         return True
     names = _targets(one)
-    return bool(names) and names == _targets(other) and _likeness(one, other) >= _ALIKE
+    return bool(names) and names == _targets(other) and alike(one, other) >= _ALIKE
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -176,7 +177,8 @@ def _targets(source: str) -> frozenset[str]:
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _likeness(one: str, other: str) -> float:
+def alike(one: str, other: str) -> float:
+    """How like each other two texts are, from 0 to 1; 0 for all that are too unlike to be versions of one cell."""
     matcher = difflib.SequenceMatcher(None, one, other, autojunk=False)
     if matcher.real_quick_ratio() < _SURELY_THE_CELL or matcher.quick_ratio() < _SURELY_THE_CELL:
         return 0.0
@@ -187,7 +189,8 @@ def _likeness(one: str, other: str) -> float:
 
 
 @lru_cache(maxsize=2 * _REMEMBERED)
-def _normalized(source: str) -> str:
+def normalized(source: str) -> str:
+    """Return a cell's text without white space at ends of lines and without the magic of ours above it."""
     lines = with_lf(source.strip()).split("\n")
     if lines and lines[0].lstrip().startswith(("%%fim", "%%complete")):
         lines = lines[1:]

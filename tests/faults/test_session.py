@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import random
 import shutil
@@ -22,16 +23,25 @@ from scripted import ScriptedEngine
 from traitlets.config import Config
 
 import fim_magic
-from fim_magic import cli, pipeline
+from fim_magic import cli, pipeline, reports
 from fim_magic.__main__ import main
-from fim_magic.document import Document
+from fim_magic.document import Document, parse
 from fim_magic.errors import BusyError, OptionError
+from fim_magic.events import Finished
+from fim_magic.generation import prompt_for
+from fim_magic.kernel import defined_names
 from fim_magic.loading import fastest
 from fim_magic.loading.files import ModelFiles
 from fim_magic.loading.manager import MODELS, ModelManager
 from fim_magic.loading.spec import ModelSpec
 from fim_magic.progress import Progress, TerminalProgress
+from fim_magic.provenance import record
+from fim_magic.reading_speed import limit_for, readable_tokens
+from fim_magic.replay import Recorded, request_of
+from fim_magic.request import Request
+from fim_magic.review.caption import facts, line
 from fim_magic.review.terminal import LiveDiff
+from fim_magic.session_notebook import SessionNotebook, find_notebook
 from fim_magic.settings import Settings
 from fim_magic.streams import can_encode, is_terminal, say, write
 
@@ -164,6 +174,9 @@ def test_what_an_encoding_lacks_is_escaped():
     stream = io.TextIOWrapper(raw, encoding="latin-1")
     assert write(stream, "é 模")
     assert raw.getvalue() == "é \\u6a21".encode("latin-1")
+    taken = io.StringIO()  # without an encoding, as pages and captured outputs are
+    assert write(taken, "é 模")
+    assert taken.getvalue() == "é 模"
 
 
 @pytest.mark.parametrize(("term", "draws"), [("dumb", False), ("xterm", True)])
@@ -573,3 +586,227 @@ def test_the_notebook_says_it_once(shell, tmp_path):
     write_folder(tmp_path / "mine", 2)
     said += [run_cell(shell, f"%%fim --model {tmp_path / 'mine'} --max-new-tokens 1\nx = <cursor>\n") for _ in range(2)]
     assert ["has changed on the disk at" in text for text in said] == [False, False, True, False]
+
+
+# --- which file is this notebook's ---------------------------------------------------------------
+
+EXERCISE = 'def median(numbers):\n    """Return the middle one."""\n    # your code here\n    return middle\n'
+EDITED = 'def median(numbers):\n    """Return the middle one."""\n    <cursor>\n    return middle\n'
+OTHER = ["import numpy as np", "%load_ext fim_magic", "x = 1", "df.head()", "print('of another notebook')"]
+
+
+def write_notebook(path, cells, filling=None, ids=()):
+    """Write a notebook with these code cells."""
+    metadata = {} if filling is None else {"fim_magic": {"filling": filling}}
+    rows = [{"cell_type": "code", "source": source, "metadata": {}, "outputs": []} for source in cells]
+    for row, cell_id in zip(rows, ids, strict=False):
+        row["id"] = cell_id
+    path.write_text(json.dumps({"cells": rows, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}), "utf-8")
+    return path
+
+
+@pytest.fixture
+def named(tmp_path, monkeypatch):
+    """The file that the environment names."""
+    path = tmp_path / "Untitled.ipynb"
+    monkeypatch.setenv("JPY_SESSION_NAME", str(path))
+    return path
+
+
+# What the file holds, what ran in this session, what is filled, and whether the file is this session's.
+FILES = {
+    "another": (OTHER, ["prices = [1, 2, 3]", "total = sum(prices)"], "x = <cursor>", False),
+    "another-with-the-same-imports": (OTHER, ["import numpy as np", "y = 2"], "x = <cursor>", False),
+    "another-with-the-same-magic": (OTHER, ["%load_ext fim_magic"], "x = <cursor>", False),
+    "another-with-the-same-short-cell": (OTHER, ["df.head()", "x = 1"], "y = <cursor>", False),
+    "another-with-comments": (["# a title of many many characters"], ["# a title of many many characters"], "x", False),
+    "not-saved-yet": ([], ["prices = [1, 2, 3]"], "x = <cursor>", False),
+    "nothing-ran": (OTHER, [], "x = <cursor>", False),
+    "a-cell-that-ran": (
+        [*OTHER, "prices = [1.5, 2.5, 3.5, 4.5]"],
+        ["prices = [1.5, 2.5, 3.5, 4.5]"],
+        "x = <cursor>",
+        True,
+    ),
+    "short-cells-that-ran": (
+        ["prices = [1, 2]", "total = 36"],
+        ["prices = [1, 2]", "total = 36"],
+        "x = <cursor>",
+        True,
+    ),
+    "white-space": (["prices = [1.5, 2.5, 3.5, 4.5]  \n"], ["prices = [1.5, 2.5, 3.5, 4.5]"], "x = <cursor>", True),
+    "the-cell-itself": (["x = 1", "%%fim\ny = <cursor>"], [], "y = <cursor>", True),
+    "the-exercise-edited": ([EXERCISE], [], EDITED, True),
+    "another-exercise": (["def mean(xs):\n    return sum(xs) / len(xs)\n"], [], EDITED, False),
+}
+
+
+@pytest.mark.parametrize(("stored", "ran", "current", "same"), FILES.values(), ids=FILES)
+def test_a_file_is_believed_where_it_holds_cells_of_this_session(shell, named, stored, ran, current, same):
+    write_notebook(named, stored)
+    found = find_notebook(shell, ran, current)
+    assert (found.named, found.path) == (named, named if same else None)
+    assert bool(found.why_not) != same
+
+
+@pytest.mark.parametrize(("seen", "same"), [({"b"}, True), ({"a", "z"}, True), ({"z"}, False), (set(), False)])
+def test_a_cells_id_tells_its_notebook(shell, named, seen, same):
+    write_notebook(named, ["", "x"], ids=("a", "b"))
+    assert (find_notebook(shell, ["%load_ext fim_magic"], "", seen).path is not None) == same
+
+
+# Ids of cells that ran, and whether a text that is in both is enough: not where both have ids, and all are different.
+@pytest.mark.parametrize(
+    ("seen", "same"), [({"z"}, False), (set(), True), ({"vscode-notebook-cell:/n.ipynb#W0"}, True)]
+)
+def test_where_ids_differ_a_short_text_in_both_is_chance(shell, named, seen, same):
+    write_notebook(named, ["plt.figure(figsize=(10, 6))"], ids=("a",))
+    assert (find_notebook(shell, ["plt.figure(figsize=(10, 6))"], "", seen).path is not None) == same
+
+
+def test_an_id_that_a_file_lacks_is_no_id(shell, named):
+    write_notebook(named, ["x = 1"])
+    assert find_notebook(shell, [], "", {""}).path is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"cells": 3}', '{"cells": [{}]}', '{"cells": [{"id": {}}]}'])
+def test_a_file_that_cannot_be_read_is_not_believed(shell, named, text):
+    named.write_text(text)
+    assert find_notebook(shell, ["x = 1"]) == SessionNotebook(None, named, "it could not be read, or has no cells yet")
+
+
+def test_another_notebook_switches_nothing_off_and_lends_nothing(shell, named, engine):
+    """The notebook was renamed, and a new one made under its old name."""
+    shell.run_line_magic("config", "FimMagics.model = 'scripted'")
+    write_notebook(named, [*OTHER, "secret_of_another = 1"], filling="off")
+    assert "switched off" not in run_cell(shell, "%%fim\n" + HOLE)
+    assert len(engine.prompts) > 0
+    assert "secret_of_another" not in defined_names(shell)
+    doctor = reports.doctor(lambda: {}, shell.magics_manager.registry["FimMagics"].session.notebook())
+    assert "Untitled.ipynb, not used: it holds none of the cells that ran here" in doctor
+
+
+@pytest.mark.parametrize("ran", [HOLE, "prices = [1.5, 2.5, 3.5, 4.5]"], ids=["the-cell", "a-cell-above"])
+def test_this_notebook_switches_itself_off(shell, named, engine, ran):
+    shell.run_line_magic("config", "FimMagics.model = 'scripted'")
+    write_notebook(named, [*OTHER, ran], filling="off")
+    run_cell(shell, ran.replace("<cursor>", "pass"))
+    assert "switched off" in run_cell(shell, "%%fim\n" + (HOLE if ran == HOLE else "x = <cursor>"))
+    assert engine.prompts == []
+    doctor = reports.doctor(lambda: {}, shell.magics_manager.registry["FimMagics"].session.notebook())
+    assert "Untitled.ipynb\n" in doctor
+
+
+# --- how long a prompt may be --------------------------------------------------------------------
+
+LONG = "".join(f"value_{n} = {n}\n" for n in range(700)) + HOLE
+
+
+class Ticking:
+    """A clock that goes on by so much whenever it is looked at: three times in a measurement."""
+
+    def __init__(self, step):
+        self.now, self.step = 0.0, step
+
+    def __call__(self):
+        self.now += self.step
+        return self.now
+
+
+def reading(rate):
+    """Return an engine that reads so many tokens in a second, as it was measured."""
+    engine = ScriptedEngine(ANSWER)
+    engine.context_length = 10**6
+    readable_tokens(engine, [1] * 512, Ticking(256 / rate))  # two steps from the beginning to the end
+    engine.prompts.clear()
+    return engine
+
+
+@pytest.mark.parametrize(
+    ("rate", "tokens"),
+    [(0.001, 1024), (15, 1024), (102, 1024), (205, 2048), (240, 2048), (300, 2048), (500, 4096), (5000, 32768)],
+)
+def test_the_limit_is_what_is_read_in_ten_seconds_as_a_power_of_two(rate, tokens):
+    assert limit_for(rate) == tokens
+    assert readable_tokens(reading(rate), []) == tokens
+
+
+def test_what_is_slow_is_not_measured_to_its_end():
+    engine = ScriptedEngine(ANSWER)
+    readable_tokens(engine, [1] * 512, Ticking(5.0))
+    assert len(engine.prompts) == 1  # and not a second time, when everything is awake
+    readable_tokens(engine, [1] * 512, Ticking(0.001))
+    assert len(engine.prompts) == 1  # once for each model
+
+
+# What --max-prompt-tokens is given, how many tokens a second are read, and the most that the prompt may have.
+LIMITS = {
+    "slow": ("auto", 20, 1024),
+    "usual": ("auto", 300, 2048),
+    "fast": ("auto", 10**6, None),
+    "more": (8192, 20, 8192),
+    "less": (64, 10**6, 64),
+    "all": (10**9, 20, None),
+}
+
+
+@pytest.mark.parametrize(("given", "rate", "limit"), LIMITS.values(), ids=LIMITS)
+def test_a_long_text_is_read_as_far_as_time_allows(given, rate, limit):
+    engine = reading(rate)
+    _, request = Settings().request(LONG, max_prompt_tokens=given)
+    *_, finished = pipeline.run(request, engine)
+    result = finished.result
+    assert result.text == LONG.replace("<cursor>", ANSWER)
+    assert result.max_prompt_tokens == limit
+    assert len(engine.prompts[0]) == result.prompt_tokens <= (limit or 10**6)
+    said, told = line(result), dict(facts(result))["Prompt"]
+    dropped = result.dropped_prefix_tokens + result.dropped_suffix_tokens
+    assert (f"prompt shortened by {dropped:,} tokens" in said) == (limit is not None)
+    assert (f"{result.dropped_prefix_tokens:,} at its start" in told) == (limit is not None)
+    assert ("; --max-prompt-tokens N asks for more" in told) == (limit is not None)
+    assert ("in about 10 s" in told) == (given == "auto" and limit is not None)
+
+
+@pytest.mark.parametrize("rate", [0.001, 20, 10**6])
+def test_short_prompts_stay_as_they_were(rate):
+    engine = reading(rate)
+    prompts = [prompt_for(request, engine) for request in (Settings().request(HOLE)[1], Request(parse(HOLE)))]
+    assert prompts[0].ids == prompts[1].ids
+    assert prompts[0].limit is None
+    assert engine.prompts == []
+
+
+def test_a_request_that_is_made_by_itself_has_the_whole_context():
+    """So does the evaluation, whose prompts must not depend on a machine."""
+    engine = reading(20)
+    assert len(prompt_for(Request(parse(LONG)), engine).ids) > 9000
+    assert engine.prompts == []
+
+
+def test_a_record_says_the_limit_and_replay_takes_it():
+    slow, fast = reading(20), reading(10**6)
+    *_, finished = pipeline.run(Settings().request(LONG)[1], slow)
+    kept = record(finished.result)
+    assert kept["max_prompt_tokens"] == 1024
+    again = request_of(Recorded(1, LONG, kept))
+    *_, other = pipeline.run(again, fast)
+    assert other.result.prompt_sha256 == finished.result.prompt_sha256
+    unlimited = record(
+        next(e for e in pipeline.run(Settings().request(HOLE)[1], slow) if isinstance(e, Finished)).result
+    )
+    assert "max_prompt_tokens" not in unlimited
+
+
+@pytest.mark.parametrize("value", ["all", 0, 15, -1, 1.5, "8k", True, float("nan")])
+def test_a_limit_that_makes_no_sense_is_told(value):
+    with pytest.raises(OptionError, match="--max-prompt-tokens is auto, or at least 16"):
+        Settings().request(HOLE, max_prompt_tokens=value)
+
+
+def test_a_model_that_is_busy_is_not_measured(slow):
+    first, _ = in_thread(ask)
+    until_busy()
+    with pytest.raises(BusyError):
+        readable_tokens(ScriptedEngine(), [1] * 512)
+    slow.may_go_on.set()
+    first.join(30)
