@@ -23,7 +23,7 @@ from fim_magic.context.namespace import NameDescription, describe
 from fim_magic.context.redaction import requested_names
 from fim_magic.context.safe_reading import entries_of
 from fim_magic.document import Document
-from fim_magic.frontends.front_end import KernelMessage
+from fim_magic.frontends.interface import KernelMessage
 from fim_magic.markers import MARKERS
 from fim_magic.session_notebook import SessionNotebook, find_notebook
 

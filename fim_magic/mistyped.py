@@ -125,7 +125,7 @@ def _below(cell: str, found: Sequence[Place]) -> str:
             number = cell.count("\n", 0, place[0]) + 1
             return (
                 f"{match[1]} stands in line {number} of this cell, and IPython sees a cell magic only in the first. "
-                f"Move {match[1].lower()} to the top of the cell: comments can stand below it, and other magics in a cell of "
-                "their own."
+                f"Move {match[1].lower()} to the top of the cell: comments can stand below it, and other magics in a "
+                "cell of their own."
             )
     return ""
