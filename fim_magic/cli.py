@@ -7,11 +7,12 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from fim_magic.cli_loading import load
 from fim_magic.errors import FimError, OptionError
 from fim_magic.version import __version__
+from fim_magic.visible import hand_over, plain_text, say, say_in_colour
 
 if TYPE_CHECKING:
     from fim_magic.candidate import Result
@@ -40,17 +41,22 @@ def main(arguments: Sequence[str] | None = None, models: ModelManager | None = N
     try:
         return int(options.run(options))
     except FimError as error:
-        print(f"fim-magic: {error}", file=sys.stderr)
+        say(f"fim-magic: {error}", sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nfim-magic: interrupted", file=sys.stderr)
+        say("\nfim-magic: interrupted", sys.stderr)
         return _INTERRUPTED
 
 
+class _Parser(argparse.ArgumentParser):
+    """One whose errors are fit to be shown: they repeat what was typed."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(plain_text(message))
+
+
 def _parser(typed: Sequence[str] = ()) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="fim-magic", description="Fill in the middle of code with a model on this machine."
-    )
+    parser = _Parser(prog="fim-magic", description="Fill in the middle of code with a model on this machine.")
     parser.add_argument("--version", action="version", version=f"fim-magic {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -162,20 +168,19 @@ def _demo(options: argparse.Namespace) -> int:
 def _infill(options: argparse.Namespace) -> int:
     from fim_magic.languages import of_file
     from fim_magic.provenance import record
-    from fim_magic.review.text import plain_text
 
     text = _read(options.file)
     result = _answer(text, options, complete=options.complete, live=options.diff, language=of_file(options.file))
     if options.json:
         imports = list(result.candidates[0].imports)
         told = {"text": result.text, "middle": result.middle, "imports": imports, **record(result)}
-        print(json.dumps(told, ensure_ascii=False, indent=2))
+        say(json.dumps(told, indent=2))
     elif options.diff:
         _print_diff(result, all_of_them=options.candidates is not None)
     else:
-        sys.stdout.write(result.text)
+        hand_over(result.text)
         for line in result.candidates[0].imports:
-            print(f"Added, since the answer needs it: {plain_text(line)}", file=sys.stderr)
+            say(f"Added, since the answer needs it: {line}", sys.stderr)
     return _status(result)
 
 
@@ -195,21 +200,21 @@ def _replay(options: argparse.Namespace) -> int:
             same, text = compare(infill.record, result)
         except FimError as error:
             same, text = False, str(error)
-        print(f"Cell {infill.cell}: {text}")
+        say(f"Cell {infill.cell}: {text}")
         all_same &= same
     return 0 if all_same else 1
 
 
 def _fetch(options: argparse.Namespace) -> int:
     loaded = load(options.model, options)
-    print(f"{loaded.engine.info.model} ({loaded.engine.info.revision}) is ready; that took {loaded.seconds:.1f} s.")
+    say(f"{loaded.engine.info.model} ({loaded.engine.info.revision}) is ready; that took {loaded.seconds:.1f} s.")
     return 0
 
 
 def _models(options: argparse.Namespace) -> int:
     from fim_magic import reports
 
-    print(reports.models(options.word))
+    say(reports.models(options.word))
     return 0
 
 
@@ -218,7 +223,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
     if options.prove:
         return _prove(options)
-    print(reports.doctor() if options.model is None else reports.model(options.model))
+    say(reports.doctor() if options.model is None else reports.model(options.model))
     return 0
 
 
@@ -276,7 +281,7 @@ def _answer(
     model, request = Settings().request(text, complete=complete, language=language, **given)
     loaded = load(model, options)
     info, why = loaded.engine.info, f" ({loaded.why}; --model NAME takes another)" if loaded.why else ""
-    print(f"{info.model} on {info.place}, loaded in {loaded.seconds:.1f} s{why}", file=sys.stderr)
+    say(f"{info.model} on {info.place}, loaded in {loaded.seconds:.1f} s{why}", sys.stderr)
     view = LiveDiff(request.document, sys.stdout) if live else None
     result = follow(
         request,
@@ -310,10 +315,10 @@ def _print_diff(result: Result, *, all_of_them: bool) -> None:
     for candidate in shown:
         details = details_text(facts(result, candidate), candidate) if full else ""
         rows = diff(result.document, candidate.middle, candidate.kept, candidate.imports)
-        print(draw(rows, line(result, candidate, whole=full), details))
+        say_in_colour(draw(rows, line(result, candidate, whole=full), details))
     if full and len(shown) < len(result.candidates):
         others = counted(len(result.candidates) - 1, "other candidate")
-        print(f"{others}: -n {result.answers} prints them all.", file=sys.stderr)
+        say(f"{others}: -n {result.answers} prints them all.", sys.stderr)
 
 
 def _read(file: str) -> str:

@@ -6,6 +6,8 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from fim_magic.visible import say
+
 if TYPE_CHECKING:
     from fim_magic.loading.loaded import Loaded
 
@@ -25,5 +27,5 @@ def load(model: str, options: argparse.Namespace) -> Loaded:
     with TerminalProgress() as progress:
         loaded = (getattr(options, "models", None) or MODELS).use(spec, progress)
     for notice in loaded.notices:
-        print(notice, file=sys.stderr)
+        say(notice, sys.stderr)
     return loaded

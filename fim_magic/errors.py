@@ -6,9 +6,14 @@ else; the Python interface raises it. An exception of any other type is a bug of
 
 from __future__ import annotations
 
+from fim_magic.visible import plain_lines
+
 
 class FimError(Exception):
-    """Something the user can mend. The message is one paragraph that says how."""
+    """Something the user can mend. The message is one paragraph that says how, fit to be shown wherever it is."""
+
+    def __str__(self) -> str:
+        return plain_lines(super().__str__())
 
 
 class MarkerError(FimError):

@@ -17,6 +17,7 @@ from fim_magic.frontends import accept_now, notebook_path
 from fim_magic.history import History
 from fim_magic.loading.idle import IdleLimit
 from fim_magic.settings import LOADING, Settings
+from fim_magic.visible import say
 
 # What brings the tokenizers library or more is imported at the first request: %load_ext imports this.
 
@@ -136,7 +137,7 @@ class Session:
                 progress.begun(there)
                 self.tell(there.name, there.notices)
             else:
-                print(f"{there.engine.info.model} is loaded on {there.engine.info.place}.")
+                say(f"{there.engine.info.model} is loaded on {there.engine.info.place}.")
                 self.tell(there.engine.info.model, there.notices)
 
     def begin_configured(self) -> None:
@@ -159,7 +160,7 @@ class Session:
         for notice in notices:
             if notice not in self._shown_notices[1]:
                 self._shown_notices[1].add(notice)
-                print(notice)
+                say(notice)
 
     @contextmanager
     def in_use(self) -> Iterator[None]:

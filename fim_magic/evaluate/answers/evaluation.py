@@ -34,6 +34,7 @@ from fim_magic.evaluate.answers.store import AnswerStore
 from fim_magic.generation import prompt_for
 from fim_magic.progress import OnProgress, silent
 from fim_magic.request import Request
+from fim_magic.visible import say
 
 if TYPE_CHECKING:
     from fim_magic.engines import Engine
@@ -279,4 +280,4 @@ def show(report: BenchmarkReport, options: BenchmarkOptions, write: Callable[[st
     folder.say_where(options.out)
     if options.plot is not None:
         plot.draw(report, options.plot)
-        print(f"The picture is {options.plot}.", file=sys.stderr)
+        say(f"The picture is {options.plot}.", sys.stderr)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fim_magic.errors import BusyError, OptionError
 from fim_magic.evaluate.printing import write
+from fim_magic.visible import say
 
 if TYPE_CHECKING:
     from fim_magic.engines import Engine
@@ -101,7 +102,7 @@ def begin(
 
 
 def say_where(folder: Path) -> None:
-    print(f"Everything is in {folder}; the report as JSON is {folder / REPORT}.", file=sys.stderr)
+    say(f"Everything is in {folder}; the report as JSON is {folder / REPORT}.", sys.stderr)
 
 
 def unanswered(what: str, name: str, most: int, answered: Mapping[str, int]) -> list[str]:
