@@ -7,13 +7,14 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from fim_magic.cli_loading import load
-from fim_magic.cli_process import INTERRUPTED, require_output, run, write_result
+from fim_magic.cli_process import INTERRUPTED, require_output, run
 from fim_magic.errors import OptionError
-from fim_magic.streams import is_terminal, notify
+from fim_magic.streams import is_terminal
 from fim_magic.version import __version__
+from fim_magic.visible import hand_over, notify, plain_text, say, say_in_colour
 
 if TYPE_CHECKING:
     from fim_magic.candidate import Result
@@ -45,10 +46,15 @@ def main(arguments: Sequence[str] | None = None, models: ModelManager | None = N
     return run(command)
 
 
+class _Parser(argparse.ArgumentParser):
+    """One whose errors are fit to be shown: they repeat what was typed."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(plain_text(message))
+
+
 def _parser(typed: Sequence[str] = ()) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="fim-magic", description="Fill in the middle of code with a model on this machine."
-    )
+    parser = _Parser(prog="fim-magic", description="Fill in the middle of code with a model on this machine.")
     parser.add_argument("--version", action="version", version=f"fim-magic {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -169,7 +175,6 @@ def _demo(options: argparse.Namespace) -> int:
 def _infill(options: argparse.Namespace) -> int:
     from fim_magic.cli_files import STANDARD_INPUT, read_source, write_in_place
     from fim_magic.provenance import full_record
-    from fim_magic.review.text import plain_text
     from fim_magic.settings import Settings
 
     require_output()
@@ -182,7 +187,7 @@ def _infill(options: argparse.Namespace) -> int:
     if options.json:
         cell = {"cell": source.number} if source.number else {}
         told = {"text": source.whole(result.text), **cell, "middle": result.middle, "imports": list(lines)}
-        print(json.dumps({**told, **full_record(result)}, indent=2))
+        hand_over(json.dumps({**told, **full_record(result)}, indent=2) + "\n")
     elif options.diff:
         _print_diff(result, all_of_them=options.candidates is not None)
     elif options.in_place and _status(result):
@@ -191,9 +196,9 @@ def _infill(options: argparse.Namespace) -> int:
         if options.in_place:
             write_in_place(options.file, source.whole(result.text))
         else:
-            write_result(source.whole(result.text))
+            hand_over(source.whole(result.text))
         for line in lines:
-            notify(f"Added, since the answer needs it: {plain_text(line)}")
+            notify(f"Added, since the answer needs it: {line}")
     return _status(result)
 
 
@@ -205,14 +210,14 @@ def _replay(options: argparse.Namespace) -> int:
 
 def _fetch(options: argparse.Namespace) -> int:
     loaded = load(options.model, options)
-    print(f"{loaded.engine.info.model} ({loaded.engine.info.revision}) is ready; that took {loaded.seconds:.1f} s.")
+    say(f"{loaded.engine.info.model} ({loaded.engine.info.revision}) is ready; that took {loaded.seconds:.1f} s.")
     return 0
 
 
 def _models(options: argparse.Namespace) -> int:
     from fim_magic import reports
 
-    print(reports.models(options.word))
+    say(reports.models(options.word))
     return 0
 
 
@@ -221,7 +226,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
     if options.prove:
         return _prove(options)
-    print(reports.doctor() if options.model is None else reports.model(options.model))
+    say(reports.doctor() if options.model is None else reports.model(options.model))
     return 0
 
 
@@ -313,7 +318,7 @@ def _print_diff(result: Result, *, all_of_them: bool) -> None:
     for candidate in shown:
         details = details_text(facts(result, candidate), candidate) if full else ""
         rows = diff(result.document, candidate.middle, candidate.kept, candidate.imports)
-        print(draw(rows, line(result, candidate, whole=full), details))
+        say_in_colour(draw(rows, line(result, candidate, whole=full), details))
     if full and len(shown) < len(result.candidates):
         others = counted(len(result.candidates) - 1, "other candidate")
         notify(f"{others}: -n {result.answers} prints them all.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from fim_magic.streams import notify
+from fim_magic.visible import notify
 
 if TYPE_CHECKING:
     from fim_magic.loading.loaded import Loaded

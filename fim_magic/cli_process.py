@@ -10,7 +10,7 @@ from typing import Any
 
 from fim_magic.errors import FimError, OptionError, is_failure
 from fim_magic.faults import in_words
-from fim_magic.streams import is_terminal, write
+from fim_magic.visible import notify
 
 INTERRUPTED = 130
 """What a shell reports for a program that Ctrl-C ended."""
@@ -26,10 +26,10 @@ def run(command: Callable[[], int]) -> int:
         try:
             status = _flushed(command)
         except FimError as error:
-            write(sys.stderr, f"fim-magic: {error}\n")
+            notify(f"fim-magic: {error}")
             status = 1
         except KeyboardInterrupt:
-            write(sys.stderr, "\nfim-magic: interrupted\n")
+            notify("\nfim-magic: interrupted")
             status = INTERRUPTED
         except BrokenPipeError:  # `| head`: it has what it wants
             _discard_output()
@@ -37,7 +37,7 @@ def run(command: Callable[[], int]) -> int:
         except BaseException as error:
             if not is_failure(error):
                 raise
-            write(sys.stderr, f"fim-magic: {_of_output(error) or in_words(error)}\n")
+            notify(f"fim-magic: {_of_output(error) or in_words(error)}")
             status = 1
     return status
 
@@ -48,21 +48,6 @@ def _of_output(error: BaseException) -> str:
         return ""
     _discard_output()
     return f"The output could not be written: {error.strerror or error}. Send it elsewhere."
-
-
-def write_result(text: str) -> None:
-    """Write what a command was asked for: for another program or a file as UTF-8, byte for byte.
-
-    Raises:
-        OptionError: Standard output is closed.
-    """
-    require_output()
-    raw = getattr(sys.stdout, "buffer", None)
-    if raw is None or is_terminal(sys.stdout):
-        sys.stdout.write(text)
-        return
-    sys.stdout.flush()
-    raw.write(text.encode("utf-8", "surrogatepass"))
 
 
 def require_output() -> None:

@@ -21,7 +21,7 @@ from fim_magic.frontends import accept_now
 from fim_magic.mistyped import MistypedMagic
 from fim_magic.session import Session, prompt_sheet
 from fim_magic.settings import LOADING, Option, Settings, options_of
-from fim_magic.streams import say
+from fim_magic.visible import plain_lines, say
 
 if TYPE_CHECKING:
     from fim_magic.loading.manager import ModelManager
@@ -39,10 +39,10 @@ def _with_errors_for_the_user(method: Callable[_P, None]) -> Callable[_P, None]:
             return method(*args, **kwargs)
         except FimError as error:
             message = str(error)
+        except UsageError as error:  # of IPython's parser, with what was typed
+            message = plain_lines(str(error))
         except KeyboardInterrupt:
             message = "Interrupted. Nothing was changed; run the cell again."
-        except UsageError:
-            raise  # IPython's own, of a line that cannot be read
         except BaseException as error:
             if not is_failure(error):
                 raise

@@ -18,7 +18,7 @@ from fim_magic.frontends.interface import KernelMessage
 from fim_magic.history import History, typed_number
 from fim_magic.loading.idle import IdleLimit
 from fim_magic.settings import LOADING, Settings
-from fim_magic.streams import say
+from fim_magic.visible import say
 
 # What brings the tokenizers library or more is imported at the first request: %load_ext imports this.
 

@@ -17,9 +17,9 @@ from fim_magic.loading.loaders import LOADERS
 from fim_magic.loading.manager import MODELS, ModelManager
 from fim_magic.reports.machine import this_machine
 from fim_magic.reports.models import model, models
-from fim_magic.review.text import plain_text
 from fim_magic.sandbox import protections
 from fim_magic.version import __version__
+from fim_magic.visible import plain_text
 
 if TYPE_CHECKING:
     from fim_magic.candidate import Result

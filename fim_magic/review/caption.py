@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 
 from fim_magic.candidate import Candidate, Ending, Result
 from fim_magic.review.checks import NOT_CONFINED, failures, passes, unconfined, unknowns
-from fim_magic.review.text import columns_of, counted, plain_text, shortened
+from fim_magic.review.text import columns_of, counted, shortened
+from fim_magic.visible import plain_text
 
 COLUMNS = 80
 """The most columns of the line below a diff."""

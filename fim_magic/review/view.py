@@ -23,7 +23,8 @@ from fim_magic.review.details import details_html, details_text
 from fim_magic.review.diff import Gap, Line, addition, diff, elided
 from fim_magic.review.render import to_ansi, to_html, to_text
 from fim_magic.review.terminal import LiveDiff
-from fim_magic.streams import is_terminal, say
+from fim_magic.streams import is_terminal
+from fim_magic.visible import say_in_colour
 
 if TYPE_CHECKING:
     from fim_magic.events import OnGrow
@@ -309,7 +310,7 @@ class View:
         if not self._owner.front_end.has_kernel:
             self._terminal.clear()
             draw = to_ansi if is_terminal(sys.stdout) else to_text
-            say(draw(rows, words, in_text))  # a terminal shows what is printed
+            say_in_colour(draw(rows, words, in_text))
             return
         folded = details_html(*details) if details else ""
         bundle = {

@@ -43,7 +43,8 @@ from fim_magic.review.caption import facts, line
 from fim_magic.review.terminal import LiveDiff
 from fim_magic.session_notebook import SessionNotebook, find_notebook
 from fim_magic.settings import Settings
-from fim_magic.streams import can_encode, is_terminal, say, write
+from fim_magic.streams import can_encode, is_terminal, write
+from fim_magic.visible import say
 
 HOLE = "def mean(xs):\n    <cursor>\n    return total / len(xs)\n"
 ANSWER = "total = sum(xs)"
