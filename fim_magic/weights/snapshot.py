@@ -106,7 +106,7 @@ def snapshot(
     if wrong:
         raise FetchError(
             f"What came from the Hugging Face Hub for {repo} is not what it should be: {_named(wrong)}. Something "
-            "between here and there, such as a proxy or a mirror, changes or cuts files. Try again from another network."
+            "between here and there, such as a proxy or a mirror, changes or cuts files. Try again elsewhere."
         )
     if damaged:
         on_notice(
