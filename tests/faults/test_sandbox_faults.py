@@ -166,14 +166,14 @@ def test_a_sandbox_that_does_not_start_is_no_error_of_the_request(error, monkeyp
 # --- 2. what can be written ----------------------------------------------------------------------------------------
 
 HIDES = {
-    "mode 0300": "os.mkdir('d', 0o300)\nfor n in range(40): open(f'd/{n}', 'wb').write(block)",
-    "umask": "os.umask(0o477)\nos.mkdir('d')\nfor n in range(40): open(f'd/{n}', 'wb').write(block)",
+    "mode 0300": "os.mkdir('d', 0o300)\nfor n in range(160): open(f'd/{n}', 'wb').write(block)",
+    "umask": "os.umask(0o477)\nos.mkdir('d')\nfor n in range(160): open(f'd/{n}', 'wb').write(block)",
     # By the C library: Python's own sendmsg is refused by the audit hook as well.
     "socketpair": """
 import ctypes, socket, struct
 libc = ctypes.CDLL(None, use_errno=True)
 ours, theirs = socket.socketpair()
-for n in range(40):
+for n in range(160):
     with open('x', 'wb') as stream:
         stream.write(block)
         stream.flush()
@@ -188,7 +188,7 @@ for n in range(40):
     "mapped": """
 import mmap
 kept = []
-for n in range(40):
+for n in range(160):
     with open('x', 'w+b') as stream:
         stream.write(block)
         stream.flush()
@@ -196,8 +196,8 @@ for n in range(40):
         kept.append(mmap.mmap(stream.fileno(), 4096))
 """,
     "below a long path": "for n in range(40):\n    os.mkdir('d' * 200)\n    os.chdir('d' * 200)\n"
-    "for n in range(40): open(str(n), 'wb').write(block)",
-    "allocated": "for n in range(40):\n    fd = os.open(str(n), os.O_CREAT | os.O_RDWR)\n"
+    "for n in range(160): open(str(n), 'wb').write(block)",
+    "allocated": "for n in range(160):\n    fd = os.open(str(n), os.O_CREAT | os.O_RDWR)\n"
     "    os.posix_fallocate(fd, 0, 1 << 20)\n    os.close(fd)",
     "folders": "n = 0\nwhile True:\n    os.mkdir(str(n))\n    n += 1",
     "links": "open('x', 'w').close()\nn = 0\nwhile True:\n    os.link('x', str(n))\n    n += 1",
@@ -208,7 +208,7 @@ for n in range(40):
 @pytest.mark.parametrize("layers", [KERNEL_LAYERS, WITHOUT_TMPFS], ids=["all layers", "no tmpfs"])
 @pytest.mark.parametrize("hides", HIDES)
 def test_what_is_hidden_counts_nevertheless(hides, layers):
-    program = f"import os, time\nblock = bytes(1 << 20)\n{HIDES[hides]}\ntime.sleep(600)"
+    program = f"import os, time\nblock = bytes(1 << 18)\n{HIDES[hides]}\ntime.sleep(600)"
     limits = Limits(seconds=5, disk=2 << 20, output=1 << 20)
     outcome = run_steps([Step("cell", program, "<program>", vital=True)], limits=limits, layers=layers).outcome
     assert not outcome.ok
