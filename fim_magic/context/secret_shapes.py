@@ -57,16 +57,16 @@ _PRIVATE_KEY = re.compile(
     r"|(?<=Private-Lines: )\d+(?:\s+[A-Za-z0-9+/=]{40,64}(?![A-Za-z0-9+/=])){1,99}(?:\s+[A-Za-z0-9+/=]{4,64})?",
     re.DOTALL,
 )
-_LOGIN_IN_URL = re.compile(
-    r"(?<=://)(?P<user>[^\s/:@\"'<>…]{0,80}):(?P<password>[^\s\"'<>…]{1,200})@(?=[\w\[{%*.-])"
-)
+_LOGIN_IN_URL = re.compile(r"(?<=://)(?P<user>[^\s/:@\"'<>…]{0,80}):(?P<password>[^\s\"'<>…]{1,200})@(?=[\w\[{%*.-])")
 _KEY_IN_URL = re.compile(r"(?<=://)[A-Za-z0-9_-]{20,200}(?=:?@)")
 _PORT = re.compile(r"\d{1,5}(?:[/?#]|$)")
 
 _LONG_RUN = re.compile(r"[A-Za-z0-9+/=_-]{24,}")
+_PARTS = re.compile(r"[/_=-]")
+_LEAST_PART = 14  # characters of a random run without a sign; the parts of names are shorter
 _HEX = re.compile(r"[0-9a-fA-F]{32,}")
 _PUBLIC = re.compile(
-    r"sha|hash|digest|checksum|commit|revision|\brev\b|md5|etag|fingerprint|uuid|\boid\b|integrity|trace|\bblob\b",
+    r"sha|hash|digest|checksum|commit|revision|\brev\b|md5|etag|fingerprint|uuid|\boid\b|integrity|trace|\bblob\b|(?:run|job|experiment)_?id",
     re.IGNORECASE,
 )
 _NO_SECRET = re.compile(
@@ -75,7 +75,8 @@ _NO_SECRET = re.compile(
     | InChI=\S*
     | data:[\w/+.-]{3,60};base64,[A-Za-z0-9+/=_-]*
     | (?:ssh-(?:rsa|ed25519|dss)|ecdsa-[\w-]{4,30})[ ]AAAA[A-Za-z0-9+/=]*
-    | -----BEGIN[ ](?:CERTIFICATE|(?:RSA[ ]|EC[ ])?PUBLIC[ ]KEY|PGP[ ](?:PUBLIC|SIGN)[A-Z ]{3,20})-----[A-Za-z0-9+/=\s\\:.-]*
+    | -----BEGIN[ ](?:CERTIFICATE|(?:RSA[ ]|EC[ ])?PUBLIC[ ]KEY|PGP[ ](?:PUBLIC|SIGN)[A-Z ]{3,20})-----
+      [A-Za-z0-9+/=\s\\:.-]*
     """,
     re.VERBOSE,
 )
@@ -124,7 +125,9 @@ def random_runs(text: str, before: str = "", *, hexadecimal: bool = True) -> Ite
         while end <= run[0] and (following := next(harmless, None)):
             start, end = following
         inside = start <= run[0] < end
-        if not inside and _is_random(text[slice(*run)], (before + text[max(0, run[0] - _NEAR) : run[0]])[-_NEAR:], hexadecimal):
+        if not inside and _is_random(
+            text[slice(*run)], (before + text[max(0, run[0] - _NEAR) : run[0]])[-_NEAR:], hexadecimal
+        ):
             yield run
 
 
@@ -133,6 +136,8 @@ def _is_random(run: str, before: str, hexadecimal: bool) -> bool:
         return False
     if _HEX.fullmatch(run):
         return hexadecimal and len(set(run)) >= _LEAST_DIFFERENT
+    if max(map(len, _PARTS.split(run))) < _LEAST_PART:
+        return False
     changes = sum(a.isdigit() != b.isdigit() for a, b in itertools.pairwise(run) if a.isalnum() and b.isalnum())
     counts = Counter(run)
     entropy = -sum(n / len(run) * math.log2(n / len(run)) for n in counts.values())
