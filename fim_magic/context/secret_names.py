@@ -59,7 +59,7 @@ _BEFORE_TOKEN = frozenset(
     pad per prev previous sep special start stop sub text this top unk
     """.split()
 )
-_OF_TEXT = ("de", "multi", "non", "pre", "re", "sub", "un", "word")
+_OF_TEXT = ("de", "multi", "non", "pre", "re", "sub", "tik", "un", "word")
 _BEFORE_PASS = frozenset(
     """
     all backward band bandpass boarding by compiler each first forward fourth high highpass last low lowpass max min
@@ -82,7 +82,7 @@ def likelihood(name: str) -> Likelihood:
         return Likelihood.MAYBE
     if last in _DESCRIBES or words[0] in _ASKS:
         return Likelihood.NO
-    if any(map(_SECRET_WORD.fullmatch, words)):
+    if any(map(_SECRET_WORD.fullmatch, (last, *(word for word in before if word != "pw")))):
         return Likelihood.YES
     if last == "token" and before:
         is_key = name.isupper() or bool(_BEFORE_KEY & set(before))

@@ -46,7 +46,7 @@ _BETWEEN = re.compile(
         | [ \t]{1,4}(?P<attribute>value)=
         | [ \t]{1,4}(?P<dash>[–—-])[ \t]{1,4}
         | (?P<called>\()
-        | (?P<blank>[ \t]{1,20})
+        | (?P<blank>[ ]{1,2})
         | (?<=>)
     )
     (?:\*\*|__|[*_(\[])?[ \t]{0,4}
@@ -149,6 +149,8 @@ def _value_after(text: str, position: int, name: str, found: Likelihood) -> Span
     if value["open"] is not None:
         secret = text[start:end]
         sure = sure or (found is Likelihood.YES and between["comma"] is None)
+        if between["called"] and found is not Likelihood.YES:
+            return None
         good = not is_harmless(secret) if sure else is_dense(secret) or (is_short_number(secret) and has_digits(name))
         return (start, end) if good and end > start else None
     return _bare(text, start, end, name, sure, between)
@@ -156,8 +158,12 @@ def _value_after(text: str, position: int, name: str, found: Likelihood) -> Span
 
 def _bare(text: str, start: int, end: int, name: str, sure: bool, between: re.Match[str]) -> Span | None:
     """Where a value without quotes stands, if it is a secret. A comma says that it is a name or a number."""
+    if is_harmless(text[start:end], quoted=False):
+        return None
     end = start + len(text[start:end].rstrip(_BARE_ENDS))
     value = text[start:end]
+    if between["blank"] and name.lower() == "pass":
+        return None  # the verb
     if not value or between["comma"] or between["called"] or is_harmless(value, quoted=False):
         return None
     if _CALLED.match(text[end : end + _NEXT]) and not value.isdigit():
