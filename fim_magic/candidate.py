@@ -44,6 +44,7 @@ class Check:
         detail: What was found, in a few words for the user, on one line.
         share: How many of its parts are as they should be, from 0.0 to 1.0, where it has several and not all are.
         names: Of the check "names", those that are undefined, in the order in which the text has them.
+        confined: Whether the system itself confined what was run for it; True as well where nothing was run.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Check:
     detail: str = ""
     share: float = 0.0
     names: tuple[str, ...] = ()
+    confined: bool = True
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from fim_magic.errors import FimError, OptionError
-from fim_magic.streams import is_terminal, write
+from fim_magic.errors import FimError, OptionError, is_failure
+from fim_magic.faults import in_words
+from fim_magic.visible import notify
 
 INTERRUPTED = 130
 """What a shell reports for a program that Ctrl-C ended."""
@@ -25,37 +26,28 @@ def run(command: Callable[[], int]) -> int:
         try:
             status = _flushed(command)
         except FimError as error:
-            write(sys.stderr, f"fim-magic: {error}\n")
+            notify(f"fim-magic: {error}")
             status = 1
         except KeyboardInterrupt:
-            write(sys.stderr, "\nfim-magic: interrupted\n")
+            notify("\nfim-magic: interrupted")
             status = INTERRUPTED
         except BrokenPipeError:  # `| head`: it has what it wants
             _discard_output()
             status = PIPE_CLOSED
-        except OSError as error:
-            if error.filename is not None:  # of a file, and not of what is written here
+        except BaseException as error:
+            if not is_failure(error):
                 raise
-            _discard_output()
-            reason = error.strerror or error
-            write(sys.stderr, f"fim-magic: The output could not be written: {reason}. Send it elsewhere.\n")
+            notify(f"fim-magic: {_of_output(error) or in_words(error)}")
             status = 1
     return status
 
 
-def write_result(text: str) -> None:
-    """Write what a command was asked for: for another program or a file as UTF-8, byte for byte.
-
-    Raises:
-        OptionError: Standard output is closed.
-    """
-    require_output()
-    raw = getattr(sys.stdout, "buffer", None)
-    if raw is None or is_terminal(sys.stdout):
-        sys.stdout.write(text)
-        return
-    sys.stdout.flush()
-    raw.write(text.encode("utf-8", "surrogatepass"))
+def _of_output(error: BaseException) -> str:
+    """Say that the output cannot be written, if that is what an error is about."""
+    if not isinstance(error, OSError) or error.filename is not None:  # of a file, and not of what is written here
+        return ""
+    _discard_output()
+    return f"The output could not be written: {error.strerror or error}. Send it elsewhere."
 
 
 def require_output() -> None:

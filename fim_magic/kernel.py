@@ -23,9 +23,9 @@ from fim_magic.context.namespace import NameDescription, describe
 from fim_magic.context.redaction import requested_names
 from fim_magic.context.safe_reading import entries_of
 from fim_magic.document import Document
-from fim_magic.frontends.front_end import KernelMessage
+from fim_magic.frontends.interface import KernelMessage
 from fim_magic.markers import MARKERS
-from fim_magic.notebook_file import NotebookFile, find_notebook
+from fim_magic.session_notebook import SessionNotebook, find_notebook
 
 _MOST_CELLS = 100  # of the last that ran
 _MOST_BELOW = 3
@@ -42,13 +42,14 @@ def known_names(shell: Any) -> frozenset[str]:
     return frozenset(
         name
         for name, value in entries_of(getattr(shell, "user_ns", None)).items()
-        if not name.startswith("_") and name not in _OWN and not (name in hidden and hidden[name] is value)
+        if name.isidentifier()  # `globals()` takes any text
+        and not (name.startswith("_") or name in _OWN or (name in hidden and hidden[name] is value))
     )
 
 
 def notebook_of(
     shell: Any, current: str = "", cell_ids: Collection[str] = (), markers: Sequence[str] = MARKERS
-) -> NotebookFile:
+) -> SessionNotebook:
     """Find the file of the session's notebook, and see whether it is that: it has to hold cells of this session.
 
     Args:
@@ -61,7 +62,9 @@ def notebook_of(
     return find_notebook(shell, executed_cells(shell)[-_MOST_CELLS:], current, ids, markers)
 
 
-def defined_names(shell: Any, markers: Sequence[str] = MARKERS, notebook: NotebookFile | None = None) -> frozenset[str]:
+def defined_names(
+    shell: Any, markers: Sequence[str] = MARKERS, notebook: SessionNotebook | None = None
+) -> frozenset[str]:
     """Return the names of the session, and those that any cell of the notebook defines, whether it ran or not.
 
     Without `notebook` it is looked for, as of `notebook_of`.
@@ -84,7 +87,7 @@ def context_for(
     tokens: int | None = TOKENS,
     values: bool = False,
     markers: Sequence[str] = MARKERS,
-    notebook: NotebookFile | None = None,
+    notebook: SessionNotebook | None = None,
 ) -> Context:
     """Return what a model may be shown of the session beside a cell with a hole. It runs none of the user's code.
 
@@ -124,7 +127,7 @@ def _described(shell: Any, document: Document, values: bool) -> tuple[NameDescri
 
 
 def _cells(
-    shell: Any, document: Document, markers: Sequence[str], notebook: NotebookFile
+    shell: Any, document: Document, markers: Sequence[str], notebook: SessionNotebook
 ) -> tuple[tuple[ContextCell, ...], tuple[ContextCell, ...]]:
     """The cells that ran, with the texts above them, and the cells below."""
     stored = notebook.cells

@@ -1,99 +1,144 @@
-"""Which file holds this session's notebook.
+"""A notebook's file: its cells, and its text with another source in one of them.
 
-What names it, such as an environment variable, may be stale or inherited: a notebook that was renamed, a program that a
-kernel has started. So a file is believed only where it holds cells of this session.
+Everything but that source stays as it was, to the byte: the file is not written anew, only the source's own characters
+in it are replaced. So the layout of the JSON, the order of its keys and its numbers are those of whatever wrote it.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from fim_magic.context.cells import LARGEST_FILE, NotebookCell, alike, normalized, of_notebook
-from fim_magic.frontends import notebook_path
-from fim_magic.markers import MARKERS
+from fim_magic.errors import OptionError
+from fim_magic.unicode_text import without_mark
 
-_TELLING = 20  # characters of cells that are in both: what any notebook may have is shorter, or imports something
-_MORE_TELLING = 80  # where both have ids, and all are different
-_ALIKE = 0.8  # of 1: how like a cell of the file the one that is edited is
-_LARGEST = 50 * LARGEST_FILE  # bytes of a file that is looked into; cells of one with more are not
-_ANYWHERE = re.compile(r"\s*(?:[%!#?].*|import\s.*|from\s+\S+\s+import\s.*)?")
-"""A line that any notebook may have: a magic, a comment, an import."""
+_SPACE = re.compile(r"[ \t\r\n]*")
+_DECODER = json.JSONDecoder()
+_HALF = re.compile(r"[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class FileCell:
+    """A cell of a notebook's file.
+
+    Attributes:
+        number: Counted from 1, among all cells.
+        kind: "code", "markdown" or "raw".
+        source: Its text.
+    """
+
+    number: int
+    kind: str
+    source: str
 
 
 @dataclass(frozen=True)
 class NotebookFile:
-    """The file of this session's notebook.
+    """A notebook's file.
 
     Attributes:
-        path: The file, or None where none is known or it is not believed.
-        named: The file that is named as the notebook's, or None.
-        why_not: Why that is not believed, or "".
+        text: All of it.
+        cells: Its cells, in order.
+        extension: The ending of a file of its language, such as ".py"; "" where it does not say.
     """
 
-    path: Path | None = None
-    named: Path | None = None
-    why_not: str = ""
+    text: str
+    cells: tuple[FileCell, ...]
+    extension: str
 
-    @property
-    def cells(self) -> tuple[NotebookCell, ...]:
-        return of_notebook(self.path)
+    def with_source(self, number: int, source: str) -> str:
+        """Return the file's text with another source in a cell."""
+        start, end = _source_span(self.text, number)
+        return self.text[:start] + _like(self.text[start:end], source) + self.text[end:]
 
 
-def find_notebook(
-    shell: Any,
-    executed: Sequence[str] = (),
-    current: str = "",
-    cell_ids: Collection[str] = (),
-    markers: Sequence[str] = MARKERS,
-) -> NotebookFile:
-    """Find the file of a session's notebook, and see whether it is that.
+def read_notebook(text: str, name: str) -> NotebookFile:
+    """Return what the text of a notebook's file holds.
 
     Args:
-        shell: IPython's.
-        executed: The cells that ran, oldest first.
-        current: The cell that is filled.
-        cell_ids: Those of cells that ran, where the front end tells them.
-        markers: What marks a hole.
+        text: All of it.
+        name: What it is called, for people.
+
+    Raises:
+        OptionError: It is no notebook.
     """
-    named = notebook_path(shell)
-    if named is None:
-        return NotebookFile()
-    stored = of_notebook(named, largest=_LARGEST)
-    if not stored:
-        return NotebookFile(None, named, "it could not be read, or has no cells yet")
-    if _is_same(stored, executed, current, cell_ids, markers):
-        return NotebookFile(named, named)
-    return NotebookFile(
-        None, named, "it holds none of the cells that ran here: it is another notebook's, or older than they are"
+    try:
+        notebook = json.loads(without_mark(text))
+        cells = tuple(_cells(notebook))
+        language = notebook.get("metadata", {}).get("language_info", {}).get("file_extension", "")
+        return NotebookFile(text, cells, language if isinstance(language, str) else "")
+    except (ValueError, RecursionError) as error:
+        raise _no_notebook(name, "it is not JSON") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _no_notebook(name, "it has no cells as notebooks have them (nbformat 4)") from error
+
+
+def _no_notebook(name: str, why: str) -> OptionError:
+    return OptionError(
+        f"{name} is no notebook: {why}. Save it again with Jupyter; a text file needs another ending than .ipynb."
     )
 
 
-def _is_same(
-    stored: Sequence[NotebookCell],
-    executed: Iterable[str],
-    current: str,
-    cell_ids: Collection[str],
-    markers: Sequence[str],
-) -> bool:
-    stored_ids = {cell.id for cell in stored if cell.id}
-    if not stored_ids.isdisjoint(cell_ids):
-        return True
-    # VS Code has ids of its own, which no file has.
-    differ = bool(stored_ids) and any(not cell_id.startswith("vscode-") for cell_id in cell_ids)
-    code = {normalized(cell.source) for cell in stored if not cell.markdown}
-    shared = {normalized(source) for source in (*executed, current)} & code
-    if any(marker in text for text in shared for marker in markers if marker):
-        return True  # nobody else's cell has its hole in the same place
-    if sum(map(_telling, shared)) >= (_MORE_TELLING if differ else _TELLING):
-        return True
-    wanted = normalized(current)
-    return not differ and _telling(wanted) >= 2 * _TELLING and any(alike(text, wanted) >= _ALIKE for text in code)
+def _cells(notebook: Any) -> Iterator[FileCell]:
+    for number, cell in enumerate(notebook["cells"], 1):
+        source = cell["source"]
+        text = source if isinstance(source, str) else "".join(source)
+        yield FileCell(number, str(cell["cell_type"]), text)
 
 
-def _telling(text: str) -> int:
-    """How many characters of a cell tell its notebook from others."""
-    return sum(len("".join(line.split())) for line in text.splitlines() if not _ANYWHERE.fullmatch(line))
+def _like(written: str, source: str) -> str:
+    """Return a source as JSON, laid out as the one was that it replaces: one text, or a list of its lines."""
+    if not written.startswith("["):
+        return _quoted(source, written)
+    lines = re.findall(r"[^\n]*\n|[^\n]+", source)
+    if not lines:
+        return "[]"
+    opening = _SPACE.match(written, 1)
+    closing = re.search(r"[ \t\r\n]*\]\Z", written)
+    assert opening is not None
+    assert closing is not None  # it is JSON
+    between = re.search(r'",([ \t\r\n]*)"', written)
+    space = between.group(1) if between is not None else opening.group()
+    return "[" + opening.group() + f",{space}".join(_quoted(line, written) for line in lines) + closing.group()
+
+
+def _quoted(text: str, written: str) -> str:
+    r"""Return a text as JSON. As `written`, it has other characters than ASCII as they are, or as `\u00e9`."""
+    escapes = "\\u" in written and written.isascii()
+    # Half a character, which no UTF-8 holds, stays the escape that it was.
+    return _HALF.sub(lambda half: f"\\u{ord(half.group()):04x}", json.dumps(text, ensure_ascii=escapes))
+
+
+def _source_span(text: str, number: int) -> tuple[int, int]:
+    """Return where in a notebook's JSON the source of a cell begins and ends."""
+    start = len(text) - len(without_mark(text))
+    cells = _values(text, start)["cells"]
+    position = _after_space(text, cells[0] + 1)
+    for _ in range(number - 1):
+        _, position = _DECODER.raw_decode(text, position)
+        position = _after_space(text, _after_space(text, position) + 1)  # behind the comma
+    return _values(text, position)["source"]
+
+
+def _values(text: str, position: int) -> dict[str, tuple[int, int]]:
+    """Return where the values of the JSON object at a position begin and end. Of equal keys the last counts."""
+    found: dict[str, tuple[int, int]] = {}
+    position = _after_space(text, _after_space(text, position) + 1)
+    while text[position] != "}":
+        key, position = _DECODER.raw_decode(text, position)
+        start = _after_space(text, _after_space(text, position) + 1)  # behind the colon
+        _, end = _DECODER.raw_decode(text, start)
+        found[key] = (start, end)
+        position = _after_space(text, end)
+        if text[position] == ",":
+            position = _after_space(text, position + 1)
+    return found
+
+
+def _after_space(text: str, position: int) -> int:
+    match = _SPACE.match(text, position)
+    assert match is not None  # it may be empty
+    return match.end()

@@ -100,7 +100,7 @@ def _answer(request: Request, engine: Engine, stop: threading.Event, further_sec
         further = candidates_of(request, answered)[1:]
         candidates += best_ended(request, engine, further, stop, prompt)
     seconds = time.perf_counter() - began
-    distinct = weighed(request, engine, merged(candidates, request.document.rebuild), stop, prompt)
+    distinct = weighed(request, engine, merged(candidates, request.document.for_model().rebuild), stop, prompt)
     chosen = ranked(judged(request, distinct, stopped=stop.is_set()))
     result = result_of(request, engine, answered, chosen, seconds)
     yield Finished(replace(result, first_answer_seconds=first_seconds))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fim_magic.streams import can_encode, is_terminal, write
+from fim_magic.visible import plain_text
 
 BAR_CELLS = 20
 SECONDS_BETWEEN_DRAWINGS = 0.1
@@ -62,6 +63,14 @@ def silent(progress: Progress) -> None:
     """Show nothing."""
 
 
+OnNotice = Callable[[str], object]
+"""Called with what the user should read, though all went well: one sentence or two."""
+
+
+def ignore(notice: str) -> None:
+    """Leave a notice unread."""
+
+
 class Meter:
     """Reports one step to a callback, and keeps its time."""
 
@@ -89,12 +98,13 @@ def bar(progress: Progress, width: int = BAR_CELLS, *, ascii_only: bool = False)
         width: How many characters the bar itself gets.
         ascii_only: Draw with `#` and `-`, for streams that cannot write block characters.
     """
+    what = plain_text(progress.what)
     if progress.total <= 0 and progress.done <= 0:  # the time shows that it goes on
         elapsed = f" {progress.seconds:.0f} s" if progress.seconds >= 1 else ""
-        return f"{progress.what} {'...' if ascii_only else '…'}{elapsed}"
+        return f"{what} {'...' if ascii_only else '…'}{elapsed}"
     full, empty = ("#", "-") if ascii_only else ("█", "░")
     filled = int(progress.fraction * width)
-    parts = [progress.what, full * filled + empty * (width - filled), _amounts(progress)]
+    parts = [what, full * filled + empty * (width - filled), _amounts(progress)]
     if progress.unit == "B" and progress.rate > 0:
         parts.append(f"{_bytes(progress.rate)}/s")
     return "  ".join(parts)

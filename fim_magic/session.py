@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from fim_magic.classroom import check, of_notebook, strictest
 from fim_magic.errors import FimError, ModelError, OptionError
 from fim_magic.frontends import accept_now
-from fim_magic.frontends.front_end import KernelMessage
-from fim_magic.history import History
+from fim_magic.frontends.interface import KernelMessage
+from fim_magic.history import History, typed_number
 from fim_magic.loading.idle import IdleLimit
 from fim_magic.settings import LOADING, Settings
-from fim_magic.streams import say
+from fim_magic.visible import say
 
 # What brings the tokenizers library or more is imported at the first request: %load_ext imports this.
 
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from fim_magic.formats import Prompt
     from fim_magic.loading.loaded import Loaded
     from fim_magic.loading.manager import ModelManager
-    from fim_magic.notebook_file import NotebookFile
     from fim_magic.provenance import Record
     from fim_magic.request import Request
     from fim_magic.review.prompt import PromptSheet
+    from fim_magic.session_notebook import SessionNotebook
 
 
 class Session:
@@ -147,7 +147,7 @@ class Session:
                 progress.begun(there)
                 self.tell(there.name, there.notices)
             else:
-                say(f"{there.engine.info.model} is loaded on {there.engine.info.place}.")
+                say(f"{there.engine.info.model} is loaded on {there.engine.info.runs_on}.")
                 self.tell(there.engine.info.model, there.notices)
 
     def begin_configured(self) -> None:
@@ -205,7 +205,7 @@ class Session:
         """
         check(strictest(self.settings.filling, of_notebook(self.notebook().path)), hint=hint)
 
-    def notebook(self, current: str = "") -> NotebookFile:
+    def notebook(self, current: str = "") -> SessionNotebook:
         """Return the file of this session's notebook; `current` is the cell that is filled."""
         from fim_magic import kernel
 
@@ -320,7 +320,7 @@ class Session:
         if self.last is None:
             raise OptionError("There is no answer to accept yet. Fill a hole with %%fim first.")
         candidates = self.last.candidates
-        number = int(which) if which.isdecimal() else 0 if which else 1
+        number = typed_number(which) if which else 1
         if not 1 <= number <= len(candidates):
             raise OptionError(
                 f"%fim accept takes a candidate's number, from 1 to {len(candidates)}; {which!r} is none."

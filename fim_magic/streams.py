@@ -8,18 +8,22 @@ from __future__ import annotations
 import codecs
 import logging
 import os
-import sys
 from typing import Any
 
 _log = logging.getLogger(__name__)
 
 
-def is_terminal(stream: Any) -> bool:
-    """Whether a stream is a terminal that can draw in place. One that calls itself dumb cannot."""
+def is_tty(stream: Any) -> bool:
+    """Whether a stream ends at a terminal, a dumb one too."""
     try:
-        return bool(stream.isatty()) and os.environ.get("TERM") != "dumb"
+        return bool(stream.isatty())
     except Exception:  # None, closed, or a class of somebody's that has no such method
         return False
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a stream is a terminal that can draw in place. One that calls itself dumb cannot."""
+    return is_tty(stream) and os.environ.get("TERM") != "dumb"
 
 
 def known_encoding(stream: Any) -> str:
@@ -40,8 +44,8 @@ def can_encode(stream: Any, text: str) -> bool:
 
 
 def write(stream: Any, text: str) -> bool:
-    """Write a text at once, and say whether that went well. What its encoding lacks is written as escapes."""
-    if not _put(stream, text):
+    """Write a text at once; see [`put`][]."""
+    if not put(stream, text):
         return False
     try:
         stream.flush()
@@ -50,17 +54,8 @@ def write(stream: Any, text: str) -> bool:
     return True
 
 
-def say(text: str) -> None:
-    """Print a text for the user on standard output. Where that takes none, it is lost."""
-    _put(sys.stdout, text + "\n")
-
-
-def notify(text: str) -> None:
-    """Print a text for the user on standard error, beside a command's output. Where that takes none, it is lost."""
-    write(sys.stderr, text + "\n")
-
-
-def _put(stream: Any, text: str) -> bool:
+def put(stream: Any, text: str) -> bool:
+    """Write a text, and say whether that went well. What its encoding lacks is written as escapes."""
     try:
         try:
             stream.write(text)

@@ -231,7 +231,8 @@ def test_infilling_needs_a_marker_and_completion_does_not():
 
 def test_every_option_can_be_typed_and_has_a_help_text_for_argparse():
     options = options_of(Settings)
-    assert set(options) == {*VALUES, "context"}  # which is about the notebook around the text
+    # The context is about the notebook around the text, the markers about the text itself.
+    assert set(options) == {*VALUES, "context", "markers"}
     for name, option in options.items():
         assert "--" + name.replace("_", "-") in option.flags
         assert option.help % {}

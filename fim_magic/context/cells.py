@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import difflib
-import json
 import logging
 import re
 from collections.abc import Sequence
@@ -17,7 +16,10 @@ from fim_magic.cell_text import IPYTHON_LINE
 from fim_magic.context.beside import ContextCell
 from fim_magic.context.redaction import redacted
 from fim_magic.languages import PYTHON, magic_of, of_cell
-from fim_magic.markers import MARKERS
+from fim_magic.line_ends import lines_with_ends, with_lf
+from fim_magic.markers import MARKERS, holds_hole
+from fim_magic.regular_files import LARGEST_NOTEBOOK, read_json
+from fim_magic.unicode_text import without_mark
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +29,7 @@ LARGEST_FILE = 20 * 2**20
 _LONGEST_TEXT = 600  # characters of a markdown cell
 _INSTALLS = re.compile(r"\s*(?:pip|conda)\s+(?:un)?install\b")
 _BLANK_LINES = re.compile(r"\A(?:[ \t]*\n)+")
-_TARGET = re.compile(r"^(?:async\s+def|def|class)\s+(\w+)|^(\w+)\s*(?::[^=]+)?=(?!=)", re.MULTILINE)
+_TARGET = re.compile(r"^(?:async\s+def|def|class)\s+(\w+)|^(\w+)[ \t]*(?::[^=\n]+)?=(?!=)", re.MULTILINE)
 _ALIKE = 0.75  # of 1: how like each other two versions of a cell are
 _SURELY_THE_CELL = 0.6
 _REMEMBERED = 512  # cells, of which the next request need not find out the same again
@@ -62,17 +64,18 @@ def code_cell(
         markers: What marks a hole.
         language: Of the cell with the hole, as `language_of` has it: a cell in another language is of no use to it.
     """
-    text = None if any(marker in source for marker in markers if marker) else _script_of(source, language)
+    text = None if holds_hole(source, markers) else _script_of(source, language)
     return None if text is None else ContextCell(text, number)
 
 
 @lru_cache(maxsize=_REMEMBERED)
 def _script_of(source: str, language: str) -> str | None:
     """Return the text that a code cell has in a script, or None if nothing of it is of use."""
+    source = with_lf(without_mark(source))
     if language_of(source) != language:
         return None
     if language:
-        return redacted(source.strip())
+        return redacted(source.strip(), python=of_cell(source) == PYTHON)
     first, _, rest = source.lstrip().partition("\n")
     if first.startswith("%%"):
         source = rest
@@ -82,16 +85,17 @@ def _script_of(source: str, language: str) -> str | None:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None  # it cannot have run
     # Comments alone are about a magic that stood below them: a small model takes them for what the cell is about.
-    return redacted(text) if has_code else None
+    return redacted(text, python=True) if has_code else None
 
 
 def text_cell(source: str) -> ContextCell | None:
     """Return a markdown cell as comments, or None if it is empty."""
-    text = source.strip()
+    # First without its secrets: what is cut short is known as none.
+    text = redacted(source.strip()[: 4 * _LONGEST_TEXT], python=False)
     if len(text) > _LONGEST_TEXT:
         text = text[:_LONGEST_TEXT].rpartition("\n")[0] or text[:_LONGEST_TEXT]
-    comment = "\n".join(f"# {line}".rstrip() for line in text.splitlines())
-    return ContextCell(redacted(comment), markdown=True) if text else None
+    comment = "\n".join(f"# {line}".rstrip() for line in with_lf(text).split("\n"))
+    return ContextCell(comment, markdown=True) if text else None
 
 
 def last_versions(cells: Sequence[ContextCell]) -> tuple[ContextCell, ...]:
@@ -113,7 +117,7 @@ def of_notebook(path: Path | None, *, largest: int = LARGEST_FILE) -> tuple[Note
         if path is None or (status := path.stat()).st_size > largest:
             return ()
         return _cells_of(path, status.st_mtime_ns, status.st_size)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         _log.info("The notebook's file could not be read, so its cells are no context.", exc_info=True)
         return ()
 
@@ -121,7 +125,7 @@ def of_notebook(path: Path | None, *, largest: int = LARGEST_FILE) -> tuple[Note
 @lru_cache(maxsize=1)
 def _cells_of(path: Path, _changed: int, _size: int) -> tuple[NotebookCell, ...]:
     """Read a file once as long as it stays as it is: a request asks for its cells more than once."""
-    cells = json.loads(path.read_text("utf-8"))["cells"]
+    cells = read_json(path, LARGEST_NOTEBOOK)["cells"]
     return tuple(
         NotebookCell("".join(cell["source"]), cell["cell_type"] == "markdown", str(cell.get("id") or ""))
         for cell in cells
@@ -152,7 +156,7 @@ def same_text(one: str, other: str) -> bool:
 
 def _python_lines(source: str) -> str:
     kept, state = [], lexing.State()
-    for line in source.splitlines(keepends=True):
+    for line in lines_with_ends(source):
         begins_statement = not state.depth and not state.string
         if not (begins_statement and (IPYTHON_LINE.match(line.rstrip()) or _INSTALLS.match(line))):
             kept.append(line)
@@ -180,14 +184,14 @@ def alike(one: str, other: str) -> float:
         return 0.0
     # Exact comparison takes time that grows with the square: long cells are compared by lines.
     if len(one) + len(other) > 4000:
-        matcher = difflib.SequenceMatcher(None, one.splitlines(), other.splitlines(), autojunk=False)
+        matcher = difflib.SequenceMatcher(None, one.split("\n"), other.split("\n"), autojunk=False)
     return matcher.ratio()
 
 
 @lru_cache(maxsize=2 * _REMEMBERED)
 def normalized(source: str) -> str:
     """Return a cell's text without white space at ends of lines and without the magic of ours above it."""
-    lines = source.strip().splitlines()
+    lines = with_lf(source.strip()).split("\n")
     if lines and lines[0].lstrip().startswith(("%%fim", "%%complete")):
         lines = lines[1:]
     return "\n".join(line.rstrip() for line in lines).strip()

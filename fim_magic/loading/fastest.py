@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +18,7 @@ from fim_magic.engines.cores import processor, usable_cores
 from fim_magic.loading.files import file_key
 from fim_magic.loading.loaders import ENGINES
 from fim_magic.progress import silent
+from fim_magic.regular_files import read_json
 
 _log = logging.getLogger(__name__)
 
@@ -79,10 +79,10 @@ def _path() -> Path:
 def _records() -> dict[str, dict[str, Any]]:
     """What was noted, by machine and then by model. A damaged file says nothing, and nor does a damaged part."""
     try:
-        read = json.loads(_path().read_text("utf-8"))
+        read = read_json(_path())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         _log.info("Which engine is the faster one cannot be read.", exc_info=True)
         return {}
     if not isinstance(read, dict):
@@ -91,9 +91,4 @@ def _records() -> dict[str, dict[str, Any]]:
 
 
 def _write(records: dict[str, dict[str, Any]]) -> None:
-    unfinished = _path().with_name(f".fastest-{os.getpid()}.json")
-    try:
-        unfinished.write_text(json.dumps(records, indent=2, ensure_ascii=False), "utf-8")
-        unfinished.replace(_path())
-    finally:
-        unfinished.unlink(missing_ok=True)
+    weights.write_whole(_path(), json.dumps(records, indent=2, ensure_ascii=False).encode())

@@ -15,15 +15,15 @@ from fim_magic.engines.memory import free_ram, gigabytes
 from fim_magic.loading.loaded import Loaded, PendingLoad
 from fim_magic.loading.loaders import LOADERS
 from fim_magic.loading.manager import MODELS, ModelManager
-from fim_magic.reports.catalogue import model, models
 from fim_magic.reports.machine import this_machine
-from fim_magic.review.text import plain_text
+from fim_magic.reports.models import model, models
 from fim_magic.sandbox import protections
 from fim_magic.version import __version__
+from fim_magic.visible import plain_text
 
 if TYPE_CHECKING:
     from fim_magic.candidate import Result
-    from fim_magic.notebook_file import NotebookFile
+    from fim_magic.session_notebook import SessionNotebook
 
 __all__ = ["doctor", "model", "models", "status"]
 
@@ -72,12 +72,12 @@ def _loaded(loaded: Loaded) -> Iterator[str]:
     yield f"Model     {engine.info.model} ({engine.info.revision}), {engine.family.name}"
     if loaded.why:
         yield f"          chosen because {loaded.why}; %fim use NAME takes another"
-    yield f"Runs on   {engine.info.place}, context {engine.context_length} tokens"
-    if loaded.runtime_why:
+    yield f"Runs on   {engine.info.runs_on}, context {engine.context_length} tokens"
+    if loaded.engine_reason:
         runtime = engine.info.runtime
-        others = [name for name, loader in LOADERS.items() if loader.runs_gguf and name != loaded.runtime]
+        others = [name for name, loader in LOADERS.items() if loader.runs_gguf and name != loaded.engine_name]
         other = "" if loaded.spec.engine else f"; --engine {' or '.join(others)} takes the other"
-        yield f"          by {runtime}: {loaded.runtime_why}{other}"
+        yield f"          by {runtime}: {loaded.engine_reason}{other}"
     if remark := engine.report().remark:
         yield f"          {remark}"
     yield f"Loaded in {loaded.seconds:.1f} s"
@@ -96,7 +96,7 @@ def _last(last: Result) -> Iterator[str]:
 
 
 def doctor(
-    reachable: Callable[[], Mapping[str, bool]] = weights.reachable, notebook: NotebookFile | None = None
+    reachable: Callable[[], Mapping[str, bool]] = weights.reachable, notebook: SessionNotebook | None = None
 ) -> str:
     """Look at everything that can stand in the way, and say what to do about it.
 
@@ -107,7 +107,7 @@ def doctor(
     return "\n".join(_findings(reachable, notebook))
 
 
-def _findings(reachable: Callable[[], Mapping[str, bool]], notebook: NotebookFile | None) -> Iterator[str]:
+def _findings(reachable: Callable[[], Mapping[str, bool]], notebook: SessionNotebook | None) -> Iterator[str]:
     yield f"fim-magic {__version__}, Python {platform.python_version()}, {platform.platform()}"
     for package in _PACKAGES:
         version = _version(package)

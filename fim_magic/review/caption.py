@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterator, Sequence
 
 from fim_magic.candidate import Candidate, Ending, Result
-from fim_magic.review.checks import failures, passes, unknowns
-from fim_magic.review.text import columns_of, counted, plain_text, shortened
+from fim_magic.review.checks import NOT_CONFINED, failures, passes, unconfined, unknowns
+from fim_magic.review.text import columns_of, counted, shortened
+from fim_magic.visible import plain_text
 
 COLUMNS = 80
 """The most columns of the line below a diff."""
@@ -51,6 +52,7 @@ def line(
     number, count = which or _place(result, candidate)
     fixed = [f"{number} of {count}"] if count > 1 else []
     fixed.append(f"{result.seconds:.1f} s")
+    fixed += [f"checks {NOT_CONFINED}"] if unconfined(candidate.checks) else []
     news = [*_news(result, candidate, whole=whole), *notes]
     passed = passes(candidate.checks)
     if passed and (whole or not failures(candidate.checks)):
@@ -74,6 +76,7 @@ def stopped_line(model: str, reason: str) -> str:
 def about(candidate: Candidate) -> str:
     """Say in words what tells a candidate from the others: for a label that is read aloud, or shown for a moment."""
     parts = [*failures(candidate.checks), *unknowns(candidate.checks), passes(candidate.checks), _ending(candidate)]
+    parts += [f"checks {NOT_CONFINED}"] if unconfined(candidate.checks) else []
     return "; ".join(filter(None, [*parts, _agreement(candidate), plain_text(candidate.reason)]))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import re
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from fim_magic.errors import FetchError, OptionError
 from fim_magic.progress import Meter, OnProgress, silent
+from fim_magic.regular_files import read_json
 from fim_magic.weights.cache import require_room
 from fim_magic.weights.hub import HUB_SECONDS, hub_reason, within
+from fim_magic.weights.shards import shards_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from huggingface_hub.hf_api import ModelInfo
+
+_log = logging.getLogger(__name__)
 
 _FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "tokenizer*")
 _SAFETENSORS, _PICKLED = "model.safetensors", "pytorch_model.bin"
@@ -159,10 +163,13 @@ def _is_whole(folder: Path, *, code: bool) -> bool:
     for weights in (_SAFETENSORS, _PICKLED):
         if (folder / weights).is_file():
             return True
-        index = _json(folder / f"{weights}.index.json")
-        if index is not None:
-            shards = index.get("weight_map")
-            return isinstance(shards, dict) and all((folder / str(shard)).is_file() for shard in set(shards.values()))
+        index = folder / f"{weights}.index.json"
+        if index.is_file():
+            try:
+                return all(shard.is_file() for shard in shards_of(index))
+            except (OSError, ValueError):
+                _log.info("%s cannot be read: the checkpoint counts as not here.", index, exc_info=True)
+                return False
     return False
 
 
@@ -175,7 +182,7 @@ def _code_files(config: dict[str, Any]) -> set[str]:
 
 def _json(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = read_json(path)
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None

@@ -34,7 +34,6 @@ from fim_magic.loading import fastest
 from fim_magic.loading.files import ModelFiles
 from fim_magic.loading.manager import MODELS, ModelManager
 from fim_magic.loading.spec import ModelSpec
-from fim_magic.notebook_file import NotebookFile, find_notebook
 from fim_magic.progress import Progress, TerminalProgress
 from fim_magic.provenance import record
 from fim_magic.reading_speed import limit_for, readable_tokens
@@ -42,8 +41,10 @@ from fim_magic.replay import Recorded, request_of
 from fim_magic.request import Request
 from fim_magic.review.caption import facts, line
 from fim_magic.review.terminal import LiveDiff
+from fim_magic.session_notebook import SessionNotebook, find_notebook
 from fim_magic.settings import Settings
-from fim_magic.streams import can_encode, is_terminal, say, write
+from fim_magic.streams import can_encode, is_terminal, write
+from fim_magic.visible import say
 
 HOLE = "def mean(xs):\n    <cursor>\n    return total / len(xs)\n"
 ANSWER = "total = sum(xs)"
@@ -672,7 +673,7 @@ def test_an_id_that_a_file_lacks_is_no_id(shell, named):
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"cells": 3}', '{"cells": [{}]}', '{"cells": [{"id": {}}]}'])
 def test_a_file_that_cannot_be_read_is_not_believed(shell, named, text):
     named.write_text(text)
-    assert find_notebook(shell, ["x = 1"]) == NotebookFile(None, named, "it could not be read, or has no cells yet")
+    assert find_notebook(shell, ["x = 1"]) == SessionNotebook(None, named, "it could not be read, or has no cells yet")
 
 
 def test_another_notebook_switches_nothing_off_and_lends_nothing(shell, named, engine):

@@ -26,6 +26,7 @@ from fim_magic import weights
 from fim_magic.catalog import QWEN_0_5B_GGUF, GgufFile
 from fim_magic.errors import FetchError, OptionError
 from fim_magic.progress import Progress
+from fim_magic.weights.manifest import MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -210,7 +211,9 @@ def staging(tmp_path: Path) -> Path:
 
 
 def files_under(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
+    """All but locks and the lists of hashes."""
+    names = sorted(path.name for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
+    return [name for name in names if name != MANIFEST]
 
 
 # --- the cache -----------------------------------------------------------------------------------

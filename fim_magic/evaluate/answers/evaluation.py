@@ -33,7 +33,7 @@ from fim_magic.evaluate.answers.store import AnswerStore
 from fim_magic.generation import prompt_for
 from fim_magic.progress import OnProgress, silent
 from fim_magic.request import Request
-from fim_magic.streams import notify
+from fim_magic.visible import notify
 
 if TYPE_CHECKING:
     from fim_magic.engines import Engine

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fim_magic.errors import BusyError, OptionError
 from fim_magic.evaluate.printing import write
-from fim_magic.streams import notify
+from fim_magic.visible import notify
 
 if TYPE_CHECKING:
     from fim_magic.engines import Engine
@@ -87,7 +87,7 @@ def begin(
     about = {
         "model": engine.info.model,
         "revision": engine.info.revision,
-        "place": engine.info.place,
+        "place": engine.info.runs_on,
         **machine.report(torch.device("cuda" if on_gpu else "cpu"), ("Python", *machine.LIBRARIES)),
         "command": " ".join(command),
         "date": now,
