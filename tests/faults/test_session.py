@@ -26,7 +26,7 @@ import fim_magic
 from fim_magic import cli, pipeline, reports
 from fim_magic.__main__ import main
 from fim_magic.document import Document, parse
-from fim_magic.errors import BusyError, OptionError
+from fim_magic.errors import BusyError, ModelError, OptionError
 from fim_magic.events import Finished
 from fim_magic.generation import prompt_for
 from fim_magic.kernel import defined_names
@@ -811,3 +811,39 @@ def test_a_model_that_is_busy_is_not_measured(slow):
         readable_tokens(ScriptedEngine(), [1] * 512)
     slow.may_go_on.set()
     first.join(30)
+
+
+# --- adapters ------------------------------------------------------------------------------------
+
+LORA = {"peft_type": "LORA", "base_model_name_or_path": "Qwen/Qwen2.5-Coder-0.5B", "r": 8}
+
+# What adapter_config.json holds, and what is said of the model that the adapter changes.
+ADAPTERS = {
+    "hub": (json.dumps(LORA), "the weights of 'Qwen/Qwen2.5-Coder-0.5B'."),
+    "folder": (json.dumps(LORA | {"base_model_name_or_path": "/models/mine"}), "of '/models/mine'."),
+    "controls": (
+        json.dumps(LORA | {"base_model_name_or_path": "a\x1b]0;owned\x07\u202e"}),
+        "'a\\x1b]0;owned\\x07\\u202e'",
+    ),
+    "long": (json.dumps(LORA | {"base_model_name_or_path": "a" * 9999}), "a" * 200 + "\\u2026"),
+    "no-name": (json.dumps({"peft_type": "LORA"}), "which it does not name"),
+    "null": (json.dumps(LORA | {"base_model_name_or_path": None}), "which it does not name"),
+    "number": (json.dumps(LORA | {"base_model_name_or_path": 7}), "which it does not name"),
+    "list": ("[]", "which it does not name"),
+    "broken": ("{", "which it does not name"),
+    "empty": ("", "which it does not name"),
+    "deep": ("[" * 100_000, "which it does not name"),
+    "huge": (" " * 2**21 + json.dumps(LORA), "which it does not name"),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), ADAPTERS.values(), ids=ADAPTERS)
+def test_an_adapter_is_told_for_what_it_is(models, tmp_path, text, said):
+    (tmp_path / "adapter_config.json").write_text(text)
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match="holds an adapter") as refused:
+        models.use(ModelSpec.of(str(tmp_path)))
+    assert said in str(refused.value)
+    assert "%pip install peft" in str(refused.value)
+    assert "merge_and_unload()" in str(refused.value)
+    assert str(refused.value).isprintable()
