@@ -293,7 +293,7 @@ def _answer(source: Source, options: argparse.Namespace, *, complete: bool = Fal
     request = source.in_notebook(request, getattr(options, "context", None), settings.markers)
     loaded = load(model, options)
     info, why = loaded.engine.info, f" ({loaded.why}; --model NAME takes another)" if loaded.why else ""
-    print(f"{info.model} on {info.place}, loaded in {loaded.seconds:.1f} s{why}", file=sys.stderr)
+    print(f"{info.model} on {info.runs_on}, loaded in {loaded.seconds:.1f} s{why}", file=sys.stderr)
     view = LiveDiff(request.document, sys.stdout) if live else None
     result = follow(
         request,
