@@ -18,6 +18,7 @@ MARKERS: tuple[str, ...] = ("<cursor>", "<|cursor|>", "<FILL_ME>", "<游標在�
 """The markers that are recognised unless the user sets others. The first is the one in the documentation."""
 
 _SUGGESTED = "@@"
+_MOST_TOLD = 8  # places, in a message
 
 Place = tuple[int, str]
 """Where in a text a marker begins, and which."""
@@ -92,7 +93,9 @@ def no_marker(markers: Sequence[str]) -> str:
 
 def too_many(text: str, found: Sequence[Place], rule: str) -> str:
     """Say where the markers are that are too many, and the `rule` that they break, as a clause."""
-    places = "; ".join(f"{marker} in {line_and_column(text, position)}" for position, marker in found)
+    places = "; ".join(f"{marker} in {line_and_column(text, position)}" for position, marker in found[:_MOST_TOLD])
+    if len(found) > _MOST_TOLD:
+        places += f"; and {len(found) - _MOST_TOLD} more"
     kinds = {marker for _, marker in found}
     what = "different cursor markers" if len(kinds) > 1 else "cursor markers"
     return (
