@@ -19,6 +19,7 @@ from fim_magic.reports.catalogue import model, models
 from fim_magic.reports.machine import this_machine
 from fim_magic.sandbox import protections
 from fim_magic.version import __version__
+from fim_magic.visible import plain_text
 
 if TYPE_CHECKING:
     from fim_magic.candidate import Result
@@ -56,7 +57,7 @@ def status(last: Result | None, idle_minutes: float = 0.0, manager: ModelManager
     lines.append(f"Memory    this process holds {gigabytes(memory)}, {gigabytes(free_ram())} are free")
     if last is not None:
         lines += _last(last)
-    return "\n".join(lines)
+    return "\n".join(map(plain_text, lines))
 
 
 def _coming(coming: PendingLoad) -> str:
@@ -99,7 +100,7 @@ def doctor(reachable: Callable[[], Mapping[str, bool]] = weights.reachable) -> s
     Args:
         reachable: Says which sources of checkpoints answer, by their names.
     """
-    return "\n".join(_findings(reachable))
+    return "\n".join(map(plain_text, _findings(reachable)))
 
 
 def _findings(reachable: Callable[[], Mapping[str, bool]]) -> Iterator[str]:

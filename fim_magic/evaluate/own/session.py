@@ -25,8 +25,8 @@ from fim_magic.evaluate.notebooks.live import write_notebook
 from fim_magic.kernel import context_for, defined_names
 
 _NOT_RUN = re.compile(
-    r"^[ \t]*(?:[\w, ]+=[ \t]*)?(?:!|%(?:pip|conda|mamba|uv|sx|system|run)\b)|^%%(?:!|bash|sh|script|system|sx|cmd)\b"
-    r"|\bos\.system\(|\bsubprocess\b|\b(?:pip|conda)[ \t]+install\b|\binput\(",
+    r"^[ \t]*(?:[\w,][\w, ]*=[ \t]*)?(?:!|%(?:pip|conda|mamba|uv|sx|system|run)\b)"
+    r"|^%%(?:!|bash|sh|script|system|sx|cmd)\b|\bos\.system\(|\bsubprocess\b|\b(?:pip|conda)[ \t]+install\b|\binput\(",
     re.MULTILINE,
 )
 
