@@ -26,7 +26,7 @@ import fim_magic
 from fim_magic import cli, pipeline, reports
 from fim_magic.__main__ import main
 from fim_magic.document import Document, parse
-from fim_magic.errors import BusyError, ModelError, OptionError
+from fim_magic.errors import BusyError, FaultError, ModelError, OptionError
 from fim_magic.events import Finished
 from fim_magic.generation import prompt_for
 from fim_magic.kernel import defined_names
@@ -428,7 +428,7 @@ def test_a_stream_that_nobody_reads_on_locks_nobody_out(engine, end):
 
 def test_a_request_that_failed_leaves_the_turn_to_others(engine, monkeypatch):
     monkeypatch.setattr(engine, "before_step", lambda _step: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(FaultError, match="ZeroDivisionError"):
         ask()
     monkeypatch.undo()
     assert ask() == FILLED
