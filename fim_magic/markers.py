@@ -59,8 +59,7 @@ def marked_places(
         return found
     quoted = quoted_positions(text, found, language or of_cell(without_mark(text)))
     if completes:
-        goes_on = {place for place in found if text[place[0] + len(place[1]) :].strip()}
-        return [place for place in found if place[0] not in quoted or _TAG.fullmatch(place[1]) or place not in goes_on]
+        return [place for place in found if place[0] not in quoted or _is_end(text, place)]
     code = {marker for position, marker in found if position not in quoted}
     tags = {marker for _, marker in found if _TAG.fullmatch(marker)}
     if code or tags:
