@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from fim_magic.candidate import Check
 from fim_magic.cell_text import LONGEST, tree_of, without_magics
-from fim_magic.checks.claims import claims_on, reserved_by
+from fim_magic.checks.claims import claims_on
 from fim_magic.checks.needed import needed_positions
 from fim_magic.checks.ownership import Division, divided, written_in
 from fim_magic.checks.parsing import OTHER_LANGUAGE
@@ -18,6 +18,7 @@ from fim_magic.checks.verdicts import Run, Wanted, judge
 from fim_magic.examples import examples_in
 from fim_magic.sandbox import KERNEL_LAYERS, Limits, Step, run_steps
 
+_NO_EXAMPLES = Check("doctests", None, "no example that you wrote stands in a docstring")
 _REFUSED = "not run, as this system cannot confine it"
 _PRELUDE = "def display(*things, **options):\n    print(*things)\n\ndef get_ipython():\n    return None\n"
 
@@ -82,8 +83,9 @@ def tried(
     cell = without_magics(text)
     check_spec = _with_own_tests(check_spec, cell or "")
     wanted = [*wanted_of(check_spec), *([Wanted("doctests", "examples", "")] if examples else [])]
+    lost = () if examples or not (check_spec.doctests and _had_examples(text, written)) else (_NO_EXAMPLES,)
     if not wanted:
-        return ()
+        return lost
     if cell is None:
         return tuple(Check(one.name, None, OTHER_LANGUAGE) for one in wanted)
     division = divided(cell, answer)
@@ -97,12 +99,22 @@ def tried(
     for index, group in enumerate(examples):
         steps.append(Step("examples", "", f"<docstring {index}>", tuple(example.source for example in group)))
     claims = claims_on(division, checks, [step.source for step in before])
-    reserved = None if claims is None else reserved_by(claims, division, len(before))
+    reserved = None if claims is None else claims.reserved
     report = run_steps(steps, limits=limits, layers=layers, reserved=reserved, confined_only=check_spec.confined_only)
     if check_spec.confined_only and report.layers and not report.confined:
-        return tuple(Check(one.name, None, _REFUSED) for one in wanted)
-    found = judge(Run(report, len(before), len(parts), limits, claims, reserved), wanted, examples)
-    return tuple(replace(check, confined=report.confined or not report.layers) for check in found)
+        return (*(Check(one.name, None, _REFUSED) for one in wanted), *lost)
+    found = judge(Run(report, len(before), len(parts), limits, claims), wanted, examples)
+    return (*(replace(check, confined=report.confined or not report.layers) for check in found), *lost)
+
+
+def _had_examples(text: str, written: Sequence[tuple[int, int]]) -> bool:
+    """Whether an answer has brought the only examples of a cell, or has taken the user's out of their docstring."""
+    users, end = [], 0
+    for start, stop in written:
+        users.append(text[end:start])
+        end = stop
+    without = "".join([*users, text[end:]])
+    return bool(written) and (docstring_examples(text) > 0 or docstring_examples(without + "\n    pass") > 0)
 
 
 def _setup(cell: str, division: Division | None, checks: Sequence[str], cells: Sequence[str]) -> Iterator[Step]:

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -193,7 +193,7 @@ class _Run:
             },
             "layers": list(self.layers),
             "required": list(self.required),
-            "reserved": None if self.reserved is None else vars(self.reserved),
+            "reserved": None if self.reserved is None else asdict(self.reserved),
             "scratch": str(self.scratch),
             "readable": readable_paths(),
             "paths": packages(),
