@@ -133,7 +133,7 @@ class Result:
         method: "fim" (the model saw the suffix) or "complete" (it did not).
         order: "psm", "spm", or "" for left to right.
         prompt_tokens: How long the prompt was, sentinels included.
-        dropped_prefix_tokens: Tokens cut from the start of the prefix to fit the model's context.
+        dropped_prefix_tokens: Tokens cut from the start of the prefix to fit the model's context, or the limit below.
         dropped_suffix_tokens: Tokens cut from the end of the suffix, likewise.
         seed: The seed of the sampler, or None for greedy decoding.
         first_token_seconds: From the request to its first token, loading the model not included.
@@ -149,6 +149,8 @@ class Result:
         lines: How many statements an answer was to have at least.
         left_out: What the request went without, since its engine cannot do it.
         first_answer_seconds: From the request to its first answer, which may be taken then.
+        max_prompt_tokens: How many tokens the prompt could have, where it was shortened to that; else None.
+        prompt_limit: Why so many; "" without a limit.
     """
 
     document: Document
@@ -174,6 +176,8 @@ class Result:
     lines: int = 1
     left_out: tuple[str, ...] = ()
     first_answer_seconds: float = 0.0
+    max_prompt_tokens: int | None = None
+    prompt_limit: str = ""
 
     @property
     def middle(self) -> str:

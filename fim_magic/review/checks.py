@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from fim_magic.candidate import Candidate, Check
-from fim_magic.review.text import counted, html_text, plain_text
+from fim_magic.review.text import counted, html_text
+from fim_magic.visible import plain_text
 
 _VERDICTS = {True: ("✓", "passed"), False: ("✗", "failed"), None: ("?", "not known")}
 _PASSED = {"parses": "parses", "names": "names known", "doctests": "doctests pass"}

@@ -17,6 +17,7 @@ from fim_magic.checks import NO_CHECKS, NO_FRAMES, CheckSpec, Frames, look
 from fim_magic.document import Document
 from fim_magic.holes import written
 from fim_magic.imports import import_lines, missing_imports
+from fim_magic.line_ends import with_lf
 from fim_magic.placing import import_place, with_imports
 from fim_magic.request import Request
 from fim_magic.sandbox import Limits
@@ -42,7 +43,7 @@ def judged(request: Request, candidates: Sequence[Candidate], *, stopped: bool =
 
     def look_at(candidate: Candidate) -> Candidate:
         found = look_in_place(candidate)
-        return replace(found, checks=(*found.checks, *_original(hole, candidate.middle)))
+        return replace(found, checks=(*found.checks, *_original(hole, with_lf(candidate.middle))))
 
     # The checks run in processes of their own, so that threads are enough to wait for several.
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -83,10 +84,12 @@ def in_place(
         limits: What that may use.
         sources: The notebook's other cells, oldest first.
     """
-    text = document.rebuild(candidate.middle)
+    document = document.for_model()
+    middle = with_lf(candidate.middle)
+    text = document.rebuild(middle)
     found = look(text, known=known, frames=frames, document=document)
     lacking = next((check.names for check in found if check.name == "names"), ())
-    own = _names_between(text, len(document.prefix), len(document.prefix) + len(candidate.middle))
+    own = _names_between(text, len(document.prefix), len(document.prefix) + len(middle))
     imports = missing_imports(text, [name for name in lacking if name in own], sources)
     lines = import_lines(imports)
     mended = tuple(_with_imports(check, [one.name for one in imports], lines) for check in found)
