@@ -10,7 +10,7 @@ import textwrap
 import pytest
 
 from fim_magic.candidate import Candidate, Ending
-from fim_magic.checks import CheckSpec, in_cells
+from fim_magic.checks import CheckSpec, in_cells, tried
 from fim_magic.holes import split
 from fim_magic.selection.judging import in_place
 
@@ -570,6 +570,14 @@ def test_honest_answers_go_on_passing(honest):
     cell, middle, check, earlier = HONEST[honest]
     (found,) = checks_of(cell, middle, check, earlier=tuple(earlier))
     assert found.passed, found
+
+
+def test_what_is_nested_too_deep_to_be_looked_into_passes_nothing():
+    deep = f"return 0\n\nEXPECTED = 0\nif 0:\n    x = a{'.b' * 1500}"
+    text = f"def mean(xs):\n    {deep}"
+    spec = CheckSpec(("mean([1, 3]) == EXPECTED",), setup=("EXPECTED = 2",))
+    (found,) = tried(text, spec, written=[(text.index("return"), len(text))])
+    assert not found.passed, found
 
 
 def test_two_holes_are_both_the_models():
