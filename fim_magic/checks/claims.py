@@ -10,6 +10,8 @@ from fim_magic.checks.names import bound_names
 from fim_magic.checks.ownership import Division, attribute_chains, imported, names_read, shared_names
 from fim_magic.sandbox import Reserved, Stretch
 
+_LOOKS_UP = frozenset({"__main__", "eval", "exec", "gc", "globals", "locals", "sys", "vars"})
+
 
 @dataclass(frozen=True)
 class Claims:
@@ -62,8 +64,8 @@ def _in_a_scope(division: Division, read: frozenset[str], shared: frozenset[str]
 
     What the user wrote around it, such as a decorator, may change data; what the answer has beside it may not.
     """
-    users = division.users
-    around, beside = division.used - users - shared, read | division.used - users
+    users, used = division.users, _used(division, read)
+    around, beside = used - users - shared, read | used - users
     return [
         Stretch(before + index, before + index, _sorted(users), None, _sorted(beside), wholly=True)
         if index in division.beside
@@ -80,10 +82,15 @@ def _between_statements(
     made_here = division.users | (division.made - before - {*dir(builtins)})
     users = frozenset(name for name in read - division.users if name in before or hasattr(builtins, name))
     contested = frozenset[str]() if read & made_here else users & division.bound
-    data = users & division.used if read & made_here else frozenset[str]()
+    data = users & _used(division, read) if read & made_here else frozenset[str]()
     first, last = len(earlier) + division.answers[0], len(earlier) + len(division.parts) - 1
     released = _sorted(division.users | shared)
     return Stretch(first, last, released, _sorted(users - contested), _sorted(data)), contested
+
+
+def _used(division: Division, read: frozenset[str]) -> frozenset[str]:
+    """The names that the answer may use: all that checks read, where it may look names up by their text."""
+    return division.used | read if division.used & _LOOKS_UP else division.used
 
 
 def _sorted(names: frozenset[str]) -> tuple[str, ...]:

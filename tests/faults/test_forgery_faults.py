@@ -580,6 +580,14 @@ def test_what_is_nested_too_deep_to_be_looked_into_passes_nothing():
     assert not found.passed, found
 
 
+def test_a_name_that_is_looked_up_is_used():
+    cell = "class Means:\n    def mean(self, xs):\n        <cursor>\n"
+    clears = "globals()['CA' + 'SES'].clear()"
+    (within,) = checks_of(cell, f"return 0\n    {clears}", "all(Means().mean(xs) == y for xs, y in CASES)")
+    (between,) = checks_of(BETWEEN, f"{DEFINES}\n{clears}\n", "all(mean(xs) == y for xs, y in CASES)")
+    assert not (within.passed or between.passed), (within, between)
+
+
 def test_two_holes_are_both_the_models():
     cell = "def one():\n    <cursor>\n\nEXPECTED = 3\n\ndef two():\n    <cursor>\n"
     (right,) = checks_of(cell, ("return 1", "return 2"), "one() + two() == EXPECTED", earlier=("EXPECTED = 7",))
