@@ -540,12 +540,6 @@ HONEST = {
         "WANTED[0] == 2",
         ["import numpy as np\nWANTED = np.array([1])"],
     ),
-    "a plot": (
-        "def draw():\n    <cursor>\n",
-        "plt.plot([1, 2])\n    return plt.gca()",
-        "len(draw().lines) == 1",
-        ["import matplotlib.pyplot as plt"],
-    ),
     "a random number": (
         "def draw():\n    <cursor>\n",
         "return random.random()",
