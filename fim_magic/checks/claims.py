@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fim_magic.checks.names import bound_names
-from fim_magic.checks.ownership import Division, names_read, shared_names
-from fim_magic.sandbox import Reserved
+from fim_magic.checks.ownership import Division, attribute_chains, imported, names_read, shared_names
+from fim_magic.sandbox import Reserved, Stretch
+
+_LOOKS_UP = frozenset({"__main__", "eval", "exec", "gc", "globals", "locals", "sys", "vars"})
 
 
 @dataclass(frozen=True)
@@ -16,19 +18,13 @@ class Claims:
     """Whose the names of a cell's checks are.
 
     Attributes:
-        released: Names that the answer may bind and change.
-        only: Where not None, the only ones that it may not.
-        data: Names of which the contents are the user's as well.
-        checked: Names that may not change any more while checks run.
+        reserved: What a run has to keep.
         contested: Names that are the user's and the answer's, of which the checks get the answer's.
         is_certain: Whether the answer had no reason to bind a name of the user's.
-        answers_itself: What the answer defines that decides comparisons, if anything.
+        answers_itself: What the answer defines or uses that decides comparisons, if anything.
     """
 
-    released: frozenset[str]
-    only: frozenset[str] | None
-    data: frozenset[str]
-    checked: frozenset[str]
+    reserved: Reserved
     contested: tuple[str, ...]
     is_certain: bool
     answers_itself: tuple[str, ...]
@@ -47,39 +43,55 @@ def claims_on(division: Division | None, checks: Sequence[str], earlier: Sequenc
     users_parts = [part for index, part in enumerate(division.parts) if index not in division.answers]
     read = names_read(checks, [*earlier, *users_parts])
     shared = division.shared | shared_names(earlier)
-    before = frozenset().union(*map(bound_names, earlier))
-    checked = read - shared - frozenset().union(*map(bound_names, checks))
     if division.is_scoped:
-        released = division.users | shared
-        return Claims(released, None, division.used - released, checked, (), True, division.answers_itself)
-    made_here = division.users | (division.made - before - {*dir(builtins)})
-    contested = frozenset(name for name in read - division.users if name in before or hasattr(builtins, name))
-    if read & made_here:
-        data = contested & division.used
-        return Claims(division.users | shared, contested, data, checked, (), False, division.answers_itself)
-    answers = tuple(sorted(contested & division.bound))
-    only = contested - division.bound
-    return Claims(division.users | shared, only, frozenset(), checked, answers, False, division.answers_itself)
-
-
-def reserved_by(claims: Claims, division: Division | None, before: int) -> Reserved | None:
-    """Return what a run has to keep.
-
-    Args:
-        claims: On the names.
-        division: The cell.
-        before: How many steps run before it.
-    """
-    if division is None:
-        return None
-    end = before + len(division.parts) - 1
-    first = before + division.answers[0]
-    alone = tuple((before + index, before + index) for index in division.answers)
-    return Reserved(
-        spans=alone if division.is_scoped else ((first, end),),
-        settled=end,
-        released=tuple(sorted(claims.released)),
-        only=None if claims.only is None else tuple(sorted(claims.only)),
-        data=tuple(sorted(claims.data)),
-        checked=tuple(sorted(claims.checked)),
+        stretches, contested = _in_a_scope(division, read, shared, len(earlier)), frozenset[str]()
+    else:
+        stretch, contested = _between_statements(division, read, shared, earlier)
+        stretches = [stretch]
+    reserved = Reserved(
+        stretches=tuple(stretches),
+        settled=len(earlier) + len(division.parts) - 1,
+        spared=_sorted(division.spared | shared),
+        checked=_sorted(read - shared - frozenset().union(*map(bound_names, checks))),
+        modules=_sorted(imported([*checks, *earlier, *users_parts])),
+        attributes=_sorted(attribute_chains([*checks, *earlier, *users_parts])),
     )
+    return Claims(reserved, _sorted(contested), division.is_scoped, division.answers_itself)
+
+
+def _in_a_scope(division: Division, read: frozenset[str], shared: frozenset[str], before: int) -> list[Stretch]:
+    """What is put back after each part of the answer: all but what it was to define, and what the user says changes.
+
+    What the user wrote around it, such as a decorator, may change data; what the answer has beside it may not.
+    """
+    users, used = division.users, _used(division, read)
+    around, beside = used - users - shared, read | used - users
+    return [
+        Stretch(before + index, before + index, _sorted(users), None, _sorted(beside), wholly=True)
+        if index in division.beside
+        else Stretch(before + index, before + index, _sorted(users | shared), None, _sorted(around))
+        for index in division.answers
+    ]
+
+
+def _between_statements(
+    division: Division, read: frozenset[str], shared: frozenset[str], earlier: Sequence[str]
+) -> tuple[Stretch, frozenset[str]]:
+    """What is put back where an answer may define anything, and the names that checks read of it and of the user."""
+    before = frozenset().union(*map(bound_names, earlier))
+    made_here = division.users | (division.made - before - {*dir(builtins)})
+    users = frozenset(name for name in read - division.users if name in before or hasattr(builtins, name))
+    contested = frozenset[str]() if read & made_here else users & division.bound
+    data = users & _used(division, read) if read & made_here else frozenset[str]()
+    first, last = len(earlier) + division.answers[0], len(earlier) + len(division.parts) - 1
+    released = _sorted(division.users | shared)
+    return Stretch(first, last, released, _sorted(users - contested), _sorted(data)), contested
+
+
+def _used(division: Division, read: frozenset[str]) -> frozenset[str]:
+    """The names that the answer may use: all that checks read, where it may look names up by their text."""
+    return division.used | read if division.used & _LOOKS_UP else division.used
+
+
+def _sorted(names: frozenset[str]) -> tuple[str, ...]:
+    return tuple(sorted(names))

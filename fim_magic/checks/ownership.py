@@ -10,7 +10,6 @@ about it, since those may be just what was to be filled in.
 from __future__ import annotations
 
 import ast
-import builtins
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,8 +24,10 @@ Place = tuple[int, int]
 _DEFINES = re.compile(rb"(?:async\s+)?(?:def|class)\s+")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-_ANSWERS_ITSELF = frozenset("__bool__ __contains__ __eq__ __ge__ __gt__ __instancecheck__ __le__ __lt__ __ne__".split())
-_ANY = frozenset({"ANY", "mock"})  # unittest.mock.ANY equals everything
+_COMPARES = "__bool__ __class__ __contains__ __eq__ __ge__ __gt__ __instancecheck__ __le__ __lt__ __ne__"
+_ANSWERS_ITSELF = frozenset([*_COMPARES.split(), "__repr__", "__str__"])  # doctests compare what is shown
+# unittest.mock.ANY equals everything; an iterator that stops early leaves a loop's assertions out.
+_ANY = frozenset({"ANY", "StopIteration", "mock"})
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,12 @@ class Division:
 
     Attributes:
         parts: Its sources, to be run in this order. Each keeps its rows.
-        answers: The indices of the parts that hold the answer: several, where it stands in several functions.
+        answers: The indices of the parts that hold the answer: several, where it stands in several functions, or
+            goes on behind one.
+        beside: Those of them that are the answer's alone, behind what it was to fill in.
         is_scoped: Whether the answer stands inside a function or a class.
         users: Names that the user's own text binds beside the answer, or says to change: these are not put back.
+        spared: Those of the answer's parts and of what follows them.
         bound: Names that the answer binds.
         used: Names that the answer reads.
         shared: Names that functions of the user's may set.
@@ -83,8 +87,10 @@ class Division:
 
     parts: tuple[str, ...]
     answers: tuple[int, ...]
+    beside: tuple[int, ...]
     is_scoped: bool
     users: frozenset[str]
+    spared: frozenset[str]
     bound: frozenset[str]
     used: frozenset[str]
     shared: frozenset[str]
@@ -106,15 +112,21 @@ def divided(source: str, written: Written) -> Division | None:
     around = [statement for statement in theirs if statement not in own]
     is_scoped = all(_is_scoped(span, around) for span in written.spans if span[0] != span[1])
     is_whole = any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body)
-    blocks = [(1, len(rows))] if is_whole else _blocks(tree, theirs, apart=is_scoped)
+    blocks = [(1, len(rows))] if is_whole else _blocks(tree, theirs, own if is_scoped else None)
     parts, answers = _parts(rows, blocks)
     following = [node for node in tree.body if node.lineno >= blocks[0][0]]
     at_answer = [node for node in following if any(first <= node.lineno <= last for first, last in blocks)]
     return Division(
         parts=parts,
         answers=answers,
+        beside=tuple(
+            index
+            for index, (first, last) in zip(answers, blocks, strict=True)
+            if is_scoped and all(node in own for node in tree.body if first <= _begin(node)[0] <= last)
+        ),
         is_scoped=is_scoped,
         users=frozenset(_names(at_answer if is_scoped else following, rows, written, by_answer=False)),
+        spared=frozenset(_names(following, rows, written, by_answer=False)),
         bound=frozenset(_names(theirs, rows, written, by_answer=True)),
         used=frozenset(
             node.id
@@ -145,20 +157,27 @@ def _is_in(row: int, statements: Iterable[ast.stmt]) -> bool:
     return any(_begin(statement)[0] <= row <= _end(statement)[0] for statement in statements)
 
 
-def _blocks(tree: ast.Module, statements: Sequence[ast.stmt], *, apart: bool) -> list[tuple[int, int]]:
-    """Return the first and the last row of some statements: of all together, or `apart` where others part them.
+def _blocks(tree: ast.Module, statements: Sequence[ast.stmt], own: Sequence[ast.stmt] | None) -> list[tuple[int, int]]:
+    """Return the first and the last row of statements that an answer has part in.
 
     Statements that share a row with them belong to them.
+
+    Args:
+        tree: The cell.
+        statements: Those.
+        own: Those of them that are the answer's alone, and stand apart; None to have all in one block.
     """
     found: list[tuple[int, int]] = []
-    last_end = 0
+    apart = own is not None
+    last_end, was_own = 0, False
     for statement in tree.body:
         first, last = _begin(statement)[0], _end(statement)[0]
-        if found and (first <= found[-1][1] or (statement in statements and (found[-1][1] == last_end or not apart))):
+        follows = bool(found) and found[-1][1] == last_end and (statement in (own or ())) is was_own
+        if found and (first <= found[-1][1] or (statement in statements and (follows or not apart))):
             found[-1] = (found[-1][0], max(last, found[-1][1]))
         elif statement in statements:
             found.append((first, last))
-        last_end = last
+        last_end, was_own = last, statement in (own or ())
     return [(_first_of_row(tree, first), last) for first, last in found]
 
 
@@ -267,9 +286,29 @@ def names_read(checks: Sequence[str], sources: Sequence[str]) -> frozenset[str]:
     return frozenset(found)
 
 
+def imported(sources: Iterable[str]) -> frozenset[str]:
+    """Return the modules that some sources import, anywhere in them."""
+    nodes = chain.from_iterable(map(ast.walk, filter(None, map(tree_of, sources))))
+    return frozenset(
+        chain.from_iterable(
+            [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            for node in nodes
+            if isinstance(node, (ast.Import, ast.ImportFrom))
+        )
+    )
+
+
+def attribute_chains(sources: Iterable[str]) -> frozenset[str]:
+    """Return what some sources read of names by way of attributes: `np.testing.assert_allclose`."""
+    nodes = chain.from_iterable(map(ast.walk, filter(None, map(tree_of, sources))))
+    return frozenset(ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute) and _is_chain(node))
+
+
+def _is_chain(node: ast.expr) -> bool:
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return isinstance(node, ast.Name)
+
+
 def _loaded(tree: ast.AST) -> set[str]:
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
-
-
-def is_pythons(name: str) -> bool:
-    return hasattr(builtins, name)

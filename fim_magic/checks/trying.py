@@ -10,14 +10,16 @@ from dataclasses import dataclass, replace
 
 from fim_magic.candidate import Check
 from fim_magic.cell_text import LONGEST, tree_of, without_magics
-from fim_magic.checks.claims import claims_on, reserved_by
+from fim_magic.checks.claims import Claims, claims_on
 from fim_magic.checks.needed import needed_positions
-from fim_magic.checks.ownership import Division, divided, written_in
+from fim_magic.checks.ownership import Division, Written, divided, written_in
 from fim_magic.checks.parsing import OTHER_LANGUAGE
 from fim_magic.checks.verdicts import Run, Wanted, judge
 from fim_magic.examples import examples_in
 from fim_magic.sandbox import KERNEL_LAYERS, Limits, Step, run_steps
 
+_NO_EXAMPLES = Check("doctests", None, "no example that you wrote stands in a docstring")
+_TOO_DEEP = "nested too deep to be looked into"
 _REFUSED = "not run, as this system cannot confine it"
 _PRELUDE = "def display(*things, **options):\n    print(*things)\n\ndef get_ipython():\n    return None\n"
 
@@ -82,13 +84,51 @@ def tried(
     cell = without_magics(text)
     check_spec = _with_own_tests(check_spec, cell or "")
     wanted = [*wanted_of(check_spec), *([Wanted("doctests", "examples", "")] if examples else [])]
+    lost = () if examples or not (check_spec.doctests and _had_examples(text, written)) else (_NO_EXAMPLES,)
     if not wanted:
-        return ()
+        return lost
     if cell is None:
         return tuple(Check(one.name, None, OTHER_LANGUAGE) for one in wanted)
+    try:
+        plan = _planned(cell, answer, wanted, examples, check_spec.setup)
+    except RecursionError:
+        return (*(Check(one.name, None, _TOO_DEEP) for one in wanted), *lost)
+    reserved = None if plan.claims is None else plan.claims.reserved
+    confined_only = check_spec.confined_only
+    report = run_steps(plan.steps, limits=limits, layers=layers, reserved=reserved, confined_only=confined_only)
+    if confined_only and report.layers and not report.confined:
+        return (*(Check(one.name, None, _REFUSED) for one in wanted), *lost)
+    found = judge(Run(report, plan.before, plan.parts, limits, plan.claims), wanted, examples)
+    return (*(replace(check, confined=report.confined or not report.layers) for check in found), *lost)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is run: `before` steps, the `parts` of the cell, and the checks."""
+
+    steps: tuple[Step, ...]
+    before: int
+    parts: int
+    claims: Claims | None
+
+
+def _planned(
+    cell: str,
+    answer: Written,
+    wanted: Sequence[Wanted],
+    examples: Sequence[Sequence[doctest.Example]],
+    earlier: Sequence[str],
+) -> _Plan:
+    """Say what is run, and whose its names are.
+
+    Raises:
+        RecursionError: The cell is nested too deep to be looked into, so that it is not known whose its names are.
+    """
     division = divided(cell, answer)
+    if answer.rows and division is None and tree_of(cell) is None:
+        raise RecursionError
     checks = [one.source for one in wanted] + [example.source for group in examples for example in group]
-    before = [Step("cell", _PRELUDE, "<cell 0>", vital=True), *_setup(cell, division, checks, check_spec.setup)]
+    before = [Step("cell", _PRELUDE, "<cell 0>", vital=True), *_setup(cell, division, checks, earlier)]
     parts = (cell,) if division is None else division.parts
     steps = before + [Step("cell", part, "<cell>", vital=True, shown=cell) for part in parts]
     for index, one in enumerate(wanted):
@@ -97,12 +137,17 @@ def tried(
     for index, group in enumerate(examples):
         steps.append(Step("examples", "", f"<docstring {index}>", tuple(example.source for example in group)))
     claims = claims_on(division, checks, [step.source for step in before])
-    reserved = None if claims is None else reserved_by(claims, division, len(before))
-    report = run_steps(steps, limits=limits, layers=layers, reserved=reserved, confined_only=check_spec.confined_only)
-    if check_spec.confined_only and report.layers and not report.confined:
-        return tuple(Check(one.name, None, _REFUSED) for one in wanted)
-    found = judge(Run(report, len(before), len(parts), limits, claims, reserved), wanted, examples)
-    return tuple(replace(check, confined=report.confined or not report.layers) for check in found)
+    return _Plan(tuple(steps), len(before), len(parts), claims)
+
+
+def _had_examples(text: str, written: Sequence[tuple[int, int]]) -> bool:
+    """Whether an answer has brought the only examples of a cell, or has taken the user's out of their docstring."""
+    users, end = [], 0
+    for start, stop in written:
+        users.append(text[end:start])
+        end = stop
+    without = "".join([*users, text[end:]])
+    return bool(written) and (docstring_examples(text) > 0 or docstring_examples(without + "\n    pass") > 0)
 
 
 def _setup(cell: str, division: Division | None, checks: Sequence[str], cells: Sequence[str]) -> Iterator[Step]:

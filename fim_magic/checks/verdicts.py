@@ -12,7 +12,7 @@ from fim_magic.candidate import Check
 from fim_magic.cell_text import UNREADABLE, compiled
 from fim_magic.checks.claims import Claims
 from fim_magic.checks.parsing import short
-from fim_magic.sandbox import Limits, Reserved, RunReport, StepResult
+from fim_magic.sandbox import Limits, RunReport, StepResult
 
 # What these say may be the sandbox's fault, not the cell's: it has none of the user's files.
 _OF_THE_SANDBOX = ("BlockingIOError", "FileNotFoundError", "ModuleNotFoundError", "PermissionError")
@@ -43,7 +43,6 @@ class Run:
         parts: How many steps the cell itself has.
         limits: What it could use.
         claims: Whose the names of the checks are, where that was looked at.
-        reserved: What it had to keep.
     """
 
     report: RunReport
@@ -51,7 +50,6 @@ class Run:
     parts: int
     limits: Limits
     claims: Claims | None
-    reserved: Reserved | None
 
     @property
     def checks(self) -> tuple[StepResult, ...]:
@@ -61,8 +59,10 @@ class Run:
     @property
     def kept(self) -> tuple[str, ...]:
         """The user's names that the answer redefined, and that were put back."""
-        spans = () if self.reserved is None else self.reserved.spans
-        return tuple(dict.fromkeys(chain.from_iterable(self.report.results[last].texts for _, last in spans)))
+        if self.claims is None:
+            return ()
+        parts = self.report.results[self.before : self.before + self.parts]
+        return tuple(dict.fromkeys(chain.from_iterable(part.texts for part in parts)))
 
     @property
     def remark(self) -> str:
@@ -71,7 +71,7 @@ class Run:
             return ""
         parts = [f"with {', '.join(self.claims.contested)} of the answer"] if self.claims.contested else []
         if self.claims.answers_itself:
-            parts.append(f"the answer has its own {', '.join(self.claims.answers_itself)}")
+            parts.append(f"mind {', '.join(self.claims.answers_itself)} in the answer")
         return "; ".join(parts)
 
 

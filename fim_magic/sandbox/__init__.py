@@ -16,7 +16,7 @@ report from within, and one that defines an `__eq__` that is always true needs n
 
 from __future__ import annotations
 
-from fim_magic.sandbox.job import Limits, Outcome, Reserved, RunReport, Step, StepResult
+from fim_magic.sandbox.job import Limits, Outcome, Reserved, RunReport, Step, StepResult, Stretch
 from fim_magic.sandbox.running import KERNEL_LAYERS, protections, run, run_steps
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "RunReport",
     "Step",
     "StepResult",
+    "Stretch",
     "protections",
     "run",
     "run_steps",

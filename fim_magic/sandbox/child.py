@@ -220,20 +220,46 @@ class _Runner:
         reserved = self._reserved
         if reserved is None:
             return
-        if any(index == first for first, _ in reserved["spans"]):
-            released, only = set(reserved["released"]), reserved["only"]
-            among = None if only is None else set(only)
-            self._kept.note(lambda n: n not in released and (among is None or n in among), reserved["data"])
-        if index == reserved["settled"] + 1:
-            checked = set(reserved["checked"])
-            self._kept.note(lambda n: n in checked)
+        for stretch in reserved["stretches"]:
+            if index == stretch["first"]:
+                self._import(reserved["modules"], reserved["attributes"])
+                released, only = set(stretch["released"]), stretch["only"]
+                among = None if only is None else set(only)
+                self._kept.note(
+                    lambda n, among=among, released=released: n not in released and (among is None or n in among),
+                    stretch["data"],
+                    wholly=stretch["wholly"],
+                )
 
     def _put_back(self, index: int, parts: tuple[str, ...]) -> tuple[bool, tuple[str, ...]]:
         reserved = self._reserved
-        if reserved is not None and any(index == last for _, last in reserved["spans"]):
-            return True, tuple(self._kept.put_back())
-        changed = self._kept.put_back() if reserved is not None and index > reserved["settled"] else ()
+        if reserved is None:
+            return True, parts
+        changed = []
+        if any(index == stretch["last"] for stretch in reserved["stretches"]):
+            changed = self._kept.put_back()
+        if index == reserved["settled"]:
+            changed += self._kept.put_back(reserved["spared"], contents=False)
+            checked = set(reserved["checked"])
+            self._kept.note(lambda n: n in checked)
+        if index <= reserved["settled"]:
+            return True, tuple(changed)
+        changed = self._kept.put_back()
         return (False, ("changes", *changed)) if changed else (True, parts)
+
+    def _import(self, modules: list[str], attributes: list[str]) -> None:
+        """Import what checks will import, before a program can change it."""
+        for name in modules:
+            with contextlib.suppress(BaseException):
+                __import__(name)
+        for chain in attributes:
+            name, *rest = chain.split(".")
+            value = self._module.__dict__.get(name)
+            for name in rest:
+                if not isinstance(value, types.ModuleType):
+                    break
+                with contextlib.suppress(BaseException):
+                    value = getattr(value, name)
 
     def _attempt(self, kind: str, code: types.CodeType | Exception) -> tuple[bool, tuple[str, ...]]:
         try:

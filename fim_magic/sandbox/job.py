@@ -69,25 +69,46 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Stretch:
+    """Steps that may redefine what is the user's.
+
+    Attributes:
+        first: The index of the step before which it is noted how things are.
+        last: The index of the step after which they are put back; its result tells the names of what had changed.
+        released: Names that are not put back.
+        only: Where not None, the only names that are.
+        data: Names of which what they hold is put back as well.
+        wholly: Whether all that classes have is.
+    """
+
+    first: int
+    last: int
+    released: tuple[str, ...] = ()
+    only: tuple[str, ...] | None = None
+    data: tuple[str, ...] = ()
+    wholly: bool = False
+
+
+@dataclass(frozen=True)
 class Reserved:
     """What is the user's in a run, while steps run that may redefine it. What they redefine is put back.
 
     Attributes:
-        spans: The indices of a step before which it is noted how things are, and of the one after which they are put
-            back, whose result tells the names of what had changed; one or several.
-        settled: The index of the step from which on a step fails that changes what is noted after this one.
-        released: Names that are not put back.
-        only: Where not None, the only names that are.
-        data: Names whose lists, dictionaries and sets get their contents back as well.
+        stretches: The steps that may, in their order.
+        settled: The index of the step after which everything is put back once more, but for `spared`, and from which on
+            a step fails that changes what is noted then.
+        spared: Names that the user's own text changes.
         checked: The names that may not change any more after `settled`.
+        modules: Modules that checks import.
+        attributes: What they read of modules: some bring a module with it.
     """
 
-    spans: tuple[tuple[int, int], ...]
+    stretches: tuple[Stretch, ...]
     settled: int
-    released: tuple[str, ...] = ()
-    only: tuple[str, ...] | None = None
-    data: tuple[str, ...] = ()
+    spared: tuple[str, ...] = ()
     checked: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
@@ -171,11 +171,14 @@ class _Run:
                 return "too many threads"
 
     def _writes_too_much(self, pid: int) -> bool:
-        """Whether a child is beyond its disk. Where it has a file system of its own, that is full before."""
-        if "tmpfs" in self._held():
+        """Whether a child is beyond its disk. Where it has a file system of its own, that is full before.
+
+        With the powers that it takes to make one, it could leave it.
+        """
+        if {"tmpfs", "capabilities"} <= {*self._held()}:
             return False
-        most = self.limits.disk
-        return bytes_in(self.scratch, pid, most) > most or bytes_written(pid) > most + self.limits.output
+        most, largest = self.limits.disk, self.limits.file_size
+        return bytes_in(self.scratch, pid, most, largest) > most or bytes_written(pid) > most + self.limits.output
 
     def _held(self) -> tuple[str, ...]:
         """The layers that hold the child, as soon as it has said so."""
@@ -188,12 +191,12 @@ class _Run:
                 "seconds": math.ceil(self.limits.seconds),
                 "memory": self.limits.memory,
                 "file_size": self.limits.file_size,
-                "disk": self.limits.disk,
+                "disk": max(_BLOCK, self.limits.disk),  # 0 would be no limit
                 "files": max(_LEAST_FILES, self.limits.disk // _BLOCK),
             },
             "layers": list(self.layers),
             "required": list(self.required),
-            "reserved": None if self.reserved is None else vars(self.reserved),
+            "reserved": None if self.reserved is None else asdict(self.reserved),
             "scratch": str(self.scratch),
             "readable": readable_paths(),
             "paths": packages(),

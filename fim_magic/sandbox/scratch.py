@@ -20,13 +20,13 @@ _log = logging.getLogger(__name__)
 REMOVAL_SECONDS = 10.0
 """How long the removal of a folder may take."""
 
-_BLOCK = 4096  # bytes that the smallest file takes
+_LEAST = 16_384  # bytes that a file or folder counts at least: many small ones take long to remove
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _HAS_DESCRIPTORS = {os.open, os.unlink, os.rmdir, os.chmod} <= os.supports_dir_fd
 _HAS_DESCRIPTORS = _HAS_DESCRIPTORS and os.scandir in os.supports_fd
 
 
-def bytes_in(folder: Path, pid: int, enough: int) -> int:
+def bytes_in(folder: Path, pid: int, enough: int, largest: int = 0) -> int:
     """Return the bytes that a process has on the disk, up to about `enough`, and more where that cannot be told.
 
     Args:
@@ -34,6 +34,7 @@ def bytes_in(folder: Path, pid: int, enough: int) -> int:
             more than enough.
         pid: Files that this process has deleted and keeps open count.
         enough: Where to stop counting.
+        largest: Bytes of the largest file, for which each counts that it has deleted and has a part of in its memory.
     """
     total, waiting = 0, [os.fspath(folder)]
     while waiting and total <= enough:
@@ -41,7 +42,7 @@ def bytes_in(folder: Path, pid: int, enough: int) -> int:
             with os.scandir(waiting.pop()) as entries:
                 for entry in entries:
                     status = entry.stat(follow_symlinks=False)
-                    total += max(_BLOCK, _allocated(status))
+                    total += max(_LEAST, _allocated(status))
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
                     if total > enough:
@@ -49,8 +50,8 @@ def bytes_in(folder: Path, pid: int, enough: int) -> int:
         except FileNotFoundError:
             continue  # it has just gone
         except OSError:
-            return enough + _BLOCK
-    return total + _deleted(pid)
+            return enough + _LEAST
+    return total + _deleted(pid) + largest * _mapped(pid, folder)
 
 
 def _deleted(pid: int) -> int:
@@ -61,6 +62,16 @@ def _deleted(pid: int) -> int:
                 status = os.stat(f"/proc/{pid}/fd/{opened}")
                 total += 0 if status.st_nlink else _allocated(status)
     return total
+
+
+def _mapped(pid: int, folder: Path) -> int:
+    """How many deleted files of a folder a process has a part of in its memory: no more is told of them."""
+    path, found = os.fsencode(folder) + b"/", set()
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/maps", "rb") as stream:
+        for line in stream:
+            if line.endswith(b"(deleted)\n") and path in line:
+                found.add(tuple(line.split()[3:5]))  # device and inode
+    return len(found)
 
 
 def _allocated(status: os.stat_result) -> int:

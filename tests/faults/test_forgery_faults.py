@@ -10,15 +10,32 @@ import textwrap
 import pytest
 
 from fim_magic.candidate import Candidate, Ending
-from fim_magic.checks import CheckSpec, in_cells
+from fim_magic.checks import CheckSpec, in_cells, tried
 from fim_magic.holes import split
 from fim_magic.selection.judging import in_place
 
 HOLE = "def mean(xs):\n    <cursor>\n"
-USER = """
+# A cell each, so that only those run that a check needs.
+USER = tuple(
+    """
 import math
+
+import enum
+
+import functools
+
+from collections import Counter, deque
+
+from dataclasses import dataclass
+
+from types import SimpleNamespace
+
+from unittest import TestCase
+
 EXPECTED = 2
+
 CASES = [([1, 3], 2), ([5], 5)]
+
 TABLE = {"one": [([1], 1)]}
 
 def close(a, b):
@@ -28,20 +45,59 @@ class Reference:
     @staticmethod
     def mean(xs):
         return sum(xs) / len(xs)
-
     def value(self, xs):
         return self.mean(xs)
+
+ref = Reference()
+
+best = (lambda n: lambda: n)(2)
+
+@functools.lru_cache
+def two():
+    return 2
+
+@functools.wraps(close)
+def wrapped(a, b):
+    return close(a, b)
+
+def library():
+    import statistics
+    assert mean([1, 3]) == statistics.mean([1, 3])
+
+@dataclass
+class Case:
+    want: int
+
+class Slotted:
+    __slots__ = ("want",)
+
+class Base:
+    mean = Reference.mean
+
+class Sub(Base):
+    pass
+
+class Want(enum.Enum):
+    TWO = 2
+
+case = Case(2)
+
+slotted = Slotted()
+slotted.want = 2
+
+counts, queue, space = Counter(n=2), deque([2]), SimpleNamespace(n=2)
 
 def test_mean():
     assert close(mean([1, 3]), EXPECTED)
     assert all(mean(xs) == expected for xs, expected in CASES)
     assert sorted([mean([3]), mean([1])]) == [1, 3]
     assert isinstance(mean([1]), (int, float))
-"""
+""".strip().split("\n\n")
+)
 TEST = "test_mean() is None"
 
 
-def checks_of(cell, middle, *expressions, earlier=(USER,), doctests=False):
+def checks_of(cell, middle, *expressions, earlier=USER, doctests=False):
     document, blanks = split(textwrap.dedent(cell))
     candidate = Candidate(middle, Ending.STOP_TOKEN)
     if blanks is not None:
@@ -98,6 +154,32 @@ FORGED = {
     "abs in builtins": ("import builtins\nbuiltins.abs = lambda x: 0", "abs(mean([1, 3]) - 2) < 1"),
     "abs in __builtins__": ("vars(__builtins__)['abs'] = lambda x: 0", "abs(mean([1, 3]) - 2) < 1"),
     "new builtins": ("__builtins__ = {'abs': lambda x: 0}", "abs(mean([1, 3]) - 2) < 1"),
+    "object's attribute": ("ref.mean = mean", "mean([1, 3]) == ref.mean([1, 3])"),
+    "object's class": ("ref.__class__ = type('Fake', (), {'mean': staticmethod(mean)})", "mean([1]) == ref.mean([1])"),
+    "object's lookup": ("Reference.__getattribute__ = lambda self, name: mean", "mean([1]) == ref.mean([1])"),
+    "class's base": (
+        "class Fake:\n    mean = staticmethod(mean)\nSub.__bases__ = (Fake,)",
+        "mean([1, 3]) == Sub.mean([1, 3])",
+    ),
+    "closure": ("best.__closure__[0].cell_contents = 0", "mean([1, 3]) == best()"),
+    "cached helper": (
+        "two.__wrapped__.__code__ = (lambda: 0).__code__\ntwo.cache_clear()",
+        "mean([1, 3]) == two()",
+    ),
+    "wrapped helper": ("wrapped.__wrapped__.__code__ = (lambda a, b: True).__code__", "wrapped(mean([1, 3]), 2)"),
+    "dataclass": ("case.want = 0", "mean([1, 3]) == case.want"),
+    "slots": ("slotted.want = 0", "mean([1, 3]) == slotted.want"),
+    "enumeration": ("Want.TWO._value_ = 0", "mean([1, 3]) == Want.TWO.value"),
+    "counter": ("counts['n'] = 0", "mean([1, 3]) == counts['n']"),
+    "queue": ("queue[0] = 0", "mean([1, 3]) == queue[0]"),
+    "name space": ("space.n = 0", "mean([1, 3]) == space.n"),
+    "by another name": ("globals()['CA' + 'SES'].clear()", "all(mean(xs) == expected for xs, expected in CASES)"),
+    "library's class": ("TestCase.assertEqual = lambda *a: None", "TestCase().assertEqual(mean([1, 3]), 2) is None"),
+    "library that only the check imports": ("import statistics\nstatistics.mean = mean", "library() is None"),
+    "library of its own": (
+        "import sys\nopen('statistics.py', 'w').write('mean = lambda xs: 0')\nsys.path.insert(0, '.')",
+        "library() is None",
+    ),
     "trace": (
         "import sys\ndef trace(frame, event, arg):\n    if frame.f_code.co_name == 'test_mean' and event == 'line':\n"
         "        frame.f_lineno = max(line for *_, line in frame.f_code.co_lines() if line)\n    return trace\n"
@@ -119,6 +201,55 @@ FORGED_LATER = {
     "module": ("math.isclose = lambda *a: True\n    return 0", "mean([]) or math.isclose(mean([1, 3]), 2)"),
     "reference": ("Reference.mean = lambda xs: 0\n    return 0", "mean([1]) == Reference.mean([1])"),
 }
+
+
+DATA = """
+import numpy as np
+import pandas as pd
+WANTED = np.array([2])
+frame = pd.DataFrame({"want": [2]})
+"""
+
+
+@pytest.mark.parametrize(
+    ("adds", "check"),
+    [
+        pytest.param("WANTED[:] = 0", "mean([1, 3]) == WANTED[0]", id="array"),
+        pytest.param("frame.loc[0, 'want'] = 0", "mean([1, 3]) == frame.want[0]", id="frame"),
+        pytest.param(
+            "np.testing.assert_allclose = print", "np.testing.assert_allclose(mean([1]), 1) is None", id="numpy"
+        ),
+        pytest.param("pd.Series.equals = lambda *a: True", "frame.want.equals(pd.Series([mean([1])]))", id="pandas"),
+    ],
+)
+def test_nor_arrays_and_tables(adds, check):
+    (found,) = checks_of(HOLE, f"return 0\n\n{adds}", check, earlier=(DATA,))
+    assert found.passed is False, found
+
+
+@pytest.mark.parametrize(
+    ("middle", "below", "check"),
+    [
+        pytest.param(
+            "global EXPECTED\n    EXPECTED = 0\n    return 0", "mean([1])", "mean([1]) == EXPECTED", id="constant"
+        ),
+        pytest.param(
+            "math.isclose = print\n    return 0", "mean([1])", "math.isclose(mean([1]), 1) is None", id="module"
+        ),
+        pytest.param(
+            "close.__code__ = (lambda a, b: 1).__code__\n    return 0", "mean([1])", "close(mean([1]), 2)", id="code"
+        ),
+        pytest.param(
+            "return 0\n\n__name__ = 'x'",
+            "if __name__ == '__main__': assert mean([1]) == 1",
+            "mean([1]) == 0",
+            id="name",
+        ),
+    ],
+)
+def test_nor_when_the_cell_itself_calls_it(middle, below, check):
+    (found,) = checks_of(f"{HOLE}\n{below}\n", middle, check)
+    assert not found.passed, found
 
 
 @pytest.mark.parametrize("forged", FORGED)
@@ -168,6 +299,20 @@ def test_an_answer_between_statements_cannot_either(adds, check):
             "__eq__",
             id="equals anything",
         ),
+        pytest.param(
+            HOLE,
+            "class V:\n        __class__ = int\n    return V()",
+            "isinstance(mean([1]), int)",
+            "__class__",
+            id="class",
+        ),
+        pytest.param(
+            HOLE,
+            "raise StopIteration",
+            "[got == want for got, want in zip(map(mean, [[1]]), [1])] == []",
+            "StopIteration",
+            id="ends the loop",
+        ),
         pytest.param(HOLE, "from unittest.mock import ANY\n    return ANY", "mean([1, 3]) == 2", "ANY", id="ANY"),
         pytest.param(
             HOLE,
@@ -179,7 +324,7 @@ def test_an_answer_between_statements_cannot_either(adds, check):
     ],
 )
 def test_what_cannot_be_told_is_said(cell, middle, check, said):
-    earlier = (USER, "def mean(xs): return 1") if said == "of the answer" else (USER,)
+    earlier = (*USER, "def mean(xs): return 1") if said == "of the answer" else USER
     (found,) = checks_of(cell, middle, check, earlier=earlier)
     assert not found.passed or said in found.detail, found
 
@@ -198,12 +343,13 @@ def mean(xs):
 @pytest.mark.parametrize(
     ("cell", "middle", "passed"),
     [
-        pytest.param(HOLE, '"""\n    >>> mean([1, 3])\n    0\n    """\n    return 0', [], id="all the model's"),
-        pytest.param(HOLE, '"""mean([1, 3]) == 0"""\n    return 0', [], id="the model's prose"),
-        pytest.param(HOLE, '"\\n>>> mean([1, 3])\\n0\\n"\n    return 0', [], id="one line"),
+        pytest.param(HOLE, '"""\n    >>> mean([1, 3])\n    0\n    """\n    return 0', [None], id="all the model's"),
+        pytest.param(HOLE, '"""mean([1, 3]) == 0"""\n    return 0', [None], id="the model's prose"),
+        pytest.param(HOLE, '"\\n>>> mean([1, 3])\\n0\\n"\n    return 0', [None], id="one line"),
         pytest.param(DOCSTRING, "\n    >>> 1\n    1\n", [False], id="beside the user's"),
+        pytest.param(DOCSTRING, '"""\n    return 0\n    """', [None], id="the docstring ended early"),
         pytest.param(DOCSTRING, "\n    mean([1]) == 1\n", [False], id="prose beside the user's"),
-        pytest.param(HOLE, 'return 0\n\ndef f():\n    """\n    >>> 1\n    1\n    """', [], id="another function's"),
+        pytest.param(HOLE, 'return 0\n\ndef f():\n    """\n    >>> 1\n    1\n    """', [None], id="another function's"),
         pytest.param(
             'def mean(xs):\n    """\n    >>> mean([1, 3])\n    2.0\n    """\n    <cursor>',
             "return sum(xs) / len(xs)",
@@ -352,6 +498,61 @@ HONEST = {
         "x == 2 and await two() == 2",
         [],
     ),
+    "a call below that fills the user's list": (
+        "def note(x):\n    <cursor>\n\nnote(1)\n",
+        "seen.append(x)",
+        "seen == [1]",
+        ["seen = []"],
+    ),
+    "a demonstration that fills the user's list": (
+        "def note(x):\n    <cursor>\n",
+        "seen.append(x)\n\nnote(5)",
+        "note(1) or seen[-1] == 1",
+        ["seen = []"],
+    ),
+    "a demonstration that counts": (
+        "def twice():\n    <cursor>\n",
+        "return one() + one()\n\nprint(twice())",
+        "twice() == 2 and calls == 2",
+        ["calls = 0\ndef one():\n    global calls\n    calls += 1\n    return 1"],
+    ),
+    "a decorator behind it": (
+        HOLE,
+        "return sum(xs) / len(xs)\n\nmean = functools.cache(mean)",
+        "mean((1, 3)) == 2",
+        ["import functools"],
+    ),
+    "a table's column": (
+        "def add(frame):\n    <cursor>\n\nframe = add(frame)\n",
+        "frame['b'] = frame['a'] * 2\n    return frame",
+        "frame['b'].sum() == 6",
+        ["import pandas as pd\nframe = pd.DataFrame({'a': [1, 2]})"],
+    ),
+    "a table's column at the top": (
+        "frame['b'] = <cursor>\n",
+        "frame['a'] * 2",
+        "frame['b'].sum() == 6",
+        ["import pandas as pd\nframe = pd.DataFrame({'a': [1, 2]})"],
+    ),
+    "an array in place": (
+        "def double(xs):\n    <cursor>\n\ndouble(WANTED)\n",
+        "xs *= 2",
+        "WANTED[0] == 2",
+        ["import numpy as np\nWANTED = np.array([1])"],
+    ),
+    "a random number": (
+        "def draw():\n    <cursor>\n",
+        "return random.random()",
+        "0 <= draw() < 1",
+        ["import random\nrandom.seed(1)"],
+    ),
+    "a property": (
+        "class Box:\n    def __init__(self): self.side = 2\n\n    @property\n    def area(self):\n        <cursor>\n",
+        "return self.side ** 2",
+        "Box().area == 4",
+        ["class Box:\n    area = 0"],
+    ),
+    "a generator": ("def count():\n    <cursor>\n", "yield from range(3)", "[*count()] == [0, 1, 2]", []),
     "several on a line": ("a = 1; b = <cursor>; c = a + b\n", "2", "c == 3", ["b = 5"]),
     "CR LF": ("x = 1\r\ndef two():\r\n    <cursor>\r\ny = two()\r\n", "z = x\n    return 2", "y == 2", ["z = 1"]),
     "magics": ("%matplotlib inline\n%time x = 1\ndef two():\n    <cursor>\n", "return x + 1", "two() == 2", []),
@@ -363,6 +564,22 @@ def test_honest_answers_go_on_passing(honest):
     cell, middle, check, earlier = HONEST[honest]
     (found,) = checks_of(cell, middle, check, earlier=tuple(earlier))
     assert found.passed, found
+
+
+def test_what_is_nested_too_deep_to_be_looked_into_passes_nothing():
+    deep = f"return 0\n\nEXPECTED = 0\nif 0:\n    x = a{'.b' * 1500}"
+    text = f"def mean(xs):\n    {deep}"
+    spec = CheckSpec(("mean([1, 3]) == EXPECTED",), setup=("EXPECTED = 2",))
+    (found,) = tried(text, spec, written=[(text.index("return"), len(text))])
+    assert not found.passed, found
+
+
+def test_a_name_that_is_looked_up_is_used():
+    cell = "class Means:\n    def mean(self, xs):\n        <cursor>\n"
+    clears = "globals()['CA' + 'SES'].clear()"
+    (within,) = checks_of(cell, f"return 0\n    {clears}", "all(Means().mean(xs) == y for xs, y in CASES)")
+    (between,) = checks_of(BETWEEN, f"{DEFINES}\n{clears}\n", "all(mean(xs) == y for xs, y in CASES)")
+    assert not (within.passed or between.passed), (within, between)
 
 
 def test_two_holes_are_both_the_models():

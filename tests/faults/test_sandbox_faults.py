@@ -149,7 +149,7 @@ def test_a_deep_candidate_is_judged_like_any_other():
 @posix
 def test_a_deep_folder_is_measured(fast_path):
     deep(fast_path, 1500)
-    assert 1500 * 4096 <= bytes_in(fast_path, 0, 1 << 30) < 1 << 30
+    assert 1500 * 16384 <= bytes_in(fast_path, 0, 1 << 30) < 1 << 30
     assert bytes_in(fast_path, 0, 1 << 20) > 1 << 20
 
 
@@ -215,6 +215,32 @@ def test_what_is_hidden_counts_nevertheless(hides, layers):
     outcome = run_steps([Step("cell", program, "<program>", vital=True)], limits=limits, layers=layers).outcome
     assert not outcome.ok
     assert outcome.why == ("failed" if hides == "socketpair" else "wrote too much"), outcome
+
+
+@linux
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no folder in memory to write to")
+def test_memory_that_is_a_file_counts_where_nothing_counts_writing(monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", "/dev/shm")  # as /tmp is on some systems
+    program = """
+import ctypes, os, time
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+size = 1 << 20
+for n in range(20):
+    fd = os.open("x", os.O_CREAT | os.O_RDWR)
+    os.ftruncate(fd, size)
+    place = libc.mmap(None, size, 3, 1, fd, 0)
+    ctypes.memset(place, 1, size)
+    libc.munmap(place + 4096, size - 4096)
+    os.close(fd)
+    os.remove("x")
+time.sleep(600)
+"""
+    limits = Limits(seconds=5, disk=8 << 20, file_size=1 << 20)
+    report = run_steps([Step("cell", program, "<program>", vital=True)], limits=limits, layers=WITHOUT_TMPFS)
+    assert report.outcome.why == "wrote too much"
 
 
 @pytest.mark.skipif("tmpfs" not in HAS_LAYERS, reason="this machine gives no file system of its own")

@@ -39,9 +39,15 @@ def in_sandbox(program: str) -> bool:
 
 def by_product(task: Task, candidates: Sequence[Candidate], checked: bool) -> list[Candidate]:
     """Put candidates in the order in which a request would, without and with the docstring's examples as a check."""
-    rebuild = task.document.rebuild
+    document = task.document
     check = partial(look, known=known(task), check_spec=CheckSpec(doctests=checked))
-    return list(ranked([replace(one, checks=check(rebuild(one.middle))) for one in merged(candidates, rebuild)]))
+
+    def checked_in_place(candidate: Candidate) -> Candidate:
+        text = document.rebuild(candidate.middle)
+        written = (len(document.prefix), len(text) - len(document.suffix))
+        return replace(candidate, checks=check(text, written=[written]))
+
+    return list(ranked([*map(checked_in_place, merged(candidates, document.rebuild))]))
 
 
 class Judge:
