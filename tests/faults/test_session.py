@@ -429,6 +429,21 @@ def test_a_stream_that_nobody_reads_on_locks_nobody_out(engine, end):
     assert ask() == FILLED
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="of POSIX")
+def test_a_child_that_was_forked_meanwhile_waits_for_nobody(slow):
+    first, _ = in_thread(ask)
+    until_busy()
+    child = os.fork()
+    if not child:
+        slow.may_go_on = threading.Event()  # the one that the other thread may hold
+        slow.may_go_on.set()
+        os._exit(0 if ask(wait_seconds=0) == FILLED else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert pipeline.busy()
+    slow.may_go_on.set()
+    first.join(30)
+
+
 def test_a_request_that_failed_leaves_the_turn_to_others(engine, monkeypatch):
     monkeypatch.setattr(engine, "before_step", lambda _step: 1 / 0)
     with pytest.raises(ZeroDivisionError):
