@@ -25,8 +25,9 @@ from traitlets.config import Config
 from transformers import AutoModelForCausalLM
 
 import fim_magic
-from fim_magic import cli, pipeline, reports
+from fim_magic import cli, cli_process, pipeline, reports
 from fim_magic.__main__ import main
+from fim_magic.context.cells import alike
 from fim_magic.document import Document, parse
 from fim_magic.errors import BusyError, ModelError, OptionError
 from fim_magic.events import Finished
@@ -305,6 +306,20 @@ def test_ctrl_c_ends_it_without_a_traceback_while_modules_are_read(monkeypatch, 
     assert capsys.readouterr().err == "\nfim-magic: interrupted\n"
 
 
+def test_ctrl_c_that_a_library_has_taken_for_its_own_failure_is_ctrl_c(capsys):
+    """As an import of transformers that is interrupted says that a module could not be imported."""
+
+    def command():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("could not import module") from None
+
+    assert cli_process.run(command) == 130
+    assert capsys.readouterr().err == "\nfim-magic: interrupted\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 # --- a guest in the process ----------------------------------------------------------------------
 
 
@@ -435,6 +450,7 @@ def test_a_child_that_was_forked_meanwhile_waits_for_nobody(slow):
     until_busy()
     child = os.fork()
     if not child:
+        signal.alarm(60)
         slow.may_go_on = threading.Event()  # the one that the other thread may hold
         slow.may_go_on.set()
         os._exit(0 if ask(wait_seconds=0) == FILLED else 1)
@@ -661,6 +677,20 @@ FILES = {
     "white-space": (["prices = [1.5, 2.5, 3.5, 4.5]  \n"], ["prices = [1.5, 2.5, 3.5, 4.5]"], "x = <cursor>", True),
     "the-cell-itself": (["x = 1", "%%fim\ny = <cursor>"], [], "y = <cursor>", True),
     "the-exercise-edited": ([EXERCISE], [], EDITED, True),
+    "the-exercise-edited-much": (
+        [EXERCISE],
+        [],
+        EDITED.replace("<cursor>", "xs = sorted(numbers)\n    <cursor>"),
+        True,
+    ),
+    "another-with-many-short-calls": (
+        ["df.head()", "df.describe()", "plt.figure(figsize=(10, 6))", "plt.show()", "df.info()"],
+        ["df.head()", "df.describe()", "plt.figure(figsize=(10, 6))", "plt.show()", "df.info()"],
+        "x = <cursor>",
+        False,
+    ),
+    "markdown-with-the-code": (["x = 1"], ["# prices = [1.5, 2.5, 3.5, 4.5]"], "x", False),
+    "a-thousand-lines-of-the-same": (["a = 1\n" * 20000], [], "a = 1\n" * 20000 + "b = 2", False),
     "another-exercise": (["def mean(xs):\n    return sum(xs) / len(xs)\n"], [], EDITED, False),
 }
 
@@ -684,8 +714,8 @@ def test_a_cells_id_tells_its_notebook(shell, named, seen, same):
     ("seen", "same"), [({"z"}, False), (set(), True), ({"vscode-notebook-cell:/n.ipynb#W0"}, True)]
 )
 def test_where_ids_differ_a_short_text_in_both_is_chance(shell, named, seen, same):
-    write_notebook(named, ["plt.figure(figsize=(10, 6))"], ids=("a",))
-    assert (find_notebook(shell, ["plt.figure(figsize=(10, 6))"], "", seen).path is not None) == same
+    write_notebook(named, ["threshold = choose(0.25)"], ids=("a",))
+    assert (find_notebook(shell, ["threshold = choose(0.25)"], "", seen).path is not None) == same
 
 
 def test_an_id_that_a_file_lacks_is_no_id(shell, named):
@@ -990,3 +1020,11 @@ def test_without_its_numbers_an_adapter_is_not_looked_for_elsewhere(models, writ
     (mine / "adapter_model.safetensors").unlink()
     with pytest.raises(ModelError, match=r"neither adapter_model\.safetensors nor"):
         models.use(ModelSpec.of(str(mine)))
+
+
+@pytest.mark.parametrize("lines", [5_000, 20_000, 80_000])
+def test_long_cells_that_repeat_a_line_are_compared_in_no_time(lines):
+    """Two such cells took minutes: each line was compared with each."""
+    began = time.process_time()
+    assert alike("a = 1\n" * lines, "a = 1\n" * lines + "b = 2") in (0.0, 1.0)
+    assert time.process_time() - began < 5
