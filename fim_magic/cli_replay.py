@@ -44,7 +44,7 @@ def replay(options: argparse.Namespace) -> int:
             same, text = _made_again(infill, consent, options)
         except FimError as error:
             same, text = False, str(error)
-        say(f"Cell {infill.cell}: {text}")
+        say(f"Cell {infill.cell}: {plain_text(text)}")
         all_same &= same
     return 0 if all_same else 1
 

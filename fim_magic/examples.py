@@ -13,9 +13,10 @@ from fim_magic.quiet import without_warnings
 _PROMPT = re.compile(r"^([ \t]*)(>>>|\.\.\.)(?=[^\s.])", re.MULTILINE)
 _BULLET = re.compile(r"^[\s*\-•#>\d.)]*(?=[^\W\d])")
 # Between a call and what comes of it. The longer ones first, since they hold the shorter ones.
-_GIVES = re.compile(r"\s*(?:==>|===|=>|->|➞|→|==|=|\breturns?\b|\bshould (?:return|be|equal)\b|\bequals\b|\bis\b):?\s*")
+_GIVES = re.compile(r"(?:==>|===|=>|->|➞|→|==|=|\breturns?\b|\bshould (?:return|be|equal)\b|\bequals\b|\bis\b):?\s*")
 _END = re.compile(r"[\s.,;:#`)]")
 _UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
+_LONGEST_LINE = 500  # characters: an example is shorter, and each of its signs is tried
 _OPERATORS = tuple("+-*/%=<>")
 _OWNERS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -77,19 +78,20 @@ def _informal(
     docstring: str, functions: AbstractSet[str], is_users: Callable[[int, int], bool]
 ) -> Iterator[doctest.Example]:
     for number, line in enumerate(docstring.split("\n")):
-        if not is_users(number, 1):
+        if len(line) > _LONGEST_LINE or not is_users(number, 1):
             continue
         text = _BULLET.sub("", line, count=1)
         for gives in _GIVES.finditer(text):
-            call, value = _call(text[: gives.start()], functions), _literal(text[gives.end() :])
-            if call and value:
+            call = _call(text[: gives.start()], functions)
+            value = _literal(text[gives.end() :]) if call else ""
+            if value:
                 yield doctest.Example(f"{call} == {value}", "True\n")
                 break
 
 
 def _call(text: str, functions: AbstractSet[str]) -> str:
     """Return a text that is a call of one of these functions with arguments that are written out, or nothing."""
-    call = _expression(text.strip("` "))
+    call = _expression(text.strip().strip("` "))
     if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in functions):
         return ""
     values = [*call.args, *(keyword.value for keyword in call.keywords)]

@@ -50,7 +50,7 @@ def in_words(error: BaseException) -> FimError:
     kept = _keep(error)
     with_file = f" and with the file {kept}, which has the details (look through it first)" if kept else ""
     return FaultError(
-        f"This did not work, and it is a fault of fim-magic that it cannot say why: {_summary(error)}. Nothing was "
+        f"This did not work: {_summary(error)}. It is a fault of fim-magic that it cannot say more. Nothing was "
         f"changed, and you can go on. Please report it with this line{with_file}: {REPORT}"
     )
 

@@ -17,7 +17,11 @@ from fim_magic.unicode_text import without_mark
 MARKERS: tuple[str, ...] = ("<cursor>", "<|cursor|>", "<FILL_ME>", "<游標在這>", "█")
 """The markers that are recognised unless the user sets others. The first is the one in the documentation."""
 
+_IN_TEMPLATES = "<FILL_ME>"
+"""CodeLlama's own word for a hole, which programs that ask it hold in strings."""
+
 _SUGGESTED = "@@"
+_MOST_TOLD = 8  # places, in a message
 
 Place = tuple[int, str]
 """Where in a text a marker begins, and which."""
@@ -41,7 +45,7 @@ def marked_places(
 
     - it is no tag like `<cursor>`, and there is a marker in the code, or a tag; or
     - it is of another kind than one in the code; or
-    - the text is completed, which needs no marker, and goes on behind it.
+    - it is no tag, or `<FILL_ME>`, and the text is completed, which needs no marker, and goes on behind it.
 
     Args:
         text: Source text with markers.
@@ -55,12 +59,19 @@ def marked_places(
         return found
     quoted = quoted_positions(text, found, language or of_cell(without_mark(text)))
     if completes:
-        return [place for place in found if place[0] not in quoted or not text[place[0] + len(place[1]) :].strip()]
+        return [place for place in found if place[0] not in quoted or _is_end(text, place)]
     code = {marker for position, marker in found if position not in quoted}
     tags = {marker for _, marker in found if _TAG.fullmatch(marker)}
     if code or tags:
         found = [place for place in found if place[1] in tags or place[0] not in quoted]
     return [place for place in found if place[1] in code] if code else found
+
+
+def _is_end(text: str, place: Place) -> bool:
+    """Whether a completion goes on from a marker in a string: from a tag, or from the end of the text."""
+    position, marker = place
+    says_so = _TAG.fullmatch(marker) is not None and marker != _IN_TEMPLATES
+    return says_so or not text[position + len(marker) :].strip()
 
 
 def holds_hole(cell: str, markers: Sequence[str]) -> bool:
@@ -92,7 +103,9 @@ def no_marker(markers: Sequence[str]) -> str:
 
 def too_many(text: str, found: Sequence[Place], rule: str) -> str:
     """Say where the markers are that are too many, and the `rule` that they break, as a clause."""
-    places = "; ".join(f"{marker} in {line_and_column(text, position)}" for position, marker in found)
+    places = "; ".join(f"{marker} in {line_and_column(text, position)}" for position, marker in found[:_MOST_TOLD])
+    if len(found) > _MOST_TOLD:
+        places += f"; and {len(found) - _MOST_TOLD} more"
     kinds = {marker for _, marker in found}
     what = "different cursor markers" if len(kinds) > 1 else "cursor markers"
     return (

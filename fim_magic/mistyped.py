@@ -83,7 +83,8 @@ def explain(cell: str, markers: Sequence[str], is_magic: Callable[[str], bool], 
     code = next((line.strip() for line in lines if not line.lstrip().startswith("#")), "")
     magic = _MAGIC.match(code)
     is_command = magic is not None and magic["name"].lower() in _NAMES
-    shown = [place for place in found if place[0] not in quoted_positions(cell, found, PYTHON)]
+    quoted = quoted_positions(cell, found, PYTHON)
+    shown = [place for place in found if place[0] not in quoted]
     if not shown or (auto and not is_command) or parses(cell).passed is not False:
         return ""
     if is_command and magic is not None:
@@ -119,13 +120,14 @@ def _of_first_line(first: str, visible: str, magic: re.Match[str], is_magic: Cal
 
 def _below(cell: str, found: Sequence[Place]) -> str:
     """What is to be said of a cell that has the magic in a line below its first."""
-    for match in _OURS.finditer(cell):
-        place = (match.start(1), match[1])
-        if place[0] not in quoted_positions(cell, sorted([*found, place]), PYTHON):
-            number = cell.count("\n", 0, place[0]) + 1
+    ours = [(match.start(1), match[1]) for match in _OURS.finditer(cell)]
+    quoted = quoted_positions(cell, sorted([*found, *ours]), PYTHON) if ours else set()
+    for position, magic in ours:
+        if position not in quoted:
+            number = len(lines_with_ends(cell[:position])) + 1
             return (
-                f"{match[1]} stands in line {number} of this cell, and IPython sees a cell magic only in the first. "
-                f"Move {match[1].lower()} to the top of the cell: comments can stand below it, and other magics in a "
-                "cell of their own."
+                f"{magic} stands in line {number} of this cell, and IPython sees a cell magic only in the first. Move "
+                f"{magic.lower()} to the top of the cell: comments can stand below it, and other magics in a cell of "
+                "their own."
             )
     return ""

@@ -10,7 +10,8 @@ from fim_magic import lexing
 from fim_magic.languages import MARKUP, PERCENT_COMMENTS, PYTHON
 from fim_magic.line_ends import in_place_of_cr
 
-_STRINGS = r"""|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\\n])*`"""
+# Each takes what is there also where its end is missing: to look for it anew from each quotation mark takes long.
+_STRINGS = r"""|"(?:\\.|[^"\\\n])*("?)|'(?:\\.|[^'\\\n])*('?)|`(?:\\.|[^`\\\n])*(`?)"""
 _SLASHES = frozenset(
     "c cpp csharp css go java javascript kotlin php rust scala swift tsx typescript".split()  # words
 )
@@ -61,4 +62,7 @@ def _spans(text: str, language: str) -> Iterator[tuple[int, int]]:
     """Yield where strings on one line and comments begin and end, in another language than Python."""
     sign = "%" if language in PERCENT_COMMENTS else "--" if language in _DASHES else "#"
     comments = r"//[^\n]*|/\*.*?(?:\*/|\Z)" if language in _SLASHES else rf"{sign}[^\n]*"
-    return (match.span() for match in re.finditer(comments + _STRINGS, text, re.DOTALL))
+    for match in re.finditer(comments + _STRINGS, text, re.DOTALL):
+        is_unfinished = match.lastindex is not None and not match.group(match.lastindex)
+        if not is_unfinished:
+            yield match.span()

@@ -102,7 +102,7 @@ def _plain_line(line: str) -> str:
 
 
 def say(text: str) -> None:
-    """Print text for people, whose lines end with a line feed, on standard output. Where that takes none, it is lost."""
+    """Print text for people, whose lines end with a line feed, on standard output; lost where that takes none."""
     put(sys.stdout, f"{plain_lines(text)}\n")
 
 

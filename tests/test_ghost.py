@@ -276,7 +276,7 @@ def test_what_is_to_be_waited_for_is_said_below(terminal):
         ),
         ("%config FimMagics.model = 'no-such-model'", "no-such-model"),
         ("engine.answers = ('',)", "The model has nothing to put here."),
-        ("engine.before_step = lambda step: 1 / 0", "This could not be filled in: ZeroDivisionError"),
+        ("engine.before_step = lambda step: 1 / 0", "This did not work: ZeroDivisionError"),
     ],
 )
 def test_an_error_is_told_below_and_what_is_typed_stays(terminal, cause, told):

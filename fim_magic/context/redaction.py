@@ -16,9 +16,10 @@ from functools import lru_cache
 
 from fim_magic import lexing
 from fim_magic.cell_text import tree_of
+from fim_magic.context.secret_commands import secret_arguments
 from fim_magic.context.secret_names import Likelihood, has_digits, likelihood, secret_name
 from fim_magic.context.secret_shapes import Span, logins_in_urls, private_keys, random_runs, service_keys
-from fim_magic.context.secret_text import secret_arguments, secrets_in_text
+from fim_magic.context.secret_text import secrets_in_text
 from fim_magic.context.secret_values import is_dense, is_harmless, is_short_number
 
 __all__ = ["GAP", "redacted", "requested_names", "secret_name"]
@@ -28,7 +29,7 @@ _ASCII_GAP = "..."  # of bytes
 
 _REQUEST = re.compile(r"\b(?:getpass|input|getenv|get_password|get_secret)[ \t]{0,9}\(|\benviron\b|\buserdata\.get\b")
 _TARGETS = re.compile(r"\A[ \t]*[\w, \t]+")
-_SETTING = re.compile(r"\A[ \t]*(?:[A-Z][\w-]*:[ \t].*|[A-Za-z_]\w*=\S+|[A-Za-z_]\w*:(?:[ \t]+\S+)?|[ \t]+\S+)?[ \t]*")
+_SETTING = re.compile(r"\A[ \t]*(?:[A-Z][\w-]*:[ \t].*|[A-Za-z_]\w*=\S+|[^\W\d]\w*:(?:[ \t]*\S+)?|[ \t]+\S+)?[ \t]*")
 
 _NEAR = 100  # characters before a literal that say what it is
 _HINT = re.compile(
@@ -48,9 +49,7 @@ _OWNER = re.compile(
 """What stands before a literal that belongs to a name: `x =`, `x: str =`, `x="`, `"x":`, `["x"] =`, `get("x",`."""
 _OPTION = re.compile(r"""["']-{0,2}(?P<name>[\w.-]{1,64})["'][^"'()]{0,60}\b(?:default|value|const)[ ]?=[ ]?\Z""")
 _FIELD = re.compile(r"""["'](?P<name>[\w.-]{1,64})["']\)?\.(?:send_keys|fill|type|setValue|set_value)\(\s{0,9}\Z""")
-_DISPLAYED_BY = frozenset(
-    "join str bytes bytearray SecretStr Secret b64decode fromhex unhexlify encode list tuple".split()
-)
+_DISPLAYED_BY = frozenset("join str bytes bytearray SecretStr Secret b64decode fromhex unhexlify encode".split())
 
 
 def requested_names(source: str) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Which names are names of secrets: `api_key`, `HF_TOKEN`, `dbPassword`, `X-Api-Key`, but not `pad_token`, `sort_key`."""
+"""Which names are names of secrets: `api_key`, `HF_TOKEN`, `dbPassword`; but not `pad_token` or `sort_key`."""
 
 from __future__ import annotations
 
@@ -25,38 +25,41 @@ _SECRET_WORD = re.compile(
     rf"""
     \w*(?:password|passwort|passphrase|passcode|passwd)s? | \w{{0,8}}pwds? | pw | {_BEFORE}?secrets?
     | credentials? | creds? | {_BEFORE}token | (?:api|access|secret|private|signing|encryption|auth|app)keys?
-    | (?:admin|db|ftp|login|mail|my|mysql|pg|root|smtp|ssh|ssid|user|wifi)pass | authorization | mnemonic
+    | (?:admin|db|ftp|login|mail|master|my|mysql|pg|require|root|smtp|ssh|ssid|user|wifi)pass | authorization
+    | mnemonic
     """,
     re.VERBOSE,
 )
 # The last word, where the others would be a secret's: a field, a file, a limit.
 _DESCRIBES = frozenset(
     """
-    alphabet backend box button changed chars class col column columns confirmed count counter cost digits dir disabled
-    embedding embeddings enabled endpoint entropy enum env error errors expires expiry field fields file filename folder
-    form format generator hasher help hint id ids in index input kind kwargs label len length level lifetime limit
-    manager max message messages method min minutes mode model name names number page path pattern per placeholder
-    policy prompt provider rate ratio ref regex required reset santa scheme score scope seconds service size status store
-    strength table text timeout title ttl type types uri url urls usage valid validator validators var variable verified
-    version view widget word words
+    alphabet backend box button changed chars class col column columns confirmed cost count counter digits dir
+    disabled embedding embeddings enabled endpoint entropy enum env error errors expires expiry field fields file
+    filename folder form format generator hasher help hint id ids in index input kind kwargs label len length level
+    lifetime limit manager max message messages method min minutes mode model name names number page path pattern
+    per placeholder policy prompt provider rate ratio ref regex required reset santa scheme scope score seconds
+    service size status store strength table text timeout title ttl type types uri url urls usage valid validator
+    validators var variable verified version view widget word words
     """.split()
 )
 _ASKS = frozenset("allow ask forgot has hide invalid is max min n needs no num require requires show use uses".split())
 _BEFORE_KEY = frozenset(
     """
-    access account aes algolia anthropic api app auth aws azure client cloud cohere consumer crypto deepseek deploy
-    encryption fernet gcp gemini github google groq hf hmac jwt kaggle license maps master mistral nasa openai pinecone
-    private publishable rsa sas secret sendgrid service session signing ssh storage stripe subscription tmdb twilio
-    wandb weather webhook
+    access account admin aes algolia anthropic api app auth aws azure bearer bot client cloud cohere consumer crypto
+    deepseek deploy encryption fernet gcp gemini gh git github gitlab google groq hf hmac jwt kaggle license maps
+    master mistral nasa npm oauth openai pat personal pinecone private publishable pypi refresh reset rsa sas secret
+    security sendgrid service session signing slack ssh storage stripe subscription tmdb twilio user verify wandb
+    weather webhook
     """.split()
 )
 # Names that people who work with language models give to tokens of text.
 _BEFORE_TOKEN = frozenset(
     """
-    best bos class cls current curr delimiter each end eos first image input last mask max min n new next num output pad
-    per prev previous sep special start stop sub text this top unk
+    best bos class cls curr current delimiter each end eos first image input last mask max min n new next num output
+    pad per prev previous sep special start stop sub text this top unk
     """.split()
 )
+_OF_TEXT = ("de", "multi", "non", "pre", "re", "sub", "tik", "un", "word")
 _BEFORE_PASS = frozenset(
     """
     all backward band bandpass boarding by compiler each first forward fourth high highpass last low lowpass max min
@@ -79,10 +82,13 @@ def likelihood(name: str) -> Likelihood:
         return Likelihood.MAYBE
     if last in _DESCRIBES or words[0] in _ASKS:
         return Likelihood.NO
-    if any(map(_SECRET_WORD.fullmatch, words)):
+    if any(map(_SECRET_WORD.fullmatch, (last, *(word for word in before if word != "pw")))):
         return Likelihood.YES
     if last == "token" and before:
-        return Likelihood.NO if _BEFORE_TOKEN & set(before) else Likelihood.YES
+        is_key = name.isupper() or bool(_BEFORE_KEY & set(before))
+        return Likelihood.NO if _BEFORE_TOKEN & set(before) else Likelihood.YES if is_key else Likelihood.MAYBE
+    if last.endswith("token") and last != "token" and not last.startswith(_OF_TEXT):
+        return Likelihood.MAYBE
     if last == "pass" and before:
         return Likelihood.NO if _BEFORE_PASS & set(before) else Likelihood.YES
     if last in ("key", "keys") and _BEFORE_KEY & set(before):

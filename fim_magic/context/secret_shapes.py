@@ -22,10 +22,11 @@ _SERVICE_KEY = re.compile(
     | gl(?:pat|ptt|dt|rt|cbt|ft|soat|agent|oas|imt)-[\w-]{16,}    # GitLab
     | [sr]k-(?=[\w-]{0,200}\d)[\w-]{16,}                          # OpenAI, Anthropic, OpenRouter, LangFuse
     | [spr]k_(?:live|test|prod)_[A-Za-z0-9]{10,} | whsec_[A-Za-z0-9+/=]{16,}  # Stripe
-    | (?:hf|gsk|xai|pplx|pcsk|nvapi|fw|r8|lin_api|lsv2_[a-z]{2}|ntn|sbp|pnu|glsa|glc|dop_v1|doo_v1|figd|figo|npm
+    | (?:gsk|xai|pplx|pcsk|nvapi|fw|r8|lin_api|lsv2_[a-z]{2}|ntn|sbp|pnu|glsa|glc|dop_v1|doo_v1|figd|figo|npm
         |dckr_pat|dckr_oat|rubygems|pscale_(?:tkn|pw|oauth)|sntry[su]|shp(?:at|ca|pa|ss)|tskey|esecret|sq0csp|re|cio
         |PMAK|NRAK|NRJS|NRII|HRKU|ATATT3xFfGF0|ATBB|EZAK|EZTK|GOCSPX|xkeysib|fio-u|pul|pypi|api_org|key|aio|secret
-        |shippo_(?:live|test)|sq0[a-z]{3}|duffel_(?:live|test)|ghost|tfp)[_-](?=[\w.-]{0,80}\d)[\w.-]{20,}
+        |shippo_(?:live|test)|sq0[a-z]{3}|duffel_(?:live|test)|ghost|tfp)[_-]
+      (?=[\w-]{0,40}?(?=[A-Za-z]{0,40}\d)[A-Za-z0-9]{12})[\w-]{20,}
     | hf_[A-Za-z0-9]{16,}                                         # Hugging Face
     | xox[a-z]-[\w-]{10,} | xapp-\d-[\w-]{20,}                    # Slack
     | AIza[\w-]{30,} | ya29\.[\w-]{20,} | 1//0[\w-]{20,}          # Google
@@ -62,9 +63,11 @@ _KEY_IN_URL = re.compile(r"(?<=://)[A-Za-z0-9_-]{20,200}(?=:?@)")
 _PORT = re.compile(r"\d{1,5}(?:[/?#]|$)")
 
 _LONG_RUN = re.compile(r"[A-Za-z0-9+/=_-]{24,}")
+_PARTS = re.compile(r"[/_=-]")
+_LEAST_PART = 14  # characters of a random run without a sign; the parts of names are shorter
 _HEX = re.compile(r"[0-9a-fA-F]{32,}")
 _PUBLIC = re.compile(
-    r"sha|hash|digest|checksum|commit|revision|\brev\b|md5|etag|fingerprint|uuid|\boid\b|integrity|trace|\bblob\b",
+    r"sha|hash|digest|checksum|commit|revision|\brev\b|md5|etag|fingerprint|uuid|\boid\b|integrity|trace|\bblob\b|(?:run|job|experiment)_?id",
     re.IGNORECASE,
 )
 _NO_SECRET = re.compile(
@@ -73,7 +76,8 @@ _NO_SECRET = re.compile(
     | InChI=\S*
     | data:[\w/+.-]{3,60};base64,[A-Za-z0-9+/=_-]*
     | (?:ssh-(?:rsa|ed25519|dss)|ecdsa-[\w-]{4,30})[ ]AAAA[A-Za-z0-9+/=]*
-    | -----BEGIN[ ](?:CERTIFICATE|(?:RSA[ ]|EC[ ])?PUBLIC[ ]KEY|PGP[ ](?:PUBLIC|SIGN)[A-Z ]{3,20})-----[A-Za-z0-9+/=\s\\:.-]*
+    | -----BEGIN[ ](?:CERTIFICATE|(?:RSA[ ]|EC[ ])?PUBLIC[ ]KEY|PGP[ ](?:PUBLIC|SIGN)[A-Z ]{3,20})-----
+      [A-Za-z0-9+/=\s\\:.-]*
     """,
     re.VERBOSE,
 )
@@ -133,6 +137,8 @@ def _is_random(run: str, before: str, hexadecimal: bool) -> bool:
         return False
     if _HEX.fullmatch(run):
         return hexadecimal and len(set(run)) >= _LEAST_DIFFERENT
+    if max(map(len, _PARTS.split(run))) < _LEAST_PART:
+        return False
     changes = sum(a.isdigit() != b.isdigit() for a, b in itertools.pairwise(run) if a.isalnum() and b.isalnum())
     counts = Counter(run)
     entropy = -sum(n / len(run) * math.log2(n / len(run)) for n in counts.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from fim_magic.context.secret_commands import secret_arguments, secrets_in_commands
 from fim_magic.context.secret_names import LONGEST_NAME, Likelihood, has_digits, likelihood
 from fim_magic.context.secret_shapes import Span
 from fim_magic.context.secret_values import is_dense, is_harmless, is_short_number
@@ -14,8 +15,13 @@ _NAME = re.compile(
     \\[nrt]
     | (?P<known>
         (?i:(?:api|access|secret|private|license|encryption|signing)[ ](?:access[ ])?keys? | access[ ]token
-          | identified[ ]by | mot[ ]de[ ]passe | contraseña | senha | wachtwoord | kennwort)(?![^\W_])
-        | 密碼 | 密码 | 口令 | パスワード | 暗証番号 | (?i:пароль) | 비밀번호 | 암호
+          | identified[ ]by
+          | key[ ](?:for|to|of)[ ](?:the[ ])?(?:api|account|service|server)
+          | mot[ ]de[ ]passe | contraseña | contrasenya | senha | wachtwoord | kennwort | hasło | heslo | lösenord
+          | passord | adgangskode | salasana | jelszó | parola | şifre | kata[ ]sandi | mật[ ]khẩu | пароль | κωδικός
+        )(?![^\W_])
+        | 密碼 | 密码 | 口令 | パスワード | 暗証番号 | 비밀번호 | 암호
+        | كلمة[ ](?:المرور|السر) | סיסמה | รหัสผ่าน | पासवर्ड
       )
     | [A-Za-z][A-Za-z0-9_]*(?:[.-][A-Za-z0-9_]+)*
     """,
@@ -27,14 +33,20 @@ _BETWEEN = re.compile(
     r"""
     (?P<closed>(?:\\?["'`*_\]>)]|\*\*|[ ]?</?\w{1,9}>){0,4})
     (?:
-        :?(?:[ \t]{1,2}[\w'-]{1,15}){0,4}?[ \t](?P<verb>is|was|are|ist|lautet|es|est|será|to|like|with)[ \t]{0,4}:?[ \t]{1,4}
-        |
-        [ \t]{0,20}(?::[ ]?[A-Za-z][\w<>\[\]?|. ]{0,30}?[ ]?=(?!=)|=>|[:=!]?={1,2}|->|<-|→|:=?|[\uff1a\uff1d]|(?P<cell>\|{1,2})|(?P<comma>,))[ \t]{0,20}(?:\\?\n[ \t]{1,20})?
-        (?:\{\s?["'](?:value|default|plain)["']\s?:\s?)?
+        :?(?:[ \t]{1,2}[\w'-]{1,15}){0,4}?[ \t]
+          (?P<verb>is|was|are|ist|lautet|es|est|será|to|like|with)[ \t]{0,4}:?[ \t]{1,4}
+        | (?:[ ]\([^()\n]{0,40}\))?[ \t]{0,20}
+          (?:
+            :[ ]?[A-Za-z][\w<>\[\]?|. ]{0,30}?[ ]?=(?!=)    # with a type
+            | => | [:=!]?={1,2} | -> | <- | → | :=? | [\uff1a\uff1d] | (?P<cell>\|{1,2}) | (?P<comma>,)
+          )
+          [ \t]{0,20}(?:\\?\n[ \t]{1,20})?
+          (?:\{\s?["'](?:value|default|plain)["']\s?:\s?)?
         | [ \t]{0,2}(?P<said>是|为|為|は|「)[ \t]{0,2}「?
         | [ \t]{1,4}(?P<attribute>value)=
+        | [ \t]{1,4}(?P<dash>[–—-])[ \t]{1,4}
         | (?P<called>\()
-        | (?P<blank>[ \t]{1,20})
+        | (?P<blank>[ ]{1,2})
         | (?<=>)
     )
     (?:\*\*|__|[*_(\[])?[ \t]{0,4}
@@ -53,70 +65,18 @@ _VALUE = re.compile(
 _NEXT = 12  # characters behind a value that say whether it is one
 _BARE_ENDS = ".,:;!?*_"
 _MORE_WORDS = re.compile(r"\A[ \t]{1,9}(?:[a-zA-Z]{2,}|a\b)")
-_CALLED = re.compile(r"\A(?:[(\[{]|\.\w|\s{0,9}\(|:(?:\s|\Z))")
+_CALLED = re.compile(r"\A(?:[(\[{]|\.\w|:(?:\s|\Z))")
 
 _AUTHORIZATION = re.compile(r"\b(?:[Bb]earer|BEARER)[ ]+([\w.~+/-]{4,2000}=*)|\bBasic[ ]+([A-Za-z0-9+/]{8,2000}={0,2})")
 _IN_QUERY = re.compile(r"[?&#;](?P<name>[\w.-]{1,40})=(?P<value>[^&\s\"'#<>`{}…]{1,2000})", re.IGNORECASE)
 _QUERY_NAMES = re.compile(
     r"key|sig|signature|x-amz-signature|x-amz-security-token|appid|app_id|code|auth|pwd|pass|sid", re.I
 )
-_CALL = re.compile(
-    r"""
-    (?<![\w-])(?:
-      (?P<login>\w{0,20}?(?:login|auth|from_credentials|ftp|ftp_tls))
-    | (?P<connect>\w{0,20}?(?:connect|set_password|create_user|create_superuser|authenticate|credentials?)|jwt\.(?:en|de)code)
-    | (?P<key>fernet|hmac\.new)
-    )[ ]?=?[ ]?\(
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
-_ARGUMENT = re.compile(
-    r"""(?P<comma>,)|(?P<named>=[ ]?)?[bru]?(?P<quote>\\?["'])(?P<value>[^"'\\\n]{1,200})(?P=quote)|[^()"'{},=\\]+|\{[^{}\n]{0,60}\}|="""
-)
-_LONGEST_CALL = 300  # characters
-_LOGIN = re.compile(
-    r"""
-    (?<![\w-])(?:log[ -]?in|user/pass(?:word)?|credentials?|creds|account|access[ ]with|sqlplus|--user|-u|-U|user(?:name)?)
-    ["'`]?(?:[ ]?[:=]|[ ]is)?[ ]{0,4}["'`]?
-    (?P<user>[\w.@+-]{1,40})["'`]?(?:[ ]?[/:%|][ ]?|[ ],[ ])["'`]?(?P<password>[^\s"'`,;|()…/]{3,100})
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
-_OPTION = re.compile(
-    r"""
-    (?<![\w-])(?:
-      (?:sshpass|docker[ ]login|podman[ ]login|mongosh?|twine)[ ][^\n|;]{0,120}?(?<=[ ])-p[ ]?
-    | (?:mysql(?:dump|admin)?|7z|rar|unrar)[ ][^\n|;]{0,120}?(?<=[ ])-h?p(?=\S)
-    | (?:zip|unzip|sqlcmd)[ ][^\n|;]{0,120}?(?<=[ ])-P[ ]?
-    | redis-cli[ ][^\n|;]{0,120}?(?<=[ ])-a[ ]
-    | ldap\w{3,10}[ ][^\n|;]{0,120}?(?<=[ ])-w[ ]
-    | openssl[ ][^\n|;]{0,120}?(?<=[ ])-k[ ]
-    | keytool[ ][^\n|;]{0,120}?(?<=[ ])-(?:store|key)pass[ ]
-    | smbclient[ ][^\n|;]{0,120}?(?<=[ ])-U[ ]?[\w\\.-]{1,40}%
-    | mc[ ](?:alias|config[ ]host)[ ](?:set|add)[ ]\S{1,40}[ ]\S{1,80}[ ]
-    )["']?(?P<value>[^\s"'<>$-][^\s"'<>]{2,99})
-    """,
-    re.VERBOSE,
-)
-_PIPED = re.compile(
-    r"\becho[ ]+(?:-n[ ]+)?[\"']?(?P<value>[^\s\"'|$]{3,100})[\"']?[ ]*\|[ ]*[^\n]{0,80}?(?:--password-stdin|sudo[ ]+-S|passwd|--passphrase-fd)"
-)
-_LOGIN_COMMAND = re.compile(
-    r"\b(?:wandb|kaggle|comet|railway)[ ](?:login|config)[ ](?:[\w-]+[ ]){0,5}(?P<value>[0-9A-Za-z]{20,100})\b"
-)
-_PASSPHRASE_SOURCE = re.compile(r"\bpass:(?P<value>[^\s\"'<>$]{3,100})")
-_NET_USE = re.compile(r"\bnet[ ]use[ ][^\n]{0,60}?\\\\[\w.\\-]{1,60}[ ](?P<value>[^\s/][^\s]{2,99})")
-_PGPASS = re.compile(r"(?<![\w.:/])[\w.*-]{1,60}:(?:\d{2,5}|\*):[\w*-]{1,60}:[\w*-]{1,60}:(?P<value>[^\s\"':]{3,100})")
 _INSERTED = re.compile(
     r"\bINSERT[ ]INTO[ ][^\n(]{1,80}\((?P<names>[^\n()]{1,300})\)\s{0,9}VALUES\s{0,9}\((?P<values>[^\n()]{1,600})\)",
     re.IGNORECASE,
 )
 _QUOTED = re.compile(r"'([^'\n]{1,200})'|\"([^\"\n]{1,200})\"")
-
-_ORACLE = re.compile(
-    r"(?<![\w/.])\w{1,30}/(?P<value>[^\s/@\"']{3,60})@(?:(?://)?[\w.-]{1,60}:\d{1,5}/|\w{1,30}(?![\w.]))"
-)
-_SPECIAL = (_OPTION, _PIPED, _LOGIN_COMMAND, _PASSPHRASE_SOURCE, _NET_USE)
 
 
 def secrets_in_text(text: str) -> Iterator[Span]:
@@ -134,17 +94,7 @@ def secrets_in_text(text: str) -> Iterator[Span]:
     for match in _IN_QUERY.finditer(text):
         if _QUERY_NAMES.fullmatch(match["name"]) and is_dense(match["value"]):
             yield match.span("value")
-    for pattern in _SPECIAL:
-        for match in pattern.finditer(text):
-            if not is_harmless(match["value"]):
-                yield match.span("value")
-    for pattern in (_PGPASS, _ORACLE):
-        for match in pattern.finditer(text):
-            if is_dense(match["value"]):
-                yield match.span("value")
-    for match in _LOGIN.finditer(text):
-        if is_dense(match["password"]):
-            yield match.span("password")
+    yield from secrets_in_commands(text)
     yield from secret_arguments(text)
     for match in _INSERTED.finditer(text):
         if any(likelihood(name.strip(" `\"'")) is Likelihood.YES for name in match["names"].split(",")):
@@ -185,23 +135,6 @@ def _cells(cells: list[str], secret: list[int], start: int, *, is_table: bool) -
         start += len(cell) + 1
 
 
-def secret_arguments(text: str) -> Iterator[Span]:
-    """Yield where passwords stand in calls that have them in a place: `login("me", "…")`, `auth=("me", "…")`."""
-    for call in _CALL.finditer(text):
-        position, stop, index = call.end(), call.end() + _LONGEST_CALL, 0
-        while position < stop and (part := _ARGUMENT.match(text, position)):
-            position = part.end()
-            index += part["comma"] is not None
-            if part["value"] and not part["named"] and _is_password(part["value"], call, index):
-                yield part.span("value")
-
-
-def _is_password(value: str, call: re.Match[str], index: int) -> bool:
-    if call["login"] and index:
-        return not is_harmless(value)
-    return (index > 0 or call["connect"] is None) and is_dense(value)
-
-
 def _value_after(text: str, position: int, name: str, found: Likelihood) -> Span | None:
     between = _BETWEEN.match(text, position)
     if between is None:
@@ -211,11 +144,13 @@ def _value_after(text: str, position: int, name: str, found: Likelihood) -> Span
         return None
     start, end = value.span("bare" if value["open"] is None else "quoted")
     sure = found is Likelihood.YES and not any(
-        between[kind] for kind in ("comma", "verb", "called", "blank", "attribute")
+        between[kind] for kind in ("comma", "verb", "called", "blank", "attribute", "dash")
     )
     if value["open"] is not None:
         secret = text[start:end]
         sure = sure or (found is Likelihood.YES and between["comma"] is None)
+        if between["called"] and found is not Likelihood.YES:
+            return None
         good = not is_harmless(secret) if sure else is_dense(secret) or (is_short_number(secret) and has_digits(name))
         return (start, end) if good and end > start else None
     return _bare(text, start, end, name, sure, between)
@@ -223,8 +158,12 @@ def _value_after(text: str, position: int, name: str, found: Likelihood) -> Span
 
 def _bare(text: str, start: int, end: int, name: str, sure: bool, between: re.Match[str]) -> Span | None:
     """Where a value without quotes stands, if it is a secret. A comma says that it is a name or a number."""
+    if is_harmless(text[start:end], quoted=False):
+        return None
     end = start + len(text[start:end].rstrip(_BARE_ENDS))
     value = text[start:end]
+    if between["blank"] and name.lower() == "pass":
+        return None  # the verb
     if not value or between["comma"] or between["called"] or is_harmless(value, quoted=False):
         return None
     if _CALLED.match(text[end : end + _NEXT]) and not value.isdigit():

@@ -13,21 +13,21 @@ _PLACEHOLDER = re.compile(
     r"""
     \A(?:<.*> | \[.*\] | \{.*\} | \$.* | %.{0,2} | %\(\w+\)s | .{0,12}(?:\.\.\.|…).{0,4} | @\w+@
     | (?:your|insert|replace|enter|put|paste|change|todo|fixme|redacted|hidden|dummy|placeholder)(?:[ _-].*|me)?
-    | .*[ _-](?:here|goes[ _-]here|redacted) | (?:some|the|an?|any|new|old)[ _-](?:password|secret|token|key|api[ _-]?key)
+    | .*[ _-](?:here|goes[ _-]here|redacted)
+    | (?:some|the|an?|any|new|old)[ _-](?:password|secret|token|key|api[ _-]?key)
     | .{0,12}x{4,}.* | example | foo | bar | null | none)
     """,
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
-_PLAIN = re.compile(
-    r"""
-    \A(?:any | array | await | async | bool(?:ean)? | bytes | const | default | def | del | empty | enabled | disabled
-    | false | fail(?:ed)? | float | from | function | if | import | in | int(?:eger)? | is | lambda | let | missing
-    | new | nil | no | none | not | null | number | object | ok | off | on | optional | or | and | pass(?:ed)? | required
-    | return | self | str(?:ing)? | text | this | true | undefined | unknown | valid | invalid | varchar | wrong | yield
-    | yes | with | the | a | an | to | of | see | see[ ].* | secretstr | bearer | basic | is | are | was | read | write)
-    """,
-    re.VERBOSE | re.IGNORECASE,
+_PLAIN_WORDS = frozenset(
+    """
+    a an and any are array async await basic bearer bool boolean bytes const default def del disabled empty enabled fail
+    failed false float from function if import in int integer is invalid lambda let missing n/a new nil no none not null
+    number object of off ok on optional or pass passed read required return secretstr see self str string text the this
+    to true undefined unknown valid varchar was with write wrong yes yield
+    """.split()
 )
+_PLAIN = re.compile(r"\A(?:not?[ _-](?:required|needed|set)|see[ ].*)", re.IGNORECASE)
 _SCHEME = re.compile(r"\A(?:Bearer|Basic|Token|token|ApiKey|Digest)(?:[ ]+|\Z)")
 _PATH = re.compile(
     r"\A(?:(?:~|\.{1,2})?/(?=[\w.]).*/.*|[A-Za-z]:\\.*|[\w./~-]*\.(?:json|txt|pem|key|toml|ya?ml|env|cfg|ini|csv|crt|p12)|\w+://.*)"
@@ -69,7 +69,9 @@ def is_harmless(value: str, *, quoted: bool = True) -> bool:
     letters = {character for character in set(value.lower()) if character.isalnum()}
     if not letters or (len(letters) == 1 and len(value) >= 3):
         return True
-    if any(map(lambda pattern: pattern.fullmatch(value), (_PLACEHOLDER, _PLAIN, _PATH, _ENVIRONMENT))):
+    if value.lower() in _PLAIN_WORDS:
+        return True
+    if any(pattern.fullmatch(value) for pattern in (_PLACEHOLDER, _PLAIN, _PATH, _ENVIRONMENT)):
         return True
     if value.startswith("^") or "(?" in value:
         return True  # a pattern that a value has to fit

@@ -36,7 +36,7 @@ def fetch_folder(
         file = weights.fetch(source.gguf, on_progress, on_notice)
         return converted(file, sha256, on_progress, on_notice), _short(sha256)
     if source.repo:
-        folder = weights.snapshot(source.repo, source.revision, on_progress, with_code=with_code)
+        folder = weights.snapshot(source.repo, source.revision, on_progress, with_code=with_code, on_notice=on_notice)
         return folder, _short(folder.name)
     if source.is_gguf:
         return converted(source.path, None, on_progress, on_notice), "local file"

@@ -58,7 +58,7 @@ def status(last: Result | None, idle_minutes: float = 0.0, manager: ModelManager
     lines.append(f"Memory    this process holds {gigabytes(memory)}, {gigabytes(free_ram())} are free")
     if last is not None:
         lines += _last(last)
-    return "\n".join(lines)
+    return "\n".join(map(plain_text, lines))
 
 
 def _coming(coming: PendingLoad) -> str:
@@ -104,7 +104,7 @@ def doctor(
         reachable: Says which sources of checkpoints answer, by their names.
         notebook: The file of the session's notebook; None outside of one.
     """
-    return "\n".join(_findings(reachable, notebook))
+    return "\n".join(map(plain_text, _findings(reachable, notebook)))
 
 
 def _findings(reachable: Callable[[], Mapping[str, bool]], notebook: SessionNotebook | None) -> Iterator[str]:

@@ -833,6 +833,49 @@ def test_a_fetched_file_of_an_older_version_is_hashed_once(hub: Hub) -> None:
     assert seen == []
 
 
+@pytest.fixture
+def in_hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A snapshot as the Hub's client leaves it: links to files that have their hashes for names."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    repository = tmp_path / "hub" / "models--owner--model"
+    folder = repository / "snapshots" / ("a" * 40)
+    folder.mkdir(parents=True)
+    (repository / "blobs").mkdir()
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("a" * 40)
+    for name, content in {"config.json": b"{}", "model.safetensors": b"w" * 5000}.items():
+        # As git names a small file, and by its sha256 a large one.
+        small = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+        blob = small if name == "config.json" else hashlib.sha256(content).hexdigest()
+        (repository / "blobs" / blob).write_bytes(content)
+        (folder / name).symlink_to(f"../../blobs/{blob}")
+    return folder
+
+
+def test_a_snapshot_is_hashed_once_and_again_when_it_was_touched(in_hub_cache: Path) -> None:
+    def hashed() -> set[str]:
+        seen: set[str] = set()
+        assert weights.snapshot("owner/model", None, lambda progress: seen.add(progress.what)) == in_hub_cache
+        return seen
+
+    assert hashed() == {"Checking config.json", "Checking model.safetensors"}
+    assert hashed() == set()
+    os.utime(in_hub_cache / "config.json", (1, 1))
+    assert hashed() == {"Checking config.json"}
+    assert hashed() == set()
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+@pytest.mark.parametrize("change", ["flipped", "cut"])
+def test_a_damaged_snapshot_is_not_loaded(change: str, name: str, in_hub_cache: Path, hub: Hub) -> None:
+    weights.snapshot("owner/model")
+    blob = (in_hub_cache / name).resolve()
+    flip(blob, -1) if change == "flipped" else os.truncate(blob, 1)
+    with pytest.raises(FetchError):  # this Hub knows nothing of it
+        weights.snapshot("owner/model")
+    assert blob.exists(), "it was taken away before there was another one"
+
+
 def test_what_lies_beside_a_file_is_not_read(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "downloads" / "tiny.gguf").path if (tmp_path / "downloads").mkdir() is None else None
     assert path is not None

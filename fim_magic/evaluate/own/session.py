@@ -26,8 +26,8 @@ from fim_magic.kernel import context_for, defined_names
 from fim_magic.session_notebook import SessionNotebook
 
 _NOT_RUN = re.compile(
-    r"^[ \t]*(?:[\w, ]+=[ \t]*)?(?:!|%(?:pip|conda|mamba|uv|sx|system|run)\b)|^%%(?:!|bash|sh|script|system|sx|cmd)\b"
-    r"|\bos\.system\(|\bsubprocess\b|\b(?:pip|conda)[ \t]+install\b|\binput\(",
+    r"^[ \t]*(?:[\w,][\w, ]*=[ \t]*)?(?:!|%(?:pip|conda|mamba|uv|sx|system|run)\b)"
+    r"|^%%(?:!|bash|sh|script|system|sx|cmd)\b|\bos\.system\(|\bsubprocess\b|\b(?:pip|conda)[ \t]+install\b|\binput\(",
     re.MULTILINE,
 )
 
