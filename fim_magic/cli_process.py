@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Any
 
 from fim_magic.errors import FimError, OptionError, is_failure
@@ -22,24 +25,47 @@ PIPE_CLOSED = 141
 def run(command: Callable[[], int]) -> int:
     """Run a command to its exit status, and say on standard error why it failed."""
     _hold_closed_streams()
-    with _every_character():
+    with _every_character(), _noted_interrupts() as interrupts:
         try:
-            status = _flushed(command)
-        except FimError as error:
-            notify(f"fim-magic: {error}")
-            status = 1
-        except KeyboardInterrupt:
-            notify("\nfim-magic: interrupted")
-            status = INTERRUPTED
-        except BrokenPipeError:  # `| head`: it has what it wants
-            _discard_output()
-            status = PIPE_CLOSED
+            return _flushed(command)
         except BaseException as error:
-            if not is_failure(error):
-                raise
-            notify(f"fim-magic: {_of_output(error) or in_words(error)}")
-            status = 1
-    return status
+            return _status_of(error, interrupted=bool(interrupts))
+
+
+def _status_of(error: BaseException, *, interrupted: bool) -> int:
+    """Say why a command has failed, and return its exit status. What ends the process goes on doing so."""
+    if isinstance(error, BrokenPipeError):  # `| head`: it has what it wants
+        _discard_output()
+        return PIPE_CLOSED
+    is_known = isinstance(error, FimError)
+    # An import that Ctrl-C has ended may fail in the library's own words.
+    if isinstance(error, KeyboardInterrupt) or (interrupted and (is_known or is_failure(error))):
+        notify("\nfim-magic: interrupted")
+        return INTERRUPTED
+    if not (is_known or is_failure(error)):
+        raise error
+    notify(f"fim-magic: {error if is_known else _of_output(error) or in_words(error)}")
+    return 1
+
+
+@contextmanager
+def _noted_interrupts() -> Iterator[list[int]]:
+    """Note each Ctrl-C inside the block, which raises KeyboardInterrupt as ever."""
+    noted: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
+        yield noted
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _of_output(error: BaseException) -> str:

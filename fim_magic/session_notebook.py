@@ -12,16 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fim_magic.context.cells import LARGEST_FILE, NotebookCell, alike, normalized, of_notebook
+from fim_magic.context.cells import LARGEST_FILE, NotebookCell, normalized, of_notebook
 from fim_magic.frontends import notebook_path
 from fim_magic.markers import MARKERS
 
 _TELLING = 20  # characters of cells that are in both: what any notebook may have is shorter, or imports something
 _MORE_TELLING = 80  # where both have ids, and all are different
-_ALIKE = 0.8  # of 1: how like a cell of the file the one that is edited is
 _LARGEST = 50 * LARGEST_FILE  # bytes of a file that is looked into; cells of one with more are not
-_ANYWHERE = re.compile(r"\s*(?:[%!#?].*|import\s.*|from\s+\S+\s+import\s.*)?")
-"""A line that any notebook may have: a magic, a comment, an import."""
+_ANYWHERE = re.compile(r"\s*(?:[%!#?].*|import\s.*|from\s+\S+\s+import\s.*|[\w.]+(?:\(.{0,40}\))?)?")
+"""A line that any notebook may have: a magic, a comment, an import, a short call such as `df.head()`."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +89,13 @@ def _is_same(
         return True  # nobody else's cell has its hole in the same place
     if sum(map(_telling, shared)) >= (_MORE_TELLING if differ else _TELLING):
         return True
-    wanted = normalized(current)
-    return not differ and _telling(wanted) >= 2 * _TELLING and any(alike(text, wanted) >= _ALIKE for text in code)
+    # A cell that is edited has lines of its own, and those that it was handed out with.
+    wanted = _lines(normalized(current))
+    return not differ and any(_telling("\n".join(wanted & _lines(text))) >= 2 * _TELLING for text in code)
+
+
+def _lines(text: str) -> set[str]:
+    return {line.strip() for line in text.splitlines()}
 
 
 def _telling(text: str) -> int:

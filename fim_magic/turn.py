@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -20,15 +21,16 @@ class Turn:
         # collector, on any thread and at any time.
         self._changed = threading.Condition(threading.RLock())
         self._holder: threading.Thread | None = None
+        self._process = 0  # whose thread that is: a child that was forked meanwhile has no such request
 
     @property
     def is_taken(self) -> bool:
-        return self._holder is not None
+        return self._holder is not None and self._process == os.getpid()
 
     @property
     def is_mine(self) -> bool:
         """Whether this thread's request holds it."""
-        return self._holder is threading.current_thread()
+        return self.is_taken and self._holder is threading.current_thread()
 
     @contextmanager
     def taken(self, stop: threading.Event, wait_seconds: float = 0.0) -> Iterator[None]:
@@ -53,7 +55,7 @@ class Turn:
     def _wait(self, stop: threading.Event, wait_seconds: float) -> None:
         deadline = time.monotonic() + wait_seconds
         with self._changed:
-            while self._holder is not None:
+            while self.is_taken:
                 if self.is_mine:  # it would wait for itself
                     raise BusyError(
                         "The model is busy with another request of this same thread, which cannot go on while this one "
@@ -65,7 +67,7 @@ class Turn:
                 if stop.is_set():
                     raise KeyboardInterrupt
                 self._changed.wait(min(left, _POLL_SECONDS))
-            self._holder = threading.current_thread()
+            self._holder, self._process = threading.current_thread(), os.getpid()
 
 
 def _busy(waited_seconds: float) -> str:

@@ -6,6 +6,7 @@ import ast
 import difflib
 import logging
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,6 +33,7 @@ _BLANK_LINES = re.compile(r"\A(?:[ \t]*\n)+")
 _TARGET = re.compile(r"^(?:async\s+def|def|class)\s+(\w+)|^(\w+)[ \t]*(?::[^=\n]+)?=(?!=)", re.MULTILINE)
 _ALIKE = 0.75  # of 1: how like each other two versions of a cell are
 _SURELY_THE_CELL = 0.6
+_MOST_PAIRS = 200_000  # of equal lines in two cells
 _REMEMBERED = 512  # cells, of which the next request need not find out the same again
 
 
@@ -184,7 +186,11 @@ def alike(one: str, other: str) -> float:
         return 0.0
     # Exact comparison takes time that grows with the square: long cells are compared by lines.
     if len(one) + len(other) > 4000:
-        matcher = difflib.SequenceMatcher(None, one.split("\n"), other.split("\n"), autojunk=False)
+        lines, others = one.split("\n"), other.split("\n")
+        count, counts = Counter(lines), Counter(others)
+        if sum(number * counts[line] for line, number in count.items()) > _MOST_PAIRS:
+            return 0.0  # thousands of equal lines: which belongs to which would take minutes
+        matcher = difflib.SequenceMatcher(None, lines, others, autojunk=False)
     return matcher.ratio()
 
 

@@ -53,6 +53,7 @@ def load_in_torch(ready: Ready, on_progress: OnProgress) -> Engine:
         placement=ready.placement,
         named=ready.family,
         allow_code=ready.spec.allow_code,
+        adapter=ready.source.adapter,
         on_progress=on_progress,
     )
 

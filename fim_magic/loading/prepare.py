@@ -72,10 +72,10 @@ def prepare(
     source, loader = resolved.source, loaders[resolved.engine_name]
     if not fetch and not loader.is_here(source):
         return None
-    files = ModelFiles.of(source.path) if source.is_on_disk else NO_FILES
+    files = ModelFiles.of(*source.named_paths)
     on_progress(Progress(f"Loading {source.name}", done=0, total=0, unit=""))
     loader.require_room(source, spec.quantize, memory)
-    remarks: list[str] = []
+    remarks = [source.remark] if source.remark else []
     path, revision = loader.fetch(source, on_progress, spec.allow_code, remarks.append)
     placement = loader.place(path, source.name, spec.quantize, memory)
     free = {} if placement is None else memory.for_next()

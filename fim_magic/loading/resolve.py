@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fim_magic import catalog
-from fim_magic.errors import ModelError, OptionError
+from fim_magic.errors import FimError, ModelError, OptionError
 from fim_magic.formats import family_names
-from fim_magic.loading.adapter import explain, is_adapter
+from fim_magic.loading.adapter import base_of, can_merge, explain, explain_base, is_adapter
 from fim_magic.loading.fastest import fastest
 from fim_magic.loading.spec import is_on_disk, split_revision
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from fim_magic.loading.loaders import Loader
     from fim_magic.loading.memory import MemoryProbe
     from fim_magic.loading.spec import ModelSpec
+
+_log = logging.getLogger(__name__)
 
 FASTER_ON_A_CPU = "torch"
 """Which engine runs a GGUF file on a CPU where it was not measured: `.github/DECISIONS.md` has the figures.
@@ -38,6 +41,7 @@ class Source:
         repo: or a repository on the Hub,
         path: or a folder or a .gguf file on this machine.
         revision: Of the repository; None is its main branch.
+        adapter: The folder of a LoRA adapter that is merged into the checkpoint's weights; None without one.
     """
 
     name: str
@@ -46,15 +50,24 @@ class Source:
     repo: str = ""
     path: Path = Path()
     revision: str | None = None
+    adapter: Path | None = None
 
     @property
     def is_gguf(self) -> bool:
         return self.gguf is not None or self.path.suffix == ".gguf"
 
     @property
-    def is_on_disk(self) -> bool:
-        """Whether it is a path that the user has named: what is fetched stays as it is."""
-        return self.gguf is None and not self.repo
+    def named_paths(self) -> tuple[Path, ...]:
+        """What of it is a path on this machine, and may change there: what is fetched stays as it is."""
+        checkpoint = () if self.gguf is not None or self.repo else (self.path,)
+        return checkpoint if self.adapter is None else (*checkpoint, self.adapter)
+
+    @property
+    def remark(self) -> str:
+        """What the user should know of it, or ""."""
+        if self.adapter is None:
+            return ""
+        return f"{self.name} is an adapter (LoRA). It is merged into the weights of {self.repo or self.path}."
 
 
 @dataclass(frozen=True)
@@ -98,6 +111,8 @@ def resolve(
     """
     family = _known_family(spec.family)
     source, why = find_source(spec.name, memory)
+    if source.adapter is not None:
+        _require_as_it_is(source, spec)
     if spec.allow_code and not source.repo:
         raise OptionError(
             f"--allow-code is for repositories on the Hub, at the commit whose code you have read; {source.name} "
@@ -130,11 +145,11 @@ def _source(name: str) -> Source:
     if entry is not None:
         return Source(base, entry, repo=entry.repo, revision=revision)
     path, is_checkpoint = look_for(base)
+    if base and is_adapter(path):
+        return _adapted(base, path)
     if is_checkpoint:
         _require_no_revision(base, revision, "it is on this machine, as it is")
         return Source(base, path=path)
-    if base and is_adapter(path):
-        raise ModelError(explain(path))
     if base and path.is_dir():
         raise ModelError(
             f"The folder {base!r} holds no checkpoint: there is no config.json in it. Name the folder that has "
@@ -143,6 +158,24 @@ def _source(name: str) -> Source:
     if base.count("/") == 1 and not path.exists() and not base.startswith((".", "~", "/")):
         return Source(base, catalog.by_repo(base), repo=base, revision=revision)
     raise catalog.unknown(base)
+
+
+def _adapted(name: str, folder: Path) -> Source:
+    """Find the model that an adapter changes, on this machine: its name comes from whoever made the adapter."""
+    from fim_magic.weights.snapshot import local_snapshot
+
+    base = base_of(folder)
+    if not base or not can_merge():
+        raise ModelError(explain(folder))
+    try:
+        path, is_checkpoint = look_for(base)
+        if is_checkpoint and path.suffix != ".gguf":
+            return Source(name, path=path, adapter=folder)
+        if base.count("/") == 1 and local_snapshot(base, None, code=False) is not None:
+            return Source(name, catalog.by_repo(base), repo=base, adapter=folder)
+    except FimError:  # it is the name of nothing
+        _log.info("The model that an adapter changes cannot be looked for.", exc_info=True)
+    raise ModelError(explain_base(folder))
 
 
 def look_for(name: str) -> tuple[Path, bool]:
@@ -160,6 +193,14 @@ def look_for(name: str) -> tuple[Path, bool]:
         ) from error
     except (OSError, RuntimeError, ValueError) as error:  # as `is_on_disk` says
         raise catalog.unknown(name) from error
+
+
+def _require_as_it_is(source: Source, spec: ModelSpec) -> None:
+    for option in ("--allow-code",) * spec.allow_code + (f"--quantize {spec.quantize}",) * bool(spec.quantize):
+        raise OptionError(
+            f"{option} is not for adapters, which are merged into weights as they were trained on. Omit it, or merge "
+            f"{source.name} into a checkpoint first."
+        )
 
 
 def _require_no_revision(name: str, revision: str | None, because: str) -> None:

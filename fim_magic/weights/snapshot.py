@@ -253,10 +253,12 @@ def _size(repo: str, info: ModelInfo, patterns: _Patterns) -> int:
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
     wanted = list(filter_repo_objects(sizes, **patterns))
     if "config.json" not in wanted or not (_has_weights(info, _SAFETENSORS) or _has_weights(info, _PICKLED)):
+        adapter = "adapter_config.json" in wanted
         raise FetchError(
             f"{repo} has no checkpoint that fim-magic can load: it needs a config.json and weights in safetensors "
-            "files, or at least in pytorch_model.bin. Look for a copy in transformers' layout on the Hub; a .gguf file "
-            "can be named by its path."
+            "files, or at least in pytorch_model.bin. "
+            + ("It holds an adapter (LoRA), which can be loaded from a folder of yours. " if adapter else "")
+            + "Look for a copy in transformers' layout on the Hub; a .gguf file can be named by its path."
         )
     return sum(sizes[name] for name in wanted)
 

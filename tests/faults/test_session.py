@@ -15,22 +15,26 @@ import threading
 import time
 
 import pytest
+import torch
 from checkpoints import build
 from gguf_files import write_gguf
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from scripted import ScriptedEngine
 from traitlets.config import Config
+from transformers import AutoModelForCausalLM
 
 import fim_magic
-from fim_magic import cli, pipeline, reports
+from fim_magic import cli, cli_process, pipeline, reports
 from fim_magic.__main__ import main
+from fim_magic.context.cells import alike
 from fim_magic.document import Document, parse
 from fim_magic.errors import BusyError, FaultError, ModelError, OptionError
 from fim_magic.events import Finished
 from fim_magic.generation import prompt_for
 from fim_magic.kernel import defined_names
 from fim_magic.loading import fastest
+from fim_magic.loading.adapter import explain, is_adapter
 from fim_magic.loading.files import ModelFiles
 from fim_magic.loading.manager import MODELS, ModelManager
 from fim_magic.loading.spec import ModelSpec
@@ -302,6 +306,20 @@ def test_ctrl_c_ends_it_without_a_traceback_while_modules_are_read(monkeypatch, 
     assert capsys.readouterr().err == "\nfim-magic: interrupted\n"
 
 
+def test_ctrl_c_that_a_library_has_taken_for_its_own_failure_is_ctrl_c(capsys):
+    """As an import of transformers that is interrupted says that a module could not be imported."""
+
+    def command():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("could not import module") from None
+
+    assert cli_process.run(command) == 130
+    assert capsys.readouterr().err == "\nfim-magic: interrupted\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 # --- a guest in the process ----------------------------------------------------------------------
 
 
@@ -426,6 +444,22 @@ def test_a_stream_that_nobody_reads_on_locks_nobody_out(engine, end):
     assert ask() == FILLED
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="of POSIX")
+def test_a_child_that_was_forked_meanwhile_waits_for_nobody(slow):
+    first, _ = in_thread(ask)
+    until_busy()
+    child = os.fork()
+    if not child:
+        signal.alarm(60)
+        slow.may_go_on = threading.Event()  # the one that the other thread may hold
+        slow.may_go_on.set()
+        os._exit(0 if ask(wait_seconds=0) == FILLED else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert pipeline.busy()
+    slow.may_go_on.set()
+    first.join(30)
+
+
 def test_a_request_that_failed_leaves_the_turn_to_others(engine, monkeypatch):
     monkeypatch.setattr(engine, "before_step", lambda _step: 1 / 0)
     with pytest.raises(FaultError, match="ZeroDivisionError"):
@@ -504,6 +538,11 @@ def add_line_end(path):
     path.write_text(path.read_text() + "\n")
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    return build("qwen2", tmp_path_factory.mktemp("built"))
+
+
 PARTS = {
     "config": ("config.json", add_line_end),
     "tokenizer": ("tokenizer.json", add_line_end),
@@ -516,8 +555,8 @@ PARTS = {
 
 
 @pytest.mark.parametrize(("name", "change"), PARTS.values(), ids=PARTS)
-def test_each_part_of_a_checkpoint_counts(tmp_path, name, change):
-    folder = build("qwen2", tmp_path / "mine")
+def test_each_part_of_a_checkpoint_counts(built, tmp_path, name, change):
+    folder = shutil.copytree(built, tmp_path / "mine")
     (folder / "tokenizer_config.json").write_text("{}")
     (folder / "generation_config.json").unlink(missing_ok=True)
     files = ModelFiles.of(folder)
@@ -527,8 +566,8 @@ def test_each_part_of_a_checkpoint_counts(tmp_path, name, change):
 
 
 @pytest.mark.parametrize("name", ["trainer_state.json", "optimizer.pt", "README.md", "runs/events.out", "train.log"])
-def test_what_a_training_run_writes_beside_it_does_not_count(tmp_path, name):
-    files = ModelFiles.of(build("qwen2", tmp_path / "mine"))
+def test_what_a_training_run_writes_beside_it_does_not_count(built, tmp_path, name):
+    files = ModelFiles.of(shutil.copytree(built, tmp_path / "mine"))
     (tmp_path / "mine" / name).parent.mkdir(exist_ok=True)
     (tmp_path / "mine" / name).write_text("step 100")
     assert not files.have_changed
@@ -638,6 +677,20 @@ FILES = {
     "white-space": (["prices = [1.5, 2.5, 3.5, 4.5]  \n"], ["prices = [1.5, 2.5, 3.5, 4.5]"], "x = <cursor>", True),
     "the-cell-itself": (["x = 1", "%%fim\ny = <cursor>"], [], "y = <cursor>", True),
     "the-exercise-edited": ([EXERCISE], [], EDITED, True),
+    "the-exercise-edited-much": (
+        [EXERCISE],
+        [],
+        EDITED.replace("<cursor>", "xs = sorted(numbers)\n    <cursor>"),
+        True,
+    ),
+    "another-with-many-short-calls": (
+        ["df.head()", "df.describe()", "plt.figure(figsize=(10, 6))", "plt.show()", "df.info()"],
+        ["df.head()", "df.describe()", "plt.figure(figsize=(10, 6))", "plt.show()", "df.info()"],
+        "x = <cursor>",
+        False,
+    ),
+    "markdown-with-the-code": (["x = 1"], ["# prices = [1.5, 2.5, 3.5, 4.5]"], "x", False),
+    "a-thousand-lines-of-the-same": (["a = 1\n" * 20000], [], "a = 1\n" * 20000 + "b = 2", False),
     "another-exercise": (["def mean(xs):\n    return sum(xs) / len(xs)\n"], [], EDITED, False),
 }
 
@@ -661,8 +714,8 @@ def test_a_cells_id_tells_its_notebook(shell, named, seen, same):
     ("seen", "same"), [({"z"}, False), (set(), True), ({"vscode-notebook-cell:/n.ipynb#W0"}, True)]
 )
 def test_where_ids_differ_a_short_text_in_both_is_chance(shell, named, seen, same):
-    write_notebook(named, ["plt.figure(figsize=(10, 6))"], ids=("a",))
-    assert (find_notebook(shell, ["plt.figure(figsize=(10, 6))"], "", seen).path is not None) == same
+    write_notebook(named, ["threshold = choose(0.25)"], ids=("a",))
+    assert (find_notebook(shell, ["threshold = choose(0.25)"], "", seen).path is not None) == same
 
 
 def test_an_id_that_a_file_lacks_is_no_id(shell, named):
@@ -833,7 +886,7 @@ ADAPTERS = {
     "broken": ("{", "which it does not name"),
     "empty": ("", "which it does not name"),
     "deep": ("[" * 100_000, "which it does not name"),
-    "huge": (" " * 2**21 + json.dumps(LORA), "which it does not name"),
+    "huge": (" " * 2**24 + json.dumps(LORA), "which it does not name"),
 }
 
 
@@ -841,9 +894,137 @@ ADAPTERS = {
 def test_an_adapter_is_told_for_what_it_is(models, tmp_path, text, said):
     (tmp_path / "adapter_config.json").write_text(text)
     (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    assert is_adapter(tmp_path)
+    assert said in explain(tmp_path)
+    assert "%pip install peft" in explain(tmp_path)
+    assert "merge_and_unload()" in explain(tmp_path)
+    assert explain(tmp_path).isprintable()
     with pytest.raises(ModelError, match="holds an adapter") as refused:
         models.use(ModelSpec.of(str(tmp_path)))
-    assert said in str(refused.value)
-    assert "%pip install peft" in str(refused.value)
-    assert "merge_and_unload()" in str(refused.value)
     assert str(refused.value).isprintable()
+
+
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory):
+    """A checkpoint, an adapter of it which changes what it says, and the model with both."""
+    peft = pytest.importorskip("peft")
+    folder = tmp_path_factory.mktemp("adapted")
+    base = build("qwen2", folder / "base")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        config = peft.LoraConfig(
+            r=4, lora_alpha=32, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM", init_lora_weights=False
+        )
+        model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(base), config).eval()
+    model.save_pretrained(folder / "adapter")
+    return folder, model
+
+
+@pytest.fixture
+def write_adapter(adapted, tmp_path):
+    """`write_adapter(r=8)` writes it, with such changes to its configuration, and returns its folder."""
+
+    def write(**changes):
+        shutil.copytree(adapted[0] / "adapter", tmp_path / "mine", dirs_exist_ok=True)
+        path = tmp_path / "mine" / "adapter_config.json"
+        known = json.loads(path.read_text()) | {"base_model_name_or_path": str(adapted[0] / "base")}
+        path.write_text(json.dumps(known | changes))
+        return path.parent
+
+    return write
+
+
+def test_an_adapter_is_merged_into_its_model(models, adapted, write_adapter):
+    base, mine = adapted[0] / "base", write_adapter()
+    plain = weights_of(models.use(ModelSpec.of(str(base))))
+    random_state = torch.get_rng_state()
+    loaded = models.use(ModelSpec.of(str(mine)))
+    assert torch.equal(torch.get_rng_state(), random_state)
+    with torch.no_grad():
+        logits = adapted[1](input_ids=torch.tensor([[1, 2, 3, 4, 5]])).logits[0].float()
+    logprobs = torch.log_softmax(logits, dim=-1)
+    expected = [float(logprobs[2, 4]), float(logprobs[3, 5])]
+    assert weights_of(loaded) == pytest.approx(expected, abs=0.05)
+    assert weights_of(loaded) != pytest.approx(plain, abs=0.05)
+    assert loaded.notices[0] == f"{mine} is an adapter (LoRA). It is merged into the weights of {base}."
+    write_adapter(lora_alpha=1)  # a part of it has changed
+    assert weights_of(models.use(ModelSpec.of(str(mine)))) != pytest.approx(expected, abs=0.05)
+
+
+def test_what_else_is_in_an_adapters_folder_changes_nothing(models, adapted, write_adapter):
+    """Some programs write the model's configuration and tokenizer there, too."""
+    mine = write_adapter()
+    before = weights_of(models.use(ModelSpec.of(str(mine))))
+    for name in ("config.json", "tokenizer.json"):
+        shutil.copy(adapted[0] / "base" / name, mine)
+    assert weights_of(models.use(ModelSpec.of(str(mine)))) == before
+
+
+def test_an_adapter_beside_a_models_own_weights_is_told(models, adapted, write_adapter):
+    """transformers would merge it where peft is installed, by what its configuration says, and else not."""
+    mine = write_adapter(megatron_config={"a": 1}, megatron_core="antigravity")
+    shutil.copytree(adapted[0] / "base", mine, dirs_exist_ok=True)
+    with pytest.raises(ModelError, match="holds a model and an adapter"):
+        models.use(ModelSpec.of(str(mine)))
+    assert "antigravity" not in sys.modules
+
+
+# What somebody else's adapter_config.json says, and what is said of it.
+HOSTILE_ADAPTERS = {
+    "module": (
+        {"megatron_config": {"a": 1}, "megatron_core": "antigravity"},
+        "'megatron_config', which cannot be merged",
+    ),
+    "kind": ({"peft_type": "PREFIX_TUNING"}, "'PREFIX_TUNING', and only LORA"),
+    "kind-list": ({"peft_type": ["LORA"]}, "only LORA"),
+    "unknown-field": ({"run_this": "rm"}, "'run_this', which cannot be merged"),
+    "other-modules": ({"target_modules": ["k_proj"]}, "belongs to nothing"),
+    "no-modules": ({"target_modules": ["nothing"]}, "could not be loaded"),
+    "rank": ({"r": 8}, "could not be loaded"),
+    "rank-text": ({"r": "eight"}, "the rank is 'eight'"),
+    "rank-huge": ({"r": 10**7}, "the rank is 10000000"),
+    "rank-true": ({"r": True}, "the rank is True"),
+    "rank-pattern": ({"rank_pattern": {"q_proj": 10**7}}, "the rank is 10000000"),
+    "rank-pattern-list": ({"rank_pattern": [10**7]}, "the rank is [10000000]"),
+    "not-here": ({"base_model_name_or_path": "somebody/elses-model"}, "nothing was fetched"),
+    "base-nowhere": ({"base_model_name_or_path": "/no/such/folder"}, "nothing was fetched"),
+    "base-odd": ({"base_model_name_or_path": "a\0b/../c"}, "nothing was fetched"),
+    "itself": ({"base_model_name_or_path": "."}, "nothing was fetched"),
+}
+
+
+@pytest.mark.parametrize(("changes", "said"), HOSTILE_ADAPTERS.values(), ids=HOSTILE_ADAPTERS)
+def test_an_adapter_decides_nothing_but_where_its_numbers_belong(models, write_adapter, monkeypatch, changes, said):
+    mine = write_adapter(**changes)
+    monkeypatch.chdir(mine)
+    with pytest.raises(ModelError) as refused:
+        models.use(ModelSpec.of(str(mine)))
+    assert said in str(refused.value)
+    assert "antigravity" not in sys.modules
+
+
+def test_what_only_training_needs_is_passed_over(models, write_adapter):
+    before = weights_of(models.use(ModelSpec.of(str(write_adapter()))))
+    mine = write_adapter(init_lora_weights="pissa", lora_dropout=0.5, inference_mode=False)
+    assert weights_of(models.use(ModelSpec.of(str(mine)))) == before
+
+
+@pytest.mark.parametrize("options", [{"quantize": "8bit"}, {"allow_code": True}, {"engine": "gguf"}])
+def test_what_is_not_for_adapters_is_told(models, write_adapter, options):
+    with pytest.raises(OptionError, match="Omit"):
+        models.use(ModelSpec.of(str(write_adapter()), **options))
+
+
+def test_without_its_numbers_an_adapter_is_not_looked_for_elsewhere(models, write_adapter):
+    mine = write_adapter()
+    (mine / "adapter_model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"neither adapter_model\.safetensors nor"):
+        models.use(ModelSpec.of(str(mine)))
+
+
+@pytest.mark.parametrize("lines", [5_000, 20_000, 80_000])
+def test_long_cells_that_repeat_a_line_are_compared_in_no_time(lines):
+    """Two such cells took minutes: each line was compared with each."""
+    began = time.process_time()
+    assert alike("a = 1\n" * lines, "a = 1\n" * lines + "b = 2") in (0.0, 1.0)
+    assert time.process_time() - began < 5

@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM, GPTBigCodeForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from fim_magic.engines.out_of_memory import FOR_LOADING, freeing_memory
+from fim_magic.engines.torch import adapters
 from fim_magic.engines.torch.configuration import (
     read_configuration,
     read_configuration_with_code,
@@ -50,6 +51,7 @@ def load_checkpoint(
     placement: Placement | None = None,
     *,
     allow_code: bool = False,
+    adapter: Path | None = None,
     on_progress: OnProgress = silent,
     on_notice: OnNotice = ignore,
 ) -> tuple[Any, TextTokenizer]:
@@ -60,6 +62,7 @@ def load_checkpoint(
         name: What the user called it, for errors.
         placement: Where, and in what precision; None is the GPUs that there are, or the CPU.
         allow_code: Whether the user has allowed the Python files in this folder. They run only if nothing else will do.
+        adapter: The folder of a LoRA adapter that is merged into its weights.
         on_progress: Called while something is fetched: GPT-2's vocabulary, for CodeGen2.5.
         on_notice: Called with what the user should know of this checkpoint.
 
@@ -72,6 +75,7 @@ def load_checkpoint(
     """
     with _in_words(name):
         _require_regular_files(folder)
+        adapters.require_none_beside(folder)
         config = _json_object(folder / "config.json")
         runs_code = _needs_code(config)
         if runs_code:
@@ -83,6 +87,8 @@ def load_checkpoint(
         placement = placement or plan(weights_in(folder, config), config, name=name)
         with freeing_memory(f"loading {name}", advice=FOR_LOADING):
             model = _load_model(folder, config, files, placement, runs_code=runs_code)
+            if adapter is not None:
+                model = adapters.merge(model, adapter)
         codegen2.mend(model, config)
         rows = int(model.get_input_embeddings().weight.shape[0])
         tokenizer = TextTokenizer(backend, rows, declared_bos(folder / "tokenizer_config.json"))

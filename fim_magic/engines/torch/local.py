@@ -93,6 +93,7 @@ class LocalEngine:
         placement: Placement | None = None,
         named: str = "",
         allow_code: bool = False,
+        adapter: Path | None = None,
         on_progress: OnProgress = silent,
         make_decoder: MakeDecoder = decoder_of,
     ) -> LocalEngine:
@@ -105,6 +106,7 @@ class LocalEngine:
             placement: Where, and in what precision; None decides it now.
             named: Its family, where the catalogue or the user states it.
             allow_code: Whether code that the checkpoint brings along may run.
+            adapter: The folder of a LoRA adapter that is merged into its weights.
             on_progress: Called while something is fetched for it.
             make_decoder: Makes our decoder of a model.
 
@@ -113,7 +115,13 @@ class LocalEngine:
         """
         notices: list[str] = []
         model, tokenizer = load_checkpoint(
-            folder, name, placement, allow_code=allow_code, on_progress=on_progress, on_notice=notices.append
+            folder,
+            name,
+            placement,
+            allow_code=allow_code,
+            adapter=adapter,
+            on_progress=on_progress,
+            on_notice=notices.append,
         )
         return cls(
             model,
