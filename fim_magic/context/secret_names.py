@@ -17,16 +17,16 @@ class Likelihood(IntEnum):
     YES = 2  # unless it surely is something else
 
 
-_HAVE_DIGITS = re.compile(r"(?:\w*_)?(?:pin|otp|pass|pin_?code)", re.IGNORECASE)
+_HAVE_DIGITS = re.compile(r"\A(?:\w*_)?(?:pin|otp|pass|pin_?code)", re.IGNORECASE)
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _BEFORE = r"(?:api|access|auth|app|bot|bearer|client|consumer|csrf|db|hub|id|jwt|my|oauth|refresh|session|user|xsrf)"
 _SECRET_WORD = re.compile(
     rf"""
-    \w*(?:password|passwort|passphrase|passcode|passwd)s? | \w{{0,8}}pwds? | pw | {_BEFORE}?secrets?
+    \A(?:\w*(?:password|passwort|passphrase|passcode|passwd)s? | \w{{0,8}}pwds? | pw | {_BEFORE}?secrets?
     | credentials? | creds? | {_BEFORE}token | (?:api|access|secret|private|signing|encryption|auth|app)keys?
     | (?:admin|db|ftp|login|mail|master|my|mysql|pg|require|root|smtp|ssh|ssid|user|wifi)pass | authorization
-    | mnemonic
+    | mnemonic)
     """,
     re.VERBOSE,
 )

@@ -263,4 +263,5 @@ def test_time_grows_with_the_length(unit):
 
 def test_requests_are_found_at_once():
     assert requested_names("x = 1\n" + " " * 200_000) == frozenset()
+    assert requested_names(" " * 200_000 + "! = getpass()") == frozenset()
     assert requested_names("token = " + "getpass(" * 20_000) == {"token"}
