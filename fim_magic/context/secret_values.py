@@ -73,7 +73,7 @@ def is_harmless(value: str, *, quoted: bool = True) -> bool:
         return True
     if any(pattern.fullmatch(value) for pattern in (_PLACEHOLDER, _PLAIN, _PATH, _ENVIRONMENT)):
         return True
-    if value.startswith("^") or "(?" in value:
+    if value.startswith(("^", ".*")) or "(?" in value:
         return True  # a pattern that a value has to fit
     if _WORDS.fullmatch(value) and _are_names(value):
         return True
