@@ -184,7 +184,7 @@ class ModelManager:
     def unload_idle(self) -> bool:
         """Unload an idle model; "auto" means it all the same. Returns whether it was one that can be loaded again."""
         with self._lock:
-            if self.loaded is None or not self.loaded.runtime:
+            if self.loaded is None or not self.loaded.engine_name:
                 return False  # what the caller made cannot be made again here
             idle = (self.loaded.spec, self.loaded.engine.info.model)
             self.unload()
@@ -199,9 +199,12 @@ class ModelManager:
             return self.loaded
 
     def _present(self, spec: ModelSpec) -> Loaded | PendingLoad | None:
-        """What is loaded for a spec, or being loaded, or has failed to."""
-        if self.loaded is not None and self.loaded.answers(spec):
-            return self.loaded
+        """What is loaded for a spec, or being loaded, or has failed to; None where its files have changed."""
+        loaded = self.loaded
+        if loaded is not None and loaded.answers(spec):
+            if loaded.files.are_gone and _gone(loaded) not in loaded.notices:
+                self.loaded = replace(loaded, notices=(*loaded.notices, _gone(loaded)))
+            return None if loaded.files.have_changed else self.loaded
         pending = self.loading
         return pending if pending is not None and spec.is_answered_by(pending.spec, pending.name) else None
 
@@ -209,8 +212,15 @@ class ModelManager:
         """Find out all that can be found out, and only then unload what is loaded."""
         if spec.name == "auto" and self._idle is not None and spec.is_answered_by(self._idle[0]):
             spec = self._idle[0]
+        before = self.loaded
+        changed = before is not None and before.answers(spec)
+        if before is not None and changed:
+            spec = before.spec  # "auto" is what is loaded
+            on_progress(Progress(f"{before.engine.info.model} has changed on the disk", done=0, total=0, unit=""))
         ready = self._prepare(spec, on_progress)
         assert ready is not None  # it fetches what is not here
+        if changed:
+            ready = replace(ready, remarks=(*ready.remarks, _changed(ready)))
         self.unload()
         pending = self._pending
         if pending is not None:
@@ -249,7 +259,7 @@ class ModelManager:
         return {device: max(0, size - now.get(device, size)) for device, size in pending.free.items()}
 
     def _load(self, ready: Ready, on_progress: OnProgress, *, warm_up: bool = False) -> Loaded:
-        engine = load(ready, self._loaders[ready.runtime], on_progress, warm_up=warm_up)
+        engine = load(ready, self._loaders[ready.engine_name], on_progress, warm_up=warm_up)
         return Loaded(
             engine,
             ready.spec,
@@ -257,9 +267,21 @@ class ModelManager:
             seconds=time.perf_counter() - ready.began,
             notices=(*ready.notices, *engine.info.notices),
             placement=ready.placement,
-            runtime=ready.runtime,
-            runtime_why=ready.runtime_why,
+            engine_name=ready.engine_name,
+            engine_reason=ready.engine_reason,
+            files=ready.files,
         )
+
+
+def _gone(loaded: Loaded) -> str:
+    return f"{loaded.engine.info.model} is gone from the disk. The answers are those of what was loaded from there."
+
+
+def _changed(ready: Ready) -> str:
+    return (
+        f"{ready.source.name} has changed on the disk at {ready.files.changed_at}, after it was loaded. It is loaded "
+        "anew: from now on the answers are those of the new files."
+    )
 
 
 MODELS = ModelManager()

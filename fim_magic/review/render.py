@@ -19,7 +19,8 @@ from pathlib import Path
 
 from fim_magic.review.diff import Gap, Kind, Line, Segment, writing_at
 from fim_magic.review.highlight import python_spans
-from fim_magic.review.text import DIM, RESET, clipped, columns_of, html_text, plain_lines, plain_text
+from fim_magic.review.text import DIM, RESET, clipped, columns_of, html_text
+from fim_magic.visible import plain_lines, plain_text
 
 MARKS: dict[Kind, str] = {"same": " ", "added": "+", "changed": "~"}
 """What stands in the gutter."""
@@ -113,11 +114,11 @@ def code_html(title: str, code: str) -> str:
     )
 
 
-def note_html(text: str, marker: str = "") -> str:
-    """Draw what became of a diff, as one small line, with `marker` as a CSS class by which the page finds it."""
+def note_html(text: str, anchor: str = "") -> str:
+    """Draw what became of a diff, as one small line, with `anchor` as a CSS class by which the page finds it."""
     return (
         f'<div class="{VIEW}"><style>{styles()}</style>'
-        f'<p class="{escape(f"fim-note {marker}".strip())}" role="status"><small>{html_text(text)}</small></p></div>'
+        f'<p class="{escape(f"fim-note {anchor}".strip())}" role="status"><small>{html_text(text)}</small></p></div>'
     )
 
 

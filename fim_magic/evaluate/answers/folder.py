@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fim_magic.errors import BusyError, OptionError
 from fim_magic.evaluate.printing import write
+from fim_magic.visible import notify
 
 if TYPE_CHECKING:
     from fim_magic.engines import Engine
@@ -87,7 +87,7 @@ def begin(
     about = {
         "model": engine.info.model,
         "revision": engine.info.revision,
-        "place": engine.info.place,
+        "place": engine.info.runs_on,
         **machine.report(torch.device("cuda" if on_gpu else "cpu"), ("Python", *machine.LIBRARIES)),
         "command": " ".join(command),
         "date": now,
@@ -101,7 +101,7 @@ def begin(
 
 
 def say_where(folder: Path) -> None:
-    print(f"Everything is in {folder}; the report as JSON is {folder / REPORT}.", file=sys.stderr)
+    notify(f"Everything is in {folder}; the report as JSON is {folder / REPORT}.")
 
 
 def unanswered(what: str, name: str, most: int, answered: Mapping[str, int]) -> list[str]:
