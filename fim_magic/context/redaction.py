@@ -29,7 +29,7 @@ _ASCII_GAP = "..."  # of bytes
 
 _REQUEST = re.compile(r"\b(?:getpass|input|getenv|get_password|get_secret)[ \t]{0,9}\(|\benviron\b|\buserdata\.get\b")
 _TARGETS = re.compile(r"\A[\w, \t]+")
-_SETTING = re.compile(r"\A[ \t]*(?:[A-Z][\w-]*:[ \t].*|[A-Za-z_]\w*=\S+|[^\W\d]\w*:(?:[ \t]*\S+)?|[ \t]+\S+)?[ \t]*")
+_SETTING = re.compile(r"\A(?:[A-Z][\w-]*[ ]?:[ \t].*|[A-Za-z_][\w.]*=\S+|[^\W\d][\w.]*:(?:[ \t]*\S+)?)")
 
 _NEAR = 100  # characters before a literal that say what it is
 _HINT = re.compile(
@@ -50,6 +50,7 @@ _OWNER = re.compile(
 _OPTION = re.compile(
     r"""["']-{0,2}(?P<name>[\w.-]{1,64})["'][^"'()]{0,60}(?:["']value["'][ ]?:|\b(?:default|value|const)[ ]?=)[ ]?\Z"""
 )
+_SETTER = re.compile(r"\b(?:set|use|with|add)_?(?P<name>\w{1,64})\((?:[ ]?[\"'][^\"'\n]{1,60}[\"'],)?\s{0,9}\Z")
 _KEYWORD = re.compile(r"(?<!\w)(?P<name>\w{1,64})[ ]?=[ ]?\Z")
 _DEFAULTS = frozenset(("default", "value", "const"))
 _FIELD = re.compile(r"""["'](?P<name>[\w.-]{1,64})["']\)?\.(?:send_keys|fill|type|setValue|set_value)\(\s{0,9}\Z""")
@@ -104,9 +105,13 @@ def _gap_after(source: str, quote: int) -> str:
 @lru_cache(maxsize=64)
 def _is_python(source: str) -> bool:
     """Whether a text is Python. Lines such as `PASSWORD=x` or `Password: x` may be, and are settings all the same."""
-    if all(map(_SETTING.fullmatch, source.split("\n"))):
-        return False
-    return tree_of(source) is not None
+    return not all(map(_is_setting, source.split("\n"))) and tree_of(source) is not None
+
+
+def _is_setting(line: str) -> bool:
+    text = line.strip()
+    is_value = line != line.lstrip() and len(text.split(maxsplit=1)) == 1  # of the name above it
+    return not text or is_value or _SETTING.fullmatch(text) is not None
 
 
 def _in_text(text: str, before: str = "", *, hexadecimal: bool) -> Iterator[Span]:
@@ -189,7 +194,7 @@ class _Literals:
         before = self._source[max(0, position - 40) : position].rstrip()
         if self._source[position] == "{":
             return False
-        word = re.search(r"\w*\Z", before)
+        word = re.search(r"(?<!\w)\w*\Z", before)
         name = word.group() if word else ""
         if name:
             return keyword.iskeyword(name) or (self._source[position] == "(" and name in _DISPLAYED_BY)
@@ -223,7 +228,7 @@ def _belongs_to_secret(source: str, literal: _Literal, literals: _Literals, befo
             owner["name"], value, sure=owner["sep"] not in (",", "in") or owner["call"] is not None
         ):
             return True
-        for pattern in (_OPTION, _FIELD):
+        for pattern in (_OPTION, _FIELD, _SETTER):
             owner = pattern.search(before)
             if owner and _is_secret(owner["name"], value, sure=True):
                 return True

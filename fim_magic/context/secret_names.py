@@ -17,7 +17,7 @@ class Likelihood(IntEnum):
     YES = 2  # unless it surely is something else
 
 
-_PIN_CODE = re.compile(r"\A(?:\w*_)?pin_?code", re.IGNORECASE)
+_PIN_CODE = re.compile(r"\A(?:\w*_)?pin[ _]?code", re.IGNORECASE)
 _HAVE_DIGITS = frozenset(("pin", "otp", "pass"))
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
@@ -27,7 +27,7 @@ _SECRET_WORD = re.compile(
     \A(?:\w*(?:password|passwort|passphrase|passcode|passwd)s? | \w{{0,8}}pwds? | pw | {_BEFORE}?secrets?
     | credentials? | creds? | {_BEFORE}token | (?:api|access|secret|private|signing|encryption|auth|app)keys?
     | (?:admin|db|ftp|login|mail|master|my|mysql|pg|require|root|smtp|ssh|ssid|user|wifi)pass | authorization
-    | mnemonic)
+    | mnemonic | psk)
     """,
     re.VERBOSE,
 )

@@ -16,6 +16,7 @@ _NAME = re.compile(
     | (?P<known>
         (?i:(?:api|access|secret|private|license|encryption|signing)[ ](?:access[ ])?keys? | access[ ]token
           | identified[ ]by
+          | pin[ ]code | one-time[ ]code | convertto-securestring[ ]-string | convertto-securestring
           | key[ ](?:for|to|of)[ ](?:the[ ])?(?:api|account|service|server)
           | mot[ ]de[ ]passe | contraseña | contrasenya | senha | wachtwoord | kennwort | hasło | heslo | lösenord
           | passord | adgangskode | salasana | jelszó | parola | şifre | kata[ ]sandi | mật[ ]khẩu | пароль | κωδικός
@@ -33,17 +34,17 @@ _BETWEEN = re.compile(
     r"""
     (?P<closed>(?:\\?["'`*_\]>)]|\*\*|[ ]?</?\w{1,9}>){0,4})
     (?:
-        :?(?:[ \t]{1,2}[\w'-]{1,15}){0,4}?[ \t]
+        ["']?[ \t]{0,4},?\s{1,20}(?:["']?(?P<attribute>value)["']?[:=][ ]?|\{[ ]?(?P<default>default)[ ]=[ ])
+        | :?(?:[ \t]{1,2}[\w'-]{1,15}){0,4}?[ \t]
           (?P<verb>is|was|are|ist|lautet|es|est|será|to|like|with)[ \t]{0,4}:?[ \t]{1,4}
         | (?:[ ]\([^()\n]{0,40}\))?[ \t]{0,20}
           (?:
-            :[ ]?[A-Za-z][\w<>\[\]?|. ]{0,30}?[ ]?=(?!=)    # with a type
+            :[ ]?[&A-Za-z][\w<>\[\]?|.& ]{0,30}?[ ]?=(?!=)    # with a type
             | => | [:=!]?={1,2} | -> | <- | → | :=? | [\uff1a\uff1d] | (?P<cell>\|{1,2}) | (?P<comma>,)
           )
           [ \t]{0,20}(?:\\?\n[ \t]{1,20})?
-          (?:\{\s?["'](?:value|default|plain)["']\s?:\s?)?
+          (?:\{\s?["'](?:value|default|plain)["']\s?:\s?|ENC\()?
         | [ \t]{0,2}(?P<said>是|为|為|は|「)[ \t]{0,2}「?
-        | ["']?[ \t]{0,4},?\s{1,20}["']?(?P<attribute>value)["']?[:=][ ]?
         | [ \t]{1,4}(?P<dash>[–—-])[ \t]{1,4}
         | (?P<called>\()
         | (?P<blank>[ ]{1,2})

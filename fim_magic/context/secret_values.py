@@ -95,4 +95,6 @@ def _are_names(value: str) -> bool:
 
 def _is_code(value: str) -> bool:
     """Whether a value without quotes is an expression: `args.password`."""
+    if value.startswith("!") and value[1:].isalpha():
+        return True  # a tag of YAML
     return "." in value and _NAME.fullmatch(value) is not None and not any(map(str.isdigit, value))
