@@ -175,9 +175,8 @@ def _bare(text: str, start: int, end: int, name: str, sure: bool, between: re.Ma
     if _CALLED.match(text[end : end + _NEXT]) and not value.isdigit():
         return None  # a call, an index, a type with parameters
     before = between.start() - len(name)
-    sure = sure or (
-        likelihood(name) is Likelihood.YES and _IS_SET.search(text[max(0, before - _NEXT) : before]) is not None
-    )
+    is_set = between["blank"] is not None and _IS_SET.search(text[max(0, before - _NEXT) : before]) is not None
+    sure = sure or (is_set and likelihood(name) is Likelihood.YES)
     if value.isdigit():
         is_number = (sure or between["blank"] is None) and is_short_number(value) and has_digits(name)
         return (start, end) if is_number else None
