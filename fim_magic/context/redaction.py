@@ -28,8 +28,8 @@ GAP = "…"
 _ASCII_GAP = "..."  # of bytes
 
 _REQUEST = re.compile(r"\b(?:getpass|input|getenv|get_password|get_secret)[ \t]{0,9}\(|\benviron\b|\buserdata\.get\b")
-_TARGETS = re.compile(r"\A[ \t]*[\w, \t]+")
-_SETTING = re.compile(r"\A[ \t]*(?:[A-Z][\w-]*:[ \t].*|[A-Za-z_]\w*=\S+|[^\W\d]\w*:(?:[ \t]*\S+)?|[ \t]+\S+)?[ \t]*")
+_TARGETS = re.compile(r"\A[\w, \t]+")
+_SETTING = re.compile(r"\A(?:[A-Z][\w-]*[ ]?:[ \t].*|[A-Za-z_][\w.]*=\S+|[^\W\d][\w.]*:(?:[ \t]*\S+)?)")
 
 _NEAR = 100  # characters before a literal that say what it is
 _HINT = re.compile(
@@ -39,17 +39,24 @@ _HINT = re.compile(
 )
 _OWNER = re.compile(
     r"""
-    (?P<call>\b(?:get|getenv|setdefault|setenv|putenv|getattr)\((?:\w{1,40},[ ]?)?["'])?
-    (?<![\w.-])(?P<name>[\w.-]{1,64})\\?["'`]?\]?[ \t]{0,9}(?::[ \t]{0,9}[\w\[\]., |]{0,40}?)?
+    (?P<call>\b(?:get|getenv|set|setattr|setdefault|setenv|putenv|getattr)\((?:[\w"'.]{1,40},[ ]?)?["'])?
+    (?<![\w.-])(?P<name>[\w.-]{1,64})(?:[:=]?[ ]?\\?["'`])?\]?[ \t]{0,9}(?::[ \t]{0,9}[\w\[\]., |]{0,40}?)?
     (?P<sep>==|!=|:=|<-|=>|=|:|,|\bin\b)\s{0,40}
     (?:\{\s{0,9}["'](?:value|default|plain)["']\s{0,9}:\s{0,9})?[(\[]{0,2}\s{0,40}\Z
     """,
     re.VERBOSE,
 )
 """What stands before a literal that belongs to a name: `x =`, `x: str =`, `x="`, `"x":`, `["x"] =`, `get("x",`."""
-_OPTION = re.compile(r"""["']-{0,2}(?P<name>[\w.-]{1,64})["'][^"'()]{0,60}\b(?:default|value|const)[ ]?=[ ]?\Z""")
+_OPTION = re.compile(
+    r"""["']-{0,2}(?P<name>[\w.-]{1,64})["'][^"'()]{0,60}(?:["']value["'][ ]?:|\b(?:default|value|const)[ ]?=)[ ]?\Z"""
+)
+_SETTER = re.compile(r"\b(?:set|use|with|add)_?(?P<name>\w{1,64})\((?:[ ]?[\"'][^\"'\n]{1,60}[\"'],)?\s{0,9}\Z")
+_KEYWORD = re.compile(r"(?<!\w)(?P<name>\w{1,64})[ ]?=[ ]?\Z")
+_DEFAULTS = frozenset(("default", "value", "const"))
 _FIELD = re.compile(r"""["'](?P<name>[\w.-]{1,64})["']\)?\.(?:send_keys|fill|type|setValue|set_value)\(\s{0,9}\Z""")
-_DISPLAYED_BY = frozenset("join str bytes bytearray SecretStr Secret b64decode fromhex unhexlify encode".split())
+_DISPLAYED_BY = frozenset(
+    "Field Param Setting Variable join str bytes bytearray SecretStr Secret b64decode fromhex unhexlify encode".split()
+)
 
 
 def requested_names(source: str) -> frozenset[str]:
@@ -98,9 +105,13 @@ def _gap_after(source: str, quote: int) -> str:
 @lru_cache(maxsize=64)
 def _is_python(source: str) -> bool:
     """Whether a text is Python. Lines such as `PASSWORD=x` or `Password: x` may be, and are settings all the same."""
-    if all(map(_SETTING.fullmatch, source.split("\n"))):
-        return False
-    return tree_of(source) is not None
+    return not all(map(_is_setting, source.split("\n"))) and tree_of(source) is not None
+
+
+def _is_setting(line: str) -> bool:
+    text = line.strip()
+    is_value = line != line.lstrip() and len(text.split(maxsplit=1)) == 1  # of the name above it
+    return not text or is_value or _SETTING.fullmatch(text) is not None
 
 
 def _in_text(text: str, before: str = "", *, hexadecimal: bool) -> Iterator[Span]:
@@ -120,6 +131,8 @@ class _Literal:
     opening: int  # of its quotes
     statement: int  # where its statement begins
     direct: bool  # whether it is no argument, index or key: what is assigned is this, or a list with this
+    nested: bool  # whether it stands in brackets
+    owner: str  # the name that the innermost list belongs to, or ""
 
 
 class _Literals:
@@ -133,14 +146,19 @@ class _Literals:
 
     def found(self) -> Iterator[_Literal]:
         source, statement, opening, start, code = self._source, 0, 0, 0, 0
-        displays: list[bool] = []
+        owners: list[str | None] = []  # of the open brackets; None for those of arguments, indexes and dicts
         hidden = 0
+
+        def literal(end: int) -> _Literal:
+            owner = (owners[-1] or "") if owners else ""
+            return _Literal(start, end, opening, statement, hidden == 0, bool(owners), owner)
+
         for event in lexing.events(source):
             if event.kind == "string":
                 opening, start = event.position, event.position + len(event.state.string)
                 self.code.append((code, opening))
             elif event.kind == "end of string":
-                yield _Literal(start, event.position, opening, statement, hidden == 0)
+                yield literal(event.position)
                 start, code = 0, event.position
             elif event.kind == "comment":
                 end = source.find("\n", event.position)
@@ -149,26 +167,34 @@ class _Literals:
                 self.code.append((code, event.position))
                 code = end
             elif event.kind == "open":
-                displays.append(self._is_display(event.position))
-                hidden += not displays[-1]
-            elif event.kind == "close" and displays:
-                hidden -= not displays.pop()
+                owners.append(self._owner(event.position, statement, owners[-1] if owners else None))
+                hidden += owners[-1] is None
+            elif event.kind == "close" and owners:
+                hidden -= owners.pop() is None
             elif event.ends_statement:
                 if start:
-                    yield _Literal(start, event.position, opening, statement, hidden == 0)  # left open by mistake
+                    yield literal(event.position)  # left open by mistake
                     code = event.position
-                statement, start, hidden, displays = event.position + 1, 0, 0, []
+                statement, start, hidden, owners = event.position + 1, 0, 0, []
         if start:
-            yield _Literal(start, len(source), opening, statement, hidden == 0)
+            yield literal(len(source))
         else:
             self.code.append((code, len(source)))
+
+    def _owner(self, position: int, statement: int, outer: str | None) -> str | None:
+        """The name that a list belongs to, "" if it has none; None for another bracket."""
+        if not self._is_display(position):
+            return None
+        near = max(statement, position - _NEAR)
+        owner = _OWNER.search(self._source[near:position]) if self.has_hint(near, position) else None
+        return owner["name"] if owner and owner["sep"] != "," else outer or ""
 
     def _is_display(self, position: int) -> bool:
         """Whether a bracket holds a list, or a part of an expression, and not arguments, an index or a dict."""
         before = self._source[max(0, position - 40) : position].rstrip()
         if self._source[position] == "{":
             return False
-        word = re.search(r"\w*\Z", before)
+        word = re.search(r"(?<!\w)\w*\Z", before)
         name = word.group() if word else ""
         if name:
             return keyword.iskeyword(name) or (self._source[position] == "(" and name in _DISPLAYED_BY)
@@ -202,11 +228,15 @@ def _belongs_to_secret(source: str, literal: _Literal, literals: _Literals, befo
             owner["name"], value, sure=owner["sep"] not in (",", "in") or owner["call"] is not None
         ):
             return True
-        for pattern in (_OPTION, _FIELD):
+        for pattern in (_OPTION, _FIELD, _SETTER):
             owner = pattern.search(before)
             if owner and _is_secret(owner["name"], value, sure=True):
                 return True
-    if literal.direct and literals.has_hint(literal.statement, head_end):
+    if literal.owner and _is_secret(literal.owner, value, sure=True):
+        return True
+    argument = _KEYWORD.search(before) if literal.nested else None
+    is_assigned = argument["name"] in _DEFAULTS if argument else literal.direct
+    if is_assigned and literals.has_hint(literal.statement, head_end):
         return any(_is_secret(name, value, sure=True) for name in _targets(source[literal.statement : head_end]))
     return False
 

@@ -49,7 +49,7 @@ _LOGIN = re.compile(
     r"""
     (?<![\w-])(?:
       (?:log|sign)[ -]?in(?:[ ](?:as|with))? | user/pass(?:word)? | credentials? | creds | account | access[ ]with
-    | sqlplus | --user | -u | -U | user(?:name)?
+    | sqlplus | zugangsdaten | identifiants | --user | -u | -U | user(?:name)?
     )
     ["'`]?(?:[ ]?[:=][ ]{0,4}|[ ](?:is[ ])?)["'`]?
     [\w.@+-]{1,40}["'`]?(?:[ ]?[/:%|][ ]?|[ ],[ ])["'`]?(?P<value>[^\s"'`,;|()…/]{3,100})
@@ -64,7 +64,7 @@ _CALL = re.compile(
     (?<![\w-])(?:
       (?P<login>\w{0,20}?(?:login|auth|from_credentials|ftp|ftp_tls))
     | (?P<connect>
-        \w{0,20}?(?:connect|set_password|username_pw_set|create_user|create_superuser|authenticate|credentials?)
+        \w{0,20}?(?:connect|set_password|username_pw_set|getconnection|create_user|create_superuser|authenticate|credentials?)
         | jwt\.(?:en|de)code
       )
     | fernet | hmac\.new
@@ -80,6 +80,7 @@ _ARGUMENT = re.compile(
     re.VERBOSE,
 )
 _LONGEST_CALL = 300  # characters
+_SHORTEST = 3  # characters of what is no name in an example
 
 
 def secrets_in_commands(text: str) -> Iterator[Span]:
@@ -107,5 +108,5 @@ def secret_arguments(text: str) -> Iterator[Span]:
 
 def _is_password(value: str, call: re.Match[str], index: int) -> bool:
     if call["login"] and index:
-        return not is_harmless(value)
+        return len(value) >= _SHORTEST and not is_harmless(value)
     return (index > 0 or call["connect"] is None) and is_dense(value)

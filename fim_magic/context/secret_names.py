@@ -17,16 +17,17 @@ class Likelihood(IntEnum):
     YES = 2  # unless it surely is something else
 
 
-_HAVE_DIGITS = re.compile(r"(?:\w*_)?(?:pin|otp|pass|pin_?code)", re.IGNORECASE)
+_PIN_CODE = re.compile(r"\A(?:\w*_)?pin[ _]?code", re.IGNORECASE)
+_HAVE_DIGITS = frozenset(("pin", "otp", "pass"))
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _BEFORE = r"(?:api|access|auth|app|bot|bearer|client|consumer|csrf|db|hub|id|jwt|my|oauth|refresh|session|user|xsrf)"
 _SECRET_WORD = re.compile(
     rf"""
-    \w*(?:password|passwort|passphrase|passcode|passwd)s? | \w{{0,8}}pwds? | pw | {_BEFORE}?secrets?
+    \A(?:\w*(?:password|passwort|passphrase|passcode|passwd)s? | \w{{0,8}}pwds? | pw | {_BEFORE}?secrets?
     | credentials? | creds? | {_BEFORE}token | (?:api|access|secret|private|signing|encryption|auth|app)keys?
     | (?:admin|db|ftp|login|mail|master|my|mysql|pg|require|root|smtp|ssh|ssid|user|wifi)pass | authorization
-    | mnemonic
+    | mnemonic | psk)
     """,
     re.VERBOSE,
 )
@@ -48,8 +49,8 @@ _BEFORE_KEY = frozenset(
     access account admin aes algolia anthropic api app auth aws azure bearer bot client cloud cohere consumer crypto
     deepseek deploy encryption fernet gcp gemini gh git github gitlab google groq hf hmac jwt kaggle license maps
     master mistral nasa npm oauth openai pat personal pinecone private publishable pypi refresh reset rsa sas secret
-    security sendgrid service session signing slack ssh storage stripe subscription tmdb twilio user verify wandb
-    weather webhook
+    security sendgrid service signing slack ssh storage stripe subscription tmdb twilio user verify wandb weather
+    webhook
     """.split()
 )
 # Names that people who work with language models give to tokens of text.
@@ -62,8 +63,8 @@ _BEFORE_TOKEN = frozenset(
 _OF_TEXT = ("de", "multi", "non", "pre", "re", "sub", "tik", "un", "word")
 _BEFORE_PASS = frozenset(
     """
-    all backward band bandpass boarding by compiler each first forward fourth high highpass last low lowpass max min
-    multi n next num one optimizer per prior render second single third this two warmup
+    all any backward band bandpass batch boarding by compiler each first forward fourth full high highpass last long
+    low lowpass max min multi n next num one optimizer per prior render second single third this two warmup
     """.split()
 )
 _MAYBE = frozenset("auth bearer cookie cookies jwt otp pass pin pincode sessionid sid token".split())
@@ -100,7 +101,10 @@ def likelihood(name: str) -> Likelihood:
 
 def has_digits(name: str) -> bool:
     """Whether some digits are a secret where they are given to this name: `pin`, `otp`, `PIN_CODE`."""
-    return likelihood(name) is Likelihood.YES or _HAVE_DIGITS.fullmatch(name[-LONGEST_NAME:]) is not None
+    name = name[-LONGEST_NAME:]
+    if likelihood(name) is Likelihood.MAYBE:
+        return name.lower().rpartition("_")[2] in _HAVE_DIGITS
+    return likelihood(name) is Likelihood.YES or _PIN_CODE.fullmatch(name) is not None
 
 
 def secret_name(name: str) -> bool:

@@ -16,6 +16,7 @@ _NAME = re.compile(
     | (?P<known>
         (?i:(?:api|access|secret|private|license|encryption|signing)[ ](?:access[ ])?keys? | access[ ]token
           | identified[ ]by
+          | pin[ ]code | one-time[ ]code | convertto-securestring[ ]-string | convertto-securestring
           | key[ ](?:for|to|of)[ ](?:the[ ])?(?:api|account|service|server)
           | mot[ ]de[ ]passe | contraseña | contrasenya | senha | wachtwoord | kennwort | hasło | heslo | lösenord
           | passord | adgangskode | salasana | jelszó | parola | şifre | kata[ ]sandi | mật[ ]khẩu | пароль | κωδικός
@@ -33,17 +34,17 @@ _BETWEEN = re.compile(
     r"""
     (?P<closed>(?:\\?["'`*_\]>)]|\*\*|[ ]?</?\w{1,9}>){0,4})
     (?:
-        :?(?:[ \t]{1,2}[\w'-]{1,15}){0,4}?[ \t]
+        ["']?[ \t]{0,4},?\s{1,20}(?:["']?(?P<attribute>value)["']?[:=][ ]?|\{[ ]?(?P<default>default)[ ]=[ ])
+        | :?(?:[ \t]{1,2}[\w'-]{1,15}){0,4}?[ \t]
           (?P<verb>is|was|are|ist|lautet|es|est|será|to|like|with)[ \t]{0,4}:?[ \t]{1,4}
         | (?:[ ]\([^()\n]{0,40}\))?[ \t]{0,20}
           (?:
-            :[ ]?[A-Za-z][\w<>\[\]?|. ]{0,30}?[ ]?=(?!=)    # with a type
+            :[ ]?[&A-Za-z][\w<>\[\]?|.& ]{0,30}?[ ]?=(?!=)    # with a type
             | => | [:=!]?={1,2} | -> | <- | → | :=? | [\uff1a\uff1d] | (?P<cell>\|{1,2}) | (?P<comma>,)
           )
           [ \t]{0,20}(?:\\?\n[ \t]{1,20})?
-          (?:\{\s?["'](?:value|default|plain)["']\s?:\s?)?
+          (?:\{\s?["'](?:value|default|plain)["']\s?:\s?|ENC\()?
         | [ \t]{0,2}(?P<said>是|为|為|は|「)[ \t]{0,2}「?
-        | [ \t]{1,4}(?P<attribute>value)=
         | [ \t]{1,4}(?P<dash>[–—-])[ \t]{1,4}
         | (?P<called>\()
         | (?P<blank>[ ]{1,2})
@@ -55,20 +56,22 @@ _BETWEEN = re.compile(
 )
 _VALUE = re.compile(
     r"""
-    [rRbBfFuU]{0,2}(?P<open>\\?["'`“「])
+    [rRbBfFuU]{0,2}(?P<open>\\?["'`“「])(?![ ])
         (?:(?:Bearer|Basic|[Tt]oken|ApiKey|Digest)[ ]+)?
         (?P<quoted>(?:\\(?!["'])[^\n]|[^\\\n"'`”」…]|(?!(?P=open))["'`]){0,400})
     | (?:(?:[Bb]earer|Basic|[Tt]oken|ApiKey|Digest)[ ]+(?=\S))?(?P<bare>[^\s"'`<>|,;&…()\[\]{}\\”」“「]{1,400})
     """,
     re.VERBOSE,
 )
-_NEXT = 12  # characters behind a value that say whether it is one
-_BARE_ENDS = ".,:;!?*_"
+_NEXT = 12  # characters behind a value, or before a name, that say whether it is one
+_IS_SET = re.compile(r"(?:(?:ENV|ARG|setx|%env|%set_env|set(?:[ ]-\w{1,4})+)[ ]|(?<!\w)--?)\Z")
+_BARE_ENDS = ".,:;!?*_/"
+_SETTING = re.compile(r"\A\w{1,64}=(?!=)")  # the next one, behind a name without a value
 _MORE_WORDS = re.compile(r"\A[ \t]{1,9}(?:[a-zA-Z]{2,}|a\b)")
 _CALLED = re.compile(r"\A(?:[(\[{]|\.\w|:(?:\s|\Z))")
 
 _AUTHORIZATION = re.compile(r"\b(?:[Bb]earer|BEARER)[ ]+([\w.~+/-]{4,2000}=*)|\bBasic[ ]+([A-Za-z0-9+/]{8,2000}={0,2})")
-_IN_QUERY = re.compile(r"[?&#;](?P<name>[\w.-]{1,40})=(?P<value>[^&\s\"'#<>`{}…]{1,2000})", re.IGNORECASE)
+_IN_QUERY = re.compile(r"[?&#](?P<name>[\w.-]{1,40})=(?P<value>[^&;\s\"'#<>`{}…]{1,2000})", re.IGNORECASE)
 _QUERY_NAMES = re.compile(
     r"key|sig|signature|x-amz-signature|x-amz-security-token|appid|app_id|code|auth|pwd|pass|sid", re.I
 )
@@ -151,9 +154,12 @@ def _value_after(text: str, position: int, name: str, found: Likelihood) -> Span
         sure = sure or (found is Likelihood.YES and between["comma"] is None)
         if between["called"] and found is not Likelihood.YES:
             return None
-        good = not is_harmless(secret) if sure else is_dense(secret) or (is_short_number(secret) and has_digits(name))
+        looks_like_one = found is not Likelihood.NO and is_dense(secret)
+        good = not is_harmless(secret) if sure else looks_like_one or (is_short_number(secret) and has_digits(name))
         return (start, end) if good and end > start else None
-    return _bare(text, start, end, name, sure, between)
+    span = _bare(text, start, end, name, sure, between)
+    is_secret = span is not None and (found is not Likelihood.NO or is_short_number(text[span[0] : span[1]]))
+    return span if is_secret else None
 
 
 def _bare(text: str, start: int, end: int, name: str, sure: bool, between: re.Match[str]) -> Span | None:
@@ -162,21 +168,21 @@ def _bare(text: str, start: int, end: int, name: str, sure: bool, between: re.Ma
         return None
     end = start + len(text[start:end].rstrip(_BARE_ENDS))
     value = text[start:end]
-    if between["blank"] and name.lower() == "pass":
-        return None  # the verb
+    if (between["blank"] and name.lower() == "pass") or (between.group().startswith("=") and _SETTING.match(value)):
+        return None  # the verb; or nothing, before the next setting
     if not value or between["comma"] or between["called"] or is_harmless(value, quoted=False):
         return None
     if _CALLED.match(text[end : end + _NEXT]) and not value.isdigit():
         return None  # a call, an index, a type with parameters
-    is_option = text.startswith("--", position := between.start() - len(name) - 2) or text.startswith("-", position + 1)
+    before = between.start() - len(name)
+    is_set = between["blank"] is not None and _IS_SET.search(text[max(0, before - _NEXT) : before]) is not None
+    sure = sure or (is_set and likelihood(name) is Likelihood.YES)
     if value.isdigit():
-        return (
-            (start, end) if (sure or between["blank"] is None) and is_short_number(value) and has_digits(name) else None
-        )
+        is_number = (sure or between["blank"] is None) and is_short_number(value) and has_digits(name)
+        return (start, end) if is_number else None
     if is_dense(value):
         return (start, end)
-    if not sure and not (is_option and between["blank"] and likelihood(name) is Likelihood.YES):
+    if not sure or value[:1] in "-$%" or likelihood(value) is not Likelihood.NO:
         return None
-    if value[:1] in "-$%" or _MORE_WORDS.match(text[end : end + _NEXT]) or likelihood(value) is not Likelihood.NO:
-        return None
-    return (start, end)
+    is_sentence = between.group() != "=" and _MORE_WORDS.match(text[end : end + _NEXT]) is not None
+    return None if is_sentence else (start, end)

@@ -73,7 +73,7 @@ def is_harmless(value: str, *, quoted: bool = True) -> bool:
         return True
     if any(pattern.fullmatch(value) for pattern in (_PLACEHOLDER, _PLAIN, _PATH, _ENVIRONMENT)):
         return True
-    if value.startswith("^") or "(?" in value:
+    if value.startswith(("^", ".*")) or "(?" in value:
         return True  # a pattern that a value has to fit
     if _WORDS.fullmatch(value) and _are_names(value):
         return True
@@ -95,4 +95,6 @@ def _are_names(value: str) -> bool:
 
 def _is_code(value: str) -> bool:
     """Whether a value without quotes is an expression: `args.password`."""
+    if value.startswith("!") and value[1:].isalpha():
+        return True  # a tag of YAML
     return "." in value and _NAME.fullmatch(value) is not None and not any(map(str.isdigit, value))

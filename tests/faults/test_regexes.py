@@ -9,7 +9,7 @@ import pytest
 from regex_attacks import Found, attacks, patterns, seconds
 
 # The rules about secrets are judged with their own set.
-LEFT_OUT = "context/redaction"
+LEFT_OUT = ("context/redaction", "context/secret_")
 
 FOUND = [found for found in patterns() if not found.place.startswith(LEFT_OUT)]
 

@@ -90,6 +90,8 @@ POSITIVES = read("positives.txt")
 NEGATIVES = read("negatives.txt")
 LATER_POSITIVES = read("later_positives.txt")
 LATER_NEGATIVES = read("later_negatives.txt")
+ATTACK_POSITIVES = read("attack_positives.txt")
+ATTACK_NEGATIVES = read("attack_negatives.txt")
 
 
 def part(cases: list[Case], held: bool) -> list[Case]:
@@ -108,19 +110,25 @@ def test_secrets_go(cases):
 
 @pytest.mark.parametrize(
     "cases",
-    [part(NEGATIVES, False), part(NEGATIVES, True), LATER_NEGATIVES],
-    ids=["tuned on", "held back", "later"],
+    [part(NEGATIVES, False), part(NEGATIVES, True), LATER_NEGATIVES, ATTACK_NEGATIVES],
+    ids=["tuned on", "held back", "later", "attack"],
 )
 def test_harmless_texts_stay(cases):
     changed = [case for case in cases if redacted(case.text) != case.text]
     assert len(changed) <= MOST_SPOILT * len(cases), "\n".join(f"{case.line}: {case.text}" for case in changed)
 
 
+def test_most_of_what_an_attack_tried_goes():
+    # Some of it reads as Python that adds and calls, and a text of which nobody says otherwise is taken for that.
+    left = [case for case in ATTACK_POSITIVES if case.leaks(redacted(case.text))]
+    assert len(left) <= 0.07 * len(ATTACK_POSITIVES), "\n".join(f"{case.line}: {case.text}" for case in left)
+
+
 def test_the_set_is_large():
     assert len(POSITIVES) >= 300
     assert len(NEGATIVES) >= 300
-    assert all(case.secrets for case in POSITIVES + LATER_POSITIVES)
-    assert not any(case.secrets for case in NEGATIVES + LATER_NEGATIVES)
+    assert all(case.secrets for case in POSITIVES + LATER_POSITIVES + ATTACK_POSITIVES)
+    assert not any(case.secrets for case in NEGATIVES + LATER_NEGATIVES + ATTACK_NEGATIVES)
 
 
 def _is_python(text: str) -> bool:
@@ -245,12 +253,13 @@ SLOW = {
 
 
 def _seconds(text: str) -> float:
-    start = time.perf_counter()
+    start = time.process_time()
     for python in (True, False):
         redacted(text, python=python)
     redacted(f'x = """{text}"""', python=True)
+    redacted(f" {text}a")
     requested_names("x = 1\n" + text)
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 @pytest.mark.parametrize("unit", SLOW.values(), ids=SLOW)
@@ -263,4 +272,5 @@ def test_time_grows_with_the_length(unit):
 
 def test_requests_are_found_at_once():
     assert requested_names("x = 1\n" + " " * 200_000) == frozenset()
+    assert requested_names(" " * 200_000 + "! = getpass()") == frozenset()
     assert requested_names("token = " + "getpass(" * 20_000) == {"token"}
