@@ -270,7 +270,7 @@ def _answer(
     model, request = Settings().request(text, complete=complete, language=language, **given)
     loaded = load(model, options)
     info, why = loaded.engine.info, f" ({loaded.why}; --model NAME takes another)" if loaded.why else ""
-    print(f"{info.model} on {info.place}, loaded in {loaded.seconds:.1f} s{why}", file=sys.stderr)
+    print(f"{info.model} on {info.runs_on}, loaded in {loaded.seconds:.1f} s{why}", file=sys.stderr)
     view = LiveDiff(request.document, sys.stdout) if live else None
     result = follow(
         request,
