@@ -127,7 +127,7 @@ def _answer(fields: _Fields) -> SavedAnswer:
     return SavedAnswer(
         texts=tuple(texts),
         is_further="seed" in fields.given,
-        mean_logprob=fields.optional("mean_logprob", lambda name: fields.number(name, -math.inf, math.inf)),
+        mean_logprob=fields.optional("mean_logprob", lambda name: fields.number(name, -sys.float_info.max, sys.float_info.max)),
         passed=tuple(check.one_of("passed", (True, False, None)) for check in checks),
     )
 
