@@ -11,7 +11,8 @@ import re
 from pathlib import Path
 
 from fim_magic.errors import FimError
-from fim_magic.json_files import read_json
+from fim_magic.line_ends import with_lf
+from fim_magic.regular_files import LARGEST_NOTEBOOK, read_json
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def of_notebook(path: Path | None) -> str:
         _log.info("The notebook's file is not there, so it says nothing of what it allows.", exc_info=True)
         return "on"
     try:
-        return _allowed(read_json(path))
+        return _allowed(read_json(path, LARGEST_NOTEBOOK))
     except (OSError, ValueError, TypeError) as error:
         _log.info("What the notebook allows cannot be read.", exc_info=True)
         raise FillingOffError(
@@ -100,7 +101,7 @@ def check(allowed: str, *, hint: bool) -> None:
 
 def hint(middle: str, kind: str) -> str:
     """Return what a hint of a kind, one of `HINTS`, shows of an answer."""
-    lines = [line for line in middle.splitlines() if line.strip()]
+    lines = [line for line in with_lf(middle).split("\n") if line.strip()]
     if not lines:
         return ""
     return lines[0] if kind == "line" else "\n".join(map(_outline, lines))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
+
+from fim_magic.visible import notify
 
 if TYPE_CHECKING:
     from fim_magic.loading.loaded import Loaded
@@ -23,7 +24,7 @@ def load(model: str, options: argparse.Namespace) -> Loaded:
     with TerminalProgress() as progress:
         loaded = (getattr(options, "models", None) or MODELS).use(spec, progress)
     for notice in loaded.notices:
-        print(notice, file=sys.stderr)
+        notify(notice)
     return loaded
 
 

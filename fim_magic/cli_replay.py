@@ -12,14 +12,12 @@ from fim_magic.cli_loading import load, spec_of
 from fim_magic.errors import FimError, OptionError
 from fim_magic.pipeline import follow
 from fim_magic.replay import Recorded, compare, recorded, request_of
-from fim_magic.review.text import plain_text
 from fim_magic.saved_record import read_record
+from fim_magic.streams import is_tty, write
+from fim_magic.visible import plain_text, say
 
 if TYPE_CHECKING:
     from fim_magic.loading.manager import ModelManager
-
-INTERRUPTED = 130
-"""The exit status of what Ctrl-C has ended, as a shell has it."""
 
 
 def replay(options: argparse.Namespace) -> int:
@@ -46,7 +44,7 @@ def replay(options: argparse.Namespace) -> int:
             same, text = _made_again(infill, consent, options)
         except FimError as error:
             same, text = False, str(error)
-        print(f"Cell {infill.cell}: {plain_text(text)}")
+        say(f"Cell {infill.cell}: {plain_text(text)}")
         all_same &= same
     return 0 if all_same else 1
 
@@ -92,10 +90,10 @@ def _ask(name: str) -> bool:
     from fim_magic.loading.consent import kind_of
 
     streams = (sys.stdin, sys.stderr)
-    if not all(stream is not None and stream.isatty() for stream in streams):
+    if not all(map(is_tty, streams)):
         return False
     question = f"The notebook names the model {plain_text(name)!r}, {kind_of(name)}. Load it? [y/N] "
-    print(question, end="", file=sys.stderr, flush=True)
+    write(sys.stderr, question)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 

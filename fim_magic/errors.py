@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from fim_magic.visible import plain_lines
+
 _LONG_WORD = re.compile(r"\S{1000}\S*")
 _KEPT = 200  # characters of such a word
 
@@ -21,9 +23,17 @@ class FimError(Exception):
     def __init__(self, message: str = "") -> None:
         super().__init__(_LONG_WORD.sub(lambda word: f"{word[0][:_KEPT]}…", message))
 
+    def __str__(self) -> str:
+        """Return the message, fit to be shown wherever it is."""
+        return plain_lines(super().__str__())
+
 
 class MarkerError(FimError):
     """The text has no cursor marker, or more than the request can use."""
+
+
+class UnreadableTextError(FimError):
+    """A text holds what is none: bytes that are not UTF-8, or half a character."""
 
 
 class OptionError(FimError):

@@ -259,7 +259,7 @@ class _GhostControl(BufferControl):
 
 
 def _with_ghost(content: UIContent, text: str) -> UIContent:
-    from fim_magic.review.text import plain_text
+    from fim_magic.visible import plain_text
 
     ghost: list[StyleAndTextTuples] = [[("class:auto-suggestion", plain_text(line))] for line in text.split("\n")]
     caret = content.cursor_position

@@ -39,6 +39,7 @@ def record(result: Result) -> Record:
         "reused_tokens": result.reused_tokens,
         "dropped_prefix_tokens": result.dropped_prefix_tokens,
         "dropped_suffix_tokens": result.dropped_suffix_tokens,
+        **({} if result.max_prompt_tokens is None else {"max_prompt_tokens": result.max_prompt_tokens}),
         "max_new_tokens": result.max_new_tokens,
         "lines": result.lines,
         **_sampling(result),
@@ -122,7 +123,7 @@ def _candidate(candidate: Candidate, document: Document) -> dict[str, Any]:
         "mean_logprob": _rounded(candidate.mean_logprob),
         "read_logprob": _rounded(candidate.read_logprob),
         "suffix_logprob": _rounded(candidate.suffix_logprob),
-        "checks": [{"name": _kind(check), "passed": check.passed} for check in candidate.checks],
+        "checks": [_check(check) for check in candidate.checks],
         "imports": list(candidate.imports),
         "same": candidate.same,
         "reason": candidate.reason,
@@ -131,16 +132,16 @@ def _candidate(candidate: Candidate, document: Document) -> dict[str, Any]:
 
 def _full(candidate: Candidate, document: Document) -> dict[str, Any]:
     checks = [
-        {"name": redacted(check.name), "passed": check.passed, "said": redacted(check.detail)}
-        for check in candidate.checks
+        {**_check(check), "name": redacted(check.name), "said": redacted(check.detail)} for check in candidate.checks
     ]
     kept = _candidate(candidate, document)
     return {**kept, "middle": candidate.middle, "trimmed": candidate.trimmed, "checks": checks}
 
 
-def _kind(check: Check) -> str:
-    """Name a check without its text: the user's expressions are all called the same."""
-    return check.name if check.name in _KINDS else "expression"
+def _check(check: Check) -> dict[str, Any]:
+    """Say how a check ended, without its text: the user's expressions are all called the same."""
+    found = {"name": check.name if check.name in _KINDS else "expression", "passed": check.passed}
+    return found if check.confined else {**found, "confined": False}
 
 
 def _rounded(logprob: float | None) -> float | None:

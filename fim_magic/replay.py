@@ -16,10 +16,10 @@ from fim_magic.candidate import Candidate, Result
 from fim_magic.engines import Sampling
 from fim_magic.errors import MarkerError, OptionError
 from fim_magic.holes import split
-from fim_magic.json_files import read_json
 from fim_magic.markers import MARKERS
 from fim_magic.own_text import own_texts, raw_texts
 from fim_magic.provenance import Record
+from fim_magic.regular_files import LARGEST_NOTEBOOK, read_json
 from fim_magic.request import Request
 from fim_magic.saved_record import SavedAnswer, SavedRecord, read_record
 
@@ -51,7 +51,7 @@ def recorded(path: Path) -> list[Recorded]:
         OptionError: The file cannot be read, or is no notebook.
     """
     try:
-        cells = read_json(path)["cells"]
+        cells = read_json(path, LARGEST_NOTEBOOK)["cells"]
         return [Recorded(number, _text(cell["source"]), record) for number, cell, record in _records(cells)]
     except OSError as error:
         raise OptionError(f"{str(path)!r} could not be read: {error.strerror}. Give a saved notebook.") from error
@@ -87,6 +87,7 @@ def request_of(infill: Recorded, markers: Sequence[str] = MARKERS) -> Request:
         order=record.order or "auto",
         candidates=candidates,
         max_new_tokens=record.max_new_tokens,
+        max_prompt_tokens=record.max_prompt_tokens,
         lines=record.lines,
         sampling=Sampling(record.temperature, record.top_p, record.seed or 0),
     )

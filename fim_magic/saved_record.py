@@ -40,12 +40,14 @@ class SavedAnswer:
         is_further: Whether it came by "Again" or "More", and so from another request.
         mean_logprob: Of its tokens, or None.
         passed: What became of each of its checks.
+        confined: Whether the system confined all of them while they ran.
     """
 
     texts: tuple[str, ...]
     is_further: bool
     mean_logprob: float | None
     passed: tuple[bool | None, ...]
+    confined: bool
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class SavedRecord:
         order: "psm", "spm" or "".
         prompt_sha256: Of the prompt's ids.
         max_new_tokens: The most tokens that an answer could have.
+        max_prompt_tokens: The most tokens of the prompt; None where that is not said.
         lines: How many statements it was to have at least.
         temperature: Of the sampling.
         top_p: Likewise.
@@ -77,6 +80,7 @@ class SavedRecord:
     order: str
     prompt_sha256: str
     max_new_tokens: int
+    max_prompt_tokens: int | None
     lines: int
     temperature: float
     top_p: float
@@ -107,6 +111,7 @@ def read_record(saved: object) -> SavedRecord:
         order=fields.one_of("order", ("psm", "spm", "", None)) or "",
         prompt_sha256=fields.text("prompt_sha256", ""),
         max_new_tokens=fields.whole("max_new_tokens", 0, _MOST_TOKENS),
+        max_prompt_tokens=fields.optional("max_prompt_tokens", lambda name: fields.whole(name, 0, _MOST_TOKENS)),
         lines=fields.whole("lines", 1, MOST_LINES, default=1),
         temperature=fields.number("temperature", 0.0, sys.float_info.max),
         top_p=fields.number("top_p", math.ulp(0.0), 1.0),
@@ -129,6 +134,7 @@ def _answer(fields: _Fields) -> SavedAnswer:
         is_further="seed" in fields.given,
         mean_logprob=fields.optional("mean_logprob", lambda name: fields.number(name, -sys.float_info.max, sys.float_info.max)),
         passed=tuple(check.one_of("passed", (True, False, None)) for check in checks),
+        confined=all(check.one_of("confined", (True, False), default=True) for check in checks),
     )
 
 
@@ -183,8 +189,8 @@ class _Fields:
             raise _refused(self._name + name, found, f"no number from {least:g} to {most:g}")
         return float(found)
 
-    def one_of(self, name: str, known: tuple[Any, ...]) -> Any:
-        found = self.value(name)
+    def one_of(self, name: str, known: tuple[Any, ...], *, default: Any = _REQUIRED) -> Any:
+        found = self.value(name, default)
         # Not `in`: to that, 1 is True.
         if not any(type(found) is type(value) and found == value for value in known):
             raise _refused(self._name + name, found, f"none of {', '.join(map(repr, known))}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import bisect
 import codecs
 import itertools
-import json
 import re
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
@@ -20,6 +19,7 @@ from typing import Any
 from tokenizers import AddedToken, Encoding, Tokenizer
 
 from fim_magic.errors import ModelError, is_failure
+from fim_magic.regular_files import LARGEST_VOCABULARY, read_bytes, read_json
 
 _GUARD = "☺"
 """A character that no token joins with another. Behind it, text is encoded as in the middle of a text.
@@ -65,7 +65,7 @@ class TextTokenizer:
             ModelError: There is no readable `tokenizer.json`.
         """
         try:
-            backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            backend = Tokenizer.from_buffer(read_bytes(folder / "tokenizer.json", LARGEST_VOCABULARY))
         except BaseException as error:  # tokenizers raises bare Exception, and panics
             if not is_failure(error):
                 raise
@@ -222,8 +222,8 @@ def _leading_ids(backend: Tokenizer, bos: str | None) -> list[int]:
 def declared_bos(path: Path) -> str | None:
     """Return the BOS token that a tokenizer_config.json asks for. transformers 5 does not put it in tokenizer.json."""
     try:
-        config = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
+        config = read_json(path)
+    except (OSError, ValueError):
         return None
     if not isinstance(config, dict) or not config.get("add_bos_token"):
         return None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fim_magic import catalog
 from fim_magic.errors import ModelError, OptionError
 from fim_magic.formats import family_names
+from fim_magic.loading.adapter import explain, is_adapter
 from fim_magic.loading.fastest import fastest
 from fim_magic.loading.spec import is_on_disk, split_revision
 
@@ -49,6 +50,11 @@ class Source:
     @property
     def is_gguf(self) -> bool:
         return self.gguf is not None or self.path.suffix == ".gguf"
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether it is a path that the user has named: what is fetched stays as it is."""
+        return self.gguf is None and not self.repo
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,8 @@ def _source(name: str) -> Source:
     if is_checkpoint:
         _require_no_revision(base, revision, "it is on this machine, as it is")
         return Source(base, path=path)
+    if base and is_adapter(path):
+        raise ModelError(explain(path))
     if base and path.is_dir():
         raise ModelError(
             f"The folder {base!r} holds no checkpoint: there is no config.json in it. Name the folder that has "

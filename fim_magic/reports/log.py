@@ -11,8 +11,9 @@ from fim_magic.history import HistoryEntry
 from fim_magic.review.caption import facts
 from fim_magic.review.checks import tally
 from fim_magic.review.details import details_text
-from fim_magic.review.text import clipped, columns_of, plain_text, shortened
+from fim_magic.review.text import clipped, columns_of, shortened
 from fim_magic.saved_record import read_record
+from fim_magic.visible import plain_text
 
 _HEADINGS = ("", "time", "hole", "model", "order", "tokens", "seconds", "logprob", "checks", "decided")
 _GAP = "  "
@@ -78,7 +79,7 @@ def _row(entry: HistoryEntry) -> tuple[str, ...]:
         str(result.tokens),
         f"{result.seconds:.1f}",
         "" if logprob is None else f"{logprob:.2f}",
-        tally(() if answer is None else answer.passed),
+        "" if answer is None else tally(answer.passed, confined=answer.confined),
         f"{decided} {chosen} of {count}" if decided and count > 1 else decided,
     )
 
