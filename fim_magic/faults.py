@@ -23,6 +23,7 @@ _MOST_SHOWN = 200  # characters of a library's message; the first line of some i
 _NO_MEMORY = ("cannot allocate memory", "failed to map segment", "out of memory", "can't start new thread", "bad_alloc")
 _OF_THE_SYSTEM = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO}
+    | {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EFBIG}
 )
 
 

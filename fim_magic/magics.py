@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import traitlets
@@ -193,9 +194,9 @@ class FimMagics(Magics, Settings):
         from fim_magic.review.hint import show_hint
         from fim_magic.review.prompt import show
 
-        options = dict(vars(parse_argstring(getattr(self, method), line)))
+        options = _read_line(partial(parse_argstring, getattr(self, method)), line)
         accept, show_prompt, into, hint = (options.pop(name) for name in ("accept", "show_prompt", "into", "hint"))
-        if into is not None and not into.isidentifier():
+        if into is not None and (not into.isidentifier() or iskeyword(into)):
             raise OptionError(f"--into needs the name of a variable; {into!r} is none.")
         session = self.session
         if not show_prompt:
@@ -331,6 +332,22 @@ class FimMagics(Magics, Settings):
         say(reports.doctor(notebook=self.session.notebook()))
 
 
+def _read_line(parse: Callable[[str], Any], line: str) -> dict[str, Any]:
+    """Return the options in a magic's line.
+
+    Raises:
+        OptionError: A quotation mark in it has no end.
+        UsageError: IPython's, with what is wrong and how the line is to be typed.
+    """
+    try:
+        return dict(vars(parse(line)))
+    except ValueError as error:
+        raise OptionError(
+            f"The line cannot be read: {str(error).rstrip('.').lower()}. A value with blanks or quotation marks in it "
+            "stands in quotation marks of the other kind, as in --check \"f('a') == 1\"."
+        ) from error
+
+
 def _parse_use(line: str) -> dict[str, Any]:
     """Read what stands behind %fim use. A name needs no quotes: all up to the first option is the name."""
     parser = MagicArgumentParser(prog="%fim use")
@@ -341,6 +358,6 @@ def _parse_use(line: str) -> dict[str, Any]:
     parser.add_argument("--allow-code", action="store_true")
     first = re.search(r"(^|\s)--", line)
     name, typed = (line[: first.start()].rstrip(), line[first.start() :]) if first else (line, "")
-    options = dict(vars(parser.parse_argstring(typed)))
+    options = _read_line(parser.parse_argstring, typed)
     model = " ".join([_unquoted(name), *options.pop("rest")]).strip()
     return {"model": model, **options}

@@ -55,7 +55,8 @@ def _secrets(before: str, middle: str, after: str) -> _Secrets | None:
     spans = _hidden(whole, redacted(whole))
     if spans is None:
         return None
-    values = {whole[start:end] for start, end in spans}
+    hidden = [whole[start:end] for start, end in spans]
+    values = {part for text in hidden for part in (text, *text.split(":"))}  # of a login in a URL, its password as well
     longest_first = sorted((value for value in values if len(value) >= _LEAST), key=len, reverse=True)
     return _Secrets(tuple((start - len(before), end - len(before)) for start, end in spans), tuple(longest_first))
 

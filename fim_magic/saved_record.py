@@ -19,13 +19,16 @@ MOST_ANSWERS = 64
 MOST_LINES = 10_000
 """As for `--lines`."""
 
-SEEDS = (-(2**63), 2**64 - 1)
-"""The least and the greatest, as for `--seed`: what torch takes."""
+SEED_RULE = "is a whole number of 64 bits"
+"""As for `--seed`."""
+
+_SEEDS = (-(2**63), 2**64 - 1)  # what torch takes
 
 _MOST_CANDIDATES = 1000  # those of "Again" and "More" among them
 _MOST_TOKENS = 2**31
 _LONGEST_NAME = 4096  # characters: as long as a path may be
 _LONGEST_TEXT = 2**20  # characters of one answer
+_FINITE = sys.float_info.max
 _SHOWN = 60  # characters of a value that is refused
 
 _REQUIRED = object()
@@ -93,6 +96,11 @@ class SavedRecord:
     decided: int
 
 
+def is_seed(value: object) -> bool:
+    """Whether an engine can sample with this seed."""
+    return isinstance(value, int) and not isinstance(value, bool) and _SEEDS[0] <= value <= _SEEDS[1]
+
+
 def read_record(saved: object) -> SavedRecord:
     """Read a record.
 
@@ -113,9 +121,9 @@ def read_record(saved: object) -> SavedRecord:
         max_new_tokens=fields.whole("max_new_tokens", 0, _MOST_TOKENS),
         max_prompt_tokens=fields.optional("max_prompt_tokens", lambda name: fields.whole(name, 0, _MOST_TOKENS)),
         lines=fields.whole("lines", 1, MOST_LINES, default=1),
-        temperature=fields.number("temperature", 0.0, sys.float_info.max),
+        temperature=fields.number("temperature", 0.0, _FINITE),
         top_p=fields.number("top_p", math.ulp(0.0), 1.0),
-        seed=fields.optional("seed", lambda name: fields.whole(name, *SEEDS)),
+        seed=fields.optional("seed", lambda name: fields.whole(name, *_SEEDS)),
         count=fields.whole("answers", 0, MOST_ANSWERS, default=min(len(answers), MOST_ANSWERS)),
         has_context=any(context.values()),
         answers=answers,
@@ -132,7 +140,7 @@ def _answer(fields: _Fields) -> SavedAnswer:
     return SavedAnswer(
         texts=tuple(texts),
         is_further="seed" in fields.given,
-        mean_logprob=fields.optional("mean_logprob", lambda name: fields.number(name, -math.inf, math.inf)),
+        mean_logprob=fields.optional("mean_logprob", lambda name: fields.number(name, -_FINITE, _FINITE)),
         passed=tuple(check.one_of("passed", (True, False, None)) for check in checks),
         confined=all(check.one_of("confined", (True, False), default=True) for check in checks),
     )

@@ -20,7 +20,7 @@ from fim_magic.classroom import FILLING
 from fim_magic.default_candidates import IN_DOUBT, ON_A_CPU, ON_A_GPU, TO_CHOOSE_FROM
 from fim_magic.errors import OptionError
 from fim_magic.markers import MARKERS
-from fim_magic.saved_record import MOST_ANSWERS, MOST_LINES, SEEDS
+from fim_magic.saved_record import MOST_ANSWERS, MOST_LINES, SEED_RULE, is_seed
 from fim_magic.unicode_text import check_whole
 
 if TYPE_CHECKING:
@@ -42,8 +42,6 @@ UNCONFINED_CHECKS = ("run", "refuse")
 
 LOADING = ("quantize", "family", "engine")
 """The options that say how a model is loaded, and not what it is to do."""
-
-_SEED_RULE = "is a whole number of 64 bits"
 
 QUANTIZATIONS = ("8bit", "4bit")
 
@@ -355,7 +353,7 @@ def _sampling(values: Mapping[str, Any]) -> Sampling:
     from fim_magic.engines import Sampling, new_seed  # with the first request: %load_ext need not wait for it
 
     temperature = _checked(values, "temperature", lambda v: 0 <= v <= sys.float_info.max, "is 0 or more (0 is greedy)")
-    seed = _checked(values, "seed", lambda v: v is None or (_whole(v) and SEEDS[0] <= v <= SEEDS[1]), _SEED_RULE)
+    seed = _checked(values, "seed", lambda v: v is None or is_seed(v), SEED_RULE)
     return Sampling(
         temperature=float(temperature),
         top_p=float(_checked(values, "top_p", lambda v: 0 < v <= 1, "is above 0 and at most 1")),

@@ -61,8 +61,10 @@ def check_whole(text: str, what: str = "The text") -> None:
         what: What it is, at the beginning of a sentence.
 
     Raises:
-        UnreadableTextError: It does.
+        UnreadableTextError: It does, or it is no text at all.
     """
+    if not isinstance(text, str):
+        raise UnreadableTextError(f"{what} is of type {type(text).__name__}, and it has to be a text (str).")
     half = _HALF.search(text)
     if half is None:
         return

@@ -132,6 +132,7 @@ TEXTS = {
     "no-marker": "x = 1\n",
     "nul": "x = '\0'\n<cursor>\n\0",
     "nul-alone": "\0",
+    "half-a-character": "x = '\ud83d'\n<cursor>",
     "two-kinds": "<cursor> <FILL_ME>",
     "side-by-side": "<cursor><cursor>",
     "deep-brackets": "(" * 1500 + "<cursor>" + ")" * 1500,
@@ -267,6 +268,36 @@ def test_every_seed_that_is_taken_can_be_sampled_with(seed, checkpoint, monkeypa
     MODELS.unload()
 
 
+@pytest.mark.parametrize("text", [None, 1, b"x = <cursor>", ["x"], {"a": 1}, True], ids=repr)
+def test_what_is_no_text_is_refused(text, engine):
+    for function in (fim_magic.infill, fim_magic.complete):
+        through_python(function, text).check("has to be a text")
+
+
+LINES = [
+    "'",
+    '"',
+    "--check '",
+    '--check "',
+    "-n",
+    "-n -n",
+    "--into",
+    "--into for",
+    "--into x.y",
+    "--hint nonsense",
+    "--no-such",
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_line_that_cannot_be_read_is_told(line, engine, shell):
+    for magic in ("%%fim", "%%complete"):
+        said = through_shell(shell, f"{magic} -m scripted -n 1 {line}\n{HOLE}")
+        said.check()
+        assert said.error
+    through_shell(shell, f"%fim use scripted --family {line}").check()
+
+
 # --- commands of %fim -----------------------------------------------------------------------------
 
 ARGUMENTS = [
@@ -319,6 +350,7 @@ MODELS_NAMED = {
     "revision-odd": "owner/name@../../x",
     "revisions": "owner/name@a@b",
     "revision-of-a-short-name": "qwen2.5-coder-0.5b@main",
+    "half-a-character": "a\ud83d/b",
     "escape": "a\x1b[31m/b",
     "bidi": "owner/\u202ename",
     "device": "/dev/null",
@@ -350,6 +382,12 @@ def test_any_name_of_a_model_at_any_door(name, shell, capsys, tmp_path):
 
 
 FOLDERS = {
+    "deep-config": lambda folder: deep(folder / "config.json", '{"a": '),
+    "deep-header": lambda folder: header(folder / "model.safetensors", b'{"a": ' + b"[" * 200_000),
+    "deep-index": lambda folder: index_of(folder, '{"weight_map": ' + "[" * 100_000),
+    "deep-adapter": lambda folder: adapter(folder, '{"base_model_name_or_path": ' + "[" * 100_000),
+    "adapter-of-a-list": lambda folder: adapter(folder, "[]"),
+    "adapter-of-numbers": lambda folder: adapter(folder, '{"base_model_name_or_path": 7}'),
     "config-of-a-list": lambda folder: (folder / "config.json").write_text("[]"),
     "config-of-nothing": lambda folder: (folder / "config.json").write_text("{}"),
     "config-of-wrong-kinds": lambda folder: change(folder, hidden_size="x", num_hidden_layers=[]),
@@ -394,6 +432,11 @@ def header(path, content):
 def index_of(folder, content):
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors.index.json").write_text(content)
+
+
+def adapter(folder, content):
+    (folder / "config.json").unlink()
+    (folder / "adapter_config.json").write_text(content)
 
 
 def panicking(path):
