@@ -123,6 +123,26 @@ def test_several_holes_stay_several(text, options):
     assert request.document.holes == 2
 
 
+@pytest.mark.parametrize("complete", [False, True])
+@pytest.mark.parametrize("magic", ["%%html", "%%markdown", "%%latex"])
+def test_a_tag_is_the_hole_of_markup(magic, complete):
+    _, request = Settings().request(f"{magic}\n'█' and <cursor>\n", complete=complete)
+    assert request.document.marker == "<cursor>"
+
+
+@pytest.mark.parametrize("marker", ["\n", " ", "\t", "\ufeff", "\r", "\u200b", "a\nb"])
+def test_a_marker_can_be_seen(marker):
+    with pytest.raises(OptionError, match="can be seen"):
+        Settings().request("x = <cursor>", markers=[marker])
+
+
+@pytest.mark.parametrize("text", [None, b"x = <cursor>", 3, ["<cursor>"]])
+@pytest.mark.parametrize("ask", [infill, complete])
+def test_what_is_no_text_is_told(text, ask):
+    with pytest.raises(FimError, match="has to be a str"):
+        ask(text, model="scripted")
+
+
 UNCLEAR = {
     "two kinds in code": ("x = █\ny = <cursor>\n", {}),
     "two tags in strings": ('x = "<FILL_ME>"\ny = "<cursor>"\n', {}),
@@ -197,8 +217,8 @@ def told(shell, cell):
 
 
 MISTYPED = {
-    "a comment above": (f"# the mean\n%%fim\n{MEAN}", "%%fim stands in line 2 of this cell"),
-    "code above": (f"x = 1\n\n%%fim\n{MEAN}", "line 3 of this cell"),
+    "a comment above": (f"# the mean\n%%fim\n{MEAN}", "%%fim stands below other lines of this cell"),
+    "code above": (f"x = 1\n\n%%fim\n{MEAN}", "Move %%fim to the top"),
     "%load_ext above": (f"%load_ext fim_magic\n%%fim\n{MEAN}", "other magics in a cell of their own"),
     "%%complete below": (f"# on\n%%complete\n{MEAN}", "Move %%complete to the top"),
     "one %": (f"%fim\n{MEAN}", "%fim with one % is a command"),
@@ -208,8 +228,11 @@ MISTYPED = {
     "a command above code": (f"%fim use tiny\n{MEAN}", "give each command a cell of its own"),
     "another case": (f"%%Fim\n{MEAN}", "There is no magic %%Fim"),
     "a space": (f"%% fim\n{MEAN}", "There is no magic %% fim"),
-    "a colon": (f"%%fim:\n{MEAN}", "There is no magic %%fim:"),
-    "no space": (f"%%fim-n 3\n{MEAN}", "There is no magic %%fim-n"),
+    "a colon": (f"%%fim:\n{MEAN}", "Put a space there"),
+    "no space": (f"%%fim-n 3\n{MEAN}", "Put a space there"),
+    "white space": (f"  %%fim\n{MEAN}", "Before %%fim stands white space"),
+    "a tab": (f"%%fim\t-n 3\n{MEAN}", "Put a space there"),
+    "a space of another kind": (f"%%fim\xa0-n 3\n{MEAN}", "Put a space there"),
     "another name": (f"%%infill\n{MEAN}", "There is no magic %%infill"),
     "a byte order mark": (f"\ufeff%%fim\n{MEAN}", "invisible character (U+FEFF)"),
     "a zero-width space": (f"\u200b%%fim\n{MEAN}", "invisible character (U+200B)"),
@@ -244,9 +267,10 @@ def test_other_cells_are_left_alone(shell, cell, words):
     assert "hole" not in text
 
 
-def test_blank_lines_above_the_magic_do_no_harm(shell, engine):
+@pytest.mark.parametrize("cell", ["\n\n%%fim\n" + MEAN, ">>> %%fim\n" + MEAN, "In [3]: %%fim\n" + MEAN])
+def test_blank_lines_and_prompts_before_the_magic_do_no_harm(cell, shell, engine):
     shell.run_line_magic("config", "FimMagics.model = 'scripted'")
-    text, result = told(shell, f"\n\n%%fim\n{MEAN}")
+    text, result = told(shell, cell)
     assert result.success
     assert ANSWER in text
 
@@ -256,7 +280,7 @@ def test_a_bar_is_no_hole_where_a_marker_alone_is_enough(shell):
     try:
         text, _ = told(shell, BAR + "print(bar(3))")
         assert text == "███\n"
-        assert "line 2 of this cell" in told(shell, f"# c\n%%fim\n{MEAN}")[0]
+        assert "below other lines of this cell" in told(shell, f"# c\n%%fim\n{MEAN}")[0]
     finally:
         told(shell, "%fim auto off")
 
