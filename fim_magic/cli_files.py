@@ -157,6 +157,8 @@ def write_in_place(file: str, text: str) -> None:
 def _bytes_of(file: str) -> bytes:
     if file == STANDARD_INPUT:
         stream = sys.stdin
+        if stream is None:
+            raise OptionError("Standard input is closed. Give a text file with a <cursor>, or text on standard input.")
         # A program's own stream may be one of text alone, with line ends that are changed already.
         return stream.buffer.read() if hasattr(stream, "buffer") else stream.read().encode("utf-8", "surrogatepass")
     try:

@@ -17,6 +17,9 @@ from fim_magic.unicode_text import without_mark
 MARKERS: tuple[str, ...] = ("<cursor>", "<|cursor|>", "<FILL_ME>", "<游標在這>", "█")
 """The markers that are recognised unless the user sets others. The first is the one in the documentation."""
 
+_IN_TEMPLATES = "<FILL_ME>"
+"""CodeLlama's own word for a hole, which programs that ask it hold in strings."""
+
 _SUGGESTED = "@@"
 _MOST_TOLD = 8  # places, in a message
 
@@ -42,7 +45,7 @@ def marked_places(
 
     - it is no tag like `<cursor>`, and there is a marker in the code, or a tag; or
     - it is of another kind than one in the code; or
-    - the text is completed, which needs no marker, and goes on behind it.
+    - it is no tag, or `<FILL_ME>`, and the text is completed, which needs no marker, and goes on behind it.
 
     Args:
         text: Source text with markers.
@@ -60,11 +63,18 @@ def marked_places(
         found = [place for place in found if place[1] in tags]
     quoted = quoted_positions(text, found, language)
     if completes:
-        return [place for place in found if place[0] not in quoted or not text[place[0] + len(place[1]) :].strip()]
+        return [place for place in found if place[0] not in quoted or _is_end(text, place)]
     code = {marker for position, marker in found if position not in quoted}
     if code or tags:
         found = [place for place in found if place[1] in tags or place[0] not in quoted]
     return [place for place in found if place[1] in code] if code else found
+
+
+def _is_end(text: str, place: Place) -> bool:
+    """Whether a completion goes on from a marker in a string: from a tag, or from the end of the text."""
+    position, marker = place
+    says_so = _TAG.fullmatch(marker) is not None and marker != _IN_TEMPLATES
+    return says_so or not text[position + len(marker) :].strip()
 
 
 def holds_hole(cell: str, markers: Sequence[str]) -> bool:

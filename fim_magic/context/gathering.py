@@ -25,10 +25,11 @@ TOKENS = 512
 
 _NAME = re.compile(r"(?<![\w.])[^\W\d]\w*")
 _DEFINED = re.compile(
-    r"^\s*(?:async\s+def|def|class)\s+(\w+)|^(\w+)\s*(?::[^=]+)?=(?!=)|^[ \t]*(?:from\s+\S+\s+)?import\s+(.+)$",
+    r"^[ \t]*(?:async[ \t]+def|def|class)[ \t]+(\w+)|^(\w+)[ \t]*(?::[^=\n]+)?=(?!=)"
+    r"|^[ \t]*(?:from[ \t]+\S+[ \t]+)?import[ \t]+(.+)$",
     re.MULTILINE,
 )
-_IMPORT = re.compile(r"^\s*(?:from\s+\S+\s+)?import\s", re.MULTILINE)
+_IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+\S+[ \t]+)?import\s", re.MULTILINE)
 
 _FOR_DEFINING = 4.0
 _FOR_USING = 1.0

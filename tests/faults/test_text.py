@@ -101,11 +101,16 @@ def test_the_hole(text, marker, options):
     assert request.blanks is None
 
 
-@pytest.mark.parametrize("marker", ["", "<cursor>", "█"])
-@pytest.mark.parametrize("text", COMPLETED.values(), ids=COMPLETED)
+def test_a_completion_goes_on_from_a_tag_in_a_string():
+    _, request = Settings().request('print("Dear <cursor>,")\nx = 1\n', complete=True)
+    assert (request.document.prefix, request.document.suffix) == ('print("Dear ', ',")\nx = 1\n')
+
+
+@pytest.mark.parametrize(
+    ("text", "marker"),
+    [(text, marker) for text in COMPLETED.values() for marker in ("", "<cursor>", "█") if marker or text.endswith("▮")],
+)
 def test_where_a_completion_goes_on(text, marker):
-    if not marker and not text.endswith("▮"):
-        pytest.skip("the hole is not the end")
     _, request = Settings().request(text.replace("▮", marker), complete=True)
     assert [request.document.prefix, request.document.suffix] == text.split("▮")
 
