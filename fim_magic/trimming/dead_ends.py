@@ -16,7 +16,7 @@ from fim_magic.trimming.hole import Hole
 
 _PLACE = "_fim_magic_place_"
 _LONGEST = 20_000  # characters of a function and the candidate that are read
-_MOST_LINES = 64  # of the candidate, that are tried from its end
+_MOST_LINES = 32  # of the candidate, that are tried from its end
 _REMEMBERED = 256  # places: a rule asks of the same ones at each token
 
 

@@ -579,15 +579,31 @@ def test_a_diff_of_a_notebook_is_that_of_its_cell(notebook, engine, capsys):
     assert capsys.readouterr().out.startswith("  def mean(xs):\n+     total = sum(xs)\n")
 
 
+@pytest.mark.parametrize("door", ["-", "file"])
+def test_a_notebook_is_known_by_what_it_holds(door, tmp_path, monkeypatch, engine, capsys):
+    text = notebook_of(*CELLS)
+    (tmp_path / "n.json").write_text(text, "utf-8")
+    monkeypatch.setattr(sys, "stdin", Bytes(text.encode()))
+    assert run("-" if door == "-" else tmp_path / "n.json") == 0
+    assert "".join(json.loads(capsys.readouterr().out)["cells"][2]["source"]) == FILLED_CELL
+
+
 def test_a_cell_that_is_completed(notebook, engine, capsys):
     engine.answers = ("x",)
     assert run(notebook(notebook_of("%%complete\ny = <cursor>\nz"))) == 0
     assert json.loads(capsys.readouterr().out)["cells"][0]["source"] == ["y = x\n", "z"]
 
 
-def test_a_notebook_of_another_language_is_filled_in_it(notebook, engine, capsys):
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"language_info": {"name": "R", "file_extension": ".r"}},
+        {"kernelspec": {"name": "ir", "language": "R", "display_name": "R"}},
+    ],
+    ids=["by its ending", "by its kernel"],
+)
+def test_a_notebook_of_another_language_is_filled_in_it(metadata, notebook, engine, capsys):
     engine.answers = ("x + 1",)
-    metadata = {"language_info": {"name": "R", "file_extension": ".r"}}
     assert run(notebook(notebook_of("x <- 1", "y <- <cursor>\n", **metadata)), "--json") == 0
     said = json.loads(capsys.readouterr().out)
     assert "x <- 1" in asked(engine)
@@ -657,6 +673,13 @@ def test_a_file_in_place_keeps_its_line_ends_and_mark(tmp_path, engine):
 def test_what_cannot_be_written_stays_as_it_was(tmp_path, engine, capsys):
     assert run("-", "--in-place") == 1
     assert "--in-place needs a file's name" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="this system has no such file")
+def test_a_file_without_an_end_is_not_read_to_it(engine, capsys, monkeypatch):
+    monkeypatch.setattr("fim_magic.cli_files._MOST_BYTES", 2**20)  # so that the test is quick
+    assert run("/dev/zero") == 1
+    assert "more than 1 MB" in capsys.readouterr().err
 
 
 def test_context_needs_a_notebook(tmp_path, engine, capsys):
