@@ -50,7 +50,7 @@ def last_live_place(hole: Hole, text: str, blanks: str) -> int | None:
 
 
 def leaves_open(hole: Hole, text: str) -> bool:
-    """Whether a candidate that ended with `text` would lack something, such as the `except` of a `try` that it began."""
+    """Whether a candidate that ends with `text` lacks something, such as the `except` of a `try` that it began."""
     above = hole.function_above
     if len(above) + len(text) > _LONGEST:
         return False
