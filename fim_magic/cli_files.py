@@ -135,6 +135,23 @@ def read_source(file: str, markers: Sequence[str], *, named: bool = False) -> So
     )
 
 
+def check_writable(file: str) -> None:
+    """Raise where a file could not be filled in place: before an answer is made that would be lost.
+
+    Raises:
+        OptionError: It is no file, or its folder may not be written in.
+    """
+    if file == STANDARD_INPUT:
+        raise OptionError("--in-place needs a file's name; standard input is none.")
+    target = Path(file).resolve()
+    if target.exists() and not target.is_file():
+        raise OptionError(f"--in-place fills a file, and {file!r} is none. Omit it to have the text printed.")
+    if target.exists() and not os.access(target.parent, os.W_OK):
+        raise OptionError(
+            f"{file!r} could not be written: its folder is read-only. Omit --in-place to have it printed."
+        )
+
+
 def write_in_place(file: str, text: str) -> None:
     """Put a text into a file: all of it or, where that fails, nothing. A link stays one, and so do the file's rights.
 
@@ -142,8 +159,6 @@ def write_in_place(file: str, text: str) -> None:
         OptionError: It cannot be written.
     """
     target = Path(file).resolve()
-    if not target.is_file():
-        raise OptionError(f"--in-place fills a file, and {file!r} is none. Omit it to have the text printed.")
     try:
         before = target.stat()
         descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)

@@ -673,6 +673,9 @@ def test_a_file_in_place_keeps_its_line_ends_and_mark(tmp_path, engine):
 def test_what_cannot_be_written_stays_as_it_was(tmp_path, engine, capsys):
     assert run("-", "--in-place") == 1
     assert "--in-place needs a file's name" in capsys.readouterr().err
+    assert run(tmp_path, "--in-place") == 1
+    assert "--in-place fills a file" in capsys.readouterr().err
+    assert not engine.prompts  # nothing was made that would be lost
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="this system has no such file")
