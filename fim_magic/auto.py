@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from fim_magic.line_ends import lines_with_ends
 from fim_magic.markers import asks_to_be_filled
 
+_MAGICS = ("%%fim", "%%complete")
+
 
 class AutoFill:
     """An input transformer of IPython's: it puts `%%fim` before a cell that holds a marker.
@@ -29,5 +31,7 @@ class AutoFill:
         """Whether `cell` is filled without `%%fim`."""
         if cell.lstrip().startswith("%%"):
             return False
+        if any(line.lstrip().lower().startswith(_MAGICS) for line in lines_with_ends(cell)):
+            return False  # in the wrong line, which the user is told (`mistyped`)
         own = (line for line in lines_with_ends(cell) if not line.lstrip().startswith(("%", "!")))
         return asks_to_be_filled("".join(own), self._markers())

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 from fim_magic.cli_loading import load
 from fim_magic.cli_process import INTERRUPTED, require_output, run
-from fim_magic.errors import OptionError
 from fim_magic.streams import is_terminal
 from fim_magic.version import __version__
 from fim_magic.visible import hand_over, notify, plain_text, say, say_in_colour
@@ -173,13 +172,13 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _infill(options: argparse.Namespace) -> int:
-    from fim_magic.cli_files import STANDARD_INPUT, read_source, write_in_place
+    from fim_magic.cli_files import check_writable, read_source, write_in_place
     from fim_magic.provenance import full_record
     from fim_magic.settings import Settings
 
     require_output()
-    if options.in_place and options.file == STANDARD_INPUT:
-        raise OptionError("--in-place needs a file's name; standard input is none.")
+    if options.in_place:
+        check_writable(options.file)
     markers, named = Settings().markers_for(markers=options.markers)
     source = read_source(options.file, markers, named=named)
     result = _answer(source, options, complete=options.complete or source.completes, live=options.diff)

@@ -6,22 +6,25 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from fim_magic.context.beside import ContextCell
 from fim_magic.context.cells import code_cell, language_of, text_cell
 from fim_magic.context.redaction import redacted
 from fim_magic.errors import MarkerError, OptionError
-from fim_magic.languages import PYTHON, of_file
+from fim_magic.languages import of_file
 from fim_magic.markers import MARKERS, asks_to_be_filled, holds_hole, no_marker, occurrences
-from fim_magic.notebook_file import FileCell, NotebookFile, read_notebook
+from fim_magic.notebook_file import FileCell, NotebookFile, is_notebook, read_notebook
 from fim_magic.request import Request
 from fim_magic.unicode_text import decoded
 
 STANDARD_INPUT = "-"
 _NOTEBOOK = ".ipynb"
+_MOST_BYTES = 256 * 2**20  # notebooks hold pictures
 _FILLS = ("%%fim", "%%complete")
 
 
@@ -117,20 +120,36 @@ def read_source(file: str, markers: Sequence[str], *, named: bool = False) -> So
     """
     name = "standard input" if file == STANDARD_INPUT else repr(file)
     text = decoded(_bytes_of(file), name[0].upper() + name[1:])
-    if Path(file).suffix.lower() != _NOTEBOOK:
+    if Path(file).suffix.lower() != _NOTEBOOK and not is_notebook(text):
         return Source(text, of_file(file))
     notebook = read_notebook(text, name)
     cell = _cell_to_fill(notebook, markers, named=named)
     first, _, body = cell.source.lstrip().partition("\n")
     magic = next((magic for magic in _FILLS if first.split()[:1] == [magic]), "")
-    language = of_file(f"cell{notebook.extension}") if notebook.extension else ""
     return Source(
         body if magic else cell.source,
-        "" if language == PYTHON else language,  # its magic, if any, says more
+        notebook.language,  # of Python, its magic, if any, says more
         magic == _FILLS[1],
         notebook,
         cell.number,
     )
+
+
+def check_writable(file: str) -> None:
+    """Raise where a file could not be filled in place: before an answer is made that would be lost.
+
+    Raises:
+        OptionError: It is no file, or its folder may not be written in.
+    """
+    if file == STANDARD_INPUT:
+        raise OptionError("--in-place needs a file's name; standard input is none.")
+    target = Path(file).resolve()
+    if target.exists() and not target.is_file():
+        raise OptionError(f"--in-place fills a file, and {file!r} is none. Omit it to have the text printed.")
+    if target.exists() and not os.access(target.parent, os.W_OK):
+        raise OptionError(
+            f"{file!r} could not be written: its folder is read-only. Omit --in-place to have it printed."
+        )
 
 
 def write_in_place(file: str, text: str) -> None:
@@ -141,11 +160,14 @@ def write_in_place(file: str, text: str) -> None:
     """
     target = Path(file).resolve()
     try:
+        before = target.stat()
         descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         try:
             with os.fdopen(descriptor, "wb") as stream:
                 stream.write(text.encode("utf-8"))
-            Path(temporary).chmod(target.stat().st_mode & 0o7777)
+            Path(temporary).chmod(before.st_mode & 0o7777)
+            with suppress(OSError, AttributeError):  # only root may give a file away, and Windows has no such thing
+                os.chown(temporary, before.st_uid, before.st_gid)
             Path(temporary).replace(target)
         except BaseException:
             Path(temporary).unlink()
@@ -159,15 +181,25 @@ def _bytes_of(file: str) -> bytes:
         stream = sys.stdin
         if stream is None:
             raise OptionError("Standard input is closed. Give a text file with a <cursor>, or text on standard input.")
-        # A program's own stream may be one of text alone, with line ends that are changed already.
-        return stream.buffer.read() if hasattr(stream, "buffer") else stream.read().encode("utf-8", "surrogatepass")
+        if not hasattr(stream, "buffer"):  # a program's own may be one of text alone, with line ends changed already
+            return stream.read().encode("utf-8", "surrogatepass")
+        return _bounded(stream.buffer, "standard input")
     try:
-        return Path(file).read_bytes()
+        with Path(file).open("rb") as opened:
+            return _bounded(opened, repr(file))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise OptionError(
             f"{file!r} could not be read: {reason}. Give a text file with a <cursor>, or - for standard input."
         ) from error
+
+
+def _bounded(stream: BinaryIO, name: str) -> bytes:
+    """Read a stream that may have no end, such as /dev/zero."""
+    data = stream.read(_MOST_BYTES + 1)
+    if len(data) > _MOST_BYTES:
+        raise OptionError(f"{name} has more than {_MOST_BYTES // 2**20} MB, which is no text to fill by hand.")
+    return data
 
 
 def _cell_to_fill(notebook: NotebookFile, markers: Sequence[str], *, named: bool) -> FileCell:

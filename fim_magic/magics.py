@@ -91,7 +91,7 @@ class FimMagics(Magics, Settings):
         self._auto_fill = AutoFill(lambda: self.markers)
         cell_magics = self.shell.magics_manager.magics["cell"]
         self._mistyped = MistypedMagic(lambda: self.markers, cell_magics.__contains__, lambda: self.auto, UsageError)
-        self.shell.input_transformers_cleanup.insert(0, self._mistyped)
+        self.shell.input_transformers_cleanup.append(self._mistyped)  # prompts of pasted cells are gone by then
         self._set_auto(self.auto)
         self.session = Session(shell, self, models)
         self._is_ready = True
@@ -269,8 +269,7 @@ class FimMagics(Magics, Settings):
         if self._auto_fill in transformers:
             transformers.remove(self._auto_fill)
         if on:
-            # Before IPython takes white space and prompts away.
-            transformers.insert(transformers.index(self._mistyped) + 1, self._auto_fill)
+            transformers.insert(0, self._auto_fill)  # before IPython takes white space and prompts away
 
     @traitlets.observe("idle_minutes")
     def _idle_minutes_changed(self, change: Any) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from fim_magic.languages import of_cell
+from fim_magic.languages import MARKUP, of_cell
 from fim_magic.line_ends import line_and_column
 from fim_magic.quoted import quoted_positions
 from fim_magic.unicode_text import without_mark
@@ -57,11 +57,14 @@ def marked_places(
     found = occurrences(text, markers)
     if every or not found or (len(found) == 1 and not completes):
         return found
-    quoted = quoted_positions(text, found, language or of_cell(without_mark(text)))
+    language = language or of_cell(without_mark(text))
+    tags = {marker for _, marker in found if _TAG.fullmatch(marker)}
+    if tags and language in MARKUP:  # all is text there, and a tag is the likelier hole
+        found = [place for place in found if place[1] in tags]
+    quoted = quoted_positions(text, found, language)
     if completes:
         return [place for place in found if place[0] not in quoted or _is_end(text, place)]
     code = {marker for position, marker in found if position not in quoted}
-    tags = {marker for _, marker in found if _TAG.fullmatch(marker)}
     if code or tags:
         found = [place for place in found if place[1] in tags or place[0] not in quoted]
     return [place for place in found if place[1] in code] if code else found

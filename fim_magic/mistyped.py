@@ -16,7 +16,7 @@ from fim_magic.quoted import quoted_positions
 
 _MAGIC = re.compile(r"(?P<signs>%+)[ \t]*(?P<name>\w*)")
 _OURS = re.compile(r"^[ \t]*(%%(?:fim|complete))\b", re.MULTILINE | re.IGNORECASE)
-_INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060"  # what is copied with a text from a page
+_UNSEEN = "\ufeff\u200b\u200c\u200d\u2060\xa0 \t\f\r\n"  # the first of these are copied with a text from a page
 _NAMES = ("fim", "complete", "infill", "fill")
 _ALIKE = 0.7
 
@@ -71,12 +71,11 @@ def explain(cell: str, markers: Sequence[str], is_magic: Callable[[str], bool], 
         return ""
     from fim_magic.checks import parses  # not with %load_ext
 
-    lines = [line for line in lines_with_ends(cell) if line.strip(_INVISIBLE + " \t\r\n")]
-    first = lines[0].strip() if lines else ""
-    visible = first.lstrip(_INVISIBLE)
-    magic = _MAGIC.match(visible)
+    lines = [line for line in lines_with_ends(cell) if line.strip(_UNSEEN)]
+    first = lines[0] if lines else ""
+    magic = _MAGIC.match(first.strip(_UNSEEN))
     if magic is not None and len(magic["signs"]) > 1:
-        return _of_first_line(first, visible, magic, is_magic)
+        return _of_first_line(first, magic, is_magic)
     ours = _below(cell, found)
     if ours:
         return ours
@@ -99,23 +98,25 @@ def explain(cell: str, markers: Sequence[str], is_magic: Callable[[str], bool], 
     )
 
 
-def _of_first_line(first: str, visible: str, magic: re.Match[str], is_magic: Callable[[str], bool]) -> str:
+def _of_first_line(line: str, magic: re.Match[str], is_magic: Callable[[str], bool]) -> str:
     """What is to be said of a cell that begins with a cell magic, or almost."""
-    name, exact = magic["name"], f"%%{magic['name']}"
-    written = magic.group() if magic["name"] == "" or " " in magic.group() else visible.split()[0]
-    is_one = is_magic(name) and written == exact
-    if is_one and first == visible:
-        return ""
-    if is_one:
+    seen = line.strip(_UNSEEN)
+    name = seen[2:].partition(" ")[0]  # as IPython reads it
+    if is_magic(name):
+        if line.startswith("%%"):
+            return ""
+        before = "white space" if line[0].isspace() else f"an invisible character (U+{ord(line[0]):04X})"
         return (
-            f"Before {exact} stands an invisible character (U+{ord(first[0]):04X}), so that IPython sees no magic. "
-            f"Delete the line, and type {exact} anew."
+            f"Before %%{name} stands {before}, so that IPython sees no magic. Delete it: the cell has to begin with %%."
         )
-    alike = difflib.get_close_matches(name.lower(), _NAMES, 1, _ALIKE)
-    if not alike:
-        return ""
-    meant = "%%complete" if alike[0] == "complete" else "%%fim"
-    return f"There is no magic {written}. To fill the hole in this cell, begin it with {meant}."
+    own = magic["name"]
+    if is_magic(own) and magic.group() == f"%%{own}":
+        asks_for_help = name == f"{own}?"
+        behind = f"Directly behind %%{own} stands something else than a space, so that IPython sees another magic. "
+        return "" if asks_for_help or own not in _NAMES else f"{behind}Put a space there: %%{own} -n 3"
+    alike = difflib.get_close_matches(own.lower(), _NAMES, 1, _ALIKE)
+    meant = "%%complete" if alike[:1] == ["complete"] else "%%fim"
+    return f"There is no magic {magic.group()}. To fill the hole in this cell, begin it with {meant}." if alike else ""
 
 
 def _below(cell: str, found: Sequence[Place]) -> str:
@@ -124,9 +125,8 @@ def _below(cell: str, found: Sequence[Place]) -> str:
     quoted = quoted_positions(cell, sorted([*found, *ours]), PYTHON) if ours else set()
     for position, magic in ours:
         if position not in quoted:
-            number = len(lines_with_ends(cell[:position])) + 1
             return (
-                f"{magic} stands in line {number} of this cell, and IPython sees a cell magic only in the first. Move "
+                f"{magic} stands below other lines of this cell, and IPython sees a cell magic only in the first. Move "
                 f"{magic.lower()} to the top of the cell: comments can stand below it, and other magics in a cell of "
                 "their own."
             )

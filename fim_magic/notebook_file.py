@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fim_magic.errors import OptionError
+from fim_magic.languages import PYTHON, of_cell, of_file
 from fim_magic.unicode_text import without_mark
 
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -42,12 +43,12 @@ class NotebookFile:
     Attributes:
         text: All of it.
         cells: Its cells, in order.
-        extension: The ending of a file of its language, such as ".py"; "" where it does not say.
+        language: Of its kernel, as `languages.of_file` calls it; "" for Python, or where it does not say.
     """
 
     text: str
     cells: tuple[FileCell, ...]
-    extension: str
+    language: str
 
     def with_source(self, number: int, source: str) -> str:
         """Return the file's text with another source in a cell."""
@@ -68,12 +69,31 @@ def read_notebook(text: str, name: str) -> NotebookFile:
     try:
         notebook = json.loads(without_mark(text))
         cells = tuple(_cells(notebook))
-        language = notebook.get("metadata", {}).get("language_info", {}).get("file_extension", "")
-        return NotebookFile(text, cells, language if isinstance(language, str) else "")
+        return NotebookFile(text, cells, _language(notebook.get("metadata", {})))
     except (ValueError, RecursionError) as error:
         raise _no_notebook(name, "it is not JSON") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise _no_notebook(name, "it has no cells as notebooks have them (nbformat 4)") from error
+
+
+def is_notebook(text: str) -> bool:
+    """Whether a text is a notebook's, by what it holds: on standard input nothing has a name."""
+    if '"nbformat"' not in text or not without_mark(text).lstrip().startswith("{"):
+        return False
+    try:
+        found = json.loads(without_mark(text))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found.get("cells"), list)
+
+
+def _language(metadata: Any) -> str:
+    info, kernel = metadata.get("language_info", {}), metadata.get("kernelspec", {})
+    ending, name = info.get("file_extension"), kernel.get("language")
+    language = of_file(f"cell{ending}") if isinstance(ending, str) else ""
+    if not language and isinstance(name, str) and name:
+        language = of_cell(f"%%{name}")
+    return "" if language == PYTHON else language
 
 
 def _no_notebook(name: str, why: str) -> OptionError:

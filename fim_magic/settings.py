@@ -397,4 +397,8 @@ def _markers(values: Mapping[str, Any]) -> list[str]:
         raise OptionError(f"markers is a list of texts, none of them empty; {markers!r} is not.")
     for marker in markers:
         check_whole(marker, "A marker")
+        if not (marker.strip() and marker.isprintable()):
+            raise OptionError(
+                f'A marker is a text that can be seen, on one line; {marker!a} is not. --markers "@@" is.'
+            )
     return list(markers)

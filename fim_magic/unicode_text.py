@@ -53,18 +53,21 @@ def decoded(data: bytes, name: str) -> str:
         ) from error
 
 
-def check_whole(text: str, what: str = "The text") -> None:
+def check_whole(text: object, what: str = "The text") -> None:
     r"""Raise where a text holds half a character: a lone surrogate such as `\ud83d`, which no UTF-8 can hold.
 
     Args:
-        text: Any text.
+        text: Any text; from Python, anything may come.
         what: What it is, at the beginning of a sentence.
 
     Raises:
-        UnreadableTextError: It does, or it is no text at all.
+        UnreadableTextError: It does, or it is no text.
     """
     if not isinstance(text, str):
-        raise UnreadableTextError(f"{what} is of type {type(text).__name__}, and it has to be a text (str).")
+        raise UnreadableTextError(
+            f"{what} has to be a str, and is of type {type(text).__name__}. Bytes become one by data.decode(), and a "
+            "file by Path(name).read_text()."
+        )
     half = _HALF.search(text)
     if half is None:
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fim_magic.trimming.dead_ends import blanks_of, is_dead_end
+from fim_magic.trimming.dead_ends import blanks_of, is_dead_end, leaves_open
 from fim_magic.trimming.hole import Hole, end_before
 from fim_magic.trimming.layout import JUMPS, code_of, first_word, indent, may_be_clause
 
@@ -26,7 +26,8 @@ def dead_code(hole: Hole, text: str, final: bool) -> int | None:
             continue
         may_follow = may_be_clause(line, _MAY_FOLLOW_A_JUMP) or _YIELDS.search(line)
         if above and not may_follow and _is_dead(hole, text[:start], above, line):
-            return end_before(hole, text, above_end + 1) if final or end < len(text) else None
+            cut = end_before(hole, text, above_end + 1) if final or end < len(text) else None
+            return None if cut is None or leaves_open(hole, text[:cut]) else cut
         above, above_end = line, end
     return None
 

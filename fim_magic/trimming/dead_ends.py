@@ -16,7 +16,7 @@ from fim_magic.trimming.hole import Hole
 
 _PLACE = "_fim_magic_place_"
 _LONGEST = 20_000  # characters of a function and the candidate that are read
-_MOST_LINES = 64  # of the candidate, that are tried from its end
+_MOST_LINES = 32  # of the candidate, that are tried from its end
 _REMEMBERED = 256  # places: a rule asks of the same ones at each token
 
 
@@ -49,6 +49,14 @@ def last_live_place(hole: Hole, text: str, blanks: str) -> int | None:
     return None
 
 
+def leaves_open(hole: Hole, text: str) -> bool:
+    """Whether a candidate that ends with `text` lacks something, such as the `except` of a `try` that it began."""
+    above = hole.function_above
+    if len(above) + len(text) > _LONGEST:
+        return False
+    return not _parses(above + text) and _parses(above + "pass")
+
+
 def blanks_of(line: str) -> str:
     """Return a line's indentation as it is written."""
     return line[: len(line) - len(line.lstrip(" \t\f"))]
@@ -66,6 +74,13 @@ def _is_dead(source: str, first_line: int, blanks: str) -> bool | None:
             own = first_line + bool(outer)
             return any(never_ends([one]) and (one.end_lineno or 0) >= own for one in before)
     return None
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _parses(source: str) -> bool:
+    outer = "if 1:\n" if source[:1] in (" ", "\t") else ""
+    plain = without_magics(outer + source)
+    return plain is not None and tree_of(plain) is not None
 
 
 def _bodies(tree: ast.AST) -> Iterator[list[ast.stmt]]:

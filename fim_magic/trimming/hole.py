@@ -194,11 +194,12 @@ class Hole:
 
         A clause goes on with the statement above it, so that one that stands furthest left begins nothing.
         """
-        begin, depth = 0, self.functions[-1] if self.functions else 0
+        around = [depth for depth in self.functions if not self.in_indentation or depth < indent(self.head)]
+        begin, depth = 0, around[-1] if around else 0
         for start, end in statements(self.prefix, lexing.events(self.prefix), unfinished=True):
             line = self.prefix[start:end]
             is_top = indent(line) == 0 and bool(code_of(line).strip()) and not may_be_clause(line)
-            if is_top or (self.functions and indent(line) == depth and _FUNCTION.match(line)):
+            if is_top or (around and indent(line) == depth and _FUNCTION.match(line)):
                 begin = start
         return self.prefix[begin:]
 

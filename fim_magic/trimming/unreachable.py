@@ -5,7 +5,7 @@ from __future__ import annotations
 from fim_magic.trimming.dead_ends import blanks_of, is_dead_end, last_live_place
 from fim_magic.trimming.dedent import dedent
 from fim_magic.trimming.hole import Hole, end_before
-from fim_magic.trimming.layout import CLAUSES, JUMPS, code_of, first_word, indent, may_be_clause
+from fim_magic.trimming.layout import CLAUSES, JUMPS, first_word, indent, may_be_clause
 
 _NEW_BRANCH = frozenset({*CLAUSES, "case", "def", "class", "async", ""})  # "" is a decorator's or a bracket's
 
@@ -47,7 +47,7 @@ def _before_last_branch(hole: Hole, text: str, final: bool, ended: int | None) -
     depth, blanks = indent(hole.following[0]), blanks_of(hole.following[0])
     above = ""
     for start, _, line in hole.statements(text, unfinished=True):
-        if not code_of(line).strip() or (ended is not None and ended <= start):
+        if line.lstrip()[:1] in ("", "#") or (ended is not None and ended <= start):
             continue
         closes = above and indent(line) == depth and not may_be_clause(line)
         if closes and (indent(above) > depth or may_be_clause(above)) and is_dead_end(hole, text[:start], blanks):

@@ -128,6 +128,26 @@ def test_several_holes_stay_several(text, options):
     assert request.document.holes == 2
 
 
+@pytest.mark.parametrize("complete", [False, True])
+@pytest.mark.parametrize("magic", ["%%html", "%%markdown", "%%latex"])
+def test_a_tag_is_the_hole_of_markup(magic, complete):
+    _, request = Settings().request(f"{magic}\n'█' and <cursor>\n", complete=complete)
+    assert request.document.marker == "<cursor>"
+
+
+@pytest.mark.parametrize("marker", ["\n", " ", "\t", "\ufeff", "\r", "\u200b", "a\nb"])
+def test_a_marker_can_be_seen(marker):
+    with pytest.raises(OptionError, match="can be seen"):
+        Settings().request("x = <cursor>", markers=[marker])
+
+
+@pytest.mark.parametrize("text", [None, b"x = <cursor>", 3, ["<cursor>"]])
+@pytest.mark.parametrize("ask", [infill, complete])
+def test_what_is_no_text_is_told(text, ask):
+    with pytest.raises(FimError, match="has to be a str"):
+        ask(text, model="scripted")
+
+
 UNCLEAR = {
     "two kinds in code": ("x = █\ny = <cursor>\n", {}),
     "two tags in strings": ('x = "<FILL_ME>"\ny = "<cursor>"\n', {}),
@@ -202,8 +222,8 @@ def told(shell, cell):
 
 
 MISTYPED = {
-    "a comment above": (f"# the mean\n%%fim\n{MEAN}", "%%fim stands in line 2 of this cell"),
-    "code above": (f"x = 1\n\n%%fim\n{MEAN}", "line 3 of this cell"),
+    "a comment above": (f"# the mean\n%%fim\n{MEAN}", "%%fim stands below other lines of this cell"),
+    "code above": (f"x = 1\n\n%%fim\n{MEAN}", "Move %%fim to the top"),
     "%load_ext above": (f"%load_ext fim_magic\n%%fim\n{MEAN}", "other magics in a cell of their own"),
     "%%complete below": (f"# on\n%%complete\n{MEAN}", "Move %%complete to the top"),
     "one %": (f"%fim\n{MEAN}", "%fim with one % is a command"),
@@ -213,8 +233,11 @@ MISTYPED = {
     "a command above code": (f"%fim use tiny\n{MEAN}", "give each command a cell of its own"),
     "another case": (f"%%Fim\n{MEAN}", "There is no magic %%Fim"),
     "a space": (f"%% fim\n{MEAN}", "There is no magic %% fim"),
-    "a colon": (f"%%fim:\n{MEAN}", "There is no magic %%fim:"),
-    "no space": (f"%%fim-n 3\n{MEAN}", "There is no magic %%fim-n"),
+    "a colon": (f"%%fim:\n{MEAN}", "Put a space there"),
+    "no space": (f"%%fim-n 3\n{MEAN}", "Put a space there"),
+    "white space": (f"  %%fim\n{MEAN}", "Before %%fim stands white space"),
+    "a tab": (f"%%fim\t-n 3\n{MEAN}", "Put a space there"),
+    "a space of another kind": (f"%%fim\xa0-n 3\n{MEAN}", "Put a space there"),
     "another name": (f"%%infill\n{MEAN}", "There is no magic %%infill"),
     "a byte order mark": (f"\ufeff%%fim\n{MEAN}", "invisible character (U+FEFF)"),
     "a zero-width space": (f"\u200b%%fim\n{MEAN}", "invisible character (U+200B)"),
@@ -249,9 +272,10 @@ def test_other_cells_are_left_alone(shell, cell, words):
     assert "hole" not in text
 
 
-def test_blank_lines_above_the_magic_do_no_harm(shell, engine):
+@pytest.mark.parametrize("cell", ["\n\n%%fim\n" + MEAN, ">>> %%fim\n" + MEAN, "In [3]: %%fim\n" + MEAN])
+def test_blank_lines_and_prompts_before_the_magic_do_no_harm(cell, shell, engine):
     shell.run_line_magic("config", "FimMagics.model = 'scripted'")
-    text, result = told(shell, f"\n\n%%fim\n{MEAN}")
+    text, result = told(shell, cell)
     assert result.success
     assert ANSWER in text
 
@@ -261,7 +285,7 @@ def test_a_bar_is_no_hole_where_a_marker_alone_is_enough(shell):
     try:
         text, _ = told(shell, BAR + "print(bar(3))")
         assert text == "███\n"
-        assert "line 2 of this cell" in told(shell, f"# c\n%%fim\n{MEAN}")[0]
+        assert "below other lines of this cell" in told(shell, f"# c\n%%fim\n{MEAN}")[0]
     finally:
         told(shell, "%fim auto off")
 
@@ -555,15 +579,31 @@ def test_a_diff_of_a_notebook_is_that_of_its_cell(notebook, engine, capsys):
     assert capsys.readouterr().out.startswith("  def mean(xs):\n+     total = sum(xs)\n")
 
 
+@pytest.mark.parametrize("door", ["-", "file"])
+def test_a_notebook_is_known_by_what_it_holds(door, tmp_path, monkeypatch, engine, capsys):
+    text = notebook_of(*CELLS)
+    (tmp_path / "n.json").write_text(text, "utf-8")
+    monkeypatch.setattr(sys, "stdin", Bytes(text.encode()))
+    assert run("-" if door == "-" else tmp_path / "n.json") == 0
+    assert "".join(json.loads(capsys.readouterr().out)["cells"][2]["source"]) == FILLED_CELL
+
+
 def test_a_cell_that_is_completed(notebook, engine, capsys):
     engine.answers = ("x",)
     assert run(notebook(notebook_of("%%complete\ny = <cursor>\nz"))) == 0
     assert json.loads(capsys.readouterr().out)["cells"][0]["source"] == ["y = x\n", "z"]
 
 
-def test_a_notebook_of_another_language_is_filled_in_it(notebook, engine, capsys):
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"language_info": {"name": "R", "file_extension": ".r"}},
+        {"kernelspec": {"name": "ir", "language": "R", "display_name": "R"}},
+    ],
+    ids=["by its ending", "by its kernel"],
+)
+def test_a_notebook_of_another_language_is_filled_in_it(metadata, notebook, engine, capsys):
     engine.answers = ("x + 1",)
-    metadata = {"language_info": {"name": "R", "file_extension": ".r"}}
     assert run(notebook(notebook_of("x <- 1", "y <- <cursor>\n", **metadata)), "--json") == 0
     said = json.loads(capsys.readouterr().out)
     assert "x <- 1" in asked(engine)
@@ -633,6 +673,16 @@ def test_a_file_in_place_keeps_its_line_ends_and_mark(tmp_path, engine):
 def test_what_cannot_be_written_stays_as_it_was(tmp_path, engine, capsys):
     assert run("-", "--in-place") == 1
     assert "--in-place needs a file's name" in capsys.readouterr().err
+    assert run(tmp_path, "--in-place") == 1
+    assert "--in-place fills a file" in capsys.readouterr().err
+    assert not engine.prompts  # nothing was made that would be lost
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="this system has no such file")
+def test_a_file_without_an_end_is_not_read_to_it(engine, capsys, monkeypatch):
+    monkeypatch.setattr("fim_magic.cli_files._MOST_BYTES", 2**20)  # so that the test is quick
+    assert run("/dev/zero") == 1
+    assert "more than 1 MB" in capsys.readouterr().err
 
 
 def test_context_needs_a_notebook(tmp_path, engine, capsys):

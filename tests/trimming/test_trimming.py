@@ -553,6 +553,14 @@ KEPT_DEAD_CODE = {
     "a branch": ("def f(x):\n    <cursor>\n", "if x:\n        return 1\n    else:\n        return 2"),
     "behind the block": ("def f(x):\n    <cursor>\n", "if x:\n        return 1\n    return 2"),
     "a branch on a line": ("def f(x):\n    <cursor>\n", "if x: return 1\n    return 2"),
+    "in a try whose handler is to come": (
+        "def f(x):\n    <cursor>\n",
+        "try:\n        raise E\n        x = 1\n    except E:\n        x = 2",
+    ),
+    "in a try, below a nested function": (
+        "def f(x):\n    if x:\n        def g():\n            h()\n    <cursor>\n",
+        "try:\n        raise E\n        x = 1\n    finally:\n        x = 2",
+    ),
     "a loop that may break": (
         "def f(x):\n    <cursor>\n",
         "while True:\n        if g(x):\n            break\n    return 2",
