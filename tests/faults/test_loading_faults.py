@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 import pytest
-from checkpoints import build, change_config
+from checkpoints import change_config
 from gguf_files import array, header, tensor, text, write_gguf
 from huggingface_hub import constants
 
@@ -32,9 +32,13 @@ from fim_magic.engines.torch.configuration import read_configuration, without_fo
 from fim_magic.engines.torch.gguf_conversion import converted, converted_tokenizer
 from fim_magic.engines.torch.local import LocalEngine
 from fim_magic.errors import FetchError, FimError, ModelError
+from fim_magic.loading.fetch import fetch_folder
 from fim_magic.loading.manager import ModelManager
+from fim_magic.loading.memory import THIS_MACHINE
+from fim_magic.loading.place import place_in_torch
+from fim_magic.loading.resolve import find_source
 from fim_magic.loading.spec import ModelSpec
-from fim_magic.progress import Progress
+from fim_magic.progress import Progress, silent
 from fim_magic.regular_files import DEEPEST, UnfitFileError, read_bytes, read_json
 from fim_magic.weights.manifest import MANIFEST, fault_in
 from fim_magic.weights.pauses import LONGEST_PAUSE, MOST_TRIES, Pauses
@@ -51,6 +55,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def is_one_paragraph(error: BaseException) -> bool:
     return isinstance(error, FimError) and "\n" not in str(error) and len(str(error)) < 1500
+
+
+def load_folder(folder: Path) -> LocalEngine:
+    """Load a checkpoint by the stages that a manager has for it."""
+    placement = place_in_torch(folder, "m", None, THIS_MACHINE)
+    return LocalEngine.load(folder, name="m", revision="r", placement=placement)
 
 
 # --- headers of GGUF files -----------------------------------------------------------------------
@@ -232,12 +242,19 @@ linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="pipes, so
 
 @linux
 @irregular
-@pytest.mark.parametrize("engine", ["torch", "gguf", None])
-def test_what_is_no_file_is_no_model(make: Callable[[Path], None], engine: str | None, tmp_path: Path) -> None:
-    make(tmp_path / "model.gguf")
-    with pytest.raises(FimError) as error:
-        ModelManager().use(ModelSpec(str(tmp_path / "model.gguf"), engine=engine))
-    assert is_one_paragraph(error.value)
+def test_what_is_no_file_is_no_model(make: Callable[[Path], None], tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    make(path)
+    source, _ = find_source(str(path), THIS_MACHINE)
+    doors: list[Callable[[], object]] = [
+        lambda: fetch_folder(source, silent),
+        lambda: GgufEngine.load(path, name="m", revision="r"),
+        lambda: ModelManager().use(ModelSpec(str(path))),
+    ]
+    for door in doors:
+        with pytest.raises(FimError) as error:
+            door()
+        assert is_one_paragraph(error.value)
 
 
 READ_BY_SOMEBODY = (
@@ -263,7 +280,7 @@ def test_what_is_no_file_is_no_part_of_a_checkpoint(kind: str, name: str, checkp
     (folder / name).unlink(missing_ok=True)
     IRREGULAR[kind](folder / name)
     with pytest.raises(FimError) as error:
-        ModelManager().use(ModelSpec(str(folder), engine="torch"))
+        load_folder(folder)
     assert is_one_paragraph(error.value)
 
 
@@ -305,7 +322,7 @@ def test_nesting_without_end_is_told(name: str, checkpoint: Any, tmp_path: Path)
     inner = json.dumps(whole)[1:-1]
     (folder / name).write_text('{"deep": ' + "[" * 5000 + "]" * 5000 + (f", {inner}" if inner else "") + "}")
     try:
-        ModelManager().use(ModelSpec(str(folder)))
+        load_folder(folder)
     except FimError as error:
         assert is_one_paragraph(error)
         assert "nests" in str(error)
@@ -318,7 +335,7 @@ def test_a_safetensors_header_that_nests_without_end_is_told(checkpoint: Any, tm
     nested = b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(nested)) + nested)
     with pytest.raises(FimError) as error:
-        ModelManager().use(ModelSpec(str(folder)))
+        load_folder(folder)
     assert is_one_paragraph(error.value)
 
 
@@ -498,7 +515,7 @@ def test_an_odd_configuration_is_told_or_does_no_harm(change: dict[str, Any], ch
     folder = shutil.copytree(checkpoint("qwen2"), tmp_path / "model")
     change_config(folder, **change)
     try:
-        ModelManager().use(ModelSpec(str(folder)))
+        load_folder(folder)
     except FimError as error:
         assert is_one_paragraph(error)
 
@@ -890,8 +907,3 @@ def test_what_lies_beside_a_file_is_not_read(tmp_path: Path) -> None:
 
 def test_a_file_with_the_longest_name_is_converted(tmp_path: Path) -> None:
     assert converted_tokenizer(write_gguf(tmp_path / f"{'m' * 250}.gguf").path).is_dir()
-
-
-def test_build_is_what_the_rows_stand_on(tmp_path: Path) -> None:
-    """The checkpoint that the rows change loads as it is."""
-    assert LocalEngine.load(build("qwen2", tmp_path / "m"), name="m", revision="r").info.model == "m"

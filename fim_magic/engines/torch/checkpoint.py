@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
-from transformers import AutoModelForCausalLM, GPTBigCodeForCausalLM
+from transformers import AutoModelForCausalLM, GPTBigCodeForCausalLM, PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from fim_magic.engines.out_of_memory import FOR_LOADING, freeing_memory
@@ -27,7 +27,7 @@ from fim_magic.engines.torch.configuration import (
     read_generation_config,
 )
 from fim_magic.engines.torch.conversions import added_tokens, byte_level, codegen2, codegen25, santacoder
-from fim_magic.engines.torch.footprint import weight_files, weights_in
+from fim_magic.engines.torch.footprint import WeightsSize, weight_files, weights_in
 from fim_magic.engines.torch.placement import Placement, plan
 from fim_magic.engines.torch.quiet import quiet_transformers
 from fim_magic.errors import FimError, ModelError
@@ -38,6 +38,7 @@ from fim_magic.tokenization import TextTokenizer, declared_bos
 _OPENED = (".json", ".safetensors", ".bin", ".txt", ".model", ".jinja", ".py")
 """How the names end that transformers looks for in a checkpoint's folder."""
 
+_TOLERANCE = 4  # of pickles, only the size is known, and what they are stored in is guessed
 _IN_A_FILE = re.compile(r"[^\W\d]\w*\.[^\W\d]\w*")
 """How a configuration names a class of its own: the file beside it, without .py, and the class."""
 
@@ -122,6 +123,8 @@ def _load_model(
             )
         else:
             known = read_configuration_with_code(folder) if runs_code else read_configuration(config)
+            if not runs_code:
+                _require_shape_of_files(known, weights_in(folder, config))
             model, loading = AutoModelForCausalLM.from_pretrained(
                 folder,
                 config=known,
@@ -140,6 +143,19 @@ def _load_model(
         raise ValueError(f"{weight} is {tuple(stored)} in its files, and {tuple(expected)} by its config.json")
     model.eval()
     return model
+
+
+def _require_shape_of_files(config: PretrainedConfig, stored: WeightsSize) -> None:
+    """Refuse a configuration of a much larger model than the files hold.
+
+    transformers makes room for all of it, and fills what it does not find with random numbers: by a wrong number in a
+    config.json, all of the memory.
+    """
+    with torch.device("meta"):  # shapes without numbers
+        expected = sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())
+    held = stored.elements + 2 * stored.packed  # of a byte, two numbers at most
+    if expected > _TOLERANCE * held + 2**20:
+        raise ValueError(f"its config.json describes a model of {expected:,} numbers, and its files hold {held:,}")
 
 
 def _are_pickles(files: list[Path]) -> bool:
