@@ -48,7 +48,7 @@ class Source:
 
     @property
     def is_gguf(self) -> bool:
-        return self.gguf is not None or self.path.suffix == ".gguf"
+        return self.gguf is not None or _is_gguf(self.path)
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,11 @@ class Resolved:
     engine_name: str
     engine_reason: str
     family: str
+
+
+def _is_gguf(path: Path) -> bool:
+    """Whether a path is that of a GGUF file, by its name; a folder may have any name."""
+    return path.suffix == ".gguf" and not path.is_dir()
 
 
 Resolve = Callable[["ModelSpec", "Mapping[str, Loader]", "MemoryProbe"], Resolved]
@@ -124,7 +129,7 @@ def _source(name: str) -> Source:
     if entry is not None:
         return Source(base, entry, repo=entry.repo, revision=revision)
     path = Path(base).expanduser() if is_on_disk(base) or base.startswith("~") else Path(base)
-    if path.suffix == ".gguf" or (path / "config.json").is_file():
+    if _is_gguf(path) or (path / "config.json").is_file():
         _require_no_revision(base, revision, "it is on this machine, as it is")
         return Source(base, path=path)
     if base and path.is_dir():

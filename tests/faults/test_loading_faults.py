@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import itertools
 import json
 import os
 import shutil
 import socket
 import struct
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,13 +22,14 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 from checkpoints import change_config
 from gguf_files import array, header, tensor, text, write_gguf
 from huggingface_hub import constants
 
 from fim_magic import weights
 from fim_magic.catalog import GgufFile
-from fim_magic.engines.gguf_header import read_gguf_header
+from fim_magic.engines.gguf_header import read_gguf_header, require_parts
 from fim_magic.engines.llama_cpp.gguf import GgufEngine
 from fim_magic.engines.torch.configuration import read_configuration, without_foreign_parts
 from fim_magic.engines.torch.gguf_conversion import converted, converted_tokenizer
@@ -38,13 +41,16 @@ from fim_magic.loading.memory import THIS_MACHINE
 from fim_magic.loading.place import place_in_torch
 from fim_magic.loading.resolve import find_source
 from fim_magic.loading.spec import ModelSpec
-from fim_magic.progress import Progress, silent
+from fim_magic.progress import Meter, Progress, silent
 from fim_magic.regular_files import DEEPEST, UnfitFileError, read_bytes, read_json
+from fim_magic.weights.cache import SourceFailedError
 from fim_magic.weights.manifest import MANIFEST, fault_in
 from fim_magic.weights.pauses import LONGEST_PAUSE, MOST_TRIES, Pauses
 from fim_magic.weights.shards import shards_of
+from fim_magic.weights.streaming import stream_part
 
 KERNEL = "somebody/kernel"
+linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="pipes, sockets and devices as Linux has them")
 
 
 @pytest.fixture(autouse=True)
@@ -182,6 +188,24 @@ def test_a_file_that_ends_llama_cpp_does_not_end_the_kernel(change: Callable[[by
     assert is_one_paragraph(error.value)
 
 
+PARTS = {
+    "none-of-them": {"split.count": 3},
+    "a-pipe": {"split.count": 2},
+    "65535": {"split.count": 65535},
+}
+
+
+@linux
+@pytest.mark.parametrize("said", PARTS.values(), ids=PARTS)
+def test_the_files_that_continue_one_are_checked_as_well(said: dict[str, int], tmp_path: Path) -> None:
+    path = tmp_path / f"m-00001-of-{said['split.count']:05}.gguf"
+    path.write_bytes(header(("split.count", 2, struct.pack("<H", said["split.count"])), tensors=[ONE]) + DATA)
+    os.mkfifo(tmp_path / "m-00002-of-00002.gguf")
+    with pytest.raises(ModelError) as error:
+        require_parts(path)
+    assert is_one_paragraph(error.value)
+
+
 def test_a_file_is_tried_once(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "tiny.gguf").path
     seen: list[str] = []
@@ -237,7 +261,6 @@ IRREGULAR = {
     "link-to-a-folder": link_to("/usr"),
 }
 irregular = pytest.mark.parametrize("make", IRREGULAR.values(), ids=IRREGULAR)
-linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="pipes, sockets and devices as Linux has them")
 
 
 @linux
@@ -337,6 +360,48 @@ def test_a_safetensors_header_that_nests_without_end_is_told(checkpoint: Any, tm
     with pytest.raises(FimError) as error:
         load_folder(folder)
     assert is_one_paragraph(error.value)
+
+
+def test_a_folder_may_have_the_name_of_a_file(checkpoint: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint("qwen2"), tmp_path / "model.gguf")
+    assert ModelManager().use(ModelSpec(str(folder))).engine.info.model == str(folder)
+
+
+# --- weights that are more than they seem --------------------------------------------------------
+
+
+def test_a_configuration_of_a_larger_model_takes_no_memory(checkpoint: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint("qwen2"), tmp_path / "model")
+    change_config(folder, vocab_size=10**8)  # 13 GB of random numbers
+    with pytest.raises(ModelError, match=r"describes a model of 6,4.*numbers, and its files hold"):
+        load_folder(folder)
+
+
+def as_pickle(folder: Path, weights: dict[str, torch.Tensor]) -> Path:
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    return folder / "pytorch_model.bin"
+
+
+def test_a_pickle_that_unpacks_to_more_than_it_is_is_refused(checkpoint: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint("qwen2"), tmp_path / "model")
+    path = as_pickle(folder, {"model.norm.weight": torch.zeros(10**6)})
+    with zipfile.ZipFile(path) as stored:
+        parts = {part.filename: stored.read(part) for part in stored.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in parts.items():
+            packed.writestr(name, content)
+    assert path.stat().st_size < 10**5
+    with pytest.raises(ModelError, match="unpacks to more than it is"):
+        load_folder(folder)
+
+
+def test_a_pickle_that_repeats_a_number_is_refused(checkpoint: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint("santacoder"), tmp_path / "model")
+    change_config(folder, model_type="gpt2", attention_head_type="multiquery")
+    as_pickle(folder, {"transformer.ln_f.weight": torch.zeros(1).expand(10**6)})
+    with pytest.raises(ModelError, match="more than the file holds"):
+        load_folder(folder)
 
 
 # --- an index of shards --------------------------------------------------------------------------
@@ -760,6 +825,14 @@ def test_a_server_that_sends_a_byte_at_a_time_is_left(hub: Hub, monkeypatch: pyt
     with pytest.raises(FetchError):
         weights.fetch(FILE)
     assert len(hub.seen) == MOST_TRIES
+
+
+def test_a_server_that_holds_on_to_us_is_left(hub: Hub, tmp_path: Path) -> None:
+    seconds = itertools.count(step=61.0)
+    meter = Meter(silent, "", FILE.size)
+    with pytest.raises(SourceFailedError, match="too slowly"):
+        stream_part(f"{hub.url}/tiny.gguf", tmp_path / "part", FILE.size, meter, clock=lambda: next(seconds) * 1e6)
+    assert CONTENT.startswith((tmp_path / "part").read_bytes()), "what came is kept"
 
 
 def test_a_token_does_not_follow_to_another_host(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from fim_magic import weights
+from fim_magic.engines.gguf_header import require_parts
 from fim_magic.engines.llama_cpp import library as llama_cpp
 from fim_magic.errors import ModelError
 from fim_magic.progress import OnProgress, Progress, silent
@@ -44,11 +45,13 @@ def require_survival(gguf: Path, fingerprint: str, on_progress: OnProgress = sil
         on_progress: Called often. What it raises ends the trial.
 
     Raises:
-        ModelError: It ended the process that it was tried in, or took longer than any file of its size may.
+        ModelError: Its header, or that of a file that continues it, cannot be true; or it ended the process that it was
+            tried in; or it took longer than any file of its size may.
     """
     survived = weights.cache_dir() / "tried" / f"{fingerprint[:32]}-{llama_cpp.RELEASE}"
     if survived.is_file():
         return
+    require_parts(gguf)
     seconds = LEAST_SECONDS + gguf.stat().st_size / SLOWEST_DISK
     end, why = _try_out(gguf, seconds, on_progress)
     if end is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,7 @@ from fim_magic.engines.torch.placement import Placement, plan
 from fim_magic.engines.torch.quiet import quiet_transformers
 from fim_magic.errors import FimError, ModelError
 from fim_magic.progress import OnNotice, OnProgress, ignore, silent
+from fim_magic.quiet import without_warnings
 from fim_magic.regular_files import LARGEST_VOCABULARY, UnfitFileError, irregular_files, read_bytes, read_json
 from fim_magic.tokenization import TextTokenizer, declared_bos
 
@@ -81,6 +83,7 @@ def load_checkpoint(
         files = weight_files(folder)
         if not files:
             raise ValueError(f"there are no weights in {folder}, neither model.safetensors nor pytorch_model.bin")
+        _require_stored_whole(files)
         placement = placement or plan(weights_in(folder, config), config, name=name)
         with freeing_memory(f"loading {name}", advice=FOR_LOADING):
             model = _load_model(folder, config, files, placement, runs_code=runs_code)
@@ -151,7 +154,7 @@ def _require_shape_of_files(config: PretrainedConfig, stored: WeightsSize) -> No
     transformers makes room for all of it, and fills what it does not find with random numbers: by a wrong number in a
     config.json, all of the memory.
     """
-    with torch.device("meta"):  # shapes without numbers
+    with without_warnings(), torch.device("meta"):  # shapes without numbers
         expected = sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())
     held = stored.elements + 2 * stored.packed  # of a byte, two numbers at most
     if expected > _TOLERANCE * held + 2**20:
@@ -167,7 +170,20 @@ def _read(files: list[Path]) -> dict[str, torch.Tensor]:
     for path in files:
         pickled = path.suffix == ".bin"
         weights |= torch.load(path, map_location="cpu", weights_only=True) if pickled else load_file(path)
+    for name, tensor in weights.items():
+        # A pickle may repeat a few numbers as often as it likes; what is made of them takes room for each.
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise ValueError(f"{name} is {tuple(tensor.shape)}, which is more than the file holds")
     return weights
+
+
+def _require_stored_whole(files: list[Path]) -> None:
+    """Refuse a pickle whose parts are larger than it is: torch would unpack them, whatever they come to."""
+    for path in files:
+        if path.suffix == ".bin" and zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if sum(part.file_size for part in archive.infolist()) > path.stat().st_size:
+                    raise ValueError(f"{path.name} unpacks to more than it is; weights are not packed")
 
 
 def _forget_false_ends(model: Any, tokenizer: TextTokenizer) -> None:
