@@ -25,7 +25,7 @@ MOST_ELEMENTS = 2**22
 """Of one array: 16 times the largest vocabulary. With the two below, it bounds the time that reading takes."""
 MOST_KEYS = 2**12
 MOST_TENSORS = 2**16
-MOST_LAYERS = 1024
+MOST_LAYERS = 512  # as in llama.cpp
 MOST_PARTS = 1024
 LONGEST_KEY = 2**16 - 1
 _MOST_DIMENSIONS = 4  # of ggml
@@ -285,9 +285,11 @@ def _checked(header: GgufHeader, size: int) -> GgufHeader:
     names = {tensor.name for tensor in header.tensors}
     if len(names) != len(header.tensors):
         raise UnfitFileError("its header names a tensor twice")
-    layers = header.values.get(f"{header.architecture}.block_count", 0)
+    layers = header.values.get(f"{header.architecture}.block_count")
+    if layers is None and any(name.startswith("blk.") for name in names):
+        raise UnfitFileError("its header does not say how many layers it has")
     # Of a file in several parts, the first may have no tensors.
-    most = len(header.tensors) if header.parts == 1 else MOST_LAYERS
+    most = min(len(header.tensors), MOST_LAYERS) if header.parts == 1 else MOST_LAYERS
     if isinstance(layers, int) and layers > most:
         raise UnfitFileError(f"its header announces {layers} layers, and has {len(header.tensors)} tensors")
     room = size - header.begin

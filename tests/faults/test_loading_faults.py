@@ -122,6 +122,7 @@ LYING_HEADERS = {
     "tensor-longer-than-the-file": header(tensors=[tensor("a", (2**20,))]) + DATA,
     "tensor-of-no-known-kind": header(tensors=[tensor("a", (2**20,), kind=4000)]) + DATA,
     "more-layers-than-tensors": header(("qwen2.block_count", 4, struct.pack("<I", 10**8)), tensors=[ONE]) + DATA,
+    "layers-without-a-count": header(tensors=[tensor("blk.0.attn_q.weight", (8,))]) + DATA,
     "tensor-twice": header(tensors=[ONE, ONE]) + DATA,
     "tensor-without-a-name": header(tensors=[struct.pack("<Q", 2**62)]) + DATA,
 }
@@ -647,6 +648,26 @@ def test_a_flipped_bit_of_converted_weights_is_found_out_and_said(tmp_path: Path
     found = ModelManager().use(ModelSpec(str(path), engine="torch"))
     assert any("tiny.gguf" in notice and "damaged" in notice for notice in found.notices)
     assert stored.read_bytes() == right
+
+
+ABSENT = {
+    "a-layers-weight": (b"blk.1.attn_q.weight", b"blk.1.attn_x.weight"),
+    "a-norm": (b"output_norm.weight", b"output_norn.weight"),
+    "a-layer-too-many": (
+        b"qwen2.block_count" + struct.pack("<II", 4, 2),
+        b"qwen2.block_count" + struct.pack("<II", 4, 3),
+    ),
+}
+
+
+@pytest.mark.parametrize(("written", "damaged"), ABSENT.values(), ids=ABSENT)
+def test_weights_that_a_file_lacks_are_not_made_up(written: bytes, damaged: bytes, tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "tiny.gguf").path
+    content = path.read_bytes()
+    assert content.count(written) == 1
+    path.write_bytes(content.replace(written, damaged))
+    with pytest.raises(ModelError, match="weights are absent, such as"):
+        converted(path)
 
 
 def test_what_was_only_touched_is_as_good(tmp_path: Path) -> None:
