@@ -21,7 +21,7 @@ UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowErro
 CELL_MAGIC = re.compile(r"\s*%%(\w+)([^\n]*)\n?")
 """A cell magic at the start of a text: its name, and the rest of its line."""
 
-IPYTHON_LINE = re.compile(r"^([ \t]*)(?:[%!?].*|[^\n#'\"]*=[ \t]*[%!](?!=).*|[\w.%* \t]+\?{1,2}[ \t]*)$")
+IPYTHON_LINE = re.compile(r"^([ \t]*)(?![ \t])(?:[%!?].*|[^\n#'\"]*=[ \t]*[%!](?!=).*|[\w.%* \t]+\?{1,2}[ \t]*)$")
 """A line of IPython's own: `%time f()`, `files = !ls`, `print?`."""
 
 RUN_LATER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
@@ -59,13 +59,12 @@ def nodes_run_with(node: ast.AST) -> Iterator[ast.AST]:
 
 def _without_cell_magics(text: str) -> str | None:
     """The text with comments for its cell magics, or None if one of them is not about Python."""
-    dropped = 0
-    while match := CELL_MAGIC.match(text):
+    end = 0
+    while match := CELL_MAGIC.match(text, end):
         if match.group(1) not in PYTHON_MAGICS:
             return None
-        dropped += match.group().count("\n")
-        text = text[match.end() :]
-    return "#\n" * dropped + text  # IPython would take empty lines away, and errors name lines
+        end = match.end()
+    return "#\n" * text.count("\n", 0, end) + text[end:]  # IPython would take empty lines away, and errors name lines
 
 
 def python_of(text: str) -> str | None:
@@ -77,7 +76,8 @@ def python_of(text: str) -> str | None:
     from IPython.core.inputtransformer2 import TransformerManager
 
     try:
-        return str(TransformerManager().transform_cell(source))
+        with without_warnings():  # it warns of U+2028 and others, which it takes for line ends
+            return str(TransformerManager().transform_cell(source))
     except Exception:  # a cell that IPython cannot transform is one that does not parse
         _log.info("IPython cannot transform a cell.", exc_info=True)
         return source

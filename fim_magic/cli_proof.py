@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fim_magic import catalog
 from fim_magic.proof import ProbeAnswer, PromptCheck, Proof, recognised
 from fim_magic.review.prompt import lay_out, print_sheet
-from fim_magic.review.text import plain_text
+from fim_magic.visible import plain_text, say
 
 if TYPE_CHECKING:
     from fim_magic.loading.loaded import Loaded
@@ -25,18 +25,18 @@ def print_proof(loaded: Loaded, proof: Proof) -> None:
     _print_field("Model", f"{engine.info.model} ({engine.info.revision}), {engine.info.runs_on}")
     _print_field("Family", f"{engine.family.name}: {recognised(engine.family, stated_by)}")
     _print_field("Source", engine.family.source)
-    print("\nIts tokenizer and its prompts:")
+    say("\nIts tokenizer and its prompts:")
     for check in proof.checks:
         _print_check(check)
     if proof.answers:
-        print(f"\nThe ten lines:\n\n{textwrap.indent(proof.answers[0].probe.text, '    ')}\n")
+        say(f"\nThe ten lines:\n\n{textwrap.indent(proof.answers[0].probe.text, '    ')}\n")
         _print_prompt(loaded, proof)
-        print("\nIts answers:")
+        say("\nIts answers:")
     for answer in proof.answers:
         _print_answer(answer)
     failed = len(proof.failed)
     judged = f"{failed} of {len(proof.all_checks)} checks FAILED" if failed else "Nothing failed"
-    print(f"\n{judged}. {_WHAT_IT_SHOWS}")
+    say(f"\n{judged}. {_WHAT_IT_SHOWS}")
 
 
 def _print_prompt(loaded: Loaded, proof: Proof) -> None:
@@ -53,8 +53,8 @@ def _print_answer(answer: ProbeAnswer) -> None:
     ended = "ended by a stop token" if answer.stopped else "went on until it was stopped"
     rest = answer.text.removeprefix(answer.middle)
     cut = f", and {len(rest)} more characters that %%fim cuts off" if rest else ""
-    print(f"{'':<13}{plain_text(answer.middle)}")
-    print(f"{'':<13}({ended}{cut})")
+    say(f"{'':<13}{plain_text(answer.middle)}")
+    say(f"{'':<13}({ended}{cut})")
 
 
 def _print_check(check: PromptCheck) -> None:
@@ -63,4 +63,4 @@ def _print_check(check: PromptCheck) -> None:
 
 def _print_field(label: str, text: str, *, margin: int = 9) -> None:
     whole = f"{label:<{margin}}{plain_text(text)}"
-    print(textwrap.fill(whole, _WIDTH, subsequent_indent=" " * margin, break_long_words=False, break_on_hyphens=False))
+    say(textwrap.fill(whole, _WIDTH, subsequent_indent=" " * margin, break_long_words=False, break_on_hyphens=False))

@@ -11,6 +11,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+DEEPEST = 100
+"""How many open brackets are told apart, more than any code has; else a text of openers takes the square of its length.
+"""
+
 _OPENERS = {"(": ")", "[": "]", "{": "}"}
 _CLOSERS = frozenset(_OPENERS.values())
 _QUOTES = frozenset("'\"")
@@ -29,20 +33,22 @@ class State:
     """What is open at a position.
 
     Attributes:
-        brackets: The open brackets, innermost last.
+        brackets: The open brackets, innermost last. Beyond `DEEPEST`, they are only counted.
         string: The delimiter of the string that the position is in, or "".
         comment: Whether the position is in a comment.
         blank_line: Whether only white space stands before the position on its line.
+        deeper: How many brackets are open beyond those.
     """
 
     brackets: tuple[str, ...] = ()
     string: str = ""
     comment: bool = False
     blank_line: bool = True
+    deeper: int = 0
 
     @property
     def depth(self) -> int:
-        return len(self.brackets)
+        return len(self.brackets) + self.deeper
 
     @property
     def in_code(self) -> bool:
@@ -124,7 +130,8 @@ def _step(text: str, position: int, state: State) -> tuple[str, int, State]:
     """Take one step: return the kind of event or "", how many characters it took, and what is open after it."""
     if text[position] == "\n":
         # Only a triple-quoted string goes over a line end; any other was left open by mistake and ends here.
-        return "newline", 1, State(state.brackets, state.string if len(state.string) > 1 else "")
+        string = state.string if len(state.string) > 1 else ""
+        return "newline", 1, State(state.brackets, string, deeper=state.deeper)
     if state.comment:
         end = text.find("\n", position)
         return "", (len(text) if end < 0 else end) - position, state
@@ -146,10 +153,20 @@ def _in_code(text: str, position: int, state: State) -> tuple[str, int, State]:
         delimiter = char * 3 if text.startswith(char * 3, position) else char
         return "string", len(delimiter), replace(inked, string=delimiter)
     if char in _OPENERS:
-        return "open", 1, replace(inked, brackets=(*state.brackets, char))
+        return "open", 1, _opened(inked, char)
     if char in _CLOSERS:
-        return "close", 1, replace(inked, brackets=state.brackets[:-1])
+        return "close", 1, _closed(inked)
     return "", 2 if char == "\\" else 1, inked
+
+
+def _opened(state: State, bracket: str) -> State:
+    if len(state.brackets) < DEEPEST:
+        return replace(state, brackets=(*state.brackets, bracket))
+    return replace(state, deeper=state.deeper + 1)
+
+
+def _closed(state: State) -> State:
+    return replace(state, deeper=state.deeper - 1) if state.deeper else replace(state, brackets=state.brackets[:-1])
 
 
 def _begins_ipython(text: str, position: int, state: State) -> bool:

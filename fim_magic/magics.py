@@ -15,10 +15,13 @@ from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_ar
 from fim_magic.auto import AutoFill
 from fim_magic.classroom import HINTS
 from fim_magic.classroom import hint as hint_of
-from fim_magic.errors import FimError, OptionError
+from fim_magic.errors import FimError, OptionError, is_failure
+from fim_magic.faults import in_words
 from fim_magic.frontends import accept_now
+from fim_magic.mistyped import MistypedMagic
 from fim_magic.session import Session, prompt_sheet
 from fim_magic.settings import LOADING, Option, Settings, options_of
+from fim_magic.visible import plain_lines, say
 
 if TYPE_CHECKING:
     from fim_magic.loading.manager import ModelManager
@@ -36,8 +39,14 @@ def _with_errors_for_the_user(method: Callable[_P, None]) -> Callable[_P, None]:
             return method(*args, **kwargs)
         except FimError as error:
             message = str(error)
+        except UsageError as error:  # of IPython's parser, with what was typed
+            message = plain_lines(str(error))
         except KeyboardInterrupt:
             message = "Interrupted. Nothing was changed; run the cell again."
+        except BaseException as error:
+            if not is_failure(error):
+                raise
+            message = str(in_words(error))
         # Not within the except: shells keep the last error, an error keeps the one that it was raised from, and that
         # one's frames the request's memory, which is wanted back when it has run out.
         raise UsageError(message)
@@ -79,6 +88,9 @@ class FimMagics(Magics, Settings):
         super().__init__(shell, **kwargs)  # type: ignore[call-arg] # Magics comes first, and has no types
         self._raw_cell = ""
         self._auto_fill = AutoFill(lambda: self.markers)
+        cell_magics = self.shell.magics_manager.magics["cell"]
+        self._mistyped = MistypedMagic(lambda: self.markers, cell_magics.__contains__, lambda: self.auto, UsageError)
+        self.shell.input_transformers_cleanup.insert(0, self._mistyped)
         self._set_auto(self.auto)
         self.session = Session(shell, self, models)
         self._is_ready = True
@@ -173,6 +185,7 @@ class FimMagics(Magics, Settings):
     def remember_cell(self, info: Any) -> None:
         """Keep the cell as the user typed it (a `pre_run_cell` event)."""
         self._raw_cell = info.raw_cell or ""
+        self.session.saw_cell()
 
     @_with_errors_for_the_user
     def _fill(self, method: str, line: str, cell: str) -> None:
@@ -223,7 +236,7 @@ class FimMagics(Magics, Settings):
         from fim_magic.reports.log import log, request
 
         history = self.session.history
-        print(request(history.entry(number)) if number else log(history.entries))
+        say(request(history.entry(number)) if number else log(history.entries))
 
     def _replay(self, number: str) -> None:
         from fim_magic.replay import compare
@@ -233,7 +246,7 @@ class FimMagics(Magics, Settings):
         with session.in_use():
             engine = session.load(entry.model, **entry.loading).engine
             result = session.answer(entry.request, engine, entry.model, entry.loading)
-        print(compare(entry.record, result)[1])
+        say(compare(entry.record, result)[1])
 
     def _auto(self, word: str) -> None:
         if word not in ("", "on", "off"):
@@ -241,11 +254,9 @@ class FimMagics(Magics, Settings):
         if word:
             self.auto = word == "on"
         if self.auto:
-            print(f"A cell that holds a marker ({self.markers[0]}) is filled without %%fim. %fim auto off ends that.")
+            say(f"A cell that holds a marker ({self.markers[0]}) is filled without %%fim. %fim auto off ends that.")
         else:
-            print(
-                "A cell is filled only where it begins with %%fim or %%complete. %fim auto on fills all with a marker."
-            )
+            say("A cell is filled only where it begins with %%fim or %%complete. %fim auto on fills all with a marker.")
 
     @traitlets.observe("auto")
     def _auto_changed(self, change: Any) -> None:
@@ -257,7 +268,8 @@ class FimMagics(Magics, Settings):
         if self._auto_fill in transformers:
             transformers.remove(self._auto_fill)
         if on:
-            transformers.insert(0, self._auto_fill)  # before IPython takes white space and prompts away
+            # Before IPython takes white space and prompts away.
+            transformers.insert(transformers.index(self._mistyped) + 1, self._auto_fill)
 
     @traitlets.observe("idle_minutes")
     def _idle_minutes_changed(self, change: Any) -> None:
@@ -266,12 +278,13 @@ class FimMagics(Magics, Settings):
 
     def close(self) -> None:
         self._set_auto(False)
+        self.shell.input_transformers_cleanup.remove(self._mistyped)
         self.session.close()
 
     def _status(self, _rest: str) -> None:
         from fim_magic import reports
 
-        print(reports.status(self.session.last, self.idle_minutes, self.session.models))
+        say(reports.status(self.session.last, self.idle_minutes, self.session.models))
 
     def _use(self, line: str) -> None:
         used = _parse_use(line)
@@ -287,7 +300,7 @@ class FimMagics(Magics, Settings):
     def _models(self, word: str) -> None:
         from fim_magic import reports
 
-        print(reports.models(word))
+        say(reports.models(word))
 
     def _accept(self, which: str) -> None:
         words = which.split()
@@ -308,14 +321,14 @@ class FimMagics(Magics, Settings):
         coming = self.session.models.loading
         had_one = self.session.models.unload()
         if coming is not None and coming.load.abandoned:
-            print(f"{coming.name} is not loaded any further. What it has taken is given back.")
+            say(f"{coming.name} is not loaded any further. What it has taken is given back.")
         else:
-            print("The model is unloaded." if had_one else "No model was loaded.")
+            say("The model is unloaded." if had_one else "No model was loaded.")
 
     def _doctor(self, _rest: str) -> None:
         from fim_magic import reports
 
-        print(reports.doctor())
+        say(reports.doctor(notebook=self.session.notebook()))
 
 
 def _parse_use(line: str) -> dict[str, Any]:

@@ -17,6 +17,8 @@ LARGEST_CONFIG = 16 * MIB
 """Bytes of a configuration. The largest ones list a few thousand added tokens, in less than one MiB."""
 LARGEST_VOCABULARY = 256 * MIB
 """Bytes of a tokenizer.json, a vocabulary or an index of shards. Vocabularies of 262,000 pieces take 33 MB."""
+LARGEST_NOTEBOOK = 256 * MIB
+"""Bytes of a notebook, whose outputs may hold pictures."""
 DEEPEST = 64
 """Levels to which JSON may nest. What reads it afterwards calls itself for each level, and configurations have six."""
 
@@ -62,13 +64,13 @@ def read_bytes(path: Path, at_most: int) -> bytes:
 
 
 def read_text(path: Path, at_most: int = LARGEST_CONFIG) -> str:
-    """Return the text in a regular file of at most `at_most` bytes; see [`read_bytes`][].
+    """Return the text in a regular file of at most `at_most` bytes, without a byte order mark; see [`read_bytes`][].
 
     Raises:
         ValueError: As of `read_bytes`, or it is not UTF-8.
         OSError: It cannot be read.
     """
-    return read_bytes(path, at_most).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+    return read_bytes(path, at_most).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_json(path: Path, at_most: int = LARGEST_CONFIG) -> Any:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache, partial
 
 from fim_magic.candidate import Check
-from fim_magic.cell_text import CELL_MAGIC, LONGEST, UNREADABLE, python_of, tree_of
+from fim_magic.cell_text import LONGEST, UNREADABLE, python_of, tree_of
 from fim_magic.checks.binding import alias_name, may_define_names, unguarded_names
 from fim_magic.checks.order import loaded_unbound
 from fim_magic.checks.parsing import short
@@ -25,6 +25,7 @@ _EVERYWHERE = """
     In Out _ __ ___ _i _ii _iii _ih _oh _dh exit quit get_ipython display open
 """
 _IN_A_NOTEBOOK = frozenset(_EVERYWHERE.split())
+_CAPTURE = re.compile(r"^[ \t]*%%capture\b([^\n]*)", re.MULTILINE)
 _HISTORY = re.compile(r"_i?\d+")
 
 
@@ -115,8 +116,8 @@ def read_names(text: str) -> Names | None:
         names.guarded = names.loaded - {*unguarded_names(tree)}
     except UNREADABLE:
         return None
-    for match in CELL_MAGIC.finditer(text):
-        names.any_time.update(_NAME.findall(match.group(2)) if match.group(1) == "capture" else ())
+    for match in _CAPTURE.finditer(text):
+        names.any_time.update(_NAME.findall(match.group(1)))
     names.bound |= names.any_time
     only_changed = _only_changed(nodes) & names.bound
     names.bound -= only_changed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -152,6 +152,20 @@ def _names_within(
 
 def _is_in_source(item: NameDescription, shown: str) -> bool:
     """Whether the cells that are shown make a description needless: they define the function, or import it."""
+    if not item.by_source:
+        return False
     name = re.escape(item.name)
-    definition = rf"^\s*(?:async\s+def|def|class)\s+{name}\b|^[^\n#]*\bimport\b[^\n#]*\b{name}\b"
-    return item.by_source and re.search(definition, shown, re.MULTILINE) is not None
+    if re.search(rf"^[ \t]*(?:async[ \t]+def|def|class)[ \t]+{name}\b", shown, re.MULTILINE):
+        return True
+    # One pattern for all of such a line would look at the rest of it once for each `import` that it has.
+    imported = (line[match.end() :] for match, line in _imports(shown))
+    return any(re.search(rf"\b{name}\b", names) for names in imported)
+
+
+def _imports(shown: str) -> Iterator[tuple[re.Match[str], str]]:
+    """Yield each line's first `import`, and the line without a comment."""
+    for line in shown.split("\n"):
+        code = line.partition("#")[0]
+        match = re.search(r"\bimport\b", code)
+        if match is not None:
+            yield match, code

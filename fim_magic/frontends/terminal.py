@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fim_magic.frontends.interface import FrontEnd, How, KernelMessage
+from fim_magic.visible import hand_over
 
 
 class Terminal(FrontEnd):
@@ -18,7 +19,7 @@ class Terminal(FrontEnd):
     def set_next_input(self, shell: Any, text: str, replace: bool) -> How:
         if not getattr(shell, "simple_prompt", False):
             return super().set_next_input(shell, text, replace)
-        print(text)  # noqa: T201 - a simple prompt takes no prepared text, and the user asked for it
+        hand_over(f"{text}\n")  # a simple prompt takes no prepared text, and the user asked for it
         return "printed"
 
 

@@ -1,6 +1,7 @@
 """Which engine was found to be the faster one for a model on this machine, by `fim-magic bench`.
 
-A measurement counts for the machine and the versions that it was made with, and is forgotten when they change.
+A measurement counts for the machine and the versions that it was made with, and for the file as it was then. It is
+forgotten when they change.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from fim_magic import weights
 from fim_magic.engines.cores import processor, usable_cores
+from fim_magic.loading.files import file_key
 from fim_magic.loading.loaders import ENGINES
 from fim_magic.progress import silent
 from fim_magic.regular_files import read_json
@@ -38,7 +40,7 @@ def remember(model: str, engine: str, machine: str | None = None) -> None:
         with weights.locked("fastest", silent, ""):
             records = _records()
             here = records.setdefault(machine or describe_machine(), {})
-            here[model] = engine
+            here[file_key(model)] = engine
             _write(records)
     except OSError:
         _log.info("Which engine is the faster one cannot be noted.", exc_info=True)
@@ -49,7 +51,7 @@ def fastest(model: str, machine: str | None = None) -> str | None:
 
     The arguments are those of [`remember`][].
     """
-    engine = _records().get(machine or describe_machine(), {}).get(model)
+    engine = _records().get(machine or describe_machine(), {}).get(file_key(model))
     return engine if engine in ENGINES else None
 
 

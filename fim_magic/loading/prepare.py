@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fim_magic.loading.files import NO_FILES, ModelFiles
 from fim_magic.loading.resolve import Resolve, Resolved
 from fim_magic.progress import OnProgress, Progress
 
@@ -28,7 +29,8 @@ class Ready(Resolved):
         placement: Where torch will load it.
         free: Bytes that are free on each device; empty for llama.cpp.
         began: When preparing it began, by `time.perf_counter`.
-        remarks: What the user should know of how it was brought.
+        files: What the user has named as a path, as it was before anything of it was read.
+        remarks: What the user should know of how it was brought, and how it comes to be loaded.
     """
 
     path: Path
@@ -36,6 +38,7 @@ class Ready(Resolved):
     placement: Placement | None
     free: Mapping[str, int]
     began: float
+    files: ModelFiles = NO_FILES
     remarks: tuple[str, ...] = ()
 
     @property
@@ -69,6 +72,7 @@ def prepare(
     source, loader = resolved.source, loaders[resolved.engine_name]
     if not fetch and not loader.is_here(source):
         return None
+    files = ModelFiles.of(source.path) if source.is_on_disk else NO_FILES
     on_progress(Progress(f"Loading {source.name}", done=0, total=0, unit=""))
     loader.require_room(source, spec.quantize, memory)
     remarks: list[str] = []
@@ -82,5 +86,6 @@ def prepare(
         placement=placement,
         free=free,
         began=began,
+        files=files,
         remarks=tuple(remarks),
     )

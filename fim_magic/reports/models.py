@@ -18,8 +18,8 @@ from fim_magic.loading.manager import MODELS
 from fim_magic.loading.spec import is_on_disk, split_revision
 from fim_magic.regular_files import read_json
 from fim_magic.reports.machine import OPTIONS, PRECISIONS, Machine, this_machine
-from fim_magic.review.text import plain_text
 from fim_magic.tokenization import TextTokenizer
+from fim_magic.visible import plain_text
 
 _WIDTH = 120  # columns of a terminal that is not narrow, and of a notebook's cell
 _ROW = "{:<26}{:>6}{:>8}{:>8}{:>8}{:>8}{:>8}  {:<6}{}"
@@ -260,7 +260,7 @@ def _cached_folder(repo: str) -> Path | None:
 
     try:
         config = try_to_load_from_cache(repo, "config.json")
-    except HFValidationError:
+    except (HFValidationError, ValueError):  # the name of no repository, or of no file
         return None
     return Path(config).parent if isinstance(config, str) else None
 

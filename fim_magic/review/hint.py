@@ -6,7 +6,7 @@ from typing import Any
 
 from fim_magic.frontends import recognise
 from fim_magic.review.render import code_html
-from fim_magic.review.text import plain_lines
+from fim_magic.visible import plain_lines, say
 
 _TITLES = {"line": "Hint: the first line", "outline": "Hint: what kind of lines they are"}
 
@@ -22,7 +22,7 @@ def show_hint(shell: Any, kind: str, code: str) -> None:
     title = _TITLES[kind] if code else "No hint: the model has written nothing."
     plain = plain_lines(f"{title}\n{code}")
     if not recognise(shell).has_kernel:
-        print(plain)  # noqa: T201 - a terminal shows what is printed
+        say(plain)
         return
     from IPython.display import publish_display_data
 

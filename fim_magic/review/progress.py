@@ -7,13 +7,14 @@ begins and when the model is there.
 from __future__ import annotations
 
 import time
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from IPython.display import clear_output, display
 
 from fim_magic.frontends import recognise
 from fim_magic.progress import Progress, TerminalProgress, bar
+from fim_magic.review.text import html_text
+from fim_magic.visible import plain_text, say
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -66,7 +67,7 @@ class NotebookProgress:
         line = f"{coming.name} is being loaded. You can go on; the next %%fim waits for it."
         if self._terminal is not None:
             self._terminal.close()
-            print(line)  # noqa: T201 - a terminal shows what is printed
+            say(line)
             return
         self._show(line)
 
@@ -98,11 +99,11 @@ class NotebookProgress:
 
     def _show(self, line: str) -> None:
         if not self._updates:
-            print(line)  # noqa: T201 - a console shows what is printed
+            say(line)
             return
         bundle = {
-            "text/plain": line,
-            "text/html": f"<pre style='margin:0;opacity:.7;white-space:pre-wrap'>{escape(line)}</pre>",
+            "text/plain": plain_text(line),
+            "text/html": f"<pre style='margin:0;opacity:.7;white-space:pre-wrap'>{html_text(line)}</pre>",
         }
         if self._output is None:
             self._output = display(bundle, raw=True, display_id=True)

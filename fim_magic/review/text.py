@@ -1,43 +1,41 @@
-"""Untrusted text, made fit to be shown: on a page, on a terminal, in a column of so many characters.
+"""Untrusted text, made fit to be shown: on a page, and in a column of so many characters.
 
-Control characters could hide code from the reader or drive a terminal, so they are shown as what they are.
+`visible` says which characters are shown by name, there and on a terminal.
 """
 
 from __future__ import annotations
 
-import re
 from html import escape
 from itertools import accumulate
 
 import wcwidth
 
+from fim_magic.visible import name_of, parts, plain_lines, plain_text
+
+__all__ = [
+    "DIM",
+    "RESET",
+    "clipped",
+    "columns_of",
+    "counted",
+    "html_text",
+    "plain_lines",
+    "plain_text",
+    "shortened",
+]
+
 DIM = "\x1b[2m"
 RESET = "\x1b[0m"
-
-# C0 and C1 controls but the tab; the marks that reorder text; lone surrogates, which no UTF-8 file can hold.
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def html_text(text: str) -> str:
     """Return `text` as HTML, with control characters by name. A line end is one of them."""
-    parts: list[str] = []
-    end = 0
-    for match in _CONTROL.finditer(text):
-        parts.append(escape(text[end : match.start()]))
-        kind = "end" if match.group() == "\n" else "control"
-        parts.append(f'<span class="fim-{kind}">{escape(_name_of(match.group()))}</span>')
-        end = match.end()
-    return "".join([*parts, escape(text[end:])])
-
-
-def plain_text(text: str) -> str:
-    """Return `text` for a terminal or a file, with control characters by name. A line end is one of them."""
-    return _CONTROL.sub(lambda match: _name_of(match.group()), text)
-
-
-def plain_lines(text: str) -> str:
-    """Return several lines for a terminal or a file, with all control characters but their ends by name."""
-    return "\n".join(map(plain_text, text.split("\n")))
+    return "".join(
+        f'<span class="fim-{"end" if part == chr(10) else "control"}">{escape(name_of(part))}</span>'
+        if is_named
+        else escape(part)
+        for part, is_named in parts(text)
+    )
 
 
 def columns_of(text: str) -> int:
@@ -66,8 +64,3 @@ def shortened(text: str, room: int) -> str:
 def counted(number: int, what: str) -> str:
     """Return a number of things in words: 1 token, 1,234 tokens."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
-
-
-def _name_of(control: str) -> str:
-    # Only a line end that is itself what was added gets here as "\n".
-    return "↵" if control == "\n" else f"<U+{ord(control):04X}>"

@@ -17,7 +17,7 @@ _STRONG_CHARACTERS = 8  # letters and digits of a line that is a copy where it c
 _LEAST_LINES = 3  # in a row, that are copied
 _LEAST_WORDS = 3  # of a part of a line that is one: a name, or a call of one, stands in many lines
 _WORD = re.compile(r"\w+")
-_OWNER = re.compile(r"[^\W\d][\w.]*\.\Z")
+_OWNER = re.compile(r"(?<![\w.])[\d.]*([^\W\d][\w.]*\.)\Z")
 _LONGEST_SEARCH = 2000  # lines
 
 
@@ -70,7 +70,7 @@ def copied_from(hole: Hole, middle: str) -> str:
 def _begins_line_again(hole: Hole, middle: str) -> bool:
     """Whether a middle begins with what stands before it on its line, or with the name that it is an attribute of."""
     owner = _OWNER.search(hole.head)
-    beginnings = [hole.head.strip(), owner.group() if owner else ""]
+    beginnings = [hole.head.strip(), owner[1] if owner else ""]
     return any(sum(map(str.isalnum, text)) > 1 and middle.lstrip().startswith(text) for text in beginnings)
 
 

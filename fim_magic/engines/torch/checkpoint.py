@@ -31,7 +31,7 @@ from fim_magic.engines.torch.conversions import added_tokens, byte_level, codege
 from fim_magic.engines.torch.footprint import WeightsSize, weight_files, weights_in
 from fim_magic.engines.torch.placement import Placement, plan
 from fim_magic.engines.torch.quiet import quiet_transformers
-from fim_magic.errors import FimError, ModelError
+from fim_magic.errors import FimError, ModelError, is_failure
 from fim_magic.progress import OnNotice, OnProgress, ignore, silent
 from fim_magic.quiet import without_warnings
 from fim_magic.regular_files import LARGEST_VOCABULARY, UnfitFileError, irregular_files, read_bytes, read_json
@@ -260,7 +260,9 @@ def _read_tokenizer(folder: Path, config: Mapping[str, Any], on_progress: OnProg
         backend = _backend(folder, config, on_progress)
     except FimError:
         raise
-    except Exception as error:  # tokenizers raises bare Exception
+    except BaseException as error:  # tokenizers raises bare Exception, and panics
+        if not is_failure(error):
+            raise
         raise ModelError(f"The tokenizer of this checkpoint could not be read ({error}). {_make(folder)}") from error
     if backend is None:
         raise ModelError(_no_tokenizer(folder, config))
@@ -309,7 +311,9 @@ def _in_words(name: str) -> Iterator[None]:
         raise
     except pickle.UnpicklingError as error:
         raise ModelError(_cannot_read(name, error)) from error
-    except Exception as error:
+    except BaseException as error:
+        if not is_failure(error):
+            raise
         raise ModelError(_cannot_load(name, error)) from error
 
 
@@ -324,7 +328,7 @@ def _cannot_read(name: str, error: pickle.UnpicklingError) -> str:
     )
 
 
-def _cannot_load(name: str, error: Exception) -> str:
+def _cannot_load(name: str, error: BaseException) -> str:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return (
         f"The model {name} could not be loaded: {reason.rstrip('.')}. %fim doctor shows versions and memory; "

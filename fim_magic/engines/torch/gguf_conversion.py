@@ -22,7 +22,7 @@ from fim_magic import weights
 from fim_magic.engines.gguf_header import cannot_read, read_gguf_header, require_gguf
 from fim_magic.engines.torch.gguf_source import GgufSource, by_itself
 from fim_magic.engines.torch.quiet import quiet_transformers
-from fim_magic.errors import FetchError, FimError, ModelError
+from fim_magic.errors import FetchError, FimError, ModelError, is_failure
 from fim_magic.progress import Meter, OnNotice, OnProgress, ignore, silent
 
 if TYPE_CHECKING:
@@ -200,14 +200,20 @@ def _readable(gguf: GgufSource) -> Iterator[None]:
         ) from error
     except FimError:
         raise
-    except Exception as error:
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        first_line = first_line.replace(str(gguf.alone), str(gguf.path))
-        raise ModelError(
-            f"{gguf.path} could not be converted: {first_line}. Either the file is damaged or cut short (compare its "
-            "size and sha256 with its page, and fetch it again), or it holds a kind of model that transformers cannot "
-            "read from GGUF; then use the model's safetensors checkpoint instead."
-        ) from error
+    except BaseException as error:
+        if not is_failure(error):
+            raise
+        raise _unreadable(gguf, error) from error
+
+
+def _unreadable(gguf: GgufSource, error: BaseException) -> ModelError:
+    first_line = (str(error).splitlines() or [type(error).__name__])[0]
+    first_line = first_line.replace(str(gguf.alone), str(gguf.path))
+    return ModelError(
+        f"{gguf.path} could not be converted: {first_line}. Either the file is damaged or cut short (compare its "
+        "size and sha256 with its page, and fetch it again), or it holds a kind of model that transformers cannot "
+        "read from GGUF; then use the model's safetensors checkpoint instead."
+    )
 
 
 @dataclass(frozen=True)
@@ -255,7 +261,8 @@ def _save_tokenizer(gguf: GgufSource, header: _Header, folder: Path, on_progress
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizer
     if header.pre_tokenizer == "qwen2":
         tokenizer.backend_tokenizer.normalizer = normalizers.NFC()  # as Qwen's own file has it; transformers drops it
-    tokenizer.save_pretrained(str(folder))
+    with weights.writing(folder):
+        tokenizer.save_pretrained(str(folder))
     meter.report(1)
 
 
@@ -304,7 +311,8 @@ def _save_model(gguf: GgufSource, header: _Header, folder: Path, on_progress: On
             raise ValueError(f"{len(absent)} weights are absent, such as {absent[0]}")
     tensors = _each_once(model)
     path = folder / "model.safetensors"
-    save_file(tensors, path, metadata={"format": "pt"})
+    with weights.writing(path):
+        save_file(tensors, path, metadata={"format": "pt"})
     # transformers counts a model from a GGUF file as quantised, and refuses to save it as it is.
     with suppress(AttributeError):
         del model.config.quantization_config

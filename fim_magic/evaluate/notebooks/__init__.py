@@ -39,7 +39,7 @@ os.environ.update(MPLBACKEND="Agg", OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1
 """
 
 _HEADER = re.compile(r"^# %%(?: \[(?P<words>[^\]\n]+)\])?[ \t]*$", re.MULTILINE)
-_HOLE = re.compile(r"⟦(?P<name>\w+)\|(?P<middle>[^⟧]*)⟧")
+_HOLE = re.compile(r"⟦(?P<name>\w+)\|(?P<middle>[^⟦⟧]*)⟧")
 
 
 @dataclass(frozen=True)

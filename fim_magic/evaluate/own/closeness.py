@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 
 from fim_magic import lexing
 from fim_magic.checks import parses
@@ -121,7 +122,9 @@ def ends_of_statements(document: Document, answer: str, kind: str, language: str
     them. In other languages than Python every line that is not empty counts as a statement.
     """
     if language != PYTHON:
-        return [match.end() for match in re.finditer(r"[^\n]*\S", answer)]
+        lines = answer.split("\n")
+        starts = accumulate((len(line) + 1 for line in lines), initial=0)
+        return [start + len(line.rstrip()) for start, line in zip(starts, lines, strict=False) if line.strip()]
     state = lexing.state_after(document.prefix)
     if kind == "arguments":
         closes = (event.position for event in lexing.events(answer, state) if event.state.depth < state.depth)

@@ -29,6 +29,7 @@ from fim_magic.evaluate.own.sources import OwnFile, Unread, files_of
 from fim_magic.evaluate.own.surroundings import look as look_around
 from fim_magic.progress import OnProgress, silent
 from fim_magic.request import Request
+from fim_magic.visible import say
 
 if TYPE_CHECKING:
     from fim_magic.engines import Engine
@@ -233,5 +234,5 @@ def _begun(options: OwnOptions, engine: Engine, command: Sequence[str]) -> dict[
 
 
 def show(report: OwnReport, options: OwnOptions, examples: int = 0) -> None:
-    print(table(report, examples))
+    say(table(report, examples))
     folder.say_where(options.out)

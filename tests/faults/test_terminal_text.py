@@ -1,0 +1,295 @@
+"""Nothing that a model, a file or a name holds drives a terminal, reorders what is read, or stays unseen."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import re
+from contextlib import redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from scripted import ScriptedEngine
+
+import fim_magic
+from fim_magic import cli, progress, reports
+from fim_magic.candidate import Candidate, Ending
+from fim_magic.errors import FimError, OptionError
+from fim_magic.frontends.terminal import Terminal
+from fim_magic.loading.manager import MODELS, ModelManager
+from fim_magic.replay import compare
+from fim_magic.reports.machine import Machine
+from fim_magic.review.text import html_text
+from fim_magic.visible import hand_over, plain_lines, plain_text, say, say_in_colour
+
+ROOT = Path(fim_magic.__file__).parent
+FAMILY = "👩\u200d👩\u200d👧"
+ENGLAND = "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
+
+# A title for the window, a colour, the 8-bit introducer of both, text that reads from right to left, and text unseen.
+ATTACK = "\x1b]0;mine\x07\x1b[8m\x9b31m\u202eexe\u2066\u200b\u00ad\U000e0041"
+
+
+def is_harmless(text: str) -> bool:
+    return not re.search(
+        "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u200b\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]", text
+    )
+
+
+class Screen(io.StringIO):
+    """Standard output that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+# --- which characters ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        pytest.param("\x1b[31m", "<U+001B>[31m", id="escape"),
+        pytest.param("a\x9b31m", "a<U+009B>31m", id="8-bit introducer"),
+        pytest.param("a\x7f\x08", "a<U+007F><U+0008>", id="delete and backspace"),
+        pytest.param("ab\rc", "ab<U+000D>c", id="carriage return"),
+        pytest.param("a\nb", "a↵b", id="line end in a name"),
+        pytest.param("a\u202eb\u202c", "a<U+202E>b<U+202C>", id="override"),
+        pytest.param("a\u2067b\u2069", "a<U+2067>b<U+2069>", id="isolate"),
+        pytest.param("a\u061cb", "a<U+061C>b", id="Arabic letter mark"),
+        pytest.param("a\u2028b\u2029", "a<U+2028>b<U+2029>", id="line and paragraph separator"),
+        pytest.param("ad\u00admin", "ad<U+00AD>min", id="soft hyphen"),
+        pytest.param("ad\u200bmin", "ad<U+200B>min", id="zero-width space"),
+        pytest.param("ad\u200cmin", "ad<U+200C>min", id="zero-width non-joiner in Latin"),
+        pytest.param("ad\u200dmin", "ad<U+200D>min", id="zero-width joiner in Latin"),
+        pytest.param("ad\u2060min", "ad<U+2060>min", id="word joiner"),
+        pytest.param("f\u2061x\u2062y", "f<U+2061>x<U+2062>y", id="unseen operators"),
+        pytest.param("ad\u034fmin", "ad<U+034F>min", id="grapheme joiner"),
+        pytest.param("a\ufeffb", "a<U+FEFF>b", id="byte order mark in the middle"),
+        pytest.param("a\u180eb", "a<U+180E>b", id="Mongolian vowel separator"),
+        pytest.param("a\ufe0fb", "a<U+FE0F>b", id="variation selector behind a letter"),
+        pytest.param("😀\ufe0f\ufe00\ufe01", "😀\ufe0f<U+FE00><U+FE01>", id="more than one variation selector"),
+        pytest.param("a\U000e0101", "a<U+E0101>", id="further variation selector"),
+        pytest.param("a\U000e0041\U000e0042", "a<U+E0041><U+E0042>", id="tags"),
+        pytest.param("🏴\U000e0041\U000e007f", "🏴<U+E0041><U+E007F>", id="tags that are no region's flag"),
+        pytest.param("a\ufff9b\ufffac\ufffb", "a<U+FFF9>b<U+FFFA>c<U+FFFB>", id="notes between lines"),
+        pytest.param("a\u3164b\uffa0\u115f\u1160", "a<U+3164>b<U+FFA0><U+115F><U+1160>", id="Hangul fillers"),
+        pytest.param("a\u17b4b", "a<U+17B4>b", id="Khmer vowel that is not seen"),
+        pytest.param("a\U0001d173b", "a<U+1D173>b", id="musical control"),
+        pytest.param("a\ud800b", "a<U+D800>b", id="half a character"),
+        pytest.param("a\ufdd0\ufffe", "a<U+FDD0><U+FFFE>", id="no characters"),
+        pytest.param("می\u200d\u200d\u200d", "می\u200d<U+200D><U+200D>", id="more than one joiner"),
+    ],
+)
+def test_what_cannot_be_seen_is_shown_by_name(text, shown):
+    assert plain_text(text) == shown
+    assert re.sub(r"</?span[^>]*>", "", html_text(text)).replace("&lt;", "<").replace("&gt;", ">") == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("می\u200cخواهم، خانه\u200cها", id="Persian with non-joiners"),
+        pytest.param("श्री क्\u200dष न्\u200cव", id="Hindi with joiners"),
+        pytest.param("ක්\u200dරියා", id="Sinhala"),
+        pytest.param("മലയാളം അവന്\u200d", id="Malayalam"),
+        pytest.param("ភាសា\u200bខ្មែរ", id="Khmer with breaks"),
+        pytest.param("ภาษาไทย\u200bดี", id="Thai with breaks"),
+        pytest.param("မြန်မာ", id="Burmese"),
+        pytest.param("שלום, مرحبا", id="Hebrew and Arabic"),
+        pytest.param("e\u0301 ñ ệ Å", id="combining marks"),
+        pytest.param(f"{FAMILY} ❤\ufe0f 1\ufe0f\u20e3 👍🏽 🙂\u200d↔\ufe0f", id="emoji"),
+        pytest.param(ENGLAND, id="flag of a region"),
+        pytest.param("葛\U000e0100飾区", id="variant of an ideograph"),
+        pytest.param("ᠮᠣᠩᠭᠣᠯ\u180b", id="Mongolian"),
+        pytest.param("\u115f\u1161 \u1100\u1160", id="old Hangul"),
+        pytest.param("≨\ufe00 ∅", id="variant of a sign"),
+        pytest.param("日本語 中文 한국어 Ελληνικά", id="other scripts"),
+        pytest.param("a\tb", id="tab"),
+    ],
+)
+def test_what_people_write_stays(text):
+    assert plain_text(text) == text
+    assert "fim-control" not in html_text(text)
+
+
+def test_line_ends_stay_in_text_of_several_lines():
+    assert plain_lines("a\r\nb\rc\n\x1b") == "a\r\nb<U+000D>c\n<U+001B>"
+
+
+# --- one place ----------------------------------------------------------------------------------------
+
+
+def test_text_for_people_is_printed_in_one_place():
+    for_programs = {"arms.py", "fresh.py", "llama_server.py", "child.py"}  # pipes between our own processes
+    printing = {
+        path.relative_to(ROOT).as_posix()
+        for path in ROOT.rglob("*.py")
+        if path.name not in for_programs
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "sys.stdout.write", "sys.stderr.write")
+    }
+    assert printing == {"visible.py"}
+
+
+def test_only_our_own_colours_reach_a_terminal(capsys):
+    say(f"a {ATTACK}\nb")
+    say_in_colour("\x1b[30;42mnew\x1b[0m \x1b[2mdim\x1b[0m \x1b[8mhidden\x1b[2J\x1b]0;t\x07")
+    out = capsys.readouterr().out
+    assert is_harmless(re.sub(r"\x1b\[(30;42|0|2)m", "", out))
+
+
+def test_colours_stay(capsys):
+    say_in_colour("\x1b[30;42mnew\x1b[0m \x1b[8mhidden")
+    assert capsys.readouterr().out == "\x1b[30;42mnew\x1b[0m <U+001B>[8mhidden\n"
+
+
+def test_a_result_is_given_as_it_is_but_on_a_terminal(capsys):
+    hand_over(f"x = 1  # {ATTACK}\n")
+    assert capsys.readouterr() == (f"x = 1  # {ATTACK}\n", "")
+    with redirect_stdout(Screen()) as screen:
+        hand_over(f"x = 1  # {ATTACK}\n")
+        hand_over("y = 2\r\n")
+    assert is_harmless(screen.getvalue().replace("\r\n", "\n"))
+    assert screen.getvalue().endswith("y = 2\r\n")
+    assert "shown by name" in capsys.readouterr().err
+
+
+# --- every door ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def engine():
+    engine = ScriptedEngine(f"total = sum(xs)  # {ATTACK}")
+    engine.info = replace(engine.info, model=f"evil{ATTACK}", revision=f"r{ATTACK}")
+    MODELS.adopt(engine)
+    yield engine
+    MODELS.unload()
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "cell.py"
+    path.write_text(f"# {ATTACK}\ndef mean(xs):\n    <cursor>\n    return total / len(xs)\n", "utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["infill"], id="infill"),
+        pytest.param(["infill", "--diff"], id="diff"),
+        pytest.param(["infill", "--diff", "-n", "2"], id="diff of two"),
+        pytest.param(["infill", "--json"], id="json"),
+    ],
+)
+def test_the_command_line_on_a_terminal(arguments, engine, file, capsys, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")  # without colours no escape is ours
+    with redirect_stdout(Screen()) as screen:
+        assert cli.main([*arguments, file, "--model", f"evil{ATTACK}"], _holding(engine)) == 0
+    shown = re.sub(r"\x1b\[\d+F\x1b\[J", "", screen.getvalue())  # what takes the growing diff away
+    assert is_harmless(shown)
+    assert "mean" in shown
+    assert is_harmless(capsys.readouterr().err)
+
+
+def _holding(engine: ScriptedEngine) -> ModelManager:
+    from scripted import RecordingModels
+
+    return RecordingModels(engine, f"a notice of {ATTACK}")
+
+
+def test_json_is_ascii_and_says_the_same(engine, file, capsys):
+    assert cli.main(["infill", "--json", file, "--model", "evil"], _holding(engine)) == 0
+    out = capsys.readouterr().out
+    assert out.isascii()
+    assert is_harmless(out)
+    assert ATTACK in json.loads(out)["text"]
+
+
+def test_a_pipe_gets_the_answer_as_it_is(engine, file, capsys):
+    assert cli.main(["infill", file, "--model", "evil"], _holding(engine)) == 0
+    assert f"# {ATTACK}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["infill", f"{ATTACK}.py"], id="a file that is not there"),
+        pytest.param(["replay", f"{ATTACK}.ipynb"], id="a notebook that is not there"),
+        pytest.param(["doctor", "--model", f"./{ATTACK}"], id="a folder that is not there"),
+        pytest.param(["models", ATTACK], id="a word"),
+    ],
+)
+def test_what_was_typed_is_repeated_harmless(arguments, capsys):
+    cli.main(arguments)
+    told = capsys.readouterr()
+    assert is_harmless(told.out + told.err)
+    assert told.out + told.err
+
+
+def test_an_option_that_there_is_not_is_repeated_harmless(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["models", "x", f"--{ATTACK}"])
+    assert is_harmless(capsys.readouterr().err)
+
+
+def test_errors_are_fit_to_be_shown_wherever_they_are():
+    error = OptionError(f"No model {ATTACK}.\nType this.")
+    assert is_harmless(str(error))
+    assert str(error).endswith("\nType this.")
+    assert str(FimError("a", "b"))
+
+
+def test_the_name_of_what_is_fetched():
+    step = progress.Progress(f"Fetching {ATTACK}\nx", 5, 10)
+    for shown in (progress.bar(step), progress.bar(replace(step, done=0, total=0))):
+        assert is_harmless(shown)
+        assert "\n" not in shown
+    stream = Screen()
+    with progress.TerminalProgress(stream) as on_progress:
+        on_progress(step)
+    assert is_harmless(stream.getvalue().replace("\r", ""))
+
+
+@pytest.mark.parametrize("field", ["model_type", "architectures"])
+def test_a_checkpoint_that_names_itself(field, tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({field: ATTACK if field == "model_type" else [ATTACK]}))
+    try:
+        shown = reports.model(str(folder), Machine("here", 10**9, ("32 bit",)))
+    except FimError as error:
+        shown = str(error)
+    assert is_harmless(shown)
+
+
+def test_a_folder_that_names_itself(tmp_path, monkeypatch):
+    monkeypatch.setenv("FIM_MAGIC_CACHE", str(tmp_path / f"cache{ATTACK}\n! forged"))
+    shown = reports.doctor(lambda: {f"a{ATTACK}": True})
+    assert is_harmless(shown)
+    assert "\n! forged" not in shown
+
+
+def test_the_status_of_a_model_that_names_itself(engine):
+    shown = reports.status(None, manager=MODELS)
+    assert "evil" in shown
+    assert is_harmless(shown)
+
+
+def test_a_record_that_names_a_revision(capsys):
+    record = {"model": "m", "revision": "\x1b]0;mine\x07", "candidates": [{"middle": "a"}]}
+    result = type("Result", (), {"model": "n", "revision": "", "candidates": [Candidate("b", Ending.STOP_TOKEN)]})()
+    same, text = compare(record, result)
+    say(text)
+    assert not same
+    assert is_harmless(capsys.readouterr().out)
+
+
+def test_an_accepted_text_on_a_simple_prompt():
+    shell = type("Shell", (), {"simple_prompt": True})()
+    with redirect_stdout(Screen()) as screen:
+        assert Terminal().set_next_input(shell, f"x = 1  # {ATTACK}", replace=False) == "printed"
+    assert is_harmless(screen.getvalue())
