@@ -6,8 +6,9 @@ that name comes from whoever made the adapter, so nothing is fetched for it.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+
+from fim_magic.regular_files import read_json
 
 CONFIG = "adapter_config.json"
 
@@ -22,12 +23,9 @@ def is_adapter(folder: Path) -> bool:
 
 def base_of(folder: Path) -> str:
     """Return the name of the model that an adapter was trained on, or "" where its configuration does not tell."""
-    path = folder / CONFIG
     try:
-        if path.stat().st_size > _LARGEST_CONFIG:
-            return ""
-        name = json.loads(path.read_text("utf-8")).get("base_model_name_or_path")
-    except (OSError, ValueError, AttributeError, RecursionError):
+        name = read_json(folder / CONFIG, _LARGEST_CONFIG).get("base_model_name_or_path")
+    except (OSError, ValueError, AttributeError):
         return ""
     return name if isinstance(name, str) else ""
 

@@ -269,9 +269,8 @@ irregular = pytest.mark.parametrize("make", IRREGULAR.values(), ids=IRREGULAR)
 def test_what_is_no_file_is_no_model(make: Callable[[Path], None], tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     make(path)
-    source, _ = find_source(str(path), THIS_MACHINE)
     doors: list[Callable[[], object]] = [
-        lambda: fetch_folder(source, silent),
+        lambda: fetch_folder(find_source(str(path), THIS_MACHINE)[0], silent),
         lambda: GgufEngine.load(path, name="m", revision="r"),
         lambda: ModelManager().use(ModelSpec(str(path))),
     ]
