@@ -43,6 +43,7 @@ from fim_magic.loading.resolve import find_source
 from fim_magic.loading.spec import ModelSpec
 from fim_magic.progress import Meter, Progress, silent
 from fim_magic.regular_files import DEEPEST, UnfitFileError, read_bytes, read_json
+from fim_magic.tokenization import TextTokenizer
 from fim_magic.weights.cache import SourceFailedError
 from fim_magic.weights.manifest import MANIFEST, fault_in
 from fim_magic.weights.pauses import LONGEST_PAUSE, MOST_TRIES, Pauses
@@ -402,6 +403,18 @@ def test_a_pickle_that_repeats_a_number_is_refused(checkpoint: Any, tmp_path: Pa
     as_pickle(folder, {"transformer.ln_f.weight": torch.zeros(1).expand(10**6)})
     with pytest.raises(ModelError, match="more than the file holds"):
         load_folder(folder)
+
+
+@pytest.mark.parametrize("prefix", ["\0", "x", "é", "##"])
+def test_a_tokenizer_that_would_end_the_process_is_refused(prefix: str, checkpoint: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint("qwen2"), tmp_path / "model")
+    path = folder / "tokenizer.json"
+    written = json.loads(path.read_text())
+    written["model"]["continuing_subword_prefix"] = prefix
+    path.write_text(json.dumps(written))
+    for door in (lambda: load_folder(folder), lambda: TextTokenizer.from_folder(folder)):
+        with pytest.raises(ModelError, match="merges do not go with"):
+            door()
 
 
 # --- an index of shards --------------------------------------------------------------------------

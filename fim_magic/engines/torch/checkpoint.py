@@ -34,8 +34,8 @@ from fim_magic.engines.torch.quiet import quiet_transformers
 from fim_magic.errors import FimError, ModelError, is_failure
 from fim_magic.progress import OnNotice, OnProgress, ignore, silent
 from fim_magic.quiet import without_warnings
-from fim_magic.regular_files import LARGEST_VOCABULARY, UnfitFileError, irregular_files, read_bytes, read_json
-from fim_magic.tokenization import TextTokenizer, declared_bos
+from fim_magic.regular_files import UnfitFileError, irregular_files, read_json
+from fim_magic.tokenization import TextTokenizer, declared_bos, read_tokenizer
 
 _OPENED = (".json", ".safetensors", ".bin", ".txt", ".model", ".jinja", ".py")
 """How the names end that transformers looks for in a checkpoint's folder."""
@@ -271,7 +271,7 @@ def _read_tokenizer(folder: Path, config: Mapping[str, Any], on_progress: OnProg
 
 def _backend(folder: Path, config: Mapping[str, Any], on_progress: OnProgress) -> Tokenizer | None:
     if (folder / "tokenizer.json").is_file():
-        return Tokenizer.from_buffer(read_bytes(folder / "tokenizer.json", LARGEST_VOCABULARY))
+        return read_tokenizer(folder / "tokenizer.json")
     if codegen25.is_codegen25(folder, config):
         return codegen25.from_folder(folder, on_progress)
     return byte_level.from_folder(folder, config)
