@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import codecs
 import itertools
+import json
 import re
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
@@ -29,6 +30,36 @@ SentencePiece puts a space before a text. Meta and Mistral leave it out with thi
 """
 
 _LONGEST_TOKEN = 1000  # bytes
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Read a tokenizer.json.
+
+    Raises:
+        Exception: It cannot be read. The library also panics (`errors.is_failure`).
+    """
+    content = read_bytes(path, LARGEST_VOCABULARY)
+    _require_whole_characters(content)
+    return Tokenizer.from_buffer(content)
+
+
+def _require_whole_characters(content: bytes) -> None:
+    """Refuse merges that are shorter than what is cut off them: the library would cut inside a character, and end.
+
+    It takes the prefix of a word's later pieces off the second piece of each merge, without a look at what it cuts.
+    """
+    if b"prefix" not in content and b"\\u" not in content:
+        return
+    try:
+        model = json.loads(content)["model"]
+        prefix = model.get("continuing_subword_prefix")
+        merges = model["merges"] if prefix else ()
+    except (LookupError, TypeError, AttributeError, RecursionError):
+        return  # no model of merges, or nothing that the library reads either
+    for merge in merges:
+        second = (merge.split(" ") if isinstance(merge, str) else merge)[-1]
+        if not str(second).startswith(str(prefix)):
+            raise ValueError(f"its merges do not go with its continuing_subword_prefix, {str(prefix)[:40]!r}")
 
 
 class TextTokenizer:
@@ -65,7 +96,7 @@ class TextTokenizer:
             ModelError: There is no readable `tokenizer.json`.
         """
         try:
-            backend = Tokenizer.from_buffer(read_bytes(folder / "tokenizer.json", LARGEST_VOCABULARY))
+            backend = read_tokenizer(folder / "tokenizer.json")
         except BaseException as error:  # tokenizers raises bare Exception, and panics
             if not is_failure(error):
                 raise

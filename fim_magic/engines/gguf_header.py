@@ -25,6 +25,8 @@ MOST_ELEMENTS = 2**22
 """Of one array: 16 times the largest vocabulary. With the two below, it bounds the time that reading takes."""
 MOST_KEYS = 2**12
 MOST_TENSORS = 2**16
+MOST_LAYERS = 512  # as in llama.cpp
+MOST_PARTS = 1024
 LONGEST_KEY = 2**16 - 1
 _MOST_DIMENSIONS = 4  # of ggml
 _CHUNK = 2**20
@@ -70,6 +72,12 @@ class GgufHeader:
     begin: int
 
     @property
+    def parts(self) -> int:
+        """How many files there are of it."""
+        count = self.values.get("split.count", 1)
+        return count if isinstance(count, int) and count > 1 else 1
+
+    @property
     def architecture(self) -> str:
         return str(self.values["general.architecture"])
 
@@ -106,6 +114,20 @@ def require_gguf(path: Path) -> int:
     except OSError as error:
         raise ModelError(cannot_read(path, error)) from error
     return size
+
+
+def require_parts(path: Path) -> None:
+    """Check the header of a file, and of those that continue it, which llama.cpp finds by its name.
+
+    Raises:
+        ModelError: As of [`read_gguf_header`][].
+    """
+    parts = read_gguf_header(path).parts
+    if parts > MOST_PARTS:
+        raise ModelError(_cannot_load(path, UnfitFileError(f"it says that it is one of {parts} parts")))
+    begin = path.name.removesuffix(f"-00001-of-{parts:05}.gguf")
+    for number in range(2, parts + 1):
+        read_gguf_header(path.with_name(f"{begin}-{number:05}-of-{parts:05}.gguf"))
 
 
 def cannot_read(path: Path, error: OSError) -> str:
@@ -263,8 +285,12 @@ def _checked(header: GgufHeader, size: int) -> GgufHeader:
     names = {tensor.name for tensor in header.tensors}
     if len(names) != len(header.tensors):
         raise UnfitFileError("its header names a tensor twice")
-    layers = header.values.get(f"{header.architecture}.block_count", 0)
-    if isinstance(layers, int) and layers > len(header.tensors):
+    layers = header.values.get(f"{header.architecture}.block_count")
+    if layers is None and any(name.startswith("blk.") for name in names):
+        raise UnfitFileError("its header does not say how many layers it has")
+    # Of a file in several parts, the first may have no tensors.
+    most = min(len(header.tensors), MOST_LAYERS) if header.parts == 1 else MOST_LAYERS
+    if isinstance(layers, int) and layers > most:
         raise UnfitFileError(f"its header announces {layers} layers, and has {len(header.tensors)} tensors")
     room = size - header.begin
     for tensor in header.tensors:

@@ -63,5 +63,10 @@ def load_in_llama_cpp(ready: Ready, on_progress: OnProgress) -> Engine:
     from fim_magic.engines.llama_cpp.gguf import GgufEngine
 
     return GgufEngine.load(
-        ready.path, name=ready.source.name, revision=ready.revision, named=ready.family, on_progress=on_progress
+        ready.path,
+        name=ready.source.name,
+        revision=ready.revision,
+        named=ready.family,
+        on_progress=on_progress,
+        known=ready.source.gguf is not None,
     )

@@ -54,7 +54,7 @@ class Source:
 
     @property
     def is_gguf(self) -> bool:
-        return self.gguf is not None or self.path.suffix == ".gguf"
+        return self.gguf is not None or _is_gguf(self.path)
 
     @property
     def named_paths(self) -> tuple[Path, ...]:
@@ -89,6 +89,11 @@ class Resolved:
     engine_name: str
     engine_reason: str
     family: str
+
+
+def _is_gguf(path: Path) -> bool:
+    """Whether a path is that of a GGUF file, by its name; a folder may have any name."""
+    return path.suffix == ".gguf" and not path.is_dir()
 
 
 Resolve = Callable[["ModelSpec", "Mapping[str, Loader]", "MemoryProbe"], Resolved]
@@ -186,7 +191,7 @@ def look_for(name: str) -> tuple[Path, bool]:
     """
     try:
         path = Path(name).expanduser() if is_on_disk(name) or name.startswith("~") else Path(name)
-        return path, path.suffix == ".gguf" or (path / "config.json").is_file()
+        return path, _is_gguf(path) or (path / "config.json").is_file()
     except PermissionError as error:
         raise ModelError(
             f"{name} could not be looked at ({error.strerror}). Check who may read it, or name another model."

@@ -166,11 +166,19 @@ def cannot_write(error: OSError) -> str:
     return f"The cache could not be written ({reason}: {error.filename or cache_dir()}). {remedy}, and try again."
 
 
-def pour(source: IO[bytes], write: Callable[[bytes], object], meter: Meter, done: int = 0) -> int:
-    """Copy a stream to `write`, in chunks. Returns `done` plus the bytes that were copied."""
+def pour(
+    source: IO[bytes], write: Callable[[bytes], object], meter: Meter, done: int = 0, *, at_most: int | None = None
+) -> int:
+    """Copy a stream to `write`, in chunks. Returns `done` plus the bytes that were copied.
+
+    Raises:
+        SourceFailedError: That is more than `at_most`. A few bytes of an archive can unpack to fill a disk.
+    """
     while chunk := source.read(CHUNK):
-        write(chunk)
         done += len(chunk)
+        if at_most is not None and done > at_most:
+            raise SourceFailedError(f"more came than the {at_most:,} bytes of the file")
+        write(chunk)
         meter.report(done)
     return done
 

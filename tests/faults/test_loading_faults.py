@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import itertools
 import json
 import os
 import shutil
 import socket
 import struct
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,27 +22,36 @@ from typing import Any
 
 import psutil
 import pytest
-from checkpoints import build, change_config
+import torch
+from checkpoints import change_config
 from gguf_files import array, header, tensor, text, write_gguf
 from huggingface_hub import constants
 
 from fim_magic import weights
 from fim_magic.catalog import GgufFile
-from fim_magic.engines.gguf_header import read_gguf_header
+from fim_magic.engines.gguf_header import read_gguf_header, require_parts
 from fim_magic.engines.llama_cpp.gguf import GgufEngine
 from fim_magic.engines.torch.configuration import read_configuration, without_foreign_parts
 from fim_magic.engines.torch.gguf_conversion import converted, converted_tokenizer
 from fim_magic.engines.torch.local import LocalEngine
 from fim_magic.errors import FetchError, FimError, ModelError
+from fim_magic.loading.fetch import fetch_folder
 from fim_magic.loading.manager import ModelManager
+from fim_magic.loading.memory import THIS_MACHINE
+from fim_magic.loading.place import place_in_torch
+from fim_magic.loading.resolve import find_source
 from fim_magic.loading.spec import ModelSpec
-from fim_magic.progress import Progress
+from fim_magic.progress import Meter, Progress, silent
 from fim_magic.regular_files import DEEPEST, UnfitFileError, read_bytes, read_json
+from fim_magic.tokenization import TextTokenizer
+from fim_magic.weights.cache import SourceFailedError
 from fim_magic.weights.manifest import MANIFEST, fault_in
 from fim_magic.weights.pauses import LONGEST_PAUSE, MOST_TRIES, Pauses
 from fim_magic.weights.shards import shards_of
+from fim_magic.weights.streaming import stream_part
 
 KERNEL = "somebody/kernel"
+linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="pipes, sockets and devices as Linux has them")
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +62,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def is_one_paragraph(error: BaseException) -> bool:
     return isinstance(error, FimError) and "\n" not in str(error) and len(str(error)) < 1500
+
+
+def load_folder(folder: Path) -> LocalEngine:
+    """Load a checkpoint by the stages that a manager has for it."""
+    placement = place_in_torch(folder, "m", None, THIS_MACHINE)
+    return LocalEngine.load(folder, name="m", revision="r", placement=placement)
 
 
 # --- headers of GGUF files -----------------------------------------------------------------------
@@ -106,6 +123,7 @@ LYING_HEADERS = {
     "tensor-longer-than-the-file": header(tensors=[tensor("a", (2**20,))]) + DATA,
     "tensor-of-no-known-kind": header(tensors=[tensor("a", (2**20,), kind=4000)]) + DATA,
     "more-layers-than-tensors": header(("qwen2.block_count", 4, struct.pack("<I", 10**8)), tensors=[ONE]) + DATA,
+    "layers-without-a-count": header(tensors=[tensor("blk.0.attn_q.weight", (8,))]) + DATA,
     "tensor-twice": header(tensors=[ONE, ONE]) + DATA,
     "tensor-without-a-name": header(tensors=[struct.pack("<Q", 2**62)]) + DATA,
 }
@@ -172,6 +190,24 @@ def test_a_file_that_ends_llama_cpp_does_not_end_the_kernel(change: Callable[[by
     assert is_one_paragraph(error.value)
 
 
+PARTS = {
+    "none-of-them": {"split.count": 3},
+    "a-pipe": {"split.count": 2},
+    "65535": {"split.count": 65535},
+}
+
+
+@linux
+@pytest.mark.parametrize("said", PARTS.values(), ids=PARTS)
+def test_the_files_that_continue_one_are_checked_as_well(said: dict[str, int], tmp_path: Path) -> None:
+    path = tmp_path / f"m-00001-of-{said['split.count']:05}.gguf"
+    path.write_bytes(header(("split.count", 2, struct.pack("<H", said["split.count"])), tensors=[ONE]) + DATA)
+    os.mkfifo(tmp_path / "m-00002-of-00002.gguf")
+    with pytest.raises(ModelError) as error:
+        require_parts(path)
+    assert is_one_paragraph(error.value)
+
+
 def test_a_file_is_tried_once(tmp_path: Path) -> None:
     path = write_gguf(tmp_path / "tiny.gguf").path
     seen: list[str] = []
@@ -227,17 +263,22 @@ IRREGULAR = {
     "link-to-a-folder": link_to("/usr"),
 }
 irregular = pytest.mark.parametrize("make", IRREGULAR.values(), ids=IRREGULAR)
-linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="pipes, sockets and devices as Linux has them")
 
 
 @linux
 @irregular
-@pytest.mark.parametrize("engine", ["torch", "gguf", None])
-def test_what_is_no_file_is_no_model(make: Callable[[Path], None], engine: str | None, tmp_path: Path) -> None:
-    make(tmp_path / "model.gguf")
-    with pytest.raises(FimError) as error:
-        ModelManager().use(ModelSpec(str(tmp_path / "model.gguf"), engine=engine))
-    assert is_one_paragraph(error.value)
+def test_what_is_no_file_is_no_model(make: Callable[[Path], None], tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    make(path)
+    doors: list[Callable[[], object]] = [
+        lambda: fetch_folder(find_source(str(path), THIS_MACHINE)[0], silent),
+        lambda: GgufEngine.load(path, name="m", revision="r"),
+        lambda: ModelManager().use(ModelSpec(str(path))),
+    ]
+    for door in doors:
+        with pytest.raises(FimError) as error:
+            door()
+        assert is_one_paragraph(error.value)
 
 
 READ_BY_SOMEBODY = (
@@ -263,7 +304,7 @@ def test_what_is_no_file_is_no_part_of_a_checkpoint(kind: str, name: str, checkp
     (folder / name).unlink(missing_ok=True)
     IRREGULAR[kind](folder / name)
     with pytest.raises(FimError) as error:
-        ModelManager().use(ModelSpec(str(folder), engine="torch"))
+        load_folder(folder)
     assert is_one_paragraph(error.value)
 
 
@@ -305,7 +346,7 @@ def test_nesting_without_end_is_told(name: str, checkpoint: Any, tmp_path: Path)
     inner = json.dumps(whole)[1:-1]
     (folder / name).write_text('{"deep": ' + "[" * 5000 + "]" * 5000 + (f", {inner}" if inner else "") + "}")
     try:
-        ModelManager().use(ModelSpec(str(folder)))
+        load_folder(folder)
     except FimError as error:
         assert is_one_paragraph(error)
         assert "nests" in str(error)
@@ -318,8 +359,62 @@ def test_a_safetensors_header_that_nests_without_end_is_told(checkpoint: Any, tm
     nested = b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(nested)) + nested)
     with pytest.raises(FimError) as error:
-        ModelManager().use(ModelSpec(str(folder)))
+        load_folder(folder)
     assert is_one_paragraph(error.value)
+
+
+def test_a_folder_may_have_the_name_of_a_file(checkpoint: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint("qwen2"), tmp_path / "model.gguf")
+    assert ModelManager().use(ModelSpec(str(folder))).engine.info.model == str(folder)
+
+
+# --- weights that are more than they seem --------------------------------------------------------
+
+
+def test_a_configuration_of_a_larger_model_takes_no_memory(checkpoint: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint("qwen2"), tmp_path / "model")
+    change_config(folder, vocab_size=10**8)  # 13 GB of random numbers
+    with pytest.raises(ModelError, match=r"describes a model of 6,4.*numbers, and its files hold"):
+        load_folder(folder)
+
+
+def as_pickle(folder: Path, weights: dict[str, torch.Tensor]) -> Path:
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    return folder / "pytorch_model.bin"
+
+
+def test_a_pickle_that_unpacks_to_more_than_it_is_is_refused(checkpoint: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint("qwen2"), tmp_path / "model")
+    path = as_pickle(folder, {"model.norm.weight": torch.zeros(10**6)})
+    with zipfile.ZipFile(path) as stored:
+        parts = {part.filename: stored.read(part) for part in stored.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in parts.items():
+            packed.writestr(name, content)
+    assert path.stat().st_size < 10**5
+    with pytest.raises(ModelError, match="unpacks to more than it is"):
+        load_folder(folder)
+
+
+def test_a_pickle_that_repeats_a_number_is_refused(checkpoint: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint("santacoder"), tmp_path / "model")
+    change_config(folder, model_type="gpt2", attention_head_type="multiquery")
+    as_pickle(folder, {"transformer.ln_f.weight": torch.zeros(1).expand(10**6)})
+    with pytest.raises(ModelError, match="more than the file holds"):
+        load_folder(folder)
+
+
+@pytest.mark.parametrize("prefix", ["\0", "x", "é", "##"])
+def test_a_tokenizer_that_would_end_the_process_is_refused(prefix: str, checkpoint: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint("qwen2"), tmp_path / "model")
+    path = folder / "tokenizer.json"
+    written = json.loads(path.read_text())
+    written["model"]["continuing_subword_prefix"] = prefix
+    path.write_text(json.dumps(written))
+    for door in (lambda: load_folder(folder), lambda: TextTokenizer.from_folder(folder)):
+        with pytest.raises(ModelError, match="merges do not go with"):
+            door()
 
 
 # --- an index of shards --------------------------------------------------------------------------
@@ -498,7 +593,7 @@ def test_an_odd_configuration_is_told_or_does_no_harm(change: dict[str, Any], ch
     folder = shutil.copytree(checkpoint("qwen2"), tmp_path / "model")
     change_config(folder, **change)
     try:
-        ModelManager().use(ModelSpec(str(folder)))
+        load_folder(folder)
     except FimError as error:
         assert is_one_paragraph(error)
 
@@ -565,6 +660,26 @@ def test_a_flipped_bit_of_converted_weights_is_found_out_and_said(tmp_path: Path
     found = ModelManager().use(ModelSpec(str(path), engine="torch"))
     assert any("tiny.gguf" in notice and "damaged" in notice for notice in found.notices)
     assert stored.read_bytes() == right
+
+
+ABSENT = {
+    "a-layers-weight": (b"blk.1.attn_q.weight", b"blk.1.attn_x.weight"),
+    "a-norm": (b"output_norm.weight", b"output_norn.weight"),
+    "a-layer-too-many": (
+        b"qwen2.block_count" + struct.pack("<II", 4, 2),
+        b"qwen2.block_count" + struct.pack("<II", 4, 3),
+    ),
+}
+
+
+@pytest.mark.parametrize(("written", "damaged"), ABSENT.values(), ids=ABSENT)
+def test_weights_that_a_file_lacks_are_not_made_up(written: bytes, damaged: bytes, tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "tiny.gguf").path
+    content = path.read_bytes()
+    assert content.count(written) == 1
+    path.write_bytes(content.replace(written, damaged))
+    with pytest.raises(ModelError, match="weights are absent, such as"):
+        converted(path)
 
 
 def test_what_was_only_touched_is_as_good(tmp_path: Path) -> None:
@@ -745,6 +860,14 @@ def test_a_server_that_sends_a_byte_at_a_time_is_left(hub: Hub, monkeypatch: pyt
     assert len(hub.seen) == MOST_TRIES
 
 
+def test_a_server_that_holds_on_to_us_is_left(hub: Hub, tmp_path: Path) -> None:
+    seconds = itertools.count(step=61.0)
+    meter = Meter(silent, "", FILE.size)
+    with pytest.raises(SourceFailedError, match="too slowly"):
+        stream_part(f"{hub.url}/tiny.gguf", tmp_path / "part", FILE.size, meter, clock=lambda: next(seconds) * 1e6)
+    assert CONTENT.startswith((tmp_path / "part").read_bytes()), "what came is kept"
+
+
 def test_a_token_does_not_follow_to_another_host(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_" + "secret")
     other = Hub()
@@ -890,8 +1013,3 @@ def test_what_lies_beside_a_file_is_not_read(tmp_path: Path) -> None:
 
 def test_a_file_with_the_longest_name_is_converted(tmp_path: Path) -> None:
     assert converted_tokenizer(write_gguf(tmp_path / f"{'m' * 250}.gguf").path).is_dir()
-
-
-def test_build_is_what_the_rows_stand_on(tmp_path: Path) -> None:
-    """The checkpoint that the rows change loads as it is."""
-    assert LocalEngine.load(build("qwen2", tmp_path / "m"), name="m", revision="r").info.model == "m"

@@ -103,6 +103,7 @@ class GgufEngine:
         on_progress: OnProgress = silent,
         cells: int = FIRST_CELLS,
         free: Callable[[], int] = free_ram,
+        known: bool = False,
     ) -> GgufEngine:
         """Load a GGUF file.
 
@@ -114,6 +115,7 @@ class GgufEngine:
             on_progress: Called often. What it raises ends the loading cleanly.
             cells: For how many tokens the KV cache has room at first.
             free: Says how many bytes this process may still take.
+            known: Whether the file is one of the catalogue, found right by its hash: it need not be tried.
 
         Raises:
             ModelError: It cannot be loaded, or llama.cpp is not installed.
@@ -122,7 +124,8 @@ class GgufEngine:
         llama_cpp.library()  # whether it is installed is told before anything is converted
         notices: list[str] = []
         folder = converted_tokenizer(path, on_progress, notices.append)  # which does not believe the header
-        require_survival(path, fingerprint(path), on_progress)
+        if not known:
+            require_survival(path, fingerprint(path), on_progress)
         model = LlamaModel(path, on_progress)
         tokenizer = TextTokenizer.from_folder(folder, model.rows)
         config = read_json(folder / "config.json")

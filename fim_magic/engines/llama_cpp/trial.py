@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -16,9 +17,12 @@ import time
 from pathlib import Path
 
 from fim_magic import weights
+from fim_magic.engines.gguf_header import require_parts
 from fim_magic.engines.llama_cpp import library as llama_cpp
 from fim_magic.errors import ModelError
 from fim_magic.progress import OnProgress, Progress, silent
+
+_log = logging.getLogger(__name__)
 
 LEAST_SECONDS = 60.0
 SLOWEST_DISK = 20e6
@@ -44,11 +48,13 @@ def require_survival(gguf: Path, fingerprint: str, on_progress: OnProgress = sil
         on_progress: Called often. What it raises ends the trial.
 
     Raises:
-        ModelError: It ended the process that it was tried in, or took longer than any file of its size may.
+        ModelError: Its header, or that of a file that continues it, cannot be true; or it ended the process that it was
+            tried in; or it took longer than any file of its size may.
     """
     survived = weights.cache_dir() / "tried" / f"{fingerprint[:32]}-{llama_cpp.RELEASE}"
     if survived.is_file():
         return
+    require_parts(gguf)
     seconds = LEAST_SECONDS + gguf.stat().st_size / SLOWEST_DISK
     end, why = _try_out(gguf, seconds, on_progress)
     if end is None:
@@ -62,13 +68,18 @@ def require_survival(gguf: Path, fingerprint: str, on_progress: OnProgress = sil
 
 def _try_out(gguf: Path, seconds: float, on_progress: OnProgress) -> tuple[int | None, str]:
     """Load a file in another process. Returns how that ended, None if it had to be ended, and llama.cpp's last word."""
-    process = subprocess.Popen(  # a list, of our own words and a path
-        [sys.executable, "-I", "-c", _CODE, str(gguf), json.dumps([path for path in sys.path if path])],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "GGML_NO_BACKTRACE": "1"},  # without: it starts a debugger to print one
-    )
+    try:
+        process = subprocess.Popen(  # a list, of our own words and a path
+            [sys.executable, "-I", "-c", _CODE, str(gguf), json.dumps([path for path in sys.path if path])],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "GGML_NO_BACKTRACE": "1"},  # without: it starts a debugger to print one
+            start_new_session=True,  # a Ctrl-C that is meant for us must not look like a fault of the file
+        )
+    except OSError:  # no interpreter of its own, no room for a process: nothing that a file can bring about
+        _log.warning("%s could not be tried in another process; it is loaded as it is.", gguf, exc_info=True)
+        return 0, ""
     began = time.monotonic()
     try:
         while time.monotonic() - began < seconds:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
-from transformers import AutoModelForCausalLM, GPTBigCodeForCausalLM
+from transformers import AutoModelForCausalLM, GPTBigCodeForCausalLM, PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from fim_magic.engines.out_of_memory import FOR_LOADING, freeing_memory
@@ -28,17 +29,19 @@ from fim_magic.engines.torch.configuration import (
     read_generation_config,
 )
 from fim_magic.engines.torch.conversions import added_tokens, byte_level, codegen2, codegen25, santacoder
-from fim_magic.engines.torch.footprint import weight_files, weights_in
+from fim_magic.engines.torch.footprint import WeightsSize, weight_files, weights_in
 from fim_magic.engines.torch.placement import Placement, plan
 from fim_magic.engines.torch.quiet import quiet_transformers
 from fim_magic.errors import FimError, ModelError, is_failure
 from fim_magic.progress import OnNotice, OnProgress, ignore, silent
-from fim_magic.regular_files import LARGEST_VOCABULARY, UnfitFileError, irregular_files, read_bytes, read_json
-from fim_magic.tokenization import TextTokenizer, declared_bos
+from fim_magic.quiet import without_warnings
+from fim_magic.regular_files import UnfitFileError, irregular_files, read_json
+from fim_magic.tokenization import TextTokenizer, declared_bos, read_tokenizer
 
 _OPENED = (".json", ".safetensors", ".bin", ".txt", ".model", ".jinja", ".py")
 """How the names end that transformers looks for in a checkpoint's folder."""
 
+_TOLERANCE = 4  # of pickles, only the size is known, and what they are stored in is guessed
 _IN_A_FILE = re.compile(r"[^\W\d]\w*\.[^\W\d]\w*")
 """How a configuration names a class of its own: the file beside it, without .py, and the class."""
 
@@ -84,6 +87,7 @@ def load_checkpoint(
         files = weight_files(folder)
         if not files:
             raise ValueError(f"there are no weights in {folder}, neither model.safetensors nor pytorch_model.bin")
+        _require_stored_whole(files)
         placement = placement or plan(weights_in(folder, config), config, name=name)
         with freeing_memory(f"loading {name}", advice=FOR_LOADING):
             model = _load_model(folder, config, files, placement, runs_code=runs_code)
@@ -128,6 +132,8 @@ def _load_model(
             )
         else:
             known = read_configuration_with_code(folder) if runs_code else read_configuration(config)
+            if not runs_code:
+                _require_shape_of_files(known, weights_in(folder, config))
             model, loading = AutoModelForCausalLM.from_pretrained(
                 folder,
                 config=known,
@@ -148,6 +154,19 @@ def _load_model(
     return model
 
 
+def _require_shape_of_files(config: PretrainedConfig, stored: WeightsSize) -> None:
+    """Refuse a configuration of a much larger model than the files hold.
+
+    transformers makes room for all of it, and fills what it does not find with random numbers: by a wrong number in a
+    config.json, all of the memory.
+    """
+    with without_warnings(), torch.device("meta"):  # shapes without numbers
+        expected = sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())
+    held = stored.elements + 2 * stored.packed  # of a byte, two numbers at most
+    if expected > _TOLERANCE * held + 2**20:
+        raise ValueError(f"its config.json describes a model of {expected:,} numbers, and its files hold {held:,}")
+
+
 def _are_pickles(files: list[Path]) -> bool:
     return any(path.suffix == ".bin" for path in files)
 
@@ -157,7 +176,20 @@ def _read(files: list[Path]) -> dict[str, torch.Tensor]:
     for path in files:
         pickled = path.suffix == ".bin"
         weights |= torch.load(path, map_location="cpu", weights_only=True) if pickled else load_file(path)
+    for name, tensor in weights.items():
+        # A pickle may repeat a few numbers as often as it likes; what is made of them takes room for each.
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise ValueError(f"{name} is {tuple(tensor.shape)}, which is more than the file holds")
     return weights
+
+
+def _require_stored_whole(files: list[Path]) -> None:
+    """Refuse a pickle whose parts are larger than it is: torch would unpack them, whatever they come to."""
+    for path in files:
+        if path.suffix == ".bin" and zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if sum(part.file_size for part in archive.infolist()) > path.stat().st_size:
+                    raise ValueError(f"{path.name} unpacks to more than it is; weights are not packed")
 
 
 def _forget_false_ends(model: Any, tokenizer: TextTokenizer) -> None:
@@ -245,7 +277,7 @@ def _read_tokenizer(folder: Path, config: Mapping[str, Any], on_progress: OnProg
 
 def _backend(folder: Path, config: Mapping[str, Any], on_progress: OnProgress) -> Tokenizer | None:
     if (folder / "tokenizer.json").is_file():
-        return Tokenizer.from_buffer(read_bytes(folder / "tokenizer.json", LARGEST_VOCABULARY))
+        return read_tokenizer(folder / "tokenizer.json")
     if codegen25.is_codegen25(folder, config):
         return codegen25.from_folder(folder, on_progress)
     return byte_level.from_folder(folder, config)

@@ -299,12 +299,16 @@ def _save_model(gguf: GgufSource, header: _Header, folder: Path, on_progress: On
 
     meter = Meter(on_progress, f"Converting {gguf.name}", header.tensors, unit="tensors")
     with _readable(gguf), _counted(meter):
-        model = AutoModelForCausalLM.from_pretrained(
+        model, loading = AutoModelForCausalLM.from_pretrained(
             **gguf.arguments,
             config=header.config,
             dtype=torch.float32,
             quantization_config=GgufConfig(dequantize=True),
+            output_loading_info=True,
         )
+        absent = sorted(loading["missing_keys"])
+        if absent:  # transformers goes on with random numbers in their place
+            raise ValueError(f"{len(absent)} weights are absent, such as {absent[0]}")
     tensors = _each_once(model)
     path = folder / "model.safetensors"
     with weights.writing(path):
