@@ -281,7 +281,7 @@ def _answer(
     model, request = Settings().request(text, complete=complete, language=language, **given)
     loaded = load(model, options)
     info, why = loaded.engine.info, f" ({loaded.why}; --model NAME takes another)" if loaded.why else ""
-    say(f"{info.model} on {info.place}, loaded in {loaded.seconds:.1f} s{why}", sys.stderr)
+    say(f"{info.model} on {info.runs_on}, loaded in {loaded.seconds:.1f} s{why}", sys.stderr)
     view = LiveDiff(request.document, sys.stdout) if live else None
     result = follow(
         request,

@@ -22,7 +22,7 @@ def print_proof(loaded: Loaded, proof: Proof) -> None:
     engine = loaded.engine
     entry = catalog.find(engine.info.model) or catalog.by_repo(engine.info.model)
     stated_by = "--family" if loaded.spec.family else "the catalogue" if entry is not None else ""
-    _print_field("Model", f"{engine.info.model} ({engine.info.revision}), {engine.info.place}")
+    _print_field("Model", f"{engine.info.model} ({engine.info.revision}), {engine.info.runs_on}")
     _print_field("Family", f"{engine.family.name}: {recognised(engine.family, stated_by)}")
     _print_field("Source", engine.family.source)
     say("\nIts tokenizer and its prompts:")

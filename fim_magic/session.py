@@ -137,7 +137,7 @@ class Session:
                 progress.begun(there)
                 self.tell(there.name, there.notices)
             else:
-                say(f"{there.engine.info.model} is loaded on {there.engine.info.place}.")
+                say(f"{there.engine.info.model} is loaded on {there.engine.info.runs_on}.")
                 self.tell(there.engine.info.model, there.notices)
 
     def begin_configured(self) -> None:

@@ -18,7 +18,7 @@ import test_trimming
 from fim_magic import catalog
 from fim_magic.evaluate.answers import scoring
 from fim_magic.formats import FAMILIES
-from fim_magic.frontends.registry import FRONT_ENDS
+from fim_magic.frontends.front_ends import FRONT_ENDS
 from fim_magic.loading.loaders import ENGINES
 from fim_magic.sandbox import Limits, child
 from fim_magic.settings import Settings

@@ -99,7 +99,7 @@ class EngineInfo:
     notices: tuple[str, ...] = ()
 
     @property
-    def place(self) -> str:
+    def runs_on(self) -> str:
         """Where and in what precision it runs, in a few words, such as "cpu, float32"."""
         runtime = "" if self.runtime == "torch" else self.runtime
         return ", ".join(filter(None, (self.device, self.precision, runtime)))

@@ -68,28 +68,28 @@ class Bridge(AnyWidget):
         else:
             self._when_lost[name] = call
 
-    def insert(self, text: str, place: dict[str, Any], on_answer: Callable[[PageAnswer], None]) -> None:
+    def insert(self, text: str, target: dict[str, Any], on_answer: Callable[[PageAnswer], None]) -> None:
         """Ask the page that was clicked to insert a cell.
 
         Args:
             text: The cell's source.
-            place: `client`, `cell_id`, `marker` and `replace`, as in `static/notebook.js`.
+            target: The cell: `client`, `cell_id`, `anchor` and `replace`, as in `static/notebook.js`.
             on_answer: Called with `how`: "inserted", "replaced", "none" or "error". Maybe never.
         """
-        self.send({"do": "insert", "token": self._token(on_answer), "text": text, **place})
+        self.send({"do": "insert", "token": self._token(on_answer), "text": text, **target})
 
     def offer_undo(
-        self, client: str, marker: str, undo: dict[str, Any], on_answer: Callable[[PageAnswer], None]
+        self, client: str, anchor: str, undo: dict[str, Any], on_answer: Callable[[PageAnswer], None]
     ) -> None:
         """Ask the page that was clicked to offer to take back what it has done.
 
         Args:
             client: Which page.
-            marker: The class of the note beside which the button goes.
+            anchor: The class of the note beside which the button goes.
             undo: What the page has answered under this name.
             on_answer: Called when the button is clicked, with `how`: "undone", "edited", "gone" or "none".
         """
-        self.send({"do": "undo", "token": self._token(on_answer), "client": client, "marker": marker, "undo": undo})
+        self.send({"do": "undo", "token": self._token(on_answer), "client": client, "anchor": anchor, "undo": undo})
 
     def show(self, name: str, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         """Ask all pages to put this output where their document has an older one of the same name."""

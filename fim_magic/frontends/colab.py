@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from fim_magic.frontends.front_end import FrontEnd, KernelMessage
+from fim_magic.frontends.interface import FrontEnd, KernelMessage
 
 
 class Colab(FrontEnd):

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fim_magic.frontends.front_end import KernelMessage
-from fim_magic.frontends.registry import FRONT_ENDS, recognise
+from fim_magic.frontends.front_ends import FRONT_ENDS, recognise
+from fim_magic.frontends.interface import KernelMessage
 
 if TYPE_CHECKING:
     from fim_magic.frontends.bridge import Bridge

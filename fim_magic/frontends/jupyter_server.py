@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from fim_magic.frontends.front_end import FrontEnd, KernelMessage
+from fim_magic.frontends.interface import FrontEnd, KernelMessage
 
 _SESSION = "JPY_SESSION_NAME"
 """In this environment variable, the server gives the kernel the notebook's whole path."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fim_magic.frontends.connection import Connection
-from fim_magic.frontends.front_end import FrontEnd, How, KernelMessage
-from fim_magic.frontends.registry import recognise
+from fim_magic.frontends.front_ends import recognise
+from fim_magic.frontends.interface import FrontEnd, How, KernelMessage
 
 if TYPE_CHECKING:
     from fim_magic.frontends.bridge import Bridge, PageAnswer
@@ -60,14 +60,14 @@ class Owner:
         shell: The IPython shell.
         cell_id: The cell's id in its notebook, or "" where the front end doesn't tell.
         request: The id of the message that runs the cell, or "" in a terminal.
-        marker: A CSS class for what this cell displays, by which the page finds it.
+        anchor: A CSS class for what this cell displays, by which the page finds it.
         front_end: Where the cell comes from.
     """
 
     shell: Any
     cell_id: str
     request: str
-    marker: str
+    anchor: str
     front_end: FrontEnd
 
     @classmethod
@@ -127,8 +127,8 @@ class Owner:
                 is_settled = True
                 on_result(self._keep(text))
 
-        place = {"client": client, "cell_id": self.cell_id, "marker": self.marker, "replace": replace}
-        self.bridge.insert(text, place, on_answer)
+        target = {"client": client, "cell_id": self.cell_id, "anchor": self.anchor, "replace": replace}
+        self.bridge.insert(text, target, on_answer)
         connection.call_later(connection.answer_seconds, give_up)
 
     def placed_by_page(self, text: str, answer: PageAnswer) -> Placed:
@@ -139,7 +139,7 @@ class Owner:
     def offer_undo(self, undo: dict[str, Any], on_answer: Callable[[PageAnswer], None]) -> None:
         """Ask the page that was clicked to offer to take back what it has done. Arguments as of `Bridge.offer_undo`."""
         if self.bridge is not None:
-            self.bridge.offer_undo(KernelMessage.of(self.shell).client, self.marker, undo, on_answer)
+            self.bridge.offer_undo(KernelMessage.of(self.shell).client, self.anchor, undo, on_answer)
 
     def show(
         self, name: str, data: dict[str, Any], metadata: dict[str, Any] | None = None, *, update: bool = False

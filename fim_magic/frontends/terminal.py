@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fim_magic.frontends.front_end import FrontEnd, How, KernelMessage
+from fim_magic.frontends.interface import FrontEnd, How, KernelMessage
 from fim_magic.visible import hand_over
 
 

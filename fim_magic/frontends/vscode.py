@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fim_magic.frontends.front_end import FrontEnd, KernelMessage
+from fim_magic.frontends.interface import FrontEnd, KernelMessage
 
 
 class VsCode(FrontEnd):

@@ -25,8 +25,8 @@ class Loaded:
         seconds: How long it took to fetch, convert and load.
         notices: What the user should know of it: limits of its licence, a part of it that is not on the GPU.
         placement: Where it was loaded; None for an engine that the caller made, and for llama.cpp.
-        runtime: Which engine runs it, "torch" or "gguf"; "" for an engine that the caller made.
-        runtime_why: Why that one, or "".
+        engine_name: Which engine runs it, "torch" or "gguf"; "" for an engine that the caller made.
+        engine_reason: Why that one, or "".
     """
 
     engine: Engine
@@ -35,8 +35,8 @@ class Loaded:
     seconds: float
     notices: tuple[str, ...] = ()
     placement: Placement | None = None
-    runtime: str = ""
-    runtime_why: str = ""
+    engine_name: str = ""
+    engine_reason: str = ""
 
     @property
     def held(self) -> Mapping[str, int]:
@@ -47,7 +47,7 @@ class Loaded:
         return {**held, "cpu": held.get("cpu", 0) + self.engine.report().packed_bytes}
 
     def answers(self, spec: ModelSpec) -> bool:
-        return spec.is_answered_by(self.spec, self.engine.info.model, self.runtime)
+        return spec.is_answered_by(self.spec, self.engine.info.model, self.engine_name)
 
 
 @dataclass

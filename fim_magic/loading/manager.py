@@ -184,7 +184,7 @@ class ModelManager:
     def unload_idle(self) -> bool:
         """Unload an idle model; "auto" means it all the same. Returns whether it was one that can be loaded again."""
         with self._lock:
-            if self.loaded is None or not self.loaded.runtime:
+            if self.loaded is None or not self.loaded.engine_name:
                 return False  # what the caller made cannot be made again here
             idle = (self.loaded.spec, self.loaded.engine.info.model)
             self.unload()
@@ -249,7 +249,7 @@ class ModelManager:
         return {device: max(0, size - now.get(device, size)) for device, size in pending.free.items()}
 
     def _load(self, ready: Ready, on_progress: OnProgress, *, warm_up: bool = False) -> Loaded:
-        engine = load(ready, self._loaders[ready.runtime], on_progress, warm_up=warm_up)
+        engine = load(ready, self._loaders[ready.engine_name], on_progress, warm_up=warm_up)
         return Loaded(
             engine,
             ready.spec,
@@ -257,8 +257,8 @@ class ModelManager:
             seconds=time.perf_counter() - ready.began,
             notices=(*ready.notices, *engine.info.notices),
             placement=ready.placement,
-            runtime=ready.runtime,
-            runtime_why=ready.runtime_why,
+            engine_name=ready.engine_name,
+            engine_reason=ready.engine_reason,
         )
 
 

@@ -64,7 +64,7 @@ def prepare(
     """
     began = time.perf_counter()
     resolved = resolve(spec, loaders, memory)
-    source, loader = resolved.source, loaders[resolved.runtime]
+    source, loader = resolved.source, loaders[resolved.engine_name]
     if not fetch and not loader.is_here(source):
         return None
     on_progress(Progress(f"Loading {source.name}", done=0, total=0, unit=""))

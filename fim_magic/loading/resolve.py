@@ -59,16 +59,16 @@ class Resolved:
         spec: What is asked for.
         source: Where the checkpoint is.
         why: Why "auto" chose it, or "".
-        runtime: The name of the engine that runs it.
-        runtime_why: Why that one, or "".
+        engine_name: The name of the engine that runs it.
+        engine_reason: Why that one, or "".
         family: As the user or the catalogue states it, or "".
     """
 
     spec: ModelSpec
     source: Source
     why: str
-    runtime: str
-    runtime_why: str
+    engine_name: str
+    engine_reason: str
     family: str
 
 
@@ -97,10 +97,9 @@ def resolve(
             f"--allow-code is for repositories on the Hub, at the commit whose code you have read; {source.name} "
             "comes from elsewhere. Omit it."
         )
-    runtime, runtime_why = choose_engine(source, spec, loaders, memory, faster_on_cpu)
-    return Resolved(
-        spec, source, why, runtime, runtime_why, family or (source.entry.family if source.entry is not None else "")
-    )
+    engine_name, engine_reason = choose_engine(source, spec, loaders, memory, faster_on_cpu)
+    family = family or (source.entry.family if source.entry is not None else "")
+    return Resolved(spec, source, why, engine_name, engine_reason, family)
 
 
 def find_source(name: str, memory: MemoryProbe) -> tuple[Source, str]:

@@ -38,15 +38,15 @@ class ModelSpec:
             name = entry.name if revision is None else f"{entry.name}@{revision}"
         return cls(name, **options)
 
-    def is_answered_by(self, other: ModelSpec, model: str = "", runtime: str = "") -> bool:
+    def is_answered_by(self, other: ModelSpec, model: str = "", engine_name: str = "") -> bool:
         """Whether what was loaded for another spec is what this one asks for.
 
         Args:
             other: The other spec.
             model: The name of the model that was loaded for it, where that is known.
-            runtime: The engine that runs it, "torch" or "gguf".
+            engine_name: The engine that runs it, "torch" or "gguf".
         """
-        if self.engine not in (other.engine, runtime) and not (self.name == "auto" and self.engine is None):
+        if self.engine not in (other.engine, engine_name) and not (self.name == "auto" and self.engine is None):
             return False
         if self.name == "auto":
             return self.quantize in (None, other.quantize) and self.family in (None, other.family)

@@ -15,8 +15,8 @@ from fim_magic.engines.memory import free_ram, gigabytes
 from fim_magic.loading.loaded import Loaded, PendingLoad
 from fim_magic.loading.loaders import LOADERS
 from fim_magic.loading.manager import MODELS, ModelManager
-from fim_magic.reports.catalogue import model, models
 from fim_magic.reports.machine import this_machine
+from fim_magic.reports.models import model, models
 from fim_magic.sandbox import protections
 from fim_magic.version import __version__
 from fim_magic.visible import plain_text
@@ -71,12 +71,12 @@ def _loaded(loaded: Loaded) -> Iterator[str]:
     yield f"Model     {engine.info.model} ({engine.info.revision}), {engine.family.name}"
     if loaded.why:
         yield f"          chosen because {loaded.why}; %fim use NAME takes another"
-    yield f"Runs on   {engine.info.place}, context {engine.context_length} tokens"
-    if loaded.runtime_why:
+    yield f"Runs on   {engine.info.runs_on}, context {engine.context_length} tokens"
+    if loaded.engine_reason:
         runtime = engine.info.runtime
-        others = [name for name, loader in LOADERS.items() if loader.runs_gguf and name != loaded.runtime]
+        others = [name for name, loader in LOADERS.items() if loader.runs_gguf and name != loaded.engine_name]
         other = "" if loaded.spec.engine else f"; --engine {' or '.join(others)} takes the other"
-        yield f"          by {runtime}: {loaded.runtime_why}{other}"
+        yield f"          by {runtime}: {loaded.engine_reason}{other}"
     if remark := engine.report().remark:
         yield f"          {remark}"
     yield f"Loaded in {loaded.seconds:.1f} s"

@@ -61,7 +61,7 @@ class NotebookProgress:
         if not self._what:
             return
         why = f" It was chosen because {loaded.why}; %fim use NAME takes another." if loaded.why else ""
-        self._show(f"{engine.info.model} is loaded on {engine.info.place}, in {loaded.seconds:.1f} s.{why}")
+        self._show(f"{engine.info.model} is loaded on {engine.info.runs_on}, in {loaded.seconds:.1f} s.{why}")
 
     def begun(self, coming: PendingLoad) -> None:
         line = f"{coming.name} is being loaded. You can go on; the next %%fim waits for it."

@@ -113,11 +113,11 @@ def code_html(title: str, code: str) -> str:
     )
 
 
-def note_html(text: str, marker: str = "") -> str:
-    """Draw what became of a diff, as one small line, with `marker` as a CSS class by which the page finds it."""
+def note_html(text: str, anchor: str = "") -> str:
+    """Draw what became of a diff, as one small line, with `anchor` as a CSS class by which the page finds it."""
     return (
         f'<div class="{VIEW}"><style>{styles()}</style>'
-        f'<p class="{escape(f"fim-note {marker}".strip())}" role="status"><small>{html_text(text)}</small></p></div>'
+        f'<p class="{escape(f"fim-note {anchor}".strip())}" role="status"><small>{html_text(text)}</small></p></div>'
     )
 
 

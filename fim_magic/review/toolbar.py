@@ -11,7 +11,7 @@ from anywidget import AnyWidget
 from traitlets import Bool, Dict, Int, List, Unicode
 
 from fim_magic.frontends.bridge import page_module
-from fim_magic.review.keys import BUTTONS
+from fim_magic.review.buttons import BUTTONS
 
 if TYPE_CHECKING:
     from fim_magic.review.widget import Offer
@@ -31,7 +31,7 @@ class Toolbar(AnyWidget):
             and `record`, for the cell's metadata.
         imports: Whether the imports are taken with the rest.
         index: Which of them is shown.
-        owner: `cell_id` and `marker` of the cell that asked.
+        owner: `cell_id` and `anchor` of the cell that asked.
         busy: Whether the kernel is asking the model again, so that nothing can be decided.
         can_ask: Whether it can do so.
         status: What to say beside the buttons.

@@ -19,8 +19,8 @@ import ipywidgets
 
 from fim_magic.frontends import Owner, Placed
 from fim_magic.provenance import Record
+from fim_magic.review.buttons import BUTTONS
 from fim_magic.review.diff import Addition
-from fim_magic.review.keys import BUTTONS
 from fim_magic.review.render import note_html
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class Actions:
         self._status = ipywidgets.Label()
         self._chooser: Any = None
         self._row = ipywidgets.HBox(layout=ipywidgets.Layout(flex_flow="row wrap"))
-        self._row.add_class(self._owner.marker)
+        self._row.add_class(self._owner.anchor)
         self._fill_row()
 
     def _fill_row(self) -> None:
@@ -206,7 +206,7 @@ class Actions:
         from fim_magic.review.toolbar import Toolbar
 
         self._toolbar = toolbar = Toolbar()
-        toolbar.owner = {"cell_id": self._owner.cell_id, "marker": self._owner.marker}
+        toolbar.owner = {"cell_id": self._owner.cell_id, "anchor": self._owner.anchor}
         toolbar.can_ask = self._listener.on_ask is not None
         self.offer(self._offers, self._index)
         toolbar.imports = self._with_imports
@@ -306,7 +306,7 @@ class Actions:
         return {WIDGET_MIME: view, "text/plain": ""}
 
     def _note(self, message: str) -> None:
-        note = {"text/html": note_html(message, self._owner.marker), "text/plain": message}
+        note = {"text/html": note_html(message, self._owner.anchor), "text/plain": message}
         self._owner.show(self._display_id, note, update=True)
 
 

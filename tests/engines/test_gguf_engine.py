@@ -419,7 +419,7 @@ def test_memory_is_given_back_with_the_engine(home):
 def test_family_and_ends_are_those_of_the_torch_engine(exact, reference):
     assert exact.family == reference.family
     assert exact.context_length == reference.context_length
-    assert exact.info.place == "cpu, all F32, llama.cpp"
+    assert exact.info.runs_on == "cpu, all F32, llama.cpp"
 
 
 @pytest.mark.parametrize("pre", ["qwen2", "smollm"])
@@ -573,7 +573,7 @@ def test_real_model_infills(qwen):
     result = list(run(request, qwen))[-1].result
     assert result.middle.startswith("0\n    for x in xs:\n        total += x")
     assert qwen.family.name == "Qwen2.5-Coder"
-    assert qwen.info.place == "cpu, Q4_K - Medium, llama.cpp"
+    assert qwen.info.runs_on == "cpu, Q4_K - Medium, llama.cpp"
 
 
 @pytest.mark.real_model

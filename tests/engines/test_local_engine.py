@@ -36,7 +36,7 @@ def test_a_loaded_checkpoint_says_what_it_is(engine, name):
 def test_place_and_weight_bytes(engine):
     loaded = engine("qwen2")
     on_cpu = not torch.cuda.is_available()
-    assert loaded.info.place in ("cpu, float32", "cpu, float32, weights in float16") or not on_cpu
+    assert loaded.info.runs_on in ("cpu, float32", "cpu, float32, weights in float16") or not on_cpu
     parameters = sum(p.numel() for p in loaded._model.parameters())
     assert loaded.report().weight_bytes == parameters * (4 if on_cpu else 2)
 

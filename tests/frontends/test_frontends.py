@@ -9,7 +9,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from fim_magic.frontends import Connection, Owner, Placed, accept_now, notebook_path, recognise
 from fim_magic.frontends.colab import Colab
-from fim_magic.frontends.front_end import Unattended
+from fim_magic.frontends.interface import Unattended
 from fim_magic.frontends.jupyter_server import JupyterLab, NbClassic
 from fim_magic.frontends.terminal import Console, Terminal
 from fim_magic.frontends.vscode import VsCode
@@ -141,7 +141,7 @@ def test_a_click_asks_the_page(kernel_shell, page):
     owner = clicked(kernel_shell)
     placed = []
     owner.place("a = 1", replace=True, on_result=placed.append)
-    expected = {"client": "page", "cell_id": "abc", "marker": owner.marker, "replace": True}
+    expected = {"client": "page", "cell_id": "abc", "anchor": owner.anchor, "replace": True}
     assert page.asked == [("a = 1", expected)]
     assert placed == []
     page.answer({"how": "replaced"})

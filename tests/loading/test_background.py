@@ -386,7 +386,11 @@ def test_loading_in_the_background_for_real_is_silent_and_gives_the_same_model(c
     folder = str(checkpoint("qwen2"))
     models.begin(ModelSpec.of(folder))
     loaded = models.use(ModelSpec.of(folder))
-    assert (loaded.engine.info.model, loaded.engine.info.revision, loaded.runtime) == (folder, "local folder", "torch")
+    assert (loaded.engine.info.model, loaded.engine.info.revision, loaded.engine_name) == (
+        folder,
+        "local folder",
+        "torch",
+    )
     assert capfd.readouterr() == ("", "")
     models.unload()
 

@@ -144,8 +144,8 @@ def test_a_file_is_run_by_llama_cpp_as_it_is(models, llama_cpp, gguf):
     (ready,) = llama_cpp.ready
     assert ready.path == gguf
     assert (ready.source.name, ready.revision, ready.family) == (str(gguf), "local file", "Mellum")
-    assert (loaded.runtime, loaded.placement) == ("gguf", None)
-    assert "usually" in loaded.runtime_why
+    assert (loaded.engine_name, loaded.placement) == ("gguf", None)
+    assert "usually" in loaded.engine_reason
     assert models.use(ModelSpec.of(str(gguf), family="mellum", engine="gguf")) is loaded
 
 
@@ -155,22 +155,22 @@ def test_a_file_of_the_catalogue_is_fetched_and_not_converted(models, llama_cpp,
     (ready,) = llama_cpp.ready
     assert (ready.path, ready.revision) == (gguf, catalog.DEFAULT.gguf.sha256[:12])
     assert ready.family == catalog.DEFAULT.family
-    assert loaded.runtime_why == "as asked for"
+    assert loaded.engine_reason == "as asked for"
 
 
 def test_auto_takes_both_the_model_and_its_engine(models, put_in_cache):
     put_in_cache(catalog.DEFAULT.gguf)
     loaded = models.use(ModelSpec.of("auto"))
-    assert (loaded.engine.info.model, loaded.runtime) == (catalog.DEFAULT.name, "gguf")
+    assert (loaded.engine.info.model, loaded.engine_name) == (catalog.DEFAULT.name, "gguf")
     assert "no GPU" in loaded.why
 
 
 def test_a_checkpoint_is_never_run_by_llama_cpp(models, llama_cpp, checkpoint):
     folder = str(checkpoint("qwen2"))
-    assert models.use(ModelSpec.of(folder)).runtime == "torch"
+    assert models.use(ModelSpec.of(folder)).engine_name == "torch"
     with pytest.raises(OptionError, match=r"--engine gguf runs \.gguf files"):
         models.use(ModelSpec.of(folder, engine="gguf"))
-    assert models.loaded.runtime == "torch"
+    assert models.loaded.engine_name == "torch"
     assert llama_cpp.ready == []
 
 
@@ -189,7 +189,7 @@ def test_a_file_that_is_not_there_is_told(models, tmp_path):
 
 def test_llama_cpp_loads_in_the_background_too(models, gguf):
     assert isinstance(models.begin(ModelSpec.of(str(gguf))), PendingLoad)
-    assert models.use(ModelSpec.of(str(gguf))).runtime == "gguf"
+    assert models.use(ModelSpec.of(str(gguf))).engine_name == "gguf"
 
 
 def test_choosing_for_a_file_without_a_gpu_imports_no_torch(tmp_path, gguf):

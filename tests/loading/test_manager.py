@@ -327,8 +327,8 @@ def test_how_it_was_asked_for_is_what_counts():
 
 
 def test_another_engine_is_another_model():
-    chosen = Loaded(ScriptedEngine("x"), ModelSpec("scripted"), "", 0.0, runtime="gguf")
-    asked = Loaded(ScriptedEngine("x"), ModelSpec("scripted", engine="torch"), "", 0.0, runtime="torch")
+    chosen = Loaded(ScriptedEngine("x"), ModelSpec("scripted"), "", 0.0, engine_name="gguf")
+    asked = Loaded(ScriptedEngine("x"), ModelSpec("scripted", engine="torch"), "", 0.0, engine_name="torch")
     assert chosen.answers(ModelSpec("scripted", engine="gguf"))
     assert not chosen.answers(ModelSpec("scripted", engine="torch"))
     assert not chosen.answers(ModelSpec("auto", engine="torch"))
@@ -369,7 +369,7 @@ def test_quantising_without_a_gpu_is_refused_before_anything_is_fetched(manager,
 
 def test_it_says_where_it_was_placed(models, checkpoint):
     loaded = models.use(ModelSpec.of(str(checkpoint("qwen2"))))
-    assert loaded.engine.info.place.startswith(loaded.placement.description)
+    assert loaded.engine.info.runs_on.startswith(loaded.placement.description)
     assert loaded.placement.weights == loaded.engine.report().weight_bytes
 
 

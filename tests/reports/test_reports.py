@@ -126,7 +126,7 @@ def test_status_tells_the_engine_and_why(runtime, asked, told):
     engine.info = replace(engine.info, runtime={"gguf": "llama.cpp"}.get(runtime, runtime))
     spec = ModelSpec("m", engine=asked)
     models = ModelManager()
-    models.loaded = Loaded(engine, spec, "", 1.0, runtime=runtime, runtime_why="it is faster")
+    models.loaded = Loaded(engine, spec, "", 1.0, engine_name=runtime, engine_reason="it is faster")
     assert told in reports.status(None, manager=models)
 
 

@@ -26,8 +26,8 @@ from fim_magic.frontends import Connection, Owner, Placed
 from fim_magic.frontends.jupyter_server import JupyterLab
 from fim_magic.provenance import record
 from fim_magic.review import View, widget
+from fim_magic.review.buttons import BUTTONS
 from fim_magic.review.diff import Addition
-from fim_magic.review.keys import BUTTONS
 from fim_magic.review.terminal import LiveDiff
 from fim_magic.review.toolbar import Toolbar
 from fim_magic.review.widget import WIDGET_MIME, Actions, Listener, Offer
@@ -53,7 +53,7 @@ def shell():
 class Cell:
     """An owner that remembers what it was given."""
 
-    cell_id, marker = "abc", "fim-abc"
+    cell_id, anchor = "abc", "fim-abc"
 
     @property
     def bridge(self):
@@ -225,7 +225,7 @@ def test_the_toolbar_comes_when_a_page_has_answered(shell):
         "has_failed": False,
         "record": {},
     }
-    assert actions._toolbar.owner == {"cell_id": "abc", "marker": "fim-abc"}
+    assert actions._toolbar.owner == {"cell_id": "abc", "anchor": "fim-abc"}
 
 
 def owner(shell):
@@ -251,7 +251,7 @@ def test_what_the_page_has_done_is_noted_and_can_be_taken_back(shell, page):
     changed, offered = page.sent
     assert changed["do"] == "show"
     assert changed["output"]["data"] == note.data
-    assert offered == {"do": "undo", "token": 0, "client": "page", "marker": "fim-abc", "undo": undo}
+    assert offered == {"do": "undo", "token": 0, "client": "page", "anchor": "fim-abc", "undo": undo}
     with capture_output() as captured:
         page._hear(None, {"event": "answer", "token": 0, "how": "undone"}, None)
     assert WIDGET_MIME in captured.outputs[0].data

@@ -118,7 +118,7 @@ def key(kind: str, engine: Engine, template: Request, code: str) -> str:
         f"fim-magic {__version__} {code}",
         kind,
         f"{engine.info.model}@{engine.info.revision}",
-        engine.info.place,
+        engine.info.runs_on,
         *([f"method {template.method}"] if template.method != "fim" else []),
         f"order {template.order}",
         f"{template.max_new_tokens} tokens",

@@ -88,7 +88,7 @@ def begin(
     about = {
         "model": engine.info.model,
         "revision": engine.info.revision,
-        "place": engine.info.place,
+        "place": engine.info.runs_on,
         **machine.report(torch.device("cuda" if on_gpu else "cpu"), ("Python", *machine.LIBRARIES)),
         "command": " ".join(command),
         "date": now,

@@ -149,7 +149,7 @@ def _measure_all(options: SpeedOptions, report: SpeedReport, on_progress: OnProg
     report.about |= machine.report(device, _SHOWN_VERSIONS)
     record.bandwidth.append(instruments.bandwidth(device))
     engine = subject.load_engine(found, device)
-    report.about["precision"] = f"{precision}; {engine.info.place} for {OURS}"
+    report.about["precision"] = f"{precision}; {engine.info.runs_on} for {OURS}"
     asked = _workloads(engine, options.measures, options, found)
     if "fresh" in options.measures:
         infills = _workloads(engine, ["infill"], options, found)

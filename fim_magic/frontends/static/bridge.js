@@ -72,9 +72,9 @@ function askForLost(model, tries = SWEEP_MS / LOST_MS) {
   if (tries > 0) setTimeout(() => askForLost(model, tries - 1), LOST_MS);
 }
 
-/** Put an Undo button beside the note that carries `marker`. It is not in the document, so no saved notebook has it. */
+/** Put an Undo button beside the note that carries `anchor`. It is not in the document, so no saved notebook has it. */
 function offerUndo(model, request, tries = 40) {
-  const note = document.querySelector(`.fim-note.${CSS.escape(request.marker)}`);
+  const note = document.querySelector(`.fim-note.${CSS.escape(request.anchor)}`);
   if (!note) {
     if (tries > 0) setTimeout(() => offerUndo(model, request, tries - 1), 50);
     return;

@@ -26,8 +26,8 @@ function where(model) {
 }
 
 /** The place on the page where the kernel's buttons are; they carry a class that nothing else has. */
-function shown(marker) {
-  return document.querySelector(`.${CSS.escape(marker)}`);
+function shown(anchor) {
+  return document.querySelector(`.${CSS.escape(anchor)}`);
 }
 
 /** Give a cell's editor the focus, which also makes the cell active. The page draws a new cell a little later. */
@@ -56,7 +56,7 @@ function scrollTowards(panel, index) {
 /** What JupyterLab's and Notebook 7's documents can do. Positions are indices of cells, -1 where there is none. */
 function labCells(context) {
   const notebook = context.model.sharedModel;
-  const panelOf = (marker) => shown(marker)?.closest('.jp-Notebook');
+  const panelOf = (anchor) => shown(anchor)?.closest('.jp-Notebook');
   return {
     owner: (request) => notebook.cells.findIndex((cell) => cell.id === request.cell_id),
     find: (id) => notebook.cells.findIndex((cell) => cell.id === id),
@@ -75,7 +75,7 @@ function labCells(context) {
         notebook.insertCell(index, { cell_type: 'code', source: text, metadata });
       }),
     remove: (index) => notebook.transact(() => notebook.deleteCell(index)),
-    focus: (index, marker) => focusCell(panelOf(marker), index),
+    focus: (index, anchor) => focusCell(panelOf(anchor), index),
   };
 }
 
@@ -88,7 +88,7 @@ function classicCells(notebook) {
   };
   return {
     owner: (request) => {
-      const buttons = shown(request.marker);
+      const buttons = shown(request.anchor);
       return notebook.get_cells().findIndex((each) => buttons && each.element[0].contains(buttons));
     },
     find: (id) => notebook.get_cells().findIndex((each) => each.cell_id === id),
@@ -116,7 +116,7 @@ function cellsOf(model) {
 /**
  * Put a text into the notebook.
  *
- * @param request `text`; `cell_id` and `marker` of the cell that asked; `replace` to change that one instead of making
+ * @param request `text`; `cell_id` and `anchor` of the cell that asked; `replace` to change that one instead of making
  *   another below it; `made`: what an earlier call has answered as `undo`, to change the cell that it has made;
  *   `quiet` to leave the focus where it is; `record` for the metadata of the cell.
  * @returns `how`: "inserted", "replaced", "edited" (the cell made before is not as we left it), "not-mine" (the cell
@@ -139,7 +139,7 @@ function put(model, request) {
   const before = request.replace ? cells.text(at) : null;
   if (request.replace) cells.setText(at, text, record);
   else cells.insert(at, text, record);
-  if (!request.quiet) cells.focus(at, request.marker);
+  if (!request.quiet) cells.focus(at, request.anchor);
   return { how, undo: { how, id: cells.id(at), text, before } };
 }
 

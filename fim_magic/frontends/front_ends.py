@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fim_magic.frontends.colab import Colab
-from fim_magic.frontends.front_end import FrontEnd, KernelMessage, Unattended
+from fim_magic.frontends.interface import FrontEnd, KernelMessage, Unattended
 from fim_magic.frontends.jupyter_server import JupyterLab, NbClassic
 from fim_magic.frontends.terminal import Console, Terminal
 from fim_magic.frontends.vscode import VsCode

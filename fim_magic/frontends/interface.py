@@ -1,4 +1,4 @@
-"""What a front end is to the kernel: how it is recognised, and what it can do. `registry.py` lists them."""
+"""What a front end is to the kernel: how it is recognised, and what it can do. `front_ends.py` lists them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class FrontEnd(ABC):
 
     @abstractmethod
     def recognises(self, shell: Any, message: KernelMessage) -> bool:
-        """Whether this is where the running cell comes from. Those above it in the registry have not recognised it."""
+        """Whether this is where the running cell comes from. Those above it in `FRONT_ENDS` have not recognised it."""
 
     def notebook_file(self, shell: Any) -> str:
         """Return the file of the notebook that the shell serves, or "" where this front end does not tell."""
