@@ -28,6 +28,7 @@ _LONGEST_TEXT = 600  # characters of a markdown cell
 _INSTALLS = re.compile(r"\s*(?:pip|conda)\s+(?:un)?install\b")
 _BLANK_LINES = re.compile(r"\A(?:[ \t]*\n)+")
 _TARGET = re.compile(r"^(?:async\s+def|def|class)\s+(\w+)|^(\w+)[ \t]*(?::[^=\n]+)?=(?!=)", re.MULTILINE)
+_MOST_LINES = 1000  # of two cells that are compared line by line
 _ALIKE = 0.75  # of 1: how like each other two versions of a cell are
 _SURELY_THE_CELL = 0.6
 _REMEMBERED = 512  # cells, of which the next request need not find out the same again
@@ -176,9 +177,13 @@ def _likeness(one: str, other: str) -> float:
     matcher = difflib.SequenceMatcher(None, one, other, autojunk=False)
     if matcher.real_quick_ratio() < _SURELY_THE_CELL or matcher.quick_ratio() < _SURELY_THE_CELL:
         return 0.0
-    # Exact comparison takes time that grows with the square: long cells are compared by lines.
+    # Exact comparison takes time that grows with the square: long cells are compared by lines, those of very many lines
+    # by which they have, in any order.
     if len(one) + len(other) > 4000:
-        matcher = difflib.SequenceMatcher(None, one.splitlines(), other.splitlines(), autojunk=False)
+        lines = one.splitlines(), other.splitlines()
+        matcher = difflib.SequenceMatcher(None, *lines, autojunk=False)
+        if sum(map(len, lines)) > _MOST_LINES:
+            return matcher.quick_ratio()
     return matcher.ratio()
 
 
