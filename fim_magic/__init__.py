@@ -9,7 +9,6 @@ In a notebook, `%load_ext fim_magic` and then `%%fim?`. In Python:
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,8 +34,9 @@ def infill(text: str, **options: Any) -> Result:
     Args:
         text: Source text with a cursor marker, such as `<cursor>`.
         **options: As of `%%fim`, with underscores: `model`, `candidates`, `max_new_tokens`, `temperature`, `top_p`,
-            `seed`, `order`, `method`, `check`, `quantize`, `family`, `engine`, `markers`; and `context`, if this is
-            called in a notebook: without it, the model sees only the text.
+            `seed`, `order`, `method`, `check`, `quantize`, `family`, `engine`, `markers`; `context`, if this is
+            called in a notebook: without it, the model sees only the text; and `wait_seconds`: how long to wait while
+            another thread's request is under way (600; 0 does not wait).
 
     Raises:
         FimError: Something that you can mend; the message says how.
@@ -54,7 +54,24 @@ def complete(text: str, **options: Any) -> Result:
 
 
 def _ask(text: str, options: dict[str, Any], *, complete: bool = False) -> Result:
+    from fim_magic.errors import FimError, is_failure
+
+    try:
+        return _answer(text, options, complete=complete)
+    except FimError:
+        raise
+    except BaseException as error:
+        if not is_failure(error):
+            raise
+        from fim_magic.faults import in_words
+
+        raise in_words(error) from error
+
+
+def _answer(text: str, options: dict[str, Any], *, complete: bool) -> Result:
     # Imported at the first request: torch and transformers take seconds.
+    from dataclasses import replace
+
     from fim_magic.classroom import check
     from fim_magic.events import Finished
     from fim_magic.interruption import Interrupted, interruptible
@@ -70,7 +87,7 @@ def _ask(text: str, options: dict[str, Any], *, complete: bool = False) -> Resul
     request = replace(request, context=_context(request, options.get("context") or "none"))
     engine = MODELS.use(ModelSpec.of(model, **settings.loading(**options)), TerminalProgress()).engine
     with interruptible() as stop:
-        *_, last = run(request, engine, stop)
+        *_, last = run(request, engine, stop, wait_seconds=settings.waiting(**options))
     assert isinstance(last, Finished)  # `run` promises it
     if stop.is_set():
         raise Interrupted(last.result)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from fim_magic.line_ends import lines_with_ends
+from fim_magic.markers import asks_to_be_filled
+
 
 class AutoFill:
     """An input transformer of IPython's: it puts `%%fim` before a cell that holds a marker.
@@ -26,5 +29,5 @@ class AutoFill:
         """Whether `cell` is filled without `%%fim`."""
         if cell.lstrip().startswith("%%"):
             return False
-        lines = [line for line in cell.splitlines() if not line.lstrip().startswith(("%", "!"))]
-        return any(marker in line for marker in filter(None, self._markers()) for line in lines)
+        own = (line for line in lines_with_ends(cell) if not line.lstrip().startswith(("%", "!")))
+        return asks_to_be_filled("".join(own), self._markers())

@@ -44,6 +44,7 @@ class Check:
         detail: What was found, in a few words for the user, on one line.
         share: How many of its parts are as they should be, from 0.0 to 1.0, where it has several and not all are.
         names: Of the check "names", those that are undefined, in the order in which the text has them.
+        confined: Whether the system itself confined what was run for it; True as well where nothing was run.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Check:
     detail: str = ""
     share: float = 0.0
     names: tuple[str, ...] = ()
+    confined: bool = True
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ class Result:
         method: "fim" (the model saw the suffix) or "complete" (it did not).
         order: "psm", "spm", or "" for left to right.
         prompt_tokens: How long the prompt was, sentinels included.
-        dropped_prefix_tokens: Tokens cut from the start of the prefix to fit the model's context.
+        dropped_prefix_tokens: Tokens cut from the start of the prefix to fit the model's context, or the limit below.
         dropped_suffix_tokens: Tokens cut from the end of the suffix, likewise.
         seed: The seed of the sampler, or None for greedy decoding.
         first_token_seconds: From the request to its first token, loading the model not included.
@@ -147,6 +149,8 @@ class Result:
         lines: How many statements an answer was to have at least.
         left_out: What the request went without, since its engine cannot do it.
         first_answer_seconds: From the request to its first answer, which may be taken then.
+        max_prompt_tokens: How many tokens the prompt could have, where it was shortened to that; else None.
+        prompt_limit: Why so many; "" without a limit.
     """
 
     document: Document
@@ -172,6 +176,8 @@ class Result:
     lines: int = 1
     left_out: tuple[str, ...] = ()
     first_answer_seconds: float = 0.0
+    max_prompt_tokens: int | None = None
+    prompt_limit: str = ""
 
     @property
     def middle(self) -> str:

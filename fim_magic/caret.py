@@ -19,6 +19,7 @@ from fim_magic.progress import Progress
 from fim_magic.provenance import Record, decide
 from fim_magic.session import Session, prompt_sheet
 from fim_magic.settings import LOADING
+from fim_magic.unicode_text import check_whole
 
 FILLING = Progress("Filling in at the cursor (Ctrl-C stops it)", 0, 0)
 
@@ -131,6 +132,7 @@ def _fill(
 
     session = _session(shell)
     session.check_allowed()
+    check_whole(document.prefix + document.suffix)
     # The text may hold markers, which are nothing but text here: the caret is the hole.
     model, request = session.settings.request("", complete=True, **{**options, "candidates": 1})
     loading = session.loading_of(model, {name: options.get(name) for name in LOADING})

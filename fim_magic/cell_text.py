@@ -84,7 +84,8 @@ def python_of(text: str) -> str | None:
     from IPython.core.inputtransformer2 import TransformerManager
 
     try:
-        return str(TransformerManager().transform_cell(source))
+        with without_warnings():  # it warns of U+2028 and others, which it takes for line ends
+            return str(TransformerManager().transform_cell(source))
     except Exception:  # a cell that IPython cannot transform is one that does not parse
         _log.info("IPython cannot transform a cell.", exc_info=True)
         return source

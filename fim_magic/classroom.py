@@ -6,12 +6,13 @@ think about, and says so.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from pathlib import Path
 
 from fim_magic.errors import FimError
+from fim_magic.line_ends import with_lf
+from fim_magic.regular_files import LARGEST_NOTEBOOK, read_json
 
 _log = logging.getLogger(__name__)
 
@@ -37,18 +38,47 @@ def strictest(*allowed: str) -> str:
 def of_notebook(path: Path | None) -> str:
     """Return which of `FILLING` a notebook's metadata allow, as in `{"fim_magic": {"filling": "hints"}}`.
 
-    "on" where the file says nothing of it, cannot be read, or is not known.
+    "on" where there is no file, or it says nothing of it; "off" where it says something that is none of them.
+
+    Raises:
+        FillingOffError: The file is there, and what it says cannot be read.
     """
-    if path is None:
+    try:
+        if path is None or not path.stat().st_size:
+            return "on"  # no notebook is saved yet: front ends make an empty file first
+    except (OSError, ValueError):
+        _log.info("The notebook's file is not there, so it says nothing of what it allows.", exc_info=True)
         return "on"
     try:
-        filling = json.loads(path.read_text("utf-8"))["metadata"]["fim_magic"]["filling"]
-    except (KeyError, TypeError):
+        return _allowed(read_json(path, LARGEST_NOTEBOOK))
+    except (OSError, ValueError, TypeError) as error:
+        _log.info("What the notebook allows cannot be read.", exc_info=True)
+        raise FillingOffError(
+            "What this notebook allows to be filled is said in its file, and that cannot be read "
+            f"({getattr(error, 'strerror', None) or error}). Save the notebook, and run the cell again."
+        ) from error
+
+
+def _allowed(notebook: object) -> str:
+    metadata = notebook.get("metadata", {}) if isinstance(notebook, dict) else None
+    if not isinstance(metadata, dict):
+        raise TypeError("it is no notebook")
+    said = [value for key, value in metadata.items() if key.lower().replace("-", "_") == "fim_magic"]
+    return strictest("on", *map(_filling, said))
+
+
+def _filling(said: object) -> str:
+    """Read what stands under our name. A teacher who has mistyped it, or put it in a wrong place, did not mean "on"."""
+    if said is None:
         return "on"
-    except (OSError, ValueError):
-        _log.info("What the notebook allows cannot be read: it allows all.", exc_info=True)
-        return "on"
-    return filling if filling in FILLING else "off"  # a teacher who has mistyped it did not mean "on"
+    if isinstance(said, dict):
+        return strictest("on", *(_word(value) for key, value in said.items() if key.strip().lower() == "filling"))
+    return _word(said)
+
+
+def _word(said: object) -> str:
+    word = said.strip().lower() if isinstance(said, str) else ""
+    return word if word in FILLING else "off"
 
 
 def check(allowed: str, *, hint: bool) -> None:
@@ -71,7 +101,7 @@ def check(allowed: str, *, hint: bool) -> None:
 
 def hint(middle: str, kind: str) -> str:
     """Return what a hint of a kind, one of `HINTS`, shows of an answer."""
-    lines = [line for line in middle.splitlines() if line.strip()]
+    lines = [line for line in with_lf(middle).split("\n") if line.strip()]
     if not lines:
         return ""
     return lines[0] if kind == "line" else "\n".join(map(_outline, lines))

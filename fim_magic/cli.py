@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from fim_magic.cli_loading import load
-from fim_magic.errors import FimError, OptionError
+from fim_magic.cli_process import INTERRUPTED, require_output, run
+from fim_magic.errors import OptionError
+from fim_magic.streams import is_terminal
 from fim_magic.version import __version__
-from fim_magic.visible import hand_over, plain_text, say, say_in_colour
+from fim_magic.visible import hand_over, notify, plain_text, say, say_in_colour
 
 if TYPE_CHECKING:
     from fim_magic.candidate import Result
+    from fim_magic.cli_files import Source
     from fim_magic.loading.manager import ModelManager
 
 DEMO = '''def count_words(path):
@@ -26,8 +29,6 @@ DEMO = '''def count_words(path):
     return counts
 '''
 
-_INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
-
 
 def main(arguments: Sequence[str] | None = None, models: ModelManager | None = None) -> int:
     """Run `fim-magic`. Returns the exit status.
@@ -37,15 +38,12 @@ def main(arguments: Sequence[str] | None = None, models: ModelManager | None = N
         models: Where models are loaded; by default the process's manager.
     """
     typed = list(sys.argv[1:] if arguments is None else arguments)
-    options = _parser(typed).parse_args(typed, argparse.Namespace(typed=typed, models=models))
-    try:
+
+    def command() -> int:
+        options = _parser(typed).parse_args(typed, argparse.Namespace(typed=typed, models=models))
         return int(options.run(options))
-    except FimError as error:
-        say(f"fim-magic: {error}", sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        say("\nfim-magic: interrupted", sys.stderr)
-        return _INTERRUPTED
+
+    return run(command)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -65,16 +63,23 @@ def _parser(typed: Sequence[str] = ()) -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
 
     infill = commands.add_parser("infill", help="fill the hole at the cursor marker in a file")
-    infill.add_argument("file", metavar="FILE", help="a file with a <cursor>, or - for standard input")
+    infill.add_argument(
+        "file", metavar="FILE", help="a file or notebook (.ipynb) with a <cursor>, or - for standard input"
+    )
     infill.add_argument("--complete", action="store_true", help="left to right: keep what follows from the model")
     shown = infill.add_mutually_exclusive_group()
     shown.add_argument("--diff", action="store_true", help="print a diff, not the rebuilt text")
     shown.add_argument("--json", action="store_true", help="print everything there is to say")
+    shown.add_argument("--in-place", action="store_true", help="print nothing: put the rebuilt text into the file")
     _add_request_options(infill)
+    _add_options(infill, ["context"])
     infill.set_defaults(run=_infill)
 
     replay = commands.add_parser("replay", help="make the infills of a saved notebook again, and compare the answers")
     replay.add_argument("notebook", metavar="NOTEBOOK", type=Path, help="an .ipynb file whose diffs have their records")
+    replay.add_argument(
+        "-m", "--model", metavar="MODEL", help="load this model, and none that the notebook names without being asked"
+    )
     _add_loading_options(replay)
     replay.set_defaults(run=_replay)
 
@@ -160,49 +165,47 @@ def _add_options(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    result = _answer(DEMO, options, live=True)
+    from fim_magic.cli_files import Source
+
+    result = _answer(Source(DEMO, ""), options, live=True)
     _print_diff(result, all_of_them=options.candidates is not None)
     return _status(result)
 
 
 def _infill(options: argparse.Namespace) -> int:
-    from fim_magic.languages import of_file
-    from fim_magic.provenance import record
+    from fim_magic.cli_files import STANDARD_INPUT, read_source, write_in_place
+    from fim_magic.provenance import full_record
+    from fim_magic.settings import Settings
 
-    text = _read(options.file)
-    result = _answer(text, options, complete=options.complete, live=options.diff, language=of_file(options.file))
+    require_output()
+    if options.in_place and options.file == STANDARD_INPUT:
+        raise OptionError("--in-place needs a file's name; standard input is none.")
+    markers, named = Settings().markers_for(markers=options.markers)
+    source = read_source(options.file, markers, named=named)
+    result = _answer(source, options, complete=options.complete or source.completes, live=options.diff)
+    lines = result.candidates[0].imports
     if options.json:
-        imports = list(result.candidates[0].imports)
-        told = {"text": result.text, "middle": result.middle, "imports": imports, **record(result)}
-        say(json.dumps(told, indent=2))
+        cell = {"cell": source.number} if source.number else {}
+        told = {"text": source.whole(result.text), **cell, "middle": result.middle, "imports": list(lines)}
+        hand_over(json.dumps({**told, **full_record(result)}, indent=2) + "\n")
     elif options.diff:
         _print_diff(result, all_of_them=options.candidates is not None)
+    elif options.in_place and _status(result):
+        notify(f"{options.file!r} is as it was, since the answer is partial.")
     else:
-        hand_over(result.text)
-        for line in result.candidates[0].imports:
-            say(f"Added, since the answer needs it: {line}", sys.stderr)
+        if options.in_place:
+            write_in_place(options.file, source.whole(result.text))
+        else:
+            hand_over(source.whole(result.text))
+        for line in lines:
+            notify(f"Added, since the answer needs it: {line}")
     return _status(result)
 
 
 def _replay(options: argparse.Namespace) -> int:
-    """Make a notebook's infills again. Returns 1 if one cannot be made, or has another answer."""
-    from fim_magic.pipeline import follow
-    from fim_magic.replay import compare, recorded, request_of
-    from fim_magic.settings import Settings
+    from fim_magic.cli_replay import replay
 
-    infills, markers, all_same = recorded(options.notebook), Settings().markers, True
-    if not infills:
-        raise OptionError(f"{str(options.notebook)!r} holds no record of an infill.")
-    for infill in infills:
-        try:
-            request = request_of(infill, markers)
-            result = follow(request, load(infill.record["model"], options).engine)
-            same, text = compare(infill.record, result)
-        except FimError as error:
-            same, text = False, str(error)
-        say(f"Cell {infill.cell}: {text}")
-        all_same &= same
-    return 0 if all_same else 1
+    return replay(options)
 
 
 def _fetch(options: argparse.Namespace) -> int:
@@ -251,7 +254,7 @@ def _bench(options: argparse.Namespace) -> int:
         report, whole = bench.run(bench_options, progress, ["fim-magic", *options.typed])
     bench.show(report, bench_options)
     if not whole:
-        return _INTERRUPTED
+        return INTERRUPTED
     # Random weights have no favourite token, so that the last bit of a logit decides.
     return 1 if report.failed_checks and not report.random_weights else 0
 
@@ -269,19 +272,19 @@ def _prove(options: argparse.Namespace) -> int:
     return 1 if proof.failed else 0
 
 
-def _answer(
-    text: str, options: argparse.Namespace, *, complete: bool = False, live: bool, language: str = ""
-) -> Result:
+def _answer(source: Source, options: argparse.Namespace, *, complete: bool = False, live: bool) -> Result:
     """Run one request, with progress on standard error and, if `live`, the growing diff on a terminal."""
     from fim_magic.pipeline import follow
     from fim_magic.review.terminal import LiveDiff
     from fim_magic.settings import Settings, options_of
 
     given = {name: getattr(options, name, None) for name in options_of(Settings)}
-    model, request = Settings().request(text, complete=complete, language=language, **given)
+    settings = Settings()
+    model, request = settings.request(source.text, complete=complete, language=source.language, **given)
+    request = source.in_notebook(request, getattr(options, "context", None), settings.markers)
     loaded = load(model, options)
     info, why = loaded.engine.info, f" ({loaded.why}; --model NAME takes another)" if loaded.why else ""
-    say(f"{info.model} on {info.runs_on}, loaded in {loaded.seconds:.1f} s{why}", sys.stderr)
+    notify(f"{info.model} on {info.runs_on}, loaded in {loaded.seconds:.1f} s{why}")
     view = LiveDiff(request.document, sys.stdout) if live else None
     result = follow(
         request,
@@ -297,7 +300,7 @@ def _status(result: Result) -> int:
     from fim_magic.candidate import Ending
 
     partial = any(candidate.ending is Ending.INTERRUPTED for candidate in result.candidates)
-    return _INTERRUPTED if partial else 0
+    return INTERRUPTED if partial else 0
 
 
 def _print_diff(result: Result, *, all_of_them: bool) -> None:
@@ -309,7 +312,7 @@ def _print_diff(result: Result, *, all_of_them: bool) -> None:
     from fim_magic.review.text import counted
     from fim_magic.settings import Settings
 
-    draw = to_ansi if sys.stdout.isatty() else to_text
+    draw = to_ansi if is_terminal(sys.stdout) else to_text
     full = Settings().details == "full"
     shown = result.candidates if all_of_them else result.candidates[:1]
     for candidate in shown:
@@ -318,21 +321,7 @@ def _print_diff(result: Result, *, all_of_them: bool) -> None:
         say_in_colour(draw(rows, line(result, candidate, whole=full), details))
     if full and len(shown) < len(result.candidates):
         others = counted(len(result.candidates) - 1, "other candidate")
-        say(f"{others}: -n {result.answers} prints them all.", sys.stderr)
-
-
-def _read(file: str) -> str:
-    if file == "-":
-        return sys.stdin.read()
-    try:
-        # newline="": a file's CR LF line ends must come out as they went in.
-        with Path(file).open(encoding="utf-8", newline="") as stream:
-            return stream.read()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise OptionError(
-            f"{file!r} could not be read: {reason}. Give a text file with a <cursor>, or - for standard input."
-        ) from error
+        notify(f"{others}: -n {result.answers} prints them all.")
 
 
 if __name__ == "__main__":

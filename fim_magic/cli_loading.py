@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
-from fim_magic.visible import say
+from fim_magic.visible import notify
 
 if TYPE_CHECKING:
     from fim_magic.loading.loaded import Loaded
+    from fim_magic.loading.spec import ModelSpec
 
 
 def load(model: str, options: argparse.Namespace) -> Loaded:
@@ -18,14 +18,24 @@ def load(model: str, options: argparse.Namespace) -> Loaded:
     `options.models` is where it is loaded, if it is there; else this is the process's manager.
     """
     from fim_magic.loading.manager import MODELS
-    from fim_magic.loading.spec import ModelSpec
     from fim_magic.progress import TerminalProgress
-    from fim_magic.settings import LOADING, Settings
 
-    how = Settings().loading(**{name: getattr(options, name) for name in LOADING})
-    spec = ModelSpec.of(model, **how, allow_code=options.allow_code)
+    spec = spec_of(model, options)
     with TerminalProgress() as progress:
         loaded = (getattr(options, "models", None) or MODELS).use(spec, progress)
     for notice in loaded.notices:
-        say(notice, sys.stderr)
+        notify(notice)
     return loaded
+
+
+def spec_of(model: str, options: argparse.Namespace) -> ModelSpec:
+    """Return which model is asked for by its name, and how the options say that it is loaded.
+
+    Raises:
+        OptionError: An option makes no sense.
+    """
+    from fim_magic.loading.spec import ModelSpec
+    from fim_magic.settings import LOADING, Settings
+
+    how = Settings().loading(**{name: getattr(options, name) for name in LOADING})
+    return ModelSpec.of(model, **how, allow_code=options.allow_code)

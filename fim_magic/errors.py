@@ -1,23 +1,39 @@
 """Errors that are written for the user: what went wrong, and the line to type to mend it.
 
 Everything that a user can cause is a [`FimError`][]. The magics and the command line print its text and nothing
-else; the Python interface raises it. An exception of any other type is a bug of ours.
+else; the Python interface raises it. An exception of any other type is a bug of ours, and becomes a [`FaultError`][].
 """
 
 from __future__ import annotations
 
+import re
+
 from fim_magic.visible import plain_lines
+
+_LONG_WORD = re.compile(r"\S{1000}\S*")
+_KEPT = 200  # characters of such a word
 
 
 class FimError(Exception):
-    """Something the user can mend. The message is one paragraph that says how, fit to be shown wherever it is."""
+    """Something the user can mend. The message is one paragraph that says how.
+
+    It may repeat what was typed; of what is no word any more, it keeps the beginning.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(_LONG_WORD.sub(lambda word: f"{word[0][:_KEPT]}…", message))
 
     def __str__(self) -> str:
+        """Return the message, fit to be shown wherever it is."""
         return plain_lines(super().__str__())
 
 
 class MarkerError(FimError):
     """The text has no cursor marker, or more than the request can use."""
+
+
+class UnreadableTextError(FimError):
+    """A text holds what is none: bytes that are not UTF-8, or half a character."""
 
 
 class OptionError(FimError):
@@ -34,3 +50,15 @@ class FetchError(FimError):
 
 class BusyError(FimError):
     """The model is already generating for another request in this process."""
+
+
+class FaultError(FimError):
+    """What nobody has foreseen: a fault of fim-magic, or of a library that it uses. `in_words` makes it."""
+
+
+def is_failure(error: BaseException) -> bool:
+    """Whether `error` says that something failed, and not that it is to end, as KeyboardInterrupt and SystemExit do.
+
+    A panic of a library in Rust, such as tokenizers, is no `Exception`, and one of the former all the same.
+    """
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"

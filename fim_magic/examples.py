@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 
 from fim_magic.quiet import without_warnings
@@ -21,22 +21,40 @@ _OPERATORS = tuple("+-*/%=<>")
 _OWNERS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def examples_in(tree: ast.Module) -> list[list[doctest.Example]]:
-    """Return the examples of each docstring that has any.
+def examples_in(tree: ast.Module, written_rows: AbstractSet[int] = frozenset()) -> list[list[doctest.Example]]:
+    """Return the examples of each docstring that has any, and that the user wrote.
 
     Doctests go first; only a docstring without any is searched for `mean([1, 3]) == 2`, `mean([1, 3]) -> 2` and the
     like, where the call is one of a function of this text, and its value is a literal.
+
+    Args:
+        tree: The text.
+        written_rows: The rows, from 1, of which a model wrote something. Examples that stand there are left out.
     """
     functions = {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
     found = []
     for node in ast.walk(tree):
         docstring = ast.get_docstring(node, clean=True) if isinstance(node, _OWNERS) else None
         if docstring:
-            found.append(_doctests(docstring) or [*_informal(docstring, functions)])
+            is_users = _by_user(node.body[0].value, written_rows)  # type: ignore[attr-defined]  # it has a docstring
+            found.append(_doctests(docstring, is_users) or [*_informal(docstring, functions, is_users)])
     return [examples for examples in found if examples]
 
 
-def _doctests(docstring: str) -> list[doctest.Example]:
+def _by_user(literal: ast.Constant, written_rows: AbstractSet[int]) -> Callable[[int, int], bool]:
+    """Return what says whether the user wrote lines of a docstring: from which one on, and how many."""
+    rows = range(literal.lineno, (literal.end_lineno or literal.lineno) + 1)
+    if written_rows.isdisjoint(rows):
+        return lambda first, count: True
+    lines = str(literal.value).split("\n")
+    if len(lines) != len(rows):  # line ends that are written as escapes: which row is whose cannot be told
+        return lambda first, count: False
+    above = next((index for index, line in enumerate(lines) if line.strip()), 0)  # blank ones, which are left out
+    start = rows.start + above
+    return lambda first, count: written_rows.isdisjoint(range(start + first, start + first + count))
+
+
+def _doctests(docstring: str, is_users: Callable[[int, int], bool]) -> list[doctest.Example]:
     # `>>>f(x)`, as people write it when no program reads it.
     for text in (docstring, _PROMPT.sub(r"\1\2 ", docstring)):
         try:
@@ -44,7 +62,8 @@ def _doctests(docstring: str) -> list[doctest.Example]:
         except ValueError:
             continue
         if found:
-            return [_completed(example) for example in found if not example.options.get(doctest.SKIP)]
+            wanted = (example for example in found if not example.options.get(doctest.SKIP))
+            return [_completed(one) for one in wanted if is_users(one.lineno, (one.source + one.want).count("\n"))]
     return []
 
 
@@ -55,9 +74,11 @@ def _completed(example: doctest.Example) -> doctest.Example:
     return example
 
 
-def _informal(docstring: str, functions: AbstractSet[str]) -> Iterator[doctest.Example]:
-    for line in docstring.splitlines():
-        if len(line) > _LONGEST_LINE:
+def _informal(
+    docstring: str, functions: AbstractSet[str], is_users: Callable[[int, int], bool]
+) -> Iterator[doctest.Example]:
+    for number, line in enumerate(docstring.split("\n")):
+        if len(line) > _LONGEST_LINE or not is_users(number, 1):
             continue
         text = _BULLET.sub("", line, count=1)
         for gives in _GIVES.finditer(text):

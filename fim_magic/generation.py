@@ -18,6 +18,7 @@ from fim_magic.errors import OptionError
 from fim_magic.events import Event, Grew, PromptRead
 from fim_magic.formats import Prompt, completion_prompt, fim_prompt
 from fim_magic.holes import combine
+from fim_magic.reading_speed import LEAST_TOKENS, SECONDS_TO_READ, readable_tokens
 from fim_magic.request import Request
 from fim_magic.trimming import Hole, adds_nothing
 
@@ -72,9 +73,10 @@ class Branching:
 
 
 def prompt_for(request: Request, engine: Engine) -> Prompt:
-    """Build the prompt that `run` would send, without running anything.
+    """Build the prompt that `run` would send. A long one may need to be measured first, by reading a part of it.
 
     Raises:
+        BusyError: It needs to be, and another request is under way.
         ModelError: The model cannot infill.
         OptionError: The options leave no room for a prompt, the order was not trained, or the engine cannot begin an
             answer as is asked.
@@ -94,14 +96,28 @@ def prompt_for(request: Request, engine: Engine) -> Prompt:
     build: Callable[..., Prompt] = completion_prompt
     if request.method == "fim":
         build = partial(fim_prompt, order=request.order)
-    return build(
+    in_room = partial(
+        build,
         engine.family,
         engine.tokenizer,
         document.for_model(),
-        room=room,
         context=request.context,
         healing=request.healing and engine.capabilities.constrains,
     )
+    whole = in_room(room=room)
+    limit, reason = _limit(request, engine, whole)
+    if limit is None or len(whole.ids) <= limit:
+        return whole
+    return replace(in_room(room=min(limit, room)), limit=limit, limit_reason=reason)
+
+
+def _limit(request: Request, engine: Engine, whole: Prompt) -> tuple[int | None, str]:
+    """Return how many tokens a prompt may have beside the model's context, and why."""
+    if request.max_prompt_tokens is None or (not request.max_prompt_tokens and len(whole.ids) <= LEAST_TOKENS):
+        return None, ""
+    if request.max_prompt_tokens:
+        return request.max_prompt_tokens, "--max-prompt-tokens"
+    return readable_tokens(engine, whole.ids), f"what is read here in about {SECONDS_TO_READ:g} s"
 
 
 def can_branch(engine: Engine) -> bool:
@@ -293,6 +309,8 @@ def result_of(
         seen=prompt.context,
         holes=1 if request.blanks is None else request.blanks.count,
         lines=request.lines,
+        max_prompt_tokens=prompt.limit,
+        prompt_limit=prompt.limit_reason,
         left_out=_left_out(request, engine),
     )
 

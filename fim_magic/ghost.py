@@ -22,7 +22,8 @@ from prompt_toolkit.layout.utils import explode_text_fragments
 
 from fim_magic.caret import FILLING, Fate, fill
 from fim_magic.document import Document
-from fim_magic.errors import FimError
+from fim_magic.errors import is_failure
+from fim_magic.faults import in_words
 from fim_magic.progress import bar
 
 KEY = "f8"
@@ -207,10 +208,10 @@ class Ghost:
                 self._prompt.app.invalidate()
             if not self._text:
                 self.message = "The model has nothing to put here."
-        except FimError as error:
-            self.message = str(error)
-        except Exception as error:  # prompt_toolkit would show a traceback and wait for Enter
-            self.message = f"This could not be filled in: {type(error).__name__}: {error}"
+        except BaseException as error:
+            if not is_failure(error):
+                raise
+            self.message = str(in_words(error))  # of a traceback, prompt_toolkit would wait for Enter
         self._prompt.app.invalidate()
 
     def _after_key(self, _key_processor: object) -> None:
@@ -258,7 +259,7 @@ class _GhostControl(BufferControl):
 
 
 def _with_ghost(content: UIContent, text: str) -> UIContent:
-    from fim_magic.review.text import plain_text
+    from fim_magic.visible import plain_text
 
     ghost: list[StyleAndTextTuples] = [[("class:auto-suggestion", plain_text(line))] for line in text.split("\n")]
     caret = content.cursor_position

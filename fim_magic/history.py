@@ -14,6 +14,14 @@ if TYPE_CHECKING:  # %load_ext imports this module
     from fim_magic.request import Request
 
 
+_MOST_DIGITS = 9  # Python refuses to read a number of some thousand digits
+
+
+def typed_number(text: str) -> int:
+    """Return a number as it was typed, in the digits of any script; 0 where it is none, or longer than any there is."""
+    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else 0
+
+
 @dataclass(frozen=True)
 class HistoryEntry:
     """One finished request.
@@ -60,7 +68,7 @@ class History:
         if not self._entries:
             raise OptionError("Nothing was filled in this session yet. Fill a hole with %%fim first.")
         first, last = self._entries[0].number, self._entries[-1].number
-        wanted = int(number) if number.isdecimal() else last if not number else 0
+        wanted = typed_number(number) if number else last
         if not first <= wanted <= last:
             raise OptionError(f"%fim log lists the requests {first} to {last}; {number!r} is none of them.")
         return self._entries[wanted - first]

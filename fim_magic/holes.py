@@ -8,14 +8,16 @@ reaches from the first marker to behind the last, and its middle holds the user'
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 from fim_magic.candidate import Candidate, Cut, Ending
-from fim_magic.document import Document, with_crlf
+from fim_magic.document import Document
 from fim_magic.document import parse as parse_one
 from fim_magic.errors import MarkerError
-from fim_magic.markers import MARKERS, line_and_column, no_marker, occurrences, too_many
+from fim_magic.line_ends import line_and_column, line_end_of, with_line_ends
+from fim_magic.markers import MARKERS, marked_places, no_marker, too_many
+from fim_magic.unicode_text import check_whole
 
 Spans = Sequence[tuple[int, int]]
 
@@ -63,8 +65,8 @@ class MultiHoleDocument:
         """Join what fills the holes to the middle of [`document`][]; holes that have no text yet stay empty.
 
         Returns:
-            The middle, and where in it the user's own text stands, as (start, end). Where the user's lines end in
-            CR LF, those of the middles do then, too; that of one hole is left to `Document.rebuild`.
+            The middle, and where in it the user's own text stands, as (start, end). The lines of the middles end as
+            the user's do; that of one hole is left to `Document.rebuild`.
         """
         if self.count == 1:
             return "".join(middles), ()
@@ -83,20 +85,24 @@ class MultiHoleDocument:
         return texts[0] + "".join(middle + text for middle, text in zip(filled, texts[1:], strict=True))
 
     def with_line_ends(self, middle: str) -> str:
-        return with_crlf(middle) if any("\r\n" in text for text in self.texts) else middle
+        return with_line_ends(middle, line_end_of(*self.texts))
 
 
-def parse(text: str, markers: Sequence[str] = MARKERS) -> MultiHoleDocument:
+def parse(text: str, markers: Sequence[str] = MARKERS, *, every: bool = False, language: str = "") -> MultiHoleDocument:
     """Split `text` at its cursor markers.
 
     Args:
         text: Source text in any script, with one marker or several of one kind.
         markers: The markers to look for. Where one contains another, the longer is recognised.
+        every: Each occurrence of a marker counts: as for `marked_places`.
+        language: What the text is in, as `languages.of_file` calls it; "" for a cell.
 
     Raises:
         MarkerError: There is no marker; there are different ones; or nothing on their line parts two of them.
+        UnreadableTextError: The text holds half a character.
     """
-    found = occurrences(text, markers)
+    check_whole(text)
+    found = marked_places(text, markers, every=every, language=language)
     if not found:
         raise MarkerError(no_marker(markers))
     if len({marker for _, marker in found}) > 1:
@@ -104,15 +110,16 @@ def parse(text: str, markers: Sequence[str] = MARKERS) -> MultiHoleDocument:
     marker = found[0][1]
     for (one, _), (other, _) in pairwise(found):
         between = text[one + len(marker) : other]
-        if not between.strip() and "\n" not in between:
+        if not between.strip() and "\n" not in between and "\r" not in between:
             raise MarkerError(_side_by_side(text, marker, one, other))
     starts = [0, *(position + len(marker) for position, _ in found)]
     ends = [*(position for position, _ in found), len(text)]
-    return MultiHoleDocument(tuple(text[start:end] for start, end in zip(starts, ends, strict=True)), marker)
+    texts = tuple(text[start:end] for start, end in zip(starts, ends, strict=True))
+    return MultiHoleDocument(texts, marker, language)
 
 
 def split(
-    text: str, markers: Sequence[str] = MARKERS, *, complete: bool = False, language: str = ""
+    text: str, markers: Sequence[str] = MARKERS, *, complete: bool = False, every: bool = False, language: str = ""
 ) -> tuple[Document, MultiHoleDocument | None]:
     """Return the text as a request has it: its document, and its parts where it has several holes.
 
@@ -120,14 +127,16 @@ def split(
         text: Source text with markers.
         markers: The markers to look for.
         complete: The text is to be completed from left to right, so that it has one hole, if only its end.
-        language: What it is in, as `Document` has it.
+        every: Each occurrence of a marker counts: as for `marked_places`.
+        language: What the text is in, as `languages.of_file` calls it; "" for a cell.
 
     Raises:
         MarkerError: As [`parse`][], or for a completion [`document.parse`][fim_magic.document.parse], says.
+        UnreadableTextError: The text holds half a character.
     """
     if complete:
-        return replace(parse_one(text, markers, required=False), language=language), None
-    blanks = replace(parse(text, markers), language=language)
+        return parse_one(text, markers, required=False, every=every, language=language), None
+    blanks = parse(text, markers, every=every, language=language)
     return blanks.document, blanks if blanks.count > 1 else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,6 @@ from fim_magic.context.cells import (
     find_cell,
     language_of,
     last_versions,
-    of_notebook,
     same_text,
     text_cell,
 )
@@ -24,8 +23,9 @@ from fim_magic.context.namespace import NameDescription, describe
 from fim_magic.context.redaction import requested_names
 from fim_magic.context.safe_reading import entries_of
 from fim_magic.document import Document
-from fim_magic.frontends import notebook_path
+from fim_magic.frontends.interface import KernelMessage
 from fim_magic.markers import MARKERS
+from fim_magic.session_notebook import SessionNotebook, find_notebook
 
 _MOST_CELLS = 100  # of the last that ran
 _MOST_BELOW = 3
@@ -42,13 +42,34 @@ def known_names(shell: Any) -> frozenset[str]:
     return frozenset(
         name
         for name, value in entries_of(getattr(shell, "user_ns", None)).items()
-        if not name.startswith("_") and name not in _OWN and not (name in hidden and hidden[name] is value)
+        if name.isidentifier()  # `globals()` takes any text
+        and not (name.startswith("_") or name in _OWN or (name in hidden and hidden[name] is value))
     )
 
 
-def defined_names(shell: Any, markers: Sequence[str] = MARKERS) -> frozenset[str]:
-    """Return the names of the session, and those that any cell of the notebook defines, whether it ran or not."""
-    stored = of_notebook(notebook_path(shell))
+def notebook_of(
+    shell: Any, current: str = "", cell_ids: Collection[str] = (), markers: Sequence[str] = MARKERS
+) -> SessionNotebook:
+    """Find the file of the session's notebook, and see whether it is that: it has to hold cells of this session.
+
+    Args:
+        shell: IPython's.
+        current: The cell that is filled.
+        cell_ids: Those of cells that ran, beside the running one.
+        markers: What marks a hole.
+    """
+    ids = {*cell_ids, KernelMessage.of(shell).cell_id} - {""}
+    return find_notebook(shell, executed_cells(shell)[-_MOST_CELLS:], current, ids, markers)
+
+
+def defined_names(
+    shell: Any, markers: Sequence[str] = MARKERS, notebook: SessionNotebook | None = None
+) -> frozenset[str]:
+    """Return the names of the session, and those that any cell of the notebook defines, whether it ran or not.
+
+    Without `notebook` it is looked for, as of `notebook_of`.
+    """
+    stored = (notebook or notebook_of(shell, markers=markers)).cells
     cells = (code_cell(cell.source, markers=markers) for cell in stored if not cell.markdown)
     return known_names(shell).union(*(bound_names(cell.source) for cell in cells if cell is not None))
 
@@ -66,6 +87,7 @@ def context_for(
     tokens: int | None = TOKENS,
     values: bool = False,
     markers: Sequence[str] = MARKERS,
+    notebook: SessionNotebook | None = None,
 ) -> Context:
     """Return what a model may be shown of the session beside a cell with a hole. It runs none of the user's code.
 
@@ -76,13 +98,16 @@ def context_for(
         tokens: The most that it may take of a prompt; None for all that is left.
         values: Show also the values of numbers and short strings.
         markers: What marks a hole, in this session.
+        notebook: The session's; without it, it is looked for.
 
     Raises:
         OptionError: There is no such mode.
     """
     if mode == "none":
         return EMPTY_CONTEXT
-    above, below = _cells(shell, document, markers) if mode != "names" else ((), ())
+    current = document.prefix + document.marker + document.suffix
+    notebook = notebook or notebook_of(shell, current, markers=markers)
+    above, below = _cells(shell, document, markers, notebook) if mode != "names" else ((), ())
     shows_names = mode != "cells" and not language_of(document.prefix)
     described = _described(shell, document, values) if shows_names else ()
     return gather(document, above=above, below=below, described=described, mode=mode, tokens=tokens)
@@ -102,10 +127,10 @@ def _described(shell: Any, document: Document, values: bool) -> tuple[NameDescri
 
 
 def _cells(
-    shell: Any, document: Document, markers: Sequence[str]
+    shell: Any, document: Document, markers: Sequence[str], notebook: SessionNotebook
 ) -> tuple[tuple[ContextCell, ...], tuple[ContextCell, ...]]:
     """The cells that ran, with the texts above them, and the cells below."""
-    stored = of_notebook(notebook_path(shell))
+    stored = notebook.cells
     current = document.prefix + document.marker + document.suffix
     as_script = partial(code_cell, markers=markers, language=language_of(document.prefix))
     index = find_cell(stored, current)

@@ -15,8 +15,10 @@ from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_ar
 from fim_magic.auto import AutoFill
 from fim_magic.classroom import HINTS
 from fim_magic.classroom import hint as hint_of
-from fim_magic.errors import FimError, OptionError
+from fim_magic.errors import FimError, OptionError, is_failure
+from fim_magic.faults import in_words
 from fim_magic.frontends import accept_now
+from fim_magic.mistyped import MistypedMagic
 from fim_magic.session import Session, prompt_sheet
 from fim_magic.settings import LOADING, Option, Settings, options_of
 from fim_magic.visible import plain_lines, say
@@ -41,6 +43,10 @@ def _with_errors_for_the_user(method: Callable[_P, None]) -> Callable[_P, None]:
             message = plain_lines(str(error))
         except KeyboardInterrupt:
             message = "Interrupted. Nothing was changed; run the cell again."
+        except BaseException as error:
+            if not is_failure(error):
+                raise
+            message = str(in_words(error))
         # Not within the except: shells keep the last error, an error keeps the one that it was raised from, and that
         # one's frames the request's memory, which is wanted back when it has run out.
         raise UsageError(message)
@@ -82,6 +88,9 @@ class FimMagics(Magics, Settings):
         super().__init__(shell, **kwargs)  # type: ignore[call-arg] # Magics comes first, and has no types
         self._raw_cell = ""
         self._auto_fill = AutoFill(lambda: self.markers)
+        cell_magics = self.shell.magics_manager.magics["cell"]
+        self._mistyped = MistypedMagic(lambda: self.markers, cell_magics.__contains__, lambda: self.auto, UsageError)
+        self.shell.input_transformers_cleanup.insert(0, self._mistyped)
         self._set_auto(self.auto)
         self.session = Session(shell, self, models)
         self._is_ready = True
@@ -176,6 +185,7 @@ class FimMagics(Magics, Settings):
     def remember_cell(self, info: Any) -> None:
         """Keep the cell as the user typed it (a `pre_run_cell` event)."""
         self._raw_cell = info.raw_cell or ""
+        self.session.saw_cell()
 
     @_with_errors_for_the_user
     def _fill(self, method: str, line: str, cell: str) -> None:
@@ -258,7 +268,8 @@ class FimMagics(Magics, Settings):
         if self._auto_fill in transformers:
             transformers.remove(self._auto_fill)
         if on:
-            transformers.insert(0, self._auto_fill)  # before IPython takes white space and prompts away
+            # Before IPython takes white space and prompts away.
+            transformers.insert(transformers.index(self._mistyped) + 1, self._auto_fill)
 
     @traitlets.observe("idle_minutes")
     def _idle_minutes_changed(self, change: Any) -> None:
@@ -267,6 +278,7 @@ class FimMagics(Magics, Settings):
 
     def close(self) -> None:
         self._set_auto(False)
+        self.shell.input_transformers_cleanup.remove(self._mistyped)
         self.session.close()
 
     def _status(self, _rest: str) -> None:
@@ -316,7 +328,7 @@ class FimMagics(Magics, Settings):
     def _doctor(self, _rest: str) -> None:
         from fim_magic import reports
 
-        say(reports.doctor())
+        say(reports.doctor(notebook=self.session.notebook()))
 
 
 def _parse_use(line: str) -> dict[str, Any]:

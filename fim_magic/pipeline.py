@@ -16,22 +16,27 @@ from dataclasses import replace
 from fim_magic.candidate import Result
 from fim_magic.default_candidates import IN_DOUBT, ON_A_CPU
 from fim_magic.engines import Engine
-from fim_magic.errors import BusyError, FimError
+from fim_magic.errors import FimError
 from fim_magic.events import Event, Finished, Grew, Offered, OnGrow, OnOffer
 from fim_magic.generation import Answered, Branching, candidates_of, generate, prompt_for, result_of
 from fim_magic.interruption import interruptible
 from fim_magic.request import Request
 from fim_magic.selection import best_ended, is_doubtful, judged, lacks_column, merged, ranked, weighed
 from fim_magic.trimming import adds_nothing
+from fim_magic.turn import TURN
 
 _FURTHER_SECONDS = 2.0  # for further answers that nobody asked for
 
 _log = logging.getLogger(__name__)
-_generating = threading.Lock()
 
 
 def run(
-    request: Request, engine: Engine, stop: threading.Event | None = None, *, further_seconds: float = _FURTHER_SECONDS
+    request: Request,
+    engine: Engine,
+    stop: threading.Event | None = None,
+    *,
+    further_seconds: float = _FURTHER_SECONDS,
+    wait_seconds: float = 0.0,
 ) -> Iterator[Event]:
     """Answer `request`, as a stream that ends with [`Finished`][].
 
@@ -40,24 +45,20 @@ def run(
         engine: The loaded model.
         stop: When it is set, the request ends at the next token and what is there counts as partial.
         further_seconds: How long further answers may take where the user left their number open.
+        wait_seconds: How long to wait while another request of this process is under way.
 
     Raises:
-        BusyError: Another request is under way in this process.
+        BusyError: Another request is under way in this process, for longer than that.
+        KeyboardInterrupt: `stop` was set while this waited.
         ModelError: The model cannot do this.
         OptionError: An option makes no sense for this model.
     """
     left_to_us = request.candidates == 0
     request = request.settled(engine)
-    prompt_for(request, engine)  # what cannot be asked is refused before anything is
-    if not _generating.acquire(blocking=False):
-        raise BusyError(
-            "The model is busy with another request in this process. Wait for it, or stop it with the stop button "
-            "(Ctrl-C), and run this again."
-        )
-    try:
-        yield from _answer(request, engine, stop or threading.Event(), further_seconds if left_to_us else None)
-    finally:
-        _generating.release()
+    stop = stop or threading.Event()
+    with TURN.taken(stop, wait_seconds):
+        prompt_for(request, engine)  # what cannot be asked is refused before anything is
+        yield from _answer(request, engine, stop, further_seconds if left_to_us else None)
 
 
 def follow(request: Request, engine: Engine, on_grow: OnGrow | None = None, on_offer: OnOffer | None = None) -> Result:
@@ -77,7 +78,7 @@ def follow(request: Request, engine: Engine, on_grow: OnGrow | None = None, on_o
 
 
 def busy() -> bool:
-    return _generating.locked()
+    return TURN.is_taken
 
 
 def _answer(request: Request, engine: Engine, stop: threading.Event, further_seconds: float | None) -> Iterator[Event]:
@@ -99,7 +100,7 @@ def _answer(request: Request, engine: Engine, stop: threading.Event, further_sec
         further = candidates_of(request, answered)[1:]
         candidates += best_ended(request, engine, further, stop, prompt)
     seconds = time.perf_counter() - began
-    distinct = weighed(request, engine, merged(candidates, request.document.rebuild), stop, prompt)
+    distinct = weighed(request, engine, merged(candidates, request.document.for_model().rebuild), stop, prompt)
     chosen = ranked(judged(request, distinct, stopped=stop.is_set()))
     result = result_of(request, engine, answered, chosen, seconds)
     yield Finished(replace(result, first_answer_seconds=first_seconds))

@@ -10,6 +10,8 @@ import ast
 from collections.abc import Sequence
 
 from fim_magic.cell_text import LONGEST, tree_of, without_magics
+from fim_magic.line_ends import line_end_of, lines_with_ends, with_lf
+from fim_magic.unicode_text import BYTE_ORDER_MARK, without_mark
 
 
 def with_imports(text: str, lines: Sequence[str]) -> str:
@@ -20,16 +22,17 @@ def with_imports(text: str, lines: Sequence[str]) -> str:
 def split_for_imports(text: str, lines: Sequence[str]) -> tuple[str, str, str]:
     """Return a cell in two parts with more imports between them, at least one, each on a line of its own."""
     position = import_place(text)
-    end = "\r\n" if "\r\n" in text else "\n"
+    end = line_end_of(text)
     added = "".join(f"{line}{end}" for line in lines)
-    begins_line = position == 0 or text[position - 1] == "\n"
+    begins_line = text[:position] in ("", BYTE_ORDER_MARK) or text[position - 1] in "\r\n"
     return text[:position], added if begins_line else end + added, text[position:]
 
 
 def import_place(text: str) -> int:
     """Return at which character of a cell an import goes: the start of a line, or the end of the text."""
-    rows = text.split("\n")
-    return min(len(text), sum(len(row) + 1 for row in rows[: _rows_above(text, rows)]))
+    own = without_mark(text)
+    rows = lines_with_ends(own)
+    return len(text) - len(own) + sum(map(len, rows[: _rows_above(with_lf(own), rows)]))
 
 
 def _rows_above(text: str, rows: Sequence[str]) -> int:

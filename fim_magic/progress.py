@@ -10,8 +10,9 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TextIO
+from typing import Any
 
+from fim_magic.streams import can_encode, is_terminal, write
 from fim_magic.visible import plain_text
 
 BAR_CELLS = 20
@@ -60,6 +61,14 @@ OnProgress = Callable[[Progress], None]
 
 def silent(progress: Progress) -> None:
     """Show nothing."""
+
+
+OnNotice = Callable[[str], object]
+"""Called with what the user should read, though all went well: one sentence or two."""
+
+
+def ignore(notice: str) -> None:
+    """Leave a notice unread."""
 
 
 class Meter:
@@ -129,10 +138,11 @@ class TerminalProgress:
     As a context manager it ends its line, also after an error.
     """
 
-    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, stream: Any = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = sys.stderr if stream is None else stream
         self._clock = clock
-        self._ascii_only = not _can_write(self._stream, "█░")
+        self._ascii_only = not can_encode(self._stream, "█░…")
+        self._draws = is_terminal(self._stream)
         self._what: str | None = None
         self._drawn_at = 0.0
         self._drawn_length = 0  # of the line that is open
@@ -146,7 +156,7 @@ class TerminalProgress:
             self._what, self._next_percent, self._ended = progress.what, 0, False
         if self._ended:
             return
-        if self._stream.isatty():
+        if self._draws:
             self._draw(progress, now=begins or progress.finished)
         else:
             self._log(progress)
@@ -163,8 +173,7 @@ class TerminalProgress:
     def close(self) -> None:
         """End the line that is being drawn, if there is one."""
         if self._drawn_length:
-            self._stream.write("\n")
-            self._stream.flush()
+            write(self._stream, "\n")
         self._drawn_length = 0
 
     def _draw(self, progress: Progress, *, now: bool) -> None:
@@ -172,13 +181,12 @@ class TerminalProgress:
         if not now and time_now - self._drawn_at < SECONDS_BETWEEN_DRAWINGS:
             return
         line = self._fitted(progress)
-        self._stream.write("\r" + line.ljust(self._drawn_length))  # blanks over the rest of a longer line
-        self._stream.flush()
+        write(self._stream, "\r" + line.ljust(self._drawn_length))  # blanks over the rest of a longer line
         self._drawn_at, self._drawn_length = time_now, len(line)
 
     def _fitted(self, progress: Progress) -> str:
         # A line as wide as the terminal would wrap, and `\r` would then return to its second half.
-        room = shutil.get_terminal_size().columns - 1
+        room = max(shutil.get_terminal_size().columns - 1, 1)
         for width in (BAR_CELLS, BAR_CELLS // 2, 0):
             line = bar(progress, width, ascii_only=self._ascii_only)
             if len(line) <= room:
@@ -190,13 +198,4 @@ class TerminalProgress:
         if percent < self._next_percent:
             return
         self._next_percent = percent - percent % PERCENT_BETWEEN_LINES + PERCENT_BETWEEN_LINES
-        self._stream.write(bar(progress, ascii_only=self._ascii_only) + "\n")
-        self._stream.flush()
-
-
-def _can_write(stream: TextIO, text: str) -> bool:
-    try:
-        text.encode(stream.encoding or "ascii")
-    except (UnicodeEncodeError, LookupError, AttributeError):
-        return False
-    return True
+        write(self._stream, bar(progress, ascii_only=self._ascii_only) + "\n")

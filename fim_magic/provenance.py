@@ -5,15 +5,27 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any
 
-from fim_magic.candidate import Candidate, Result
+from fim_magic.candidate import Candidate, Check, Result
+from fim_magic.context.redaction import redacted
+from fim_magic.document import Document
+from fim_magic.own_text import own_texts, without_secrets
 from fim_magic.version import __version__
+
+_KINDS = frozenset({"parses", "names", "columns", "original", "doctests", "test"})
+"""Names of checks that are no text of the user's."""
 
 Record = dict[str, Any]
 """Of one request, as JSON holds it. Its `decision`, if any, is `what`, of which `candidate`, at what `time`."""
 
 
 def record(result: Result) -> Record:
-    """Return everything about the result of a finished request that JSON can hold, without the user's own text."""
+    """Return what a notebook keeps of a finished request, as JSON can hold it.
+
+    That is: what the model wrote, whether it was kept or trimmed; names of the notebook's variables and paths of files
+    that it was shown; the model's name, which may be a path. Not the text that stands around a hole or between holes,
+    nor what was checked (an expression of the user's) or found (which may tell a value). What looks like a secret is
+    `…`, in all of it.
+    """
     return {
         "fim_magic": __version__,
         "time": now(),
@@ -27,6 +39,7 @@ def record(result: Result) -> Record:
         "reused_tokens": result.reused_tokens,
         "dropped_prefix_tokens": result.dropped_prefix_tokens,
         "dropped_suffix_tokens": result.dropped_suffix_tokens,
+        **({} if result.max_prompt_tokens is None else {"max_prompt_tokens": result.max_prompt_tokens}),
         "max_new_tokens": result.max_new_tokens,
         "lines": result.lines,
         **_sampling(result),
@@ -37,14 +50,23 @@ def record(result: Result) -> Record:
         "tokens": result.tokens,
         "first_token_seconds": round(result.first_token_seconds, 3),
         "seconds": round(result.seconds, 3),
-        "candidates": [_candidate(candidate) for candidate in result.candidates],
+        "candidates": [_candidate(candidate, result.document) for candidate in result.candidates],
     }
+
+
+def full_record(result: Result) -> Record:
+    """Return the record of a request for whoever asked it, and not for a notebook: `--json` prints it.
+
+    The answers are as they came, since they are what was asked for, and so are several holes with the user's text
+    between them; checks are told in words, without what looks like a secret.
+    """
+    return {**record(result), "candidates": [_full(candidate, result.document) for candidate in result.candidates]}
 
 
 def add_answer(record: Record, result: Result) -> None:
     """Add the one candidate of a further request for the same hole to the record of the first."""
     request = {**_sampling(result), "lines": result.lines, "seconds": round(result.seconds, 3)}
-    record["candidates"].append({**_candidate(result.candidates[0]), **request})
+    record["candidates"].append({**_candidate(result.candidates[0], result.document), **request})
 
 
 def decide(record: Record, what: str, index: int, *, imports: bool = True) -> None:
@@ -90,21 +112,36 @@ def _sampling(result: Result) -> dict[str, Any]:
     return {"seed": result.seed, "temperature": sampling.temperature, "top_p": sampling.top_p}
 
 
-def _candidate(candidate: Candidate) -> dict[str, Any]:
+def _candidate(candidate: Candidate, document: Document) -> dict[str, Any]:
+    texts = own_texts(candidate, document)
     return {
-        "middle": candidate.middle,
+        **({"middles": list(texts)} if candidate.kept else {"middle": texts[0]}),
         "ending": candidate.ending.value,
         "cut_by": candidate.cut.rule if candidate.cut else None,
-        "trimmed": candidate.trimmed,
+        "trimmed": without_secrets(candidate.trimmed, document),
         "tokens": len(candidate.token_ids),
         "mean_logprob": _rounded(candidate.mean_logprob),
         "read_logprob": _rounded(candidate.read_logprob),
         "suffix_logprob": _rounded(candidate.suffix_logprob),
-        "checks": [{"name": check.name, "passed": check.passed, "said": check.detail} for check in candidate.checks],
+        "checks": [_check(check) for check in candidate.checks],
         "imports": list(candidate.imports),
         "same": candidate.same,
         "reason": candidate.reason,
     }
+
+
+def _full(candidate: Candidate, document: Document) -> dict[str, Any]:
+    checks = [
+        {**_check(check), "name": redacted(check.name), "said": redacted(check.detail)} for check in candidate.checks
+    ]
+    kept = _candidate(candidate, document)
+    return {**kept, "middle": candidate.middle, "trimmed": candidate.trimmed, "checks": checks}
+
+
+def _check(check: Check) -> dict[str, Any]:
+    """Say how a check ended, without its text: the user's expressions are all called the same."""
+    found = {"name": check.name if check.name in _KINDS else "expression", "passed": check.passed}
+    return found if check.confined else {**found, "confined": False}
 
 
 def _rounded(logprob: float | None) -> float | None:

@@ -29,6 +29,8 @@ class Request:
         order: "auto", "psm" or "spm".
         candidates: How many answers; 0 for as many as this machine makes cheap.
         max_new_tokens: The most tokens that one answer may have.
+        max_prompt_tokens: The most tokens that the prompt may have; 0 for what is read here in some ten seconds, and
+            None for as many as the model's context has room for.
         sampling: How tokens are chosen.
         context: What the model may see beside the document.
         blanks: Where the text has several holes, its parts; `document` then has them all as one.
@@ -45,6 +47,7 @@ class Request:
     order: str = "auto"
     candidates: int = 1
     max_new_tokens: int = 128
+    max_prompt_tokens: int | None = None
     sampling: Sampling = field(default_factory=Sampling)
     context: Context = EMPTY_CONTEXT
     blanks: MultiHoleDocument | None = None

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from fim_magic.classroom import check, of_notebook, strictest
 from fim_magic.errors import FimError, ModelError, OptionError
-from fim_magic.frontends import accept_now, notebook_path
-from fim_magic.history import History
+from fim_magic.frontends import accept_now
+from fim_magic.frontends.interface import KernelMessage
+from fim_magic.history import History, typed_number
 from fim_magic.loading.idle import IdleLimit
 from fim_magic.settings import LOADING, Settings
 from fim_magic.visible import say
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from fim_magic.provenance import Record
     from fim_magic.request import Request
     from fim_magic.review.prompt import PromptSheet
+    from fim_magic.session_notebook import SessionNotebook
 
 
 class Session:
@@ -55,10 +57,18 @@ class Session:
         self._shell = shell
         self._shown_notices: tuple[str, set[str]] = ("", set())  # a model, and what was shown of it
         self._uses = 0  # of models, after the last request of this notebook
+        self._cell_ids: set[str] = set()  # of those that ran, where the front end tells them
+        self.saw_cell()  # the one that loads the extension
         self._idle = IdleLimit(self.rest, 60 * settings.idle_minutes)
 
     def close(self) -> None:
         self._idle.close()
+
+    def saw_cell(self) -> None:
+        """Keep the id of the running cell: by it, this session's notebook is told from others."""
+        cell_id = KernelMessage.of(self._shell).cell_id
+        if cell_id:
+            self._cell_ids.add(cell_id)
 
     # --- the model -------------------------------------------------------------------------------
 
@@ -193,7 +203,13 @@ class Session:
         Raises:
             FillingOffError: They do not.
         """
-        check(strictest(self.settings.filling, of_notebook(notebook_path(self._shell))), hint=hint)
+        check(strictest(self.settings.filling, of_notebook(self.notebook().path)), hint=hint)
+
+    def notebook(self, current: str = "") -> SessionNotebook:
+        """Return the file of this session's notebook; `current` is the cell that is filled."""
+        from fim_magic import kernel
+
+        return kernel.notebook_of(self._shell, current, self._cell_ids, self.settings.markers)
 
     def in_notebook(self, request: Request, context: str | None = None) -> Request:
         """Return a request with what the notebook around it says: context, names, and the cells that checks need.
@@ -210,10 +226,12 @@ class Session:
 
         markers = self.settings.markers
         mode = self.settings.context if context is None else context
+        document = request.document
+        notebook = self.notebook(document.prefix + document.marker + document.suffix)
         return replace(
             request,
-            context=kernel.context_for(self._shell, request.document, mode, markers=markers),
-            known=kernel.defined_names(self._shell, markers),
+            context=kernel.context_for(self._shell, document, mode, markers=markers, notebook=notebook),
+            known=kernel.defined_names(self._shell, markers, notebook),
             check_spec=in_cells(request.check_spec, kernel.executed_cells(self._shell)),
         )
 
@@ -226,6 +244,8 @@ class Session:
         from fim_magic import provenance
 
         record = provenance.record(result)
+        # As it was read: a model that is loaded anew may be measured to read faster or slower.
+        request = replace(request, max_prompt_tokens=result.max_prompt_tokens)
         self.history.add(request, model, loading, result, record)
         return record
 
@@ -300,7 +320,7 @@ class Session:
         if self.last is None:
             raise OptionError("There is no answer to accept yet. Fill a hole with %%fim first.")
         candidates = self.last.candidates
-        number = int(which) if which.isdecimal() else 0 if which else 1
+        number = typed_number(which) if which else 1
         if not 1 <= number <= len(candidates):
             raise OptionError(
                 f"%fim accept takes a candidate's number, from 1 to {len(candidates)}; {which!r} is none."

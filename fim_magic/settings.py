@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from fim_magic.classroom import FILLING
 from fim_magic.default_candidates import IN_DOUBT, ON_A_CPU, ON_A_GPU, TO_CHOOSE_FROM
 from fim_magic.errors import OptionError
 from fim_magic.markers import MARKERS
+from fim_magic.saved_record import MOST_ANSWERS, MOST_LINES, SEEDS
+from fim_magic.unicode_text import check_whole
 
 if TYPE_CHECKING:
     from fim_magic.checks import CheckSpec
@@ -34,10 +37,17 @@ DOCTESTS = "doctests"
 DETAILS = ("line", "full")
 """How much stands below a diff."""
 
+UNCONFINED_CHECKS = ("run", "refuse")
+"""What comes of checks where the system cannot confine them."""
+
 LOADING = ("quantize", "family", "engine")
 """The options that say how a model is loaded, and not what it is to do."""
 
+_SEED_RULE = "is a whole number of 64 bits"
+
 QUANTIZATIONS = ("8bit", "4bit")
+
+_LEAST_PROMPT = 16  # tokens, without which a request makes no sense
 
 
 class _Texts(traitlets.List[str]):
@@ -46,6 +56,20 @@ class _Texts(traitlets.List[str]):
     def from_string(self, s: str) -> list[str] | None:
         """Read what an environment variable holds."""
         return [s]
+
+
+class _Markers(_Texts):
+    """Markers; from the environment those between its white space."""
+
+    def from_string(self, s: str) -> list[str] | None:
+        """Read what an environment variable holds.
+
+        Raises:
+            ValueError: It holds none.
+        """
+        if not s.split():
+            raise ValueError("there is no marker in it")
+        return s.split()
 
 
 def _number_or_word(text: str) -> int | str:
@@ -81,6 +105,12 @@ class Settings(Configurable):
     max_new_tokens = traitlets.Int(128, help="the most tokens that an answer may have").tag(
         config=True, flags=("--max-new-tokens",)
     )
+    max_prompt_tokens = traitlets.Union(
+        [traitlets.Int(), traitlets.Unicode()],
+        default_value="auto",
+        help="the most tokens that the prompt may have, what is nearest the hole first; auto: as many as are read here "
+        "in about ten seconds, but not less than 1024",
+    ).tag(config=True, flags=("--max-prompt-tokens",), typed=_number_or_word)
     lines = traitlets.Int(
         1, help="how many statements an answer has at least, where the hole has room for more than one"
     ).tag(config=True, flags=("--lines",))
@@ -111,12 +141,24 @@ class Settings(Configurable):
         "auto",
         help="what runs the model: torch, gguf (llama.cpp, for .gguf files), or auto for the faster one here",
     ).tag(config=True, flags=("--engine",))
-    markers = traitlets.List(traitlets.Unicode(), list(MARKERS), help="the texts that mark the hole").tag(config=True)
+    markers = _Markers(
+        traitlets.Unicode(),
+        list(MARKERS),
+        help="the text that marks the hole, or several; one that you name for a call is a hole wherever it stands, and "
+        "all others are text",
+    ).tag(config=True, flags=("--markers",))
     # Half an hour: long enough to think, to run what was written and to have a meeting. A notebook that is left open
     # overnight must not hold 15 GB of a GPU that others wait for. On a CPU it costs the few seconds of another load.
     idle_minutes = traitlets.Float(
         30.0, min=0.0, help="unload the model when no request came for so many minutes; 0 keeps it"
     ).tag(config=True, from_environment=True)
+
+    # Ten minutes: a program's threads get their answers one after another, and one that hangs is told of some day.
+    wait_seconds = traitlets.Float(
+        600.0,
+        min=0.0,
+        help="how long infill() and complete() wait in Python while another thread's request is under way; 0 does not",
+    ).tag(config=True, from_environment=True, in_python=True)
 
     auto = traitlets.Bool(False, help="fill a cell that holds a marker without %%fim before it").tag(
         config=True, from_environment=True
@@ -130,6 +172,15 @@ class Settings(Configurable):
         FILLING,
         "on",
         help="for classrooms: on, hints (only %%fim --hint works) or off; a notebook's metadata can say less",
+    ).tag(config=True, from_environment=True)
+
+    # macOS and Windows have nothing to confine a program with. There a check would never run, if this were "refuse":
+    # it runs because the user has asked for it, what is merely wrong is stopped all the same, and the result says so.
+    unconfined_checks = traitlets.Enum(
+        UNCONFINED_CHECKS,
+        "run",
+        help="what comes of --check where the system cannot confine what it runs (Landlock and seccomp, Linux only): "
+        "run it, and say so beside the result, or refuse",
     ).tag(config=True, from_environment=True)
 
     def __init__(self, **kwargs: Any) -> None:
@@ -158,6 +209,7 @@ class Settings(Configurable):
 
         Raises:
             MarkerError: The text's markers do not name holes.
+            UnreadableTextError: The text holds half a character.
             OptionError: An option is unknown or its value makes no sense.
         """
         # Imported at the first request: they bring the tokenizers library, which %load_ext need not wait for.
@@ -166,8 +218,9 @@ class Settings(Configurable):
         from fim_magic.request import Request
 
         values = self._values(options)
+        markers, every = self.markers_for(**options)
         method = _checked(values, "method", lambda v: v in METHODS, f"is one of {', '.join(METHODS)}")
-        document, blanks = split(text, _markers(values), complete=complete, language=language)
+        document, blanks = split(text, markers, complete=complete, every=every, language=language)
         return _checked(values, "model", lambda v: isinstance(v, str) and v != "", "is a name or a path"), Request(
             document=document,
             blanks=blanks,
@@ -175,10 +228,22 @@ class Settings(Configurable):
             order=_checked(values, "order", lambda v: v in ORDERS, f"is one of {', '.join(ORDERS)}"),
             candidates=_candidates(values),
             max_new_tokens=_checked(values, "max_new_tokens", lambda v: _whole(v) and v >= 1, "is at least 1"),
+            max_prompt_tokens=_prompt_tokens(values),
             sampling=_sampling(values),
-            check_spec=_check_spec(values),
-            lines=_checked(values, "lines", lambda v: _whole(v) and v >= 1, "is at least 1"),
+            check_spec=_check_spec(values, confined_only=self.unconfined_checks == "refuse"),
+            lines=_checked(values, "lines", lambda v: _whole(v) and 1 <= v <= MOST_LINES, f"is from 1 to {MOST_LINES}"),
         )
+
+    def markers_for(self, **options: Any) -> tuple[list[str], bool]:
+        """Return what marks a hole in one call, and whether the call itself says so: then each occurrence is a hole.
+
+        Args:
+            **options: As of `request`; only `markers` counts here.
+
+        Raises:
+            OptionError: They are no markers.
+        """
+        return _markers(self._values(options)), options.get("markers") is not None
 
     def loading(self, **options: Any) -> dict[str, Any]:
         """Say how a model is to be loaded: the options of `ModelSpec.of`.
@@ -200,14 +265,27 @@ class Settings(Configurable):
             "engine": _one_of(values, "engine", ENGINES, nothing="auto"),
         }
 
+    def waiting(self, **options: Any) -> float:
+        """Say for how many seconds a call from Python waits while another request is under way.
+
+        Args:
+            **options: As of `request`; only `wait_seconds` counts here.
+
+        Raises:
+            OptionError: An option is unknown or its value makes no sense.
+        """
+        rule = "is a number of seconds, 0 or more"
+        return float(_checked(self._values(options), "wait_seconds", lambda v: 0 <= v < math.inf, rule))
+
     def _values(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        values = {name: getattr(self, name) for name in options_of(Settings)} | {"markers": self.markers}
+        names = (*options_of(Settings), *self.traits(in_python=True))
+        values = {name: getattr(self, name) for name in names}
         unknown = sorted(set(given) - set(values))
         if unknown:
             raise OptionError(f"There is no option called {unknown[0]!r}; the options are {', '.join(sorted(values))}.")
         chosen = {name: value for name, value in given.items() if value is not None}
         for name, value in self._unreadable.items():
-            if name not in chosen and getattr(self, name) == self.traits()[name].default_value:
+            if name not in chosen and getattr(self, name) == self.traits()[name].default(self):
                 option = _flag(name) if name in values else name
                 raise OptionError(
                     f"The environment variable FIM_MAGIC_{name.upper()} holds {value!r}, which {option} cannot be. "
@@ -233,7 +311,7 @@ class Option:
 
 def options_of(settings: type[Settings]) -> dict[str, Option]:
     """Return the options that can be typed, by name."""
-    kinds = {traitlets.Int: int, traitlets.Float: float, traitlets.Unicode: str, _Texts: str}
+    kinds = {traitlets.Int: int, traitlets.Float: float, traitlets.Unicode: str, _Texts: str, _Markers: str}
     traits = settings.class_traits(flags=lambda flags: flags is not None)
     return {
         name: Option(
@@ -249,26 +327,35 @@ def options_of(settings: type[Settings]) -> dict[str, Option]:
 
 def _candidates(values: Mapping[str, Any]) -> int:
     """Return the number of candidates, 0 for as many as the machine makes cheap."""
-    rule = "is auto, or from 1 to 64"
-    number = _checked(values, "candidates", lambda v: v == "auto" or (_whole(v) and 1 <= v <= 64), rule)
+    rule = f"is auto, or from 1 to {MOST_ANSWERS}"
+    number = _checked(values, "candidates", lambda v: v == "auto" or (_whole(v) and 1 <= v <= MOST_ANSWERS), rule)
     return 0 if number == "auto" else int(number)
 
 
-def _check_spec(values: Mapping[str, Any]) -> CheckSpec:
+def _prompt_tokens(values: Mapping[str, Any]) -> int:
+    """Return the most tokens of a prompt, 0 for as many as the machine reads in some seconds."""
+    rule = f"is auto, or at least {_LEAST_PROMPT}"
+    number = _checked(values, "max_prompt_tokens", lambda v: v == "auto" or (_whole(v) and v >= _LEAST_PROMPT), rule)
+    return 0 if number == "auto" else int(number)
+
+
+def _check_spec(values: Mapping[str, Any], *, confined_only: bool) -> CheckSpec:
     from fim_magic.checks import CheckSpec
 
     check = values["check"]
     texts = [check] if isinstance(check, str) else check
     _checked(values, "check", lambda _: all(isinstance(text, str) for text in texts), "is an expression, or several")
+    for text in texts:
+        check_whole(text, "--check")
     expressions = tuple(text for text in texts if text != DOCTESTS)
-    return CheckSpec(expressions=expressions, doctests=DOCTESTS in texts)
+    return CheckSpec(expressions=expressions, doctests=DOCTESTS in texts, confined_only=confined_only)
 
 
 def _sampling(values: Mapping[str, Any]) -> Sampling:
     from fim_magic.engines import Sampling, new_seed  # with the first request: %load_ext need not wait for it
 
-    temperature = _checked(values, "temperature", lambda v: 0 <= v < math.inf, "is 0 or more (0 is greedy)")
-    seed = _checked(values, "seed", lambda v: v is None or _whole(v), "is a whole number")
+    temperature = _checked(values, "temperature", lambda v: 0 <= v <= sys.float_info.max, "is 0 or more (0 is greedy)")
+    seed = _checked(values, "seed", lambda v: v is None or (_whole(v) and SEEDS[0] <= v <= SEEDS[1]), _SEED_RULE)
     return Sampling(
         temperature=float(temperature),
         top_p=float(_checked(values, "top_p", lambda v: 0 < v <= 1, "is above 0 and at most 1")),
@@ -296,7 +383,7 @@ def _one_of(values: Mapping[str, Any], name: str, known: Sequence[str], *, nothi
 
 
 def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    return "--" + name.replace("_", "-") if name in options_of(Settings) else name
 
 
 def _whole(value: Any) -> bool:
@@ -310,4 +397,6 @@ def _markers(values: Mapping[str, Any]) -> list[str]:
     texts = isinstance(markers, list | tuple) and all(isinstance(marker, str) and marker for marker in markers)
     if not markers or not texts:
         raise OptionError(f"markers is a list of texts, none of them empty; {markers!r} is not.")
+    for marker in markers:
+        check_whole(marker, "A marker")
     return list(markers)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import bisect
 import codecs
 import itertools
-import json
 import re
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
@@ -17,9 +16,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import AddedToken, Encoding, Tokenizer
 
-from fim_magic.errors import ModelError
+from fim_magic.errors import ModelError, is_failure
+from fim_magic.regular_files import LARGEST_VOCABULARY, read_bytes, read_json
 
 _GUARD = "☺"
 """A character that no token joins with another. Behind it, text is encoded as in the middle of a text.
@@ -65,8 +65,10 @@ class TextTokenizer:
             ModelError: There is no readable `tokenizer.json`.
         """
         try:
-            backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        except Exception as error:  # tokenizers raises bare Exception
+            backend = Tokenizer.from_buffer(read_bytes(folder / "tokenizer.json", LARGEST_VOCABULARY))
+        except BaseException as error:  # tokenizers raises bare Exception, and panics
+            if not is_failure(error):
+                raise
             raise ModelError(
                 f"The tokenizer of this checkpoint could not be read ({error}). A checkpoint needs a tokenizer.json "
                 "beside its weights; save one with `AutoTokenizer.from_pretrained(…).save_pretrained(folder)`."
@@ -132,7 +134,7 @@ class TextTokenizer:
         return TextStream(self._shown)
 
     def _plain(self, text: str, apart: AbstractSet[int]) -> list[int]:
-        encoding = self._backend.encode(text, add_special_tokens=False)
+        encoding = _encoded(self._backend, text)
         sentinels = self._sentinels | apart
         if sentinels.isdisjoint(encoding.ids):
             return list(encoding.ids)
@@ -187,8 +189,28 @@ class TextStream:
         return self.text
 
 
+def _encoded(backend: Tokenizer, text: str) -> Encoding:
+    """Encode a text, without what the tokenizer puts before every text.
+
+    Raises:
+        ModelError: The tokenizer fails on this text: a pattern of its file that backtracks without end is a panic.
+    """
+    try:
+        return backend.encode(text, add_special_tokens=False)
+    except TypeError:
+        raise  # no Unicode: that is the text's fault
+    except BaseException as error:
+        if not is_failure(error):
+            raise
+        raise ModelError(
+            f"The tokenizer of this model fails on the text ({str(error).partition(chr(10))[0]}). Its tokenizer.json "
+            "is damaged, or has a pattern that some texts are too much for. Try with less text (--context none), or "
+            "take another model: %fim models lists those that are known to work."
+        ) from error
+
+
 def _leading_ids(backend: Tokenizer, bos: str | None) -> list[int]:
-    plain = list(backend.encode("a", add_special_tokens=False).ids)
+    plain = list(_encoded(backend, "a").ids)
     full = list(backend.encode("a", add_special_tokens=True).ids)
     extra = len(full) - len(plain)
     if extra > 0 and full[extra:] == plain:
@@ -200,7 +222,7 @@ def _leading_ids(backend: Tokenizer, bos: str | None) -> list[int]:
 def declared_bos(path: Path) -> str | None:
     """Return the BOS token that a tokenizer_config.json asks for. transformers 5 does not put it in tokenizer.json."""
     try:
-        config = json.loads(path.read_text("utf-8"))
+        config = read_json(path)
     except (OSError, ValueError):
         return None
     if not isinstance(config, dict) or not config.get("add_bos_token"):
@@ -217,9 +239,9 @@ def declared_ends(tokenizer: TextTokenizer, declared: int | list[int] | None) ->
 
 def _guard_ids(backend: Tokenizer) -> list[int]:
     """The ids of the guard, for tokenizers to which it matters where in a text a word stands; else none."""
-    guard = list(backend.encode(_GUARD, add_special_tokens=False).ids)
-    behind = list(backend.encode(_GUARD + "a", add_special_tokens=False).ids)
-    alone = list(backend.encode("a", add_special_tokens=False).ids)
+    guard = list(_encoded(backend, _GUARD).ids)
+    behind = list(_encoded(backend, _GUARD + "a").ids)
+    alone = list(_encoded(backend, "a").ids)
     return guard if behind[: len(guard)] == guard and behind[len(guard) :] != alone else []
 
 

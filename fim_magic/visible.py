@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from typing import TextIO
+
+from fim_magic.streams import is_tty, put, write
 
 # Arabic, Syriac, Thaana, N'Ko, Mandaic; Devanagari to Sinhala; Tibetan, Myanmar, Khmer, Mongolian and their kin.
 _JOINED = (
@@ -100,24 +101,37 @@ def _plain_line(line: str) -> str:
     return plain_text(line[:-1]) + "\r\n" if line.endswith("\r") else plain_text(line) + "\n"
 
 
-def say(text: str, stream: TextIO | None = None) -> None:
-    """Print text for people, whose lines end with a line feed, on standard output or another stream."""
-    print(plain_lines(text), file=stream)
+def say(text: str) -> None:
+    """Print text for people, whose lines end with a line feed, on standard output; lost where that takes none."""
+    put(sys.stdout, f"{plain_lines(text)}\n")
+
+
+def notify(text: str) -> None:
+    """As [`say`][], on standard error at once: beside a command's output."""
+    write(sys.stderr, f"{plain_lines(text)}\n")
 
 
 def say_in_colour(text: str) -> None:
-    """Print what was drawn for a terminal: as `say`, but colours stay."""
+    """Print what was drawn for a terminal: as [`say`][], but colours stay."""
     pieces = _COLOUR.split(text)
     shown = (piece if number % 2 else plain_lines(piece) for number, piece in enumerate(pieces))
-    print("".join(shown))  # noqa: T201 - as above
+    put(sys.stdout, "".join(shown) + "\n")
 
 
 def hand_over(text: str) -> None:
-    """Write text that is a result: as it is, to the last character, but on a terminal as it is for people."""
-    if not (sys.stdout is not None and sys.stdout.isatty()):
+    """Write a result on standard output: for a program or a file byte for byte, as UTF-8; on a terminal for people.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    raw = getattr(sys.stdout, "buffer", None)
+    if is_tty(sys.stdout):
+        shown = plain_lines(text)
+        sys.stdout.write(shown)
+        if shown != text:
+            notify("Characters that cannot be seen are shown by name here; in a file, they are as they were.")
+    elif raw is None:
         sys.stdout.write(text)
-        return
-    shown = plain_lines(text)
-    sys.stdout.write(shown)
-    if shown != text:
-        say("Characters that cannot be seen are shown by name here; in a file, they are as they were.", sys.stderr)
+    else:
+        sys.stdout.flush()
+        raw.write(text.encode("utf-8", "surrogatepass"))

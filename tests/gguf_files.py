@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,3 +115,47 @@ def write_gguf(path: Path, *, pre: str = "qwen2", tied: bool = False, exact: boo
     writer.write_tensors_to_file()
     writer.close()
     return Tiny(path, held, kinds)
+
+
+def text(value: str | bytes) -> bytes:
+    """A text as GGUF writes it: its length and its bytes."""
+    content = value if isinstance(value, bytes) else value.encode()
+    return struct.pack("<Q", len(content)) + content
+
+
+def header(
+    *keys: tuple[str | bytes, int, bytes],
+    tensors: Sequence[bytes] = (),
+    version: int = 3,
+    key_count: int | None = None,
+    tensor_count: int | None = None,
+    architecture: bool = True,
+) -> bytes:
+    """The beginning of a GGUF file, true or not.
+
+    Args:
+        *keys: Each a name, a kind and the bytes of the value.
+        tensors: Their entries, by `tensor`.
+        version: Of the format.
+        key_count: What it says that there are.
+        tensor_count: As `key_count`.
+        architecture: Whether it names one.
+    """
+    if architecture:
+        keys = (("general.architecture", 8, text("qwen2")), *keys)
+    counts = (
+        len(tensors) if tensor_count is None else tensor_count,
+        len(keys) if key_count is None else key_count,
+    )
+    written = b"".join(text(name) + struct.pack("<I", kind) + value for name, kind, value in keys)
+    return b"GGUF" + struct.pack("<IQQ", version, *counts) + written + b"".join(tensors)
+
+
+def tensor(name: str | bytes, shape: Sequence[int], kind: int = 0, offset: int = 0) -> bytes:
+    """The entry of a tensor; kind 0 is float32."""
+    return text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, offset)
+
+
+def array(kind: int, count: int, content: bytes = b"") -> bytes:
+    """An array that says that it has `count` elements."""
+    return struct.pack("<IQ", kind, count) + content

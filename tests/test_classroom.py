@@ -21,7 +21,7 @@ def test_a_notebook_says_what_it_allows(tmp_path, said):
     assert of_notebook(notebook(tmp_path, {"fim_magic": {"filling": said}})) == said
 
 
-@pytest.mark.parametrize("metadata", [{}, {"fim_magic": {}}, {"fim_magic": None}, {"fim_magic": "off"}])
+@pytest.mark.parametrize("metadata", [{}, {"fim_magic": {}}, {"fim_magic": None}])
 def test_a_notebook_that_says_nothing_allows_everything(tmp_path, metadata):
     assert of_notebook(notebook(tmp_path, metadata)) == "on"
 
@@ -31,11 +31,20 @@ def test_a_mistyped_switch_is_not_on(tmp_path, said):
     assert of_notebook(notebook(tmp_path, {"fim_magic": {"filling": said}})) == "off"
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b'{"metadata": 1}'])
-def test_a_file_that_is_no_notebook_allows_everything(tmp_path, content):
+def test_no_file_and_an_empty_one_allow_everything(tmp_path):
+    path = tmp_path / "n.ipynb"
+    path.touch()  # as front ends begin a notebook
+    assert of_notebook(path) == of_notebook(tmp_path / "missing.ipynb") == of_notebook(None) == "on"
+
+
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe", b"[]", b'{"metadata": 1}', b'{"metadata": {"fim_magic": ', b"[" * 99999]
+)
+def test_what_cannot_be_read_does_not_allow_everything(tmp_path, content):
     path = tmp_path / "n.ipynb"
     path.write_bytes(content)
-    assert of_notebook(path) == of_notebook(tmp_path / "missing.ipynb") == of_notebook(None) == "on"
+    with pytest.raises(FillingOffError, match="cannot be read"):
+        of_notebook(path)
 
 
 @pytest.mark.parametrize(

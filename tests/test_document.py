@@ -8,8 +8,8 @@ from fim_magic.document import Document, parse
 from fim_magic.errors import MarkerError
 from fim_magic.markers import MARKERS
 
-# Any script; no surrogates, which no UTF-8 notebook can hold, and none of the markers' own characters.
-TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<>█\r"))
+# Any script; no surrogates, which no UTF-8 notebook can hold, none of the markers' own characters, no byte order mark.
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<>█\r\ufeff"))
 MIDDLE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"))
 
 

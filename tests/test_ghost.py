@@ -270,10 +270,13 @@ def test_what_is_to_be_waited_for_is_said_below(terminal):
     ("cause", "told"),
     [
         ("%config FimMagics.filling = 'off'", "Filling is switched off in this notebook"),
-        ("import fim_magic.pipeline as p; p._generating.acquire()", "The model is busy with another request"),
+        (
+            "import threading, fim_magic.pipeline as p; t = p.TURN.taken(threading.Event()); t.__enter__()",
+            "The model is busy with another request",
+        ),
         ("%config FimMagics.model = 'no-such-model'", "no-such-model"),
         ("engine.answers = ('',)", "The model has nothing to put here."),
-        ("engine.before_step = lambda step: 1 / 0", "This could not be filled in: ZeroDivisionError"),
+        ("engine.before_step = lambda step: 1 / 0", "This did not work: ZeroDivisionError"),
     ],
 )
 def test_an_error_is_told_below_and_what_is_typed_stays(terminal, cause, told):

@@ -13,7 +13,7 @@ from fim_magic.errors import MarkerError
 from fim_magic.holes import MultiHoleDocument, combine, parse, written
 from fim_magic.markers import MARKERS
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<>█\r"), max_size=30)
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<>█\r\ufeff"), max_size=30)
 BETWEEN = TEXT.filter(str.strip)
 MIDDLE = st.one_of(TEXT, st.text("a \n", max_size=8))
 LOOP = "def f(xs):\n    total = █\n    for x in xs:\n        █\n    return total\n"

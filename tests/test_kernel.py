@@ -156,7 +156,7 @@ def test_what_a_cell_defines_that_has_yet_to_run_is_defined(shell, tmp_path):
         ("code", "%%fim\nhole = <cursor>\n"),
         ("code", "broken = ("),
     )
-    run(shell, "x = 1")
+    run(shell, "x = 1", "%%fim\nhole = <cursor>\n")
     assert defined_names(shell) == {"x", "np", "size"}
     shell.user_ns["__vsc_ipynb_file__"] = str(tmp_path / "nowhere.ipynb")
     assert defined_names(shell) == known_names(shell) == {"x"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import re
 import signal
@@ -535,7 +536,7 @@ def test_a_second_fim_while_one_runs_is_refused(shell, engine):
         outcome = Outcome(shell, f"%%fim\n{BODY}")
         assert "busy with another request" in outcome.error + outcome.out
         with pytest.raises(BusyError):
-            infill(BODY, model="scripted")
+            infill(BODY, model="scripted", wait_seconds=0)
     finally:
         engine.may_go_on.set()
         thread.join()
@@ -898,9 +899,14 @@ def test_a_hint_shows_less_than_the_answer_and_can_be_accepted_by_nobody(shell, 
     assert "Nothing was filled" in Outcome(shell, "%fim log").out
 
 
+def write_exercise(path, filling):
+    cell = {"cell_type": "code", "source": BODY, "metadata": {}, "outputs": []}
+    path.write_text(json.dumps({"metadata": {"fim_magic": {"filling": filling}}, "cells": [cell]}))
+
+
 def test_a_notebook_that_gives_hints_only_says_so(shell, engine, monkeypatch, tmp_path):
     path = tmp_path / "exercise.ipynb"
-    path.write_text('{"metadata": {"fim_magic": {"filling": "hints"}}, "cells": []}')
+    write_exercise(path, "hints")
     monkeypatch.setenv("JPY_SESSION_NAME", str(path))
     for magic in ("%%fim", "%%complete", "%%fim --accept"):
         outcome = Outcome(shell, f"{magic}\n{BODY}")
@@ -915,6 +921,6 @@ def test_a_notebook_that_gives_hints_only_says_so(shell, engine, monkeypatch, tm
 
 def test_vs_code_tells_which_notebook_it_is(shell, engine, tmp_path):
     path = tmp_path / "exercise.ipynb"
-    path.write_text('{"metadata": {"fim_magic": {"filling": "off"}}, "cells": []}')
+    write_exercise(path, "off")
     shell.user_ns["__vsc_ipynb_file__"] = str(path)
     assert "switched off" in Outcome(shell, f"%%fim\n{BODY}").error

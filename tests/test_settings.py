@@ -15,6 +15,7 @@ from fim_magic.settings import LOADING, Settings, options_of
 BUILT_IN = {
     "model": "auto",
     "method": "fim",
+    "max_prompt_tokens": 0,  # as many as are read in some seconds
     "candidates": 0,  # as many as the machine makes cheap
     "check": [],
     "max_new_tokens": 128,
@@ -33,6 +34,7 @@ VALUES = {
     "candidates": (2, 3, 4),
     "check": (["a"], ["b"], ["c"]),
     "max_new_tokens": (20, 30, 40),
+    "max_prompt_tokens": (2000, 3000, 4000),
     "lines": (2, 3, 4),
     "temperature": (0.2, 0.3, 0.4),
     "top_p": (0.2, 0.3, 0.4),
@@ -53,6 +55,7 @@ def asked(settings, **options):
         "candidates": request.candidates,
         "check": [*request.check_spec.expressions],
         "max_new_tokens": request.max_new_tokens,
+        "max_prompt_tokens": request.max_prompt_tokens,
         "lines": request.lines,
         "temperature": request.sampling.temperature,
         "top_p": request.sampling.top_p,
@@ -228,7 +231,8 @@ def test_infilling_needs_a_marker_and_completion_does_not():
 
 def test_every_option_can_be_typed_and_has_a_help_text_for_argparse():
     options = options_of(Settings)
-    assert set(options) == {*VALUES, "context"}  # which is about the notebook around the text
+    # The context is about the notebook around the text, the markers about the text itself.
+    assert set(options) == {*VALUES, "context", "markers"}
     for name, option in options.items():
         assert "--" + name.replace("_", "-") in option.flags
         assert option.help % {}

@@ -6,6 +6,7 @@ cell in `sandbox`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
 from fim_magic.candidate import Check
@@ -42,6 +43,7 @@ def look(
     check_spec: CheckSpec = NO_CHECKS,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     document: Document | None = None,
+    written: Sequence[tuple[int, int]] = (),
 ) -> tuple[Check, ...]:
     """Check a rebuilt cell: that it parses, its names and columns, then what the user wants tried; else nothing is run.
 
@@ -52,6 +54,7 @@ def look(
         check_spec: What is to be tried in the sandbox.
         limits: What that may use.
         document: As for `parses`.
+        written: As for `tried`.
     """
     first = parses(text, document)
     if first.detail == OTHER_LANGUAGE:
@@ -62,4 +65,4 @@ def look(
         return (first,)
     columns = columns_there(text, frames)
     found = (first, names_defined(text, known), *(() if columns is None else (columns,)))
-    return (*found, *tried(text, check_spec, limits))
+    return (*found, *tried(text, check_spec, limits, written=written))

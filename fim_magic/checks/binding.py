@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator, Sequence
 
+from fim_magic.control_flow import TRIES
+
 CATCH_UNDEFINED = frozenset({"NameError", "UnboundLocalError", "Exception", "BaseException"})
 """The errors whose handlers catch that a name is undefined."""
 
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-TRIES = (ast.Try, getattr(ast, "TryStar", ast.Try))  # Python knows `except*` from 3.11 on
 _MEANT_FOR_UNDEFINED = frozenset({"NameError", "UnboundLocalError"})
 _ENDS = frozenset({"exit", "quit", "_exit", "abort"})
 _TAKES_ALL = frozenset({"all", "any", "dict", "frozenset", "list", "max", "min", "set", "sorted", "sum", "tuple"})

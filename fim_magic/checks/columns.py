@@ -12,8 +12,8 @@ from types import MappingProxyType
 
 from fim_magic.candidate import Check
 from fim_magic.cell_text import RUN_LATER, nodes_run_with, tree_of, without_magics
-from fim_magic.checks.binding import TRIES
 from fim_magic.checks.parsing import short
+from fim_magic.control_flow import TRIES
 
 _CHANGES = frozenset({"insert", "pop", "update", "eval"})
 

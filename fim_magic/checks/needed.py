@@ -25,6 +25,11 @@ def needed_cells(text: str, cells: Sequence[str]) -> tuple[str, ...]:
         text: What is to be run after them.
         cells: Those that ran before, oldest first. They are returned in this order, without their magics.
     """
+    return tuple(source for _, source in needed_positions(text, cells))
+
+
+def needed_positions(text: str, cells: Sequence[str]) -> tuple[tuple[int, str], ...]:
+    """Return the same cells as [`needed_cells`][], each with a number: the larger, the later it ran."""
     sources = [source for source in map(without_magics, cells) if source is not None]
     read = [(source, flow) for source in sources if (flow := _flow(source)) is not None]
     modules = frozenset(chain.from_iterable(flow.modules for _, flow in read))
@@ -41,7 +46,7 @@ def needed_cells(text: str, cells: Sequence[str]) -> tuple[str, ...]:
                 found.add(index)
                 need = (need - flow.surely) | flow.needs | flow.later
         if found == chosen:
-            return tuple(read[index][0] for index in sorted(chosen))
+            return tuple((index, read[index][0]) for index in sorted(chosen))
         chosen = found
 
 

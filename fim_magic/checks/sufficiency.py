@@ -10,16 +10,14 @@ from collections.abc import Set as AbstractSet
 from functools import cached_property
 
 from fim_magic.cell_text import nodes_run_with, tree_of
-from fim_magic.checks.binding import TRIES
 from fim_magic.checks.names import names_defined, names_in_text
 from fim_magic.checks.parsing import parses
 from fim_magic.checks.vain import ends_in_vain
+from fim_magic.control_flow import never_ends
 from fim_magic.document import Document
 
 _LONGEST = 50_000  # characters of a cell; reading a longer one takes too long to be done for every statement
 _FILLERS = ("pass", "if 1:", "None", "()", "0")
-_EXITS = (ast.Return, ast.Raise, ast.Continue, ast.Break)
-_ENDS = frozenset({"sys.exit", "exit", "quit", "os._exit", "assert_never", "typing.assert_never", "pytest.fail"})
 _NEED_NO_VALUE = frozenset({"NoReturn", "Never", "Optional"})
 
 
@@ -95,7 +93,7 @@ class Sufficiency:
             return True
         returned = (node for node in own if isinstance(node, ast.Return) and not _is_none(node.value))
         before = any(node.lineno < line for node in returned)
-        return not (before or _is_annotated(function)) or _exits(function.body)
+        return not (before or _is_annotated(function)) or never_ends(function.body, exhaustive=True)
 
 
 def _is_annotated(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
@@ -111,23 +109,3 @@ def _is_annotated(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 def _is_none(value: ast.expr | None) -> bool:
     return value is None or (isinstance(value, ast.Constant) and value.value is None)
-
-
-def _exits(body: list[ast.stmt]) -> bool:
-    """Whether what stands after these statements could never run."""
-    last = body[-1]
-    if isinstance(last, TRIES):
-        branches = [last.orelse or last.body, *(handler.body for handler in last.handlers)]
-        return bool(last.finalbody and _exits(last.finalbody)) or all(map(_exits, branches))
-    if isinstance(last, ast.If):
-        return bool(last.orelse) and _exits(last.body) and _exits(last.orelse)
-    if isinstance(last, ast.Match):
-        return all(_exits(case.body) for case in last.cases)
-    if isinstance(last, ast.With | ast.AsyncWith):
-        return _exits(last.body)
-    if isinstance(last, ast.For | ast.While | ast.AsyncFor) and last.orelse:
-        return _exits(last.orelse) and not any(isinstance(node, ast.Break) for node in ast.walk(last))
-    if isinstance(last, ast.Expr) and isinstance(last.value, ast.Call):
-        return ast.unparse(last.value.func) in _ENDS
-    is_endless = isinstance(last, ast.While) and isinstance(last.test, ast.Constant) and bool(last.test.value)
-    return is_endless or isinstance(last, _EXITS)

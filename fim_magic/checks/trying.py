@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import ast
 import doctest
 import re
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from itertools import chain, repeat
 
 from fim_magic.candidate import Check
-from fim_magic.cell_text import LONGEST, UNREADABLE, compiled, tree_of, without_magics
-from fim_magic.checks.needed import needed_cells
-from fim_magic.checks.parsing import OTHER_LANGUAGE, short
+from fim_magic.cell_text import LONGEST, tree_of, without_magics
+from fim_magic.checks.claims import claims_on, reserved_by
+from fim_magic.checks.needed import needed_positions
+from fim_magic.checks.ownership import Division, divided, written_in
+from fim_magic.checks.parsing import OTHER_LANGUAGE
+from fim_magic.checks.verdicts import Run, Wanted, judge
 from fim_magic.examples import examples_in
-from fim_magic.sandbox import Limits, RunReport, Step, StepResult, run_steps
+from fim_magic.sandbox import KERNEL_LAYERS, Limits, Step, run_steps
 
-# What these say may be the sandbox's fault, not the cell's: it has none of the user's files.
-_OF_THE_SANDBOX = ("BlockingIOError", "FileNotFoundError", "ModuleNotFoundError", "PermissionError")
-_SHOWN = 60  # characters of an example or of what it gave
-_DOCTEST_OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
+_REFUSED = "not run, as this system cannot confine it"
 _PRELUDE = "def display(*things, **options):\n    print(*things)\n\ndef get_ipython():\n    return None\n"
 
 
@@ -32,12 +31,14 @@ class CheckSpec:
         tests: Cells that have to run without an error.
         doctests: Whether the examples in the cell's docstrings have to hold.
         setup: The cells that were run before, oldest first. Those that are needed run before the rebuilt cell.
+        confined_only: Whether nothing is run where the system itself cannot confine it.
     """
 
     expressions: tuple[str, ...] = ()
     tests: tuple[str, ...] = ()
     doctests: bool = False
     setup: tuple[str, ...] = ()
+    confined_only: bool = False
 
     @property
     def anything(self) -> bool:
@@ -54,31 +55,77 @@ def docstring_examples(text: str) -> int:
     return sum(map(len, _docstrings(text)))
 
 
-def tried(text: str, check_spec: CheckSpec, limits: Limits = Limits()) -> tuple[Check, ...]:  # noqa: B008 - frozen
+def tried(
+    text: str,
+    check_spec: CheckSpec,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    *,
+    written: Sequence[tuple[int, int]] = (),
+    layers: Sequence[str] = KERNEL_LAYERS,
+) -> tuple[Check, ...]:
     """Run a cell in the sandbox, and then each expression, each test and the doctests, all within `limits`.
+
+    Args:
+        text: The cell.
+        check_spec: What is to be run.
+        limits: What all of it may use.
+        written: From which character to which a model wrote it, for each hole. What the user wrote elsewhere cannot be
+            redefined there, and examples that stand there do not count.
+        layers: Which of the system's layers may confine it.
 
     Returns:
         A check for each expression and each test, and one for all doctests. Where the cells before it fail already, or
         the sandbox has not what the cell reads, `passed` is None.
     """
-    examples = _docstrings(text) if check_spec.doctests else []
+    answer = written_in(text, written)
+    examples = _docstrings(text, answer.rows) if check_spec.doctests else []
+    cell = without_magics(text)
+    check_spec = _with_own_tests(check_spec, cell or "")
     wanted = [*wanted_of(check_spec), *([Wanted("doctests", "examples", "")] if examples else [])]
     if not wanted:
         return ()
-    cell = without_magics(text)
     if cell is None:
         return tuple(Check(one.name, None, OTHER_LANGUAGE) for one in wanted)
-    needs = "\n".join([cell, *check_spec.expressions, *(without_magics(test) or "" for test in check_spec.tests)])
-    before = [_PRELUDE, *needed_cells(needs, check_spec.setup)]
-    steps = [Step("cell", source, f"<cell {index}>", vital=True) for index, source in enumerate(before)]
-    steps.append(Step("cell", cell, "<cell>", vital=True))
+    division = divided(cell, answer)
+    checks = [one.source for one in wanted] + [example.source for group in examples for example in group]
+    before = [Step("cell", _PRELUDE, "<cell 0>", vital=True), *_setup(cell, division, checks, check_spec.setup)]
+    parts = (cell,) if division is None else division.parts
+    steps = before + [Step("cell", part, "<cell>", vital=True, shown=cell) for part in parts]
     for index, one in enumerate(wanted):
         if one.kind != "examples":
             steps.append(Step(one.kind, one.source, f"<check {index}>"))
     for index, group in enumerate(examples):
         steps.append(Step("examples", "", f"<docstring {index}>", tuple(example.source for example in group)))
-    report = run_steps(steps, limits=limits)
-    return tuple(_judge(report, len(before), wanted, examples, limits))
+    claims = claims_on(division, checks, [step.source for step in before])
+    reserved = None if claims is None else reserved_by(claims, division, len(before))
+    report = run_steps(steps, limits=limits, layers=layers, reserved=reserved, confined_only=check_spec.confined_only)
+    if check_spec.confined_only and report.layers and not report.confined:
+        return tuple(Check(one.name, None, _REFUSED) for one in wanted)
+    found = judge(Run(report, len(before), len(parts), limits, claims, reserved), wanted, examples)
+    return tuple(replace(check, confined=report.confined or not report.layers) for check in found)
+
+
+def _setup(cell: str, division: Division | None, checks: Sequence[str], cells: Sequence[str]) -> Iterator[Step]:
+    """Yield the earlier cells that the cell and its checks need.
+
+    What the answer binds may hide what a check needs of them, so they are looked for without it as well. Should one of
+    those fail, it is as if the answer's were all there is.
+    """
+    readable = [without_magics(check) or "" for check in checks]
+    needed = dict(needed_positions("\n".join([cell, *readable]), cells))
+    hidden = {} if division is None else dict(needed_positions("\n".join([division.without_answer, *readable]), cells))
+    for index, source in sorted({**needed, **hidden}.items()):
+        yield Step("cell", source, f"<cell {index + 1}>", vital=index in needed)
+
+
+def _with_own_tests(check_spec: CheckSpec, cell: str) -> CheckSpec:
+    """Return the checks with calls of tests that the cell itself defines: a function by itself would always be true."""
+    tests = {name: _test_called(name.strip(), [cell]) for name in check_spec.expressions}
+    calls = tuple(test for test in tests.values() if test is not None and test != cell)
+    if not calls:
+        return check_spec
+    expressions = tuple(name for name in check_spec.expressions if tests[name] in (None, cell))
+    return replace(check_spec, expressions=expressions, tests=(*check_spec.tests, *calls))
 
 
 def in_cells(check_spec: CheckSpec, cells: Sequence[str]) -> CheckSpec:
@@ -112,20 +159,11 @@ def _test_called(name: str, cells: Sequence[str]) -> str | None:
     return f"{name}()" if is_test else None
 
 
-def _docstrings(text: str) -> list[list[doctest.Example]]:
-    """The examples of each docstring that has any."""
+def _docstrings(text: str, written_rows: AbstractSet[int] = frozenset()) -> list[list[doctest.Example]]:
+    """The examples of each docstring that has any, without those in some rows."""
     source = without_magics(text)
     tree = None if source is None or len(text) > LONGEST else tree_of(source)
-    return [] if tree is None else examples_in(tree)
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """One expression or test of a [`CheckSpec`][], or its doctests."""
-
-    name: str
-    kind: str  # of its step
-    source: str
+    return [] if tree is None else examples_in(tree, written_rows)
 
 
 def wanted_of(check_spec: CheckSpec) -> Iterator[Wanted]:
@@ -134,104 +172,3 @@ def wanted_of(check_spec: CheckSpec) -> Iterator[Wanted]:
         yield Wanted(expression.strip(), "expression", expression)
     for test in check_spec.tests:
         yield Wanted("test", "cell", without_magics(test) or "")
-
-
-def _judge(
-    report: RunReport,
-    before: int,
-    wanted: Sequence[Wanted],
-    examples: Sequence[Sequence[doctest.Example]],
-    limits: Limits,
-) -> Iterator[Check]:
-    done = report.results
-    cell = done[before] if len(done) > before else None
-    if cell is None or not cell.ok:
-        whole = _judge_cell(report, before, limits)
-        yield from (Check(one.name, *whole) for one in wanted)
-        return
-    rest = done[before + 1 :]
-    plain = [one for one in wanted if one.kind != "examples"]
-    for index, one in enumerate(plain):
-        yield Check(one.name, *_judge_step(one, index, rest, report, limits))
-    if examples:
-        yield Check("doctests", *_judge_doctests(examples, rest[len(plain) :], report, limits))
-
-
-def _judge_cell(report: RunReport, before: int, limits: Limits) -> tuple[bool | None, str]:
-    """Judge every check where the run did not get past the cell."""
-    done = report.results
-    error = " ".join(done[-1].texts) if done and not done[-1].ok else _how_it_ended(report, limits)
-    if not report.layers:
-        return None, f"the sandbox did not start: {error}"
-    if len(done) < before or (len(done) == before and done and not done[-1].ok):
-        return None, short(f"an earlier cell does not run here: {error}")
-    if error.startswith(_OF_THE_SANDBOX):
-        return None, short(f"does not run in the sandbox: {error}")
-    return False, short(error)
-
-
-def _judge_step(
-    wanted: Wanted, index: int, rest: Sequence[StepResult], report: RunReport, limits: Limits
-) -> tuple[bool | None, str]:
-    try:
-        compiled(wanted.source.strip() if wanted.kind == "expression" else wanted.source)
-    except UNREADABLE as error:
-        return None, short(f"is no Python: {error}")
-    if index > len(rest):
-        return None, "not reached"
-    if index == len(rest):
-        return False, _how_it_ended(report, limits)
-    step = rest[index]
-    if step.ok:
-        return True, ""
-    message = " ".join(step.texts)
-    if wanted.kind == "expression" and message.startswith("gave "):
-        return False, short(f"{wanted.name} {message}")
-    return (None if message.startswith(_OF_THE_SANDBOX) else False), short(message)
-
-
-def _how_it_ended(report: RunReport, limits: Limits) -> str:
-    if report.outcome.why == "timed out":
-        return f"took longer than {limits.seconds:g} s"
-    return {"killed": "crashed", "ended early": "left before its end"}.get(report.outcome.why, report.outcome.why)
-
-
-def _judge_doctests(
-    examples: Sequence[Sequence[doctest.Example]], rest: Sequence[StepResult], report: RunReport, limits: Limits
-) -> tuple[bool, str, float]:
-    total, right, wrong = sum(map(len, examples)), 0, ""
-    for index, group in enumerate(examples):
-        if index >= len(rest):
-            wrong = wrong or _how_it_ended(report, limits)
-            break
-        for example, outcome in zip(group, chain(rest[index].texts, repeat("!nothing")), strict=False):
-            if _is_as_wanted(example, outcome):
-                right += 1
-            else:
-                shown = outcome[1:].strip() or "nothing"
-                wrong = wrong or f"{example.source.strip()[:_SHOWN]} gave {shown[:_SHOWN]}"
-    counted = f"{right} of {total} doctests"
-    return right == total, short(" ".join((f"{counted}: {wrong}" if wrong else counted).split())), right / total
-
-
-def _is_as_wanted(example: doctest.Example, outcome: str) -> bool:
-    """Whether an outcome is the example's; it is "=" and what was printed, or "!" and an error."""
-    options = _DOCTEST_OPTIONS
-    for option, on in example.options.items():
-        options = options | option if on else options & ~option
-    checker = doctest.OutputChecker()
-    got = outcome[1:]
-    if outcome.startswith("!"):
-        wanted = example.exc_msg
-        return wanted is not None and got.partition(":")[0] == wanted.partition(":")[0].strip().split(".")[-1]
-    if example.exc_msg is not None:
-        return False
-    return checker.check_output(example.want, got, options) or _same_value(example.want, got)
-
-
-def _same_value(want: str, got: str) -> bool:
-    """Whether both are the same literal: people write "a" where Python shows 'a'."""
-    try:
-        return bool(want.strip()) and bool(ast.literal_eval(want.strip()) == ast.literal_eval(got.strip()))
-    except (*UNREADABLE, TypeError):
-        return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import difflib
-import json
 import logging
 import re
 from collections.abc import Sequence
@@ -17,7 +16,10 @@ from fim_magic.cell_text import IPYTHON_LINE
 from fim_magic.context.beside import ContextCell
 from fim_magic.context.redaction import redacted
 from fim_magic.languages import PYTHON, magic_of, of_cell
-from fim_magic.markers import MARKERS
+from fim_magic.line_ends import lines_with_ends, with_lf
+from fim_magic.markers import MARKERS, holds_hole
+from fim_magic.regular_files import LARGEST_NOTEBOOK, read_json
+from fim_magic.unicode_text import without_mark
 
 _log = logging.getLogger(__name__)
 
@@ -36,10 +38,11 @@ _REMEMBERED = 512  # cells, of which the next request need not find out the same
 
 @dataclass(frozen=True)
 class NotebookCell:
-    """A cell of code, or of text, as the notebook's file has it."""
+    """A cell of code, or of text, as the notebook's file has it; with its id, where the file has ids."""
 
     source: str
     markdown: bool
+    id: str = ""
 
 
 def language_of(source: str) -> str:
@@ -62,17 +65,18 @@ def code_cell(
         markers: What marks a hole.
         language: Of the cell with the hole, as `language_of` has it: a cell in another language is of no use to it.
     """
-    text = None if any(marker in source for marker in markers if marker) else _script_of(source, language)
+    text = None if holds_hole(source, markers) else _script_of(source, language)
     return None if text is None else ContextCell(text, number)
 
 
 @lru_cache(maxsize=_REMEMBERED)
 def _script_of(source: str, language: str) -> str | None:
     """Return the text that a code cell has in a script, or None if nothing of it is of use."""
+    source = with_lf(without_mark(source))
     if language_of(source) != language:
         return None
     if language:
-        return redacted(source.strip())
+        return redacted(source.strip(), python=of_cell(source) == PYTHON)
     first, _, rest = source.lstrip().partition("\n")
     if first.startswith("%%"):
         source = rest
@@ -82,16 +86,17 @@ def _script_of(source: str, language: str) -> str | None:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None  # it cannot have run
     # Comments alone are about a magic that stood below them: a small model takes them for what the cell is about.
-    return redacted(text) if has_code else None
+    return redacted(text, python=True) if has_code else None
 
 
 def text_cell(source: str) -> ContextCell | None:
     """Return a markdown cell as comments, or None if it is empty."""
-    text = source.strip()
+    # First without its secrets: what is cut short is known as none.
+    text = redacted(source.strip()[: 4 * _LONGEST_TEXT], python=False)
     if len(text) > _LONGEST_TEXT:
         text = text[:_LONGEST_TEXT].rpartition("\n")[0] or text[:_LONGEST_TEXT]
-    comment = "\n".join(f"# {line}".rstrip() for line in text.splitlines())
-    return ContextCell(redacted(comment), markdown=True) if text else None
+    comment = "\n".join(f"# {line}".rstrip() for line in with_lf(text).split("\n"))
+    return ContextCell(comment, markdown=True) if text else None
 
 
 def last_versions(cells: Sequence[ContextCell]) -> tuple[ContextCell, ...]:
@@ -113,7 +118,7 @@ def of_notebook(path: Path | None, *, largest: int = LARGEST_FILE) -> tuple[Note
         if path is None or (status := path.stat()).st_size > largest:
             return ()
         return _cells_of(path, status.st_mtime_ns, status.st_size)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         _log.info("The notebook's file could not be read, so its cells are no context.", exc_info=True)
         return ()
 
@@ -121,9 +126,9 @@ def of_notebook(path: Path | None, *, largest: int = LARGEST_FILE) -> tuple[Note
 @lru_cache(maxsize=1)
 def _cells_of(path: Path, _changed: int, _size: int) -> tuple[NotebookCell, ...]:
     """Read a file once as long as it stays as it is: a request asks for its cells more than once."""
-    cells = json.loads(path.read_text("utf-8"))["cells"]
+    cells = read_json(path, LARGEST_NOTEBOOK)["cells"]
     return tuple(
-        NotebookCell("".join(cell["source"]), cell["cell_type"] == "markdown")
+        NotebookCell("".join(cell["source"]), cell["cell_type"] == "markdown", str(cell.get("id") or ""))
         for cell in cells
         if cell["cell_type"] in ("code", "markdown")
     )
@@ -134,12 +139,12 @@ def find_cell(cells: Sequence[NotebookCell], source: str) -> int | None:
 
     The file may be older than what the user sees, so a cell that is much like it will do, if no other is as like.
     """
-    wanted = _normalized(source)
-    code = [(index, _normalized(cell.source)) for index, cell in enumerate(cells) if not cell.markdown]
+    wanted = normalized(source)
+    code = [(index, normalized(cell.source)) for index, cell in enumerate(cells) if not cell.markdown]
     exact = [index for index, text in code if text == wanted]
     if exact:
         return exact[0] if len(exact) == 1 else None
-    likeness = [(_likeness(text, wanted), index) for index, text in code if cells[index].source.strip()]
+    likeness = [(alike(text, wanted), index) for index, text in code if cells[index].source.strip()]
     (best, index), *others = sorted(likeness, reverse=True) or [(0.0, 0)]
     is_clear = best >= _SURELY_THE_CELL and not (others and others[0][0] == best)
     return index if is_clear else None
@@ -147,12 +152,12 @@ def find_cell(cells: Sequence[NotebookCell], source: str) -> int | None:
 
 def same_text(one: str, other: str) -> bool:
     """Whether two cells have the same text, but for white space at ends of lines and magic lines above."""
-    return _normalized(one) == _normalized(other)
+    return normalized(one) == normalized(other)
 
 
 def _python_lines(source: str) -> str:
     kept, state = [], lexing.State()
-    for line in source.splitlines(keepends=True):
+    for line in lines_with_ends(source):
         begins_statement = not state.depth and not state.string
         if not (begins_statement and (IPYTHON_LINE.match(line.rstrip()) or _INSTALLS.match(line))):
             kept.append(line)
@@ -164,7 +169,7 @@ def _same_cell(one: str, other: str) -> bool:
     if one == other:
         return True
     names = _targets(one)
-    return bool(names) and names == _targets(other) and _likeness(one, other) >= _ALIKE
+    return bool(names) and names == _targets(other) and alike(one, other) >= _ALIKE
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -173,14 +178,15 @@ def _targets(source: str) -> frozenset[str]:
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _likeness(one: str, other: str) -> float:
+def alike(one: str, other: str) -> float:
+    """How like each other two texts are, from 0 to 1; 0 for all that are too unlike to be versions of one cell."""
     matcher = difflib.SequenceMatcher(None, one, other, autojunk=False)
     if matcher.real_quick_ratio() < _SURELY_THE_CELL or matcher.quick_ratio() < _SURELY_THE_CELL:
         return 0.0
     # Exact comparison takes time that grows with the square: long cells are compared by lines, those of very many lines
     # by which they have, in any order.
     if len(one) + len(other) > 4000:
-        lines = one.splitlines(), other.splitlines()
+        lines = one.split("\n"), other.split("\n")
         matcher = difflib.SequenceMatcher(None, *lines, autojunk=False)
         if sum(map(len, lines)) > _MOST_LINES:
             return matcher.quick_ratio()
@@ -188,8 +194,9 @@ def _likeness(one: str, other: str) -> float:
 
 
 @lru_cache(maxsize=2 * _REMEMBERED)
-def _normalized(source: str) -> str:
-    lines = source.strip().splitlines()
+def normalized(source: str) -> str:
+    """Return a cell's text without white space at ends of lines and without the magic of ours above it."""
+    lines = with_lf(source.strip()).split("\n")
     if lines and lines[0].lstrip().startswith(("%%fim", "%%complete")):
         lines = lines[1:]
     return "\n".join(line.rstrip() for line in lines).strip()

@@ -23,7 +23,6 @@ from fim_magic.context.safe_reading import (
 _MOST_COLUMNS = 24
 _FIRST = 5  # elements whose types are looked at
 _LONGEST_LABEL = 40
-_SHORTEST_SECRET = 16  # characters of a text that may be a key
 _BIGGEST_INT = 10**12
 _SCALARS: tuple[type, ...] = (int, float, bool, complex)
 _TEXTS: tuple[type, ...] = (str, bytes, bytearray)
@@ -72,7 +71,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def _value(value: object) -> str:
-    return "…" if type(value) is int and abs(value) > _BIGGEST_INT else redacted(repr(value))
+    return "…" if type(value) is int and abs(value) > _BIGGEST_INT else redacted(repr(value), python=True)
 
 
 def _instance(kind: type) -> str:
@@ -106,9 +105,9 @@ def _kinds(values: Iterable[object]) -> str:
 
 def _label(text: str) -> str:
     """A key or a column's name in quotes, on one line, without what looks like a secret."""
-    if len(text) < _SHORTEST_SECRET:
+    shown = redacted(repr(text[: _LONGEST_LABEL**2]), python=True)[1:-1]
+    if len(text) <= _LONGEST_LABEL and shown == repr(text)[1:-1]:
         return repr(text)
-    shown = redacted(repr(text[: _LONGEST_LABEL**2]))[1:-1]
     return f"'{shown if len(shown) <= _LONGEST_LABEL else shown[:_LONGEST_LABEL] + '…'}'"
 
 
@@ -149,7 +148,8 @@ def _column(label: object) -> str:
     if type(label) is int:
         return str(label)
     if type(label) is str:
-        return label if label.isidentifier() and len(label) < _SHORTEST_SECRET else _label(label)
+        shown = _label(label)
+        return label if label.isidentifier() and shown == repr(label) else shown
     return f"({class_name(type(label))})"
 
 

@@ -99,7 +99,8 @@ def _import_line(module: str, own: str, name: str) -> str:
 def _first_line(doc: object) -> str:
     lines = (line.strip() for line in (plain_text(doc) or "").splitlines())
     line = next(filter(None, lines), "")
-    return redacted(line if len(line) <= _LONGEST_DOC else line[:_LONGEST_DOC] + "…")
+    shown = redacted(line[: 4 * _LONGEST_DOC], python=False)
+    return shown if len(shown) <= _LONGEST_DOC else shown[:_LONGEST_DOC] + "…"
 
 
 def _signature(function: types.FunctionType, *, bound: bool = False) -> str:
@@ -161,7 +162,7 @@ def _annotation(annotation: object) -> str:
     kind = type(annotation)
     if kind is str:
         text = " ".join(str.split(annotation))  # type: ignore[arg-type] # it is a str
-        return text if len(text) <= _LONGEST_ANNOTATION else ""
+        return redacted(text, python=False) if len(text) <= _LONGEST_ANNOTATION else ""
     if annotation is None or kind is types.NoneType:
         return ""
     if kind is types.GenericAlias:

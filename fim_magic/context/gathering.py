@@ -11,6 +11,8 @@ from fim_magic.context.beside import EMPTY_CONTEXT, Context, ContextCell
 from fim_magic.context.namespace import NameDescription
 from fim_magic.document import Document
 from fim_magic.errors import OptionError
+from fim_magic.line_ends import with_lf
+from fim_magic.unicode_text import made_whole
 
 MODES = ("auto", "none", "cells", "names", "all")
 """What a model may see beside the cell: what helps and is short, nothing, only cells, only names, or all that fits.
@@ -81,13 +83,18 @@ def gather(
         described = ()
     if mode == "none" or not (above or below or described):
         return EMPTY_CONTEXT
+    above, below = ([_clean(cell) for cell in cells] for cells in (above, below))
     ranks = _ranks(document, above, below)
     return Context(
         cells=tuple(replace(cell, rank=rank) for cell, rank in zip(above, ranks, strict=False)),
         below=tuple(replace(cell, rank=rank) for cell, rank in zip(below, ranks[len(above) :], strict=True)),
-        described=tuple(described),
+        described=tuple(replace(item, line=made_whole(item.line)) for item in described),
         tokens=None if mode == "all" else tokens,
     )
+
+
+def _clean(cell: ContextCell) -> ContextCell:
+    return replace(cell, source=made_whole(with_lf(cell.source)))
 
 
 def _ranks(document: Document, above: Sequence[ContextCell], below: Sequence[ContextCell]) -> list[int]:

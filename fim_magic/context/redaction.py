@@ -1,120 +1,119 @@
 """Secrets are left out of what is put into a prompt beside the user's own cell.
 
 Prompts are shown, hashed, kept in notebooks and, with a server as the engine, sent; a key in another cell has no
-business there. What looks like one is replaced by `…`. This errs towards leaving out: a model misses little.
+business there. What looks like one is replaced by `…`. In Python a secret is a string, a number or said in a comment;
+in any other text it may stand anywhere. This errs towards leaving out: a model misses little.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
+import keyword
 import re
-from collections import Counter
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fim_magic import lexing
+from fim_magic.cell_text import tree_of
+from fim_magic.context.secret_commands import secret_arguments
+from fim_magic.context.secret_names import Likelihood, has_digits, likelihood, secret_name
+from fim_magic.context.secret_shapes import Span, logins_in_urls, private_keys, random_runs, service_keys
+from fim_magic.context.secret_text import secrets_in_text
+from fim_magic.context.secret_values import is_dense, is_harmless, is_short_number
+
+__all__ = ["GAP", "redacted", "requested_names", "secret_name"]
 
 GAP = "…"
+_ASCII_GAP = "..."  # of bytes
 
-_SECRET_WORD = re.compile(
-    r"""
-    password | passwords | passwd | passphrase | passcode | pwd | pw | secret | secrets | credential |
-    credentials | creds | apikey | apikeys | accesskey | secretkey | privatekey | bearer | auth |
-    authorization | jwt | otp
-    """,
-    re.VERBOSE,
-)
-_BEFORE_KEY = re.compile(
-    r"""
-    api | access | secret | private | auth | account | ssh | signing | encryption | aws | azure | gcp |
-    openai | anthropic | hf | client | service | storage | subscription | master | deploy
-    """,
-    re.VERBOSE,
-)
-# Names that people who work with language models give to tokens of text.
-_OF_TEXT_TOKENS = re.compile(
-    r"""
-    pad | eos | bos | sep | mask | cls | unk | special | next | last | first | this | each | new | per |
-    previous | prev | current | start | stop | end | max | min | num | n | input | output | image | sub
-    | best | top
-    """,
-    re.VERBOSE,
-)
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
-
-_KEY_SHAPES = re.compile(
-    r"""
-    -----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----(?:.*?-----END[ ][A-Z ]*PRIVATE[ ]KEY-----|.*)
-    | \b(?:AKIA|ASIA)[0-9A-Z]{16}\b                                   # Amazon
-    | \bgh[opsur]_[A-Za-z0-9]{20,} | \bgithub_pat_\w{20,}             # GitHub
-    | \bglpat-[\w-]{16,}                                              # GitLab
-    | \b[sr]k-(?=[\w-]*\d)[\w-]{16,}                                  # OpenAI, Anthropic
-    | \b[spr]k_(?:live|test)_[A-Za-z0-9]{10,}                         # Stripe
-    | \bhf_[A-Za-z0-9]{16,}                                           # Hugging Face
-    | \bxox[a-z]-[\w-]{10,} | \bhooks\.slack\.com/services/[\w/]+     # Slack
-    | \bAIza[\w-]{30,}                                                # Google
-    | \b(?:pypi-|npm_)[\w-]{30,}
-    | \bSG\.[\w-]{16,}\.[\w-]{16,}                                    # SendGrid
-    | \beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?                          # JSON web tokens
-    | (?<=AccountKey=)[A-Za-z0-9+/=]{20,}                             # Azure
-    | (?i:(?<=bearer\ )|(?<=basic\ ))[\w.~+/-]{16,}=*
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-_LOGIN_IN_URL = re.compile(r"(?<=://)[^\s/:@\"'{}…]*:[^\s/@\"'{}…]+(?=@)")
-_SAID_IN_COMMENT = re.compile(
-    r"((?:pass(?:word|wd|phrase)|pwd|secret|api[ _-]?key|access[ _-]?key|token)\s*(?:[:=]|is\b)\s*)(\S+)", re.IGNORECASE
+_REQUEST = re.compile(r"\b(?:getpass|input|getenv|get_password|get_secret)[ \t]{0,9}\(|\benviron\b|\buserdata\.get\b")
+_TARGETS = re.compile(r"\A[ \t]*[\w, \t]+")
+_SETTING = re.compile(
+    r"\A[ \t]*(?![ \t])(?:[A-Z][\w-]*:[ \t].*"
+    r"|(?:[A-Za-z_]\w*=\S+|[^\W\d]\w*:(?:[ \t]*\S+)?|(?<=[ \t])\S+)?[ \t]*)"
 )
 
-_LONG_RUN = re.compile(r"[A-Za-z0-9+/=_-]{24,}")
-_HEX = re.compile(r"[0-9a-fA-F]{32,}")
-_PUBLIC = re.compile(r"sha|hash|digest|checksum|commit|revision|md5|etag|fingerprint|uuid", re.IGNORECASE)
 _NEAR = 100  # characters before a literal that say what it is
-_LEAST_ENTROPY = 4.0  # bits a character; English words in snake_case have about 3.5, random base64 of 32 about 4.6
-_LEAST_CHANGES = 4  # between letters and digits; names and paths change once or twice
-
-_ASSIGNED = re.compile(r"^\s*(?P<target>[\w\s,.*()\[\]\"']+?)\s*(?::[^=]*)?(?<![=!<>])=(?!=)")
-_REQUESTED = re.compile(
-    r"^[ \t]*([\w, \t]+?)\s*(?::[^=\n]*)?=(?!=)[^\n#]*"
-    r"(?:\b(?:getpass|input|getenv|get_password|get_secret)\s*\(|\benviron\b|\buserdata\.get\b)",
-    re.MULTILINE,
+_HINT = re.compile(
+    r"pass|pwd|pw|secret|cred|key|token|auth|bearer|jwt|otp|pin|cookie|sid|session|mnemonic|phrase|login|connect|ftp"
+    r"|encode|decode|fernet|hmac|create_",
+    re.IGNORECASE,
 )
-_NAMED = re.compile(r"(?P<name>\w+)[\"']?\]?\s*(?::\s*[\w\[\]., |]*?)?(?:=|==|!=|:|,)\s*\(?\s*$")
+_OWNER = re.compile(
+    r"""
+    (?P<call>\b(?:get|getenv|setdefault|setenv|putenv|getattr)\((?:\w{1,40},[ ]?)?["'])?
+    (?<![\w.-])(?P<name>[\w.-]{1,64})\\?["'`]?\]?[ \t]{0,9}(?::[ \t]{0,9}[\w\[\]., |]{0,40}?)?
+    (?P<sep>==|!=|:=|<-|=>|=|:|,|\bin\b)\s{0,40}
+    (?:\{\s{0,9}["'](?:value|default|plain)["']\s{0,9}:\s{0,9})?[(\[]{0,2}\s{0,40}\Z
+    """,
+    re.VERBOSE,
+)
 """What stands before a literal that belongs to a name: `x =`, `x: str =`, `x="`, `"x":`, `["x"] =`, `get("x",`."""
-
-
-def secret_name(name: str) -> bool:
-    """Whether what has this name is likely a key, a password or the like: `api_key`, `HF_TOKEN`, `dbPassword`."""
-    words = [word.lower() for word in _WORD.findall(name)]
-    if not words:
-        return False
-    if any(map(_SECRET_WORD.fullmatch, words)) or words[-1] == "pass" or name.startswith("AWS_"):
-        return True
-    last, before = words[-1].removesuffix("s"), words[:-1]
-    if words[-1] == "token":
-        return not any(map(_OF_TEXT_TOKENS.fullmatch, before))
-    return last == "key" and any(map(_BEFORE_KEY.fullmatch, before))
+_OPTION = re.compile(r"""["']-{0,2}(?P<name>[\w.-]{1,64})["'][^"'()]{0,60}\b(?:default|value|const)[ ]?=[ ]?\Z""")
+_FIELD = re.compile(r"""["'](?P<name>[\w.-]{1,64})["']\)?\.(?:send_keys|fill|type|setValue|set_value)\(\s{0,9}\Z""")
+_DISPLAYED_BY = frozenset("join str bytes bytearray SecretStr Secret b64decode fromhex unhexlify encode".split())
 
 
 def requested_names(source: str) -> frozenset[str]:
     """Return the names that code gives to what it asks the user or the environment for: `x = getpass.getpass()`."""
-    return frozenset(name for match in _REQUESTED.finditer(source) for name in re.findall(r"\w+", match[1]))
+    return frozenset(name for line in source.split("\n") for name in _requested_in(line))
 
 
-def redacted(source: str) -> str:
+def _requested_in(line: str) -> list[str]:
+    target, equals, value = line.partition("=")
+    target = target.partition(":")[0]
+    if not equals or value.startswith("=") or not _TARGETS.fullmatch(target):
+        return []
+    return re.findall(r"\w+", target) if _REQUEST.search(value.partition("#")[0]) else []
+
+
+def redacted(source: str, *, python: bool | None = None) -> str:
     """Return code, complete or not, or any text, without what looks like a secret in it.
 
-    Keys of known services, private keys and logins in URLs go wherever they stand; of string literals also those that
-    are given to a name like `password`, and long random ones. A git commit in a comment stays.
+    Keys of known services, private keys and logins in URLs go wherever they stand, and so does what is given to a name
+    like `password`; of string literals also long random ones. A git commit in a comment stays. Python stays Python.
+
+    Args:
+        source: The text.
+        python: Whether it is Python; None where that is not known.
     """
-    cuts: list[tuple[int, int]] = [match.span() for match in _KEY_SHAPES.finditer(source)]
-    cuts += [match.span() for match in _LOGIN_IN_URL.finditer(source)]
-    for literal in _literals(source):
-        cuts += _in_literal(source, literal)
-    for start, end in _comments(source):
-        cuts += [match.span(2) for match in _SAID_IN_COMMENT.finditer(source, start, end)]
+    if not (_is_python(source) if python is None else python):
+        return _without(source, [(start, end, GAP) for start, end in _in_text(source, hexadecimal=False)])
+    cuts = [(start, end, _gap_after(source, start - 1)) for start, end in secret_arguments(source)]
+    for literal in (literals := _Literals(source)).found():
+        gap = _gap_after(source, literal.opening)
+        cuts += [(start, end, gap) for start, end in _in_literal(source, literal, literals)]
+    # A private key in a comment may go on below it.
+    cuts += [(start, end, GAP) for start, end in private_keys(source) if literals.in_comment(start)]
+    for start, end in literals.comments:
+        cuts += [(start + a, start + b, GAP) for a, b in _in_text(source[start:end], hexadecimal=False)]
+    for start, end in _numbers(source, literals.code):
+        cuts.append((start, end, f'"{GAP}"'))
     return _without(source, cuts)
+
+
+def _gap_after(source: str, quote: int) -> str:
+    """What stands for a secret in a literal whose quotes begin here: bytes are ASCII."""
+    return _ASCII_GAP if "b" in source[max(0, quote - 2) : quote].lower() else GAP
+
+
+@lru_cache(maxsize=64)
+def _is_python(source: str) -> bool:
+    """Whether a text is Python. Lines such as `PASSWORD=x` or `Password: x` may be, and are settings all the same."""
+    if all(map(_SETTING.fullmatch, source.split("\n"))):
+        return False
+    return tree_of(source) is not None
+
+
+def _in_text(text: str, before: str = "", *, hexadecimal: bool) -> Iterator[Span]:
+    yield from private_keys(text)
+    yield from service_keys(text)
+    for span, password in logins_in_urls(text):
+        if not is_harmless(password) and not any(sign in password for sign in "{}<>"):
+            yield span
+    yield from secrets_in_text(text)
+    yield from random_runs(text, before, hexadecimal=hexadecimal)
 
 
 @dataclass(frozen=True)
@@ -123,64 +122,139 @@ class _Literal:
     end: int
     opening: int  # of its quotes
     statement: int  # where its statement begins
+    direct: bool  # whether it is no argument, index or key: what is assigned is this, or a list with this
 
 
-def _literals(source: str) -> Iterator[_Literal]:
-    statement = opening = start = 0
-    for event in lexing.events(source):
-        if event.kind == "string":
-            opening, start = event.position, event.position + len(event.state.string)
-        elif event.kind == "end of string":
-            yield _Literal(start, event.position, opening, statement)
-            start = 0
-        elif event.ends_statement:
-            if start:
-                yield _Literal(start, event.position, opening, statement)  # left open by mistake
-            statement, start = event.position + 1, 0
-    if start:
-        yield _Literal(start, len(source), opening, statement)
+class _Literals:
+    """The string literals, comments and code of a text in Python."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self.comments: list[Span] = []
+        self.code: list[Span] = []
+        self.hints = [match.start() for match in _HINT.finditer(source)]
+
+    def found(self) -> Iterator[_Literal]:
+        source, statement, opening, start, code = self._source, 0, 0, 0, 0
+        displays: list[bool] = []
+        hidden = 0
+        for event in lexing.events(source):
+            if event.kind == "string":
+                opening, start = event.position, event.position + len(event.state.string)
+                self.code.append((code, opening))
+            elif event.kind == "end of string":
+                yield _Literal(start, event.position, opening, statement, hidden == 0)
+                start, code = 0, event.position
+            elif event.kind == "comment":
+                end = source.find("\n", event.position)
+                end = len(source) if end < 0 else end
+                self.comments.append((event.position, end))
+                self.code.append((code, event.position))
+                code = end
+            elif event.kind == "open":
+                displays.append(self._is_display(event.position))
+                hidden += not displays[-1]
+            elif event.kind == "close" and displays:
+                hidden -= not displays.pop()
+            elif event.ends_statement:
+                if start:
+                    yield _Literal(start, event.position, opening, statement, hidden == 0)  # left open by mistake
+                    code = event.position
+                statement, start, hidden, displays = event.position + 1, 0, 0, []
+        if start:
+            yield _Literal(start, len(source), opening, statement, hidden == 0)
+        else:
+            self.code.append((code, len(source)))
+
+    def _is_display(self, position: int) -> bool:
+        """Whether a bracket holds a list, or a part of an expression, and not arguments, an index or a dict."""
+        before = self._source[max(0, position - 40) : position].rstrip()
+        if self._source[position] == "{":
+            return False
+        word = re.search(r"(?<!\w)\w*\Z", before)
+        name = word.group() if word else ""
+        if name:
+            return keyword.iskeyword(name) or (self._source[position] == "(" and name in _DISPLAYED_BY)
+        return not before.endswith((")", "]", "'", '"'))
+
+    def in_comment(self, position: int) -> bool:
+        index = bisect_right(self.comments, (position, len(self._source)))
+        return index > 0 and position < self.comments[index - 1][1]
+
+    def has_hint(self, start: int, end: int) -> bool:
+        index = bisect_left(self.hints, start)
+        return index < len(self.hints) and self.hints[index] < end
 
 
-def _comments(source: str) -> Iterator[tuple[int, int]]:
-    for event in lexing.events(source):
-        if event.kind == "comment":
-            end = source.find("\n", event.position)
-            yield event.position, len(source) if end < 0 else end
-
-
-def _in_literal(source: str, literal: _Literal) -> Iterator[tuple[int, int]]:
-    # Of a long list of strings each would otherwise be looked for in all that stands before it.
-    head = source[literal.statement : min(literal.opening, literal.statement + _NEAR)]
-    before = source[max(literal.statement, literal.opening - _NEAR) : literal.opening].rstrip("rRbBfFuU")
-    if literal.end > literal.start and _belongs_to_secret(head, before):
+def _in_literal(source: str, literal: _Literal, literals: _Literals) -> Iterator[Span]:
+    near = max(literal.statement, literal.opening - _NEAR)
+    before = source[near : literal.opening].rstrip("rRbBfFuU")
+    value = source[literal.start : literal.end]
+    if value and _belongs_to_secret(source, literal, literals, before, value):
         yield literal.start, literal.end
         return
-    public = _PUBLIC.search(before) is not None
-    for match in _LONG_RUN.finditer(source, literal.start, literal.end):
-        is_hex = _HEX.fullmatch(match.group()) is not None
-        if (is_hex and not public) or (not is_hex and _random(match.group())):
-            yield match.span()
+    for start, end in _in_text(value, before, hexadecimal=True):
+        yield literal.start + start, literal.start + end
 
 
-def _belongs_to_secret(head: str, before: str) -> bool:
-    named = _NAMED.search(before)
-    if named and secret_name(named["name"]):
+def _belongs_to_secret(source: str, literal: _Literal, literals: _Literals, before: str, value: str) -> bool:
+    head_end = min(literal.opening, literal.statement + _NEAR)
+    if literals.has_hint(literal.opening - _NEAR, literal.opening):
+        owner = _OWNER.search(before)
+        if owner and _is_secret(
+            owner["name"], value, sure=owner["sep"] not in (",", "in") or owner["call"] is not None
+        ):
+            return True
+        for pattern in (_OPTION, _FIELD):
+            owner = pattern.search(before)
+            if owner and _is_secret(owner["name"], value, sure=True):
+                return True
+    if literal.direct and literals.has_hint(literal.statement, head_end):
+        return any(_is_secret(name, value, sure=True) for name in _targets(source[literal.statement : head_end]))
+    return False
+
+
+def _is_secret(name: str, value: str, *, sure: bool) -> bool:
+    found = likelihood(name)
+    if is_short_number(value) and has_digits(name):
         return True
-    assigned = _ASSIGNED.match(head)
-    return assigned is not None and any(map(secret_name, re.findall(r"\w+", assigned["target"])))
+    if found is Likelihood.NO:
+        return False
+    return not is_harmless(value) if sure and found is Likelihood.YES else is_dense(value)
 
 
-def _random(run: str) -> bool:
-    changes = sum(a.isdigit() != b.isdigit() for a, b in itertools.pairwise(run) if a.isalnum() and b.isalnum())
-    counts = Counter(run)
-    entropy = -sum(n / len(run) * math.log2(n / len(run)) for n in counts.values())
-    return changes >= _LEAST_CHANGES and entropy >= _LEAST_ENTROPY
+def _targets(head: str) -> list[str]:
+    """The names that a statement assigns to, as far as its beginning tells."""
+    target, equals, value = head.partition("=")
+    is_compared = target.endswith(("!", "<", ">", ":")) or value.startswith("=")
+    if not equals or is_compared or target.count("(") != target.count(")"):
+        return []
+    names = [re.findall(r"[\w-]+", part.partition(":")[0]) for part in target.split(",")]
+    return [found[-1] for found in names if found]
 
 
-def _without(source: str, cuts: list[tuple[int, int]]) -> str:
-    kept, position = "", 0
-    for start, end in sorted(cuts):
+_NUMBER = re.compile(
+    r"(?<!\w)(?P<name>[A-Za-z_]\w{0,63})[\"']?\]?[ \t]{0,9}(?::[ \t]{0,9}\w{0,20})?[ \t]{0,9}(?:==|!=|=|:)[ \t]{0,9}"
+    r"(?P<value>\d[\d_]*(?:\.\d+)?)(?![\w.])"
+)
+
+
+def _numbers(source: str, code: list[Span]) -> Iterator[Span]:
+    """Yield where numbers stand that are given to the name of a secret."""
+    starts = [start for start, _ in code]
+    for match in _NUMBER.finditer(source):
+        index = bisect_left(starts, match.start("value") + 1) - 1
+        if index < 0 or not code[index][0] <= match.start("value") < code[index][1]:
+            continue
+        digits = match["value"].replace(".", "").replace("_", "")
+        if is_short_number(digits) and has_digits(match["name"]):
+            yield match.span("value")
+
+
+def _without(source: str, cuts: list[tuple[int, int, str]]) -> str:
+    kept, position = [], 0
+    for start, end, gap in sorted(cuts):
         if start >= position:
-            kept += source[position:start] + GAP
+            kept += [source[position:start], gap]
         position = max(position, end)
-    return kept + source[position:]
+    return "".join([*kept, source[position:]])

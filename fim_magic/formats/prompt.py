@@ -55,6 +55,9 @@ class Prompt:
         dropped_suffix_tokens: Tokens cut from the end of the suffix, likewise.
         healed: The end of the prefix that is not in the prompt: the answer has to begin with it (token healing).
         context: What of the context is in the prompt.
+        limit: How many tokens it could have, where that was less than the model's context allows and it is shorter for
+            that; else None.
+        limit_reason: Why so many; "" without a limit.
     """
 
     pieces: tuple[Piece, ...]
@@ -65,6 +68,8 @@ class Prompt:
     dropped_suffix_tokens: int = 0
     healed: str = ""
     context: Context = EMPTY_CONTEXT
+    limit: int | None = None
+    limit_reason: str = ""
 
     @property
     def ids(self) -> tuple[int, ...]:

@@ -1,13 +1,13 @@
 """Which engine was found to be the faster one for a model on this machine, by `fim-magic bench`.
 
-A measurement counts for the machine and the versions that it was made with, and is forgotten when they change.
+A measurement counts for the machine and the versions that it was made with, and for the file as it was then. It is
+forgotten when they change.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -15,8 +15,10 @@ from typing import Any
 
 from fim_magic import weights
 from fim_magic.engines.cores import processor, usable_cores
+from fim_magic.loading.files import file_key
 from fim_magic.loading.loaders import ENGINES
 from fim_magic.progress import silent
+from fim_magic.regular_files import read_json
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ def remember(model: str, engine: str, machine: str | None = None) -> None:
         with weights.locked("fastest", silent, ""):
             records = _records()
             here = records.setdefault(machine or describe_machine(), {})
-            here[model] = engine
+            here[file_key(model)] = engine
             _write(records)
     except OSError:
         _log.info("Which engine is the faster one cannot be noted.", exc_info=True)
@@ -49,7 +51,7 @@ def fastest(model: str, machine: str | None = None) -> str | None:
 
     The arguments are those of [`remember`][].
     """
-    engine = _records().get(machine or describe_machine(), {}).get(model)
+    engine = _records().get(machine or describe_machine(), {}).get(file_key(model))
     return engine if engine in ENGINES else None
 
 
@@ -77,10 +79,10 @@ def _path() -> Path:
 def _records() -> dict[str, dict[str, Any]]:
     """What was noted, by machine and then by model. A damaged file says nothing, and nor does a damaged part."""
     try:
-        read = json.loads(_path().read_text("utf-8"))
+        read = read_json(_path())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         _log.info("Which engine is the faster one cannot be read.", exc_info=True)
         return {}
     if not isinstance(read, dict):
@@ -89,9 +91,4 @@ def _records() -> dict[str, dict[str, Any]]:
 
 
 def _write(records: dict[str, dict[str, Any]]) -> None:
-    unfinished = _path().with_name(f".fastest-{os.getpid()}.json")
-    try:
-        unfinished.write_text(json.dumps(records, indent=2, ensure_ascii=False), "utf-8")
-        unfinished.replace(_path())
-    finally:
-        unfinished.unlink(missing_ok=True)
+    weights.write_whole(_path(), json.dumps(records, indent=2, ensure_ascii=False).encode())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fim_magic.errors import ModelError
-from fim_magic.progress import OnProgress
+from fim_magic.progress import OnNotice, OnProgress, ignore
+from fim_magic.regular_files import read_json
 
 # What is slow to import, above all torch and transformers, is imported by the functions: not every engine needs it.
 
@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from fim_magic.loading.resolve import Source
 
 
-def fetch_folder(source: Source, on_progress: OnProgress, with_code: bool = False) -> tuple[Path, str]:
+def fetch_folder(
+    source: Source, on_progress: OnProgress, with_code: bool = False, on_notice: OnNotice = ignore
+) -> tuple[Path, str]:
     """Bring a checkpoint as a folder in transformers' layout; .gguf files are converted to it.
 
-    `with_code` says whether the code that it brings along comes, too. Returns the folder, and what tells its version.
+    `with_code` says whether the code that it brings along comes, too; `on_notice` is called if something in the
+    cache was damaged and brought or made again. Returns the folder, and what tells its version.
 
     Raises:
         ModelError: It cannot be converted.
@@ -30,21 +33,24 @@ def fetch_folder(source: Source, on_progress: OnProgress, with_code: bool = Fals
 
     if source.gguf is not None:
         sha256 = source.gguf.sha256
-        return converted(weights.fetch(source.gguf, on_progress), sha256, on_progress), _short(sha256)
+        file = weights.fetch(source.gguf, on_progress, on_notice)
+        return converted(file, sha256, on_progress, on_notice), _short(sha256)
     if source.repo:
-        folder = weights.snapshot(source.repo, source.revision, on_progress, with_code=with_code)
+        folder = weights.snapshot(source.repo, source.revision, on_progress, with_code=with_code, on_notice=on_notice)
         return folder, _short(folder.name)
     if source.is_gguf:
-        return converted(source.path, None, on_progress), "local file"
+        return converted(source.path, None, on_progress, on_notice), "local file"
     return source.path, "local folder"
 
 
-def fetch_gguf(source: Source, on_progress: OnProgress, _with_code: bool = False) -> tuple[Path, str]:
+def fetch_gguf(
+    source: Source, on_progress: OnProgress, _with_code: bool = False, on_notice: OnNotice = ignore
+) -> tuple[Path, str]:
     """Bring a .gguf file as it is; see [`fetch_folder`][]. It has no code."""
     from fim_magic import weights
 
     if source.gguf is not None:
-        return weights.fetch(source.gguf, on_progress), _short(source.gguf.sha256)
+        return weights.fetch(source.gguf, on_progress, on_notice), _short(source.gguf.sha256)
     return source.path, "local file"
 
 
@@ -72,7 +78,7 @@ def config_of(folder: Path, name: str) -> Mapping[str, Any]:
         ModelError: It cannot be read.
     """
     try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
+        config = read_json(folder / "config.json")
     except (OSError, ValueError) as error:
         raise ModelError(
             f"The config.json of {name} could not be read ({error}). Fetch or write the checkpoint again."

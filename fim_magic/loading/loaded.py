@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fim_magic.loading.background import BackgroundLoad
+from fim_magic.loading.files import NO_FILES, ModelFiles
 from fim_magic.loading.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Loaded:
         placement: Where it was loaded; None for an engine that the caller made, and for llama.cpp.
         engine_name: Which engine runs it, "torch" or "gguf"; "" for an engine that the caller made.
         engine_reason: Why that one, or "".
+        files: What it was made of, where the user has named a path.
     """
 
     engine: Engine
@@ -37,6 +39,7 @@ class Loaded:
     placement: Placement | None = None
     engine_name: str = ""
     engine_reason: str = ""
+    files: ModelFiles = NO_FILES
 
     @property
     def held(self) -> Mapping[str, int]:

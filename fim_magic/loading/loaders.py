@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fim_magic.loading import fetch, load, place
-from fim_magic.progress import OnProgress
+from fim_magic.progress import OnNotice, OnProgress
 
 if TYPE_CHECKING:
     from fim_magic.engines import Engine
@@ -31,8 +31,9 @@ class Loader:
         is_here: Whether nothing has to be fetched for a checkpoint.
         require_room: Refuses what cannot fit before gigabytes are fetched, as far as that is known, or cannot be
             quantised so (ModelError, OptionError).
-        fetch: Brings a checkpoint to this machine, with its code if the last argument says so. Returns where it is, and
-            what tells its version (ModelError, FetchError).
+        fetch: Brings a checkpoint to this machine, with its code if the third argument says so; the last one is told
+            what was damaged and brought again. Returns where it is, and what tells its version (ModelError,
+            FetchError).
         place: Decides on which devices and in what precision what was fetched is loaded, by its path, name and
             quantisation; None where there is nothing to decide (ModelError, OptionError).
         load: Makes the engine (ModelError).
@@ -42,7 +43,7 @@ class Loader:
     is_installed: Callable[[], bool]
     is_here: Callable[[Source], bool]
     require_room: Callable[[Source, str | None, MemoryProbe], None]
-    fetch: Callable[[Source, OnProgress, bool], tuple[Path, str]]
+    fetch: Callable[[Source, OnProgress, bool, OnNotice], tuple[Path, str]]
     place: Callable[[Path, str, str | None, MemoryProbe], Placement | None]
     load: Callable[[Ready, OnProgress], Engine]
 

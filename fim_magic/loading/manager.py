@@ -199,9 +199,12 @@ class ModelManager:
             return self.loaded
 
     def _present(self, spec: ModelSpec) -> Loaded | PendingLoad | None:
-        """What is loaded for a spec, or being loaded, or has failed to."""
-        if self.loaded is not None and self.loaded.answers(spec):
-            return self.loaded
+        """What is loaded for a spec, or being loaded, or has failed to; None where its files have changed."""
+        loaded = self.loaded
+        if loaded is not None and loaded.answers(spec):
+            if loaded.files.are_gone and _gone(loaded) not in loaded.notices:
+                self.loaded = replace(loaded, notices=(*loaded.notices, _gone(loaded)))
+            return None if loaded.files.have_changed else self.loaded
         pending = self.loading
         return pending if pending is not None and spec.is_answered_by(pending.spec, pending.name) else None
 
@@ -209,8 +212,15 @@ class ModelManager:
         """Find out all that can be found out, and only then unload what is loaded."""
         if spec.name == "auto" and self._idle is not None and spec.is_answered_by(self._idle[0]):
             spec = self._idle[0]
+        before = self.loaded
+        changed = before is not None and before.answers(spec)
+        if before is not None and changed:
+            spec = before.spec  # "auto" is what is loaded
+            on_progress(Progress(f"{before.engine.info.model} has changed on the disk", done=0, total=0, unit=""))
         ready = self._prepare(spec, on_progress)
         assert ready is not None  # it fetches what is not here
+        if changed:
+            ready = replace(ready, remarks=(*ready.remarks, _changed(ready)))
         self.unload()
         pending = self._pending
         if pending is not None:
@@ -259,7 +269,19 @@ class ModelManager:
             placement=ready.placement,
             engine_name=ready.engine_name,
             engine_reason=ready.engine_reason,
+            files=ready.files,
         )
+
+
+def _gone(loaded: Loaded) -> str:
+    return f"{loaded.engine.info.model} is gone from the disk. The answers are those of what was loaded from there."
+
+
+def _changed(ready: Ready) -> str:
+    return (
+        f"{ready.source.name} has changed on the disk at {ready.files.changed_at}, after it was loaded. It is loaded "
+        "anew: from now on the answers are those of the new files."
+    )
 
 
 MODELS = ModelManager()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fim_magic.loading.files import NO_FILES, ModelFiles
 from fim_magic.loading.resolve import Resolve, Resolved
 from fim_magic.progress import OnProgress, Progress
 
@@ -28,6 +29,8 @@ class Ready(Resolved):
         placement: Where torch will load it.
         free: Bytes that are free on each device; empty for llama.cpp.
         began: When preparing it began, by `time.perf_counter`.
+        files: What the user has named as a path, as it was before anything of it was read.
+        remarks: What the user should know of how it was brought, and how it comes to be loaded.
     """
 
     path: Path
@@ -35,12 +38,14 @@ class Ready(Resolved):
     placement: Placement | None
     free: Mapping[str, int]
     began: float
+    files: ModelFiles = NO_FILES
+    remarks: tuple[str, ...] = ()
 
     @property
     def notices(self) -> tuple[str, ...]:
         """What the user should know of it, as far as that is known before it is loaded."""
         licence = self.source.entry.licence_note if self.source.entry else ""
-        return tuple(filter(None, (licence, self.placement.notice if self.placement else "")))
+        return tuple(filter(None, (*self.remarks, licence, self.placement.notice if self.placement else "")))
 
 
 def prepare(
@@ -67,9 +72,20 @@ def prepare(
     source, loader = resolved.source, loaders[resolved.engine_name]
     if not fetch and not loader.is_here(source):
         return None
+    files = ModelFiles.of(source.path) if source.is_on_disk else NO_FILES
     on_progress(Progress(f"Loading {source.name}", done=0, total=0, unit=""))
     loader.require_room(source, spec.quantize, memory)
-    path, revision = loader.fetch(source, on_progress, spec.allow_code)
+    remarks: list[str] = []
+    path, revision = loader.fetch(source, on_progress, spec.allow_code, remarks.append)
     placement = loader.place(path, source.name, spec.quantize, memory)
     free = {} if placement is None else memory.for_next()
-    return Ready(**vars(resolved), path=path, revision=revision, placement=placement, free=free, began=began)
+    return Ready(
+        **vars(resolved),
+        path=path,
+        revision=revision,
+        placement=placement,
+        free=free,
+        began=began,
+        files=files,
+        remarks=tuple(remarks),
+    )

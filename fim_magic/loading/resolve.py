@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fim_magic import catalog
 from fim_magic.errors import ModelError, OptionError
 from fim_magic.formats import family_names
+from fim_magic.loading.adapter import explain, is_adapter
 from fim_magic.loading.fastest import fastest
 from fim_magic.loading.spec import is_on_disk, split_revision
 
@@ -49,6 +50,11 @@ class Source:
     @property
     def is_gguf(self) -> bool:
         return self.gguf is not None or self.path.suffix == ".gguf"
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether it is a path that the user has named: what is fetched stays as it is."""
+        return self.gguf is None and not self.repo
 
 
 @dataclass(frozen=True)
@@ -123,10 +129,12 @@ def _source(name: str) -> Source:
         return Source(base, entry, gguf=entry.gguf)
     if entry is not None:
         return Source(base, entry, repo=entry.repo, revision=revision)
-    path = Path(base).expanduser() if is_on_disk(base) or base.startswith("~") else Path(base)
-    if path.suffix == ".gguf" or (path / "config.json").is_file():
+    path, is_checkpoint = look_for(base)
+    if is_checkpoint:
         _require_no_revision(base, revision, "it is on this machine, as it is")
         return Source(base, path=path)
+    if base and is_adapter(path):
+        raise ModelError(explain(path))
     if base and path.is_dir():
         raise ModelError(
             f"The folder {base!r} holds no checkpoint: there is no config.json in it. Name the folder that has "
@@ -135,6 +143,23 @@ def _source(name: str) -> Source:
     if base.count("/") == 1 and not path.exists() and not base.startswith((".", "~", "/")):
         return Source(base, catalog.by_repo(base), repo=base, revision=revision)
     raise catalog.unknown(base)
+
+
+def look_for(name: str) -> tuple[Path, bool]:
+    """Return the path that a name may be, and whether it is a .gguf file's or a folder's with a checkpoint.
+
+    Raises:
+        ModelError: It is the name of no path here, or of one that may not be looked into.
+    """
+    try:
+        path = Path(name).expanduser() if is_on_disk(name) or name.startswith("~") else Path(name)
+        return path, path.suffix == ".gguf" or (path / "config.json").is_file()
+    except PermissionError as error:
+        raise ModelError(
+            f"{name} could not be looked at ({error.strerror}). Check who may read it, or name another model."
+        ) from error
+    except (OSError, RuntimeError, ValueError) as error:  # as `is_on_disk` says
+        raise catalog.unknown(name) from error
 
 
 def _require_no_revision(name: str, revision: str | None, because: str) -> None:

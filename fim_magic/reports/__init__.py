@@ -23,6 +23,7 @@ from fim_magic.visible import plain_text
 
 if TYPE_CHECKING:
     from fim_magic.candidate import Result
+    from fim_magic.session_notebook import SessionNotebook
 
 __all__ = ["doctor", "model", "models", "status"]
 
@@ -94,16 +95,19 @@ def _last(last: Result) -> Iterator[str]:
         yield f"          {last.order.upper()}: {last.order_reason or 'as asked for'}"
 
 
-def doctor(reachable: Callable[[], Mapping[str, bool]] = weights.reachable) -> str:
+def doctor(
+    reachable: Callable[[], Mapping[str, bool]] = weights.reachable, notebook: SessionNotebook | None = None
+) -> str:
     """Look at everything that can stand in the way, and say what to do about it.
 
     Args:
         reachable: Says which sources of checkpoints answer, by their names.
+        notebook: The file of the session's notebook; None outside of one.
     """
-    return "\n".join(map(plain_text, _findings(reachable)))
+    return "\n".join(map(plain_text, _findings(reachable, notebook)))
 
 
-def _findings(reachable: Callable[[], Mapping[str, bool]]) -> Iterator[str]:
+def _findings(reachable: Callable[[], Mapping[str, bool]], notebook: SessionNotebook | None) -> Iterator[str]:
     yield f"fim-magic {__version__}, Python {platform.python_version()}, {platform.platform()}"
     for package in _PACKAGES:
         version = _version(package)
@@ -119,6 +123,10 @@ def _findings(reachable: Callable[[], Mapping[str, bool]]) -> Iterator[str]:
     disk = psutil.disk_usage(str(_existing(cache))).free
     low_disk = "make room, or set FIM_MAGIC_CACHE to another folder" if disk < _LOW_DISK else ""
     yield _finding("free disk", gigabytes(disk), low_disk)
+    if notebook is not None and notebook.named is not None:
+        why_not = f", not used: {notebook.why_not}" if notebook.why_not else ""
+        advice = "save the notebook, and run a cell of it" if notebook.why_not else ""
+        yield _finding("notebook's file", plain_text(str(notebook.named)) + why_not, advice)
     for line in protections():
         yield _finding("checks run", line, "")
     for place, answers in reachable().items():

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from fim_magic.context.redaction import redacted
 from fim_magic.document import Document
 from fim_magic.history import HistoryEntry
 from fim_magic.review.caption import facts
 from fim_magic.review.checks import tally
 from fim_magic.review.details import details_text
-from fim_magic.review.text import clipped, columns_of, plain_text, shortened
+from fim_magic.review.text import clipped, columns_of, shortened
+from fim_magic.saved_record import read_record
+from fim_magic.visible import plain_text
 
 _HEADINGS = ("", "time", "hole", "model", "order", "tokens", "seconds", "logprob", "checks", "decided")
 _GAP = "  "
@@ -37,7 +40,8 @@ def log(entries: Sequence[HistoryEntry], columns: int = _COLUMNS) -> str:
 def request(entry: HistoryEntry) -> str:
     """Return all that is known of each candidate of one request, in their order."""
     result = entry.result
-    return "\n\n".join(details_text(facts(result, candidate), candidate) for candidate in result.candidates)
+    told = (details_text(facts(result, candidate), candidate) for candidate in result.candidates)
+    return "\n\n".join("\n".join(map(redacted, text.split("\n"))) for text in told)  # a quote ends with its line
 
 
 def _fitted(rows: Sequence[tuple[str, ...]], columns: int) -> Sequence[tuple[str, ...]]:
@@ -61,30 +65,29 @@ def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
 
 def _row(entry: HistoryEntry) -> tuple[str, ...]:
     result = entry.result
-    decision = entry.record.get("decision", {})
-    chosen = decision.get("candidate", 1)
-    candidates = entry.record["candidates"]
-    candidate = candidates[chosen - 1] if chosen <= len(candidates) else {}
-    logprob = candidate.get("mean_logprob")
-    decided = _DECISIONS.get(decision.get("what", ""), "")
+    record = read_record(entry.record)
+    chosen, count = record.decided, len(record.answers)
+    answer = record.answers[chosen - 1] if chosen <= count else None
+    logprob = None if answer is None else answer.mean_logprob
+    decided = _DECISIONS.get(record.decision, "")
     return (
         str(entry.number),
-        datetime.fromisoformat(entry.record["time"]).astimezone().strftime("%H:%M:%S"),
+        datetime.fromisoformat(record.time).astimezone().strftime("%H:%M:%S"),
         _hole(result.document),
         _end_of(plain_text(result.model)),
         result.order.upper() or "left to right",
         str(result.tokens),
         f"{result.seconds:.1f}",
         "" if logprob is None else f"{logprob:.2f}",
-        tally([check["passed"] for check in candidate.get("checks", ())]),
-        f"{decided} {chosen} of {len(candidates)}" if decided and len(candidates) > 1 else decided,
+        "" if answer is None else tally(answer.passed, confined=answer.confined),
+        f"{decided} {chosen} of {count}" if decided and count > 1 else decided,
     )
 
 
 def _hole(document: Document) -> str:
     """Return the line of the hole, or the last before it that is not blank."""
     before, after = document.prefix.rstrip().rpartition("\n")[2].strip(), document.suffix.partition("\n")[0].strip()
-    return shortened(plain_text(f"{before} … {after}".strip()), _MOST_HOLE)
+    return shortened(plain_text(f"{redacted(before)} … {redacted(after)}".strip()), _MOST_HOLE)
 
 
 def _end_of(model: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -17,9 +16,10 @@ from fim_magic.errors import ModelError
 from fim_magic.formats import family_of
 from fim_magic.loading.manager import MODELS
 from fim_magic.loading.spec import is_on_disk, split_revision
+from fim_magic.regular_files import read_json
 from fim_magic.reports.machine import OPTIONS, PRECISIONS, Machine, this_machine
-from fim_magic.review.text import plain_text
 from fim_magic.tokenization import TextTokenizer
+from fim_magic.visible import plain_text
 
 _WIDTH = 120  # columns of a terminal that is not narrow, and of a notebook's cell
 _ROW = "{:<26}{:>6}{:>8}{:>8}{:>8}{:>8}{:>8}  {:<6}{}"
@@ -241,7 +241,7 @@ def _about_repository(repo: str, machine: Machine) -> Iterator[str]:
 
 def _config(folder: Path) -> dict[str, Any]:
     try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
+        config = read_json(folder / "config.json")
     except (OSError, ValueError) as error:
         raise ModelError(f"The config.json in {str(folder)!r} could not be read ({error}). Fetch it again.") from error
     return config if isinstance(config, dict) else {}
@@ -260,7 +260,7 @@ def _cached_folder(repo: str) -> Path | None:
 
     try:
         config = try_to_load_from_cache(repo, "config.json")
-    except HFValidationError:
+    except (HFValidationError, ValueError):  # the name of no repository, or of no file
         return None
     return Path(config).parent if isinstance(config, str) else None
 

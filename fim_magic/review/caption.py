@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterator, Sequence
 
 from fim_magic.candidate import Candidate, Ending, Result
-from fim_magic.review.checks import failures, passes, unknowns
-from fim_magic.review.text import columns_of, counted, plain_text, shortened
+from fim_magic.review.checks import NOT_CONFINED, failures, passes, unconfined, unknowns
+from fim_magic.review.text import columns_of, counted, shortened
+from fim_magic.visible import plain_text
 
 COLUMNS = 80
 """The most columns of the line below a diff."""
@@ -27,7 +28,7 @@ _LEAST_NEWS = 18  # columns of what a check has found, or of a note
 _REVISION_LENGTH = 10
 _SHORTENED = "prompt shortened"
 _UNFINISHED = {Ending.INTERRUPTED: "partial: interrupted", Ending.LENGTH: "cut at the token limit"}
-_WHOLE = frozenset({_SHORTENED, *_UNFINISHED.values()})  # or not at all
+_WHOLE = (_SHORTENED, *_UNFINISHED.values())  # or not at all
 
 
 def line(
@@ -51,6 +52,7 @@ def line(
     number, count = which or _place(result, candidate)
     fixed = [f"{number} of {count}"] if count > 1 else []
     fixed.append(f"{result.seconds:.1f} s")
+    fixed += [f"checks {NOT_CONFINED}"] if unconfined(candidate.checks) else []
     news = [*_news(result, candidate, whole=whole), *notes]
     passed = passes(candidate.checks)
     if passed and (whole or not failures(candidate.checks)):
@@ -74,6 +76,7 @@ def stopped_line(model: str, reason: str) -> str:
 def about(candidate: Candidate) -> str:
     """Say in words what tells a candidate from the others: for a label that is read aloud, or shown for a moment."""
     parts = [*failures(candidate.checks), *unknowns(candidate.checks), passes(candidate.checks), _ending(candidate)]
+    parts += [f"checks {NOT_CONFINED}"] if unconfined(candidate.checks) else []
     return "; ".join(filter(None, [*parts, _agreement(candidate), plain_text(candidate.reason)]))
 
 
@@ -126,8 +129,9 @@ def _news(result: Result, candidate: Candidate, *, whole: bool) -> Iterator[str]
         yield failed[0] + (f", and {len(failed) - 1} more" if len(failed) > 1 else "")
     if candidate.ending in _UNFINISHED:
         yield _UNFINISHED[candidate.ending]
-    if result.dropped_prefix_tokens or result.dropped_suffix_tokens:
-        yield _SHORTENED
+    dropped = result.dropped_prefix_tokens + result.dropped_suffix_tokens
+    if dropped:
+        yield _SHORTENED if result.max_prompt_tokens is None else f"{_SHORTENED} by {counted(dropped, 'token')}"
     yield from unknowns(candidate.checks)
 
 
@@ -147,7 +151,9 @@ def _squeezed(news: Sequence[str], room: int) -> list[str]:
     """Shorten what may be shortened and is long, the longest first, until all have room or nothing is long."""
     shown = list(news)
     while (over := _width(shown) - room) > 0:
-        long = [index for index, part in enumerate(shown) if part not in _WHOLE and columns_of(part) > _LEAST_NEWS]
+        long = [
+            index for index, part in enumerate(shown) if not part.startswith(_WHOLE) and columns_of(part) > _LEAST_NEWS
+        ]
         if not long:
             break
         longest = max(long, key=lambda index: columns_of(shown[index]))
@@ -206,4 +212,8 @@ def _prompt(result: Result) -> str:
     length = counted(result.prompt_tokens, "token")
     left_out = ((result.dropped_prefix_tokens, "start"), (result.dropped_suffix_tokens, "end"))
     dropped = [f"{count:,} at its {where}" for count, where in left_out if count]
-    return f"{length}, shortened to fit: tokens left out: {', '.join(dropped)}" if dropped else length
+    if not dropped:
+        return length
+    limit = "to fit" if result.max_prompt_tokens is None else f"to {result.prompt_limit}"
+    more = "" if result.max_prompt_tokens is None else "; --max-prompt-tokens N asks for more"
+    return f"{length}, shortened {limit}: tokens left out: {', '.join(dropped)}{more}"

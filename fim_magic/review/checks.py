@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from fim_magic.candidate import Candidate, Check
-from fim_magic.review.text import counted, html_text, plain_text
+from fim_magic.review.text import counted, html_text
+from fim_magic.visible import plain_text
 
 _VERDICTS = {True: ("✓", "passed"), False: ("✗", "failed"), None: ("?", "not known")}
 _PASSED = {"parses": "parses", "names": "names known", "doctests": "doctests pass"}
@@ -18,6 +19,9 @@ _REQUESTED = {"doctests": "doctests", "test": "your test"}
 
 _IN_OWN_WORDS = frozenset({"columns", "original"})
 """Checks whose detail is a sentence of its own."""
+
+NOT_CONFINED = "not confined"
+"""What stands beside checks that ran where the system could not hold them."""
 
 _LINE = re.compile(r"\bline (\d+)")
 _UNDEFINED = "undefined: "
@@ -39,13 +43,20 @@ def unknowns(checks: Sequence[Check]) -> list[str]:
     return [_unknown(check) for check in checks if check.passed is None]
 
 
+def unconfined(checks: Sequence[Check]) -> bool:
+    """Whether something was run that the system did not confine."""
+    return not all(check.confined for check in checks)
+
+
 def passes(checks: Sequence[Check]) -> str:
     """Say in words what passed: `parses, names known`; "" where nothing did."""
     passed = [check.name for check in checks if check.passed]
     known = [_passed(check) for check in checks if check.passed and check.name in _PASSED]
     own = len(passed) - len(known)
-    requested = ["your check passes"] if own == 1 else [f"your {counted(own, 'check')} pass"] if own else []
-    return ", ".join([*known, *requested])
+    requested = "your check passes" if own == 1 else f"your {counted(own, 'check')} pass"
+    remarks = dict.fromkeys(check.detail for check in checks if check.passed and check.name not in _PASSED)
+    remark = plain_text("; ".join(text for text in remarks if text not in ("", _VERDICTS[True][1])))
+    return ", ".join([*known, *([_with_reason(requested, remark)] if own else [])])
 
 
 def verdicts(checks: Sequence[Check]) -> Iterator[str]:
@@ -56,7 +67,8 @@ def verdicts(checks: Sequence[Check]) -> Iterator[str]:
 
 def score(checks: Sequence[Check]) -> str:
     """Say how many checks passed."""
-    return f"{sum(check.passed is True for check in checks)} of {len(checks)} passed"
+    passed = f"{sum(check.passed is True for check in checks)} of {len(checks)} passed"
+    return f"{passed}, {NOT_CONFINED}" if unconfined(checks) else passed
 
 
 def list_html(checks: Sequence[Check]) -> str:
@@ -65,9 +77,10 @@ def list_html(checks: Sequence[Check]) -> str:
     return f'<ul class="fim-list">{items}</ul>' if items else ""
 
 
-def tally(passed: Sequence[bool | None]) -> str:
+def tally(passed: Sequence[bool | None], *, confined: bool = True) -> str:
     """Say in a table's column how many checks passed; "" where there were none."""
-    return f"{passed.count(True)}/{len(passed)}" if passed else ""
+    beside = "" if confined else f" {NOT_CONFINED}"
+    return f"{passed.count(True)}/{len(passed)}{beside}" if passed else ""
 
 
 def _passed(check: Check) -> str:
@@ -116,7 +129,9 @@ def _with_reason(what: str, why: str) -> str:
 def _what(check: Check) -> str:
     """Say what was looked at and what was found, without the verdict."""
     name, detail = plain_text(check.name), plain_text(check.detail)
-    return name if detail in ("", _VERDICTS[check.passed][1]) else f"{name} ({detail})"
+    found = [] if detail in ("", _VERDICTS[check.passed][1]) else [detail]
+    found += [] if check.confined else [NOT_CONFINED]
+    return f"{name} ({'; '.join(found)})" if found else name
 
 
 def _item(check: Check) -> str:

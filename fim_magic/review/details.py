@@ -9,7 +9,8 @@ from fim_magic.candidate import Candidate
 from fim_magic.holes import written
 from fim_magic.review.caption import Fact
 from fim_magic.review.checks import list_html, score, verdicts
-from fim_magic.review.text import columns_of, counted, html_text, plain_lines
+from fim_magic.review.text import columns_of, counted, html_text
+from fim_magic.visible import plain_lines
 
 SURE = 0.9
 """A token with at least this probability is not marked."""

@@ -10,15 +10,16 @@ Several holes are several insertions: the middle then holds text of the user's, 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import accumulate, groupby
 from typing import Literal
 
 from fim_magic.document import Document
 from fim_magic.holes import Spans, written
+from fim_magic.line_ends import ends_line, lines_with_ends, without_end
 from fim_magic.placing import split_for_imports
+from fim_magic.unicode_text import without_mark
 
 Kind = Literal["same", "added", "changed"]
 
@@ -27,8 +28,6 @@ CONTEXT = 3
 
 LONGEST = 60
 """A text of at most so many lines is shown whole."""
-
-_LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Line:
         A line that is "changed" only by a new line end keeps that as a segment "\n": there is
         nothing else to show.
         """
-        end = len(self.text) - len(_without_end(self.text))
+        end = len(self.text) - len(without_end(self.text))
         kept: list[Segment] = []
         for segment in reversed(self.segments):
             cut = min(end, len(segment.text))
@@ -106,10 +105,9 @@ def diff(document: Document, middle: str, kept: Spans = (), imports: Sequence[st
     """
     whole = addition(document, middle, kept, imports)
     insertions = tuple(whole.insertions())
-    return tuple(
-        _line(number, match.start(), match.group(), insertions)
-        for number, match in enumerate(_LINE.finditer(whole.text), 1)
-    )
+    rows = lines_with_ends(whole.text)
+    starts = accumulate(map(len, rows), initial=0)
+    return tuple(_line(number, *row, insertions) for number, row in enumerate(zip(starts, rows, strict=False), 1))
 
 
 @dataclass(frozen=True)
@@ -157,7 +155,7 @@ class Addition:
         """For each hole, whether it begins and ends at line ends: then any number of its first lines may be added."""
         text = self.text
         return tuple(
-            text[: hole.start][-1:] in ("", "\n") and (hole.end == len(text) or text[: hole.end][-1:] == "\n")
+            (hole.start == 0 or ends_line(text, hole.start)) and (hole.end == len(text) or ends_line(text, hole.end))
             for hole in self.insertions()
         )
 
@@ -166,8 +164,8 @@ class Addition:
         start = 0
         for hole, added in enumerate(self.added):
             start += len(self.texts[hole])
-            follows = "".join(self.texts[hole + 1 :]).partition("\n")[0]
-            yield Insertion(start, start + len(added), bool(follows.strip()))
+            follows = lines_with_ends("".join(self.texts[hole + 1 :]))[:1]
+            yield Insertion(start, start + len(added), bool("".join(follows).strip()))
             start += len(added)
 
 
@@ -258,9 +256,7 @@ def _as_whole_lines(text: str, start: int, end: int, begin: int, stop: int) -> t
     """Shift the added range to whole lines, if the same insertion can be read so between `begin` and `stop`."""
     for shift in _equal_shifts(text, start, end, begin, stop):
         first, last = start + shift, end + shift
-        begins_line = first == 0 or text[first - 1] == "\n"
-        ends_line = last == len(text) or text[last - 1] == "\n"
-        if begins_line and ends_line:
+        if (first == 0 or ends_line(text, first)) and (last == len(text) or ends_line(text, last)):
             return first, last
     return start, end
 
@@ -291,7 +287,7 @@ def _line(number: int, begin: int, text: str, insertions: Sequence[Insertion]) -
     for hole in insertions:
         start, end = (min(max(place - begin, 0), len(text)) for place in (hole.start, hole.end))
         # After the last line end there is no line that an empty hole could stand in.
-        is_hole = hole.start == hole.end and 0 <= hole.start - begin <= len(_without_end(text))
+        is_hole = hole.start == hole.end and 0 <= hole.start - begin <= len(without_end(text))
         if start < end or is_hole:
             segments += Segment(text[done:start], added=False), Segment(text[start:end], added=True)
             done = end
@@ -306,13 +302,9 @@ def _line(number: int, begin: int, text: str, insertions: Sequence[Insertion]) -
 def _kind(text: str, added: Spans, *, splits_line: bool) -> Kind:
     if not added:
         return "same"
-    content = _without_end(text)
+    content = without_end(text)
     if added[0][0] >= len(content) > 0:
         # Only the line end is new. "foo(" + "\n" + ")" tore a line of the user's in two; "a" + "\nb" did not touch "a".
         return "changed" if splits_line and content.strip() else "same"
-    old = "".join(content[start:end] for start, end in written(added, len(content)))
+    old = without_mark("".join(content[start:end] for start, end in written(added, len(content))))
     return "changed" if old.strip() else "added"
-
-
-def _without_end(text: str) -> str:
-    return text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")

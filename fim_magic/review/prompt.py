@@ -23,6 +23,7 @@ from fim_magic.formats import Piece, Prompt
 from fim_magic.frontends import recognise
 from fim_magic.review.render import VIEW, styles
 from fim_magic.review.text import DIM, RESET, columns_of, counted, html_text
+from fim_magic.streams import is_terminal
 from fim_magic.visible import plain_text, say_in_colour
 
 WIDTH = 100
@@ -143,9 +144,9 @@ def show(shell: Any, sheet: PromptSheet) -> None:
 
 def print_sheet(sheet: PromptSheet) -> None:
     """Print a prompt, with colours on a terminal."""
-    is_terminal = sys.stdout.isatty()
-    width = shutil.get_terminal_size((WIDTH, 0)).columns if is_terminal else WIDTH
-    say_in_colour((to_ansi if is_terminal else to_text)(sheet, width=width))
+    draws = is_terminal(sys.stdout)
+    width = shutil.get_terminal_size((WIDTH, 0)).columns if draws else WIDTH
+    say_in_colour((to_ansi if draws else to_text)(sheet, width=width))
 
 
 def to_html(sheet: PromptSheet) -> str:

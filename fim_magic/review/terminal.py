@@ -5,12 +5,13 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
-from typing import TextIO
+from typing import Any
 
 from fim_magic.document import Document
 from fim_magic.holes import Spans
 from fim_magic.review.diff import CONTEXT, Line, diff, writing_at
 from fim_magic.review.render import to_ansi
+from fim_magic.streams import is_terminal, write
 
 _SECONDS_BETWEEN_DRAWINGS = 0.08
 _UP_AND_CLEAR = "\x1b[{}F\x1b[J"  # to the start of the n-th line above, and clear from there
@@ -19,10 +20,10 @@ _UP_AND_CLEAR = "\x1b[{}F\x1b[J"  # to the start of the n-th line above, and cle
 class LiveDiff:
     """Shows a growing diff on a terminal, and nothing on a stream that is not one."""
 
-    def __init__(self, document: Document, stream: TextIO) -> None:
+    def __init__(self, document: Document, stream: Any) -> None:
         self._document = document
         self._stream = stream
-        self._active = stream.isatty()
+        self._active = is_terminal(stream)
         self._lines_drawn = 0
         self._drawn_at = 0.0
 
@@ -36,15 +37,13 @@ class LiveDiff:
         lines = _around_the_end(diff(self._document, middle, kept), size.lines - 1)
         drawn = to_ansi(lines, width=size.columns).split("\n")
         self.clear()
-        self._stream.write("\n".join(drawn) + "\n")
-        self._stream.flush()
+        self._active = write(self._stream, "\n".join(drawn) + "\n")
         self._lines_drawn, self._drawn_at = len(drawn), now
 
     def clear(self) -> None:
         """Take the drawing away, so that the finished diff can stand in its place."""
         if self._lines_drawn:
-            self._stream.write(_UP_AND_CLEAR.format(self._lines_drawn))
-            self._stream.flush()
+            write(self._stream, _UP_AND_CLEAR.format(self._lines_drawn))
         self._lines_drawn = 0
 
 

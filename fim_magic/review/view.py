@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from fim_magic.candidate import Candidate, Result
 from fim_magic.document import Document
-from fim_magic.errors import FimError
+from fim_magic.errors import is_failure
+from fim_magic.faults import in_words
 from fim_magic.frontends import Owner
 from fim_magic.holes import Spans
 from fim_magic.provenance import Record, add_answer, decide, of_cell
@@ -22,6 +23,7 @@ from fim_magic.review.details import details_html, details_text
 from fim_magic.review.diff import Gap, Line, addition, diff, elided
 from fim_magic.review.render import to_ansi, to_html, to_text
 from fim_magic.review.terminal import LiveDiff
+from fim_magic.streams import is_terminal
 from fim_magic.visible import say_in_colour
 
 if TYPE_CHECKING:
@@ -217,8 +219,12 @@ class View:
         self._draw_progress()
         try:
             result = ask(short, self.grow)
-        except (FimError, KeyboardInterrupt) as error:
+        except KeyboardInterrupt as error:
             status = str(error) or "Interrupted."
+        except BaseException as error:
+            if not is_failure(error):
+                raise
+            status = str(in_words(error))
         else:
             shown = len(self._answers)
             self._answers.append(_ShownAnswer(result, result.candidates[0], self._same_as(result.middle)))
@@ -303,7 +309,7 @@ class View:
         in_text = details_text(*details) if details and self._is_full else ""
         if not self._owner.front_end.has_kernel:
             self._terminal.clear()
-            draw = to_ansi if sys.stdout.isatty() else to_text
+            draw = to_ansi if is_terminal(sys.stdout) else to_text
             say_in_colour(draw(rows, words, in_text))
             return
         folded = details_html(*details) if details else ""

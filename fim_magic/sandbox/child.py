@@ -75,9 +75,9 @@ def _reporter(source: int, target: int) -> Callable[[bool, tuple[str, ...]], Non
     return report
 
 
-def _kernel() -> types.ModuleType:
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "kernel.py")  # slow
-    spec = spec_from_file_location("kernel", path)
+def _beside(name: str) -> types.ModuleType:
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), f"{name}.py")  # slow
+    spec = spec_from_file_location(name, path)
     assert spec is not None  # the file lies beside this one
     assert spec.loader is not None
     module = module_from_spec(spec)
@@ -112,10 +112,16 @@ def _limit(limits: dict[str, int]) -> bool:
 
 def _confine(job: dict[str, Any]) -> tuple[str, ...]:
     """Put every layer of the job into force, and return those that hold."""
-    wanted = job["layers"]
-    kernel = _kernel()
+    wanted, limits = job["layers"], job["limits"]
+    kernel = _beside("kernel")
+    held = []
+    if "tmpfs" in wanted and _beside("mounts").private_tmpfs(job["scratch"], limits["disk"], limits["files"]):
+        held += ["tmpfs"]
+        for folder in ("home", "work"):
+            os.mkdir(folder, 0o700)
+        os.chdir("work")
     kernel.die_with_parent()
-    held = ["limits"] if _limit(job["limits"]) else []
+    held += ["limits"] if _limit(limits) else []
     given_up = ("capabilities" in wanted and kernel.drop_capabilities(), kernel.no_new_privileges())
     held += ["capabilities"] if all(given_up) else []
     writable = [job["scratch"], os.devnull, "/dev/zero", "/dev/full"]
@@ -172,8 +178,11 @@ def _compiled(source: str, name: str, mode: str) -> types.CodeType | Exception:
 class _Runner:
     """Runs steps in one namespace, that of a module `__main__`."""
 
-    def __init__(self, steps: list[dict[str, Any]]) -> None:
+    def __init__(self, steps: list[dict[str, Any]], reserved: dict[str, Any] | None, keeping: types.ModuleType) -> None:
         self._module = types.ModuleType("__main__")
+        self._module.__dict__["__builtins__"] = builtins  # or it would get our copy
+        self._reserved = reserved
+        self._kept = keeping.Kept(self._module.__dict__)
         self._loops: list[Any] = []
         self._eval, self._repr, self._stream = eval, repr, io.StringIO
         self._display = sys.displayhook
@@ -196,13 +205,35 @@ class _Runner:
 
     def run(self, report: Callable[[bool, tuple[str, ...]], None]) -> None:
         """Run the steps in their order, up to one that fails and has to succeed."""
-        for step, codes in zip(self._steps, self._codes, strict=True):
+        for index, (step, codes) in enumerate(zip(self._steps, self._codes, strict=True)):
             self._show_source(step)
+            self._note(index)
             ok, parts = self._examples(codes) if step["kind"] == "examples" else self._attempt(step["kind"], codes[0])
+            if ok:
+                ok, parts = self._put_back(index, parts)
             self._flush()
             report(ok, parts)
             if not ok and step["vital"]:
                 return
+
+    def _note(self, index: int) -> None:
+        reserved = self._reserved
+        if reserved is None:
+            return
+        if any(index == first for first, _ in reserved["spans"]):
+            released, only = set(reserved["released"]), reserved["only"]
+            among = None if only is None else set(only)
+            self._kept.note(lambda n: n not in released and (among is None or n in among), reserved["data"])
+        if index == reserved["settled"] + 1:
+            checked = set(reserved["checked"])
+            self._kept.note(lambda n: n in checked)
+
+    def _put_back(self, index: int, parts: tuple[str, ...]) -> tuple[bool, tuple[str, ...]]:
+        reserved = self._reserved
+        if reserved is not None and any(index == last for _, last in reserved["spans"]):
+            return True, tuple(self._kept.put_back())
+        changed = self._kept.put_back() if reserved is not None and index > reserved["settled"] else ()
+        return (False, ("changes", *changed)) if changed else (True, parts)
 
     def _attempt(self, kind: str, code: types.CodeType | Exception) -> tuple[bool, tuple[str, ...]]:
         try:
@@ -281,7 +312,7 @@ class _Runner:
         with contextlib.suppress(BaseException):
             import linecache
 
-            source = step["source"]
+            source = step["shown"] or step["source"]
             linecache.cache[step["name"]] = (len(source), None, source.splitlines(keepends=True), step["name"])
 
     @staticmethod
@@ -306,10 +337,12 @@ def main() -> None:
     job = json.loads(_read(source, int(_read(source, _HEADER))))
     sys.path += job["paths"]
     report = _reporter(source, target)
+    keeping = _beside("keeping")
     held = _confine(job)
-    runner = _Runner(job["steps"])
+    runner = _Runner(job["steps"], job["reserved"], keeping)
     report(True, held)
-    runner.run(report)
+    if all(any(layer.split()[0] == wanted for layer in held) for wanted in job["required"]):
+        runner.run(report)
     end(0)
 
 

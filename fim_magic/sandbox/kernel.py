@@ -125,6 +125,9 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "accept": (43, 202),
     "accept4": (288, 242),
     "connect": (42, 203),
+    # Open files can be sent to oneself, where nothing counts them.
+    "sendmsg": (46, 211),
+    "sendmmsg": (307, 269),
     # Memory and messages that no limit counts, or that other processes share.
     "memfd_create": (319, 279),
     "shmget": (29, 194),

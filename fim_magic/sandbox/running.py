@@ -21,124 +21,68 @@ from pathlib import Path
 from typing import IO, Any
 
 from fim_magic.sandbox.environment import packages, readable_paths, variables
+from fim_magic.sandbox.job import CONFINING, Limits, Outcome, Reserved, RunReport, Step, StepResult, are_confined
+from fim_magic.sandbox.scratch import bytes_in, bytes_written, remove
 
 _log = logging.getLogger(__name__)
 
-KERNEL_LAYERS = ("capabilities", "landlock", "seccomp")
+KERNEL_LAYERS = ("tmpfs", "capabilities", "landlock", "seccomp")
 
 _CHILD = Path(__file__).with_name("child.py")
 _TOKEN = 32  # characters; as child.py has it
 _TAIL = 4096  # bytes of output that are kept
 _ANSWERS = 8 << 20  # bytes of reports that are read
 _POLL_SECONDS = 0.02
-_BLOCK = 4096  # bytes that the smallest file takes
+_BLOCK = 4096  # bytes of disk for which one file or folder is allowed
+_FULL = "OSError: [Errno 28]"  # no space left on device
 _ONLY_HOOK = "only Python's audit hook, which ctypes gets around"
+_NOT_CONFINED = (
+    "not confined by this system, which is said beside each check; "
+    '%config FimMagics.unconfined_checks = "refuse" runs none'
+)
+_LEAST_FILES = 64
 _ABI_TRUNCATE = 3  # the first version of Landlock that knows of truncating
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What one run may use.
-
-    Attributes:
-        seconds: Of processor time, over all its threads; twice as much passes on the clock before it is killed.
-        memory: Bytes of address space. numpy and pandas need less than 1 GiB, torch about 4.
-        file_size: Bytes of one file.
-        disk: Bytes of all its files together.
-        output: Bytes that it may print.
-        threads: How many it may have. It cannot start processes.
-    """
-
-    seconds: float = 5
-    memory: int = 1 << 30
-    file_size: int = 16 << 20
-    disk: int = 64 << 20
-    output: int = 16 << 20
-    threads: int = 64
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended.
-
-    Attributes:
-        ok: Whether the program came to its end without an error.
-        why: "passed", "failed", "timed out", "out of memory", "wrote too much", "printed too much",
-            "too many threads", "killed" (by a signal) or "ended early" (it left without coming to its end).
-        output: The end of what it printed, errors included; a few KB.
-    """
-
-    ok: bool
-    why: str
-    output: str = ""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One thing to do in a run.
-
-    Attributes:
-        kind: "cell" (statements), "expression" (succeeds if its value is true) or "examples" (each in turn, in a copy
-            of the namespace; what they print comes back).
-        source: Python source; await is allowed at its top level.
-        name: What tracebacks call it.
-        examples: The sources of "examples".
-        vital: Whether the steps after it make no sense if it fails.
-    """
-
-    kind: str
-    source: str
-    name: str
-    examples: tuple[str, ...] = ()
-    vital: bool = False
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What came of a step.
-
-    Attributes:
-        ok: Whether it succeeded; "examples" always do.
-        texts: The error in one line, or what an expression gave; of "examples", for each what it printed after a "=",
-            or its error after a "!".
-    """
-
-    ok: bool
-    texts: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class RunReport:
-    """What came of a run of several steps: of those that ended, in their order.
-
-    Attributes:
-        outcome: How the process ended; not ok if a step failed.
-        results: Of the steps that ended.
-        layers: What held the process: "limits", "capabilities", "landlock N", "seccomp", "audit".
-    """
-
-    outcome: Outcome
-    results: tuple[StepResult, ...]
-    layers: tuple[str, ...] = ()
-
-
-def run(program: str, *, limits: Limits = Limits()) -> Outcome:
+def run(program: str, *, limits: Limits = Limits()) -> Outcome:  # noqa: B008 - frozen
     """Run a Python program in a process of its own, confined as far as this machine can do it."""
     return run_steps((Step("cell", program, "<program>", vital=True),), limits=limits).outcome
 
 
-def run_steps(steps: Sequence[Step], *, limits: Limits = Limits(), layers: Sequence[str] = KERNEL_LAYERS) -> RunReport:
+def run_steps(
+    steps: Sequence[Step],
+    *,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    layers: Sequence[str] = KERNEL_LAYERS,
+    reserved: Reserved | None = None,
+    confined_only: bool = False,
+) -> RunReport:
     """Run several pieces of source in one process and one namespace.
 
     Args:
         steps: What to do, in this order. One that is vital and fails is the last.
         limits: What all of them together may use.
         layers: Which of the kernel's layers to use, where there are any.
+        reserved: What steps may not redefine.
+        confined_only: Run no step where the system cannot confine it.
     """
-    with tempfile.TemporaryDirectory(prefix="fim-magic-", ignore_cleanup_errors=True) as scratch:
+    try:
+        scratch = Path(tempfile.mkdtemp(prefix="fim-magic-")).resolve()
+    except OSError as error:
+        return _not_started(error)
+    try:
         for folder in ("home", "work"):
-            Path(scratch, folder).mkdir()
-        return _Run(steps, limits, layers, Path(scratch).resolve()).report()
+            (scratch / folder).mkdir()
+        return _Run(steps, limits, layers, scratch, reserved, CONFINING if confined_only else ()).report()
+    except OSError as error:
+        return _not_started(error)
+    finally:
+        remove(scratch)
+
+
+def _not_started(error: OSError) -> RunReport:
+    _log.info("A process of the sandbox cannot be started.", exc_info=True)
+    return RunReport(Outcome(False, error.strerror or "killed"), ())
 
 
 def protections() -> tuple[str, ...]:
@@ -147,10 +91,12 @@ def protections() -> tuple[str, ...]:
     if not held:
         return ("no program can be started here, so none is run",)
     landlock = next((layer for layer in held if layer.startswith("landlock")), "")
-    lines = [
+    lines = [] if are_confined(held) else [_NOT_CONFINED]
+    lines += [
         "files: " + (f"Landlock, ABI {landlock.split()[1]}" if landlock else _ONLY_HOOK),
         "processes, network and signals: " + ("seccomp" if "seccomp" in held else _ONLY_HOOK),
         "processor time, memory and file size: " + ("rlimits" if "limits" in held else "only the clock"),
+        "disk: " + ("a file system of its own" if "tmpfs" in held else "what it writes is counted as it runs"),
     ]
     if landlock and int(landlock.split()[1]) < _ABI_TRUNCATE:
         lines += ["this kernel's Landlock cannot keep a program from truncating files (Linux 6.2 can)"]
@@ -170,6 +116,8 @@ class _Run:
     limits: Limits
     layers: Sequence[str]
     scratch: Path
+    reserved: Reserved | None
+    required: Sequence[str]
     _tail: bytearray = field(default_factory=bytearray)
     _answers: bytearray = field(default_factory=bytearray)
     _printed: int = 0
@@ -217,10 +165,21 @@ class _Run:
                 return "timed out"
             if self._printed > self.limits.output:
                 return "printed too much"
-            if _on_disk(self.scratch, process.pid, self.limits.disk) > self.limits.disk:
+            if self._writes_too_much(process.pid):
                 return "wrote too much"
             if _threads(process.pid) > self.limits.threads:
                 return "too many threads"
+
+    def _writes_too_much(self, pid: int) -> bool:
+        """Whether a child is beyond its disk. Where it has a file system of its own, that is full before."""
+        if "tmpfs" in self._held():
+            return False
+        most = self.limits.disk
+        return bytes_in(self.scratch, pid, most) > most or bytes_written(pid) > most + self.limits.output
+
+    def _held(self) -> tuple[str, ...]:
+        """The layers that hold the child, as soon as it has said so."""
+        return next((line.texts for line in self._lines(1)), ())
 
     def _feed(self, pipe: IO[bytes]) -> None:
         job: dict[str, Any] = {
@@ -229,8 +188,12 @@ class _Run:
                 "seconds": math.ceil(self.limits.seconds),
                 "memory": self.limits.memory,
                 "file_size": self.limits.file_size,
+                "disk": self.limits.disk,
+                "files": max(_LEAST_FILES, self.limits.disk // _BLOCK),
             },
             "layers": list(self.layers),
+            "required": list(self.required),
+            "reserved": None if self.reserved is None else vars(self.reserved),
             "scratch": str(self.scratch),
             "readable": readable_paths(),
             "paths": packages(),
@@ -258,15 +221,16 @@ class _Run:
         failed = next((result for result in results if not result.ok), None)
         passed = failed is None and bool(lines) and len(results) == len(self.steps)
         if failed is not None:
-            why = "out of memory" if failed.texts[:1] == ("MemoryError",) else "failed"
+            why = _reason(" ".join(failed.texts))
         else:
             why = "passed" if passed else stopped or _ending(code)
         return RunReport(Outcome(passed, why, self._tail.decode("utf-8", "replace")), results, layers)
 
-    def _lines(self) -> list[StepResult]:
+    def _lines(self, most: int | None = None) -> list[StepResult]:
         """The child's lines, the greeting and one for each step, up to the first that does not bear its token."""
         found = []
-        for token, line in zip(self._tokens, bytes(self._answers).split(b"\n"), strict=False):
+        *lines, _ = bytes(self._answers).split(b"\n")  # what follows the last line end is not whole yet
+        for token, line in zip(self._tokens[:most], lines, strict=False):
             if not line.startswith(token.encode()) or line[_TOKEN : _TOKEN + 1] not in (b"+", b"-"):
                 break
             try:
@@ -287,6 +251,13 @@ def _parts(pipe: IO[bytes]) -> Iterator[bytes]:
         _log.info("What the sandbox writes cannot be read to its end.", exc_info=True)
 
 
+def _reason(error: str) -> str:
+    """Say in the words of an outcome why a step failed."""
+    if error == "MemoryError":
+        return "out of memory"
+    return "wrote too much" if error.startswith(_FULL) else "failed"
+
+
 def _ending(code: int) -> str:
     if code == -getattr(signal, "SIGXCPU", 0):
         return "timed out"
@@ -303,28 +274,6 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
     process.kill()
     process.wait()
-
-
-def _on_disk(folder: Path, pid: int, enough: int) -> int:
-    """The bytes that a child's files take, up to about `enough`; files that it deleted and keeps open count."""
-    total = 0
-    for root, folders, files in os.walk(folder):
-        for name in (*folders, *files):
-            with contextlib.suppress(OSError):
-                total += max(_BLOCK, _allocated(os.lstat(os.path.join(root, name))))  # fast
-            if total > enough:
-                return total
-    with contextlib.suppress(OSError):
-        for opened in os.listdir(f"/proc/{pid}/fd"):
-            with contextlib.suppress(OSError):
-                status = os.stat(f"/proc/{pid}/fd/{opened}")
-                total += 0 if status.st_nlink else _allocated(status)
-    return total
-
-
-def _allocated(status: os.stat_result) -> int:
-    blocks: int = getattr(status, "st_blocks", 0)
-    return blocks * 512 or status.st_size
 
 
 def _threads(pid: int) -> int:

@@ -23,7 +23,7 @@ def is_doubtful(request: Request, candidate: Candidate) -> bool:
 
 def _cannot_be_right(request: Request, candidate: Candidate) -> bool:
     """Whether a candidate adds nothing new, or its cell does not parse or uses names that are not defined."""
-    document, hole = request.document, request.hole
+    document, hole = request.document.for_model(), request.hole
     if adds_nothing(hole, candidate.middle) or not hole.suffices(candidate.middle):
         return True
     text = document.rebuild(candidate.middle)
@@ -34,4 +34,4 @@ def _cannot_be_right(request: Request, candidate: Candidate) -> bool:
 
 def lacks_column(request: Request, middle: str) -> bool:
     """Whether the cell takes a column that is not there: it may be about to make it."""
-    return columns_there(request.document.rebuild(middle), request.context.frames) is not None
+    return columns_there(request.document.for_model().rebuild(middle), request.context.frames) is not None

@@ -15,8 +15,10 @@ from fim_magic.candidate import Candidate, Check
 from fim_magic.cell_text import tree_of, without_magics
 from fim_magic.checks import NO_CHECKS, NO_FRAMES, CheckSpec, Frames, look
 from fim_magic.document import Document
+from fim_magic.holes import written
 from fim_magic.imports import import_lines, missing_imports
-from fim_magic.placing import with_imports
+from fim_magic.line_ends import with_lf
+from fim_magic.placing import import_place, with_imports
 from fim_magic.request import Request
 from fim_magic.sandbox import Limits
 from fim_magic.trimming import Hole, copied_from, says_nothing
@@ -41,7 +43,7 @@ def judged(request: Request, candidates: Sequence[Candidate], *, stopped: bool =
 
     def look_at(candidate: Candidate) -> Candidate:
         found = look_in_place(candidate)
-        return replace(found, checks=(*found.checks, *_original(hole, candidate.middle)))
+        return replace(found, checks=(*found.checks, *_original(hole, with_lf(candidate.middle))))
 
     # The checks run in processes of their own, so that threads are enough to wait for several.
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -82,18 +84,45 @@ def in_place(
         limits: What that may use.
         sources: The notebook's other cells, oldest first.
     """
-    text = document.rebuild(candidate.middle)
+    document = document.for_model()
+    middle = with_lf(candidate.middle)
+    text = document.rebuild(middle)
     found = look(text, known=known, frames=frames, document=document)
     lacking = next((check.names for check in found if check.name == "names"), ())
-    own = _names_between(text, len(document.prefix), len(document.prefix) + len(candidate.middle))
+    own = _names_between(text, len(document.prefix), len(document.prefix) + len(middle))
     imports = missing_imports(text, [name for name in lacking if name in own], sources)
     lines = import_lines(imports)
     mended = tuple(_with_imports(check, [one.name for one in imports], lines) for check in found)
     if not check_spec.anything:
         return replace(candidate, checks=mended, imports=lines)
     whole = with_imports(text, lines)
-    again = look(whole, known=known, frames=frames, check_spec=check_spec, limits=limits, document=document)
+    spans = _spans(document, candidate, text, whole)
+    again = look(
+        whole,
+        known=known,
+        frames=frames,
+        check_spec=check_spec,
+        limits=limits,
+        document=document,
+        written=spans,
+    )
     return replace(candidate, checks=(*mended, *again[len(found) :]), imports=lines)
+
+
+def _spans(document: Document, candidate: Candidate, text: str, whole: str) -> list[tuple[int, int]]:
+    """Where in a text with imports the model's own text stands, once for each hole.
+
+    Args:
+        document: The text with the hole.
+        candidate: The answer.
+        text: The text with the answer.
+        whole: The same with more imports, all in one place.
+    """
+    start, end = len(document.prefix), len(text) - len(document.suffix)
+    spans = [(start + first, start + last) for first, last in written(candidate.kept, end - start)]
+    added = len(whole) - len(text)
+    place = import_place(text) if added else 0
+    return [(first + added * (place <= first), last + added * (place < last)) for first, last in spans]
 
 
 def _names_between(text: str, start: int, end: int) -> set[str]:

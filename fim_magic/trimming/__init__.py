@@ -11,6 +11,7 @@ The rules are cut-only: what they keep is byte for byte what the model wrote.
 from __future__ import annotations
 
 from fim_magic.candidate import Cut
+from fim_magic.line_ends import in_place_of_cr
 from fim_magic.trimming.closes_block import closes_block
 from fim_magic.trimming.closes_field import closes_field
 from fim_magic.trimming.closes_outer import closes_outer
@@ -88,16 +89,21 @@ def trim(hole: Hole, text: str, *, final: bool) -> Cut | None:
     fence begins, the answer had often ended before. `final` says that the model has ended, so that a line end or a
     bracket that is not there will not come.
     """
+    return _trim(hole, in_place_of_cr(text, final=final), final=final)
+
+
+def _trim(hole: Hole, text: str, *, final: bool) -> Cut | None:
     ends = ((name, rule(hole, text, final)) for name, rule in RULES.items())
     cuts = [Cut(name, end) for name, end in ends if end is not None and end < len(text)]
     cut = min(cuts, key=lambda cut: cut.at, default=None)
     if cut is None or not text[: cut.at].strip():
         return cut
-    return trim(hole, text[: cut.at], final=True) or cut
+    return _trim(hole, text[: cut.at], final=True) or cut
 
 
 def adds_nothing(hole: Hole, middle: str) -> bool:
     """Whether a middle has no code where the hole asks for some, or only copies what stands elsewhere."""
+    middle = in_place_of_cr(middle, final=True)
     return says_nothing(hole, middle) or bool(copied_from(hole, middle))
 
 
@@ -106,7 +112,7 @@ def statement_count(hole: Hole, text: str) -> int:
 
     Of another language with a parser, that is how many of its lines could be its last.
     """
-    parsed = parsed_hole(hole)
+    text, parsed = in_place_of_cr(text, final=True), parsed_hole(hole)
     return sum(1 for _ in ends_in(hole, text, final=True)) if parsed is None else len(whole_ends(parsed, text))
 
 
@@ -115,7 +121,7 @@ def statement_ends(hole: Hole, text: str) -> list[int]:
 
     Also those inside blocks count.
     """
-    parsed = parsed_hole(hole)
+    text, parsed = in_place_of_cr(text, final=True), parsed_hole(hole)
     if parsed is not None:
         return [end + 1 for end in whole_ends(parsed, text)]
     positions = (event.position for event in hole.events(text) if event.ends_statement)
@@ -124,6 +130,7 @@ def statement_ends(hole: Hole, text: str) -> list[int]:
 
 def own_statement_ends(hole: Hole, text: str) -> list[int]:
     """Return those of `statement_ends` where a statement of the hole's own block ends, with its block."""
+    text = in_place_of_cr(text, final=True)
     ends = statement_ends(hole, text)
     if parsed_hole(hole) is not None:
         return ends

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from fim_magic.trimming.dead_ends import blanks_of, is_dead_end
 from fim_magic.trimming.hole import Hole, end_before
 from fim_magic.trimming.layout import JUMPS, code_of, first_word, indent, may_be_clause
 
@@ -12,19 +13,27 @@ _YIELDS = re.compile(r"\byield\b|^\s*if (?:False|0)\b")
 
 
 def dead_code(hole: Hole, text: str, final: bool) -> int | None:
-    """End behind a `return` or the like, where more of its block comes, which could never run.
+    """End behind a `return` or the like, or a statement whose branches all have one, where more of its block comes.
 
-    A comment may come, a `break` that does no harm, and a `yield`: it makes a generator of the function also where it
-    never runs.
+    That could never run. A comment may come, a `break` that does no harm, and a `yield`: it makes a generator of the
+    function also where it never runs.
     """
     if not hole.is_python or not hole.state.in_code or hole.state.depth:
         return None
-    jump: tuple[int, int] | None = None  # the indentation and the end of the statement before, if it is one
-    for _, end, line in hole.statements(text, unfinished=True):
+    above, above_end = "", 0  # the statement before, and where it ends
+    for start, end, line in hole.statements(text, unfinished=True):
         if not code_of(line).strip():
             continue
         may_follow = may_be_clause(line, _MAY_FOLLOW_A_JUMP) or _YIELDS.search(line)
-        if jump is not None and indent(line) == jump[0] and not may_follow:
-            return end_before(hole, text, jump[1] + 1) if final or end < len(text) else None
-        jump = (indent(line), end) if first_word(line) in JUMPS else None
+        if above and not may_follow and _is_dead(hole, text[:start], above, line):
+            return end_before(hole, text, above_end + 1) if final or end < len(text) else None
+        above, above_end = line, end
     return None
+
+
+def _is_dead(hole: Hole, text: str, above: str, line: str) -> bool:
+    """Whether a line could never run, by the statement above it."""
+    if indent(line) == indent(above) and first_word(above) in JUMPS:
+        return True
+    closes = indent(line) < indent(above) or (indent(line) == indent(above) and may_be_clause(above))
+    return closes and not may_be_clause(line) and bool(is_dead_end(hole, text, blanks_of(line)))

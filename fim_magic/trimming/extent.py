@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from fim_magic.line_ends import in_place_of_cr
 from fim_magic.trimming.hole import Hole, end_before
 from fim_magic.trimming.layout import code_of, indent, may_be_clause
 
@@ -28,6 +29,7 @@ def last_whole(hole: Hole, text: str) -> int | None:
     """Return where the last whole statement ends in a text that the token limit broke off, or None."""
     if hole.state.string or hole.state.comment:
         return None
+    text = in_place_of_cr(text, final=True)
     if not hole.is_python:
         end = text.rstrip("\n").rfind("\n")
         return end_before(hole, text, end + 1) if end > 0 and text[:end].strip() else None

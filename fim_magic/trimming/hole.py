@@ -10,7 +10,17 @@ from itertools import takewhile
 
 from fim_magic import languages, lexing
 from fim_magic.document import Document
-from fim_magic.trimming.layout import INSIDE, code_of, end_of_string, fields, first_line, indent, statements, unmatched
+from fim_magic.trimming.layout import (
+    INSIDE,
+    code_of,
+    end_of_string,
+    fields,
+    first_line,
+    indent,
+    may_be_clause,
+    statements,
+    unmatched,
+)
 
 Rule = Callable[["Hole", str, bool], "int | None"]
 """`rule(hole, text, final)`: `text` is what the model wrote so far, `final` says that nothing more will come."""
@@ -18,7 +28,7 @@ Rule = Callable[["Hole", str, bool], "int | None"]
 _USUAL_STEP = 4  # columns by which Python code is indented
 _DOCSTRING = ('"', "'", 'r"', "r'")
 _TRIPLE = ('"""', "'''")
-_FUNCTION = re.compile(r"[ \t]*(async[ \t]+)?(def|class)\b")
+_FUNCTION = re.compile(r"[ \t\f]*(async[ \t]+)?(def|class)\b")
 _FORMATTED = re.compile(r"(?:^|\W)(?:[rR]?[fFtT]|[fFtT][rR])\Z")  # what stands before the quotes of an f-string
 _SHOWING = re.compile(r"test|example|demo|usage|print|assert|__main__|show|try it", re.IGNORECASE)
 _IN_BRACES = frozenset({"c", "cpp", "css", "go", "java", "javascript", "r", "rust", "tsx", "typescript"})
@@ -177,6 +187,20 @@ class Hole:
             if _FUNCTION.match(line):
                 found.append(indent(line))
         return tuple(found)
+
+    @cached_property
+    def function_above(self) -> str:
+        """The text before the hole from the innermost function around it on; of a cell's top level, from a statement.
+
+        A clause goes on with the statement above it, so that one that stands furthest left begins nothing.
+        """
+        begin, depth = 0, self.functions[-1] if self.functions else 0
+        for start, end in statements(self.prefix, lexing.events(self.prefix), unfinished=True):
+            line = self.prefix[start:end]
+            is_top = indent(line) == 0 and bool(code_of(line).strip()) and not may_be_clause(line)
+            if is_top or (self.functions and indent(line) == depth and _FUNCTION.match(line)):
+                begin = start
+        return self.prefix[begin:]
 
     @property
     def above_code(self) -> bool:

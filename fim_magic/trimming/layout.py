@@ -38,9 +38,9 @@ def first_line(text: str) -> str:
 
 
 def indent(line: str) -> int:
-    """Return the width of a line's leading white space, in columns."""
-    expanded = line.expandtabs(_TAB_WIDTH)
-    return len(expanded) - len(expanded.lstrip(" "))
+    """Return the width of a line's leading white space, in columns. After a form feed, Python counts anew."""
+    blanks = line[: len(line) - len(line.lstrip(" \t\f"))].rpartition("\f")[2]
+    return len(blanks.expandtabs(_TAB_WIDTH))
 
 
 def statements(text: str, found: Iterable[lexing.Event], *, unfinished: bool = False) -> list[tuple[int, int]]:

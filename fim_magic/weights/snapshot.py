@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import re
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fim_magic.errors import FetchError, OptionError
-from fim_magic.progress import Meter, OnProgress, silent
+from fim_magic.progress import Meter, OnNotice, OnProgress, ignore, silent
+from fim_magic.regular_files import read_json
+from fim_magic.weights.blobs import damaged_files
 from fim_magic.weights.cache import require_room
 from fim_magic.weights.hub import HUB_SECONDS, hub_reason, within
+from fim_magic.weights.shards import shards_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from huggingface_hub.hf_api import ModelInfo
+
+_log = logging.getLogger(__name__)
 
 _FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "tokenizer*")
 _SAFETENSORS, _PICKLED = "model.safetensors", "pytorch_model.bin"
@@ -46,7 +51,12 @@ def is_commit(revision: str | None) -> bool:
 
 
 def snapshot(
-    repo: str, revision: str | None = None, on_progress: OnProgress = silent, *, with_code: bool = False
+    repo: str,
+    revision: str | None = None,
+    on_progress: OnProgress = silent,
+    *,
+    with_code: bool = False,
+    on_notice: OnNotice = ignore,
 ) -> Path:
     """Return the folder of a checkpoint in transformers' layout, from the Hugging Face cache.
 
@@ -58,6 +68,7 @@ def snapshot(
         revision: A branch, a tag or a commit, of which the first 7 characters are enough; None is the main branch.
         on_progress: Called often while something is downloaded.
         with_code: Bring the Python files as well. Needs a whole commit as `revision`.
+        on_notice: Called if files in the cache were damaged and had to be fetched again.
 
     Returns:
         The folder. Its name is the commit.
@@ -76,15 +87,33 @@ def snapshot(
             f"characters of it: %fim use {repo}@COMMIT --allow-code. https://huggingface.co/{repo}/commits/main lists "
             "them."
         )
-    local = local_snapshot(repo, revision, code=with_code)
-    if local is not None:
+    local = _cached_snapshot(repo, revision, code=with_code)
+    damaged = [] if local is None else damaged_files(local, on_progress)
+    if local is not None and not damaged and _is_whole(local, code=with_code):
         return local
+    if local is not None and damaged:
+        revision = local.name  # the same version, not what is the newest by now
     with _snapshot_errors(repo, revision, "or give the path of a folder that holds the checkpoint: --model PATH"):
         info = _repository(repo, revision)
         patterns = _patterns(pickles=not _has_weights(info, _SAFETENSORS), code=with_code)
         # The client does not know a part of a hash; a branch or a tag it notes down, for the next time without network.
         exact = info.sha if _is_part_of(revision, info.sha) else revision
-        return _downloaded(repo, exact, patterns, _size(repo, info, patterns), on_progress)
+        for path in damaged:  # only now, when the Hub has answered
+            path.resolve().unlink(missing_ok=True)
+            path.unlink()
+        folder = _downloaded(repo, exact, patterns, _size(repo, info, patterns), on_progress)
+    wrong = damaged_files(folder, on_progress)
+    if wrong:
+        raise FetchError(
+            f"What came from the Hugging Face Hub for {repo} is not what it should be: {_named(wrong)}. Something "
+            "between here and there, such as a proxy or a mirror, changes or cuts files. Try again elsewhere."
+        )
+    if damaged:
+        on_notice(
+            f"Files of {repo} in the cache were no longer what had been fetched ({_named(damaged)}). They were fetched "
+            "again."
+        )
+    return folder
 
 
 def snapshot_file(repo: str, name: str, on_progress: OnProgress = silent) -> Path:
@@ -118,6 +147,12 @@ def local_snapshot(repo: str, revision: str | None, *, code: bool) -> Path | Non
     Raises:
         FetchError: `repo` cannot be the name of a repository.
     """
+    folder = _cached_snapshot(repo, revision, code=code)
+    return folder if folder is not None and _is_whole(folder, code=code) else None
+
+
+def _cached_snapshot(repo: str, revision: str | None, *, code: bool) -> Path | None:
+    """As [`local_snapshot`][], whether it is whole or not."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -131,8 +166,11 @@ def local_snapshot(repo: str, revision: str | None, *, code: bool) -> Path | Non
             f"{repo!r} is neither a folder on this machine nor a name on the Hugging Face Hub, "
             "which look like owner/name. `%fim models` shows the short names that are known."
         ) from error
-    folder = Path(found)
-    return folder if _is_whole(folder, code=code) else None
+    return Path(found)
+
+
+def _named(files: list[Path]) -> str:
+    return ", ".join(path.name for path in files)
 
 
 def _cached_commit(repo: str, revision: str | None) -> str | None:
@@ -159,10 +197,13 @@ def _is_whole(folder: Path, *, code: bool) -> bool:
     for weights in (_SAFETENSORS, _PICKLED):
         if (folder / weights).is_file():
             return True
-        index = _json(folder / f"{weights}.index.json")
-        if index is not None:
-            shards = index.get("weight_map")
-            return isinstance(shards, dict) and all((folder / str(shard)).is_file() for shard in set(shards.values()))
+        index = folder / f"{weights}.index.json"
+        if index.is_file():
+            try:
+                return all(shard.is_file() for shard in shards_of(index))
+            except (OSError, ValueError):
+                _log.info("%s cannot be read: the checkpoint counts as not here.", index, exc_info=True)
+                return False
     return False
 
 
@@ -175,7 +216,7 @@ def _code_files(config: dict[str, Any]) -> set[str]:
 
 def _json(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = read_json(path)
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None

@@ -23,6 +23,7 @@ from fim_magic import weights
 from fim_magic.catalog import QWEN_0_5B_GGUF
 from fim_magic.engines.torch import gguf_conversion
 from fim_magic.engines.torch.gguf_conversion import converted, converted_tokenizer
+from fim_magic.engines.torch.gguf_source import GgufSource
 from fim_magic.errors import FetchError, ModelError
 from fim_magic.progress import Progress
 
@@ -338,4 +339,4 @@ def test_a_kind_of_model_that_completes_no_text_is_told_in_one_paragraph(tmp_pat
 
     header = gguf_conversion._Header(T5Config(), "", 1)
     with pytest.raises(ModelError, match=r"t5\.gguf could not be converted.*use the model's safetensors checkpoint"):
-        gguf_conversion._converted_size(tmp_path / "t5.gguf", header)
+        gguf_conversion._converted_size(GgufSource(tmp_path / "t5.gguf", tmp_path / "t5.gguf"), header)

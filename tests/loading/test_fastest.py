@@ -98,7 +98,7 @@ def test_a_write_that_fails_leaves_the_old_records_and_nothing_else(cache, monke
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.Path, "write_text", full)
+    monkeypatch.setattr(module.Path, "replace", full)
     remember("tiny", "gguf")
     monkeypatch.undo()
     monkeypatch.setenv("FIM_MAGIC_CACHE", str(cache))

@@ -73,7 +73,7 @@ def test_lines_are_lines(prefix, middle, suffix):
     lines = diff(Document(prefix, suffix), middle)
     assert [line.number for line in lines] == list(range(1, len(lines) + 1))
     assert all("\n" not in line.text[:-1] for line in lines)
-    assert all(line.text.endswith("\n") for line in lines[:-1])
+    assert all(line.text.endswith(("\n", "\r")) for line in lines[:-1])
 
 
 @given(TEXT, TEXT, TEXT)

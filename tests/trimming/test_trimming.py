@@ -464,6 +464,65 @@ UNREACHABLE = {
     "at the model's end": ("def f(x):\n    <cursor>\n    return y\n", "y = x + 1│\n    return x"),
     "the marker in column 0": ("def f(x):\n<cursor>    return y\n", "    y = x + 1\n│    return x\n"),
     "a return over lines": ("def f(x):\n    <cursor>\n    return y\n", "y = x│\n    return g(\n        x,\n    )\n"),
+    # Of a statement whose branches all leave, the last way out goes, so that its branch goes on with what follows.
+    "the other branch of the user's own": (
+        "def f(x):\n    if x:\n        return x\n    <cursor>\n    y = g(x)\n    return y\n",
+        "else:\n        z = x│\n        return z\n",
+    ),
+    "the other branch, and the function ends": (
+        "def f(x):\n    if x:\n        return x\n    <cursor>\n    y = g(x)\n    return y\n",
+        "else:\n        z = x│\n        return z\n\ndef g():\n",
+    ),
+    "both branches": (
+        "def f(x):\n    <cursor>\n    go(x)\n",
+        "if x:\n        return 1│\n    else:\n        return 2\n",
+    ),
+    "all of three": (
+        "def f(x):\n    <cursor>\n    go(x)\n",
+        "if x:\n        return 1\n    elif y:\n        raise E\n    else:\n        z = 2│\n        return z\n",
+    ),
+    "both branches, and the block goes on": (
+        "def f(x):\n    <cursor>\n    go(x)\n",
+        "if x:\n        return 1│\n    else:\n        return 2\n    print(3)\n",
+    ),
+    "branches in a branch": (
+        "def f(x):\n    <cursor>\n    go(x)\n",
+        "if x:\n        return 1\n    else:\n        if y:\n            return 2│\n        else:\n            return 3\n",
+    ),
+    "of a loop": (
+        "for x in xs:\n    <cursor>\n    go(x)\n",
+        "if x:\n        continue\n    else:\n        y = 1│\n        break\n",
+    ),
+    "of a method": (
+        "class A:\n    def f(self):\n        <cursor>\n        go()\n",
+        "if x:\n            return 1\n        else:\n            y = 2│\n            return y\n",
+    ),
+    "try and except": (
+        "def f(x):\n    <cursor>\n    go(x)\n",
+        "try:\n        return 1\n    except E:\n        y = 2│\n        return y\n",
+    ),
+    "try, except and else": (
+        "def f(x):\n    <cursor>\n    go(x)\n",
+        "try:\n        y = 1\n    except E:\n        return 2\n    else:\n        z = y│\n        return z\n",
+    ),
+    "finally": (
+        "def f(x):\n    <cursor>\n    go(x)\n",
+        "try:\n        y = 1\n    finally:\n        z = y│\n        return z\n",
+    ),
+    "with": ("def f(x):\n    <cursor>\n    go(x)\n", "with open(x) as g:\n        y = g.read()│\n        return y\n"),
+    "match, to its last case": (
+        "def f(x):\n    <cursor>\n    go(x)\n",
+        "match x:\n        case 1:\n            return 1\n        case _:\n            y = 2│\n            return y\n",
+    ),
+    "a loop without an end": (
+        "def f(x):\n    <cursor>\n    go(x)\n",
+        "y = 1│\n    while True:\n        y += g(y)\n        if y > x:\n            return y\n",
+    ),
+    "else of a loop": (
+        "def f(x):\n    <cursor>\n    go(x)\n",
+        "for y in x:\n        g(y)\n    else:\n        z = 1│\n        return z\n",
+    ),
+    "an exit": ("def f(x):\n    <cursor>\n    go(x)\n", "y = 1│\n    sys.exit(y)\n"),
 }
 DEAD_CODE = {
     "another return": ("def f(x):\n    <cursor>\n\nprint(f(1))\n", "return x│\n    return 2 * x\n"),
@@ -473,11 +532,51 @@ DEAD_CODE = {
     "behind a loop's end": ("for x in xs:\n    <cursor>\n", "if x:\n        continue│\n        print(x)\n"),
     "the marker in column 0": ("def f(x):\n<cursor>\n", "    raise E│\n    return x\n"),
     "the marker behind the word": ("def f(x):\n    return <cursor>\n", "g(\n        x,\n    )│\n    y = 1"),
+    "behind branches that all leave": (
+        "def f(x):\n    <cursor>\n",
+        "if x:\n        return 1\n    else:\n        return 2│\n    print(x)\n",
+    ),
+    "behind such a branch of a branch": (
+        "def f(x):\n    <cursor>\n",
+        "if x:\n        try:\n            return 1\n        except E:\n            raise│\n        print(x)\n    return 2\n",
+    ),
+    "behind a loop without an end": (
+        "def f(x):\n    <cursor>\n",
+        "while 1:\n        x += 1\n        if x > 9:\n            return x│\n    return 0\n",
+    ),
+    "behind the other branch of the user's own": (
+        "def f(x):\n    if x:\n        return 1\n    <cursor>\n",
+        "else:\n        return 2│\n    return 3\n",
+    ),
 }
 KEPT_DEAD_CODE = {
     "a branch": ("def f(x):\n    <cursor>\n", "if x:\n        return 1\n    else:\n        return 2"),
     "behind the block": ("def f(x):\n    <cursor>\n", "if x:\n        return 1\n    return 2"),
     "a branch on a line": ("def f(x):\n    <cursor>\n", "if x: return 1\n    return 2"),
+    "a loop that may break": (
+        "def f(x):\n    <cursor>\n",
+        "while True:\n        if g(x):\n            break\n    return 2",
+    ),
+    "a loop whose inner one breaks, and it": (
+        "def f(x):\n    <cursor>\n",
+        "while True:\n        for y in x:\n            break\n        else:\n            break\n    return 2",
+    ),
+    "a handler that goes on": (
+        "def f(x):\n    <cursor>\n",
+        "try:\n        return g(x)\n    except E:\n        pass\n    return 2",
+    ),
+    "errors that are swallowed": (
+        "def f(x):\n    <cursor>\n",
+        "with suppress(E):\n        return g(x)\n    return 2",
+    ),
+    "cases that may not be all": (
+        "def f(x):\n    <cursor>\n",
+        "match x:\n        case 1:\n            return 1\n    return 2",
+    ),
+    "a case with a condition": (
+        "def f(x):\n    <cursor>\n",
+        "match x:\n        case y if y:\n            return 1\n    return 2",
+    ),
     "a break that does no harm": ("for x in xs:\n    <cursor>\n", "if x:\n        return x\n        break"),
     "a yield in a value": ("def f(x):\n    <cursor>\n", "raise E\n    x = yield 1"),
     "a yield that never runs": ("def f(x):\n    <cursor>\n", "raise E\n    if False:\n        yield"),
@@ -493,6 +592,18 @@ KEPT_UNREACHABLE = {
         "    if n:\n        x = 1\n        return x\n    for i in n:",
     ),
     "in a deeper block": ("def f(x):\n    <cursor>\n    return y\n", "if x:\n        return 0\n    y = 1"),
+    "one branch of two": (
+        "def f(x):\n    <cursor>\n    return y\n",
+        "if x:\n        return 0\n    else:\n        y = 1",
+    ),
+    "the user's own branches": (
+        "def f(x):\n    if x:\n        return 1\n    else:\n        return 2\n    <cursor>\n    return y\n",
+        "y = 1",
+    ),
+    "no branch to go on in": (
+        "def f(x):\n    if x:\n        return 1\n    <cursor>\n    return y\n",
+        "else:\n        return 2",
+    ),
     "another branch follows": ("if a:\n    <cursor>\nelse:\n    b()\n", "c()\n    return"),
     "another function follows": ("def f():\n    <cursor>\n\ndef g():\n    pass\n", "a()\n    return 1"),
     "a decorator follows": ("def f():\n    <cursor>\n\n@g\nclass C: pass\n", "a()\n    return 1"),

@@ -26,6 +26,7 @@ from fim_magic import weights
 from fim_magic.catalog import QWEN_0_5B_GGUF, GgufFile
 from fim_magic.errors import FetchError, OptionError
 from fim_magic.progress import Progress
+from fim_magic.weights.manifest import MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -210,7 +211,9 @@ def staging(tmp_path: Path) -> Path:
 
 
 def files_under(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
+    """All but locks and the lists of hashes."""
+    names = sorted(path.name for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
+    return [name for name in names if name != MANIFEST]
 
 
 # --- the cache -----------------------------------------------------------------------------------
@@ -674,10 +677,26 @@ def test_snapshot_downloads_only_what_is_safe_and_needed(
     folder = weights.snapshot("owner/model", None, seen.append)
     assert [thread.name for thread in set(threading.enumerate()) - threads if "tqdm" in type(thread).__module__] == []
     assert {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == wanted
-    assert seen[-1] == replace(seen[-1], done=sum(map(len, wanted.values())))
-    assert seen[-1].finished
+    fetched = [progress for progress in seen if progress.what.startswith("Fetching")]  # it is checked after that
+    assert fetched[-1] == replace(fetched[-1], done=sum(map(len, wanted.values())))
+    assert fetched[-1].finished
     forbid_network(monkeypatch)
     assert weights.snapshot("owner/model") == folder
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+@pytest.mark.parametrize("damaged", [b"{", b"v" * 50_000], ids=["cut", "changed"])
+def test_a_damaged_file_is_fetched_again_with_a_word(hub: Served, hf_cache: Path, name: str, damaged: bytes) -> None:
+    serve_repository(hub, SAFE)
+    folder = weights.snapshot("owner/model")
+    (folder / name).resolve().write_bytes(damaged)
+    notices: list[str] = []
+    assert weights.snapshot("owner/model", on_notice=notices.append) == folder
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == SAFE
+    assert len(notices) == 1
+    assert name in notices[0]
+    assert weights.snapshot("owner/model", on_notice=notices.append) == folder
+    assert len(notices) == 1
 
 
 CODE = {"config.json": b'{"auto_map": {"AutoModelForCausalLM": "modeling_own.M"}}', "modeling_own.py": b"import os"}

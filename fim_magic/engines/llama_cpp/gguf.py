@@ -11,7 +11,6 @@ No torch is needed here, so a model is ready in a second or two.
 
 from __future__ import annotations
 
-import json
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,13 +36,15 @@ from fim_magic.engines import (
 from fim_magic.engines.arithmetic import Logits, choose, logprob, most_probable, points
 from fim_magic.engines.llama_cpp import library as llama_cpp
 from fim_magic.engines.llama_cpp.decoder import CHUNK, FIRST_CELLS, SEQUENCES, BatchToken, Cells, LlamaModel
+from fim_magic.engines.llama_cpp.trial import require_survival
 from fim_magic.engines.memory import free_ram
 from fim_magic.engines.reuse import known_tokens
 from fim_magic.engines.running import Running
-from fim_magic.engines.torch.gguf_conversion import converted_tokenizer
+from fim_magic.engines.torch.gguf_conversion import converted_tokenizer, fingerprint
 from fim_magic.errors import ModelError
 from fim_magic.formats import Family, family_of
 from fim_magic.progress import OnProgress, silent
+from fim_magic.regular_files import read_json
 from fim_magic.tokenization import TextTokenizer, declared_ends
 
 _KEPT = 0  # the sequence of the last prompt
@@ -78,7 +79,9 @@ class GgufEngine:
         named: str = "",
         cells: int = FIRST_CELLS,
         free: Callable[[], int] = free_ram,
+        notices: Sequence[str] = (),
     ) -> None:
+        self._notices = tuple(notices)
         self._name = name
         self._revision = revision
         self.tokenizer = tokenizer
@@ -117,15 +120,28 @@ class GgufEngine:
             FetchError: There is no room for its tokenizer in the cache.
         """
         llama_cpp.library()  # whether it is installed is told before anything is converted
-        folder = converted_tokenizer(path, on_progress)
+        notices: list[str] = []
+        folder = converted_tokenizer(path, on_progress, notices.append)  # which does not believe the header
+        require_survival(path, fingerprint(path), on_progress)
         model = LlamaModel(path, on_progress)
         tokenizer = TextTokenizer.from_folder(folder, model.rows)
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-        return cls(model, tokenizer, config, name=name, revision=revision, named=named, cells=cells, free=free)
+        config = read_json(folder / "config.json")
+        return cls(
+            model,
+            tokenizer,
+            config,
+            name=name,
+            revision=revision,
+            named=named,
+            cells=cells,
+            free=free,
+            notices=notices,
+        )
 
     @property
     def info(self) -> EngineInfo:
-        return EngineInfo(self._name, self._revision, "llama.cpp", "cpu", self._model.description)
+        description = self._model.description
+        return EngineInfo(self._name, self._revision, "llama.cpp", "cpu", description, notices=self._notices)
 
     @property
     def capabilities(self) -> Capabilities:

@@ -7,10 +7,9 @@ would need theirs are converted where that is possible (`fim_magic.engines.torch
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,20 +17,29 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
-from transformers import AutoConfig, AutoModelForCausalLM, GPTBigCodeForCausalLM
+from transformers import AutoModelForCausalLM, GPTBigCodeForCausalLM
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from fim_magic.engines.out_of_memory import FOR_LOADING, freeing_memory
+from fim_magic.engines.torch.configuration import (
+    read_configuration,
+    read_configuration_with_code,
+    read_generation_config,
+)
 from fim_magic.engines.torch.conversions import added_tokens, byte_level, codegen2, codegen25, santacoder
 from fim_magic.engines.torch.footprint import weight_files, weights_in
 from fim_magic.engines.torch.placement import Placement, plan
 from fim_magic.engines.torch.quiet import quiet_transformers
-from fim_magic.errors import FimError, ModelError
-from fim_magic.progress import OnProgress, silent
+from fim_magic.errors import FimError, ModelError, is_failure
+from fim_magic.progress import OnNotice, OnProgress, ignore, silent
+from fim_magic.regular_files import LARGEST_VOCABULARY, UnfitFileError, irregular_files, read_bytes, read_json
 from fim_magic.tokenization import TextTokenizer, declared_bos
 
-OnNotice = Callable[[str], object]
-"""Called with what the user should read, though all went well."""
+_OPENED = (".json", ".safetensors", ".bin", ".txt", ".model", ".jinja", ".py")
+"""How the names end that transformers looks for in a checkpoint's folder."""
+
+_IN_A_FILE = re.compile(r"[^\W\d]\w*\.[^\W\d]\w*")
+"""How a configuration names a class of its own: the file beside it, without .py, and the class."""
 
 _LIKE_A_SENTINEL = re.compile(r"[<\[].*[>\]]", re.DOTALL)
 
@@ -43,7 +51,7 @@ def load_checkpoint(
     *,
     allow_code: bool = False,
     on_progress: OnProgress = silent,
-    on_notice: OnNotice = lambda _: None,
+    on_notice: OnNotice = ignore,
 ) -> tuple[Any, TextTokenizer]:
     """Load the checkpoint in `folder`.
 
@@ -63,6 +71,7 @@ def load_checkpoint(
         FetchError: What has to be fetched could not be.
     """
     with _in_words(name):
+        _require_regular_files(folder)
         config = _json_object(folder / "config.json")
         runs_code = _needs_code(config)
         if runs_code:
@@ -88,6 +97,12 @@ def load_checkpoint(
     return model, tokenizer
 
 
+def _require_regular_files(folder: Path) -> None:
+    """Refuse a folder in which something takes the place of a file: transformers would open it, and wait for ever."""
+    for fault in irregular_files(folder, _OPENED):
+        raise UnfitFileError(f"{fault}: take it out of {folder}")
+
+
 # --- the model -----------------------------------------------------------------------------------
 
 
@@ -106,13 +121,15 @@ def _load_model(
                 None, config=santacoder.as_gpt_bigcode(config), state_dict=weights, **options
             )
         else:
-            here = {"local_files_only": True, "trust_remote_code": runs_code}
+            known = read_configuration_with_code(folder) if runs_code else read_configuration(config)
             model, loading = AutoModelForCausalLM.from_pretrained(
                 folder,
-                config=AutoConfig.from_pretrained(folder, **here),
+                config=known,
+                generation_config=read_generation_config(folder, known),
                 use_safetensors=not _are_pickles(files),
                 weights_only=True,
-                **here,
+                local_files_only=True,
+                trust_remote_code=runs_code,
                 **options,
             )
     if loading["missing_keys"]:  # transformers would go on with random numbers in their place
@@ -175,6 +192,12 @@ def _needs_code(config: Mapping[str, Any]) -> bool:
 def _require_leave(folder: Path, config: Mapping[str, Any], name: str, *, allowed: bool) -> None:
     classes = [str(place) for kind, place in config["auto_map"].items() if kind != "AutoTokenizer"]
     elsewhere = [place for place in classes if "--" in place]
+    odd = [place for place in classes if not _IN_A_FILE.fullmatch(place.rpartition("--")[2])]
+    if odd:
+        raise ModelError(
+            f"{name} names {odd[0]!r} as code of its own, which is no class in a file of its folder. It is not run. "
+            "%fim models lists models that need no code."
+        )
     if elsewhere:
         raise ModelError(
             f"{name} needs code of its own that is in another repository, {elsewhere[0].split('--')[0]}, and no "
@@ -205,7 +228,9 @@ def _read_tokenizer(folder: Path, config: Mapping[str, Any], on_progress: OnProg
         backend = _backend(folder, config, on_progress)
     except FimError:
         raise
-    except Exception as error:  # tokenizers raises bare Exception
+    except BaseException as error:  # tokenizers raises bare Exception, and panics
+        if not is_failure(error):
+            raise
         raise ModelError(f"The tokenizer of this checkpoint could not be read ({error}). {_make(folder)}") from error
     if backend is None:
         raise ModelError(_no_tokenizer(folder, config))
@@ -214,7 +239,7 @@ def _read_tokenizer(folder: Path, config: Mapping[str, Any], on_progress: OnProg
 
 def _backend(folder: Path, config: Mapping[str, Any], on_progress: OnProgress) -> Tokenizer | None:
     if (folder / "tokenizer.json").is_file():
-        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+        return Tokenizer.from_buffer(read_bytes(folder / "tokenizer.json", LARGEST_VOCABULARY))
     if codegen25.is_codegen25(folder, config):
         return codegen25.from_folder(folder, on_progress)
     return byte_level.from_folder(folder, config)
@@ -254,7 +279,9 @@ def _in_words(name: str) -> Iterator[None]:
         raise
     except pickle.UnpicklingError as error:
         raise ModelError(_cannot_read(name, error)) from error
-    except Exception as error:
+    except BaseException as error:
+        if not is_failure(error):
+            raise
         raise ModelError(_cannot_load(name, error)) from error
 
 
@@ -269,7 +296,7 @@ def _cannot_read(name: str, error: pickle.UnpicklingError) -> str:
     )
 
 
-def _cannot_load(name: str, error: Exception) -> str:
+def _cannot_load(name: str, error: BaseException) -> str:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return (
         f"The model {name} could not be loaded: {reason.rstrip('.')}. %fim doctor shows versions and memory; "
@@ -279,7 +306,7 @@ def _cannot_load(name: str, error: Exception) -> str:
 
 def _json_object(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = read_json(path)
     except ValueError as error:
         raise ValueError(f"{path.name} is damaged ({error})") from error
     if not isinstance(found, dict):

@@ -6,7 +6,6 @@ cache follows from the configuration.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections import Counter
@@ -14,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from fim_magic.weights.shards import shards_of
 
 if TYPE_CHECKING:
     from huggingface_hub.utils import TensorInfo  # type: ignore[attr-defined]  # it is exported, and not in __all__
@@ -30,6 +31,10 @@ comes near; to demand that memory would refuse models that do well.
 BYTES_QUANTISED = {"8bit": 1.0, "4bit": 0.5 + 4 / 64}
 """Of one element of a linear layer in bitsandbytes: int8; NF4, with a float32 scale for every 64 (arXiv 2305.14314)."""
 
+MOST_LAYERS = 1024
+"""The largest models have an eighth of it."""
+
+_COUNTS_OF_LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
 _STORED_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _LAYER = re.compile(r".*?\.\d+(?=\.)")
@@ -89,7 +94,7 @@ def weights_in(folder: Path, config: Mapping[str, Any]) -> WeightsSize:
         if files and all(file.suffix == ".safetensors" for file in files):
             headers = [parse_local_safetensors_file_metadata(file).tensors for file in files]
             return _from_headers({name: tensor for header in headers for name, tensor in header.items()}, config)
-    except (OSError, ValueError, SafetensorsParsingError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, SafetensorsParsingError, KeyError, TypeError, AttributeError, RecursionError):
         _log.info("The headers of the weights in %s cannot be read: their files count by size.", folder, exc_info=True)
     return _from_sizes(files, config)
 
@@ -100,18 +105,14 @@ def weight_files(folder: Path) -> list[Path]:
     Shards are those that the index names, whether they are there or not.
 
     Raises:
-        ValueError: The index is damaged.
+        ValueError: The index is damaged, or names a file elsewhere.
     """
     for name in _WEIGHTS:
         if (folder / name).is_file():
             return [folder / name]
         index = folder / f"{name}.index.json"
         if index.is_file():
-            try:
-                shards = json.loads(index.read_text("utf-8"))["weight_map"].values()
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise ValueError(f"{index.name} is damaged ({error})") from error
-            return sorted({folder / Path(str(shard)).name for shard in shards})
+            return shards_of(index)
     return []
 
 
@@ -129,6 +130,17 @@ def cache_bytes(config: Mapping[str, Any], tokens: int, element_size: int) -> in
     # Of a layer with a window, the last token is not kept: the next one cannot see it.
     held = {"full": tokens, "sliding": min(tokens, window - 1), "none": 0}
     return sum(held[kind] for kind in _layers(config)) * _elements_per_token(config) * element_size
+
+
+def require_plausible(config: Mapping[str, Any]) -> None:
+    """Refuse a configuration with more layers than any model has: each is built before a weight is read.
+
+    Raises:
+        ValueError: It has.
+    """
+    layers = max((value for name in _COUNTS_OF_LAYERS if isinstance(value := config.get(name), int)), default=0)
+    if layers > MOST_LAYERS:
+        raise ValueError(f"its config.json announces {layers} layers, and {MOST_LAYERS} are the most that are loaded")
 
 
 def context_of(config: Mapping[str, Any]) -> int | None:
@@ -200,7 +212,7 @@ def _layers(config: Mapping[str, Any]) -> list[str]:
     types = config.get("layer_types")
     if isinstance(types, list):
         return [_kind(str(layer)) for layer in types]
-    count = _first(config, "num_hidden_layers", "n_layer", "num_layers") or 0
+    count = min(_first(config, *_COUNTS_OF_LAYERS) or 0, MOST_LAYERS)
     interval = _first(config, "full_attention_interval")  # Qwen3-Next: the other layers are recurrent
     if interval:
         return ["none" if number % interval else "full" for number in range(1, count + 1)]

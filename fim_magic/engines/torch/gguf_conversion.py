@@ -8,6 +8,7 @@ configuration are converted.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import threading
@@ -18,9 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fim_magic import weights
+from fim_magic.engines.gguf_header import cannot_read, read_gguf_header, require_gguf
+from fim_magic.engines.torch.gguf_source import GgufSource, by_itself
 from fim_magic.engines.torch.quiet import quiet_transformers
-from fim_magic.errors import FetchError, FimError, ModelError
-from fim_magic.progress import Meter, OnProgress, silent
+from fim_magic.errors import FetchError, FimError, ModelError, is_failure
+from fim_magic.progress import Meter, OnNotice, OnProgress, ignore, silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,11 +31,16 @@ if TYPE_CHECKING:
     import torch
     from tokenizers.pre_tokenizers import PreTokenizer
 
+_log = logging.getLogger(__name__)
+
 LAYOUT = "float32-2"
 """Part of the folder's name. It changes when a conversion made by an older version won't do."""
 
 TOKENIZER_LAYOUT = "tokenizer-2"
 """As LAYOUT, of a folder that has no weights."""
+
+_LONGEST_STEM = 100
+"""Characters of a file's name that its folder keeps: with what follows them, a name on a disk has 255 bytes at most."""
 
 _HEAD = 32 * 2**20
 """Bytes at a file's beginning that hold all it says about its tokenizer; the largest vocabularies take half of them."""
@@ -47,7 +55,9 @@ DEEPSEEK_CODER = "deepseek-coder"
 """The name for DeepSeek-Coder's way to split, which transformers takes for GPT-2's."""
 
 
-def converted(gguf: Path, sha256: str | None = None, on_progress: OnProgress = silent) -> Path:
+def converted(
+    gguf: Path, sha256: str | None = None, on_progress: OnProgress = silent, on_notice: OnNotice = ignore
+) -> Path:
     """Return a folder with `gguf` in transformers' layout, and make it first if it isn't there.
 
     Every tensor becomes float32, which holds what any quantised block says, exactly. It is twice the size of float16
@@ -58,6 +68,7 @@ def converted(gguf: Path, sha256: str | None = None, on_progress: OnProgress = s
         gguf: The file.
         sha256: Of the file, in hex, where it is known; otherwise it is computed.
         on_progress: Called often. What it raises ends the conversion cleanly.
+        on_notice: Called if the folder was there and damaged, so that it was made anew.
 
     Returns:
         A folder with config.json, generation_config.json, tokenizer.json, tokenizer_config.json and
@@ -67,10 +78,12 @@ def converted(gguf: Path, sha256: str | None = None, on_progress: OnProgress = s
         ModelError: The file is damaged, or of a kind that transformers cannot convert.
         FetchError: There is no room for the converted form.
     """
-    return _cached(gguf, lambda: sha256 or weights.sha256_of(gguf, on_progress), LAYOUT, _convert, on_progress)
+    return _cached(
+        gguf, lambda: sha256 or weights.sha256_of(gguf, on_progress), LAYOUT, _convert, on_progress, on_notice
+    )
 
 
-def converted_tokenizer(gguf: Path, on_progress: OnProgress = silent) -> Path:
+def converted_tokenizer(gguf: Path, on_progress: OnProgress = silent, on_notice: OnNotice = ignore) -> Path:
     """Return a folder with the tokenizer and the configuration of `gguf`, and make it first if it isn't there.
 
     The weights are neither converted nor read: a large file is known by its size and its beginning.
@@ -78,6 +91,7 @@ def converted_tokenizer(gguf: Path, on_progress: OnProgress = silent) -> Path:
     Args:
         gguf: The file.
         on_progress: Called often. What it raises ends the conversion cleanly.
+        on_notice: As of [`converted`][].
 
     Returns:
         A folder with config.json, tokenizer.json and tokenizer_config.json.
@@ -86,7 +100,7 @@ def converted_tokenizer(gguf: Path, on_progress: OnProgress = silent) -> Path:
         ModelError: The file is damaged, or of a kind that transformers cannot convert.
         FetchError: There is no room for the folder.
     """
-    return _cached(gguf, lambda: fingerprint(gguf), TOKENIZER_LAYOUT, _convert_tokenizer, on_progress)
+    return _cached(gguf, lambda: fingerprint(gguf), TOKENIZER_LAYOUT, _convert_tokenizer, on_progress, on_notice)
 
 
 def fingerprint(gguf: Path, head: int = _HEAD) -> str:
@@ -103,20 +117,24 @@ def _cached(
     layout: str,
     convert: Callable[[Path, Path, OnProgress], None],
     on_progress: OnProgress,
+    on_notice: OnNotice,
 ) -> Path:
-    """Return a file's folder in the cache; if there is none, let `convert` fill a new one."""
+    """Return a file's folder in the cache; if there is none that is whole, let `convert` fill a new one."""
+    require_gguf(gguf)
     try:
-        name = f"{gguf.stem}-{sha256()[:12]}-{layout}"
+        name = f"{gguf.stem[:_LONGEST_STEM]}-{sha256()[:12]}-{layout}"
     except OSError as error:
-        raise ModelError(
-            f"{gguf} could not be read ({error.strerror or error}). Check the path, and who may read the file."
-        ) from error
+        raise ModelError(cannot_read(gguf, error)) from error
     folder = weights.cache_dir() / "converted" / name
-    if folder.is_dir():
+    if folder.is_dir() and not weights.fault_in(folder, on_progress):
         return folder
     waiting = f"Waiting for another process that converts {gguf.name}"
     try:
         with weights.locked(name, on_progress, waiting):
+            if folder.is_dir() and (fault := weights.fault_in(folder, on_progress)):
+                _log.info("%s is converted again, as %s.", folder, fault)
+                shutil.rmtree(folder)
+                on_notice(f"The converted form of {gguf.name} in the cache was damaged ({fault}). It was made again.")
             if not folder.is_dir():
                 convert(gguf, folder, on_progress)
     except OSError as error:
@@ -125,18 +143,20 @@ def _cached(
 
 
 def _convert(gguf: Path, folder: Path, on_progress: OnProgress) -> None:
-    with _whole_or_nothing(folder) as unfinished, quiet_transformers():
-        header = _read_header(gguf, on_progress)
-        weights.require_room(folder.parent, _converted_size(gguf, header))
-        _save_tokenizer(gguf, header, unfinished, on_progress)
-        _save_model(gguf, header, unfinished, on_progress)
+    with _whole_or_nothing(folder) as unfinished, by_itself(gguf, folder) as source, quiet_transformers():
+        header = _read_header(source, on_progress)
+        weights.require_room(folder.parent, _converted_size(source, header))
+        _save_tokenizer(source, header, unfinished, on_progress)
+        _save_model(source, header, unfinished, on_progress)
+        weights.write_manifest(unfinished, on_progress)
 
 
 def _convert_tokenizer(gguf: Path, folder: Path, on_progress: OnProgress) -> None:
-    with _whole_or_nothing(folder) as unfinished, quiet_transformers():
-        header = _read_header(gguf, on_progress)
-        _save_tokenizer(gguf, header, unfinished, on_progress)
+    with _whole_or_nothing(folder) as unfinished, by_itself(gguf, folder) as source, quiet_transformers():
+        header = _read_header(source, on_progress)
+        _save_tokenizer(source, header, unfinished, on_progress)
         header.config.save_pretrained(str(unfinished))
+        weights.write_manifest(unfinished)
 
 
 @contextmanager
@@ -155,20 +175,21 @@ def _whole_or_nothing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _read_header(gguf: Path, on_progress: OnProgress) -> _Header:
+def _read_header(gguf: GgufSource, on_progress: OnProgress) -> _Header:
     meter = Meter(on_progress, f"Reading {gguf.name}", 1, unit="steps")
+    read_gguf_header(gguf.path)
     from transformers import AutoConfig
     from transformers.integrations.gguf import read_gguf_metadata
 
     with _readable(gguf):
-        metadata, tensors = read_gguf_metadata(str(gguf))
-        config = AutoConfig.from_pretrained(str(gguf.parent), gguf_file=gguf.name, local_files_only=True)
+        metadata, tensors = read_gguf_metadata(str(gguf.path))
+        config = AutoConfig.from_pretrained(**gguf.arguments)
     meter.report(1)
     return _Header(config, str(metadata.get("tokenizer.ggml.pre", "")), len(tensors))
 
 
 @contextmanager
-def _readable(gguf: Path) -> Iterator[None]:
+def _readable(gguf: GgufSource) -> Iterator[None]:
     """Turn what a damaged or unknown file makes the libraries raise into one paragraph."""
     try:
         yield
@@ -179,13 +200,20 @@ def _readable(gguf: Path) -> Iterator[None]:
         ) from error
     except FimError:
         raise
-    except Exception as error:
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelError(
-            f"{gguf} could not be converted: {first_line}. Either the file is damaged or cut short (compare its size "
-            "and sha256 with its page, and fetch it again), or it holds a kind of model that transformers cannot read "
-            "from GGUF; then use the model's safetensors checkpoint instead."
-        ) from error
+    except BaseException as error:
+        if not is_failure(error):
+            raise
+        raise _unreadable(gguf, error) from error
+
+
+def _unreadable(gguf: GgufSource, error: BaseException) -> ModelError:
+    first_line = (str(error).splitlines() or [type(error).__name__])[0]
+    first_line = first_line.replace(str(gguf.alone), str(gguf.path))
+    return ModelError(
+        f"{gguf.path} could not be converted: {first_line}. Either the file is damaged or cut short (compare its "
+        "size and sha256 with its page, and fetch it again), or it holds a kind of model that transformers cannot "
+        "read from GGUF; then use the model's safetensors checkpoint instead."
+    )
 
 
 @dataclass(frozen=True)
@@ -203,7 +231,7 @@ class _Header:
     tensors: int
 
 
-def _converted_size(gguf: Path, header: _Header) -> int:
+def _converted_size(gguf: GgufSource, header: _Header) -> int:
     """About how many bytes the converted form takes.
 
     Raises:
@@ -220,22 +248,21 @@ def _converted_size(gguf: Path, header: _Header) -> int:
 # --- the tokenizer -------------------------------------------------------------------------------
 
 
-def _save_tokenizer(gguf: Path, header: _Header, folder: Path, on_progress: OnProgress) -> None:
+def _save_tokenizer(gguf: GgufSource, header: _Header, folder: Path, on_progress: OnProgress) -> None:
     from tokenizers import normalizers
     from transformers import PreTrainedTokenizerFast
 
     meter = Meter(on_progress, f"Converting the tokenizer of {gguf.name}", 1, unit="steps")
     with _readable(gguf):
         # Not AutoTokenizer: to choose a class, it would read the whole configuration again.
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(
-            str(gguf.parent), gguf_file=gguf.name, local_files_only=True
-        )
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(**gguf.arguments)
     pre_tokenizer = _pre_tokenizer(header.pre_tokenizer)
     if pre_tokenizer is not None:
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizer
     if header.pre_tokenizer == "qwen2":
         tokenizer.backend_tokenizer.normalizer = normalizers.NFC()  # as Qwen's own file has it; transformers drops it
-    tokenizer.save_pretrained(str(folder))
+    with weights.writing(folder):
+        tokenizer.save_pretrained(str(folder))
     meter.report(1)
 
 
@@ -265,7 +292,7 @@ def _pre_tokenizer(name: str) -> PreTokenizer | None:
 # --- the weights ---------------------------------------------------------------------------------
 
 
-def _save_model(gguf: Path, header: _Header, folder: Path, on_progress: OnProgress) -> None:
+def _save_model(gguf: GgufSource, header: _Header, folder: Path, on_progress: OnProgress) -> None:
     import torch
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, GgufConfig
@@ -273,16 +300,15 @@ def _save_model(gguf: Path, header: _Header, folder: Path, on_progress: OnProgre
     meter = Meter(on_progress, f"Converting {gguf.name}", header.tensors, unit="tensors")
     with _readable(gguf), _counted(meter):
         model = AutoModelForCausalLM.from_pretrained(
-            str(gguf.parent),
-            gguf_file=gguf.name,
+            **gguf.arguments,
             config=header.config,
             dtype=torch.float32,
             quantization_config=GgufConfig(dequantize=True),
-            local_files_only=True,
         )
     tensors = _each_once(model)
     path = folder / "model.safetensors"
-    save_file(tensors, path, metadata={"format": "pt"})
+    with weights.writing(path):
+        save_file(tensors, path, metadata={"format": "pt"})
     # transformers counts a model from a GGUF file as quantised, and refuses to save it as it is.
     with suppress(AttributeError):
         del model.config.quantization_config

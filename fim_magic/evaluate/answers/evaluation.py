@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
@@ -34,7 +33,7 @@ from fim_magic.evaluate.answers.store import AnswerStore
 from fim_magic.generation import prompt_for
 from fim_magic.progress import OnProgress, silent
 from fim_magic.request import Request
-from fim_magic.visible import say
+from fim_magic.visible import notify
 
 if TYPE_CHECKING:
     from fim_magic.engines import Engine
@@ -280,4 +279,4 @@ def show(report: BenchmarkReport, options: BenchmarkOptions, write: Callable[[st
     folder.say_where(options.out)
     if options.plot is not None:
         plot.draw(report, options.plot)
-        say(f"The picture is {options.plot}.", sys.stderr)
+        notify(f"The picture is {options.plot}.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fim_magic.errors import BusyError, OptionError
 from fim_magic.evaluate.printing import write
-from fim_magic.visible import say
+from fim_magic.visible import notify
 
 if TYPE_CHECKING:
     from fim_magic.engines import Engine
@@ -102,7 +101,7 @@ def begin(
 
 
 def say_where(folder: Path) -> None:
-    say(f"Everything is in {folder}; the report as JSON is {folder / REPORT}.", sys.stderr)
+    notify(f"Everything is in {folder}; the report as JSON is {folder / REPORT}.")
 
 
 def unanswered(what: str, name: str, most: int, answered: Mapping[str, int]) -> list[str]:

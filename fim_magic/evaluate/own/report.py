@@ -13,7 +13,7 @@ from fim_magic.evaluate.own import OwnTask, arms
 from fim_magic.evaluate.own.answering import OwnAnswer
 from fim_magic.evaluate.own.reckoning import ClosenessDifference, Measure, OwnResult
 from fim_magic.evaluate.printing import percent, wrapped
-from fim_magic.review.text import plain_text
+from fim_magic.visible import plain_text
 
 _MOST_LINES = 8  # of a text among the examples
 

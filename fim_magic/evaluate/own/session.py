@@ -23,6 +23,7 @@ from fim_magic.context.cells import NotebookCell
 from fim_magic.document import Document
 from fim_magic.evaluate.notebooks.live import write_notebook
 from fim_magic.kernel import context_for, defined_names
+from fim_magic.session_notebook import SessionNotebook
 
 _NOT_RUN = re.compile(
     r"^[ \t]*(?:[\w,][\w, ]*=[ \t]*)?(?:!|%(?:pip|conda|mamba|uv|sx|system|run)\b)"
@@ -109,7 +110,8 @@ def known_at(shell: Any, document: Document, cells: Sequence[NotebookCell], fold
     path = Path(folder) / "notebook.ipynb"
     write_notebook(path, cells)
     shell.user_ns["__vsc_ipynb_file__"] = str(path)  # where the product looks for it
-    return Known(context_for(shell, document, "all"), defined_names(shell))
+    notebook = SessionNotebook(path, path)
+    return Known(context_for(shell, document, "all", notebook=notebook), defined_names(shell, notebook=notebook))
 
 
 def shell_without_names(above: Sequence[NotebookCell]) -> Any:

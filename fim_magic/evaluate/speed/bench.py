@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from fim_magic.evaluate.speed.subject import Subject
 from fim_magic.evaluate.speed.workloads import INFILL_TOKENS, LENGTHS, MEASURES, NEW_TOKENS, Workload, workloads
 from fim_magic.loading import fastest
 from fim_magic.progress import OnProgress, Progress, silent
-from fim_magic.visible import say
+from fim_magic.visible import notify, say
 
 if TYPE_CHECKING:
     from fim_magic.engines import Engine
@@ -253,7 +252,7 @@ def show(report: SpeedReport, options: SpeedOptions) -> None:
     say(table(report))
     if options.json is not None:
         write(options.json, report.to_json(), "file after --json")
-        say(f"Everything that was measured is in {options.json}.", sys.stderr)
+        notify(f"Everything that was measured is in {options.json}.")
     if options.plot is not None:
         plot.draw(report, options.plot)
-        say(f"The picture is {options.plot}.", sys.stderr)
+        notify(f"The picture is {options.plot}.")

@@ -21,7 +21,7 @@ from fim_magic.loading.loaders import LOADERS
 from fim_magic.loading.memory import THIS_MACHINE, MemoryProbe
 from fim_magic.loading.resolve import find_source
 from fim_magic.loading.spec import ModelSpec
-from fim_magic.progress import OnProgress, silent
+from fim_magic.progress import OnProgress, ignore, silent
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Subject:
 def find(name: str, on_progress: OnProgress = silent, memory: MemoryProbe = THIS_MACHINE) -> Subject:
     """Bring a model to this machine, without loading it; `name` is what `--model` takes."""
     source, why = find_source(ModelSpec.of(name).name, memory)
-    folder, revision = LOADERS["torch"].fetch(source, on_progress, False)
-    gguf = str(LOADERS["gguf"].fetch(source, on_progress, False)[0]) if source.is_gguf else ""
+    folder, revision = LOADERS["torch"].fetch(source, on_progress, False, ignore)
+    gguf = str(LOADERS["gguf"].fetch(source, on_progress, False, ignore)[0]) if source.is_gguf else ""
     family = source.entry.family if source.entry else ""
     return Subject(source.name, str(folder), gguf, family, revision, why=why)
 

@@ -6,13 +6,14 @@ only. Without them the model's own words for "stop" would be unknown.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
+
+from fim_magic.regular_files import read_json
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ def _token(entry: Mapping[str, Any]) -> AddedToken:
 def _object(path: Path) -> dict[str, Any]:
     """The JSON object in a file, or an empty one where there is none: these files are optional."""
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = read_json(path)
     except FileNotFoundError:
         return {}
     except (OSError, ValueError):

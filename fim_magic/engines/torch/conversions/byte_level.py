@@ -6,7 +6,6 @@ so they are read only where it is known.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from fim_magic.engines.torch.conversions import added_tokens
+from fim_magic.regular_files import LARGEST_VOCABULARY, read_json, read_text
 
 _GPT2_REGEX = ("gpt2", "gpt_neo", "gptj", "codegen")
 """Architectures whose checkpoints cut text with GPT-2's regex alone (openai/gpt-2, encoder.py)."""
@@ -94,8 +94,8 @@ def read(folder: Path) -> tuple[dict[str, int], list[tuple[str, str]]] | None:
     pieces, pairs = folder / "vocab.json", folder / "merges.txt"
     if not (pieces.is_file() and pairs.is_file()):
         return None
-    vocabulary = {str(piece): int(index) for piece, index in dict(json.loads(pieces.read_text("utf-8"))).items()}
-    lines = pairs.read_text("utf-8").split("\n")  # splitlines() knows more line ends than the file
+    vocabulary = {str(piece): int(index) for piece, index in dict(read_json(pieces, LARGEST_VOCABULARY)).items()}
+    lines = read_text(pairs, LARGEST_VOCABULARY).split("\n")  # splitlines() knows more line ends than the file
     if lines[0].startswith("#version"):
         del lines[0]
     return vocabulary, [_pair(line) for line in lines if line.strip()]

@@ -10,7 +10,6 @@ Source: tokenization_codegen25.py in Salesforce/codegen25-7b-multi.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from fim_magic import weights
 from fim_magic.engines.torch.conversions import byte_level
 from fim_magic.errors import FetchError, ModelError
 from fim_magic.progress import OnProgress, silent
+from fim_magic.regular_files import LARGEST_VOCABULARY, read_json, read_text
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def is_codegen25(folder: Path, config: Mapping[str, Any]) -> bool:
     if (folder / "tokenization_codegen25.py").is_file():
         return True
     try:
-        return "CodeGen25Tokenizer" in (folder / "tokenizer_config.json").read_text("utf-8")
+        return "CodeGen25Tokenizer" in read_text(folder / "tokenizer_config.json")
     except (OSError, ValueError):
         _log.debug("The tokenizer's configuration cannot be read.", exc_info=True)
         return False
@@ -118,7 +118,7 @@ def _fetched(folder: Path, on_progress: OnProgress) -> Path:
 
 
 def _read_tokenizer_json(path: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    model = json.loads(path.read_text("utf-8"))["model"]
+    model = read_json(path, LARGEST_VOCABULARY)["model"]
     return dict(model["vocab"]), list(_pairs(model["merges"]))
 
 

@@ -1,0 +1,275 @@
+"""What in a rebuilt cell is the user's and what the answer's, so that an answer cannot redefine its own check.
+
+An answer inside a function or a class has that to define, and nothing else of the user's: the cell is divided, and what
+the answer binds or changes besides is put back before the user's own code goes on. Where the hole stands between
+statements, an answer may define anything. Then a check that also reads a name which only this cell makes gets the
+other names of earlier cells as the user left them; a check that reads none but names of both is passed with a word
+about it, since those may be just what was to be filled in.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from fim_magic.cell_text import RUN_LATER, tree_of
+from fim_magic.checks.binding import alias_name
+
+Place = tuple[int, int]
+"""A row, from 1, and a column in bytes of UTF-8, as `ast` counts them."""
+
+_DEFINES = re.compile(rb"(?:async\s+)?(?:def|class)\s+")
+_LINE_END = re.compile(r"\r\n|\r|\n")
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_ANSWERS_ITSELF = frozenset("__bool__ __contains__ __eq__ __ge__ __gt__ __instancecheck__ __le__ __lt__ __ne__".split())
+_ANY = frozenset({"ANY", "mock"})  # unittest.mock.ANY equals everything
+
+
+@dataclass(frozen=True)
+class Written:
+    """Where in a text an answer stands.
+
+    Attributes:
+        spans: The places from which to which it goes, once for each hole.
+        rows: The rows that hold any of it beside white space.
+    """
+
+    spans: tuple[tuple[Place, Place], ...]
+    rows: frozenset[int]
+
+    def covers(self, place: Place) -> bool:
+        return any(start <= place < end for start, end in self.spans)
+
+
+def written_in(text: str, spans: Iterable[tuple[int, int]]) -> Written:
+    """Return where an answer stands, of which is known from which character to which it goes."""
+    starts = [0, *(match.end() for match in _LINE_END.finditer(text))]
+    found, rows = [], set()
+    for start, end in spans:
+        found.append((_place(text, starts, start), _place(text, starts, end)))
+        for row, begins in enumerate(starts, 1):
+            ends = starts[row] if row < len(starts) else len(text)
+            if text[max(start, begins) : max(min(end, ends), begins)].strip():
+                rows.add(row)
+    return Written(tuple(found), frozenset(rows))
+
+
+def _place(text: str, starts: Sequence[int], position: int) -> Place:
+    row = sum(start <= position for start in starts)
+    begins = starts[row - 1]
+    return row, len(text[begins:position].encode("utf-8", "surrogatepass"))
+
+
+@dataclass(frozen=True)
+class Division:
+    """A cell, divided by whose it is.
+
+    Attributes:
+        parts: Its sources, to be run in this order. Each keeps its rows.
+        answers: The indices of the parts that hold the answer: several, where it stands in several functions.
+        is_scoped: Whether the answer stands inside a function or a class.
+        users: Names that the user's own text binds beside the answer, or says to change: these are not put back.
+        bound: Names that the answer binds.
+        used: Names that the answer reads.
+        shared: Names that functions of the user's may set.
+        made: Names that this cell makes, whoever wrote it.
+        answers_itself: What the answer defines that decides comparisons, if anything.
+        without_answer: The cell without the statements that only the answer has.
+    """
+
+    parts: tuple[str, ...]
+    answers: tuple[int, ...]
+    is_scoped: bool
+    users: frozenset[str]
+    bound: frozenset[str]
+    used: frozenset[str]
+    shared: frozenset[str]
+    made: frozenset[str]
+    answers_itself: tuple[str, ...]
+    without_answer: str
+
+
+def divided(source: str, written: Written) -> Division | None:
+    """Divide a cell without magics; None where it cannot be read, or holds nothing of an answer."""
+    tree = tree_of(source)
+    if tree is None or not written.rows:
+        return None
+    rows = source.splitlines(keepends=True) if "\r" not in source else re.split(r"(?<=\n)|(?<=\r)(?!\n)", source)
+    theirs = [statement for statement in tree.body if _touches(statement, written)]
+    if not theirs:
+        return None
+    own = [statement for statement in theirs if written.covers(_begin(statement))]
+    around = [statement for statement in theirs if statement not in own]
+    is_scoped = all(_is_scoped(span, around) for span in written.spans if span[0] != span[1])
+    is_whole = any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body)
+    blocks = [(1, len(rows))] if is_whole else _blocks(tree, theirs, apart=is_scoped)
+    parts, answers = _parts(rows, blocks)
+    following = [node for node in tree.body if node.lineno >= blocks[0][0]]
+    at_answer = [node for node in following if any(first <= node.lineno <= last for first, last in blocks)]
+    return Division(
+        parts=parts,
+        answers=answers,
+        is_scoped=is_scoped,
+        users=frozenset(_names(at_answer if is_scoped else following, rows, written, by_answer=False)),
+        bound=frozenset(_names(theirs, rows, written, by_answer=True)),
+        used=frozenset(
+            node.id
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Name) and written.covers((node.lineno, node.col_offset))
+        ),
+        shared=frozenset(_global_names(tree, written)),
+        made=frozenset(name for name, _ in chain.from_iterable(_bindings(node, rows) for node in following)),
+        answers_itself=tuple(sorted({*_answers_itself(tree, written)})),
+        without_answer="".join(row for number, row in enumerate(rows, 1) if not _is_in(number, own)),
+    )
+
+
+def _begin(statement: ast.stmt) -> Place:
+    decorators = getattr(statement, "decorator_list", ())
+    return min((node.lineno, node.col_offset) for node in (statement, *decorators))
+
+
+def _end(node: ast.AST) -> Place:
+    return getattr(node, "end_lineno", None) or 0, getattr(node, "end_col_offset", None) or 0
+
+
+def _touches(statement: ast.stmt, written: Written) -> bool:
+    return any(_begin(statement) < end and start <= _end(statement) for start, end in written.spans if start != end)
+
+
+def _is_in(row: int, statements: Iterable[ast.stmt]) -> bool:
+    return any(_begin(statement)[0] <= row <= _end(statement)[0] for statement in statements)
+
+
+def _blocks(tree: ast.Module, statements: Sequence[ast.stmt], *, apart: bool) -> list[tuple[int, int]]:
+    """Return the first and the last row of some statements: of all together, or `apart` where others part them.
+
+    Statements that share a row with them belong to them.
+    """
+    found: list[tuple[int, int]] = []
+    last_end = 0
+    for statement in tree.body:
+        first, last = _begin(statement)[0], _end(statement)[0]
+        if found and (first <= found[-1][1] or (statement in statements and (found[-1][1] == last_end or not apart))):
+            found[-1] = (found[-1][0], max(last, found[-1][1]))
+        elif statement in statements:
+            found.append((first, last))
+        last_end = last
+    return [(_first_of_row(tree, first), last) for first, last in found]
+
+
+def _first_of_row(tree: ast.Module, row: int) -> int:
+    """The row where the first of the statements begins that share one, whatever it is they share."""
+    for statement in reversed(tree.body):
+        if _begin(statement)[0] < row <= _end(statement)[0]:
+            row = _begin(statement)[0]
+    return row
+
+
+def _parts(rows: Sequence[str], blocks: Sequence[tuple[int, int]]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Return the parts of a cell, and which of them are the blocks."""
+    parts: list[str] = []
+    answers = []
+    row = 1
+    for first, last in blocks:
+        before = _only_rows(rows, row, first - 1)
+        parts += [before] if before else []
+        answers.append(len(parts))
+        parts.append(_only_rows(rows, first, last))
+        row = last + 1
+    after = _only_rows(rows, row, len(rows))
+    return (*parts, *([after] if after else [])), tuple(answers)
+
+
+def _only_rows(rows: Sequence[str], first: int, last: int) -> str:
+    """Some rows of a source, with empty ones before them, so that errors name the right ones."""
+    part = "".join(rows[first - 1 : last]) if last >= first else ""
+    return "\n" * (first - 1) + part if part.strip() else ""
+
+
+def _is_scoped(span: tuple[Place, Place], around: Iterable[ast.stmt]) -> bool:
+    """Whether an answer begins inside a function or a class that the user has begun."""
+    nodes = chain.from_iterable(map(ast.walk, around))
+    scopes = (node for node in nodes if isinstance(node, _SCOPES))
+    return any(_begin(node) < span[0] <= _end(node) for node in scopes)
+
+
+def _bindings(node: ast.AST, rows: Sequence[str]) -> Iterator[tuple[str, Place]]:
+    """Yield the names that a statement binds or changes where it stands, and where it says so."""
+    if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+        yield node.id, (node.lineno, node.col_offset)
+    elif isinstance(node, (ast.Attribute, ast.Subscript)) and not isinstance(node.ctx, ast.Load):
+        root = node.value
+        while isinstance(root, (ast.Attribute, ast.Subscript)):
+            root = root.value
+        if isinstance(root, ast.Name):
+            yield root.id, (root.lineno, root.col_offset)
+    elif isinstance(node, (ast.Import, ast.ImportFrom)):
+        yield from ((alias_name(alias), (alias.lineno, alias.col_offset)) for alias in node.names)
+    elif isinstance(node, _SCOPES):
+        row = rows[node.lineno - 1].encode("utf-8", "surrogatepass")
+        defines = _DEFINES.match(row, node.col_offset)
+        yield node.name, (node.lineno, defines.end() if defines else node.col_offset)
+        return
+    elif isinstance(node, RUN_LATER):
+        return
+    for field in ("name", "rest"):  # of handlers and of patterns
+        if isinstance(name := getattr(node, field, None), str):
+            yield name, (getattr(node, "lineno", 0), getattr(node, "col_offset", 0))
+    for child in ast.iter_child_nodes(node):
+        yield from _bindings(child, rows)
+
+
+def _names(nodes: Iterable[ast.stmt], rows: Sequence[str], written: Written, *, by_answer: bool) -> Iterator[str]:
+    for node in nodes:
+        yield from (name for name, place in _bindings(node, rows) if written.covers(place) is by_answer)
+
+
+def _global_names(tree: ast.AST, written: Written | None = None) -> Iterator[str]:
+    """The names that functions of the user's say to set."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Global) and not (written and written.covers((node.lineno, node.col_offset))):
+            yield from node.names
+
+
+def _answers_itself(tree: ast.AST, written: Written) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if not written.covers((getattr(node, "lineno", 0), getattr(node, "col_offset", 0))):
+            continue
+        names = [getattr(node, field, None) for field in ("name", "attr", "id", "value", "arg")]
+        yield from (name for name in names if isinstance(name, str) and name in _ANSWERS_ITSELF | _ANY)
+
+
+def shared_names(sources: Iterable[str]) -> frozenset[str]:
+    """Return the names that functions in these sources say to set."""
+    trees = filter(None, map(tree_of, sources))
+    return frozenset(chain.from_iterable(map(_global_names, trees)))
+
+
+def names_read(checks: Sequence[str], sources: Sequence[str]) -> frozenset[str]:
+    """Return the names that checks read, also by way of the functions and classes of some sources."""
+    definitions: dict[str, set[str]] = {}
+    for tree in filter(None, map(tree_of, sources)):
+        for node in tree.body:
+            if isinstance(node, _SCOPES):
+                definitions.setdefault(node.name, set()).update(_loaded(node))
+    waiting = [*chain.from_iterable(_loaded(tree) for tree in filter(None, map(tree_of, checks)))]
+    found: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += definitions.get(name, ())
+    return frozenset(found)
+
+
+def _loaded(tree: ast.AST) -> set[str]:
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+
+
+def is_pythons(name: str) -> bool:
+    return hasattr(builtins, name)

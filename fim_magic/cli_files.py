@@ -1,0 +1,188 @@
+"""What `fim-magic infill` reads and writes: a file as it is, or a notebook of which one cell is filled."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from fim_magic.context.beside import ContextCell
+from fim_magic.context.cells import code_cell, language_of, text_cell
+from fim_magic.context.redaction import redacted
+from fim_magic.errors import MarkerError, OptionError
+from fim_magic.languages import PYTHON, of_file
+from fim_magic.markers import MARKERS, asks_to_be_filled, holds_hole, no_marker, occurrences
+from fim_magic.notebook_file import FileCell, NotebookFile, read_notebook
+from fim_magic.request import Request
+from fim_magic.unicode_text import decoded
+
+STANDARD_INPUT = "-"
+_NOTEBOOK = ".ipynb"
+_FILLS = ("%%fim", "%%complete")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A text with a hole, and where it comes from.
+
+    Attributes:
+        text: The file's, or the cell's without its magic.
+        language: What it is in, as `languages.of_file` calls it; "" where nothing tells.
+        completes: Whether the cell's magic asks for a completion.
+        notebook: The notebook that it is a cell of, or None.
+        number: Of the cell, from 1; 0 where it is none.
+    """
+
+    text: str
+    language: str
+    completes: bool = False
+    notebook: NotebookFile | None = None
+    number: int = 0
+
+    def whole(self, filled: str) -> str:
+        """Return all of the file with `filled` in the place of the text."""
+        return filled if self.notebook is None else self.notebook.with_source(self.number, filled)
+
+    def in_notebook(self, request: Request, mode: str | None, markers: Sequence[str] = MARKERS) -> Request:
+        """Return a request with what the notebook's other cells tell: context, names, and the cells that checks need.
+
+        Args:
+            request: What is asked about the text.
+            mode: One of `fim_magic.context.MODES`; None for "auto".
+            markers: What marks a hole.
+
+        Raises:
+            OptionError: The text is no cell, and so has no context; or there is no such context.
+        """
+        if self.notebook is None:
+            if mode not in (None, "none"):
+                raise OptionError(f"--context {mode} needs a notebook, and this is none. Omit it.")
+            return request
+        from fim_magic.checks import bound_names, in_cells
+        from fim_magic.context import gather
+
+        others = [cell for cell in self.notebook.cells if cell.number != self.number]
+        above = [cell for cell in others if cell.number < self.number]
+        below = [cell for cell in others if cell.number > self.number and cell.kind == "code"]
+        magic = language_of(request.document.prefix)
+        script = partial(_scripts, markers=markers, kernel=self.language, language=magic)
+        in_python = [] if self.language else _scripts([cell for cell in others if cell.kind == "code"], markers=markers)
+        return replace(
+            request,
+            context=gather(request.document, above=script(above), below=script(below), mode=mode or "auto"),
+            known=frozenset[str]().union(*(bound_names(cell.source) for cell in in_python)),
+            check_spec=in_cells(request.check_spec, tuple(cell.source for cell in above if cell.kind == "code")),
+        )
+
+
+def _scripts(
+    cells: Sequence[FileCell], *, markers: Sequence[str], kernel: str = "", language: str = ""
+) -> list[ContextCell]:
+    """Return cells as parts of a script.
+
+    Args:
+        cells: In their order.
+        markers: What marks a hole: a cell with one is left out.
+        kernel: The language of the notebook's kernel; "" for Python.
+        language: Of the cell with the hole, as `language_of` has it.
+    """
+    found = []
+    for cell in cells:
+        script: ContextCell | None = None
+        if cell.kind == "code" and not kernel:
+            script = code_cell(cell.source, markers=markers, language=language)
+        elif cell.kind == "code" and cell.source.strip() and not holds_hole(cell.source, markers):
+            script = ContextCell(redacted(cell.source.strip()))
+        elif cell.kind == "markdown" and not kernel:  # as comments of Python
+            script = text_cell(cell.source)
+        found += [] if script is None else [script]
+    return found
+
+
+def read_source(file: str, markers: Sequence[str], *, named: bool = False) -> Source:
+    """Read a file, or standard input, with a hole.
+
+    Args:
+        file: Its name, or "-".
+        markers: What marks a hole.
+        named: Whether the user has named them, so that each occurrence is a hole.
+
+    Raises:
+        OptionError: It cannot be read, or is a notebook without exactly one cell to fill.
+        UnreadableTextError: It is no UTF-8 text.
+    """
+    name = "standard input" if file == STANDARD_INPUT else repr(file)
+    text = decoded(_bytes_of(file), name[0].upper() + name[1:])
+    if Path(file).suffix.lower() != _NOTEBOOK:
+        return Source(text, of_file(file))
+    notebook = read_notebook(text, name)
+    cell = _cell_to_fill(notebook, markers, named=named)
+    first, _, body = cell.source.lstrip().partition("\n")
+    magic = next((magic for magic in _FILLS if first.split()[:1] == [magic]), "")
+    language = of_file(f"cell{notebook.extension}") if notebook.extension else ""
+    return Source(
+        body if magic else cell.source,
+        "" if language == PYTHON else language,  # its magic, if any, says more
+        magic == _FILLS[1],
+        notebook,
+        cell.number,
+    )
+
+
+def write_in_place(file: str, text: str) -> None:
+    """Put a text into a file: all of it or, where that fails, nothing. A link stays one, and so do the file's rights.
+
+    Raises:
+        OptionError: It cannot be written.
+    """
+    target = Path(file).resolve()
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(text.encode("utf-8"))
+            Path(temporary).chmod(target.stat().st_mode & 0o7777)
+            Path(temporary).replace(target)
+        except BaseException:
+            Path(temporary).unlink()
+            raise
+    except OSError as error:
+        raise OptionError(f"{file!r} could not be written: {error.strerror}. It is as it was.") from error
+
+
+def _bytes_of(file: str) -> bytes:
+    if file == STANDARD_INPUT:
+        stream = sys.stdin
+        if stream is None:
+            raise OptionError("Standard input is closed. Give a text file with a <cursor>, or text on standard input.")
+        # A program's own stream may be one of text alone, with line ends that are changed already.
+        return stream.buffer.read() if hasattr(stream, "buffer") else stream.read().encode("utf-8", "surrogatepass")
+    try:
+        return Path(file).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OptionError(
+            f"{file!r} could not be read: {reason}. Give a text file with a <cursor>, or - for standard input."
+        ) from error
+
+
+def _cell_to_fill(notebook: NotebookFile, markers: Sequence[str], *, named: bool) -> FileCell:
+    """Return the cell with the hole: the only one, where a marker in a string counts only if there is no other."""
+    code = [cell for cell in notebook.cells if cell.kind == "code"]
+    marked = [cell for cell in code if occurrences(cell.source, markers)]
+    sure = [cell for cell in marked if holds_hole(cell.source, markers)]
+    tagged = [cell for cell in marked if asks_to_be_filled(cell.source, markers)]
+    found = marked if named else sure or tagged or marked
+    if not found:
+        raise MarkerError(no_marker(markers).replace("in the text", "in any of the notebook's code cells"))
+    if len(found) > 1:
+        numbers = ", ".join(str(cell.number) for cell in found)
+        raise MarkerError(
+            f"{len(found)} cells hold a cursor marker, and one cell is filled at a time: cells {numbers}, counted "
+            'from 1 with the texts. Keep the marker of one, or name another one for the hole: --markers "@@".'
+        )
+    return found[0]

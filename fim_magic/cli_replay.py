@@ -1,0 +1,113 @@
+"""`fim-magic replay`: the infills of a saved notebook are made again, with no model that the user has not named."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+from fim_magic.candidate import Ending
+from fim_magic.cli_loading import load, spec_of
+from fim_magic.errors import FimError, OptionError
+from fim_magic.pipeline import follow
+from fim_magic.replay import Recorded, compare, recorded, request_of
+from fim_magic.saved_record import read_record
+from fim_magic.streams import is_tty, write
+from fim_magic.visible import plain_text, say
+
+if TYPE_CHECKING:
+    from fim_magic.loading.manager import ModelManager
+
+
+def replay(options: argparse.Namespace) -> int:
+    """Make a notebook's infills again. Returns 1 if one cannot be made, or has another answer.
+
+    Args:
+        options: As typed: `notebook`, `model`, how a model is loaded, and `models`, where.
+
+    Raises:
+        OptionError: The file is no notebook, or holds no record.
+    """
+    if options.allow_code and options.model is None:
+        raise OptionError(
+            "--allow-code runs code that a model brings, and which model that is may not be left to a notebook. Name "
+            "it: --model OWNER/NAME@COMMIT --allow-code"
+        )
+    infills = recorded(options.notebook)
+    if not infills:
+        raise OptionError(f"{str(options.notebook)!r} holds no record of an infill.")
+    consent = _Consent(options)
+    all_same = True
+    for infill in infills:
+        try:
+            same, text = _made_again(infill, consent, options)
+        except FimError as error:
+            same, text = False, str(error)
+        say(f"Cell {infill.cell}: {plain_text(text)}")
+        all_same &= same
+    return 0 if all_same else 1
+
+
+def _made_again(infill: Recorded, consent: _Consent, options: argparse.Namespace) -> tuple[bool, str]:
+    """Return whether an infill has the same answers again, and say so in words."""
+    from fim_magic.settings import Settings
+
+    request = request_of(infill, Settings().markers)
+    model = options.model or consent.model_of(read_record(infill.record).model)
+    result = follow(request, load(model, options).engine)
+    if any(candidate.ending is Ending.INTERRUPTED for candidate in result.candidates):
+        raise KeyboardInterrupt
+    return compare(infill.record, result)
+
+
+class _Consent:
+    """Asks before a model is loaded that a notebook names, once for each."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._answers: dict[str, bool] = {}
+
+    def model_of(self, name: str) -> str:
+        """Return the name that a record gives a model, if it may be loaded.
+
+        Raises:
+            OptionError: It may not. The message says what to type.
+        """
+        from fim_magic.loading.consent import needs_consent
+
+        if self._answers.get(name) or not needs_consent(spec_of(name, self._options), _models(self._options)):
+            return name
+        if name not in self._answers:
+            self._answers[name] = _ask(name)
+        if self._answers[name]:
+            return name
+        raise OptionError(_refusal(name, str(self._options.notebook)))
+
+
+def _ask(name: str) -> bool:
+    """Ask on the terminal; where there is none, the answer is no."""
+    from fim_magic.loading.consent import kind_of
+
+    streams = (sys.stdin, sys.stderr)
+    if not all(map(is_tty, streams)):
+        return False
+    question = f"The notebook names the model {plain_text(name)!r}, {kind_of(name)}. Load it? [y/N] "
+    write(sys.stderr, question)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _refusal(name: str, notebook: str) -> str:
+    from fim_magic.loading.consent import kind_of
+
+    return (
+        f"It was not made again: its record names the model {name!r}, {kind_of(name)}. A notebook may come from "
+        "anybody, so it does not decide what is loaded. If you want this model, or another one: fim-magic replay "
+        f"{shlex.quote(notebook)} --model {shlex.quote(name)}"
+    )
+
+
+def _models(options: argparse.Namespace) -> ModelManager:
+    from fim_magic.loading.manager import MODELS
+
+    return getattr(options, "models", None) or MODELS

@@ -1,0 +1,111 @@
+"""Secrets in commands and calls that have a place for them: `curl -u me:…`, `mysql -p…`, `login("me", "…")`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from fim_magic.context.secret_shapes import Span
+from fim_magic.context.secret_values import is_dense, is_harmless
+
+# A tool's option that takes a password. Only so much of a command is looked through.
+_OPTION = re.compile(
+    r"""
+    (?<![\w-])(?:
+      (?:sshpass|docker[ ]login|podman[ ]login|mongosh?|twine|az[ ]login)[ ][^\n|;]{0,120}?(?<=[ ])-p[ ]?
+    | (?:mysql(?:dump|admin)?|7z|rar|unrar)[ ][^\n|;]{0,120}?(?<=[ ])-h?p(?=\S)
+    | (?:zip|unzip|sqlcmd)[ ][^\n|;]{0,120}?(?<=[ ])-P[ ]?
+    | redis-cli[ ][^\n|;]{0,120}?(?<=[ ])-a[ ]
+    | ldap\w{3,10}[ ][^\n|;]{0,120}?(?<=[ ])-w[ ]
+    | openssl[ ][^\n|;]{0,120}?(?<=[ ])-k[ ]
+    | keytool[ ][^\n|;]{0,120}?(?<=[ ])-(?:store|key)pass[ ]
+    | smbclient[ ][^\n|;]{0,120}?(?<=[ ])-U[ ]?[\w\\.-]{1,40}%
+    | mc[ ](?:alias|config[ ]host)[ ](?:set|add)[ ]\S{1,40}[ ]\S{1,80}[ ]
+    | net[ ]use[ ][^\n]{0,60}?\\\\[\w.\\-]{1,60}[ ]
+    )["']?(?P<value>[^\s"'<>$/-][^\s"'<>]{2,99})
+    """,
+    re.VERBOSE,
+)
+_PIPED = re.compile(
+    r"""
+    \becho[ ]{1,9}(?:-n[ ]{1,9})?["']?(?P<value>[^\s"'|$]{3,100})["']?[ ]{0,9}\|
+    [^\n]{0,80}?(?:--password-stdin|sudo[ ]-S|passwd|--passphrase-fd)
+    """,
+    re.VERBOSE,
+)
+_LOGIN_COMMAND = re.compile(
+    r"\b(?:wandb|kaggle|comet|railway)[ ](?:login|config)[ ](?:[\w-]{1,20}[ ]){0,5}(?P<value>[0-9A-Za-z]{20,100})\b"
+)
+_PASSPHRASE_SOURCE = re.compile(r"\bpass:(?P<value>[^\s\"'<>$]{3,100})")  # as OpenSSL has it
+_USER_PASS = re.compile(
+    r"(?<![\w/:.@-])[\w.@-]{1,40}[:/](?P<value>[^\s:/@]{3,60})[ ](?:as[ ])?\(?(?:user|login)(?:name)?[:/]pass",
+    re.IGNORECASE,
+)
+_PGPASS = re.compile(r"(?<![\w.:/])[\w.*-]{1,60}:(?:\d{2,5}|\*):[\w*-]{1,60}:[\w*-]{1,60}:(?P<value>[^\s\"':]{3,100})")
+_ORACLE = re.compile(
+    r"(?<![\w/.])\w{1,30}/(?P<value>[^\s/@\"']{3,60})@(?:(?://)?[\w.-]{1,60}:\d{1,5}/|\w{1,30}(?![\w.]))"
+)
+_LOGIN = re.compile(
+    r"""
+    (?<![\w-])(?:
+      (?:log|sign)[ -]?in(?:[ ](?:as|with))? | user/pass(?:word)? | credentials? | creds | account | access[ ]with
+    | sqlplus | --user | -u | -U | user(?:name)?
+    )
+    ["'`]?(?:[ ]?[:=][ ]{0,4}|[ ](?:is[ ])?)["'`]?
+    [\w.@+-]{1,40}["'`]?(?:[ ]?[/:%|][ ]?|[ ],[ ])["'`]?(?P<value>[^\s"'`,;|()…/]{3,100})
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_WHATEVER_IT_IS = (_OPTION, _PIPED, _LOGIN_COMMAND, _PASSPHRASE_SOURCE, _USER_PASS)
+_IF_IT_LOOKS_LIKE_ONE = (_PGPASS, _ORACLE, _LOGIN)
+
+_CALL = re.compile(
+    r"""
+    (?<![\w-])(?:
+      (?P<login>\w{0,20}?(?:login|auth|from_credentials|ftp|ftp_tls))
+    | (?P<connect>
+        \w{0,20}?(?:connect|set_password|username_pw_set|create_user|create_superuser|authenticate|credentials?)
+        | jwt\.(?:en|de)code
+      )
+    | fernet | hmac\.new
+    )[ ]?=?[ ]?\(
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_ARGUMENT = re.compile(
+    r"""
+    (?P<comma>,) | (?P<named>=[ ]?)?[bru]?(?P<quote>\\?["'])(?P<value>[^"'\\\n]{1,200})(?P=quote)
+    | [^()"'{},=\\]+ | \{[^{}\n]{0,60}\} | =
+    """,
+    re.VERBOSE,
+)
+_LONGEST_CALL = 300  # characters
+
+
+def secrets_in_commands(text: str) -> Iterator[Span]:
+    """Yield where passwords stand in commands, or behind a user's name."""
+    for pattern in _WHATEVER_IT_IS:
+        for match in pattern.finditer(text):
+            if not is_harmless(match["value"]):
+                yield match.span("value")
+    for pattern in _IF_IT_LOOKS_LIKE_ONE:
+        for match in pattern.finditer(text):
+            if is_dense(match["value"]):
+                yield match.span("value")
+
+
+def secret_arguments(text: str) -> Iterator[Span]:
+    """Yield where passwords stand in calls that have them in a place: `login("me", "…")`, `auth=("me", "…")`."""
+    for call in _CALL.finditer(text):
+        position, stop, index = call.end(), call.end() + _LONGEST_CALL, 0
+        while position < stop and (part := _ARGUMENT.match(text, position)):
+            position = part.end()
+            index += part["comma"] is not None
+            if part["value"] and not part["named"] and _is_password(part["value"], call, index):
+                yield part.span("value")
+
+
+def _is_password(value: str, call: re.Match[str], index: int) -> bool:
+    if call["login"] and index:
+        return not is_harmless(value)
+    return (index > 0 or call["connect"] is None) and is_dense(value)

@@ -1,0 +1,108 @@
+"""Which names are names of secrets: `api_key`, `HF_TOKEN`, `dbPassword`; but not `pad_token` or `sort_key`."""
+
+from __future__ import annotations
+
+import re
+from enum import IntEnum
+from functools import lru_cache
+
+LONGEST_NAME = 64  # characters, of longer ones the last
+
+
+class Likelihood(IntEnum):
+    """How likely what has a name is a secret."""
+
+    NO = 0
+    MAYBE = 1  # if it looks like one, too
+    YES = 2  # unless it surely is something else
+
+
+_HAVE_DIGITS = re.compile(r"(?:\w*_)?(?:pin|otp|pass|pin_?code)", re.IGNORECASE)
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_BEFORE = r"(?:api|access|auth|app|bot|bearer|client|consumer|csrf|db|hub|id|jwt|my|oauth|refresh|session|user|xsrf)"
+_SECRET_WORD = re.compile(
+    rf"""
+    \w*(?:password|passwort|passphrase|passcode|passwd)s? | \w{{0,8}}pwds? | pw | {_BEFORE}?secrets?
+    | credentials? | creds? | {_BEFORE}token | (?:api|access|secret|private|signing|encryption|auth|app)keys?
+    | (?:admin|db|ftp|login|mail|master|my|mysql|pg|require|root|smtp|ssh|ssid|user|wifi)pass | authorization
+    | mnemonic
+    """,
+    re.VERBOSE,
+)
+# The last word, where the others would be a secret's: a field, a file, a limit.
+_DESCRIBES = frozenset(
+    """
+    alphabet backend box button changed chars class col column columns confirmed cost count counter digits dir
+    disabled embedding embeddings enabled endpoint entropy enum env error errors expires expiry field fields file
+    filename folder form format generator hasher help hint id ids in index input kind kwargs label len length level
+    lifetime limit manager max message messages method min minutes mode model name names number page path pattern
+    per placeholder policy prompt provider rate ratio ref regex required reset santa scheme scope score seconds
+    service size status store strength table text timeout title ttl type types uri url urls usage valid validator
+    validators var variable verified version view widget word words
+    """.split()
+)
+_ASKS = frozenset("allow ask forgot has hide invalid is max min n needs no num require requires show use uses".split())
+_BEFORE_KEY = frozenset(
+    """
+    access account admin aes algolia anthropic api app auth aws azure bearer bot client cloud cohere consumer crypto
+    deepseek deploy encryption fernet gcp gemini gh git github gitlab google groq hf hmac jwt kaggle license maps
+    master mistral nasa npm oauth openai pat personal pinecone private publishable pypi refresh reset rsa sas secret
+    security sendgrid service session signing slack ssh storage stripe subscription tmdb twilio user verify wandb
+    weather webhook
+    """.split()
+)
+# Names that people who work with language models give to tokens of text.
+_BEFORE_TOKEN = frozenset(
+    """
+    best bos class cls curr current delimiter each end eos first image input last mask max min n new next num output
+    pad per prev previous sep special start stop sub text this top unk
+    """.split()
+)
+_OF_TEXT = ("de", "multi", "non", "pre", "re", "sub", "tik", "un", "word")
+_BEFORE_PASS = frozenset(
+    """
+    all backward band bandpass boarding by compiler each first forward fourth high highpass last low lowpass max min
+    multi n next num one optimizer per prior render second single third this two warmup
+    """.split()
+)
+_MAYBE = frozenset("auth bearer cookie cookies jwt otp pass pin pincode sessionid sid token".split())
+
+
+@lru_cache(maxsize=4096)
+def likelihood(name: str) -> Likelihood:
+    """Return how likely what has this name is a key, a password or the like."""
+    words = [word.lower() for word in _WORD.findall(name[-LONGEST_NAME:])]
+    if not words:
+        return Likelihood.NO
+    last, before = words[-1], words[:-1]
+    if words[-2:] == ["key", "id"] and len(words) > 2:
+        last, before = "key", words[:-2]
+    if words[-2:] in (["session", "id"], ["key", "id"]) and before[:-1] == []:
+        return Likelihood.MAYBE
+    if last in _DESCRIBES or words[0] in _ASKS:
+        return Likelihood.NO
+    if any(map(_SECRET_WORD.fullmatch, (last, *(word for word in before if word != "pw")))):
+        return Likelihood.YES
+    if last == "token" and before:
+        is_key = name.isupper() or bool(_BEFORE_KEY & set(before))
+        return Likelihood.NO if _BEFORE_TOKEN & set(before) else Likelihood.YES if is_key else Likelihood.MAYBE
+    if last.endswith("token") and last != "token" and not last.startswith(_OF_TEXT):
+        return Likelihood.MAYBE
+    if last == "pass" and before:
+        return Likelihood.NO if _BEFORE_PASS & set(before) else Likelihood.YES
+    if last in ("key", "keys") and _BEFORE_KEY & set(before):
+        return Likelihood.YES
+    if words[-2:] in (["seed", "phrase"], ["recovery", "phrase"]):
+        return Likelihood.YES
+    return Likelihood.MAYBE if last in _MAYBE or "jwt" in words or "auth" in words else Likelihood.NO
+
+
+def has_digits(name: str) -> bool:
+    """Whether some digits are a secret where they are given to this name: `pin`, `otp`, `PIN_CODE`."""
+    return likelihood(name) is Likelihood.YES or _HAVE_DIGITS.fullmatch(name[-LONGEST_NAME:]) is not None
+
+
+def secret_name(name: str) -> bool:
+    """Whether what has this name is likely a key, a password or the like: `api_key`, `HF_TOKEN`, `dbPassword`."""
+    return likelihood(name) is not Likelihood.NO

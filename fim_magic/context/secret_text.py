@@ -1,0 +1,182 @@
+"""Secrets in texts of any kind, by what stands before them: settings, headers, comments, commands, prose."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from fim_magic.context.secret_commands import secret_arguments, secrets_in_commands
+from fim_magic.context.secret_names import LONGEST_NAME, Likelihood, has_digits, likelihood
+from fim_magic.context.secret_shapes import Span
+from fim_magic.context.secret_values import is_dense, is_harmless, is_short_number
+
+_NAME = re.compile(
+    r"""
+    \\[nrt]
+    | (?P<known>
+        (?i:(?:api|access|secret|private|license|encryption|signing)[ ](?:access[ ])?keys? | access[ ]token
+          | identified[ ]by
+          | key[ ](?:for|to|of)[ ](?:the[ ])?(?:api|account|service|server)
+          | mot[ ]de[ ]passe | contraseña | contrasenya | senha | wachtwoord | kennwort | hasło | heslo | lösenord
+          | passord | adgangskode | salasana | jelszó | parola | şifre | kata[ ]sandi | mật[ ]khẩu | пароль | κωδικός
+        )(?![^\W_])
+        | 密碼 | 密码 | 口令 | パスワード | 暗証番号 | 비밀번호 | 암호
+        | كلمة[ ](?:المرور|السر) | סיסמה | รหัสผ่าน | पासवर्ड
+      )
+    | [A-Za-z][A-Za-z0-9_]*(?:[.-][A-Za-z0-9_]+)*
+    """,
+    re.VERBOSE,
+)
+
+# What stands between a name and its value. Blanks are bounded, so that each name costs as much as any other.
+_BETWEEN = re.compile(
+    r"""
+    (?P<closed>(?:\\?["'`*_\]>)]|\*\*|[ ]?</?\w{1,9}>){0,4})
+    (?:
+        :?(?:[ \t]{1,2}[\w'-]{1,15}){0,4}?[ \t]
+          (?P<verb>is|was|are|ist|lautet|es|est|será|to|like|with)[ \t]{0,4}:?[ \t]{1,4}
+        | (?:[ ]\([^()\n]{0,40}\))?[ \t]{0,20}
+          (?:
+            :[ ]?[A-Za-z][\w<>\[\]?|. ]{0,30}?[ ]?=(?!=)    # with a type
+            | => | [:=!]?={1,2} | -> | <- | → | :=? | [\uff1a\uff1d] | (?P<cell>\|{1,2}) | (?P<comma>,)
+          )
+          [ \t]{0,20}(?:\\?\n[ \t]{1,20})?
+          (?:\{\s?["'](?:value|default|plain)["']\s?:\s?)?
+        | [ \t]{0,2}(?P<said>是|为|為|は|「)[ \t]{0,2}「?
+        | [ \t]{1,4}(?P<attribute>value)=
+        | [ \t]{1,4}(?P<dash>[–—-])[ \t]{1,4}
+        | (?P<called>\()
+        | (?P<blank>[ ]{1,2})
+        | (?<=>)
+    )
+    (?:\*\*|__|[*_(\[])?[ \t]{0,4}
+    """,
+    re.VERBOSE,
+)
+_VALUE = re.compile(
+    r"""
+    [rRbBfFuU]{0,2}(?P<open>\\?["'`“「])
+        (?:(?:Bearer|Basic|[Tt]oken|ApiKey|Digest)[ ]+)?
+        (?P<quoted>(?:\\(?!["'])[^\n]|[^\\\n"'`”」…]|(?!(?P=open))["'`]){0,400})
+    | (?:(?:[Bb]earer|Basic|[Tt]oken|ApiKey|Digest)[ ]+(?=\S))?(?P<bare>[^\s"'`<>|,;&…()\[\]{}\\”」“「]{1,400})
+    """,
+    re.VERBOSE,
+)
+_NEXT = 12  # characters behind a value that say whether it is one
+_BARE_ENDS = ".,:;!?*_"
+_MORE_WORDS = re.compile(r"\A[ \t]{1,9}(?:[a-zA-Z]{2,}|a\b)")
+_CALLED = re.compile(r"\A(?:[(\[{]|\.\w|:(?:\s|\Z))")
+
+_AUTHORIZATION = re.compile(r"\b(?:[Bb]earer|BEARER)[ ]+([\w.~+/-]{4,2000}=*)|\bBasic[ ]+([A-Za-z0-9+/]{8,2000}={0,2})")
+_IN_QUERY = re.compile(r"[?&#;](?P<name>[\w.-]{1,40})=(?P<value>[^&\s\"'#<>`{}…]{1,2000})", re.IGNORECASE)
+_QUERY_NAMES = re.compile(
+    r"key|sig|signature|x-amz-signature|x-amz-security-token|appid|app_id|code|auth|pwd|pass|sid", re.I
+)
+_INSERTED = re.compile(
+    r"\bINSERT[ ]INTO[ ][^\n(]{1,80}\((?P<names>[^\n()]{1,300})\)\s{0,9}VALUES\s{0,9}\((?P<values>[^\n()]{1,600})\)",
+    re.IGNORECASE,
+)
+_QUOTED = re.compile(r"'([^'\n]{1,200})'|\"([^\"\n]{1,200})\"")
+
+
+def secrets_in_text(text: str) -> Iterator[Span]:
+    """Yield where secrets stand in a text by what is said of them: `password: …`, `X-Api-Key=…`, `curl -u me:…`."""
+    for match in _NAME.finditer(text):
+        found = Likelihood.YES if match["known"] else likelihood(match.group()[-LONGEST_NAME:])
+        if (found is not Likelihood.NO or has_digits(match.group())) and (
+            span := _value_after(text, match.end(), match.group(), found)
+        ):
+            yield span
+    yield from secrets_in_columns(text)
+    for match in _AUTHORIZATION.finditer(text):
+        if is_dense(match[match.lastindex or 0]):
+            yield match.span(match.lastindex or 0)
+    for match in _IN_QUERY.finditer(text):
+        if _QUERY_NAMES.fullmatch(match["name"]) and is_dense(match["value"]):
+            yield match.span("value")
+    yield from secrets_in_commands(text)
+    yield from secret_arguments(text)
+    for match in _INSERTED.finditer(text):
+        if any(likelihood(name.strip(" `\"'")) is Likelihood.YES for name in match["names"].split(",")):
+            for value in _QUOTED.finditer(text, *match.span("values")):
+                if is_dense(value.group()[1:-1]):
+                    yield value.start() + 1, value.end() - 1
+
+
+def secrets_in_columns(text: str) -> Iterator[Span]:
+    """Yield what stands in columns of tables, in Markdown or with commas, under a heading such as `password`."""
+    secret: dict[str, list[int]] = {}
+    widths: dict[str, int] = {}
+    start = 0
+    for line in text.splitlines(keepends=True):
+        for delimiter in "|,;\t":
+            cells = line.split(delimiter) if delimiter in line else []
+            if len(cells) > 1 and any(is_heading(cell) for cell in cells) and len(line) <= 1000:
+                secret[delimiter] = [index for index, cell in enumerate(cells) if is_heading(cell)]
+                widths[delimiter] = len(cells)
+            elif len(cells) != widths.get(delimiter):
+                widths.pop(delimiter, None)
+            else:
+                yield from _cells(cells, secret[delimiter], start, is_table=delimiter == "|")
+        start += len(line)
+
+
+def is_heading(cell: str) -> bool:
+    name = cell.strip(" \t\n\"'`#*")
+    return len(name) <= LONGEST_NAME and name.replace(" ", "_").isidentifier() and likelihood(name) is Likelihood.YES
+
+
+def _cells(cells: list[str], secret: list[int], start: int, *, is_table: bool) -> Iterator[Span]:
+    for index, cell in enumerate(cells):
+        value = cell.strip(" \t\n\"'`*")
+        if index in secret and (not is_harmless(value) if is_table else is_dense(value)):
+            position = start + cell.index(value)
+            yield position, position + len(value)
+        start += len(cell) + 1
+
+
+def _value_after(text: str, position: int, name: str, found: Likelihood) -> Span | None:
+    between = _BETWEEN.match(text, position)
+    if between is None:
+        return None
+    value = _VALUE.match(text, between.end())
+    if value is None:
+        return None
+    start, end = value.span("bare" if value["open"] is None else "quoted")
+    sure = found is Likelihood.YES and not any(
+        between[kind] for kind in ("comma", "verb", "called", "blank", "attribute", "dash")
+    )
+    if value["open"] is not None:
+        secret = text[start:end]
+        sure = sure or (found is Likelihood.YES and between["comma"] is None)
+        if between["called"] and found is not Likelihood.YES:
+            return None
+        good = not is_harmless(secret) if sure else is_dense(secret) or (is_short_number(secret) and has_digits(name))
+        return (start, end) if good and end > start else None
+    return _bare(text, start, end, name, sure, between)
+
+
+def _bare(text: str, start: int, end: int, name: str, sure: bool, between: re.Match[str]) -> Span | None:
+    """Where a value without quotes stands, if it is a secret. A comma says that it is a name or a number."""
+    if is_harmless(text[start:end], quoted=False):
+        return None
+    end = start + len(text[start:end].rstrip(_BARE_ENDS))
+    value = text[start:end]
+    if between["blank"] and name.lower() == "pass":
+        return None  # the verb
+    if not value or between["comma"] or between["called"] or is_harmless(value, quoted=False):
+        return None
+    if _CALLED.match(text[end : end + _NEXT]) and not value.isdigit():
+        return None  # a call, an index, a type with parameters
+    is_option = text.startswith("--", position := between.start() - len(name) - 2) or text.startswith("-", position + 1)
+    if value.isdigit():
+        return (
+            (start, end) if (sure or between["blank"] is None) and is_short_number(value) and has_digits(name) else None
+        )
+    if is_dense(value):
+        return (start, end)
+    if not sure and not (is_option and between["blank"] and likelihood(name) is Likelihood.YES):
+        return None
+    if value[:1] in "-$%" or _MORE_WORDS.match(text[end : end + _NEXT]) or likelihood(value) is not Likelihood.NO:
+        return None
+    return (start, end)

@@ -1,0 +1,98 @@
+"""What stands where a secret might: which values are none, such as placeholders, names, types, paths and sentences."""
+
+from __future__ import annotations
+
+import re
+
+from fim_magic.context.secret_names import LONGEST_NAME, Likelihood, likelihood
+
+LONGEST = 200
+"""Characters of a value that are looked at."""
+
+_PLACEHOLDER = re.compile(
+    r"""
+    \A(?:<.*> | \[.*\] | \{.*\} | \$.* | %.{0,2} | %\(\w+\)s | .{0,12}(?:\.\.\.|…).{0,4} | @\w+@
+    | (?:your|insert|replace|enter|put|paste|change|todo|fixme|redacted|hidden|dummy|placeholder)(?:[ _-].*|me)?
+    | .*[ _-](?:here|goes[ _-]here|redacted)
+    | (?:some|the|an?|any|new|old)[ _-](?:password|secret|token|key|api[ _-]?key)
+    | .{0,12}x{4,}.* | example | foo | bar | null | none)
+    """,
+    re.VERBOSE | re.IGNORECASE | re.DOTALL,
+)
+_PLAIN_WORDS = frozenset(
+    """
+    a an and any are array async await basic bearer bool boolean bytes const default def del disabled empty enabled fail
+    failed false float from function if import in int integer is invalid lambda let missing n/a new nil no none not null
+    number object of off ok on optional or pass passed read required return secretstr see self str string text the this
+    to true undefined unknown valid varchar was with write wrong yes yield
+    """.split()
+)
+_PLAIN = re.compile(r"\A(?:not?[ _-](?:required|needed|set)|see[ ].*)", re.IGNORECASE)
+_SCHEME = re.compile(r"\A(?:Bearer|Basic|Token|token|ApiKey|Digest)(?:[ ]+|\Z)")
+_PATH = re.compile(
+    r"\A(?:(?:~|\.{1,2})?/(?=[\w.]).*/.*|[A-Za-z]:\\.*|[\w./~-]*\.(?:json|txt|pem|key|toml|ya?ml|env|cfg|ini|csv|crt|p12)|\w+://.*)"
+)
+_ENVIRONMENT = re.compile(r"\A[A-Z]+(?:_[A-Z]+)+")
+_NAME = re.compile(r"\A[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
+_WORDS = re.compile(r"\A[A-Za-z][A-Za-z .:/_-]*")
+_SENTENCE = re.compile(
+    r"\b(?:a|an|and|are|be|field|for|has|have|in|invalid|is|must|not?|of|or|please|the|this|to|too|with|your?)\b",
+    re.IGNORECASE,
+)
+_DENSE = re.compile(r"\A(?:(?=\D*\d)(?=[^A-Za-z]*[A-Za-z])\S{5,}|(?=[^A-Za-z]*[A-Za-z])(?=[^!@#$%^&]*[!@#$%^&])\S{6,})")
+_ORDINARY = re.compile(
+    r"\A(?:(?:utf|latin|sha|md|base|mp|h|int|uint|float|rs|hs|es|v|col|column|layer|step|name|item|test)[_-]?\d+|\d+[a-z]{1,2}"
+    r"|[\d.]+(?:ms|s|k|M|G|MB|GB|px|%)?|\d{1,3}(?:\.\d+)+|\d{4}-\d\d-\d\d.*|[\w.+-]+@[\w-]+(?:\.[\w-]+)+)",
+    re.IGNORECASE,
+)
+
+
+def is_short_number(value: str) -> bool:
+    """Whether a value may be a PIN or a number in the place of a password."""
+    return value.isdigit() and 4 <= len(value) <= 20 and len(set(value)) > 1
+
+
+def is_dense(value: str) -> bool:
+    """Whether a value looks like a secret by itself: letters with digits or signs, without a blank."""
+    value = value[:LONGEST]
+    return _DENSE.fullmatch(value) is not None and not _ORDINARY.fullmatch(value) and not is_harmless(value)
+
+
+def is_harmless(value: str, *, quoted: bool = True) -> bool:
+    """Whether a value that is given to the name of a secret is none.
+
+    Args:
+        value: Without its quotes.
+        quoted: Whether it has any. What has none may be a name of a program.
+    """
+    value = _SCHEME.sub("", value.strip()[:LONGEST])
+    letters = {character for character in set(value.lower()) if character.isalnum()}
+    if not letters or (len(letters) == 1 and len(value) >= 3):
+        return True
+    if value.lower() in _PLAIN_WORDS:
+        return True
+    if any(pattern.fullmatch(value) for pattern in (_PLACEHOLDER, _PLAIN, _PATH, _ENVIRONMENT)):
+        return True
+    if value.startswith("^") or "(?" in value:
+        return True  # a pattern that a value has to fit
+    if _WORDS.fullmatch(value) and _are_names(value):
+        return True
+    if value.count(" ") >= 2 and (value[-1] in ".?!:" or _SENTENCE.search(value)):
+        return True
+    return not quoted and _is_code(value)
+
+
+def _are_names(value: str) -> bool:
+    """Whether a value consists of names of secrets: `password`, `X-Api-Key`, `USER:PASSWORD`."""
+    if len(value) > LONGEST_NAME:
+        return False
+    parts = [part for part in re.split(r"[ :/.]", value) if part]
+    known = ("user", "username", "me", "api", "key", "key's", "name", "access")
+    return all(likelihood(part) is not Likelihood.NO or part.lower() in known for part in parts) and any(
+        likelihood(part) is not Likelihood.NO for part in parts
+    )
+
+
+def _is_code(value: str) -> bool:
+    """Whether a value without quotes is an expression: `args.password`."""
+    return "." in value and _NAME.fullmatch(value) is not None and not any(map(str.isdigit, value))

@@ -1,0 +1,85 @@
+"""What nobody has foreseen, in words: the last net at each door, behind all that is refused with a reason.
+
+An error that is not ours becomes one paragraph. Its traceback is for those who mend it: it goes to the log, and into a
+file that a report can bring along.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import tempfile
+import traceback
+
+from fim_magic.errors import FaultError, FimError
+from fim_magic.version import __version__
+
+_log = logging.getLogger(__name__)
+
+REPORT = "https://github.com/fim-magic/fim-magic/issues"
+
+_MOST_SHOWN = 200  # characters of a library's message; the first line of some is a whole file
+_NO_MEMORY = ("cannot allocate memory", "failed to map segment", "out of memory", "can't start new thread", "bad_alloc")
+_OF_THE_SYSTEM = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO}
+)
+
+
+def in_words(error: BaseException) -> FimError:
+    """Return what to tell the user of an error that reached a door: one paragraph, with what to do about it.
+
+    Args:
+        error: If it is a `FimError`, it is returned as it is.
+    """
+    if isinstance(error, FimError):
+        return error
+    # Not as an error: where nobody has set logging up, Python would print it all below the paragraph.
+    _log.info("An error that nobody has foreseen: %s", type(error).__name__, exc_info=error)
+    if _is_lack_of_memory(error):
+        return FaultError(
+            "There is not enough memory for this, or less than this process may take. Close what else uses it, restart "
+            "the kernel, or take a smaller model (%fim models says which fit). Nothing was changed."
+        )
+    if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
+        where = f": {error.filename}" if error.filename else ""
+        return FaultError(
+            f"The system does not let this be done ({error.strerror}{where}). Make room or check who may read and "
+            "write there, and try again. Nothing was changed."
+        )
+    kept = _keep(error)
+    with_file = f" and with the file {kept}, which has the details (look through it first)" if kept else ""
+    return FaultError(
+        f"This did not work: {_summary(error)}. It is a fault of fim-magic that it cannot say more. Nothing was "
+        f"changed, and you can go on. Please report it with this line{with_file}: {REPORT}"
+    )
+
+
+def _summary(error: BaseException) -> str:
+    """Return an error's type and the first line of its message."""
+    try:
+        first = (str(error).strip().splitlines() or [""])[0]
+    except Exception:  # of a class that somebody else has written
+        first = ""
+    shown = first if len(first) <= _MOST_SHOWN else f"{first[:_MOST_SHOWN]}…"
+    return f"{type(error).__name__}: {shown}" if shown else type(error).__name__
+
+
+def _is_lack_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    message = _summary(error).lower()
+    return isinstance(error, ImportError | OSError | RuntimeError) and any(words in message for words in _NO_MEMORY)
+
+
+def _keep(error: BaseException) -> str:
+    """Write the traceback into a file of the user's own; return its path, or "" where none can be written."""
+    try:
+        text = "".join(traceback.format_exception(error))
+        handle, path = tempfile.mkstemp(prefix="fim-magic-fault-", suffix=".txt")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"fim-magic {__version__}\n{text}")
+    except Exception:
+        _log.info("The details of an error could not be kept.", exc_info=True)
+        return ""
+    return path

@@ -1,0 +1,80 @@
+"""A scratch folder of a size that nothing gets around: a file system in memory that only this process sees.
+
+The child loads this file by its path, as it does `kernel.py`. Whatever a program does with it, hides its folders, keeps
+files open that it has deleted or maps them into memory, it holds no more than it has room for, and it is gone with the
+last process that uses it.
+
+root may mount in a namespace of mounts; others need one of users as well, which some systems refuse, or give without
+its powers (Ubuntu's AppArmor). So a copy of this process tries it first: what fails half-way would leave this one in
+neither state. References: mount_namespaces(7), user_namespaces(7), tmpfs(5).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+_NEW_NAMESPACE = 0x00020000  # CLONE_NEWNS
+_NEW_USERS = 0x10000000  # CLONE_NEWUSER
+_NO_SUID, _NO_DEVICES, _NO_EXECUTION = 2, 4, 8
+_RECURSIVE, _PRIVATE = 1 << 14, 1 << 18
+
+
+def private_tmpfs(folder: str, size: int, inodes: int) -> bool:
+    """Put an empty file system over a folder, for this process alone. Return whether it is there.
+
+    This process must not have threads yet.
+
+    Args:
+        folder: What lies in it cannot be reached any more.
+        size: Bytes that fit in.
+        inodes: Files and folders that fit in.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    options = f"size={size},nr_inodes={inodes},mode=700".encode()
+    for kinds in (_NEW_NAMESPACE, _NEW_NAMESPACE | _NEW_USERS):
+        if _tried_elsewhere(kinds, folder, options):
+            return _mount(kinds, folder, options)
+    return False
+
+
+def _tried_elsewhere(kinds: int, folder: str, options: bytes) -> bool:
+    try:
+        pid = os.fork()
+    except OSError:
+        return False
+    if not pid:
+        works = False
+        try:
+            works = _mount(kinds, folder, options)
+        finally:
+            os._exit(0 if works else 1)
+    return os.waitpid(pid, 0)[1] == 0
+
+
+def _mount(kinds: int, folder: str, options: bytes) -> bool:
+    libc = ctypes.CDLL(None, use_errno=True)
+    user, group = os.geteuid(), os.getegid()
+    if libc.unshare(kinds):
+        return False
+    if kinds & _NEW_USERS:
+        try:
+            for name, text in (
+                ("setgroups", "deny"),
+                ("uid_map", f"{user} {user} 1"),
+                ("gid_map", f"{group} {group} 1"),
+            ):
+                with open(f"/proc/self/{name}", "w") as stream:
+                    stream.write(text)
+        except OSError:
+            return False
+    # What is mounted here must not show where this process came from.
+    if libc.mount(b"none", b"/", None, ctypes.c_ulong(_RECURSIVE | _PRIVATE), None):
+        return False
+    flags = ctypes.c_ulong(_NO_SUID | _NO_DEVICES | _NO_EXECUTION)
+    if libc.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", flags, options):
+        return False
+    os.chdir(folder)
+    return True

@@ -1,0 +1,99 @@
+"""Which file holds this session's notebook.
+
+What names it, such as an environment variable, may be stale or inherited: a notebook that was renamed, a program that a
+kernel has started. So a file is believed only where it holds cells of this session.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fim_magic.context.cells import LARGEST_FILE, NotebookCell, alike, normalized, of_notebook
+from fim_magic.frontends import notebook_path
+from fim_magic.markers import MARKERS
+
+_TELLING = 20  # characters of cells that are in both: what any notebook may have is shorter, or imports something
+_MORE_TELLING = 80  # where both have ids, and all are different
+_ALIKE = 0.8  # of 1: how like a cell of the file the one that is edited is
+_LARGEST = 50 * LARGEST_FILE  # bytes of a file that is looked into; cells of one with more are not
+_ANYWHERE = re.compile(r"\s*(?:[%!#?].*|import\s.*|from\s+\S+\s+import\s.*)?")
+"""A line that any notebook may have: a magic, a comment, an import."""
+
+
+@dataclass(frozen=True)
+class SessionNotebook:
+    """The file of this session's notebook.
+
+    Attributes:
+        path: The file, or None where none is known or it is not believed.
+        named: The file that is named as the notebook's, or None.
+        why_not: Why that is not believed, or "".
+    """
+
+    path: Path | None = None
+    named: Path | None = None
+    why_not: str = ""
+
+    @property
+    def cells(self) -> tuple[NotebookCell, ...]:
+        return of_notebook(self.path)
+
+
+def find_notebook(
+    shell: Any,
+    executed: Sequence[str] = (),
+    current: str = "",
+    cell_ids: Collection[str] = (),
+    markers: Sequence[str] = MARKERS,
+) -> SessionNotebook:
+    """Find the file of a session's notebook, and see whether it is that.
+
+    Args:
+        shell: IPython's.
+        executed: The cells that ran, oldest first.
+        current: The cell that is filled.
+        cell_ids: Those of cells that ran, where the front end tells them.
+        markers: What marks a hole.
+    """
+    named = notebook_path(shell)
+    if named is None:
+        return SessionNotebook()
+    stored = of_notebook(named, largest=_LARGEST)
+    if not stored:
+        return SessionNotebook(None, named, "it could not be read, or has no cells yet")
+    if _is_same(stored, executed, current, cell_ids, markers):
+        return SessionNotebook(named, named)
+    return SessionNotebook(
+        None, named, "it holds none of the cells that ran here: it is another notebook's, or older than they are"
+    )
+
+
+def _is_same(
+    stored: Sequence[NotebookCell],
+    executed: Iterable[str],
+    current: str,
+    cell_ids: Collection[str],
+    markers: Sequence[str],
+) -> bool:
+    stored_ids = {cell.id for cell in stored if cell.id}
+    if not stored_ids.isdisjoint(cell_ids):
+        return True
+    # VS Code has ids of its own, which no file has.
+    differ = bool(stored_ids) and any(not cell_id.startswith("vscode-") for cell_id in cell_ids)
+    code = {normalized(cell.source) for cell in stored if not cell.markdown}
+    shared = {normalized(source) for source in (*executed, current)} & code
+    if any(marker in text for text in shared for marker in markers if marker):
+        return True  # nobody else's cell has its hole in the same place
+    if sum(map(_telling, shared)) >= (_MORE_TELLING if differ else _TELLING):
+        return True
+    wanted = normalized(current)
+    return not differ and _telling(wanted) >= 2 * _TELLING and any(alike(text, wanted) >= _ALIKE for text in code)
+
+
+def _telling(text: str) -> int:
+    """How many characters of a cell tell its notebook from others."""
+    return sum(len("".join(line.split())) for line in text.splitlines() if not _ANYWHERE.fullmatch(line))

@@ -1,0 +1,80 @@
+"""Whose turn it is: a model answers one request at a time, and others wait for it or are refused."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fim_magic.errors import BusyError
+
+_POLL_SECONDS = 0.1  # how long a single wait takes: on Windows, nothing interrupts one that has no end
+
+
+class Turn:
+    """Held by the request that is under way."""
+
+    def __init__(self) -> None:
+        # Of a lock that its own thread may take again: a stream that nobody reads on is closed by the garbage
+        # collector, on any thread and at any time.
+        self._changed = threading.Condition(threading.RLock())
+        self._holder: threading.Thread | None = None
+
+    @property
+    def is_taken(self) -> bool:
+        return self._holder is not None
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether this thread's request holds it."""
+        return self._holder is threading.current_thread()
+
+    @contextmanager
+    def taken(self, stop: threading.Event, wait_seconds: float = 0.0) -> Iterator[None]:
+        """Hold the turn as long as the block lasts.
+
+        Args:
+            stop: Ends the waiting when it is set.
+            wait_seconds: How long another request is waited for.
+
+        Raises:
+            BusyError: Another request is under way, and goes on for longer than that.
+            KeyboardInterrupt: `stop` was set while this waited.
+        """
+        self._wait(stop, wait_seconds)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._holder = None
+                self._changed.notify()
+
+    def _wait(self, stop: threading.Event, wait_seconds: float) -> None:
+        deadline = time.monotonic() + wait_seconds
+        with self._changed:
+            while self._holder is not None:
+                if self.is_mine:  # it would wait for itself
+                    raise BusyError(
+                        "The model is busy with another request of this same thread, which cannot go on while this one "
+                        "waits. Read its events to their end, or end it with close(), and run this again."
+                    )
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise BusyError(_busy(wait_seconds))
+                if stop.is_set():
+                    raise KeyboardInterrupt
+                self._changed.wait(min(left, _POLL_SECONDS))
+            self._holder = threading.current_thread()
+
+
+def _busy(waited_seconds: float) -> str:
+    waited = f", also after {waited_seconds:g} s" if waited_seconds else ""
+    return (
+        f"The model is busy with another request in this process{waited}. Wait for it, or stop it with the stop button "
+        "(Ctrl-C), and run this again."
+    )
+
+
+TURN = Turn()
+"""Of this process: its requests share a model, and mostly a processor."""

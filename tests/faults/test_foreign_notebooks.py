@@ -1,0 +1,422 @@
+"""Notebooks that somebody else has written, or broken: what their records and their metadata may bring about."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import sys
+
+import pytest
+from scripted import RecordingModels, ScriptedEngine
+
+from fim_magic import cli
+from fim_magic.candidate import Candidate, Check, Cut, Ending, Result
+from fim_magic.catalog import DEFAULT
+from fim_magic.classroom import of_notebook
+from fim_magic.document import parse
+from fim_magic.errors import FimError, OptionError
+from fim_magic.holes import split
+from fim_magic.loading import consent
+from fim_magic.loading.consent import needs_consent
+from fim_magic.loading.manager import ModelManager
+from fim_magic.loading.spec import ModelSpec
+from fim_magic.provenance import full_record, record
+from fim_magic.replay import MOST_TOKENS, Recorded, compare, recorded, request_of
+from fim_magic.saved_record import read_record
+
+BODY = "def mean(xs):\n    <cursor>\n    return total / len(xs)"
+ANSWER = "total = sum(xs)"
+DEEP = "[" * 100_000  # more than any reader of JSON in Python takes
+
+
+def result(*middles, text=BODY, **more):
+    candidates = tuple(Candidate(middle, Ending.STOP_TOKEN) for middle in middles)
+    told = {"max_new_tokens": 128, **more}
+    return Result(parse(text), candidates, "scripted", "test", "fim", "psm", 9, 0, 0, None, 0.1, 1.2, **told)
+
+
+def changed(**fields):
+    """A record as we write it, with other fields; those that are `...` are left out."""
+    whole = record(result(ANSWER)) | fields
+    return {name: value for name, value in whole.items() if value is not ...}
+
+
+def notebook_with(folder, *records, source=BODY, metadata=None):
+    outputs = [{"output_type": "display_data", "data": {}, "metadata": {"fim_magic": one}} for one in records]
+    cell = {"cell_type": "code", "source": source, "metadata": {}, "outputs": outputs}
+    path = folder / "n.ipynb"
+    path.write_text(json.dumps({"cells": [cell], "metadata": metadata or {}}), "utf-8")
+    return path
+
+
+# --- records that are not ours --------------------------------------------------------------------
+
+MALFORMED = {
+    "a-million-answers": {"answers": 1_000_000},
+    "answers-below-0": {"answers": -1},
+    "answers-in-words": {"answers": "many"},
+    "answers-true": {"answers": True},
+    "10**30-tokens": {"max_new_tokens": 10**30},
+    "no-tokens": {"max_new_tokens": 0},
+    "tokens-as-a-fraction": {"max_new_tokens": 12.5},
+    "lines-below-1": {"lines": 0},
+    "lines-without-end": {"lines": 10**30},
+    "temperature-nan": {"temperature": float("nan")},
+    "temperature-infinite": {"temperature": float("inf")},
+    "temperature-below-0": {"temperature": -1},
+    "temperature-as-text": {"temperature": "0.8"},
+    "top_p-0": {"top_p": 0},
+    "top_p-2": {"top_p": 2},
+    "seed-of-1000-bits": {"seed": 2**1000},
+    "seed-as-a-list": {"seed": [1]},
+    "method-unknown": {"method": "eval"},
+    "method-as-an-object": {"method": {}},
+    "order-unknown": {"order": "mps"},
+    "model-as-a-list": {"model": ["a"]},
+    "model-empty": {"model": ""},
+    "model-of-a-megabyte": {"model": "a/" * 2**19},
+    "revision-as-a-number": {"revision": 7},
+    "candidates-as-text": {"candidates": "abc"},
+    "candidates-as-numbers": {"candidates": [1, 2]},
+    "candidates-without-a-middle": {"candidates": [{}]},
+    "candidate-of-null": {"candidates": [{"middle": None}]},
+    "middles-as-numbers": {"candidates": [{"middles": [1, 2]}]},
+    "checks-as-numbers": {"candidates": [{"middle": "", "checks": [1]}]},
+    "passed-as-text": {"candidates": [{"middle": "", "checks": [{"passed": "no"}]}]},
+    "logprob-as-text": {"candidates": [{"middle": "", "mean_logprob": "-0.5"}]},
+    "context-as-a-list": {"context": [1]},
+    "decision-as-text": {"decision": "accept"},
+    "decided-of-no-candidate": {"decision": {"what": "accept", "candidate": 0}},
+    "hash-as-a-number": {"prompt_sha256": 1},
+    "nothing-but-a-model": {"candidates": ..., "method": ..., "temperature": ...},
+}
+
+
+@pytest.mark.parametrize("fields", MALFORMED.values(), ids=MALFORMED.keys())
+def test_a_malformed_record_is_told_in_a_paragraph_and_the_others_are_made_again(fields, tmp_path, capsys):
+    path = notebook_with(tmp_path, changed(**fields), changed())
+    models = RecordingModels(ScriptedEngine(ANSWER))
+    assert cli.main(["replay", str(path)], models) == 1
+    out, err = capsys.readouterr()
+    assert "Traceback" not in out + err
+    first, second = out.splitlines()
+    assert "record" in first
+    assert len(first) < 600
+    assert second == "Cell 1: The same answer as before, character for character."
+    assert len(models.specs) == 1  # nothing is loaded for what cannot be read
+
+
+@pytest.mark.parametrize("saved", [None, [], "x", 1, {"model": "m"}], ids=repr)
+def test_what_is_no_record_is_refused(saved):
+    with pytest.raises(OptionError, match="record"):
+        read_record(saved)
+
+
+def test_a_deeply_nested_value_is_refused_without_an_error_of_its_own():
+    nested: list = []
+    for _ in range(100_000):
+        nested = [nested]
+    with pytest.raises(OptionError, match="model is"):
+        read_record(changed(model=nested))
+
+
+def test_what_a_record_asks_for_in_all_is_bounded(tmp_path, capsys):
+    # Each field is one that somebody may want; together they are hours.
+    path = notebook_with(tmp_path, changed(answers=64, max_new_tokens=4096))
+    models = RecordingModels(ScriptedEngine(ANSWER))
+    assert cli.main(["replay", str(path)], models) == 1
+    assert "asks for 262,144 tokens" in capsys.readouterr().out
+    assert not models.specs
+
+
+def test_three_thousand_markers_are_bounded(tmp_path, capsys):
+    path = notebook_with(tmp_path, changed(), source="x = <cursor>\n" * 3000)
+    models = RecordingModels(ScriptedEngine(ANSWER))
+    assert cli.main(["replay", str(path)], models) == 1
+    assert "asks for 384,000 tokens" in capsys.readouterr().out
+    assert not models.specs
+
+
+def test_what_people_ask_for_is_made_again():
+    assert request_of(Recorded(1, "x = <cursor>\ny = <cursor>\n", changed(answers=8))).candidates == 8
+    assert MOST_TOKENS >= 64 * 8 * 128
+
+
+def test_a_record_of_before_that_kept_several_holes_as_one_text_can_be_compared():
+    text = "x = <cursor>\ny = <cursor>\n"
+    document, blanks = split(text)
+    middle, kept = blanks.joined(["1", "2"])
+    now = Result(
+        document,
+        (Candidate(middle, Ending.STOP_TOKEN, kept=kept),),
+        "scripted",
+        "test",
+        "fim",
+        "psm",
+        9,
+        0,
+        0,
+        None,
+        0,
+        0,
+    )
+    assert compare(changed(candidates=[{"middle": "1\ny = 2"}]), now)[0]
+    assert compare(changed(candidates=[{"middle": "1\ny = 3"}]), now)[1].startswith("It differs from character 7 on")
+    assert compare(changed(candidates=[{"middles": ["1", "3"]}]), now)[1].startswith(
+        "It differs from character 1 of hole 2 on"
+    )
+    assert not compare(changed(candidates=[{"middles": ["1", "2", "3"]}]), now)[0]
+
+
+# --- files that are no notebooks ------------------------------------------------------------------
+
+NO_NOTEBOOKS = {
+    "empty": b"",
+    "deep": DEEP.encode(),
+    "deep-metadata": b'{"cells": [], "metadata": ' + DEEP.encode(),
+    "deep-cell": b'{"cells": [{"source": "", "metadata": ' + DEEP.encode(),
+    "no-utf-8": b'{"cells": "\xff"}',
+    "cut-short": b'{"cells": [{"source": "x"',
+    "nul": b"\0",
+    "cells-of-null": b'{"cells": null}',
+    "cells-of-numbers": b'{"cells": [1]}',
+    "source-of-numbers": b'{"cells": [{"source": [1], "outputs": [{"metadata": {"fim_magic": {"model": "m"}}}]}]}',
+    "outputs-of-numbers": b'{"cells": [{"source": "", "outputs": 1}]}',
+    "metadata-of-numbers": b'{"cells": [{"source": "", "outputs": [{"metadata": 1}]}]}',
+    "a-number-of-5000-digits": b'{"cells": ' + b"9" * 5000 + b"}",
+}
+
+
+@pytest.mark.parametrize("content", NO_NOTEBOOKS.values(), ids=NO_NOTEBOOKS.keys())
+def test_what_is_no_notebook_is_refused_in_a_paragraph(content, tmp_path, capsys):
+    path = tmp_path / "n.ipynb"
+    path.write_bytes(content)
+    assert cli.main(["replay", str(path)], RecordingModels(ScriptedEngine(ANSWER))) == 1
+    assert "is no notebook" in capsys.readouterr().err
+
+
+def test_a_byte_order_mark_is_no_part_of_a_notebook(tmp_path):
+    path = notebook_with(tmp_path, changed(), metadata={"fim_magic": {"filling": "off"}})
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(recorded(path)) == 1
+    assert of_notebook(path) == "off"
+
+
+# --- what a notebook allows -----------------------------------------------------------------------
+
+SWITCHES = {
+    "off": ("off", "off"),
+    "hints": ("hints", "hints"),
+    "on": ("on", "on"),
+    "blanks-and-capitals": ({"filling": "OFF "}, "off"),
+    "capital-hints": ({"filling": " Hints"}, "hints"),
+    "capital-key": ({"Filling": "off"}, "off"),
+    "two-keys": ({"filling": "on", "FILLING": "off"}, "off"),
+    "a-list": (["off"], "off"),
+    "an-empty-list": ([], "off"),
+    "a-list-of-words": ({"filling": ["hints"]}, "off"),
+    "an-object": ({"filling": {"filling": "on"}}, "off"),
+    "false": (False, "off"),
+    "false-filling": ({"filling": False}, "off"),
+    "null-filling": ({"filling": None}, "off"),
+    "unknown": ("none", "off"),
+    "another-language": ({"filling": "關"}, "off"),
+    "empty": ({"filling": ""}, "off"),
+    "nothing-said": ({}, "on"),
+    "something-else-said": ({"theme": "dark"}, "on"),
+}
+
+
+@pytest.mark.parametrize(("said", "allowed"), SWITCHES.values(), ids=SWITCHES.keys())
+def test_a_switch_that_was_mistyped_is_not_on(said, allowed, tmp_path):
+    assert of_notebook(notebook_with(tmp_path, metadata={"fim_magic": said})) == allowed
+
+
+def test_the_stricter_of_two_spellings_of_our_name_counts(tmp_path):
+    metadata = {"fim_magic": {"filling": "on"}, "fim-magic": {"filling": "hints"}}
+    assert of_notebook(notebook_with(tmp_path, metadata=metadata)) == "hints"
+
+
+# --- which model is loaded ------------------------------------------------------------------------
+
+STRANGE_MODELS = [
+    "/tmp/a folder",
+    "./model",
+    "../../model",
+    "~/model",
+    "somebody/something",
+    "somebody/something@0123456789012345678901234567890123456789",
+    "file.gguf",
+    "\\\\server\\share\\model",
+    "//server/share/model.gguf",
+    "a\x1b[31m\n/b",
+    DEFAULT.name + "@main",
+]
+
+
+class NoModels(ModelManager):
+    """Has none, and takes note of what it is asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def use(self, spec, *_):
+        self.asked.append(spec)
+        raise FimError("It would be loaded now.")
+
+
+@pytest.mark.parametrize("model", STRANGE_MODELS, ids=ascii)
+def test_a_model_that_only_a_notebook_names_is_not_loaded(model, tmp_path, capsys):
+    path, models = notebook_with(tmp_path, changed(model=model)), NoModels()
+    assert cli.main(["replay", str(path)], models) == 1
+    out = capsys.readouterr().out
+    assert not models.asked
+    assert f"fim-magic replay {path} --model " in out
+    assert "\x1b" not in out
+    assert len(out.splitlines()) == 1
+
+
+def test_nothing_is_looked_up_before_the_user_has_agreed(tmp_path, capsys, monkeypatch):
+    # On Windows, whoever looks for a file on another server logs in there.
+    monkeypatch.setattr(consent, "find_source", lambda *_: pytest.fail("it was looked for"))
+    assert needs_consent(ModelSpec("//server/share/model"), NoModels())
+
+
+def test_a_folder_in_the_place_of_a_known_repository_is_not_loaded(tmp_path, capsys, monkeypatch):
+    folder = tmp_path / DEFAULT.repos[0]
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    path, models = notebook_with(tmp_path, changed(model=DEFAULT.repos[0])), NoModels()
+    assert cli.main(["replay", str(path)], models) == 1
+    assert not models.asked
+
+
+def test_a_model_of_the_catalogue_runs_at_once_where_it_is_here(put_in_cache, tmp_path, capsys):
+    path, models = notebook_with(tmp_path, changed(model=DEFAULT.name)), NoModels()
+    assert cli.main(["replay", str(path)], models) == 1
+    assert "would be fetched" in capsys.readouterr().out
+    assert not models.asked
+    put_in_cache(DEFAULT.gguf)
+    cli.main(["replay", str(path)], models)
+    assert [spec.name for spec in models.asked] == [DEFAULT.name]
+
+
+def test_a_model_that_the_user_names_is_loaded_in_place_of_the_notebooks(tmp_path, capsys):
+    path, models = notebook_with(tmp_path, changed(model="/tmp/theirs")), NoModels()
+    cli.main(["replay", str(path), "--model", "ours"], models)
+    assert [spec.name for spec in models.asked] == ["ours"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("typed", "loads"), [("y\n", 2), ("n\n", 0), ("", 0), ("yes\n", 2), ("\n", 0)])
+def test_on_a_terminal_the_user_is_asked_once_for_each_model(typed, loads, tmp_path, capsys, monkeypatch):
+    path, models = notebook_with(tmp_path, changed(model="/tmp/m\x1b[2J"), changed(model="/tmp/m\x1b[2J")), NoModels()
+    monkeypatch.setattr(sys, "stdin", Terminal(typed))
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    cli.main(["replay", str(path)], models)
+    assert sys.stderr.getvalue().count("[y/N]") == 1
+    assert "\x1b" not in sys.stderr.getvalue()
+    assert len(models.asked) == loads
+
+
+def test_a_notebook_does_not_say_whose_code_runs(tmp_path, capsys):
+    path, models = notebook_with(tmp_path, changed(model="somebody/something@" + "a" * 40)), NoModels()
+    assert cli.main(["replay", str(path), "--allow-code"], models) == 1
+    assert "--model OWNER/NAME@COMMIT" in capsys.readouterr().err
+    assert not models.asked
+
+
+def test_ctrl_c_ends_all_of_it_and_not_one_cell(tmp_path, capsys):
+    engine = ScriptedEngine(ANSWER)
+
+    engine.before_step = lambda _step: signal.raise_signal(signal.SIGINT)
+    path = notebook_with(tmp_path, *[changed() for _ in range(5)])
+    assert cli.main(["replay", str(path)], RecordingModels(engine)) == 130
+    assert len(engine.prompts) == 1
+
+
+# --- what a record holds --------------------------------------------------------------------------
+
+SECRET = "q9w8" + "e7r6t5"
+"""Of no service, and put together here: no scanner takes it for a real one."""
+
+
+def texts_in(value):
+    """Every text in what JSON can hold."""
+    if isinstance(value, dict):
+        return [text for item in value.items() for text in texts_in(item)]
+    if isinstance(value, list | tuple):
+        return [text for item in value for text in texts_in(item)]
+    return [value] if isinstance(value, str) else []
+
+
+def test_a_record_of_several_holes_has_only_what_the_model_wrote():
+    document, blanks = split("a = <cursor>\nmy_own_text = 1\nb = <cursor>\n")
+    middle, kept = blanks.joined(["1", "2"])
+    filled = result("")
+    filled = Result(
+        **{**vars(filled), "document": document, "candidates": (Candidate(middle, Ending.RULE, kept=kept),)}
+    )
+    assert record(filled)["candidates"][0]["middles"] == ["1", "2"]
+    assert not any("my_own_text" in text for text in texts_in(record(filled)))
+    assert full_record(filled)["candidates"][0]["middle"] == middle
+
+
+CHECKS = {
+    "expression": ("mean([1, 3]) == my_own_text", False, "mean([1, 3]) == my_own_text gave False"),
+    "assertion": ("test", False, "AssertionError: my_own_text"),
+    "name": ("names", False, "undefined: my_own_text"),
+    "doctest": ("doctests", False, "1 of 2 doctests: my_own_text gave 3"),
+    "column": ("columns", False, "my_own_text has no column 'x'"),
+}
+
+
+@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS.keys())
+def test_a_record_says_of_checks_only_whether_they_passed(check):
+    filled = result("")
+    candidate = Candidate(ANSWER, Ending.RULE, checks=(Check(*check),))
+    filled = Result(**{**vars(filled), "candidates": (candidate,)})
+    assert not any("my_own_text" in text for text in texts_in(record(filled)))
+    assert [one["passed"] for one in record(filled)["candidates"][0]["checks"]] == [False]
+    assert check[2] in texts_in(full_record(filled))  # who has asked wants to know
+
+
+SECRETS = {
+    "in-the-answer": ("x = 1\n<cursor>\n", f'password = "{SECRET}"'),
+    "around-the-answer": ('password = "<cursor>"\n', SECRET),
+    "repeated-from-the-text": (f'password = "{SECRET}"\nlogin(<cursor>)\n', f'"me", "{SECRET}"'),
+    "begun-in-the-text": (f'password = "{SECRET[:4]}<cursor>\n', f'{SECRET[4:]}"'),
+}
+
+
+@pytest.mark.parametrize(("text", "middle"), SECRETS.values(), ids=SECRETS.keys())
+def test_a_record_holds_no_secret_and_can_be_compared(text, middle):
+    filled = result(middle, text=text)
+    told = record(filled)
+    assert not any(SECRET in part or SECRET[4:] in part for part in texts_in(told))
+    assert compare(told, filled) == (
+        True,
+        "The same answer as before but for what looks like a secret, which no record holds.",
+    )
+    assert not compare(told, result(middle + "\ny = 1", text=text))[0]
+
+
+def test_what_was_trimmed_and_a_check_of_the_command_line_hold_no_secret():
+    raw = f'x = 1\nlogin("{SECRET}")'
+    checks = (Check(f'login(password="{SECRET}")', False, f'login(password="{SECRET}") gave False'),)
+    candidate = Candidate(raw, Ending.RULE, Cut("repeats-suffix", 5), checks=checks)
+    filled = Result(**{**vars(result("", text=f'<cursor>\npassword = "{SECRET}"\n')), "candidates": (candidate,)})
+    assert not any(SECRET in text for text in texts_in(record(filled)))
+    assert not any(SECRET in text for text in texts_in(full_record(filled)["candidates"][0]["checks"]))
+
+
+def test_a_record_of_before_with_a_secret_in_it_can_still_be_compared():
+    filled = result(f'password = "{SECRET}"', text="<cursor>")
+    assert compare(changed(candidates=[{"middle": filled.middle}]), filled)[1].endswith("character for character.")

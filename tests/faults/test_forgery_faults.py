@@ -1,0 +1,379 @@
+"""Answers that redefine what they are checked by, and honest ones that look a little like it.
+
+Each answer to `HOLE` is wrong: it returns 0. What makes its check pass is the forgery.
+"""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+
+from fim_magic.candidate import Candidate, Ending
+from fim_magic.checks import CheckSpec, in_cells
+from fim_magic.holes import split
+from fim_magic.selection.judging import in_place
+
+HOLE = "def mean(xs):\n    <cursor>\n"
+USER = """
+import math
+EXPECTED = 2
+CASES = [([1, 3], 2), ([5], 5)]
+TABLE = {"one": [([1], 1)]}
+
+def close(a, b):
+    return math.isclose(a, b)
+
+class Reference:
+    @staticmethod
+    def mean(xs):
+        return sum(xs) / len(xs)
+
+    def value(self, xs):
+        return self.mean(xs)
+
+def test_mean():
+    assert close(mean([1, 3]), EXPECTED)
+    assert all(mean(xs) == expected for xs, expected in CASES)
+    assert sorted([mean([3]), mean([1])]) == [1, 3]
+    assert isinstance(mean([1]), (int, float))
+"""
+TEST = "test_mean() is None"
+
+
+def checks_of(cell, middle, *expressions, earlier=(USER,), doctests=False):
+    document, blanks = split(textwrap.dedent(cell))
+    candidate = Candidate(middle, Ending.STOP_TOKEN)
+    if blanks is not None:
+        joined, kept = blanks.joined(middle)
+        candidate = Candidate(joined, Ending.STOP_TOKEN, kept=kept)
+    asked = in_cells(CheckSpec(expressions, doctests=doctests), tuple(map(textwrap.dedent, earlier)))
+    if not earlier:
+        asked = CheckSpec(expressions, doctests=doctests)
+    found = in_place(document, candidate, check_spec=asked).checks
+    assert found[0].passed, found[0]
+    return [check for check in found if check.name not in ("parses", "names", "columns")]
+
+
+# id: what follows `return 0`, and the check.
+FORGED = {
+    "test": ("def test_mean(): pass", TEST),
+    "test by name": ("def test_mean(): pass", "test_mean"),
+    "test by lambda": ("test_mean = lambda: None", TEST),
+    "test by globals": ("globals()['test_mean'] = lambda: None", TEST),
+    "test by main": ("import __main__\n__main__.test_mean = lambda: None", TEST),
+    "test by setattr": ("import sys\nsetattr(sys.modules['__main__'], 'test_mean', lambda: None)", TEST),
+    "test by exec": ("exec('def test_mean(): pass')", TEST),
+    "test's code": ("test_mean.__code__ = (lambda: None).__code__", TEST),
+    "test deleted": ("del test_mean\ndef test_mean(): return True", TEST),
+    "test imported": ("from operator import not_ as test_mean\ntest_mean.__call__", "test_mean()"),
+    "helper": ("def close(a, b): return True", "close(mean([1, 3]), 2)"),
+    "helper's code": ("close.__code__ = (lambda a, b: True).__code__", "close(mean([1, 3]), 2)"),
+    "helper's module": ("math.isclose = lambda a, b: True", "close(mean([1, 3]), 2)"),
+    "module by name": ("import math\nmath.isclose = lambda a, b: True", "math.isclose(mean([1, 3]), 2)"),
+    "module in sys": (
+        "import sys, types\nfake = types.ModuleType('math')\nfake.isclose = lambda *a: True\n"
+        "math = sys.modules['math'] = fake",
+        "math.isclose(mean([1, 3]), 2)",
+    ),
+    "module's constant": ("import math\nmath.pi = 0", "mean([math.pi]) == math.pi"),
+    "constant": ("EXPECTED = 0", "mean([1, 3]) == EXPECTED"),
+    "constant changed": ("EXPECTED -= 2", "mean([1, 3]) == EXPECTED"),
+    "constant by loop": ("for EXPECTED in [0]: pass", "mean([1, 3]) == EXPECTED"),
+    "constant by walrus": ("(EXPECTED := 0)", "mean([1, 3]) == EXPECTED"),
+    "constant by unpacking": ("[EXPECTED, *_rest] = [0, 1]", "mean([1, 3]) == EXPECTED"),
+    "cases": ("CASES = []", "all(mean(xs) == expected for xs, expected in CASES)"),
+    "cases cleared": ("CASES.clear()", "all(mean(xs) == expected for xs, expected in CASES)"),
+    "cases changed": ("CASES[:] = [([1], 0)]", "all(mean(xs) == expected for xs, expected in CASES)"),
+    "cases within": ("TABLE['one'][0] = ([1], 0)", "all(mean(xs) == y for xs, y in TABLE['one'])"),
+    "reference": ("class Reference:\n    mean = mean", "mean([1, 3]) == Reference.mean([1, 3])"),
+    "reference's method": ("Reference.mean = mean", "mean([1, 3]) == Reference.mean([1, 3])"),
+    "reference's code": (
+        "Reference.value.__code__ = (lambda self, xs: 0).__code__",
+        "mean([1]) == Reference().value([1])",
+    ),
+    "all": ("all = lambda xs: True", "all(mean(xs) == expected for xs, expected in CASES)"),
+    "sorted": ("def sorted(xs): return [1, 3]", "sorted([mean([3]), mean([1])]) == [1, 3]"),
+    "isinstance": ("isinstance = lambda *a: True", "isinstance(mean([1]), str)"),
+    "abs in builtins": ("import builtins\nbuiltins.abs = lambda x: 0", "abs(mean([1, 3]) - 2) < 1"),
+    "abs in __builtins__": ("vars(__builtins__)['abs'] = lambda x: 0", "abs(mean([1, 3]) - 2) < 1"),
+    "new builtins": ("__builtins__ = {'abs': lambda x: 0}", "abs(mean([1, 3]) - 2) < 1"),
+    "trace": (
+        "import sys\ndef trace(frame, event, arg):\n    if frame.f_code.co_name == 'test_mean' and event == 'line':\n"
+        "        frame.f_lineno = max(line for *_, line in frame.f_code.co_lines() if line)\n    return trace\n"
+        "sys.settrace(trace)",
+        TEST,
+    ),
+}
+
+# id: what stands in the function's place, and the check: it is redefined while the check runs.
+FORGED_LATER = {
+    "constant": ("global EXPECTED\n    EXPECTED = 0\n    return 0", "mean([1, 3]) == EXPECTED"),
+    "constant by globals": ("globals()['EXPECTED'] = 0\n    return 0", "mean([1, 3]) == EXPECTED"),
+    "helper": ("global close\n    close = lambda a, b: True\n    return 0", TEST),
+    "helper's code": (
+        "close.__code__ = (lambda a, b: True).__code__\n    return 0",
+        "mean([]) or close(mean([1, 3]), 2)",
+    ),
+    "all": ("import builtins\n    builtins.all = lambda xs: True\n    return 0", "mean([]) or all([mean([1]) == 1])"),
+    "module": ("math.isclose = lambda *a: True\n    return 0", "mean([]) or math.isclose(mean([1, 3]), 2)"),
+    "reference": ("Reference.mean = lambda xs: 0\n    return 0", "mean([1]) == Reference.mean([1])"),
+}
+
+
+@pytest.mark.parametrize("forged", FORGED)
+def test_what_is_the_users_cannot_be_redefined(forged):
+    adds, check = FORGED[forged]
+    (found,) = checks_of(HOLE, f"return 0\n\n{adds}", check)
+    assert found.passed is False, found
+
+
+@pytest.mark.parametrize("forged", FORGED_LATER)
+def test_nor_while_it_is_checked(forged):
+    middle, check = FORGED_LATER[forged]
+    (found,) = checks_of(HOLE, middle, check)
+    assert not found.passed, found
+
+
+BETWEEN = "# the mean\n<cursor>\n"
+DEFINES = "def mean(xs):\n    return 0\n"
+
+
+@pytest.mark.parametrize(
+    ("adds", "check"),
+    [
+        pytest.param("EXPECTED = 0", "mean([1, 3]) == EXPECTED", id="constant"),
+        pytest.param("def close(a, b): return True", "close(mean([1, 3]), 2)", id="helper"),
+        pytest.param("def test_mean(): pass", TEST, id="test"),
+        pytest.param("all = lambda xs: True", "all([mean([1]) == 1])", id="all"),
+        pytest.param("CASES.clear()", "all(mean(xs) == y for xs, y in CASES)", id="cases"),
+    ],
+)
+def test_an_answer_between_statements_cannot_either(adds, check):
+    (found,) = checks_of(BETWEEN, f"{DEFINES}\n{adds}\n", check)
+    assert not found.passed, found
+
+
+@pytest.mark.parametrize(
+    ("cell", "middle", "check", "said"),
+    [
+        # Both names may be what was to be filled in: the cell ran before, with another answer.
+        pytest.param(
+            BETWEEN, "mean = lambda xs: 0\nEXPECTED = 0\n", "mean([1]) == EXPECTED", "of the answer", id="again"
+        ),
+        pytest.param(
+            HOLE,
+            "class Same(int):\n        def __eq__(self, other): return True\n    return Same()",
+            "mean([1, 3]) == 2",
+            "__eq__",
+            id="equals anything",
+        ),
+        pytest.param(HOLE, "from unittest.mock import ANY\n    return ANY", "mean([1, 3]) == 2", "ANY", id="ANY"),
+        pytest.param(
+            HOLE,
+            "return type('Same', (), {'__eq__': lambda *a: True})()",
+            "mean([1, 3]) == 2",
+            "__eq__",
+            id="equals anything, by type",
+        ),
+    ],
+)
+def test_what_cannot_be_told_is_said(cell, middle, check, said):
+    earlier = (USER, "def mean(xs): return 1") if said == "of the answer" else (USER,)
+    (found,) = checks_of(cell, middle, check, earlier=earlier)
+    assert not found.passed or said in found.detail, found
+
+
+DOCSTRING = '''
+def mean(xs):
+    """Return the mean.
+    <cursor>
+    >>> mean([1, 3])
+    2.0
+    """
+    return sum(xs)
+'''
+
+
+@pytest.mark.parametrize(
+    ("cell", "middle", "passed"),
+    [
+        pytest.param(HOLE, '"""\n    >>> mean([1, 3])\n    0\n    """\n    return 0', [], id="all the model's"),
+        pytest.param(HOLE, '"""mean([1, 3]) == 0"""\n    return 0', [], id="the model's prose"),
+        pytest.param(HOLE, '"\\n>>> mean([1, 3])\\n0\\n"\n    return 0', [], id="one line"),
+        pytest.param(DOCSTRING, "\n    >>> 1\n    1\n", [False], id="beside the user's"),
+        pytest.param(DOCSTRING, "\n    mean([1]) == 1\n", [False], id="prose beside the user's"),
+        pytest.param(HOLE, 'return 0\n\ndef f():\n    """\n    >>> 1\n    1\n    """', [], id="another function's"),
+        pytest.param(
+            'def mean(xs):\n    """\n    >>> mean([1, 3])\n    2.0\n    """\n    <cursor>',
+            "return sum(xs) / len(xs)",
+            [True],
+            id="the user's",
+        ),
+        pytest.param(
+            'def mean(xs):\n    """\n\n\n    >>> mean([<cursor>])\n    2.0\n    >>> mean([4])\n    4.0\n    """\n'
+            "    return sum(xs) / len(xs)",
+            "0",
+            [True],
+            id="the hole in an example",
+        ),
+        pytest.param(
+            'def mean(xs):\n    """\n    mean([1, 3]) -> 2.0\n    """\n    <cursor>', "return 0", [False], id="prose"
+        ),
+    ],
+)
+def test_only_the_users_examples_count(cell, middle, passed):
+    assert [check.passed for check in checks_of(cell, middle, doctests=True, earlier=())] == passed
+
+
+HONEST = {
+    "helper": (HOLE, "return total(xs) / len(xs)", "mean([1, 3]) == 2", ["def total(xs): return sum(xs)"]),
+    "helper below the hole": (
+        "def mean(xs):\n    <cursor>\n\ndef total(xs):\n    return sum(xs)\n",
+        "return total(xs) / len(xs)",
+        "mean([1, 3]) == 2",
+        [],
+    ),
+    "older helper, newer one below": (
+        "def mean(xs):\n    <cursor>\n\ndef total(xs):\n    return sum(xs)\n",
+        "return total(xs) / len(xs)",
+        "mean([1, 3]) == total([2])",
+        ["def total(xs): return 0"],
+    ),
+    "test in the same cell": (
+        "def mean(xs):\n    <cursor>\n\ndef test_mean():\n    assert mean([1, 3]) == 2\n\ntest_mean()\n",
+        "return sum(xs) / len(xs)",
+        "test_mean() is None",
+        [],
+    ),
+    "test in the same cell, by name": (
+        "def mean(xs):\n    <cursor>\n\ndef test_mean():\n    assert mean([1, 3]) == 2\n",
+        "return sum(xs) / len(xs)",
+        "test_mean",
+        [],
+    ),
+    "the cell ran before": (
+        HOLE,
+        "return sum(xs) / len(xs)",
+        "mean([1, 3]) == 2",
+        ["def mean(xs):\n    return 0", "mean([1])"],
+    ),
+    "a value": ("total = <cursor>\n", "1 + 2", "total == 3", []),
+    "a value that was there": ("total = <cursor>\n", "1 + 2", "total == 3", ["total = 0"]),
+    "a line that binds what was there": ("xs = [1, 2]\n<cursor>\n", "total = sum(xs)\n", "total == 3", ["total = 0"]),
+    "a loop's body": (
+        "total = 0\ncount = 0\nfor x in [1, 2]:\n    <cursor>\nmean = total / count\n",
+        "total += x\n    count += 1",
+        "mean == 1.5",
+        ["total = 5"],
+    ),
+    "a method": (
+        "class Stack:\n    def __init__(self): self.items = []\n    def push(self, x):\n        <cursor>\n",
+        "self.items.append(x)",
+        "(lambda s: s.push(1) or s.items == [1])(Stack())",
+        ["class Stack: pass"],
+    ),
+    "a class's counter": (
+        "class Dog:\n    count = 0\n    def __init__(self):\n        <cursor>\n",
+        "Dog.count += 1",
+        "Dog() and Dog() and Dog.count == 2",
+        [],
+    ),
+    "a user's class": (
+        "def origin():\n    <cursor>\n",
+        "return Point(0, 0)",
+        "origin() == Point(0, 0) and isinstance(origin(), Point)",
+        ["from dataclasses import dataclass\n@dataclass\nclass Point:\n    x: int\n    y: int"],
+    ),
+    "a user's list that it fills": (
+        "def note(x):\n    <cursor>\n",
+        "seen.append(x)",
+        "note(1) or note(2) or seen == [1, 2]",
+        ["seen = []"],
+    ),
+    "a user's function that counts": (
+        "def twice():\n    <cursor>\n",
+        "return one() + one()",
+        "twice() == 2 and calls == 2",
+        ["calls = 0\ndef one():\n    global calls\n    calls += 1\n    return 1"],
+    ),
+    "a user's decorator that registers": (
+        "@register\ndef mean(xs):\n    <cursor>\n",
+        "return sum(xs) / len(xs)",
+        "registry['mean']([1, 3]) == 2",
+        ["registry = {}\ndef register(f):\n    registry[f.__name__] = f\n    return f"],
+    ),
+    "a global that the user declares": (
+        "ticks = 0\ndef tick():\n    global ticks\n    <cursor>\n",
+        "ticks += 1\n    return ticks",
+        "tick() == 1 and tick() == 2",
+        [],
+    ),
+    "a global that nobody checks": (
+        "ticks = 0\ndef tick():\n    <cursor>\n",
+        "global ticks\n    ticks += 1\n    return ticks",
+        "tick() == 1 and tick() == 2",
+        [],
+    ),
+    "a helper of its own": (
+        HOLE,
+        "return _total(xs) / len(xs)\n\ndef _total(xs):\n    return sum(xs)",
+        "mean([1, 3]) == 2",
+        [],
+    ),
+    "a cache": (
+        "def fib(n):\n    <cursor>\n",
+        "if n not in cache:\n        cache[n] = n if n < 2 else fib(n - 1) + fib(n - 2)\n    return cache[n]",
+        "fib(30) == 832040 and len(cache) == 31",
+        ["cache = {}"],
+    ),
+    "a user's object that is changed": (
+        "table['mean'] = <cursor>\n",
+        "2",
+        "table['mean'] == 2",
+        ["table = {}"],
+    ),
+    "a patch that the user asks for": (
+        "import math\ndef patch():\n    <cursor>\n\npatch()\n",
+        "math.half = lambda x: x / 2",
+        "math.half(4) == 2",
+        [],
+    ),
+    "a future import": (
+        "from __future__ import annotations\ndef mean(xs: list[nothing]) -> nothing:\n    <cursor>\n",
+        "return sum(xs) / len(xs)",
+        "mean([1, 3]) == 2",
+        [],
+    ),
+    "an import that is offered": (HOLE, "return np.mean(xs)", "mean([1, 3]) == 2", ["x = 1"]),
+    "awaits at the top": (
+        "import asyncio\nawait asyncio.sleep(0)\nasync def two():\n    <cursor>\n\nx = await two()\n",
+        "return 2",
+        "x == 2 and await two() == 2",
+        [],
+    ),
+    "several on a line": ("a = 1; b = <cursor>; c = a + b\n", "2", "c == 3", ["b = 5"]),
+    "CR LF": ("x = 1\r\ndef two():\r\n    <cursor>\r\ny = two()\r\n", "z = x\n    return 2", "y == 2", ["z = 1"]),
+    "magics": ("%matplotlib inline\n%time x = 1\ndef two():\n    <cursor>\n", "return x + 1", "two() == 2", []),
+}
+
+
+@pytest.mark.parametrize("honest", HONEST)
+def test_honest_answers_go_on_passing(honest):
+    cell, middle, check, earlier = HONEST[honest]
+    (found,) = checks_of(cell, middle, check, earlier=tuple(earlier))
+    assert found.passed, found
+
+
+def test_two_holes_are_both_the_models():
+    cell = "def one():\n    <cursor>\n\nEXPECTED = 3\n\ndef two():\n    <cursor>\n"
+    (right,) = checks_of(cell, ("return 1", "return 2"), "one() + two() == EXPECTED", earlier=("EXPECTED = 7",))
+    (wrong,) = checks_of(cell, ("return 1", "return 1\n\nEXPECTED = 2"), "one() + two() == EXPECTED", earlier=())
+    assert (right.passed, wrong.passed) == (True, False), (right, wrong)
+
+
+def test_an_assertion_below_the_hole_is_the_users_too():
+    cell = "EXPECTED = 2\n\ndef mean(xs):\n    <cursor>\n\nassert mean([1, 3]) == EXPECTED\n"
+    (right,) = checks_of(cell, "return sum(xs) / len(xs)", "mean([2]) == 2", earlier=())
+    (wrong,) = checks_of(cell, "return 0\n\nEXPECTED = 0", "mean([0]) == 0", earlier=())
+    assert (right.passed, wrong.passed) == (True, False), (right, wrong)

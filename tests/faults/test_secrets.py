@@ -1,0 +1,266 @@
+"""What must not stand in a prompt, and what has to stay.
+
+`secrets/*.txt` are the set. Of the first of them every second line was held back while the rules were made.
+"""
+
+from __future__ import annotations
+
+import ast
+import random
+import re
+import string
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fim_magic.context.cells import code_cell, language_of, text_cell
+from fim_magic.context.namespace import describe
+from fim_magic.context.redaction import redacted, requested_names
+
+FOLDER = Path(__file__).parent / "secrets"
+LEAST_FOUND = 0.97
+MOST_SPOILT = 0.02
+PIECE = 6  # characters of a secret that must not be left
+
+_ALPHABETS = {
+    "a": string.ascii_letters + string.digits,
+    "b": string.ascii_letters + string.digits + "+/",
+    "c": string.ascii_letters,
+    "d": string.digits,
+    "h": string.digits + "abcdef",
+    "H": string.digits + "ABCDEF",
+    "k": string.ascii_uppercase + "234567",
+    "l": string.ascii_lowercase + string.digits,
+    "u": string.ascii_uppercase + string.digits,
+    "w": string.ascii_letters + string.digits + "-_",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A line of the set: a text, and the parts of it that are secrets."""
+
+    kind: str
+    held: bool
+    line: int
+    text: str
+    secrets: tuple[str, ...]
+
+    def leaks(self, shown: str) -> bool:
+        outside = self.text
+        for secret in self.secrets:
+            outside = outside.replace(secret, "\0")
+        return any(piece in shown and piece not in outside for secret in self.secrets for piece in _pieces(secret))
+
+
+def _pieces(secret: str) -> list[str]:
+    lines = [line for line in secret.splitlines() if not line.startswith("-----")]
+    return [line[i : i + PIECE] for line in lines for i in range(max(1, len(line) - PIECE + 1)) if line.strip()]
+
+
+def read(name: str) -> list[Case]:
+    """Return the cases of a file. Of each kind every second is held back from tuning."""
+    cases: list[Case] = []
+    kind, of_kind = "", 0
+    for number, line in enumerate((FOLDER / name).read_text("utf-8").splitlines(), 1):
+        if line.startswith("## "):
+            kind, of_kind = line[3:], 0
+        elif line and not line.startswith(";; "):
+            whole = _drawn(line).replace("¦", "").replace("⏎", "\n")
+            text = whole.replace("«", "").replace("»", "")
+            cases.append(Case(kind, of_kind % 2 == 1, number, text, tuple(re.findall(r"«(.+?)»", whole, re.DOTALL))))
+            of_kind += 1
+    return cases
+
+
+def _drawn(line: str) -> str:
+    """Put characters into the places of a line for them: always the same ones."""
+    draw = random.Random(line)
+
+    def characters(match: re.Match[str]) -> str:
+        return "".join(draw.choices(_ALPHABETS[match[1]], k=int(match[2])))
+
+    return re.sub(r"⟨(\w)(\d+)⟩", characters, line)
+
+
+POSITIVES = read("positives.txt")
+NEGATIVES = read("negatives.txt")
+LATER_POSITIVES = read("later_positives.txt")
+LATER_NEGATIVES = read("later_negatives.txt")
+
+
+def part(cases: list[Case], held: bool) -> list[Case]:
+    return [case for case in cases if case.held == held]
+
+
+@pytest.mark.parametrize(
+    "cases",
+    [part(POSITIVES, False), part(POSITIVES, True), LATER_POSITIVES],
+    ids=["tuned on", "held back", "later"],
+)
+def test_secrets_go(cases):
+    left = [case for case in cases if case.leaks(redacted(case.text))]
+    assert len(left) <= (1 - LEAST_FOUND) * len(cases), "\n".join(f"{case.line}: {case.text}" for case in left)
+
+
+@pytest.mark.parametrize(
+    "cases",
+    [part(NEGATIVES, False), part(NEGATIVES, True), LATER_NEGATIVES],
+    ids=["tuned on", "held back", "later"],
+)
+def test_harmless_texts_stay(cases):
+    changed = [case for case in cases if redacted(case.text) != case.text]
+    assert len(changed) <= MOST_SPOILT * len(cases), "\n".join(f"{case.line}: {case.text}" for case in changed)
+
+
+def test_the_set_is_large():
+    assert len(POSITIVES) >= 300
+    assert len(NEGATIVES) >= 300
+    assert all(case.secrets for case in POSITIVES + LATER_POSITIVES)
+    assert not any(case.secrets for case in NEGATIVES + LATER_NEGATIVES)
+
+
+def _is_python(text: str) -> bool:
+    try:
+        ast.parse(text)
+    except SyntaxError:
+        return False
+    return True
+
+
+def test_a_cell_of_python_stays_one():
+    # Names are looked for in it (`fim_magic.kernel.defined_names`).
+    cells = [case.text for case in POSITIVES + LATER_POSITIVES if _is_python(case.text)]
+    assert not [text for text in cells if not _is_python(redacted(text, python=True))]
+
+
+def _members():
+    class Client:
+        def connect(self, host=""): ...
+
+    Client.connect.__annotations__["host"] = "url?api_key=k3y-77-xx"
+    Client.__module__ = Client.connect.__module__ = "__main__"
+    return Client
+
+
+def _function():
+    def fetch(url):
+        """Log in with the password hunter2."""
+
+    fetch.__annotations__["url"] = "password=hunter2"
+    fetch.__module__ = "__main__"
+    return fetch
+
+
+FRAME = pd.DataFrame({"pw=hunter2": [1], "user": [2]})
+
+DESCRIBED = {
+    "a column": FRAME,
+    "an index": FRAME.rename_axis("api_key=k3y-77-xx&pw=hunter2"),
+    "a series": pd.Series([1], name="pwd: hunter2"),
+    "a key": {"pw=hunter2": 1},
+    "a key of a row": [{"pw=hunter2": 1}],
+    "an annotation and a docstring": _function(),
+    "an annotation of a method": _members(),
+    "a value": "pw=hunter2",
+}
+
+
+@pytest.mark.parametrize("value", DESCRIBED.values(), ids=DESCRIBED)
+def test_descriptions_of_names_hold_none(value):
+    (description,) = describe(["it"], {"it": value}, values=True)
+    assert "hunter2" not in description.line
+    assert "k3y" not in description.line
+
+
+def test_harmless_labels_stay():
+    frame = pd.DataFrame({"token_count": [1], "high_pass": [1], "Unit price (EUR)": [2], "密碼長度": [3]})
+    (description,) = describe(["it"], {"it": frame})
+    assert "token_count int64, high_pass int64, 'Unit price (EUR)' int64, 密碼長度 int64" in description.line
+
+
+def _in_its_language(source):
+    return code_cell(source, language=language_of(source))
+
+
+LONG = "a" * 590
+KEY = "gh" + "p_" + "A1b2C3d4" * 5
+
+CELLS = {
+    "bash": (lambda: _in_its_language("%%bash\nexport API_KEY=abc123\n"), "abc123"),
+    "javascript": (lambda: _in_its_language("%%js\nconst apiKey = 'abc123'"), "abc123"),
+    "sql": (lambda: _in_its_language("%%sql\nALTER USER a PASSWORD 'hunter2'"), "hunter2"),
+    "markdown": (lambda: text_cell("| user | password |\n|---|---|\n| me | hunter2 |"), "hunter2"),
+    "markdown of several lines": (lambda: text_cell("Password:\n    hunter2"), "hunter2"),
+    "a key where a text is cut": (lambda: text_cell(f"{LONG} {KEY}"), KEY[:6]),
+    "python": (lambda: code_cell("import os\nos.environ['PGPASSWORD'] = 'hunter2'"), "hunter2"),
+    "a number": (lambda: code_cell("password = 12345678"), "1234"),
+    "bytes": (lambda: code_cell("secret = b'hunter2'"), "hunter2"),
+}
+
+
+@pytest.mark.parametrize(("make", "secret"), CELLS.values(), ids=CELLS)
+def test_cells_hold_none(make, secret):
+    cell = make()
+    assert cell is not None
+    assert secret not in cell.source
+
+
+def test_settings_are_text_and_variables_are_not():
+    assert redacted("API_KEY=abc123\nDEBUG=1") == "API_KEY=…\nDEBUG=1"
+    assert redacted("API_KEY=abc123", python=True) == "API_KEY=abc123"
+    assert redacted("api_key = abc123\nprint(api_key)") == "api_key = abc123\nprint(api_key)"
+
+
+SLOW = {
+    "blanks": " ",
+    "letters": "a",
+    "snakes": "a_",
+    "names": "key ",
+    "names without a blank": "password",
+    "names with a value": "pass:",
+    "names in quotes": '"password": ',
+    "calls": 'login("a", ',
+    "strings": "'a' ",
+    "bytes": "password = b'a' ",
+    "options": "mysql -u root ",
+    "pipes": "echo a | ",
+    "tables": "| password |\n",
+    "urls": "://a:b",
+    "logins": "://:@",
+    "private keys": "-----BEGIN PRIVATE KEY-----",
+    "half tokens": "-eyJ",
+    "prefixes": "hf_",
+    "random": "q8Zt3Lw0Xv5Rk2Pn7Yd4Gs9Jb1Mc6Fh ",
+    "pictures": "data:image/png;base64,",
+    "requests": "x = getpass(",
+    "signs": "=",
+    "lines": "\n",
+    "columns": "password,",
+    "inserts": "INSERT INTO a (password) VALUES ('",
+}
+
+
+def _seconds(text: str) -> float:
+    start = time.perf_counter()
+    for python in (True, False):
+        redacted(text, python=python)
+    redacted(f'x = """{text}"""', python=True)
+    requested_names("x = 1\n" + text)
+    return time.perf_counter() - start
+
+
+@pytest.mark.parametrize("unit", SLOW.values(), ids=SLOW)
+def test_time_grows_with_the_length(unit):
+    # Four times the text takes some four times as long; what grows with the square takes sixteen.
+    few, many = (unit * (length // len(unit)) for length in (1_000, 4_000))
+    shortest = min(_seconds(few) for _ in range(2))
+    assert min(_seconds(many) for _ in range(2)) < 9 * shortest + 0.05
+
+
+def test_requests_are_found_at_once():
+    assert requested_names("x = 1\n" + " " * 200_000) == frozenset()
+    assert requested_names("token = " + "getpass(" * 20_000) == {"token"}
