@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from fim_magic.languages import PYTHON_MAGICS
 from fim_magic.quiet import without_warnings
@@ -27,6 +27,10 @@ IPYTHON_LINE = re.compile(r"^([ \t]*)(?![ \t])(?:[%!?].*|[^\n#'\"]*=[ \t]*[%!](?
 RUN_LATER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 """What has a scope of its own: functions run when they are called."""
 
+_MOST_TO_TRANSFORM = 50_000
+"""Lines of IPython's own times characters: it reads a cell anew for each of them."""
+
+_ASSIGNED = re.compile(r"^([ \t]*\w[\w, \t]*=)[ \t]*[%!](?!=).*$")
 _TIMED = re.compile(r"^([ \t]*)%time[ \t]+(?=\S)")
 
 
@@ -73,6 +77,10 @@ def python_of(text: str) -> str | None:
     if source is None or tree_of(source) is not None:
         return source
     source = _timed_lines(source)
+    lines = source.split("\n")
+    own = sum(IPYTHON_LINE.match(line) is not None for line in lines)
+    if own * len(source) > _MOST_TO_TRANSFORM:
+        return _without_ipython_lines(_ASSIGNED.sub(r"\1 None", line) for line in lines)
     from IPython.core.inputtransformer2 import TransformerManager
 
     try:
@@ -88,7 +96,11 @@ def without_magics(text: str) -> str | None:
     source = _without_cell_magics(text)
     if source is None or tree_of(source) is not None:
         return source
-    return "\n".join(IPYTHON_LINE.sub(r"\1pass", line) for line in _timed_lines(source).split("\n"))
+    return _without_ipython_lines(_timed_lines(source).split("\n"))
+
+
+def _without_ipython_lines(lines: Iterable[str]) -> str:
+    return "\n".join(IPYTHON_LINE.sub(r"\1pass", line) for line in lines)
 
 
 def _timed_lines(source: str) -> str:

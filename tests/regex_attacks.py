@@ -32,6 +32,8 @@ _GOES_ON = [grammar.goes_on for grammar in GRAMMARS.values() if grammar.goes_on]
 _STAND_INS: dict[str, list[Any]] = {
     "name": ["total"],
     "shown": ["total"],
+    "comments": [r"//[^\n]*|/\*.*?(?:\*/|\Z)", r"--[^\n]*"],
+    "shard": [("", "model", "00003")],
     "words": ["print|puts"],
     "pattern": [r"<cursor>|<FILL_ME>|█", *_GOES_ON],
     "grammar": [SimpleNamespace(main="main", goes_on=goes_on) for goes_on in _GOES_ON],
@@ -48,13 +50,15 @@ class Found:
     pattern: re.Pattern[str]
     methods: tuple[str, ...]
 
-    def run(self, text: str) -> None:
+    def run(self, text: Any) -> None:
+        if isinstance(self.pattern.pattern, bytes):
+            text = text.encode("latin-1", "replace")
         for method in self.methods:
             if method == "finditer":
                 for _ in self.pattern.finditer(text):
                     pass
             elif method in ("sub", "subn"):
-                self.pattern.sub("", text)
+                self.pattern.sub(text[:0], text)
             else:
                 getattr(self.pattern, method)(text)
 

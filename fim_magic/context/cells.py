@@ -6,7 +6,6 @@ import ast
 import difflib
 import logging
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,9 +30,9 @@ _LONGEST_TEXT = 600  # characters of a markdown cell
 _INSTALLS = re.compile(r"\s*(?:pip|conda)\s+(?:un)?install\b")
 _BLANK_LINES = re.compile(r"\A(?:[ \t]*\n)+")
 _TARGET = re.compile(r"^(?:async\s+def|def|class)\s+(\w+)|^(\w+)[ \t]*(?::[^=\n]+)?=(?!=)", re.MULTILINE)
+_MOST_LINES = 1000  # of two cells that are compared line by line
 _ALIKE = 0.75  # of 1: how like each other two versions of a cell are
 _SURELY_THE_CELL = 0.6
-_MOST_PAIRS = 200_000  # of equal lines in two cells
 _REMEMBERED = 512  # cells, of which the next request need not find out the same again
 
 
@@ -184,13 +183,13 @@ def alike(one: str, other: str) -> float:
     matcher = difflib.SequenceMatcher(None, one, other, autojunk=False)
     if matcher.real_quick_ratio() < _SURELY_THE_CELL or matcher.quick_ratio() < _SURELY_THE_CELL:
         return 0.0
-    # Exact comparison takes time that grows with the square: long cells are compared by lines.
+    # Exact comparison takes time that grows with the square: long cells are compared by lines, those of very many lines
+    # by which they have, in any order.
     if len(one) + len(other) > 4000:
-        lines, others = one.split("\n"), other.split("\n")
-        count, counts = Counter(lines), Counter(others)
-        if sum(number * counts[line] for line, number in count.items()) > _MOST_PAIRS:
-            return 0.0  # thousands of equal lines: which belongs to which would take minutes
-        matcher = difflib.SequenceMatcher(None, lines, others, autojunk=False)
+        lines = one.split("\n"), other.split("\n")
+        matcher = difflib.SequenceMatcher(None, *lines, autojunk=False)
+        if sum(map(len, lines)) > _MOST_LINES:
+            return matcher.quick_ratio()
     return matcher.ratio()
 
 

