@@ -60,11 +60,7 @@ class _Markers(_Texts):
     """Markers; from the environment those between its white space."""
 
     def from_string(self, s: str) -> list[str] | None:
-        """Read what an environment variable holds.
-
-        Raises:
-            ValueError: It holds none.
-        """
+        """Read what an environment variable holds. Raises ValueError where it holds none."""
         if not s.split():
             raise ValueError("there is no marker in it")
         return s.split()
@@ -234,9 +230,6 @@ class Settings(Configurable):
 
     def markers_for(self, **options: Any) -> tuple[list[str], bool]:
         """Return what marks a hole in one call, and whether the call itself says so: then each occurrence is a hole.
-
-        Args:
-            **options: As of `request`; only `markers` counts here.
 
         Raises:
             OptionError: They are no markers.
