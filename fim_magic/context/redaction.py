@@ -28,7 +28,7 @@ GAP = "…"
 _ASCII_GAP = "..."  # of bytes
 
 _REQUEST = re.compile(r"\b(?:getpass|input|getenv|get_password|get_secret)[ \t]{0,9}\(|\benviron\b|\buserdata\.get\b")
-_TARGETS = re.compile(r"\A[ \t]*[\w, \t]+")
+_TARGETS = re.compile(r"\A[\w, \t]+")
 _SETTING = re.compile(
     r"\A[ \t]*(?![ \t])(?:[A-Z][\w-]*:[ \t].*"
     r"|(?:[A-Za-z_]\w*=\S+|[^\W\d]\w*:(?:[ \t]*\S+)?|(?<=[ \t])\S+)?[ \t]*)"
