@@ -117,12 +117,11 @@ def _like(written: str, source: str) -> str:
     if not lines:
         return "[]"
     opening = _SPACE.match(written, 1)
-    closing = re.search(r"[ \t\r\n]*\]\Z", written)
-    assert opening is not None
-    assert closing is not None  # it is JSON
+    closing = written[len(written[:-1].rstrip(" \t\r\n")) :]
+    assert opening is not None  # it is JSON
     between = re.search(r'",([ \t\r\n]*)"', written)
     space = between.group(1) if between is not None else opening.group()
-    return "[" + opening.group() + f",{space}".join(_quoted(line, written) for line in lines) + closing.group()
+    return "[" + opening.group() + f",{space}".join(_quoted(line, written) for line in lines) + closing
 
 
 def _quoted(text: str, written: str) -> str:
