@@ -64,7 +64,7 @@ _VALUE = re.compile(
     re.VERBOSE,
 )
 _NEXT = 12  # characters behind a value, or before a name, that say whether it is one
-_IS_SET = re.compile(r"(?:(?:ENV|ARG|setx|%env|%set_env|set(?:[ ]-\w{1,4})+)[ ]|(?<!\w)--?)\Z")
+_IS_SET = re.compile(r"(?:(?:ENV|ARG|setx|%env|%set_env|set(?:[ ]-\w{1,4}){1,3})[ ]|(?<!\w)--?)\Z")
 _BARE_ENDS = ".,:;!?*_/"
 _SETTING = re.compile(r"\A\w{1,64}=(?!=)")  # the next one, behind a name without a value
 _MORE_WORDS = re.compile(r"\A[ \t]{1,9}(?:[a-zA-Z]{2,}|a\b)")

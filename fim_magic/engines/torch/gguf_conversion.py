@@ -134,7 +134,7 @@ def _cached(
             if folder.is_dir() and (fault := weights.fault_in(folder, on_progress)):
                 _log.info("%s is converted again, as %s.", folder, fault)
                 shutil.rmtree(folder)
-                on_notice(f"The converted form of {gguf.name} in the cache was damaged ({fault}). It was made again.")
+                on_notice(f"The converted form of {gguf.name} in the cache is made again: {fault}.")
             if not folder.is_dir():
                 convert(gguf, folder, on_progress)
     except OSError as error:
