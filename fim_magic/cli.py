@@ -17,7 +17,7 @@ from fim_magic.visible import hand_over, notify, plain_text, say, say_in_colour
 
 if TYPE_CHECKING:
     from fim_magic.candidate import Result
-    from fim_magic.cli_files import Source
+    from fim_magic.cli_files import TextSource
     from fim_magic.loading.manager import ModelManager
 
 DEMO = '''def count_words(path):
@@ -164,9 +164,9 @@ def _add_options(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from fim_magic.cli_files import Source
+    from fim_magic.cli_files import TextSource
 
-    result = _answer(Source(DEMO, ""), options, live=True)
+    result = _answer(TextSource(DEMO, ""), options, live=True)
     _print_diff(result, all_of_them=options.candidates is not None)
     return _status(result)
 
@@ -271,7 +271,7 @@ def _prove(options: argparse.Namespace) -> int:
     return 1 if proof.failed else 0
 
 
-def _answer(source: Source, options: argparse.Namespace, *, complete: bool = False, live: bool) -> Result:
+def _answer(source: TextSource, options: argparse.Namespace, *, complete: bool = False, live: bool) -> Result:
     """Run one request, with progress on standard error and, if `live`, the growing diff on a terminal."""
     from fim_magic.pipeline import follow
     from fim_magic.review.terminal import LiveDiff

@@ -29,7 +29,7 @@ _FILLS = ("%%fim", "%%complete")
 
 
 @dataclass(frozen=True)
-class Source:
+class TextSource:
     """A text with a hole, and where it comes from.
 
     Attributes:
@@ -106,7 +106,7 @@ def _scripts(
     return found
 
 
-def read_source(file: str, markers: Sequence[str], *, named: bool = False) -> Source:
+def read_source(file: str, markers: Sequence[str], *, named: bool = False) -> TextSource:
     """Read a file, or standard input, with a hole.
 
     Args:
@@ -121,12 +121,12 @@ def read_source(file: str, markers: Sequence[str], *, named: bool = False) -> So
     name = "standard input" if file == STANDARD_INPUT else repr(file)
     text = decoded(_bytes_of(file), name[0].upper() + name[1:])
     if Path(file).suffix.lower() != _NOTEBOOK and not is_notebook(text):
-        return Source(text, of_file(file))
+        return TextSource(text, of_file(file))
     notebook = read_notebook(text, name)
     cell = _cell_to_fill(notebook, markers, named=named)
     first, _, body = cell.source.lstrip().partition("\n")
     magic = next((magic for magic in _FILLS if first.split()[:1] == [magic]), "")
-    return Source(
+    return TextSource(
         body if magic else cell.source,
         notebook.language,  # of Python, its magic, if any, says more
         magic == _FILLS[1],

@@ -17,7 +17,7 @@ from functools import lru_cache
 from fim_magic import lexing
 from fim_magic.cell_text import tree_of
 from fim_magic.context.secret_commands import secret_arguments
-from fim_magic.context.secret_names import Likelihood, has_digits, likelihood, secret_name
+from fim_magic.context.secret_names import Suspicion, has_digits, likelihood, secret_name
 from fim_magic.context.secret_shapes import Span, logins_in_urls, private_keys, random_runs, service_keys
 from fim_magic.context.secret_text import secrets_in_text
 from fim_magic.context.secret_values import is_dense, is_harmless, is_short_number
@@ -245,9 +245,9 @@ def _is_secret(name: str, value: str, *, sure: bool) -> bool:
     found = likelihood(name)
     if is_short_number(value) and has_digits(name):
         return True
-    if found is Likelihood.NO:
+    if found is Suspicion.NO:
         return False
-    return not is_harmless(value) if sure and found is Likelihood.YES else is_dense(value)
+    return not is_harmless(value) if sure and found is Suspicion.YES else is_dense(value)
 
 
 def _targets(head: str) -> list[str]:

@@ -9,7 +9,7 @@ from functools import lru_cache
 LONGEST_NAME = 64  # characters, of longer ones the last
 
 
-class Likelihood(IntEnum):
+class Suspicion(IntEnum):
     """How likely what has a name is a secret."""
 
     NO = 0
@@ -71,42 +71,42 @@ _MAYBE = frozenset("auth bearer cookie cookies jwt otp pass pin pincode sessioni
 
 
 @lru_cache(maxsize=4096)
-def likelihood(name: str) -> Likelihood:
+def likelihood(name: str) -> Suspicion:
     """Return how likely what has this name is a key, a password or the like."""
     words = [word.lower() for word in _WORD.findall(name[-LONGEST_NAME:])]
     if not words:
-        return Likelihood.NO
+        return Suspicion.NO
     last, before = words[-1], words[:-1]
     if words[-2:] == ["key", "id"] and len(words) > 2:
         last, before = "key", words[:-2]
     if words[-2:] in (["session", "id"], ["key", "id"]) and before[:-1] == []:
-        return Likelihood.MAYBE
+        return Suspicion.MAYBE
     if last in _DESCRIBES or words[0] in _ASKS:
-        return Likelihood.NO
+        return Suspicion.NO
     if any(map(_SECRET_WORD.fullmatch, (last, *(word for word in before if word != "pw")))):
-        return Likelihood.YES
+        return Suspicion.YES
     if last == "token" and before:
         is_key = name.isupper() or bool(_BEFORE_KEY & set(before))
-        return Likelihood.NO if _BEFORE_TOKEN & set(before) else Likelihood.YES if is_key else Likelihood.MAYBE
+        return Suspicion.NO if _BEFORE_TOKEN & set(before) else Suspicion.YES if is_key else Suspicion.MAYBE
     if last.endswith("token") and last != "token" and not last.startswith(_OF_TEXT):
-        return Likelihood.MAYBE
+        return Suspicion.MAYBE
     if last == "pass" and before:
-        return Likelihood.NO if _BEFORE_PASS & set(before) else Likelihood.YES
+        return Suspicion.NO if _BEFORE_PASS & set(before) else Suspicion.YES
     if last in ("key", "keys") and _BEFORE_KEY & set(before):
-        return Likelihood.YES
+        return Suspicion.YES
     if words[-2:] in (["seed", "phrase"], ["recovery", "phrase"]):
-        return Likelihood.YES
-    return Likelihood.MAYBE if last in _MAYBE or "jwt" in words or "auth" in words else Likelihood.NO
+        return Suspicion.YES
+    return Suspicion.MAYBE if last in _MAYBE or "jwt" in words or "auth" in words else Suspicion.NO
 
 
 def has_digits(name: str) -> bool:
     """Whether some digits are a secret where they are given to this name: `pin`, `otp`, `PIN_CODE`."""
     name = name[-LONGEST_NAME:]
-    if likelihood(name) is Likelihood.MAYBE:
+    if likelihood(name) is Suspicion.MAYBE:
         return name.lower().rpartition("_")[2] in _HAVE_DIGITS
-    return likelihood(name) is Likelihood.YES or _PIN_CODE.fullmatch(name) is not None
+    return likelihood(name) is Suspicion.YES or _PIN_CODE.fullmatch(name) is not None
 
 
 def secret_name(name: str) -> bool:
     """Whether what has this name is likely a key, a password or the like: `api_key`, `HF_TOKEN`, `dbPassword`."""
-    return likelihood(name) is not Likelihood.NO
+    return likelihood(name) is not Suspicion.NO

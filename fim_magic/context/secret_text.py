@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from fim_magic.context.secret_commands import secret_arguments, secrets_in_commands
-from fim_magic.context.secret_names import LONGEST_NAME, Likelihood, has_digits, likelihood
+from fim_magic.context.secret_names import LONGEST_NAME, Suspicion, has_digits, likelihood
 from fim_magic.context.secret_shapes import Span
 from fim_magic.context.secret_values import is_dense, is_harmless, is_short_number
 
@@ -85,8 +85,8 @@ _QUOTED = re.compile(r"'([^'\n]{1,200})'|\"([^\"\n]{1,200})\"")
 def secrets_in_text(text: str) -> Iterator[Span]:
     """Yield where secrets stand in a text by what is said of them: `password: …`, `X-Api-Key=…`, `curl -u me:…`."""
     for match in _NAME.finditer(text):
-        found = Likelihood.YES if match["known"] else likelihood(match.group()[-LONGEST_NAME:])
-        if (found is not Likelihood.NO or has_digits(match.group())) and (
+        found = Suspicion.YES if match["known"] else likelihood(match.group()[-LONGEST_NAME:])
+        if (found is not Suspicion.NO or has_digits(match.group())) and (
             span := _value_after(text, match.end(), match.group(), found)
         ):
             yield span
@@ -100,7 +100,7 @@ def secrets_in_text(text: str) -> Iterator[Span]:
     yield from secrets_in_commands(text)
     yield from secret_arguments(text)
     for match in _INSERTED.finditer(text):
-        if any(likelihood(name.strip(" `\"'")) is Likelihood.YES for name in match["names"].split(",")):
+        if any(likelihood(name.strip(" `\"'")) is Suspicion.YES for name in match["names"].split(",")):
             for value in _QUOTED.finditer(text, *match.span("values")):
                 if is_dense(value.group()[1:-1]):
                     yield value.start() + 1, value.end() - 1
@@ -126,7 +126,7 @@ def secrets_in_columns(text: str) -> Iterator[Span]:
 
 def is_heading(cell: str) -> bool:
     name = cell.strip(" \t\n\"'`#*")
-    return len(name) <= LONGEST_NAME and name.replace(" ", "_").isidentifier() and likelihood(name) is Likelihood.YES
+    return len(name) <= LONGEST_NAME and name.replace(" ", "_").isidentifier() and likelihood(name) is Suspicion.YES
 
 
 def _cells(cells: list[str], secret: list[int], start: int, *, is_table: bool) -> Iterator[Span]:
@@ -138,7 +138,7 @@ def _cells(cells: list[str], secret: list[int], start: int, *, is_table: bool) -
         start += len(cell) + 1
 
 
-def _value_after(text: str, position: int, name: str, found: Likelihood) -> Span | None:
+def _value_after(text: str, position: int, name: str, found: Suspicion) -> Span | None:
     between = _BETWEEN.match(text, position)
     if between is None:
         return None
@@ -146,19 +146,19 @@ def _value_after(text: str, position: int, name: str, found: Likelihood) -> Span
     if value is None:
         return None
     start, end = value.span("bare" if value["open"] is None else "quoted")
-    sure = found is Likelihood.YES and not any(
+    sure = found is Suspicion.YES and not any(
         between[kind] for kind in ("comma", "verb", "called", "blank", "attribute", "dash")
     )
     if value["open"] is not None:
         secret = text[start:end]
-        sure = sure or (found is Likelihood.YES and between["comma"] is None)
-        if between["called"] and found is not Likelihood.YES:
+        sure = sure or (found is Suspicion.YES and between["comma"] is None)
+        if between["called"] and found is not Suspicion.YES:
             return None
-        looks_like_one = found is not Likelihood.NO and is_dense(secret)
+        looks_like_one = found is not Suspicion.NO and is_dense(secret)
         good = not is_harmless(secret) if sure else looks_like_one or (is_short_number(secret) and has_digits(name))
         return (start, end) if good and end > start else None
     span = _bare(text, start, end, name, sure, between)
-    is_secret = span is not None and (found is not Likelihood.NO or is_short_number(text[span[0] : span[1]]))
+    is_secret = span is not None and (found is not Suspicion.NO or is_short_number(text[span[0] : span[1]]))
     return span if is_secret else None
 
 
@@ -176,13 +176,13 @@ def _bare(text: str, start: int, end: int, name: str, sure: bool, between: re.Ma
         return None  # a call, an index, a type with parameters
     before = between.start() - len(name)
     is_set = between["blank"] is not None and _IS_SET.search(text[max(0, before - _NEXT) : before]) is not None
-    sure = sure or (is_set and likelihood(name) is Likelihood.YES)
+    sure = sure or (is_set and likelihood(name) is Suspicion.YES)
     if value.isdigit():
         is_number = (sure or between["blank"] is None) and is_short_number(value) and has_digits(name)
         return (start, end) if is_number else None
     if is_dense(value):
         return (start, end)
-    if not sure or value[:1] in "-$%" or likelihood(value) is not Likelihood.NO:
+    if not sure or value[:1] in "-$%" or likelihood(value) is not Suspicion.NO:
         return None
     is_sentence = between.group() != "=" and _MORE_WORDS.match(text[end : end + _NEXT]) is not None
     return None if is_sentence else (start, end)

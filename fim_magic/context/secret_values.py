@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fim_magic.context.secret_names import LONGEST_NAME, Likelihood, likelihood
+from fim_magic.context.secret_names import LONGEST_NAME, Suspicion, likelihood
 
 LONGEST = 200
 """Characters of a value that are looked at."""
@@ -88,8 +88,8 @@ def _are_names(value: str) -> bool:
         return False
     parts = [part for part in re.split(r"[ :/.]", value) if part]
     known = ("user", "username", "me", "api", "key", "key's", "name", "access")
-    return all(likelihood(part) is not Likelihood.NO or part.lower() in known for part in parts) and any(
-        likelihood(part) is not Likelihood.NO for part in parts
+    return all(likelihood(part) is not Suspicion.NO or part.lower() in known for part in parts) and any(
+        likelihood(part) is not Suspicion.NO for part in parts
     )
 
 

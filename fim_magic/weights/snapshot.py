@@ -77,16 +77,7 @@ def snapshot(
         OptionError: `with_code` without a whole commit.
         FetchError: It isn't on this machine, and could not be brought here. The message says why.
     """
-    if revision is not None and not _REVISION.fullmatch(revision):
-        raise FetchError(
-            f"{revision!r} is no revision of {repo}: it takes a branch, a tag or a commit, as in {repo}@main."
-        )
-    if with_code and not is_commit(revision):
-        raise OptionError(
-            "--allow-code runs a checkpoint's own code, so it needs the commit that you have looked at, all 40 "
-            f"characters of it: %fim use {repo}@COMMIT --allow-code. https://huggingface.co/{repo}/commits/main lists "
-            "them."
-        )
+    _require_revision(repo, revision, with_code=with_code)
     local = _cached_snapshot(repo, revision, code=with_code)
     damaged = [] if local is None else damaged_files(local, on_progress)
     if local is not None and not damaged and _is_whole(local, code=with_code):
@@ -114,6 +105,20 @@ def snapshot(
             "again."
         )
     return folder
+
+
+def _require_revision(repo: str, revision: str | None, *, with_code: bool) -> None:
+    """Raise the errors of [`snapshot`][] about a revision that is none, or too little of one to run its code."""
+    if revision is not None and not _REVISION.fullmatch(revision):
+        raise FetchError(
+            f"{revision!r} is no revision of {repo}: it takes a branch, a tag or a commit, as in {repo}@main."
+        )
+    if with_code and not is_commit(revision):
+        raise OptionError(
+            "--allow-code runs a checkpoint's own code, so it needs the commit that you have looked at, all 40 "
+            f"characters of it: %fim use {repo}@COMMIT --allow-code. https://huggingface.co/{repo}/commits/main lists "
+            "them."
+        )
 
 
 def snapshot_file(repo: str, name: str, on_progress: OnProgress = silent) -> Path:
