@@ -43,6 +43,8 @@ def examples_in(tree: ast.Module, written_rows: AbstractSet[int] = frozenset()) 
 
 def _by_user(literal: ast.Constant, written_rows: AbstractSet[int]) -> Callable[[int, int], bool]:
     """Return what says whether the user wrote lines of a docstring: from which one on, and how many."""
+    if not written_rows:
+        return lambda first, count: True
     rows = range(literal.lineno, (literal.end_lineno or literal.lineno) + 1)
     if written_rows.isdisjoint(rows):
         return lambda first, count: True

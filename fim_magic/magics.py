@@ -17,7 +17,6 @@ from fim_magic.auto import AutoFill
 from fim_magic.classroom import HINTS
 from fim_magic.classroom import hint as hint_of
 from fim_magic.errors import FimError, OptionError, is_failure
-from fim_magic.faults import in_words
 from fim_magic.frontends import accept_now
 from fim_magic.mistyped import MistypedMagic
 from fim_magic.session import Session, prompt_sheet
@@ -47,6 +46,8 @@ def _with_errors_for_the_user(method: Callable[_P, None]) -> Callable[_P, None]:
         except BaseException as error:
             if not is_failure(error):
                 raise
+            from fim_magic.faults import in_words
+
             message = str(in_words(error))
         # Not within the except: shells keep the last error, an error keeps the one that it was raised from, and that
         # one's frames the request's memory, which is wanted back when it has run out.

@@ -12,17 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fim_magic.errors import OptionError
-
-MOST_ANSWERS = 64
-"""As for `--candidates`."""
-
-MOST_LINES = 10_000
-"""As for `--lines`."""
-
-SEED_RULE = "is a whole number of 64 bits"
-"""As for `--seed`."""
-
-_SEEDS = (-(2**63), 2**64 - 1)  # what torch takes
+from fim_magic.limits import MOST_ANSWERS, MOST_LINES, SEEDS
 
 _MOST_CANDIDATES = 1000  # those of "Again" and "More" among them
 _MOST_TOKENS = 2**31
@@ -96,11 +86,6 @@ class SavedRecord:
     decided: int
 
 
-def is_seed(value: object) -> bool:
-    """Whether an engine can sample with this seed."""
-    return isinstance(value, int) and not isinstance(value, bool) and _SEEDS[0] <= value <= _SEEDS[1]
-
-
 def read_record(saved: object) -> SavedRecord:
     """Read a record.
 
@@ -123,7 +108,7 @@ def read_record(saved: object) -> SavedRecord:
         lines=fields.whole("lines", 1, MOST_LINES, default=1),
         temperature=fields.number("temperature", 0.0, _FINITE),
         top_p=fields.number("top_p", math.ulp(0.0), 1.0),
-        seed=fields.optional("seed", lambda name: fields.whole(name, *_SEEDS)),
+        seed=fields.optional("seed", lambda name: fields.whole(name, *SEEDS)),
         count=fields.whole("answers", 0, MOST_ANSWERS, default=min(len(answers), MOST_ANSWERS)),
         has_context=any(context.values()),
         answers=answers,

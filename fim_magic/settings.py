@@ -19,8 +19,8 @@ from traitlets.config import Configurable
 from fim_magic.classroom import FILLING
 from fim_magic.default_candidates import IN_DOUBT, ON_A_CPU, ON_A_GPU, TO_CHOOSE_FROM
 from fim_magic.errors import OptionError
+from fim_magic.limits import MOST_ANSWERS, MOST_LINES, SEED_RULE, is_seed
 from fim_magic.markers import MARKERS
-from fim_magic.saved_record import MOST_ANSWERS, MOST_LINES, SEED_RULE, is_seed
 from fim_magic.unicode_text import check_whole
 
 if TYPE_CHECKING:

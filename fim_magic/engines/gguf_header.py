@@ -288,8 +288,9 @@ def _checked(header: GgufHeader, size: int) -> GgufHeader:
     layers = header.values.get(f"{header.architecture}.block_count")
     if layers is None and any(name.startswith("blk.") for name in names):
         raise UnfitFileError("its header does not say how many layers it has")
-    # Of a file in several parts, the first may have no tensors.
-    most = min(len(header.tensors), MOST_LAYERS) if header.parts == 1 else MOST_LAYERS
+    # Of a file in several parts, the first may have no tensors, and nor has a vocabulary without its model.
+    is_whole = header.parts == 1 and bool(header.tensors)
+    most = min(len(header.tensors), MOST_LAYERS) if is_whole else MOST_LAYERS
     if isinstance(layers, int) and layers > most:
         raise UnfitFileError(f"its header announces {layers} layers, and has {len(header.tensors)} tensors")
     room = size - header.begin

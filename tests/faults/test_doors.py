@@ -271,7 +271,7 @@ def test_every_seed_that_is_taken_can_be_sampled_with(seed, checkpoint, monkeypa
 @pytest.mark.parametrize("text", [None, 1, b"x = <cursor>", ["x"], {"a": 1}, True], ids=repr)
 def test_what_is_no_text_is_refused(text, engine):
     for function in (fim_magic.infill, fim_magic.complete):
-        through_python(function, text).check("has to be a text")
+        through_python(function, text).check("has to be a str")
 
 
 LINES = [

@@ -1026,5 +1026,5 @@ def test_without_its_numbers_an_adapter_is_not_looked_for_elsewhere(models, writ
 def test_long_cells_that_repeat_a_line_are_compared_in_no_time(lines):
     """Two such cells took minutes: each line was compared with each."""
     began = time.process_time()
-    assert alike("a = 1\n" * lines, "a = 1\n" * lines + "b = 2") in (0.0, 1.0)
+    assert alike("a = 1\n" * lines, "a = 1\n" * lines + "b = 2") > 0.99
     assert time.process_time() - began < 5

@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fim_magic.engines.torch import gguf_conversion
+from fim_magic.engines.torch.gguf_source import by_itself
 from fim_magic.loading.manager import MODELS
 from fim_magic.loading.spec import ModelSpec
 from fim_magic.progress import silent
@@ -55,7 +56,8 @@ def test_the_vendors_ids_by_way_of_fim_magic(name):
 def test_a_gguf_files_tokenizer_gives_the_vendors_ids(name, tmp_path):
     """transformers alone splits DeepSeek-Coder's and StarCoder2's text as GPT-2 does."""
     file = vocabularies.file(name)
-    gguf_conversion._save_tokenizer(file, gguf_conversion._read_header(file, silent), tmp_path, silent)
+    with by_itself(file, tmp_path) as source:
+        gguf_conversion._save_tokenizer(source, gguf_conversion._read_header(source, silent), tmp_path, silent)
     tokens = TextTokenizer.from_folder(tmp_path)
     for vector in vocabularies.vectors(name):
         assert tokens.encode(vector.text) == vector.ids, vector.text

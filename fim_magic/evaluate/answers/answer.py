@@ -82,7 +82,9 @@ def _to_json(candidate: Candidate) -> dict[str, Any]:
 
 def _check_to_json(check: Check) -> dict[str, Any]:
     row = asdict(check)
-    return {"said": row.pop("detail"), **row}  # as files of before have it
+    if row.pop("confined"):
+        return {"said": row.pop("detail"), **row}  # as files of before have it
+    return {"said": row.pop("detail"), **row, "confined": False}
 
 
 def _check_from_json(row: Mapping[str, Any]) -> Check:
