@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from fim_magic.candidate import Candidate
-from fim_magic.context.redaction import GAP, redacted
+from fim_magic.context.redaction import GAP, redacted, secret_spans
 from fim_magic.document import Document
 from fim_magic.holes import written
 
@@ -23,8 +23,6 @@ def own_texts(candidate: Candidate, document: Document) -> tuple[str, ...]:
     """
     middle = candidate.middle
     found = _secrets(*_around(document, middle))
-    if found is None:
-        return tuple(map(redacted, raw_texts(candidate)))
     holes = written(candidate.kept, len(middle))
     return tuple(_without(middle, start, end, found.spans, found.values) for start, end in holes)
 
@@ -37,9 +35,11 @@ def raw_texts(candidate: Candidate) -> tuple[str, ...]:
 
 def without_secrets(text: str, document: Document) -> str:
     """Return a text that a model wrote beside its answer, without secrets: its own, and those of `document`."""
+    if not text:
+        return ""  # as mostly: the user's text need not be looked through for it
     found = _secrets(*_around(document, ""))
     shown = redacted(text)
-    return _without(shown, 0, len(shown), (), () if found is None else found.values)
+    return _without(shown, 0, len(shown), (), found.values)
 
 
 @dataclass(frozen=True)
@@ -49,35 +49,14 @@ class _Secrets:
 
 
 @lru_cache(maxsize=64)
-def _secrets(before: str, middle: str, after: str) -> _Secrets | None:
-    """Find secrets in a middle and around it, or None if they cannot be found in their places."""
+def _secrets(before: str, middle: str, after: str) -> _Secrets:
+    """Find secrets in a middle and around it."""
     whole = before + middle + after
-    spans = _hidden(whole, redacted(whole))
-    if spans is None:
-        return None
+    spans = secret_spans(whole)
     hidden = [whole[start:end] for start, end in spans]
     values = {part for text in hidden for part in (text, *text.split(":"))}  # of a login in a URL, its password as well
     longest_first = sorted((value for value in values if len(value) >= _LEAST), key=len, reverse=True)
     return _Secrets(tuple((start - len(before), end - len(before)) for start, end in spans), tuple(longest_first))
-
-
-def _hidden(whole: str, shown: str) -> tuple[tuple[int, int], ...] | None:
-    """Return which parts of a text gave way to a gap, or None if that is not clear."""
-    first, *rest = shown.split(GAP)
-    if not whole.startswith(first):
-        return None
-    spans: list[tuple[int, int]] = []
-    position = len(first)
-    for number, piece in enumerate(rest, 1):
-        if not piece and number < len(rest):
-            continue  # two gaps side by side
-        start = len(whole) - len(piece) if number == len(rest) else whole.find(piece, position)
-        if start < position or not whole.startswith(piece, start):
-            return None
-        if whole[position:start] != GAP:  # the text has one of its own
-            spans.append((position, start))
-        position = start + len(piece)
-    return tuple(spans)
 
 
 def _without(text: str, start: int, end: int, spans: Sequence[tuple[int, int]], values: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ from fim_magic.context.secret_shapes import Span, logins_in_urls, private_keys, 
 from fim_magic.context.secret_text import secrets_in_text
 from fim_magic.context.secret_values import is_dense, is_harmless, is_short_number
 
-__all__ = ["GAP", "redacted", "requested_names", "secret_name"]
+__all__ = ["GAP", "redacted", "requested_names", "secret_name", "secret_spans"]
 
 GAP = "…"
 _ASCII_GAP = "..."  # of bytes
@@ -82,8 +82,29 @@ def redacted(source: str, *, python: bool | None = None) -> str:
         source: The text.
         python: Whether it is Python; None where that is not known.
     """
+    kept, position = [], 0
+    for start, end, gap in _cuts(source, python):
+        if start >= position:
+            kept += [source[position:start], gap]
+        position = max(position, end)
+    return "".join([*kept, source[position:]])
+
+
+def secret_spans(source: str) -> tuple[Span, ...]:
+    """Return where in a text `redacted` sees secrets, in order. Those that meet are one."""
+    spans: list[Span] = []
+    for start, end, _ in _cuts(source, None):
+        if spans and start <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(spans[-1][1], end))
+        else:
+            spans.append((start, end))
+    return tuple(spans)
+
+
+def _cuts(source: str, python: bool | None) -> list[tuple[int, int, str]]:
+    """Where secrets stand in a text, in order, and what takes the place of each. They may overlap."""
     if not (_is_python(source) if python is None else python):
-        return _without(source, [(start, end, GAP) for start, end in _in_text(source, hexadecimal=False)])
+        return sorted((start, end, GAP) for start, end in _in_text(source, hexadecimal=False))
     cuts = [(start, end, _gap_after(source, start - 1)) for start, end in secret_arguments(source)]
     for literal in (literals := _Literals(source)).found():
         gap = _gap_after(source, literal.opening)
@@ -94,7 +115,7 @@ def redacted(source: str, *, python: bool | None = None) -> str:
         cuts += [(start + a, start + b, GAP) for a, b in _in_text(source[start:end], hexadecimal=False)]
     for start, end in _numbers(source, literals.code):
         cuts.append((start, end, f'"{GAP}"'))
-    return _without(source, cuts)
+    return sorted(cuts)
 
 
 def _gap_after(source: str, quote: int) -> str:
@@ -276,12 +297,3 @@ def _numbers(source: str, code: list[Span]) -> Iterator[Span]:
         digits = match["value"].replace(".", "").replace("_", "")
         if is_short_number(digits) and has_digits(match["name"]):
             yield match.span("value")
-
-
-def _without(source: str, cuts: list[tuple[int, int, str]]) -> str:
-    kept, position = [], 0
-    for start, end, gap in sorted(cuts):
-        if start >= position:
-            kept += [source[position:start], gap]
-        position = max(position, end)
-    return "".join([*kept, source[position:]])

@@ -395,6 +395,9 @@ SECRETS = {
     "repeated-from-the-text": (f'password = "{SECRET}"\nlogin(<cursor>)\n', f'"me", "{SECRET}"'),
     "repeated-from-a-login": (f'url = "https://me:{SECRET}@host"\nlogin(<cursor>)\n', f'"me", "{SECRET}"'),
     "begun-in-the-text": (f'password = "{SECRET[:4]}<cursor>\n', f'{SECRET[4:]}"'),
+    "below-a-number": ('pin = 4821\npassword = "<cursor>"\n', SECRET),
+    "below-bytes": ('api_key = b"kq83hd7wz"\npassword = "<cursor>"\n', SECRET),
+    "in-bytes": ('password = b"<cursor>"\n', SECRET),
 }
 
 
