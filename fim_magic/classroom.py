@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fim_magic.errors import FimError
 from fim_magic.line_ends import with_lf
-from fim_magic.regular_files import LARGEST_NOTEBOOK, read_json
+from fim_magic.regular_files import read_saved_notebook
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def of_notebook(path: Path | None) -> str:
         _log.info("The notebook's file is not there, so it says nothing of what it allows.", exc_info=True)
         return "on"
     try:
-        return _allowed(read_json(path, LARGEST_NOTEBOOK))
+        return _allowed(read_saved_notebook(path).get("metadata", {}))
     except (OSError, ValueError, TypeError) as error:
         _log.info("What the notebook allows cannot be read.", exc_info=True)
         raise FillingOffError(
@@ -59,8 +59,7 @@ def of_notebook(path: Path | None) -> str:
         ) from error
 
 
-def _allowed(notebook: object) -> str:
-    metadata = notebook.get("metadata", {}) if isinstance(notebook, dict) else None
+def _allowed(metadata: object) -> str:
     if not isinstance(metadata, dict):
         raise TypeError("it is no notebook")
     said = [value for key, value in metadata.items() if key.lower().replace("-", "_") == "fim_magic"]

@@ -9,6 +9,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,32 @@ def read_json(path: Path, at_most: int = LARGEST_CONFIG) -> Any:
         if not level:
             return value
     raise _too_deep(path)
+
+
+def read_saved_notebook(path: Path) -> dict[str, Any]:
+    """Return the JSON of a saved notebook without the outputs of its cells, not to be changed.
+
+    A request asks for it more than once: it is read once as long as the file stays as it is.
+
+    Raises:
+        ValueError: As of `read_json`.
+        TypeError: It is no notebook.
+        OSError: It cannot be read.
+    """
+    status = path.stat()
+    return _read_saved_notebook(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=1)
+def _read_saved_notebook(path: Path, _changed: int, _size: int) -> dict[str, Any]:
+    notebook = read_json(path, LARGEST_NOTEBOOK)
+    if not isinstance(notebook, dict):
+        raise TypeError("it is no notebook")
+    cells = notebook.get("cells")
+    for cell in cells if isinstance(cells, list) else ():
+        if isinstance(cell, dict):
+            cell.pop("outputs", None)  # most of the file, where there are pictures
+    return notebook
 
 
 def irregular_files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:

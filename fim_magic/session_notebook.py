@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fim_magic.context.cells import LARGEST_FILE, NotebookCell, normalized, of_notebook
+from fim_magic.context.cells import NotebookCell, normalized, of_notebook
 from fim_magic.frontends import notebook_path
 from fim_magic.markers import MARKERS
+from fim_magic.regular_files import LARGEST_NOTEBOOK
 
 _TELLING = 20  # characters of cells that are in both: what any notebook may have is shorter, or imports something
 _MORE_TELLING = 80  # where both have ids, and all are different
-_LARGEST = 50 * LARGEST_FILE  # bytes of a file that is looked into; cells of one with more are not
 _ANYWHERE = re.compile(r"\s*(?:[%!#?].*|import\s.*|from\s+\S+\s+import\s.*|[\w.]+(?:\(.{0,40}\))?)?")
 """A line that any notebook may have: a magic, a comment, an import, a short call such as `df.head()`."""
 
@@ -61,7 +61,7 @@ def find_notebook(
     named = notebook_path(shell)
     if named is None:
         return SessionNotebook()
-    stored = of_notebook(named, largest=_LARGEST)
+    stored = of_notebook(named, largest=LARGEST_NOTEBOOK)
     if not stored:
         return SessionNotebook(None, named, "it could not be read, or has no cells yet")
     if _is_same(stored, executed, current, cell_ids, markers):

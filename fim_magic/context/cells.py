@@ -18,7 +18,7 @@ from fim_magic.context.redaction import redacted
 from fim_magic.languages import PYTHON, magic_of, of_cell
 from fim_magic.line_ends import lines_with_ends, with_lf
 from fim_magic.markers import MARKERS, holds_hole
-from fim_magic.regular_files import LARGEST_NOTEBOOK, read_json
+from fim_magic.regular_files import read_saved_notebook
 from fim_magic.unicode_text import without_mark
 
 _log = logging.getLogger(__name__)
@@ -89,6 +89,7 @@ def _script_of(source: str, language: str) -> str | None:
     return redacted(text, python=True) if has_code else None
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def text_cell(source: str) -> ContextCell | None:
     """Return a markdown cell as comments, or None if it is empty."""
     # First without its secrets: what is cut short is known as none.
@@ -115,23 +116,17 @@ def last_versions(cells: Sequence[ContextCell]) -> tuple[ContextCell, ...]:
 def of_notebook(path: Path | None, *, largest: int = LARGEST_FILE) -> tuple[NotebookCell, ...]:
     """Return the cells of a notebook's file, in order; none if it is not known, cannot be read or is too large."""
     try:
-        if path is None or (status := path.stat()).st_size > largest:
+        if path is None or path.stat().st_size > largest:
             return ()
-        return _cells_of(path, status.st_mtime_ns, status.st_size)
+        cells = read_saved_notebook(path)["cells"]
+        return tuple(
+            NotebookCell("".join(cell["source"]), cell["cell_type"] == "markdown", str(cell.get("id") or ""))
+            for cell in cells
+            if cell["cell_type"] in ("code", "markdown")
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         _log.info("The notebook's file could not be read, so its cells are no context.", exc_info=True)
         return ()
-
-
-@lru_cache(maxsize=1)
-def _cells_of(path: Path, _changed: int, _size: int) -> tuple[NotebookCell, ...]:
-    """Read a file once as long as it stays as it is: a request asks for its cells more than once."""
-    cells = read_json(path, LARGEST_NOTEBOOK)["cells"]
-    return tuple(
-        NotebookCell("".join(cell["source"]), cell["cell_type"] == "markdown", str(cell.get("id") or ""))
-        for cell in cells
-        if cell["cell_type"] in ("code", "markdown")
-    )
 
 
 def find_cell(cells: Sequence[NotebookCell], source: str) -> int | None:

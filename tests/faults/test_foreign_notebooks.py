@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import sys
 
@@ -232,6 +233,16 @@ SWITCHES = {
 @pytest.mark.parametrize(("said", "allowed"), SWITCHES.values(), ids=SWITCHES.keys())
 def test_a_switch_that_was_mistyped_is_not_on(said, allowed, tmp_path):
     assert of_notebook(notebook_with(tmp_path, metadata={"fim_magic": said})) == allowed
+
+
+def test_a_switch_counts_as_soon_as_its_file_has_changed(tmp_path):
+    path = notebook_with(tmp_path, metadata={"fim_magic": {"filling": "on "}})
+    before = path.stat()
+    assert of_notebook(path) == "on"
+    notebook_with(tmp_path, metadata={"fim_magic": {"filling": "off"}})
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    assert path.stat().st_size == before.st_size
+    assert of_notebook(path) == "off"
 
 
 def test_the_stricter_of_two_spellings_of_our_name_counts(tmp_path):
