@@ -201,9 +201,12 @@ class Session:
         """Raise if the settings, or the notebook's metadata, do not let a hole be filled, or not without `hint`.
 
         Raises:
-            FillingOffError: They do not.
+            FillingOffError: They do not, or what the notebook says cannot be read.
         """
-        check(strictest(self.settings.filling, of_notebook(self.notebook().path)), hint=hint)
+        notebook = self.notebook()
+        # One that cannot be read may be this session's, so it does not allow all for that.
+        path = None if notebook.is_another else notebook.named
+        check(strictest(self.settings.filling, of_notebook(path)), hint=hint)
 
     def notebook(self, current: str = "") -> SessionNotebook:
         """Return the file of this session's notebook; `current` is the cell that is filled."""

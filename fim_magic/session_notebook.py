@@ -31,11 +31,13 @@ class SessionNotebook:
         path: The file, or None where none is known or it is not believed.
         named: The file that is named as the notebook's, or None.
         why_not: Why that is not believed, or "".
+        is_another: Whether it was read, and is another notebook's.
     """
 
     path: Path | None = None
     named: Path | None = None
     why_not: str = ""
+    is_another: bool = False
 
     @property
     def cells(self) -> tuple[NotebookCell, ...]:
@@ -66,9 +68,8 @@ def find_notebook(
         return SessionNotebook(None, named, "it could not be read, or has no cells yet")
     if _is_same(stored, executed, current, cell_ids, markers):
         return SessionNotebook(named, named)
-    return SessionNotebook(
-        None, named, "it holds none of the cells that ran here: it is another notebook's, or older than they are"
-    )
+    why_not = "it holds none of the cells that ran here: it is another notebook's, or older than they are"
+    return SessionNotebook(None, named, why_not, is_another=True)
 
 
 def _is_same(

@@ -751,6 +751,14 @@ def test_this_notebook_switches_itself_off(shell, named, engine, ran):
     assert "Untitled.ipynb\n" in doctor
 
 
+def test_a_notebook_that_cannot_be_read_does_not_allow_all(shell, named, engine):
+    shell.run_line_magic("config", "FimMagics.model = 'scripted'")
+    write_notebook(named, [HOLE], filling="off")
+    named.write_text(named.read_text("utf-8")[:-5], "utf-8")  # a save that is under way
+    assert "Save the notebook, and run the cell again" in run_cell(shell, "%%fim\n" + HOLE)
+    assert engine.prompts == []
+
+
 # --- how long a prompt may be --------------------------------------------------------------------
 
 LONG = "".join(f"value_{n} = {n}\n" for n in range(700)) + HOLE
