@@ -7,13 +7,13 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fim_magic.progress import Meter, OnProgress, silent
+from fim_magic.progress import OnProgress, silent
 from fim_magic.regular_files import read_json, require_regular
-from fim_magic.weights.cache import cache_dir, pour, write_whole
+from fim_magic.weights.cache import cache_dir, write_whole
+from fim_magic.weights.manifest import hash_of, sha256_of, stamp_of
 
 _log = logging.getLogger(__name__)
 
@@ -33,18 +33,21 @@ def damaged_files(folder: Path, on_progress: OnProgress = silent) -> list[Path]:
     """
     blobs = {path: blob for path in sorted(folder.iterdir()) if (blob := _blob(path)) is not None}
     seen = _seen(folder)
+    found_right = {}
     damaged = []
     for path, blob in blobs.items():
-        stamp = _stamp(blob)
+        stamp = stamp_of(blob)
         if seen.get(blob.name) == stamp:
             continue
         if _hash(blob, path.name, on_progress) == blob.name:
-            seen[blob.name] = stamp
+            found_right[blob.name] = stamp
         else:
             damaged.append(path)
+    if not found_right:
+        return damaged
     with contextlib.suppress(OSError):  # then they are hashed the next time
         _note(folder).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(_note(folder), json.dumps(seen).encode())
+        write_whole(_note(folder), json.dumps(seen | found_right).encode())
     return damaged
 
 
@@ -57,19 +60,10 @@ def _blob(path: Path) -> Path | None:
 
 
 def _hash(blob: Path, shown: str, on_progress: OnProgress) -> str:
-    size = require_regular(blob).st_size
-    digest: Any = hashlib.sha256()
-    if _GIT_SHA1.fullmatch(blob.name):
-        digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
-    update: Callable[[bytes], object] = digest.update
-    with blob.open("rb") as file:
-        pour(file, update, Meter(on_progress, f"Checking {shown}", size))
-    return str(digest.hexdigest())
-
-
-def _stamp(blob: Path) -> list[int]:
-    found = require_regular(blob)
-    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+    if _SHA256.fullmatch(blob.name):
+        return sha256_of(blob, on_progress, name=shown)
+    digest = hashlib.sha1(b"blob %d\0" % require_regular(blob).st_size, usedforsecurity=False)
+    return hash_of(blob, digest, on_progress, name=shown)
 
 
 def _note(folder: Path) -> Path:
