@@ -7,6 +7,7 @@ configuration are converted.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import logging
 import os
@@ -164,7 +165,7 @@ def _whole_or_nothing(folder: Path) -> Iterator[Path]:
     """Yield a folder to fill, which gets its name when the block has gone through, and is removed otherwise."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     # A process that was killed could not remove its own; under the lock, no other has one.
-    for left_over in folder.parent.glob(f".{folder.name}-*"):
+    for left_over in folder.parent.glob(f".{glob.escape(folder.name)}-*"):
         shutil.rmtree(left_over, ignore_errors=True)
     unfinished = folder.with_name(f".{folder.name}-{os.getpid()}")
     unfinished.mkdir()
