@@ -37,10 +37,7 @@ def require_regular(path: Path) -> os.stat_result:
         UnfitFileError: It is a folder, a pipe, a socket or a device.
         OSError: It is not there, or may not be looked at; links in a circle, too.
     """
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        raise UnfitFileError(f"{path.name} is {_kind(found.st_mode)}, not a regular file")
-    return found
+    return _regular(path, path.stat())
 
 
 def read_bytes(path: Path, at_most: int) -> bytes:
@@ -54,9 +51,7 @@ def read_bytes(path: Path, at_most: int) -> bytes:
     # Without waiting, and looked at once more: another file may have taken the place of the one that was looked at.
     descriptor = os.open(path, _QUICKLY | _AS_BYTES)
     with os.fdopen(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            raise UnfitFileError(f"{path.name} is {_kind(mode)}, not a regular file")
+        _regular(path, os.fstat(descriptor))
         found = file.read(at_most + 1)
     if len(found) > at_most:
         raise UnfitFileError(f"{path.name} is larger than the {at_most // MIB} MiB that it may have")
@@ -102,6 +97,12 @@ def irregular_files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
         OSError: The folder cannot be read.
     """
     return [fault for path in sorted(folder.iterdir()) if path.suffix in suffixes and (fault := _fault(path))]
+
+
+def _regular(path: Path, found: os.stat_result) -> os.stat_result:
+    if not stat.S_ISREG(found.st_mode):
+        raise UnfitFileError(f"{path.name} is {_kind(found.st_mode)}, not a regular file")
+    return found
 
 
 def _fault(path: Path) -> str:
