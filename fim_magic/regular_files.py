@@ -6,11 +6,14 @@ A pipe in the place of a config.json makes a reader wait for ever, and a link to
 from __future__ import annotations
 
 import json
+import logging
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+_log = logging.getLogger(__name__)
 
 MIB = 2**20
 LARGEST_CONFIG = 16 * MIB
@@ -86,6 +89,18 @@ def read_json(path: Path, at_most: int = LARGEST_CONFIG) -> Any:
         if not level:
             return value
     raise _too_deep(path)
+
+
+def read_optional_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file that need not be there: empty without it, and where it is damaged or another."""
+    try:
+        found = read_json(path)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        _log.info("%s cannot be read, and counts as empty.", path, exc_info=True)
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def irregular_files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:

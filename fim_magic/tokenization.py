@@ -20,7 +20,7 @@ from typing import Any
 from tokenizers import AddedToken, Encoding, Tokenizer
 
 from fim_magic.errors import ModelError, is_failure
-from fim_magic.regular_files import LARGEST_VOCABULARY, read_bytes, read_json
+from fim_magic.regular_files import LARGEST_VOCABULARY, read_bytes, read_optional_object
 
 _GUARD = "☺"
 """A character that no token joins with another. Behind it, text is encoded as in the middle of a text.
@@ -258,11 +258,8 @@ def _leading_ids(backend: Tokenizer, bos: str | None) -> list[int]:
 
 def declared_bos(path: Path) -> str | None:
     """Return the BOS token that a tokenizer_config.json asks for. transformers 5 does not put it in tokenizer.json."""
-    try:
-        config = read_json(path)
-    except (OSError, ValueError):
-        return None
-    if not isinstance(config, dict) or not config.get("add_bos_token"):
+    config = read_optional_object(path)
+    if not config.get("add_bos_token"):
         return None
     bos: Any = config.get("bos_token")
     return bos.get("content") if isinstance(bos, dict) else bos

@@ -5,17 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import logging
 import re
 from pathlib import Path
-from typing import Any
 
 from fim_magic.progress import OnProgress, silent
-from fim_magic.regular_files import read_json, require_regular
+from fim_magic.regular_files import read_optional_object, require_regular
 from fim_magic.weights.cache import cache_dir, write_whole
 from fim_magic.weights.manifest import hash_of, sha256_of, stamp_of
-
-_log = logging.getLogger(__name__)
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")  # of large files
 _GIT_SHA1 = re.compile(r"[0-9a-f]{40}")  # of small ones, as git names them
@@ -32,7 +28,7 @@ def damaged_files(folder: Path, on_progress: OnProgress = silent) -> list[Path]:
         on_progress: Called while files are hashed.
     """
     blobs = {path: blob for path in sorted(folder.iterdir()) if (blob := _blob(path)) is not None}
-    seen = _seen(folder)
+    seen = read_optional_object(_note(folder))
     found_right = {}
     damaged = []
     for path, blob in blobs.items():
@@ -69,14 +65,3 @@ def _hash(blob: Path, shown: str, on_progress: OnProgress) -> str:
 def _note(folder: Path) -> Path:
     """Where it is noted which files were right, and what the system said of them then."""
     return cache_dir() / "verified" / f"{hashlib.sha256(str(folder).encode()).hexdigest()[:32]}.json"
-
-
-def _seen(folder: Path) -> dict[str, Any]:
-    try:
-        noted = read_json(_note(folder))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError):
-        _log.info("Which files of %s were right cannot be read: they are hashed again.", folder, exc_info=True)
-        return {}
-    return noted if isinstance(noted, dict) else {}
