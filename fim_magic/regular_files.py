@@ -6,12 +6,15 @@ A pipe in the place of a config.json makes a reader wait for ever, and a link to
 from __future__ import annotations
 
 import json
+import logging
 import os
 import stat
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+_log = logging.getLogger(__name__)
 
 MIB = 2**20
 LARGEST_CONFIG = 16 * MIB
@@ -38,10 +41,7 @@ def require_regular(path: Path) -> os.stat_result:
         UnfitFileError: It is a folder, a pipe, a socket or a device.
         OSError: It is not there, or may not be looked at; links in a circle, too.
     """
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        raise UnfitFileError(f"{path.name} is {_kind(found.st_mode)}, not a regular file")
-    return found
+    return _regular(path, path.stat())
 
 
 def read_bytes(path: Path, at_most: int) -> bytes:
@@ -55,9 +55,7 @@ def read_bytes(path: Path, at_most: int) -> bytes:
     # Without waiting, and looked at once more: another file may have taken the place of the one that was looked at.
     descriptor = os.open(path, _QUICKLY | _AS_BYTES)
     with os.fdopen(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            raise UnfitFileError(f"{path.name} is {_kind(mode)}, not a regular file")
+        _regular(path, os.fstat(descriptor))
         found = file.read(at_most + 1)
     if len(found) > at_most:
         raise UnfitFileError(f"{path.name} is larger than the {at_most // MIB} MiB that it may have")
@@ -120,6 +118,18 @@ def _read_saved_notebook(path: Path, _changed: int, _size: int) -> dict[str, Any
     return notebook
 
 
+def read_optional_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file that need not be there: empty without it, and where it is damaged or another."""
+    try:
+        found = read_json(path)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        _log.info("%s cannot be read, and counts as empty.", path, exc_info=True)
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def irregular_files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
     """Return what is wrong with the files of a folder that have one of these suffixes, half a sentence each.
 
@@ -129,6 +139,12 @@ def irregular_files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
         OSError: The folder cannot be read.
     """
     return [fault for path in sorted(folder.iterdir()) if path.suffix in suffixes and (fault := _fault(path))]
+
+
+def _regular(path: Path, found: os.stat_result) -> os.stat_result:
+    if not stat.S_ISREG(found.st_mode):
+        raise UnfitFileError(f"{path.name} is {_kind(found.st_mode)}, not a regular file")
+    return found
 
 
 def _fault(path: Path) -> str:

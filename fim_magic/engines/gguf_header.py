@@ -166,20 +166,11 @@ class _Cursor:
 
     def number(self, code: str, what: str) -> int:
         """Return a number in one of struct's codes."""
-        width = struct.calcsize(code)
-        self.require(1, width, what)
-        (found,) = struct.unpack_from(code, self._read, self.position)
-        self.position += width
-        return int(found)
+        return int(self._unpacked(code, what))
 
     def scalar(self, kind: int, what: str) -> Scalar:
         """Return a number or a truth value of one of GGUF's kinds."""
-        code, width = _SCALARS[kind], _WIDTHS[kind]
-        self.require(1, width, what)
-        (found,) = struct.unpack_from(code, self._read, self.position)
-        self.position += width
-        value: Scalar = found
-        return value
+        return self._unpacked(_SCALARS[kind], what)
 
     def text(self, what: str, at_most: int = LARGEST_HEADER) -> str:
         """Return a text: its length and its bytes."""
@@ -209,6 +200,14 @@ class _Cursor:
             self.position += 8 + length_at(read, self.position)[0]
             if self.position > len(read):
                 self.require(0, 1, what)
+
+    def _unpacked(self, code: str, what: str) -> Scalar:
+        width = struct.calcsize(code)
+        self.require(1, width, what)
+        (found,) = struct.unpack_from(code, self._read, self.position)
+        self.position += width
+        value: Scalar = found
+        return value
 
 
 def _header(file: _Cursor) -> GgufHeader:

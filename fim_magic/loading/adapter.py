@@ -10,11 +10,11 @@ import importlib.util
 from pathlib import Path
 
 from fim_magic.regular_files import read_json
+from fim_magic.weights.shards import WEIGHTS
 
 CONFIG = "adapter_config.json"
 
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-_MODELS = (*_WEIGHTS, *(f"{name}.index.json" for name in _WEIGHTS))
+_MODELS = (*WEIGHTS, *(f"{name}.index.json" for name in WEIGHTS))
 _LONGEST_NAME = 200  # characters of the model's name that are shown
 
 

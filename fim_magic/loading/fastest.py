@@ -18,7 +18,7 @@ from fim_magic.engines.cores import processor, usable_cores
 from fim_magic.loading.files import file_key
 from fim_magic.loading.loaders import ENGINES
 from fim_magic.progress import silent
-from fim_magic.regular_files import read_json
+from fim_magic.regular_files import read_optional_object
 
 _log = logging.getLogger(__name__)
 
@@ -78,15 +78,7 @@ def _path() -> Path:
 
 def _records() -> dict[str, dict[str, Any]]:
     """What was noted, by machine and then by model. A damaged file says nothing, and nor does a damaged part."""
-    try:
-        read = read_json(_path())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError):
-        _log.info("Which engine is the faster one cannot be read.", exc_info=True)
-        return {}
-    if not isinstance(read, dict):
-        return {}
+    read = read_optional_object(_path())
     return {machine: models for machine, models in read.items() if isinstance(models, dict)}
 
 

@@ -5,17 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import logging
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from fim_magic.progress import Meter, OnProgress, silent
-from fim_magic.regular_files import read_json, require_regular
-from fim_magic.weights.cache import cache_dir, pour, write_whole
-
-_log = logging.getLogger(__name__)
+from fim_magic.progress import OnProgress, silent
+from fim_magic.regular_files import read_optional_object, require_regular
+from fim_magic.weights.cache import cache_dir, write_whole
+from fim_magic.weights.manifest import hash_of, sha256_of, stamp_of
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")  # of large files
 _GIT_SHA1 = re.compile(r"[0-9a-f]{40}")  # of small ones, as git names them
@@ -32,19 +28,22 @@ def damaged_files(folder: Path, on_progress: OnProgress = silent) -> list[Path]:
         on_progress: Called while files are hashed.
     """
     blobs = {path: blob for path in sorted(folder.iterdir()) if (blob := _blob(path)) is not None}
-    seen = _seen(folder)
+    seen = read_optional_object(_note(folder))
+    found_right = {}
     damaged = []
     for path, blob in blobs.items():
-        stamp = _stamp(blob)
+        stamp = stamp_of(blob)
         if seen.get(blob.name) == stamp:
             continue
         if _hash(blob, path.name, on_progress) == blob.name:
-            seen[blob.name] = stamp
+            found_right[blob.name] = stamp
         else:
             damaged.append(path)
+    if not found_right:
+        return damaged
     with contextlib.suppress(OSError):  # then they are hashed the next time
         _note(folder).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(_note(folder), json.dumps(seen).encode())
+        write_whole(_note(folder), json.dumps(seen | found_right).encode())
     return damaged
 
 
@@ -57,32 +56,12 @@ def _blob(path: Path) -> Path | None:
 
 
 def _hash(blob: Path, shown: str, on_progress: OnProgress) -> str:
-    size = require_regular(blob).st_size
-    digest: Any = hashlib.sha256()
-    if _GIT_SHA1.fullmatch(blob.name):
-        digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
-    update: Callable[[bytes], object] = digest.update
-    with blob.open("rb") as file:
-        pour(file, update, Meter(on_progress, f"Checking {shown}", size))
-    return str(digest.hexdigest())
-
-
-def _stamp(blob: Path) -> list[int]:
-    found = require_regular(blob)
-    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+    if _SHA256.fullmatch(blob.name):
+        return sha256_of(blob, on_progress, name=shown)
+    digest = hashlib.sha1(b"blob %d\0" % require_regular(blob).st_size, usedforsecurity=False)
+    return hash_of(blob, digest, on_progress, name=shown)
 
 
 def _note(folder: Path) -> Path:
     """Where it is noted which files were right, and what the system said of them then."""
     return cache_dir() / "verified" / f"{hashlib.sha256(str(folder).encode()).hexdigest()[:32]}.json"
-
-
-def _seen(folder: Path) -> dict[str, Any]:
-    try:
-        noted = read_json(_note(folder))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError):
-        _log.info("Which files of %s were right cannot be read: they are hashed again.", folder, exc_info=True)
-        return {}
-    return noted if isinstance(noted, dict) else {}

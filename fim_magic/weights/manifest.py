@@ -28,11 +28,26 @@ def sha256_of(path: Path, on_progress: OnProgress = silent, *, name: str = "") -
         UnfitFileError: It is no regular file.
         OSError: It cannot be read.
     """
-    digest = hashlib.sha256()
+    return hash_of(path, hashlib.sha256(), on_progress, name=name)
+
+
+def hash_of(path: Path, digest: hashlib._Hash, on_progress: OnProgress = silent, *, name: str = "") -> str:
+    """Return the hash of a file as [`sha256_of`][] does, made with `digest`."""
     meter = Meter(on_progress, f"Checking {name or path.name}", require_regular(path).st_size)
     with path.open("rb") as whole:
         pour(whole, digest.update, meter)
     return digest.hexdigest()
+
+
+def stamp_of(path: Path) -> list[int]:
+    """Return what changes when a file is written: its size, and when it and what is known of it were last changed.
+
+    Raises:
+        UnfitFileError: It is no regular file.
+        OSError: It cannot be looked at.
+    """
+    found = require_regular(path)
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
 
 def write_manifest(folder: Path, on_progress: OnProgress = silent, *, known: Mapping[str, str] | None = None) -> None:
@@ -66,7 +81,7 @@ def fault_in(folder: Path, on_progress: OnProgress = silent) -> str:
         names = {path.name for path in folder.iterdir()} - {MANIFEST}
         if names != noted.keys():
             return f"it holds other files than it should: {', '.join(sorted(names ^ noted.keys()))[:200]}"
-        touched = {name: entry for name, entry in noted.items() if _stamp(folder / name) != entry["stamp"]}
+        touched = {name: entry for name, entry in noted.items() if stamp_of(folder / name) != entry["stamp"]}
         for name, entry in touched.items():
             if sha256_of(folder / name, on_progress) != entry["sha256"]:
                 return f"{name} is not what it was"
@@ -85,10 +100,4 @@ def _write(folder: Path, files: dict[str, Any]) -> None:
 
 
 def _entry(path: Path, sha256: str) -> dict[str, Any]:
-    return {"sha256": sha256, "stamp": _stamp(path)}
-
-
-def _stamp(path: Path) -> list[int]:
-    """What changes when a file is written: its size, and when it and what is known of it were last changed."""
-    found = require_regular(path)
-    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+    return {"sha256": sha256, "stamp": stamp_of(path)}

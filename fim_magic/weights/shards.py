@@ -1,10 +1,31 @@
-"""The files that hold a checkpoint's weights, as its index names them."""
+"""The files that hold a checkpoint's weights: one, or those that its index names."""
 
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from fim_magic.regular_files import LARGEST_VOCABULARY, read_json
+
+SAFETENSORS, PICKLED = WEIGHTS = "model.safetensors", "pytorch_model.bin"
+"""Weights in one file, the preferred one first; in several, `.index.json` behind the name says which."""
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files that transformers would load: safetensors before pickles, one file before shards.
+
+    Shards are those that the index names, whether they are there or not.
+
+    Raises:
+        ValueError: The index is damaged, or names a file elsewhere.
+        OSError: It cannot be read.
+    """
+    for name in WEIGHTS:
+        if (folder / name).is_file():
+            return [folder / name]
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            return shards_of(index)
+    return []
 
 
 def shards_of(index: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from fim_magic.regular_files import read_json
 from fim_magic.weights.blobs import damaged_files
 from fim_magic.weights.cache import require_room
 from fim_magic.weights.hub import HUB_SECONDS, hub_reason, within
-from fim_magic.weights.shards import shards_of
+from fim_magic.weights.shards import PICKLED, SAFETENSORS, weight_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "tokenizer*")
-_SAFETENSORS, _PICKLED = "model.safetensors", "pytorch_model.bin"
-"""Weights in one file; in several, `.index.json` behind the name says which."""
-_PICKLES = (_PICKLED, "pytorch_model-?????-of-?????.bin")
+_PICKLES = (PICKLED, "pytorch_model-?????-of-?????.bin")
 _CODE = ("*.py",)
 _NEVER = ("*/*", "*.pt", "*.pth", "consolidated*", "*.gguf")
 
@@ -86,7 +84,7 @@ def snapshot(
         revision = local.name  # the same version, not what is the newest by now
     with _snapshot_errors(repo, revision, "or give the path of a folder that holds the checkpoint: --model PATH"):
         info = _repository(repo, revision)
-        patterns = _patterns(pickles=not _has_weights(info, _SAFETENSORS), code=with_code)
+        patterns = _patterns(pickles=not _has_weights(info, SAFETENSORS), code=with_code)
         # The client does not know a part of a hash; a branch or a tag it notes down, for the next time without network.
         exact = info.sha if _is_part_of(revision, info.sha) else revision
         for path in damaged:  # only now, when the Hub has answered
@@ -199,17 +197,12 @@ def _is_whole(folder: Path, *, code: bool) -> bool:
     config = _json(folder / "config.json")
     if config is None or (code and not all((folder / name).is_file() for name in _code_files(config))):
         return False
-    for weights in (_SAFETENSORS, _PICKLED):
-        if (folder / weights).is_file():
-            return True
-        index = folder / f"{weights}.index.json"
-        if index.is_file():
-            try:
-                return all(shard.is_file() for shard in shards_of(index))
-            except (OSError, ValueError):
-                _log.info("%s cannot be read: the checkpoint counts as not here.", index, exc_info=True)
-                return False
-    return False
+    try:
+        files = weight_files(folder)
+    except (OSError, ValueError):
+        _log.info("The index in %s cannot be read: the checkpoint counts as not here.", folder, exc_info=True)
+        return False
+    return bool(files) and all(file.is_file() for file in files)
 
 
 def _code_files(config: dict[str, Any]) -> set[str]:
@@ -257,7 +250,7 @@ def _size(repo: str, info: ModelInfo, patterns: _Patterns) -> int:
 
     sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
     wanted = list(filter_repo_objects(sizes, **patterns))
-    if "config.json" not in wanted or not (_has_weights(info, _SAFETENSORS) or _has_weights(info, _PICKLED)):
+    if "config.json" not in wanted or not (_has_weights(info, SAFETENSORS) or _has_weights(info, PICKLED)):
         adapter = "adapter_config.json" in wanted
         raise FetchError(
             f"{repo} has no checkpoint that fim-magic can load: it needs a config.json and weights in safetensors "

@@ -174,10 +174,13 @@ def test_interrupted_conversion_leaves_nothing(tiny: Tiny, cache: Path, step: st
     assert (converted(tiny.path) / "model.safetensors").exists()
 
 
-def test_what_a_killed_process_left_is_removed(tiny: Tiny, cache: Path) -> None:
-    folder = converted(tiny.path)
-    folder.rename(folder.with_name(f".{folder.name}-123"))
-    assert converted(tiny.path) == folder
+@pytest.mark.parametrize("name", ["tiny.gguf", "tiny [Q8] (1).gguf"])
+@pytest.mark.parametrize("number", [123, os.getpid()])  # in containers, numbers of processes come again
+def test_what_a_killed_process_left_is_removed(name: str, number: int, tiny: Tiny, tmp_path: Path, cache: Path) -> None:
+    path = shutil.copyfile(tiny.path, tmp_path / name)
+    folder = converted(path)
+    folder.rename(folder.with_name(f".{folder.name}-{number}"))
+    assert converted(path) == folder
     assert left_in(cache) == [folder.name]
 
 

@@ -417,6 +417,21 @@ def test_a_tokenizer_that_would_end_the_process_is_refused(prefix: str, checkpoi
             door()
 
 
+@pytest.mark.parametrize(
+    "key", ["continuing_subword_prefix", r"continuing\u005fsubword_prefix", r"\u0063ontinuing_subword_prefix"]
+)
+@pytest.mark.parametrize("between", [":", " :\n\t ", ": "])
+def test_such_a_tokenizer_is_refused_however_it_is_written(
+    key: str, between: str, checkpoint: Any, tmp_path: Path
+) -> None:
+    written = json.loads((checkpoint("qwen2") / "tokenizer.json").read_text())
+    del written["model"]["continuing_subword_prefix"]
+    whole = json.dumps(written).replace('"model": {', '"model": {"' + key + '"' + between + '"##", ')
+    (tmp_path / "tokenizer.json").write_text(whole)
+    with pytest.raises(ModelError, match="merges do not go with"):
+        TextTokenizer.from_folder(tmp_path)
+
+
 # --- an index of shards --------------------------------------------------------------------------
 
 OUTSIDE = {

@@ -123,9 +123,10 @@ class GgufEngine:
         """
         llama_cpp.library()  # whether it is installed is told before anything is converted
         notices: list[str] = []
-        folder = converted_tokenizer(path, on_progress, notices.append)  # which does not believe the header
+        mark = fingerprint(path)
+        folder = converted_tokenizer(path, on_progress, notices.append, mark=mark)  # which does not believe the header
         if not known:
-            require_survival(path, fingerprint(path), on_progress)
+            require_survival(path, mark, on_progress)
         model = LlamaModel(path, on_progress)
         tokenizer = TextTokenizer.from_folder(folder, model.rows)
         config = read_json(folder / "config.json")

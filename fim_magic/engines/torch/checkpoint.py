@@ -29,7 +29,7 @@ from fim_magic.engines.torch.configuration import (
     read_generation_config,
 )
 from fim_magic.engines.torch.conversions import added_tokens, byte_level, codegen2, codegen25, santacoder
-from fim_magic.engines.torch.footprint import WeightsSize, weight_files, weights_in
+from fim_magic.engines.torch.footprint import WeightsSize, weights_in
 from fim_magic.engines.torch.placement import Placement, plan
 from fim_magic.engines.torch.quiet import quiet_transformers
 from fim_magic.errors import FimError, ModelError, is_failure
@@ -37,6 +37,7 @@ from fim_magic.progress import OnNotice, OnProgress, ignore, silent
 from fim_magic.quiet import without_warnings
 from fim_magic.regular_files import UnfitFileError, irregular_files, read_json
 from fim_magic.tokenization import TextTokenizer, declared_bos, read_tokenizer
+from fim_magic.weights.shards import weight_files
 
 _OPENED = (".json", ".safetensors", ".bin", ".txt", ".model", ".jinja", ".py")
 """How the names end that transformers looks for in a checkpoint's folder."""

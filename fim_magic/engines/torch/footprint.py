@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fim_magic.weights.shards import shards_of
+from fim_magic.weights.shards import weight_files
 
 if TYPE_CHECKING:
     from huggingface_hub.utils import TensorInfo  # type: ignore[attr-defined]  # it is exported, and not in __all__
@@ -36,7 +36,6 @@ MOST_LAYERS = 1024
 
 _COUNTS_OF_LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
 _STORED_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _LAYER = re.compile(r".*?\.\d+(?=\.)")
 _HEAD = "lm_head.weight"
 # The parts of a tensor's name that say it belongs to no linear layer, or to the output layer, which stays as it is.
@@ -97,23 +96,6 @@ def weights_in(folder: Path, config: Mapping[str, Any]) -> WeightsSize:
     except (OSError, ValueError, SafetensorsParsingError, KeyError, TypeError, AttributeError, RecursionError):
         _log.info("The headers of the weights in %s cannot be read: their files count by size.", folder, exc_info=True)
     return _from_sizes(files, config)
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """Return the files that transformers would load: safetensors before pickles, one file before shards.
-
-    Shards are those that the index names, whether they are there or not.
-
-    Raises:
-        ValueError: The index is damaged, or names a file elsewhere.
-    """
-    for name in _WEIGHTS:
-        if (folder / name).is_file():
-            return [folder / name]
-        index = folder / f"{name}.index.json"
-        if index.is_file():
-            return shards_of(index)
-    return []
 
 
 def cache_bytes(config: Mapping[str, Any], tokens: int, element_size: int) -> int:

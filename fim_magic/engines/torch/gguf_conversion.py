@@ -7,6 +7,7 @@ configuration are converted.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import logging
 import os
@@ -83,7 +84,9 @@ def converted(
     )
 
 
-def converted_tokenizer(gguf: Path, on_progress: OnProgress = silent, on_notice: OnNotice = ignore) -> Path:
+def converted_tokenizer(
+    gguf: Path, on_progress: OnProgress = silent, on_notice: OnNotice = ignore, *, mark: str = ""
+) -> Path:
     """Return a folder with the tokenizer and the configuration of `gguf`, and make it first if it isn't there.
 
     The weights are neither converted nor read: a large file is known by its size and its beginning.
@@ -92,6 +95,7 @@ def converted_tokenizer(gguf: Path, on_progress: OnProgress = silent, on_notice:
         gguf: The file.
         on_progress: Called often. What it raises ends the conversion cleanly.
         on_notice: As of [`converted`][].
+        mark: The file's [`fingerprint`][] where it is known; otherwise it is computed.
 
     Returns:
         A folder with config.json, tokenizer.json and tokenizer_config.json.
@@ -100,14 +104,23 @@ def converted_tokenizer(gguf: Path, on_progress: OnProgress = silent, on_notice:
         ModelError: The file is damaged, or of a kind that transformers cannot convert.
         FetchError: There is no room for the folder.
     """
-    return _cached(gguf, lambda: fingerprint(gguf), TOKENIZER_LAYOUT, _convert_tokenizer, on_progress, on_notice)
+    return _cached(
+        gguf, lambda: mark or fingerprint(gguf), TOKENIZER_LAYOUT, _convert_tokenizer, on_progress, on_notice
+    )
 
 
 def fingerprint(gguf: Path, head: int = _HEAD) -> str:
-    """Return what tells a file from others: the hash of its size and of its first `head` bytes."""
-    digest = hashlib.sha256(str(gguf.stat().st_size).encode())
-    with gguf.open("rb") as file:
-        digest.update(file.read(head))
+    """Return what tells a file from others: the hash of its size and of its first `head` bytes.
+
+    Raises:
+        ModelError: It is no GGUF file, or cannot be read.
+    """
+    digest = hashlib.sha256(str(require_gguf(gguf)).encode())
+    try:
+        with gguf.open("rb") as file:
+            digest.update(file.read(head))
+    except OSError as error:
+        raise ModelError(cannot_read(gguf, error)) from error
     return digest.hexdigest()
 
 
@@ -164,7 +177,7 @@ def _whole_or_nothing(folder: Path) -> Iterator[Path]:
     """Yield a folder to fill, which gets its name when the block has gone through, and is removed otherwise."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     # A process that was killed could not remove its own; under the lock, no other has one.
-    for left_over in folder.parent.glob(f".{folder.name}-*"):
+    for left_over in folder.parent.glob(f".{glob.escape(folder.name)}-*"):
         shutil.rmtree(left_over, ignore_errors=True)
     unfinished = folder.with_name(f".{folder.name}-{os.getpid()}")
     unfinished.mkdir()

@@ -6,16 +6,13 @@ only. Without them the model's own words for "stop" would be unknown.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
-from fim_magic.regular_files import read_json
-
-_log = logging.getLogger(__name__)
+from fim_magic.regular_files import read_optional_object
 
 _FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 _ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -27,9 +24,10 @@ def declared(folder: Path) -> dict[int, AddedToken]:
     They are in added_tokens.json, or with their flags in tokenizer_config.json, which then decides.
     """
     bare = {
-        index: AddedToken(str(text), normalized=False) for text, index in _object(folder / "added_tokens.json").items()
+        index: AddedToken(str(text), normalized=False)
+        for text, index in read_optional_object(folder / "added_tokens.json").items()
     }
-    decoder = _object(folder / "tokenizer_config.json").get("added_tokens_decoder")
+    decoder = read_optional_object(folder / "tokenizer_config.json").get("added_tokens_decoder")
     entries = decoder.items() if isinstance(decoder, dict) else ()
     flagged = {int(index): _token(entry) for index, entry in entries if isinstance(entry, dict)}
     return {int(index): token for index, token in (bare | flagged).items() if token.content}
@@ -39,7 +37,7 @@ def control_tokens(folder: Path) -> set[str]:
     """Return the texts that a checkpoint's configuration gives a role, such as ending a text."""
     found: set[str] = set()
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        values = _object(folder / name)
+        values = read_optional_object(folder / name)
         more = values.get("additional_special_tokens")
         roles = [*(values.get(role) for role in _ROLES), *(more if isinstance(more, list) else [])]
         texts = (role.get("content") if isinstance(role, dict) else role for role in roles)
@@ -57,15 +55,3 @@ def add(backend: Tokenizer, tokens: Mapping[int, AddedToken]) -> Tokenizer:
 
 def _token(entry: Mapping[str, Any]) -> AddedToken:
     return AddedToken(str(entry.get("content", "")), **{flag: bool(entry[flag]) for flag in _FLAGS if flag in entry})
-
-
-def _object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file, or an empty one where there is none: these files are optional."""
-    try:
-        found = read_json(path)
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError):
-        _log.info("%s cannot be read: its tokens are left out.", path, exc_info=True)
-        return {}
-    return found if isinstance(found, dict) else {}
