@@ -13,16 +13,16 @@ import ast
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate, chain, pairwise
 
 from fim_magic.cell_text import RUN_LATER, tree_of
 from fim_magic.checks.binding import alias_name
+from fim_magic.line_ends import lines_with_ends
 
 Place = tuple[int, int]
 """A row, from 1, and a column in bytes of UTF-8, as `ast` counts them."""
 
 _DEFINES = re.compile(rb"(?:async\s+)?(?:def|class)\s+")
-_LINE_END = re.compile(r"\r\n|\r|\n")
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _COMPARES = "__bool__ __class__ __contains__ __eq__ __ge__ __gt__ __instancecheck__ __le__ __lt__ __ne__"
 _ANSWERS_ITSELF = frozenset([*_COMPARES.split(), "__repr__", "__str__"])  # doctests compare what is shown
@@ -48,13 +48,12 @@ class Written:
 
 def written_in(text: str, spans: Iterable[tuple[int, int]]) -> Written:
     """Return where an answer stands, of which is known from which character to which it goes."""
-    starts = [0, *(match.end() for match in _LINE_END.finditer(text))]
+    starts = [0, *accumulate(map(len, lines_with_ends(text)))]
     found, rows = [], set()
     for start, end in spans:
         found.append((_place(text, starts, start), _place(text, starts, end)))
-        for row, begins in enumerate(starts, 1):
-            ends = starts[row] if row < len(starts) else len(text)
-            if text[max(start, begins) : max(min(end, ends), begins)].strip():
+        for row, (begins, ends) in enumerate(pairwise(starts), 1):
+            if text[max(start, begins) : min(end, ends)].strip():
                 rows.add(row)
     return Written(tuple(found), frozenset(rows))
 
@@ -104,7 +103,7 @@ def divided(source: str, written: Written) -> Division | None:
     tree = tree_of(source)
     if tree is None or not written.rows:
         return None
-    rows = source.splitlines(keepends=True) if "\r" not in source else re.split(r"(?<=\n)|(?<=\r)(?!\n)", source)
+    rows = lines_with_ends(source)
     theirs = [statement for statement in tree.body if _touches(statement, written)]
     if not theirs:
         return None

@@ -582,6 +582,14 @@ def test_a_name_that_is_looked_up_is_used():
     assert not (within.passed or between.passed), (within, between)
 
 
+@pytest.mark.parametrize("sign", ["\f", "\v", "\x1c", "\x85", "\u2028"], ids=ascii)
+def test_what_ends_no_line_of_python_moves_no_row(sign):
+    cell = f"text = 'a{sign}b'\n\n{HOLE}\nx = mean([2])\n"
+    (right,) = checks_of(cell, "return sum(xs) / len(xs)", "mean([1, 3]) == 2", earlier=())
+    (wrong,) = checks_of(HOLE, f"return 0\n\ntext = '{sign}'\nEXPECTED = 0", "mean([1, 3]) == EXPECTED")
+    assert (right.passed, wrong.passed) == (True, False), (right, wrong)
+
+
 def test_two_holes_are_both_the_models():
     cell = "def one():\n    <cursor>\n\nEXPECTED = 3\n\ndef two():\n    <cursor>\n"
     (right,) = checks_of(cell, ("return 1", "return 2"), "one() + two() == EXPECTED", earlier=("EXPECTED = 7",))
