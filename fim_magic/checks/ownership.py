@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
 
@@ -46,22 +46,31 @@ class Written:
         return any(start <= place < end for start, end in self.spans)
 
 
-def written_in(text: str, spans: Iterable[tuple[int, int]]) -> Written:
-    """Return where an answer stands, of which is known from which character to which it goes."""
-    starts = [0, *accumulate(map(len, lines_with_ends(text)))]
+def written_in(text: str, spans: Iterable[tuple[int, int]], source: str) -> Written:
+    """Return where an answer stands.
+
+    Args:
+        text: The cell.
+        spans: From which character of it to which the answer goes, for each hole.
+        source: The same without magics, whose places are meant: it has the same rows, some of them without a `%time`.
+    """
+    lines = lines_with_ends(text)
+    starts = [0, *accumulate(map(len, lines))]
+    pairs = enumerate(zip(lines, lines_with_ends(source), strict=False), 1)
+    shifts = {row: len(line) - len(read) for row, (line, read) in pairs if line.endswith(read.lstrip())}
     found, rows = [], set()
     for start, end in spans:
-        found.append((_place(text, starts, start), _place(text, starts, end)))
+        found.append((_place(text, starts, shifts, start), _place(text, starts, shifts, end)))
         for row, (begins, ends) in enumerate(pairwise(starts), 1):
             if text[max(start, begins) : min(end, ends)].strip():
                 rows.add(row)
     return Written(tuple(found), frozenset(rows))
 
 
-def _place(text: str, starts: Sequence[int], position: int) -> Place:
+def _place(text: str, starts: Sequence[int], shifts: Mapping[int, int], position: int) -> Place:
     row = sum(start <= position for start in starts)
-    begins = starts[row - 1]
-    return row, len(text[begins:position].encode("utf-8", "surrogatepass"))
+    before = text[starts[row - 1] : position].encode("utf-8", "surrogatepass")
+    return row, max(0, len(before) - shifts.get(row, 0))
 
 
 @dataclass(frozen=True)

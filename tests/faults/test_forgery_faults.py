@@ -590,6 +590,15 @@ def test_what_ends_no_line_of_python_moves_no_row(sign):
     assert (right.passed, wrong.passed) == (True, False), (right, wrong)
 
 
+@pytest.mark.parametrize(
+    ("name", "middle"),
+    [("x", "1; EXPECTED = 0; mean = lambda xs: 0"), ("mean", "(EXPECTED := 0) or (lambda xs: 0)")],
+)
+def test_a_magic_before_an_answer_moves_no_column(name, middle):
+    (found,) = checks_of(f"%time {name} = <cursor>\n", middle, "mean([1, 3]) == EXPECTED")
+    assert not found.passed, found
+
+
 def test_two_holes_are_both_the_models():
     cell = "def one():\n    <cursor>\n\nEXPECTED = 3\n\ndef two():\n    <cursor>\n"
     (right,) = checks_of(cell, ("return 1", "return 2"), "one() + two() == EXPECTED", earlier=("EXPECTED = 7",))
