@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 
 from fim_magic.cell_text import tree_of, without_magics
@@ -62,6 +63,7 @@ class _Flow:
     modules: frozenset[str]
 
 
+@lru_cache(maxsize=512)  # the cells of a notebook, which are asked for twice for every answer
 def _flow(source: str) -> _Flow | None:
     tree, names = tree_of(source), read_names(source)
     if tree is None or names is None:
