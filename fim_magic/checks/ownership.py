@@ -271,20 +271,18 @@ def _answers_itself(tree: ast.AST, written: Written) -> Iterator[str]:
         yield from (name for name in names if isinstance(name, str) and name in _ANSWERS_ITSELF | _ANY)
 
 
-def shared_names(sources: Iterable[str]) -> frozenset[str]:
-    """Return the names that functions in these sources say to set."""
-    trees = filter(None, map(tree_of, sources))
+def shared_names(trees: Iterable[ast.Module]) -> frozenset[str]:
+    """Return the names that functions in these cells say to set."""
     return frozenset(chain.from_iterable(map(_global_names, trees)))
 
 
-def names_read(checks: Sequence[str], sources: Sequence[str]) -> frozenset[str]:
-    """Return the names that checks read, also by way of the functions and classes of some sources."""
+def names_read(checks: Iterable[ast.Module], cells: Iterable[ast.Module]) -> frozenset[str]:
+    """Return the names that checks read, also by way of the functions and classes of some cells."""
     definitions: dict[str, set[str]] = {}
-    for tree in filter(None, map(tree_of, sources)):
-        for node in tree.body:
-            if isinstance(node, _SCOPES):
-                definitions.setdefault(node.name, set()).update(_loaded(node))
-    waiting = [*chain.from_iterable(_loaded(tree) for tree in filter(None, map(tree_of, checks)))]
+    for node in chain.from_iterable(tree.body for tree in cells):
+        if isinstance(node, _SCOPES):
+            definitions.setdefault(node.name, set()).update(_loaded(node))
+    waiting = [*chain.from_iterable(map(_loaded, checks))]
     found: set[str] = set()
     while waiting:
         name = waiting.pop()
@@ -294,9 +292,9 @@ def names_read(checks: Sequence[str], sources: Sequence[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def imported(sources: Iterable[str]) -> frozenset[str]:
-    """Return the modules that some sources import, anywhere in them."""
-    nodes = chain.from_iterable(map(ast.walk, filter(None, map(tree_of, sources))))
+def imported(trees: Iterable[ast.Module]) -> frozenset[str]:
+    """Return the modules that some cells import, anywhere in them."""
+    nodes = chain.from_iterable(map(ast.walk, trees))
     return frozenset(
         chain.from_iterable(
             [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
@@ -306,9 +304,9 @@ def imported(sources: Iterable[str]) -> frozenset[str]:
     )
 
 
-def attribute_chains(sources: Iterable[str]) -> frozenset[str]:
-    """Return what some sources read of names by way of attributes: `np.testing.assert_allclose`."""
-    nodes = chain.from_iterable(map(ast.walk, filter(None, map(tree_of, sources))))
+def attribute_chains(trees: Iterable[ast.Module]) -> frozenset[str]:
+    """Return what some cells read of names by way of attributes: `np.testing.assert_allclose`."""
+    nodes = chain.from_iterable(map(ast.walk, trees))
     return frozenset(ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute) and _is_chain(node))
 
 
