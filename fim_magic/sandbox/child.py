@@ -334,7 +334,8 @@ class _Runner:
             import linecache
 
             source = step["shown"] or step["source"]
-            linecache.cache[step["name"]] = (len(source), None, source.splitlines(keepends=True), step["name"])
+            lines = [*io.StringIO(source, newline="")]  # splitlines() knows more line ends than Python
+            linecache.cache[step["name"]] = (len(source), None, lines, step["name"])
 
     @staticmethod
     def _flush() -> None:
