@@ -25,9 +25,10 @@ Place = tuple[int, int]
 _DEFINES = re.compile(rb"(?:async\s+)?(?:def|class)\s+")
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _COMPARES = "__bool__ __class__ __contains__ __eq__ __ge__ __gt__ __instancecheck__ __le__ __lt__ __ne__"
-_ANSWERS_ITSELF = frozenset([*_COMPARES.split(), "__repr__", "__str__"])  # doctests compare what is shown
+_SHOWS = ("__repr__", "__str__")  # doctests compare what is shown
 # unittest.mock.ANY equals everything; an iterator that stops early leaves a loop's assertions out.
-_ANY = frozenset({"ANY", "StopIteration", "mock"})
+_ANY = ("ANY", "StopIteration", "mock")
+_ANSWERS_ITSELF = frozenset([*_COMPARES.split(), *_SHOWS, *_ANY])
 
 
 @dataclass(frozen=True)
@@ -268,7 +269,7 @@ def _answers_itself(tree: ast.AST, written: Written) -> Iterator[str]:
         if not written.covers((getattr(node, "lineno", 0), getattr(node, "col_offset", 0))):
             continue
         names = [getattr(node, field, None) for field in ("name", "attr", "id", "value", "arg")]
-        yield from (name for name in names if isinstance(name, str) and name in _ANSWERS_ITSELF | _ANY)
+        yield from (name for name in names if isinstance(name, str) and name in _ANSWERS_ITSELF)
 
 
 def shared_names(trees: Iterable[ast.Module]) -> frozenset[str]:
