@@ -104,8 +104,6 @@ def checks_of(cell, middle, *expressions, earlier=USER, doctests=False):
         joined, kept = blanks.joined(middle)
         candidate = Candidate(joined, Ending.STOP_TOKEN, kept=kept)
     asked = in_cells(CheckSpec(expressions, doctests=doctests), tuple(map(textwrap.dedent, earlier)))
-    if not earlier:
-        asked = CheckSpec(expressions, doctests=doctests)
     found = in_place(document, candidate, check_spec=asked).checks
     assert found[0].passed, found[0]
     return [check for check in found if check.name not in ("parses", "names", "columns")]
