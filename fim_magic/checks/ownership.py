@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
 
 from fim_magic.cell_text import RUN_LATER, tree_of
-from fim_magic.checks.binding import alias_name
+from fim_magic.checks.binding import COMPREHENSIONS, alias_name, root_of
 from fim_magic.line_ends import lines_with_ends
 
 Place = tuple[int, int]
@@ -231,9 +231,7 @@ def _bindings(node: ast.AST, rows: Sequence[str]) -> Iterator[tuple[str, Place]]
     if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
         yield node.id, (node.lineno, node.col_offset)
     elif isinstance(node, (ast.Attribute, ast.Subscript)) and not isinstance(node.ctx, ast.Load):
-        root = node.value
-        while isinstance(root, (ast.Attribute, ast.Subscript)):
-            root = root.value
+        root = root_of(node)
         if isinstance(root, ast.Name):
             yield root.id, (root.lineno, root.col_offset)
     elif isinstance(node, (ast.Import, ast.ImportFrom)):
