@@ -10,7 +10,9 @@ from fim_magic.control_flow import TRIES
 CATCH_UNDEFINED = frozenset({"NameError", "UnboundLocalError", "Exception", "BaseException"})
 """The errors whose handlers catch that a name is undefined."""
 
-_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+"""What has its own variables, and binds none around it but by `:=`."""
+
 _MEANT_FOR_UNDEFINED = frozenset({"NameError", "UnboundLocalError"})
 _ENDS = frozenset({"exit", "quit", "_exit", "abort"})
 _TAKES_ALL = frozenset({"all", "any", "dict", "frozenset", "list", "max", "min", "set", "sorted", "sum", "tuple"})
@@ -40,7 +42,7 @@ def stored(nodes: Iterable[ast.AST]) -> Iterator[str]:
             continue
         elif isinstance(node, ast.Lambda):
             continue
-        elif isinstance(node, _COMPREHENSIONS):
+        elif isinstance(node, COMPREHENSIONS):
             yield from (part.target.id for part in ast.walk(node) if isinstance(part, ast.NamedExpr))
             continue
         for field in ("name", "rest"):  # of handlers and of patterns
@@ -88,6 +90,13 @@ def _parts(node: ast.AST) -> Iterator[ast.AST]:
 def alias_name(alias: ast.alias) -> str:
     """Return the name that a part of an import binds: `a` of `import a.b`."""
     return alias.asname or alias.name.partition(".")[0]
+
+
+def root_of(node: ast.expr) -> ast.expr:
+    """Return what attributes and items are taken of in the end: `df` of `df.loc[0]`."""
+    while isinstance(node, (ast.Attribute, ast.Subscript)):
+        node = node.value
+    return node
 
 
 def type_parameters(node: ast.AST) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import builtins
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from fim_magic.cell_text import tree_of
 from fim_magic.checks.names import bound_names
 from fim_magic.checks.ownership import Division, attribute_chains, imported, names_read, shared_names
 from fim_magic.sandbox import Reserved, Stretch
@@ -41,8 +43,10 @@ def claims_on(division: Division | None, checks: Sequence[str], earlier: Sequenc
     if division is None:
         return None
     users_parts = [part for index, part in enumerate(division.parts) if index not in division.answers]
-    read = names_read(checks, [*earlier, *users_parts])
-    shared = division.shared | shared_names(earlier)
+    trees_before = _trees(earlier)
+    checking, users = _trees(checks), trees_before + _trees(users_parts)
+    read = names_read(checking, users)
+    shared = division.shared | shared_names(trees_before)
     if division.is_scoped:
         stretches, contested = _in_a_scope(division, read, shared, len(earlier)), frozenset[str]()
     else:
@@ -53,8 +57,8 @@ def claims_on(division: Division | None, checks: Sequence[str], earlier: Sequenc
         settled=len(earlier) + len(division.parts) - 1,
         spared=_sorted(division.spared | shared),
         checked=_sorted(read - shared - frozenset().union(*map(bound_names, checks))),
-        modules=_sorted(imported([*checks, *earlier, *users_parts])),
-        attributes=_sorted(attribute_chains([*checks, *earlier, *users_parts])),
+        modules=_sorted(imported(checking + users)),
+        attributes=_sorted(attribute_chains(checking + users)),
     )
     return Claims(reserved, _sorted(contested), division.is_scoped, division.answers_itself)
 
@@ -91,6 +95,11 @@ def _between_statements(
 def _used(division: Division, read: frozenset[str]) -> frozenset[str]:
     """The names that the answer may use: all that checks read, where it may look names up by their text."""
     return division.used | read if division.used & _LOOKS_UP else division.used
+
+
+def _trees(sources: Iterable[str]) -> list[ast.Module]:
+    """The trees of those that Python can read."""
+    return [*filter(None, map(tree_of, sources))]
 
 
 def _sorted(names: frozenset[str]) -> tuple[str, ...]:

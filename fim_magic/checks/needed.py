@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 
 from fim_magic.cell_text import tree_of, without_magics
-from fim_magic.checks.binding import alias_name
+from fim_magic.checks.binding import alias_name, root_of
 from fim_magic.checks.names import names_in_text, read_names, stores
 
 _ONLY_SHOWS = frozenset({"describe", "head", "hist", "info", "plot", "sample", "show", "tail"})
@@ -62,6 +63,7 @@ class _Flow:
     modules: frozenset[str]
 
 
+@lru_cache(maxsize=512)  # the cells of a notebook, which are asked for twice for every answer
 def _flow(source: str) -> _Flow | None:
     tree, names = tree_of(source), read_names(source)
     if tree is None or names is None:
@@ -121,6 +123,5 @@ def _changed(statement: ast.stmt) -> set[str]:
 
 
 def _root(node: ast.expr) -> str:
-    while isinstance(node, (ast.Attribute, ast.Subscript)):
-        node = node.value
-    return node.id if isinstance(node, ast.Name) else ""
+    root = root_of(node)
+    return root.id if isinstance(root, ast.Name) else ""

@@ -11,23 +11,24 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import accumulate, chain, pairwise
 
 from fim_magic.cell_text import RUN_LATER, tree_of
-from fim_magic.checks.binding import alias_name
+from fim_magic.checks.binding import COMPREHENSIONS, alias_name, root_of
+from fim_magic.line_ends import lines_with_ends
 
 Place = tuple[int, int]
 """A row, from 1, and a column in bytes of UTF-8, as `ast` counts them."""
 
 _DEFINES = re.compile(rb"(?:async\s+)?(?:def|class)\s+")
-_LINE_END = re.compile(r"\r\n|\r|\n")
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _COMPARES = "__bool__ __class__ __contains__ __eq__ __ge__ __gt__ __instancecheck__ __le__ __lt__ __ne__"
-_ANSWERS_ITSELF = frozenset([*_COMPARES.split(), "__repr__", "__str__"])  # doctests compare what is shown
+_SHOWS = ("__repr__", "__str__")  # doctests compare what is shown
 # unittest.mock.ANY equals everything; an iterator that stops early leaves a loop's assertions out.
-_ANY = frozenset({"ANY", "StopIteration", "mock"})
+_ANY = ("ANY", "StopIteration", "mock")
+_ANSWERS_ITSELF = frozenset([*_COMPARES.split(), *_SHOWS, *_ANY])
 
 
 @dataclass(frozen=True)
@@ -46,23 +47,31 @@ class Written:
         return any(start <= place < end for start, end in self.spans)
 
 
-def written_in(text: str, spans: Iterable[tuple[int, int]]) -> Written:
-    """Return where an answer stands, of which is known from which character to which it goes."""
-    starts = [0, *(match.end() for match in _LINE_END.finditer(text))]
+def written_in(text: str, spans: Iterable[tuple[int, int]], source: str) -> Written:
+    """Return where an answer stands.
+
+    Args:
+        text: The cell.
+        spans: From which character of it to which the answer goes, for each hole.
+        source: The same without magics, whose places are meant: it has the same rows, some of them without a `%time`.
+    """
+    lines = lines_with_ends(text)
+    starts = [0, *accumulate(map(len, lines))]
+    pairs = enumerate(zip(lines, lines_with_ends(source), strict=False), 1)
+    shifts = {row: len(line) - len(read) for row, (line, read) in pairs if line.endswith(read.lstrip())}
     found, rows = [], set()
     for start, end in spans:
-        found.append((_place(text, starts, start), _place(text, starts, end)))
-        for row, begins in enumerate(starts, 1):
-            ends = starts[row] if row < len(starts) else len(text)
-            if text[max(start, begins) : max(min(end, ends), begins)].strip():
+        found.append((_place(text, starts, shifts, start), _place(text, starts, shifts, end)))
+        for row, (begins, ends) in enumerate(pairwise(starts), 1):
+            if text[max(start, begins) : min(end, ends)].strip():
                 rows.add(row)
     return Written(tuple(found), frozenset(rows))
 
 
-def _place(text: str, starts: Sequence[int], position: int) -> Place:
+def _place(text: str, starts: Sequence[int], shifts: Mapping[int, int], position: int) -> Place:
     row = sum(start <= position for start in starts)
-    begins = starts[row - 1]
-    return row, len(text[begins:position].encode("utf-8", "surrogatepass"))
+    before = text[starts[row - 1] : position].encode("utf-8", "surrogatepass")
+    return row, max(0, len(before) - shifts.get(row, 0))
 
 
 @dataclass(frozen=True)
@@ -104,7 +113,7 @@ def divided(source: str, written: Written) -> Division | None:
     tree = tree_of(source)
     if tree is None or not written.rows:
         return None
-    rows = source.splitlines(keepends=True) if "\r" not in source else re.split(r"(?<=\n)|(?<=\r)(?!\n)", source)
+    rows = lines_with_ends(source)
     theirs = [statement for statement in tree.body if _touches(statement, written)]
     if not theirs:
         return None
@@ -222,9 +231,7 @@ def _bindings(node: ast.AST, rows: Sequence[str]) -> Iterator[tuple[str, Place]]
     if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
         yield node.id, (node.lineno, node.col_offset)
     elif isinstance(node, (ast.Attribute, ast.Subscript)) and not isinstance(node.ctx, ast.Load):
-        root = node.value
-        while isinstance(root, (ast.Attribute, ast.Subscript)):
-            root = root.value
+        root = root_of(node)
         if isinstance(root, ast.Name):
             yield root.id, (root.lineno, root.col_offset)
     elif isinstance(node, (ast.Import, ast.ImportFrom)):
@@ -260,23 +267,21 @@ def _answers_itself(tree: ast.AST, written: Written) -> Iterator[str]:
         if not written.covers((getattr(node, "lineno", 0), getattr(node, "col_offset", 0))):
             continue
         names = [getattr(node, field, None) for field in ("name", "attr", "id", "value", "arg")]
-        yield from (name for name in names if isinstance(name, str) and name in _ANSWERS_ITSELF | _ANY)
+        yield from (name for name in names if isinstance(name, str) and name in _ANSWERS_ITSELF)
 
 
-def shared_names(sources: Iterable[str]) -> frozenset[str]:
-    """Return the names that functions in these sources say to set."""
-    trees = filter(None, map(tree_of, sources))
+def shared_names(trees: Iterable[ast.Module]) -> frozenset[str]:
+    """Return the names that functions in these cells say to set."""
     return frozenset(chain.from_iterable(map(_global_names, trees)))
 
 
-def names_read(checks: Sequence[str], sources: Sequence[str]) -> frozenset[str]:
-    """Return the names that checks read, also by way of the functions and classes of some sources."""
+def names_read(checks: Iterable[ast.Module], cells: Iterable[ast.Module]) -> frozenset[str]:
+    """Return the names that checks read, also by way of the functions and classes of some cells."""
     definitions: dict[str, set[str]] = {}
-    for tree in filter(None, map(tree_of, sources)):
-        for node in tree.body:
-            if isinstance(node, _SCOPES):
-                definitions.setdefault(node.name, set()).update(_loaded(node))
-    waiting = [*chain.from_iterable(_loaded(tree) for tree in filter(None, map(tree_of, checks)))]
+    for node in chain.from_iterable(tree.body for tree in cells):
+        if isinstance(node, _SCOPES):
+            definitions.setdefault(node.name, set()).update(_loaded(node))
+    waiting = [*chain.from_iterable(map(_loaded, checks))]
     found: set[str] = set()
     while waiting:
         name = waiting.pop()
@@ -286,9 +291,9 @@ def names_read(checks: Sequence[str], sources: Sequence[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def imported(sources: Iterable[str]) -> frozenset[str]:
-    """Return the modules that some sources import, anywhere in them."""
-    nodes = chain.from_iterable(map(ast.walk, filter(None, map(tree_of, sources))))
+def imported(trees: Iterable[ast.Module]) -> frozenset[str]:
+    """Return the modules that some cells import, anywhere in them."""
+    nodes = chain.from_iterable(map(ast.walk, trees))
     return frozenset(
         chain.from_iterable(
             [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
@@ -298,9 +303,9 @@ def imported(sources: Iterable[str]) -> frozenset[str]:
     )
 
 
-def attribute_chains(sources: Iterable[str]) -> frozenset[str]:
-    """Return what some sources read of names by way of attributes: `np.testing.assert_allclose`."""
-    nodes = chain.from_iterable(map(ast.walk, filter(None, map(tree_of, sources))))
+def attribute_chains(trees: Iterable[ast.Module]) -> frozenset[str]:
+    """Return what some cells read of names by way of attributes: `np.testing.assert_allclose`."""
+    nodes = chain.from_iterable(map(ast.walk, trees))
     return frozenset(ast.unparse(node) for node in nodes if isinstance(node, ast.Attribute) and _is_chain(node))
 
 

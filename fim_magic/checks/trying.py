@@ -79,9 +79,9 @@ def tried(
         A check for each expression and each test, and one for all doctests. Where the cells before it fail already, or
         the sandbox has not what the cell reads, `passed` is None.
     """
-    answer = written_in(text, written)
-    examples = _docstrings(text, answer.rows) if check_spec.doctests else []
     cell = without_magics(text)
+    answer = written_in(text, written, cell or "")
+    examples = _docstrings(text, answer.rows) if check_spec.doctests else []
     check_spec = _with_own_tests(check_spec, cell or "")
     wanted = [*wanted_of(check_spec), *([Wanted("doctests", "examples", "")] if examples else [])]
     lost = () if examples or not (check_spec.doctests and _had_examples(text, written)) else (_NO_EXAMPLES,)

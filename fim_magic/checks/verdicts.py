@@ -52,6 +52,11 @@ class Run:
     claims: Claims | None
 
     @property
+    def cell(self) -> tuple[StepResult, ...]:
+        """What came of the parts of the cell."""
+        return self.report.results[self.before : self.before + self.parts]
+
+    @property
     def checks(self) -> tuple[StepResult, ...]:
         """What came of the steps behind the cell."""
         return self.report.results[self.before + self.parts :]
@@ -61,8 +66,7 @@ class Run:
         """The user's names that the answer redefined, and that were put back."""
         if self.claims is None:
             return ()
-        parts = self.report.results[self.before : self.before + self.parts]
-        return tuple(dict.fromkeys(chain.from_iterable(part.texts for part in parts)))
+        return tuple(dict.fromkeys(chain.from_iterable(part.texts for part in self.cell)))
 
     @property
     def remark(self) -> str:
@@ -77,8 +81,7 @@ class Run:
 
 def judge(run: Run, wanted: Sequence[Wanted], examples: Sequence[Sequence[doctest.Example]]) -> Iterator[Check]:
     """Yield a check for each of `wanted`, in this order, which `examples` are the last of, if there are any."""
-    cell = run.report.results[run.before : run.before + run.parts]
-    if len(cell) < run.parts or not all(part.ok for part in cell):
+    if len(run.cell) < run.parts or not all(part.ok for part in run.cell):
         whole = _judge_cell(run)
         yield from (Check(one.name, *whole) for one in wanted)
         return

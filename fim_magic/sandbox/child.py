@@ -223,12 +223,8 @@ class _Runner:
         for stretch in reserved["stretches"]:
             if index == stretch["first"]:
                 self._import(reserved["modules"], reserved["attributes"])
-                released, only = set(stretch["released"]), stretch["only"]
-                among = None if only is None else set(only)
                 self._kept.note(
-                    lambda n, among=among, released=released: n not in released and (among is None or n in among),
-                    stretch["data"],
-                    wholly=stretch["wholly"],
+                    stretch["only"], released=stretch["released"], data=stretch["data"], wholly=stretch["wholly"]
                 )
 
     def _put_back(self, index: int, parts: tuple[str, ...]) -> tuple[bool, tuple[str, ...]]:
@@ -240,8 +236,7 @@ class _Runner:
             changed = self._kept.put_back()
         if index == reserved["settled"]:
             changed += self._kept.put_back(reserved["spared"], contents=False)
-            checked = set(reserved["checked"])
-            self._kept.note(lambda n: n in checked)
+            self._kept.note(reserved["checked"])
         if index <= reserved["settled"]:
             return True, tuple(changed)
         changed = self._kept.put_back()
@@ -339,7 +334,8 @@ class _Runner:
             import linecache
 
             source = step["shown"] or step["source"]
-            linecache.cache[step["name"]] = (len(source), None, source.splitlines(keepends=True), step["name"])
+            lines = [*io.StringIO(source, newline="")]  # splitlines() knows more line ends than Python
+            linecache.cache[step["name"]] = (len(source), None, lines, step["name"])
 
     @staticmethod
     def _flush() -> None:

@@ -20,7 +20,7 @@ _MOST_ENTRIES = 10_000  # of the user's data
 _MOST_BYTES = 16 << 20  # of one array
 _CONSTANTS = (bool, int, float, complex, str)
 _CODE = (FunctionType, staticmethod, classmethod, property)
-_WITHOUT_CONTENT = (*_CONSTANTS, bytes, type, ModuleType, FunctionType, staticmethod, classmethod, property)
+_WITHOUT_CONTENT = (*_CONSTANTS, *_CODE, bytes, type, ModuleType)
 _CONTAINERS = (list, dict, set, bytearray, deque)
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: others cannot be changed
 _OF_EVERY_CLASS = frozenset({"__dict__", "__weakref__"})
@@ -50,20 +50,32 @@ class Kept:
         self._contents: list[tuple[str, Undo]] = []
         self._noted_modules: list[tuple[str, ModuleType, dict[str, Any], bool]] = []
         self._seen: set[int] = set()
-        self._entries = 0
         self._may_hide: Callable[[str], bool] = lambda _: True
         self._builtins = dict(_BUILTINS)
 
-    def note(self, is_kept: Callable[[str], bool], data: Iterable[str] = (), *, wholly: bool = False) -> None:
+    def note(
+        self,
+        only: Iterable[str] | None = None,
+        *,
+        released: Iterable[str] = (),
+        data: Iterable[str] = (),
+        wholly: bool = False,
+    ) -> None:
         """Note what is to be kept, and forget what was noted before.
 
         Args:
-            is_kept: Whether what a name stands for is to stay.
+            only: Where not None, the only names that stay what they are.
+            released: Names that do not.
             data: Names whose lists, dictionaries and objects keep what they hold as well.
             wholly: Whether classes keep all that they have, and not their functions alone.
         """
         self._clear()
         before = dict(self._namespace)
+        among, left_out = None if only is None else frozenset(only), frozenset(released)
+
+        def is_kept(name: str) -> bool:
+            return name not in left_out and (among is None or name in among)
+
         self._may_hide = lambda name: name in before or not is_kept(name)
         for name, value in before.items():
             if is_kept(name) and (name == "__name__" or not name.startswith("__")):
@@ -83,8 +95,7 @@ class Kept:
         if id(value) in self._seen:
             return False
         self._seen.add(id(value))
-        self._entries += 1
-        return self._entries <= _MOST_ENTRIES
+        return len(self._seen) <= _MOST_ENTRIES
 
     def _note_code(self, name: str, value: Any, wholly: bool) -> None:
         if type(value) in (FunctionType, staticmethod, classmethod) or type(value).__name__ == "_lru_cache_wrapper":
@@ -168,9 +179,8 @@ class Kept:
                 continue
             if _modules.get(name) is not module:
                 _modules[name] = module
-            now = dict(vars(module))
-            for key in _put_back(vars(module), parts):
-                if is_own or _is_made_in(self._namespace, now.get(key)):
+            for key, value in _put_back(vars(module), parts).items():
+                if is_own or _is_made_in(self._namespace, value):
                     changed[f"{name}.{key}"] = None
         for name, undo in [*self._undo, *(self._contents if contents else ())]:
             if name.partition(".")[0] not in spared and _has_undone(undo):
@@ -183,8 +193,13 @@ class Kept:
         return [*changed]
 
 
-def _put_back(there: dict[str, Any], before: dict[str, Any]) -> list[str]:
-    changed = [key for key, value in before.items() if key != "_" and there.get(key, _MISSING) is not value]
+def _put_back(there: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """Put back what had changed, and return what stood in its place."""
+    changed = {
+        key: there.get(key, _MISSING)
+        for key, value in before.items()
+        if key != "_" and there.get(key, _MISSING) is not value
+    }
     for key in changed:
         there[key] = before[key]
     return changed

@@ -229,11 +229,11 @@ class _Run:
             why = "passed" if passed else stopped or _ending(code)
         return RunReport(Outcome(passed, why, self._tail.decode("utf-8", "replace")), results, layers)
 
-    def _lines(self, most: int | None = None) -> list[StepResult]:
+    def _lines(self, most: int = -1) -> list[StepResult]:
         """The child's lines, the greeting and one for each step, up to the first that does not bear its token."""
         found = []
-        *lines, _ = bytes(self._answers).split(b"\n")  # what follows the last line end is not whole yet
-        for token, line in zip(self._tokens[:most], lines, strict=False):
+        *lines, _ = bytes(self._answers).split(b"\n", most)  # what follows the last line end is not whole yet
+        for token, line in zip(self._tokens, lines, strict=False):
             if not line.startswith(token.encode()) or line[_TOKEN : _TOKEN + 1] not in (b"+", b"-"):
                 break
             try:

@@ -104,8 +104,6 @@ def checks_of(cell, middle, *expressions, earlier=USER, doctests=False):
         joined, kept = blanks.joined(middle)
         candidate = Candidate(joined, Ending.STOP_TOKEN, kept=kept)
     asked = in_cells(CheckSpec(expressions, doctests=doctests), tuple(map(textwrap.dedent, earlier)))
-    if not earlier:
-        asked = CheckSpec(expressions, doctests=doctests)
     found = in_place(document, candidate, check_spec=asked).checks
     assert found[0].passed, found[0]
     return [check for check in found if check.name not in ("parses", "names", "columns")]
@@ -580,6 +578,23 @@ def test_a_name_that_is_looked_up_is_used():
     (within,) = checks_of(cell, f"return 0\n    {clears}", "all(Means().mean(xs) == y for xs, y in CASES)")
     (between,) = checks_of(BETWEEN, f"{DEFINES}\n{clears}\n", "all(mean(xs) == y for xs, y in CASES)")
     assert not (within.passed or between.passed), (within, between)
+
+
+@pytest.mark.parametrize("sign", ["\f", "\v", "\x1c", "\x85", "\u2028"], ids=ascii)
+def test_what_ends_no_line_of_python_moves_no_row(sign):
+    cell = f"text = 'a{sign}b'\n\n{HOLE}\nx = mean([2])\n"
+    (right,) = checks_of(cell, "return sum(xs) / len(xs)", "mean([1, 3]) == 2", earlier=())
+    (wrong,) = checks_of(HOLE, f"return 0\n\ntext = '{sign}'\nEXPECTED = 0", "mean([1, 3]) == EXPECTED")
+    assert (right.passed, wrong.passed) == (True, False), (right, wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "middle"),
+    [("x", "1; EXPECTED = 0; mean = lambda xs: 0"), ("mean", "(EXPECTED := 0) or (lambda xs: 0)")],
+)
+def test_a_magic_before_an_answer_moves_no_column(name, middle):
+    (found,) = checks_of(f"%time {name} = <cursor>\n", middle, "mean([1, 3]) == EXPECTED")
+    assert not found.passed, found
 
 
 def test_two_holes_are_both_the_models():

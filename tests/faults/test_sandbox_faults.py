@@ -25,7 +25,7 @@ from fim_magic.request import Request
 from fim_magic.review.caption import COLUMNS, about, line
 from fim_magic.review.checks import list_html, score, verdicts
 from fim_magic.review.text import columns_of
-from fim_magic.sandbox import KERNEL_LAYERS, Limits, Step, run_steps
+from fim_magic.sandbox import KERNEL_LAYERS, Limits, Step, run, run_steps
 from fim_magic.sandbox.scratch import bytes_in, remove
 from fim_magic.settings import Settings
 
@@ -256,8 +256,7 @@ for n in range(1000):
         break
 assert (4 << 20) - (1 << 16) <= written <= 4 << 20, written
 """
-    step = Step("cell", program, "<program>", vital=True)
-    assert run_steps([step], limits=Limits(disk=4 << 20)).outcome.ok
+    assert run(program, limits=Limits(disk=4 << 20)).ok
 
 
 # --- 3. what is not confined is said to be so ----------------------------------------------------------------------

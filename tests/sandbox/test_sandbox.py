@@ -422,6 +422,11 @@ def test_steps_share_a_namespace_and_a_vital_one_ends_the_run():
     assert done[4].texts == ("AssertionError: assert x == 3",)
 
 
+def test_an_assertion_is_found_below_what_ends_no_line_of_python():
+    report = run_steps([Step("cell", "x = 'a\fb\u2028'\r\nassert x == 3\n", "<a>")])
+    assert report.results[0].texts == ("AssertionError: assert x == 3",)
+
+
 def test_protections_say_what_holds():
     said = "\n".join(protections())
     assert ("Landlock" in said) is LANDLOCK
