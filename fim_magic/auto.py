@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from fim_magic.line_ends import lines_with_ends
-from fim_magic.markers import asks_to_be_filled
-
-_MAGICS = ("%%fim", "%%complete")
+from fim_magic.markers import FILLING_MAGICS, asks_to_be_filled
 
 
 class AutoFill:
@@ -31,7 +29,7 @@ class AutoFill:
         """Whether `cell` is filled without `%%fim`."""
         if cell.lstrip().startswith("%%"):
             return False
-        if any(line.lstrip().lower().startswith(_MAGICS) for line in lines_with_ends(cell)):
+        if any(line.lstrip().lower().startswith(FILLING_MAGICS) for line in lines_with_ends(cell)):
             return False  # in the wrong line, which the user is told (`mistyped`)
         own = (line for line in lines_with_ends(cell) if not line.lstrip().startswith(("%", "!")))
         return asks_to_be_filled("".join(own), self._markers())

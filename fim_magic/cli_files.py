@@ -17,15 +17,14 @@ from fim_magic.context.cells import code_cell, language_of, text_cell
 from fim_magic.context.redaction import redacted
 from fim_magic.errors import MarkerError, OptionError
 from fim_magic.languages import of_file
-from fim_magic.markers import MARKERS, asks_to_be_filled, holds_hole, no_marker, occurrences
+from fim_magic.markers import FILLING_MAGICS, asks_to_be_filled, holds_hole, no_marker, occurrences
 from fim_magic.notebook_file import FileCell, NotebookFile, is_notebook, read_notebook
+from fim_magic.regular_files import LARGEST_NOTEBOOK, MIB
 from fim_magic.request import Request
 from fim_magic.unicode_text import decoded
 
 STANDARD_INPUT = "-"
 _NOTEBOOK = ".ipynb"
-_MOST_BYTES = 256 * 2**20  # notebooks hold pictures
-_FILLS = ("%%fim", "%%complete")
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class TextSource:
         """Return all of the file with `filled` in the place of the text."""
         return filled if self.notebook is None else self.notebook.with_source(self.number, filled)
 
-    def in_notebook(self, request: Request, mode: str | None, markers: Sequence[str] = MARKERS) -> Request:
+    def in_notebook(self, request: Request, mode: str | None, markers: Sequence[str]) -> Request:
         """Return a request with what the notebook's other cells tell: context, names, and the cells that checks need.
 
         Args:
@@ -125,11 +124,11 @@ def read_source(file: str, markers: Sequence[str], *, named: bool = False) -> Te
     notebook = read_notebook(text, name)
     cell = _cell_to_fill(notebook, markers, named=named)
     first, _, body = cell.source.lstrip().partition("\n")
-    magic = next((magic for magic in _FILLS if first.split()[:1] == [magic]), "")
+    magic = next((magic for magic in FILLING_MAGICS if first.split()[:1] == [magic]), "")
     return TextSource(
         body if magic else cell.source,
         notebook.language,  # of Python, its magic, if any, says more
-        magic == _FILLS[1],
+        magic == FILLING_MAGICS[1],
         notebook,
         cell.number,
     )
@@ -196,9 +195,9 @@ def _bytes_of(file: str) -> bytes:
 
 def _bounded(stream: BinaryIO, name: str) -> bytes:
     """Read a stream that may have no end, such as /dev/zero."""
-    data = stream.read(_MOST_BYTES + 1)
-    if len(data) > _MOST_BYTES:
-        raise OptionError(f"{name} has more than {_MOST_BYTES // 2**20} MB, which is no text to fill by hand.")
+    data = stream.read(LARGEST_NOTEBOOK + 1)
+    if len(data) > LARGEST_NOTEBOOK:
+        raise OptionError(f"{name} has more than {LARGEST_NOTEBOOK // MIB} MB, which is no text to fill by hand.")
     return data
 
 

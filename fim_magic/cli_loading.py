@@ -9,20 +9,20 @@ from fim_magic.visible import notify
 
 if TYPE_CHECKING:
     from fim_magic.loading.loaded import Loaded
+    from fim_magic.loading.manager import ModelManager
     from fim_magic.loading.spec import ModelSpec
 
 
 def load(model: str, options: argparse.Namespace) -> Loaded:
     """Load a model as the options say, with progress and what the user should know of it on standard error.
 
-    `options.models` is where it is loaded, if it is there; else this is the process's manager.
+    Where it is loaded, `models_of` says.
     """
-    from fim_magic.loading.manager import MODELS
     from fim_magic.progress import TerminalProgress
 
     spec = spec_of(model, options)
     with TerminalProgress() as progress:
-        loaded = (getattr(options, "models", None) or MODELS).use(spec, progress)
+        loaded = models_of(options).use(spec, progress)
     for notice in loaded.notices:
         notify(notice)
     return loaded
@@ -39,3 +39,10 @@ def spec_of(model: str, options: argparse.Namespace) -> ModelSpec:
 
     how = Settings().loading(**{name: getattr(options, name) for name in LOADING})
     return ModelSpec.of(model, **how, allow_code=options.allow_code)
+
+
+def models_of(options: argparse.Namespace) -> ModelManager:
+    """Return where models are loaded: in `options.models`, if it is there; else this is the process's manager."""
+    from fim_magic.loading.manager import MODELS
+
+    return getattr(options, "models", None) or MODELS

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-from fim_magic.errors import FimError, OptionError, is_failure
+from fim_magic.errors import OptionError, is_failure
 from fim_magic.faults import in_words
 from fim_magic.visible import notify
 
@@ -37,14 +37,13 @@ def _status_of(error: BaseException, *, interrupted: bool) -> int:
     if isinstance(error, BrokenPipeError):  # `| head`: it has what it wants
         _discard_output()
         return PIPE_CLOSED
-    is_known = isinstance(error, FimError)
     # An import that Ctrl-C has ended may fail in the library's own words.
-    if isinstance(error, KeyboardInterrupt) or (interrupted and (is_known or is_failure(error))):
+    if isinstance(error, KeyboardInterrupt) or (interrupted and is_failure(error)):
         notify("\nfim-magic: interrupted")
         return INTERRUPTED
-    if not (is_known or is_failure(error)):
+    if not is_failure(error):
         raise error
-    notify(f"fim-magic: {error if is_known else _of_output(error) or in_words(error)}")
+    notify(f"fim-magic: {_of_output(error) or in_words(error)}")
     return 1
 
 
@@ -82,8 +81,12 @@ def require_output() -> None:
     Raises:
         OptionError: Standard output is closed.
     """
-    if sys.stdout is None or getattr(sys.stdout, "closed", False):
+    if _output_is_closed():
         raise OptionError("Standard output is closed, so that the answer would be lost. Send it to a file: > FILE")
+
+
+def _output_is_closed() -> bool:
+    return sys.stdout is None or getattr(sys.stdout, "closed", False)
 
 
 def _hold_closed_streams() -> None:
@@ -101,7 +104,7 @@ def _flushed(command: Callable[[], int]) -> int:
     try:
         return command()
     finally:
-        if sys.stdout is not None and not getattr(sys.stdout, "closed", False):
+        if not _output_is_closed():
             sys.stdout.flush()
 
 

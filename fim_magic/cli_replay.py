@@ -5,19 +5,15 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from typing import TYPE_CHECKING
 
 from fim_magic.candidate import Ending
-from fim_magic.cli_loading import load, spec_of
+from fim_magic.cli_loading import load, models_of, spec_of
 from fim_magic.errors import FimError, OptionError
 from fim_magic.pipeline import follow
 from fim_magic.replay import Recorded, compare, recorded, request_of
 from fim_magic.saved_record import read_record
 from fim_magic.streams import is_tty, write
 from fim_magic.visible import plain_text, say
-
-if TYPE_CHECKING:
-    from fim_magic.loading.manager import ModelManager
 
 
 def replay(options: argparse.Namespace) -> int:
@@ -76,7 +72,7 @@ class _Consent:
         """
         from fim_magic.loading.consent import needs_consent
 
-        if self._answers.get(name) or not needs_consent(spec_of(name, self._options), _models(self._options)):
+        if self._answers.get(name) or not needs_consent(spec_of(name, self._options), models_of(self._options)):
             return name
         if name not in self._answers:
             self._answers[name] = _ask(name)
@@ -105,9 +101,3 @@ def _refusal(name: str, notebook: str) -> str:
         "anybody, so it does not decide what is loaded. If you want this model, or another one: fim-magic replay "
         f"{shlex.quote(notebook)} --model {shlex.quote(name)}"
     )
-
-
-def _models(options: argparse.Namespace) -> ModelManager:
-    from fim_magic.loading.manager import MODELS
-
-    return getattr(options, "models", None) or MODELS

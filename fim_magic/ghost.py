@@ -25,6 +25,7 @@ from fim_magic.document import Document
 from fim_magic.errors import is_failure
 from fim_magic.faults import in_words
 from fim_magic.progress import bar
+from fim_magic.visible import plain_text
 
 KEY = "f8"
 """The key that fills at the caret.
@@ -259,8 +260,6 @@ class _GhostControl(BufferControl):
 
 
 def _with_ghost(content: UIContent, text: str) -> UIContent:
-    from fim_magic.visible import plain_text
-
     ghost: list[StyleAndTextTuples] = [[("class:auto-suggestion", plain_text(line))] for line in text.split("\n")]
     caret = content.cursor_position
     line = explode_text_fragments(content.get_line(caret.y))

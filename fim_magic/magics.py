@@ -16,7 +16,7 @@ from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_ar
 from fim_magic.auto import AutoFill
 from fim_magic.classroom import HINTS
 from fim_magic.classroom import hint as hint_of
-from fim_magic.errors import FimError, OptionError, is_failure
+from fim_magic.errors import OptionError, is_failure
 from fim_magic.frontends import accept_now
 from fim_magic.mistyped import MistypedMagic
 from fim_magic.session import Session, prompt_sheet
@@ -37,8 +37,6 @@ def _with_errors_for_the_user(method: Callable[_P, None]) -> Callable[_P, None]:
     def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> None:
         try:
             return method(*args, **kwargs)
-        except FimError as error:
-            message = str(error)
         except UsageError as error:  # of IPython's parser, with what was typed
             message = plain_lines(str(error))
         except KeyboardInterrupt:

@@ -17,6 +17,9 @@ from fim_magic.unicode_text import without_mark
 MARKERS: tuple[str, ...] = ("<cursor>", "<|cursor|>", "<FILL_ME>", "<游標在這>", "█")
 """The markers that are recognised unless the user sets others. The first is the one in the documentation."""
 
+FILLING_MAGICS = ("%%fim", "%%complete")
+"""The cell magics that fill what is marked. The second one completes it."""
+
 _IN_TEMPLATES = "<FILL_ME>"
 """CodeLlama's own word for a hole, which programs that ask it hold in strings."""
 
@@ -26,7 +29,7 @@ _MOST_TOLD = 8  # places, in a message
 Place = tuple[int, str]
 """Where in a text a marker begins, and which."""
 
-_FILLS = re.compile(r"\s*%%(?:fim|complete)\b")
+_FILLS = re.compile(rf"\s*(?:{'|'.join(FILLING_MAGICS)})\b")
 _TAG = re.compile(r"<.+>", re.DOTALL)
 
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 
 from fim_magic.languages import PYTHON
 from fim_magic.line_ends import lines_with_ends
-from fim_magic.markers import Place, occurrences
+from fim_magic.markers import FILLING_MAGICS, Place, occurrences
 from fim_magic.quoted import quoted_positions
 
 _MAGIC = re.compile(r"(?P<signs>%+)[ \t]*(?P<name>\w*)")
-_OURS = re.compile(r"^[ \t]*(%%(?:fim|complete))\b", re.MULTILINE | re.IGNORECASE)
+_OURS = re.compile(rf"^[ \t]*({'|'.join(FILLING_MAGICS)})\b", re.MULTILINE | re.IGNORECASE)
 _UNSEEN = "\ufeff\u200b\u200c\u200d\u2060\xa0 \t\f\r\n"  # the first of these are copied with a text from a page
 _NAMES = ("fim", "complete", "infill", "fill")
 _ALIKE = 0.7

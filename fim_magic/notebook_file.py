@@ -14,11 +14,10 @@ from typing import Any
 
 from fim_magic.errors import OptionError
 from fim_magic.languages import PYTHON, of_cell, of_file
-from fim_magic.unicode_text import without_mark
+from fim_magic.unicode_text import HALF, without_mark
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _DECODER = json.JSONDecoder()
-_HALF = re.compile(r"[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -104,9 +103,7 @@ def _no_notebook(name: str, why: str) -> OptionError:
 
 def _cells(notebook: Any) -> Iterator[FileCell]:
     for number, cell in enumerate(notebook["cells"], 1):
-        source = cell["source"]
-        text = source if isinstance(source, str) else "".join(source)
-        yield FileCell(number, str(cell["cell_type"]), text)
+        yield FileCell(number, str(cell["cell_type"]), "".join(cell["source"]))
 
 
 def _like(written: str, source: str) -> str:
@@ -127,8 +124,8 @@ def _like(written: str, source: str) -> str:
 def _quoted(text: str, written: str) -> str:
     r"""Return a text as JSON. As `written`, it has other characters than ASCII as they are, or as `\u00e9`."""
     escapes = "\\u" in written and written.isascii()
-    # Half a character, which no UTF-8 holds, stays the escape that it was.
-    return _HALF.sub(lambda half: f"\\u{ord(half.group()):04x}", json.dumps(text, ensure_ascii=escapes))
+    # Half a character stays the escape that it was.
+    return HALF.sub(lambda half: f"\\u{ord(half.group()):04x}", json.dumps(text, ensure_ascii=escapes))
 
 
 def _source_span(text: str, number: int) -> tuple[int, int]:

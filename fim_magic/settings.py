@@ -277,10 +277,9 @@ class Settings(Configurable):
         chosen = {name: value for name, value in given.items() if value is not None}
         for name, value in self._unreadable.items():
             if name not in chosen and getattr(self, name) == self.traits()[name].default(self):
-                option = _flag(name) if name in values else name
                 raise OptionError(
-                    f"The environment variable FIM_MAGIC_{name.upper()} holds {value!r}, which {option} cannot be. "
-                    "Change or unset it."
+                    f"The environment variable FIM_MAGIC_{name.upper()} holds {value!r}, which {_flag(name)} cannot "
+                    "be. Change or unset it."
                 )
         return values | chosen
 

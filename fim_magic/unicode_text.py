@@ -14,7 +14,9 @@ from fim_magic.line_ends import line_and_column
 
 BYTE_ORDER_MARK = "\ufeff"
 
-_HALF = re.compile(r"[\ud800-\udfff]")
+HALF = re.compile(r"[\ud800-\udfff]")
+"""Half a character, which no UTF-8 can hold."""
+
 _PAIR = re.compile(r"[\ud800-\udbff][\udc00-\udfff]")
 _OTHER_ENCODINGS = (  # the longer first: the mark of UTF-32 begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "UTF-32"),
@@ -68,7 +70,7 @@ def check_whole(text: object, what: str = "The text") -> None:
             f"{what} has to be a str, and is of type {type(text).__name__}. Bytes become one by data.decode(), and a "
             "file by Path(name).read_text()."
         )
-    half = _HALF.search(text)
+    half = HALF.search(text)
     if half is None:
         return
     code = ord(half.group())
@@ -82,9 +84,9 @@ def check_whole(text: object, what: str = "The text") -> None:
 
 def made_whole(text: str) -> str:
     """Return a text that a model may be shown: halves that make one character are joined, others are replaced."""
-    if _HALF.search(text) is None:
+    if HALF.search(text) is None:
         return text
-    return _HALF.sub("\ufffd", _PAIR.sub(_joined, text))
+    return HALF.sub("\ufffd", _PAIR.sub(_joined, text))
 
 
 def without_mark(text: str) -> str:

@@ -17,14 +17,13 @@ from types import SimpleNamespace
 
 import pexpect
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
 from prompt_toolkit import PromptSession
 from prompt_toolkit.data_structures import Point
 from prompt_toolkit.input import DummyInput
 from prompt_toolkit.layout import UIContent
 from prompt_toolkit.output import DummyOutput
 from scripted import RecordingModels, ScriptedEngine, loaders_with
-from traitlets.config import Config
+from shells import extended_shell
 
 from fim_magic import caret, ghost
 from fim_magic.document import Document
@@ -320,14 +319,9 @@ def test_ipythons_own_ghost_text_asks_the_provider(open_terminal, jupyter_ai, tm
 
 
 @pytest.fixture
-def shell(monkeypatch, tmp_path):
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance(config=Config(HistoryManager={"hist_file": ":memory:"}))
-    shell.run_line_magic("load_ext", "fim_magic")
-    yield shell
-    shell.run_line_magic("unload_ext", "fim_magic")
-    InteractiveShell.clear_instance()
+def shell(tmp_path):
+    with extended_shell(tmp_path) as shell:
+        yield shell
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from IPython.utils.capture import capture_output
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 from scripted import ScriptedEngine, loaders_with
-from traitlets.config import Config
+from shells import extended_shell, new_shell
 
 from fim_magic import extension
 from fim_magic.auto import AutoFill
@@ -58,14 +58,9 @@ def _quick_collections():
 
 
 @pytest.fixture
-def shell(monkeypatch, tmp_path):
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance(config=Config(HistoryManager={"hist_file": ":memory:"}))
-    shell.run_line_magic("load_ext", "fim_magic")
-    yield shell
-    shell.run_line_magic("unload_ext", "fim_magic")
-    InteractiveShell.clear_instance()
+def shell(tmp_path):
+    with extended_shell(tmp_path) as shell:
+        yield shell
 
 
 @pytest.fixture
@@ -678,19 +673,12 @@ def test_in_a_notebook_the_cell_that_chose_says_that_it_is_loaded_and_the_answer
 # --- a configured model --------------------------------------------------------------------------
 
 
-def shell_with(monkeypatch, tmp_path, **config):
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
-    InteractiveShell.clear_instance()
-    settings = {"FimMagics": config, "HistoryManager": {"hist_file": ":memory:"}}
-    return InteractiveShell.instance(config=Config(settings))
-
-
 @pytest.fixture
 def configured(monkeypatch, tmp_path, slowly):
     """`configured(**config)` is a shell with that configuration, and with the extension loaded."""
 
     def make(**config):
-        shell = shell_with(monkeypatch, tmp_path, **config)
+        shell = new_shell(monkeypatch, tmp_path, **config)
         extension.load(shell, slowly.models)
         return shell
 

@@ -10,19 +10,7 @@ from itertools import accumulate
 
 import wcwidth
 
-from fim_magic.visible import name_of, parts, plain_lines, plain_text
-
-__all__ = [
-    "DIM",
-    "RESET",
-    "clipped",
-    "columns_of",
-    "counted",
-    "html_text",
-    "plain_lines",
-    "plain_text",
-    "shortened",
-]
+from fim_magic.visible import name_of, parts
 
 DIM = "\x1b[2m"
 RESET = "\x1b[0m"

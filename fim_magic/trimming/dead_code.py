@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from fim_magic.trimming.dead_ends import blanks_of, is_dead_end, leaves_open
+from fim_magic.trimming.dead_ends import is_dead_end, leaves_open
 from fim_magic.trimming.hole import Hole, end_before
-from fim_magic.trimming.layout import JUMPS, code_of, first_word, indent, may_be_clause
+from fim_magic.trimming.layout import JUMPS, blanks_of, code_of, first_word, indent, may_be_clause
 
 _MAY_FOLLOW_A_JUMP = ("yield", "break", "continue", "pass")
 _YIELDS = re.compile(r"\byield\b|^\s*if (?:False|0)\b")

@@ -57,17 +57,11 @@ def leaves_open(hole: Hole, text: str) -> bool:
     return not _parses(above + text) and _parses(above + "pass")
 
 
-def blanks_of(line: str) -> str:
-    """Return a line's indentation as it is written."""
-    return line[: len(line) - len(line.lstrip(" \t\f"))]
-
-
 @lru_cache(maxsize=_REMEMBERED)
 def _is_dead(source: str, first_line: int, blanks: str) -> bool | None:
     """Whether a statement at the end of a source could never run for one that ends on its `first_line` or later."""
-    outer = "if 1:\n" if source[:1] in (" ", "\t") else ""
-    plain = without_magics(f"{outer}{source.rstrip()}\n{blanks}{_PLACE}\n")
-    tree = None if plain is None else tree_of(plain)
+    outer = _outer(source)
+    tree = _tree(f"{outer}{source.rstrip()}\n{blanks}{_PLACE}\n")
     for body in _bodies(tree) if tree is not None else ():
         *before, last = body
         if isinstance(last, ast.Expr) and isinstance(last.value, ast.Name) and last.value.id == _PLACE:
@@ -78,9 +72,17 @@ def _is_dead(source: str, first_line: int, blanks: str) -> bool | None:
 
 @lru_cache(maxsize=_REMEMBERED)
 def _parses(source: str) -> bool:
-    outer = "if 1:\n" if source[:1] in (" ", "\t") else ""
-    plain = without_magics(outer + source)
-    return plain is not None and tree_of(plain) is not None
+    return _tree(_outer(source) + source) is not None
+
+
+def _outer(source: str) -> str:
+    """What a text that begins with indentation needs above it."""
+    return "if 1:\n" if source[:1] in (" ", "\t") else ""
+
+
+def _tree(source: str) -> ast.Module | None:
+    plain = without_magics(source)
+    return None if plain is None else tree_of(plain)
 
 
 def _bodies(tree: ast.AST) -> Iterator[list[ast.stmt]]:

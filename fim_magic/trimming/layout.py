@@ -37,10 +37,14 @@ def first_line(text: str) -> str:
     return next((line for line in text.split("\n") if line.strip()), "")
 
 
+def blanks_of(line: str) -> str:
+    """Return a line's indentation as it is written."""
+    return line[: len(line) - len(line.lstrip(" \t\f"))]
+
+
 def indent(line: str) -> int:
     """Return the width of a line's leading white space, in columns. After a form feed, Python counts anew."""
-    blanks = line[: len(line) - len(line.lstrip(" \t\f"))].rpartition("\f")[2]
-    return len(blanks.expandtabs(_TAB_WIDTH))
+    return len(blanks_of(line).rpartition("\f")[2].expandtabs(_TAB_WIDTH))
 
 
 def statements(text: str, found: Iterable[lexing.Event], *, unfinished: bool = False) -> list[tuple[int, int]]:

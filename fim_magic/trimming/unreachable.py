@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fim_magic.trimming.dead_ends import blanks_of, is_dead_end, last_live_place
+from fim_magic.trimming.dead_ends import is_dead_end, last_live_place
 from fim_magic.trimming.dedent import dedent
 from fim_magic.trimming.hole import Hole, end_before
-from fim_magic.trimming.layout import CLAUSES, JUMPS, first_word, indent, may_be_clause
+from fim_magic.trimming.layout import CLAUSES, JUMPS, blanks_of, first_word, indent, may_be_clause
 
 _NEW_BRANCH = frozenset({*CLAUSES, "case", "def", "class", "async", ""})  # "" is a decorator's or a bracket's
 

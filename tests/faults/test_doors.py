@@ -19,11 +19,10 @@ from pathlib import Path
 import pytest
 from checkpoints import build
 from gguf_files import write_gguf
-from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from scripted import ScriptedEngine
+from shells import extended_shell
 from tokenizers import Regex, pre_tokenizers
-from traitlets.config import Config
 
 import fim_magic
 from fim_magic import cli
@@ -56,14 +55,8 @@ def _offline(monkeypatch):
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
-        InteractiveShell.clear_instance()
-        shell = InteractiveShell.instance(config=Config(HistoryManager={"hist_file": ":memory:"}))
-        shell.run_line_magic("load_ext", "fim_magic")
+    with extended_shell(tmp_path_factory.mktemp("ipython")) as shell:
         yield shell
-        shell.run_line_magic("unload_ext", "fim_magic")
-        InteractiveShell.clear_instance()
 
 
 @pytest.fixture

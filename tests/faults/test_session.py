@@ -18,10 +18,9 @@ import pytest
 import torch
 from checkpoints import build
 from gguf_files import write_gguf
-from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from scripted import ScriptedEngine
-from traitlets.config import Config
+from shells import extended_shell
 from transformers import AutoModelForCausalLM
 
 import fim_magic
@@ -72,14 +71,9 @@ def engine(scripted):
 
 @pytest.fixture
 def shell(monkeypatch, tmp_path):
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance(config=Config(HistoryManager={"hist_file": ":memory:"}))
-    shell.run_line_magic("load_ext", "fim_magic")
-    yield shell
-    shell.run_line_magic("unload_ext", "fim_magic")
-    InteractiveShell.clear_instance()
+    with extended_shell(tmp_path) as shell:
+        yield shell
 
 
 def run_cell(shell, cell):

@@ -13,10 +13,9 @@ from types import SimpleNamespace
 
 import nbformat
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from scripted import ScriptedEngine
-from traitlets.config import Config
+from shells import extended_shell
 
 from fim_magic import cli, complete, infill
 from fim_magic.context.cells import code_cell
@@ -202,17 +201,8 @@ def test_a_cell_with_a_marker_in_its_text_is_context(cell, is_code):
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory):
-    before = os.environ.get("IPYTHONDIR")
-    os.environ["IPYTHONDIR"] = str(tmp_path_factory.mktemp("ipython"))
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance(config=Config(HistoryManager={"hist_file": ":memory:"}))
-    shell.run_line_magic("load_ext", "fim_magic")
-    yield shell
-    shell.run_line_magic("unload_ext", "fim_magic")
-    InteractiveShell.clear_instance()
-    os.environ.pop("IPYTHONDIR")
-    if before is not None:
-        os.environ["IPYTHONDIR"] = before
+    with extended_shell(tmp_path_factory.mktemp("ipython")) as shell:
+        yield shell
 
 
 def told(shell, cell):
@@ -680,7 +670,7 @@ def test_what_cannot_be_written_stays_as_it_was(tmp_path, engine, capsys):
 
 @pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="this system has no such file")
 def test_a_file_without_an_end_is_not_read_to_it(engine, capsys, monkeypatch):
-    monkeypatch.setattr("fim_magic.cli_files._MOST_BYTES", 2**20)  # so that the test is quick
+    monkeypatch.setattr("fim_magic.cli_files.LARGEST_NOTEBOOK", 2**20)  # so that the test is quick
     assert run("/dev/zero") == 1
     assert "more than 1 MB" in capsys.readouterr().err
 

@@ -1,0 +1,30 @@
+"""An IPython shell with the extension in it, in the process of the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
+
+
+def new_shell(patch: pytest.MonkeyPatch, folder: Path, **config: Any) -> InteractiveShell:
+    """Make a shell in the place of the one before, with such a configuration of the magics and its files in a folder."""
+    patch.setenv("IPYTHONDIR", str(folder))
+    InteractiveShell.clear_instance()
+    return InteractiveShell.instance(config=Config(FimMagics=config, HistoryManager={"hist_file": ":memory:"}))
+
+
+@contextmanager
+def extended_shell(folder: Path) -> Iterator[InteractiveShell]:
+    """A new shell with the extension loaded, whose files are in a folder. At the end there is none."""
+    with pytest.MonkeyPatch.context() as patch:
+        shell = new_shell(patch, folder)
+        shell.run_line_magic("load_ext", "fim_magic")
+        yield shell
+        shell.run_line_magic("unload_ext", "fim_magic")
+        InteractiveShell.clear_instance()
