@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
 
 from fim_magic.cell_text import RUN_LATER, tree_of
-from fim_magic.checks.binding import COMPREHENSIONS, alias_name, root_of
+from fim_magic.checks.binding import alias_name, root_of
 from fim_magic.line_ends import lines_with_ends
 
 Place = tuple[int, int]
