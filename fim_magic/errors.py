@@ -48,6 +48,10 @@ class FetchError(FimError):
     """A checkpoint could not be brought to this machine. Nothing half-made was left behind."""
 
 
+class ServerError(FimError):
+    """A server cannot be reached, refuses, or answers what cannot be used."""
+
+
 class BusyError(FimError):
     """The model is already generating for another request in this process."""
 

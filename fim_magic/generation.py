@@ -212,6 +212,8 @@ def decode_loop(
         if branching is not None and branching.is_over(request.hole, drafts):
             break
         tokens = generation.step()
+        if tokens is None:
+            continue
         if not tokens:
             for draft in drafts:
                 draft.end_early()

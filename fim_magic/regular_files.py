@@ -82,14 +82,24 @@ def read_json(path: Path, at_most: int = LARGEST_CONFIG) -> Any:
     text = read_text(path, at_most)
     try:
         value = json.loads(text)
+        require_shallow(value)
     except RecursionError:
-        raise _too_deep(path) from None
+        raise UnfitFileError(f"{path.name} nests more than {DEEPEST} levels deep") from None
+    return value
+
+
+def require_shallow(value: Any) -> None:
+    """Refuse JSON that nests more than `DEEPEST` levels.
+
+    Raises:
+        RecursionError: It does.
+    """
     level = [value]
     for _ in range(DEEPEST):
         level = [part for whole in level for part in _parts(whole)]
         if not level:
-            return value
-    raise _too_deep(path)
+            return
+    raise RecursionError(f"it nests more than {DEEPEST} levels deep")
 
 
 def read_saved_notebook(path: Path) -> dict[str, Any]:
@@ -164,10 +174,6 @@ def _parts(value: Any) -> Iterator[Any]:
         yield from value.values()
     elif isinstance(value, list):
         yield from value
-
-
-def _too_deep(path: Path) -> UnfitFileError:
-    return UnfitFileError(f"{path.name} nests more than {DEEPEST} levels deep")
 
 
 def _kind(mode: int) -> str:

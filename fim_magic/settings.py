@@ -40,7 +40,7 @@ DETAILS = ("line", "full")
 UNCONFINED_CHECKS = ("run", "refuse")
 """What comes of checks where the system cannot confine them."""
 
-LOADING = ("quantize", "family", "engine")
+LOADING = ("quantize", "family", "engine", "tokenizer")
 """The options that say how a model is loaded, and not what it is to do."""
 
 QUANTIZATIONS = ("8bit", "4bit")
@@ -135,6 +135,10 @@ class Settings(Configurable):
         "auto",
         help="what runs the model: torch, gguf (llama.cpp, for .gguf files), or auto for the faster one here",
     ).tag(config=True, flags=("--engine",))
+    tokenizer = traitlets.Unicode(
+        "auto",
+        help="whose tokenizer a model on a server has, a folder or owner/name on the Hub; auto: as the server says",
+    ).tag(config=True, flags=("--tokenizer",))
     markers = _Markers(
         traitlets.Unicode(),
         list(MARKERS),
@@ -215,7 +219,7 @@ class Settings(Configurable):
         markers, every = self.markers_for(**options)
         method = _checked(values, "method", lambda v: v in METHODS, f"is one of {', '.join(METHODS)}")
         document, blanks = split(text, markers, complete=complete, every=every, language=language)
-        return _checked(values, "model", lambda v: isinstance(v, str) and v != "", "is a name or a path"), Request(
+        return _checked(values, "model", _is_name, "is a name or a path"), Request(
             document=document,
             blanks=blanks,
             method="complete" if complete else method,
@@ -254,6 +258,9 @@ class Settings(Configurable):
             "quantize": _one_of(values, "quantize", QUANTIZATIONS, nothing="none"),
             "family": _one_of(values, "family", family_names(), nothing="auto"),
             "engine": _one_of(values, "engine", ENGINES, nothing="auto"),
+            "tokenizer": None
+            if values["tokenizer"] == "auto"
+            else _checked(values, "tokenizer", _is_name, "is a name or a path"),
         }
 
     def waiting(self, **options: Any) -> float:
@@ -374,6 +381,10 @@ def _one_of(values: Mapping[str, Any], name: str, known: Sequence[str], *, nothi
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-") if name in options_of(Settings) else name
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
 
 
 def _whole(value: Any) -> bool:

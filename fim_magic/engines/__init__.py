@@ -220,15 +220,23 @@ class Generation(Protocol):
         ...
 
     def prefill(self) -> Iterator[int]:
-        """Read the prompt in parts; yield after each how many of its tokens have been read."""
+        """Read the prompt in parts; yield after each how many of its tokens have been read.
+
+        An engine that waits for another machine yields the same number again now and then, so that the caller can look
+        whether it is to stop.
+        """
         ...
 
-    def step(self) -> list[Token]:
+    def step(self) -> list[Token] | None:
         """Return the next token of each candidate that goes on, or several where an engine has them.
 
         Several tokens of one candidate are in their order. An engine that streams ahead may return those of some
         candidates only. A candidate ends after a token of `stop_ids`, which is returned, and after `limit` tokens; when
-        all have ended, an empty list comes.
+        all have ended, an empty list comes. None is no end: an engine that waits for another machine returns it when
+        nothing has come for a moment, so that the caller can look whether it is to stop.
+
+        Raises:
+            ServerError: The machine that computes cannot go on. What it has said until then stays as it is.
         """
         ...
 

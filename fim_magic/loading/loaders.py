@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fim_magic.loading import fetch, load, place
+from fim_magic.loading import fetch, load, place, served
 from fim_magic.progress import OnNotice, OnProgress
 
 if TYPE_CHECKING:
@@ -72,6 +72,15 @@ LOADERS = {
         fetch=fetch.fetch_gguf,
         place=place.place_in_llama_cpp,
         load=load.load_in_llama_cpp,
+    ),
+    "server": Loader(
+        runs_gguf=False,
+        is_installed=lambda: True,
+        is_here=lambda _source: False,  # nobody is asked before the user wants something
+        require_room=lambda _source, _quantize, _memory: None,
+        fetch=served.fetch_tokenizer,
+        place=lambda _path, _name, _quantize, _memory: None,
+        load=served.load_from_server,
     ),
 }
 """Every engine by its name."""

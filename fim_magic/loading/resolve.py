@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fim_magic import catalog
+from fim_magic.engines.server.address import ServerAddress, is_address
 from fim_magic.errors import FimError, ModelError, OptionError
 from fim_magic.formats import family_names
 from fim_magic.loading.adapter import base_of, can_merge, explain, explain_base, is_adapter
@@ -39,8 +40,10 @@ class Source:
         entry: What the catalogue knows of it.
         gguf: A file of the catalogue,
         repo: or a repository on the Hub,
-        path: or a folder or a .gguf file on this machine.
+        path: or a folder or a .gguf file on this machine,
+        address: or a server that runs it.
         revision: Of the repository; None is its main branch.
+        tokenizer: Whose tokenizer a server's model has, where the user says it.
         adapter: The folder of a LoRA adapter that is merged into the checkpoint's weights; None without one.
     """
 
@@ -49,8 +52,10 @@ class Source:
     gguf: catalog.GgufFile | None = None
     repo: str = ""
     path: Path = Path()
+    address: ServerAddress | None = None
     revision: str | None = None
     adapter: Path | None = None
+    tokenizer: str | None = None
 
     @property
     def is_gguf(self) -> bool:
@@ -59,7 +64,7 @@ class Source:
     @property
     def named_paths(self) -> tuple[Path, ...]:
         """What of it is a path on this machine, and may change there: what is fetched stays as it is."""
-        checkpoint = () if self.gguf is not None or self.repo else (self.path,)
+        checkpoint = () if self.gguf is not None or self.repo or self.address is not None else (self.path,)
         return checkpoint if self.adapter is None else (*checkpoint, self.adapter)
 
     @property
@@ -118,6 +123,12 @@ def resolve(
     source, why = find_source(spec.name, memory)
     if source.adapter is not None:
         _require_as_it_is(source, spec)
+    if source.address is not None:
+        source = replace(source, tokenizer=spec.tokenizer)
+    elif spec.tokenizer is not None:
+        raise OptionError(
+            f"--tokenizer is for models that a server runs, and {source.name} brings its own along. Omit it."
+        )
     if spec.allow_code and not source.repo:
         raise OptionError(
             f"--allow-code is for repositories on the Hub, at the commit whose code you have read; {source.name} "
@@ -135,13 +146,21 @@ def find_source(name: str, memory: MemoryProbe) -> tuple[Source, str]:
         ModelError: There is no such model.
     """
     if name != "auto":
-        return _source(name), ""
+        return named_source(name), ""
     sizes = memory.gpus().values()
     entry, why = catalog.choose(sum(sizes) if sizes else None)
-    return _source(entry.name), why
+    return named_source(entry.name), why
 
 
-def _source(name: str) -> Source:
+def named_source(name: str) -> Source:
+    """Find the checkpoint that a name means, other than "auto".
+
+    Raises:
+        ModelError: There is no such model.
+    """
+    if is_address(name):
+        address = ServerAddress.of(name)
+        return Source(address.name, address=address)
     base, revision = split_revision(name)
     entry = catalog.find(base)
     if entry is not None and entry.gguf is not None and not (revision and entry.repo):
@@ -236,6 +255,13 @@ def choose_engine(
     """
     if spec.engine is not None and spec.engine not in loaders:
         raise OptionError(f"--engine is one of auto, {', '.join(loaders)}; {spec.engine!r} is not.")
+    if source.address is not None:
+        return _choose_server(source, spec)
+    if spec.engine == "server":
+        raise OptionError(
+            f"--engine server is for models that a server runs, and {source.name} is none. Name its address: "
+            "%fim use vllm://HOST:8000/OWNER/NAME"
+        )
     if spec.engine == "gguf":
         _require_gguf(source, spec, loaders)
     if spec.engine is not None:
@@ -253,6 +279,21 @@ def choose_engine(
         faster_on_cpu,
         f"it usually is the faster one on a CPU; fim-magic bench --model {source.name} measures it here",
     )
+
+
+def _choose_server(source: Source, spec: ModelSpec) -> tuple[str, str]:
+    for option in filter(
+        None,
+        (
+            spec.engine not in (None, "server") and f"--engine {spec.engine}",
+            spec.quantize and f"--quantize {spec.quantize}",
+        ),
+    ):
+        raise OptionError(
+            f"{option} is for models that are loaded here; {source.name} runs on a server, which has decided on that. "
+            "Omit it."
+        )
+    return "server", ""
 
 
 def _require_gguf(source: Source, spec: ModelSpec, loaders: Mapping[str, Loader]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fim_magic import catalog
+from fim_magic.engines.server.address import ServerAddress, is_address
 
 
 @dataclass(frozen=True)
@@ -14,12 +15,14 @@ class ModelSpec:
     """Which model is asked for, and how it is to be loaded.
 
     Attributes:
-        name: A short name of the catalogue, a folder, a .gguf file, or `owner/name` on the Hub; or "auto" for what is
+        name: A short name of the catalogue, a folder, a .gguf file, `owner/name` on the Hub, or the address of a server
+            (`vllm://host:8000/owner/name`); or "auto" for what is
             loaded already, and otherwise for what suits this machine. What comes from the Hub can be pinned:
             `NAME@REVISION`, a branch, a tag or a commit.
         quantize: "8bit" or "4bit", on CUDA; or None.
         family: The family's name, for a checkpoint that does not tell it; or None.
         engine: "torch"; "gguf", which runs a .gguf file with llama.cpp; or None for the faster one of those that can.
+        tokenizer: For a model on a server: whose tokenizer it has, a folder or `owner/name` on the Hub; or None.
         allow_code: Whether code that the checkpoint brings along may run. The name must then pin the whole commit.
     """
 
@@ -27,11 +30,14 @@ class ModelSpec:
     quantize: str | None = None
     family: str | None = None
     engine: str | None = None
+    tokenizer: str | None = None
     allow_code: bool = False
 
     @classmethod
     def of(cls, name: str, **options: Any) -> ModelSpec:
         """Return the spec for a name as a user writes it, in any letter case, and the other attributes."""
+        if is_address(name):
+            return cls(ServerAddress.of(name).name, **options)
         base, revision = split_revision(name)
         entry = catalog.find(base)
         if entry is not None:
@@ -49,9 +55,14 @@ class ModelSpec:
         if self.engine not in (other.engine, engine_name) and not (self.name == "auto" and self.engine is None):
             return False
         if self.name == "auto":
-            return self.quantize in (None, other.quantize) and self.family in (None, other.family)
+            return all(mine in (None, theirs) for mine, theirs in zip(self._variant, other._variant, strict=True))
         names = (other.name, model) if other.name == "auto" else (other.name,)
-        return self.name in names and (self.quantize, self.family) == (other.quantize, other.family)
+        return self.name in names and self._variant == other._variant
+
+    @property
+    def _variant(self) -> tuple[str | None, ...]:
+        """What makes another model of one name."""
+        return (self.quantize, self.family, self.tokenizer)
 
 
 def split_revision(name: str) -> tuple[str, str | None]:

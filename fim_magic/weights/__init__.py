@@ -4,7 +4,7 @@ from fim_magic.weights.cache import cache_dir, cannot_write, locked, require_roo
 from fim_magic.weights.files import cached, fetch
 from fim_magic.weights.manifest import fault_in, sha256_of, write_manifest
 from fim_magic.weights.reach import reachable
-from fim_magic.weights.snapshot import is_commit, snapshot, snapshot_file
+from fim_magic.weights.snapshot import is_commit, snapshot, snapshot_file, snapshot_tokenizer
 
 __all__ = [
     "cache_dir",
@@ -19,6 +19,7 @@ __all__ = [
     "sha256_of",
     "snapshot",
     "snapshot_file",
+    "snapshot_tokenizer",
     "write_manifest",
     "write_whole",
     "writing",

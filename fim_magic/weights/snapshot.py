@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 _FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "tokenizer*")
 _PICKLES = (PICKLED, "pytorch_model-?????-of-?????.bin")
 _CODE = ("*.py",)
+_TOKENIZER = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
 _NEVER = ("*/*", "*.pt", "*.pth", "consolidated*", "*.gguf")
 
 _Patterns = dict[str, Any]  # the arguments by which the client selects files
@@ -137,6 +138,26 @@ def snapshot_file(repo: str, name: str, on_progress: OnProgress = silent) -> Pat
         if name not in sizes:
             raise FetchError(f"{repo} on the Hugging Face Hub has no {name}.")
         return _downloaded(repo, None, {"allow_patterns": [name]}, sizes[name], on_progress) / name
+
+
+def snapshot_tokenizer(repo: str, revision: str | None = None, on_progress: OnProgress = silent) -> Path:
+    """Return a folder with a repository's tokenizer and configuration, without its weights; see [`snapshot`][].
+
+    Raises:
+        FetchError: They are not on this machine, and could not be brought here. The message says why.
+    """
+    _require_revision(repo, revision, with_code=False)
+    local = _cached_snapshot(repo, revision, code=False)
+    if local is not None and (local / "tokenizer.json").is_file() and (local / "config.json").is_file():
+        return local
+    with _snapshot_errors(repo, revision, "or name a folder that has its tokenizer.json and config.json"):
+        info = _repository(repo, revision)
+        sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
+        missing = [name for name in ("config.json", "tokenizer.json") if name not in sizes]
+        if missing:
+            raise FetchError(f"{repo} on the Hugging Face Hub has no {missing[0]}.")
+        total = sum(sizes.get(name, 0) for name in _TOKENIZER)
+        return _downloaded(repo, info.sha, {"allow_patterns": list(_TOKENIZER)}, total, on_progress)
 
 
 def local_snapshot(repo: str, revision: str | None, *, code: bool) -> Path | None:

@@ -175,7 +175,9 @@ def test_interrupted_conversion_leaves_nothing(tiny: Tiny, cache: Path, step: st
 
 
 @pytest.mark.parametrize("name", ["tiny.gguf", "tiny [Q8] (1).gguf"])
-@pytest.mark.parametrize("number", [123, os.getpid()], ids=["another's", "ours"])  # in containers, numbers of processes come again
+@pytest.mark.parametrize(
+    "number", [123, os.getpid()], ids=["another's", "ours"]
+)  # in containers, numbers of processes come again
 def test_what_a_killed_process_left_is_removed(name: str, number: int, tiny: Tiny, tmp_path: Path, cache: Path) -> None:
     path = shutil.copyfile(tiny.path, tmp_path / name)
     folder = converted(path)

@@ -162,6 +162,8 @@ class EngineArm:
         while going:
             tokens = generation.step()
             now = time.perf_counter() - began  # the step has copied its tokens to the host
+            if tokens is None:
+                continue
             if not tokens:
                 raise ModelError(f"{self.name} stopped before its {wanted} tokens: it has to ignore end tokens here.")
             for token in tokens:

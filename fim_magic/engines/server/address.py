@@ -1,0 +1,121 @@
+"""Where a server is, and which of its models is meant: `vllm://host:8000/owner/name`."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from fim_magic.engines import Destination
+from fim_magic.errors import ModelError
+
+KINDS = ("vllm", "llama-server", "sglang", "ollama", "tgi", "openai")
+"""The servers that an address can name; `https` is asked for as in `vllm+https://`."""
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_PORTS = {"vllm": 8000, "llama-server": 8080, "sglang": 30000, "ollama": 11434, "tgi": 3000, "openai": 8000}
+"""What each listens on by its own default."""
+_API = "/v1"
+
+
+@dataclass(frozen=True)
+class ServerAddress:
+    """Where a server is, and which of its models is meant.
+
+    Attributes:
+        kind: One of `KINDS`, or "" where the address is a plain URL, so that the server has to be asked.
+        url: Its scheme, host, port and maybe a path before the interface, without a slash at its end.
+        model: The model's name as the user has written it; "" is the one that the server runs.
+    """
+
+    kind: str
+    url: str
+    model: str = ""
+
+    @classmethod
+    def of(cls, name: str) -> ServerAddress:
+        """Read an address.
+
+        What stands behind the host is the model's name. A path before the interface, as a gateway has it, ends with
+        `/v1`: `https://gateway.example/team/v1/owner/name`.
+
+        Raises:
+            ModelError: It is none. The message says what one looks like.
+        """
+        try:
+            parts = urlsplit(name)
+            port = parts.port
+        except ValueError as error:
+            raise _no_address(name, str(error)) from None
+        kind, _, transport = parts.scheme.lower().partition("+")
+        if kind in ("http", "https") and not transport:
+            kind, transport = "", kind
+        if (kind and kind not in KINDS) or transport not in ("", "http", "https"):
+            raise _no_address(name, f"{parts.scheme}:// is not known")
+        if parts.username is not None or parts.password is not None:
+            raise ModelError(
+                "The address of a server holds no user and no key: a notebook keeps what is typed in it. Put the key "
+                "into the environment variable FIM_MAGIC_SERVER_KEYS, as HOST:PORT=KEY, and leave it out of the name."
+            )
+        if not parts.hostname or parts.query or parts.fragment:
+            raise _no_address(name, "there is no host in it" if not parts.hostname else "it has a ? or a #")
+        before, model = _split_path(parts)
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        number = port if port is not None else None if transport == "https" or not kind else _PORTS[kind]
+        return cls(kind, f"{transport or 'http'}://{host}{'' if number is None else f':{number}'}{before}", model)
+
+    @property
+    def name(self) -> str:
+        """The address as a user types it, with its port."""
+        transport, _, rest = self.url.partition("://")
+        scheme = transport if not self.kind else self.kind + ("+https" if transport == "https" else "")
+        rest += _API if "/" in rest else ""
+        return f"{scheme}://{rest}/{self.model}" if self.model else f"{scheme}://{rest}"
+
+    @property
+    def host(self) -> str:
+        """The host with its port, if it has one, as keys and permissions are kept for it."""
+        return urlsplit(self.url).netloc
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is this machine by an address that nothing else can have."""
+        host = urlsplit(self.url).hostname or ""
+        if host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def is_encrypted(self) -> bool:
+        return self.url.startswith("https://")
+
+    @property
+    def destination(self) -> Destination:
+        return Destination.MACHINE if self.is_loopback else Destination.HOST
+
+
+def is_address(name: str) -> bool:
+    """Whether a model's name is the address of a server, or is meant to be one."""
+    return _ADDRESS.match(name) is not None
+
+
+def _split_path(parts: SplitResult) -> tuple[str, str]:
+    """Return the path before the interface, and the model's name."""
+    path = unquote(parts.path).rstrip("/")
+    before, found, model = f"{path}/".partition(f"{_API}/")
+    if found:
+        return before, model.rstrip("/")
+    return "", path.lstrip("/")
+
+
+def _no_address(name: str, why: str) -> ModelError:
+    kinds = ", ".join(f"{kind}://" for kind in KINDS)
+    return ModelError(
+        f"{name!r} is not the address of a server ({why}). One looks like vllm://127.0.0.1:8000 or "
+        f"vllm+https://HOST/OWNER/NAME; there are {kinds}, and http:// and https:// for a server that is to be asked "
+        "what it is."
+    )

@@ -1,0 +1,189 @@
+"""A model on a server, behind the same protocol as one in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fim_magic.engines import (
+    GREEDY,
+    Beginning,
+    Capabilities,
+    EngineInfo,
+    EngineReport,
+    Sampling,
+    TokenLogprob,
+    too_long_to_score,
+)
+from fim_magic.engines.running import Running
+from fim_magic.engines.server.connection import Connection
+from fim_magic.engines.server.dialect import Asked, Dialect, ServedModel, ServedToken
+from fim_magic.engines.server.generation import ServerGeneration, streams_for
+from fim_magic.errors import ModelError, ServerError
+from fim_magic.formats import Family, family_of
+from fim_magic.regular_files import read_json
+from fim_magic.tokenization import TextTokenizer, declared_ends
+
+_USUAL_CONTEXT = 4096  # tokens, where neither the server nor the configuration tells
+
+
+class ServerEngine:
+    """A model that a server runs. Satisfies [`fim_magic.engines.Engine`][].
+
+    Args:
+        connection: To the server.
+        dialect: How it is asked.
+        served: What it says of its model.
+        tokenizer: The model's own, which makes the ids that are sent.
+        config: The model's config.json.
+        name: What the user calls it: its address.
+        revision: Which version of the tokenizer it is.
+        named: Its family, where the catalogue or the user states it.
+        notices: What the user should read before the first answer.
+
+    Attributes:
+        tokenizer: The argument.
+        family: Its prompt format.
+        context_length: Tokens of prompt and answer together, as the server says, or the configuration.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        dialect: Dialect,
+        served: ServedModel,
+        tokenizer: TextTokenizer,
+        config: Mapping[str, Any],
+        *,
+        name: str,
+        revision: str = "",
+        named: str = "",
+        notices: Sequence[str] = (),
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.family: Family = family_of(config, tokenizer, declared_ends(tokenizer, config.get("eos_token_id")), named)
+        declared = config.get("max_position_embeddings")
+        self.context_length = served.context_length or (declared if isinstance(declared, int) else _USUAL_CONTEXT)
+        self._connection = connection
+        self._dialect = dialect
+        self._served = served
+        self._name = name
+        self._revision = revision
+        self._notices = tuple(notices)
+
+    @classmethod
+    def load(
+        cls,
+        connection: Connection,
+        dialect: Dialect,
+        served: ServedModel,
+        folder: Path,
+        *,
+        name: str,
+        revision: str = "",
+        named: str = "",
+        notices: Sequence[str] = (),
+    ) -> ServerEngine:
+        """Return the engine for a model whose tokenizer.json and config.json are in `folder`.
+
+        Raises:
+            ModelError: They cannot be read.
+        """
+        try:
+            config = read_json(folder / "config.json")
+        except (OSError, ValueError) as error:
+            raise ModelError(f"The config.json of {served.name} could not be read ({error}).") from error
+        tokenizer = TextTokenizer.from_folder(folder)
+        return cls(
+            connection, dialect, served, tokenizer, config, name=name, revision=revision, named=named, notices=notices
+        )
+
+    @property
+    def info(self) -> EngineInfo:
+        return EngineInfo(
+            model=self._name,
+            revision=self._revision,
+            runtime=self._served.software,
+            device=self._connection.address.host,
+            precision=self._served.precision,
+            destination=self._connection.address.destination,
+            notices=self._notices,
+        )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._dialect.capabilities
+
+    def report(self) -> EngineReport:
+        return EngineReport(decoder=self._served.software)
+
+    def warm_up(self) -> None:
+        """Do nothing: the server is warm, or warms up by itself."""
+
+    def forget(self) -> None:
+        """Do nothing: what a server keeps of prompts is not ours."""
+
+    def bytes_per_token(self, context: int) -> None:
+        """Return None: what a server reads for a token is not known here."""
+
+    def generate(
+        self,
+        prompt: Sequence[int],
+        *,
+        beginnings: Sequence[Beginning],
+        sampling: Sampling,
+        stop_ids: AbstractSet[int],
+        limit: int,
+    ) -> ServerGeneration:
+        if len(prompt) >= self.context_length:
+            raise ModelError(
+                f"The prompt has {len(prompt)} tokens, and the context of {self._served.name} is {self.context_length} "
+                "tokens in all. Give it a shorter text, or less context."
+            )
+        limit = min(limit, self.context_length - len(prompt))
+        asked = self._asked(prompt, sampling, stop_ids, limit)
+        streams = streams_for(self._connection, self._dialect, asked, beginnings, self.tokenizer)
+        return ServerGeneration(streams, len(prompt), Running(beginnings, stop_ids, limit, self.tokenizer))
+
+    def score(self, prompt: Sequence[int], continuation: Sequence[int]) -> list[float]:
+        if not continuation:
+            return []
+        self._require_room(len(prompt) + len(continuation))
+        ids = [*prompt, *continuation]
+        found = self._dialect.score(self._connection, self._served.name, ids, len(prompt), 0)
+        logprobs = [token.logprob for token in found or ()]
+        if len(logprobs) != len(continuation) or None in logprobs:
+            raise ServerError(f"The server at {self._connection.address.host} did not say how probable a text is.")
+        return [logprob for logprob in logprobs if logprob is not None]
+
+    def top_logprobs(self, prompt: Sequence[int], continuation: Sequence[int], count: int) -> list[list[TokenLogprob]]:
+        self._require_room(len(prompt) + len(continuation))
+        ids = [*prompt, *continuation]
+        places: list[list[TokenLogprob]] = []
+        if continuation:
+            found = self._dialect.score(self._connection, self._served.name, ids, len(prompt), count)
+            if found is None:  # then each place is asked for
+                return [
+                    self._next_tokens([*prompt, *continuation[:length]], count)
+                    for length in range(len(continuation) + 1)
+                ]
+            places = [list(token.alternatives) for token in found]
+        return [*places, self._next_tokens(ids, count)]
+
+    def _next_tokens(self, ids: Sequence[int], count: int) -> list[TokenLogprob]:
+        """Return the most probable tokens behind a text."""
+        asked = replace(self._asked(ids, GREEDY, frozenset(), 1), alternatives=count)
+        found: list[ServedToken] = []
+        for event in self._connection.stream(*self._dialect.request(asked)):
+            found += [token for piece in self._dialect.pieces(event) for token in piece.tokens]
+        return list(found[0].alternatives[:count]) if found else []
+
+    def _asked(self, ids: Sequence[int], sampling: Sampling, stop_ids: AbstractSet[int], limit: int) -> Asked:
+        return Asked(self._served.name, list(ids), sampling, stop_ids, limit)
+
+    def _require_room(self, tokens: int) -> None:
+        if tokens > self.context_length:
+            raise ModelError(too_long_to_score(self._served.name, tokens, self.context_length))

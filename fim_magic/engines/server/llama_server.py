@@ -1,0 +1,87 @@
+"""llama-server, llama.cpp's own, asked by token ids at `/completion`.
+
+As of its `tools/server/README.md`, build 11549. It ends an answer at the tokens that its file says end a text; other
+stop ids are seen here, and the stream is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from fim_magic.engines import Capabilities, TokenLogprob
+from fim_magic.engines.server.connection import Connection
+from fim_magic.engines.server.dialect import Asked, Piece, ServedModel, ServedToken
+from fim_magic.errors import ServerError
+
+_BIAS = 100.0
+"""Added to the logits of the only tokens that may come: much more than logits differ by, and the same for each."""
+
+_ENDINGS = {"eos": "stop", "word": "stop", "limit": "length"}
+
+
+class LlamaServerDialect:
+    """How llama-server is asked. Satisfies [`fim_magic.engines.server.dialect.Dialect`][]."""
+
+    name = "llama-server"
+    capabilities = Capabilities(scores=False)
+    takes_ids = True
+
+    def identify(self, connection: Connection, wanted: str) -> ServedModel:
+        props = connection.get("/props")
+        settings = props.get("default_generation_settings") if isinstance(props, dict) else None
+        if not isinstance(settings, dict):
+            raise ServerError(f"The server at {connection.address.host} is no llama-server: it has no /props.")
+        path, build = str(props.get("model_path") or ""), str(props.get("build_info") or "")
+        length = settings.get("n_ctx")
+        return ServedModel(
+            name=str(props.get("model_alias") or path),
+            context_length=length if isinstance(length, int) and length > 0 else 0,
+            sources=tuple(filter(None, (path, wanted))),
+            software=f"llama-server {build}".strip(),
+        )
+
+    def tokenize(self, connection: Connection, model: str, text: str) -> list[int] | None:
+        body = {"content": text, "add_special": False, "parse_special": True}
+        return [int(token) for token in connection.post("/tokenize", body)["tokens"]]
+
+    def request(self, asked: Asked) -> tuple[str, dict[str, Any]]:
+        body: dict[str, Any] = {
+            "prompt": list(asked.ids),
+            "n_predict": asked.limit,
+            "temperature": asked.sampling.temperature,
+            "top_p": asked.sampling.top_p if asked.sampling.temperature else 1.0,
+            "samplers": ["temperature", "top_p"],  # no others, and in our order
+            "stream": True,
+            "return_tokens": True,
+            "n_probs": asked.alternatives,
+            "cache_prompt": True,
+        }
+        if asked.sampling.temperature:
+            body["seed"] = asked.sampling.seed % 2**32
+        if asked.allowed is not None:
+            body["logit_bias"] = [[token, _BIAS] for token in asked.allowed]
+        return "/completion", body
+
+    def pieces(self, event: Any) -> Iterator[Piece]:
+        if "error" in event:
+            raise ServerError(f"llama-server failed ({str(event['error'])[:300]}). Its own log says why.")
+        told = event.get("completion_probabilities") or [{"id": token} for token in event.get("tokens") or ()]
+        yield Piece(
+            tokens=tuple(
+                ServedToken(
+                    int(token["id"]),
+                    token.get("logprob"),
+                    tuple(TokenLogprob(int(other["id"]), other["logprob"]) for other in token.get("top_logprobs", ())),
+                )
+                for token in told
+            ),
+            ended=_ENDINGS.get(str(event.get("stop_type")), "stop") if event.get("stop") else "",
+            cached=(event.get("timings") or {}).get("cache_n"),
+        )
+
+    def score(
+        self, connection: Connection, model: str, ids: Sequence[int], begin: int, count: int
+    ) -> list[ServedToken] | None:
+        """Return None: it says nothing of tokens that it has not generated."""
+        return None

@@ -1,0 +1,105 @@
+"""vLLM's completions endpoint, asked by token ids.
+
+Ids come back beside the text (`return_token_ids`): the text has no sentinels, so that an answer that ends with one
+would look like one that has broken off. As of vLLM 0.32, `vllm/entrypoints/openai/completion/protocol.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from fim_magic.engines import Capabilities, TokenLogprob
+from fim_magic.engines.server.connection import Connection
+from fim_magic.engines.server.dialect import Asked, Piece, ServedModel, ServedToken
+from fim_magic.engines.server.models import chosen_model
+from fim_magic.errors import ServerError
+
+_COMPLETIONS = "/v1/completions"
+_ID = "token_id:"
+
+
+class VllmDialect:
+    """How vLLM is asked. Satisfies [`fim_magic.engines.server.dialect.Dialect`][]."""
+
+    name = "vllm"
+    capabilities = Capabilities()
+    takes_ids = True
+
+    def identify(self, connection: Connection, wanted: str) -> ServedModel:
+        version = connection.get("/version")
+        if not isinstance(version, dict) or not isinstance(version.get("version"), str):
+            raise ServerError(f"The server at {connection.address.host} is no vLLM: it does not tell its version.")
+        model = chosen_model(connection, wanted)
+        length, root = model.get("max_model_len"), model.get("root")
+        return ServedModel(
+            name=model["id"],
+            context_length=length if isinstance(length, int) and length > 0 else 0,
+            sources=tuple(dict.fromkeys(name for name in (root, model["id"]) if isinstance(name, str) and name)),
+            software=f"vLLM {version['version']}",
+        )
+
+    def tokenize(self, connection: Connection, model: str, text: str) -> list[int] | None:
+        found = connection.post("/tokenize", {"model": model, "prompt": text, "add_special_tokens": False})
+        return [int(token) for token in found["tokens"]]
+
+    def request(self, asked: Asked) -> tuple[str, dict[str, Any]]:
+        body: dict[str, Any] = {
+            "model": asked.model,
+            "prompt": list(asked.ids),
+            "max_tokens": asked.limit,
+            "temperature": asked.sampling.temperature,
+            "top_p": asked.sampling.top_p if asked.sampling.temperature else 1.0,
+            "stop_token_ids": sorted(asked.stop_ids),
+            "stream": True,
+            "logprobs": asked.alternatives,
+            "return_token_ids": True,
+            "return_tokens_as_token_ids": True,
+            "skip_special_tokens": False,
+        }
+        if asked.sampling.temperature:
+            body["seed"] = asked.sampling.seed
+        if asked.allowed is not None:
+            body["allowed_token_ids"] = list(asked.allowed)
+        return _COMPLETIONS, body
+
+    def pieces(self, event: Any) -> Iterator[Piece]:
+        for choice in event["choices"]:
+            ids = choice.get("token_ids") or []
+            told = choice.get("logprobs") or {}
+            logprobs = told.get("token_logprobs") or [None] * len(ids)
+            places = told.get("top_logprobs") or [None] * len(ids)
+            yield Piece(
+                tokens=tuple(
+                    ServedToken(int(token), logprob, _alternatives(place))
+                    for token, logprob, place in zip(ids, logprobs, places, strict=True)
+                ),
+                ended=choice.get("finish_reason") or "",
+            )
+
+    def score(
+        self, connection: Connection, model: str, ids: Sequence[int], begin: int, count: int
+    ) -> list[ServedToken] | None:
+        body = {
+            "model": model,
+            "prompt": list(ids),
+            "max_tokens": 1,
+            "temperature": 0.0,
+            "prompt_logprobs": count,
+            "return_tokens_as_token_ids": True,
+        }
+        places = connection.post(_COMPLETIONS, body)["choices"][0]["prompt_logprobs"][begin:]
+        return [_scored(token, place, count) for token, place in zip(ids[begin:], places, strict=True)]
+
+
+def _alternatives(place: Mapping[str, float] | None) -> tuple[TokenLogprob, ...]:
+    """Read the alternatives in one place, by ids that are written as texts."""
+    found = [TokenLogprob(int(token.removeprefix(_ID)), float(value)) for token, value in (place or {}).items()]
+    return tuple(sorted(found, key=lambda item: -item.logprob))
+
+
+def _scored(token: int, place: Mapping[str, Mapping[str, Any]], count: int) -> ServedToken:
+    """Read one place of the prompt: its own token, and the most probable ones."""
+    ranked = sorted(place.items(), key=lambda item: int(item[1]["rank"]))
+    alternatives = [TokenLogprob(int(key), float(value["logprob"])) for key, value in ranked]
+    return ServedToken(token, float(place[str(token)]["logprob"]), tuple(alternatives[:count]))

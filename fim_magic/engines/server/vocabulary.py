@@ -1,0 +1,61 @@
+"""The proof that a server's model has the vocabulary that our prompts are made of.
+
+Ids of another vocabulary would be read as noise, and answered with something that looks like code. So a server is asked
+how it encodes some texts and every sentinel before it is asked anything else.
+"""
+
+from __future__ import annotations
+
+from fim_magic.engines.server.connection import Connection
+from fim_magic.engines.server.dialect import Dialect
+from fim_magic.errors import ModelError
+from fim_magic.formats import Family
+from fim_magic.tokenization import TextTokenizer
+
+_TEXTS = (
+    "def mean(xs):\n    total = sum(xs)\n    return total / len(xs)\n",
+    "\tfor i in range(10):\r\n\t\tprint(f'{i:03d}')  # 1234567890\n\n\n",
+    "名字 = '游標在這'  # Größe, naïve, привет, 안녕 🙂\n",
+)
+"""Of code, of blanks and digits, and of several scripts: what vocabularies differ in."""
+
+
+def require_same_vocabulary(
+    connection: Connection, dialect: Dialect, model: str, tokenizer: TextTokenizer, family: Family, *, source: str
+) -> bool:
+    """Compare the server's ids of some texts, and of every sentinel of the family, with our own.
+
+    Args:
+        connection: To the server.
+        dialect: How it is asked.
+        model: As the server calls it.
+        tokenizer: Our own.
+        family: Of the model.
+        source: Where our own comes from, for the message.
+
+    Returns:
+        Whether the server could be asked; some do not tell.
+
+    Raises:
+        ModelError: They differ.
+        ServerError: It could not be asked.
+    """
+    for text in _TEXTS:
+        found = dialect.tokenize(connection, model, text)
+        if found is None:
+            return False
+        if found != tokenizer.encode(text):
+            raise ModelError(_another(connection, model, source))
+    for sentinel in (*family.sentinels(), *family.stop):
+        own = tokenizer.sentinel(sentinel)
+        if own is not None and (dialect.tokenize(connection, model, sentinel) or [])[-1:] != [own]:
+            raise ModelError(_another(connection, model, source, f" {sentinel} is another token there."))
+    return True
+
+
+def _another(connection: Connection, model: str, source: str, why: str = "") -> str:
+    return (
+        f"The server at {connection.address.host} encodes text in another way than the tokenizer of {source}, so "
+        f"{model} would read noise.{why} Name the model's own tokenizer, a folder or OWNER/NAME on the Hub: "
+        f"%fim use {connection.address.name} --tokenizer OWNER/NAME"
+    )
