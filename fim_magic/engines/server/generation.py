@@ -17,6 +17,7 @@ from fim_magic.engines import Beginning, Sampling, Token
 from fim_magic.engines.running import Running
 from fim_magic.engines.server.connection import Connection, EventStream
 from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedToken
+from fim_magic.engines.server.text_answers import pieces_of
 from fim_magic.errors import ServerError, is_failure
 from fim_magic.tokenization import TextTokenizer
 
@@ -213,13 +214,12 @@ class CandidateStream:
             self._stream = stream
             if self._is_closed:
                 return
-        for event in stream:
-            for piece in self._dialect.pieces(event):
-                if piece.cached is not None:
-                    self.cached = piece.cached
-                yield piece
-                if piece.ended:
-                    return
+        for piece in pieces_of(self._dialect, stream, asked, self._tokenizer):
+            if piece.cached is not None:
+                self.cached = piece.cached
+            yield piece
+            if piece.ended:
+                return
 
     def _unreadable(self, error: BaseException) -> ServerError:
         _log.info("An event of a server could not be read.", exc_info=error)
