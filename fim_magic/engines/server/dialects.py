@@ -43,8 +43,11 @@ def identify(connection: Connection) -> tuple[Dialect, ServedModel]:
             return dialect, dialect.identify(connection, address.model)
         except ServerError as error:
             errors.append(error)
-    if address.kind or len(set(map(str, errors))) == 1:  # the same for all: it wants a key, say
+    if address.kind:
         raise errors[-1]
+    for refused in errors:
+        if refused.status in (401, 403):  # whatever it is, it wants a key
+            raise refused
     kinds_known = ", ".join(f"{kind}://" for kind in DIALECTS)
     raise ServerError(
         f"The server at {address.host} is of no kind that fim-magic knows, or tells too little of itself "

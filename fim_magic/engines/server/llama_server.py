@@ -83,6 +83,8 @@ class LlamaServerDialect:
                 continue
             if event.get("error"):
                 raise failure("llama-server", event["error"])
+            if event.get("index"):  # one is asked for
+                continue
             ended = _ENDINGS.get(str(event.get("stop_type")), "stop") if event.get("stop") else ""
             if not ended or event.get("stop_type") != "eos":
                 yield held

@@ -20,7 +20,7 @@ from fim_magic.engines.server.dialect import Asked, Dialect, ServedModel
 from fim_magic.engines.server.text_answers import TextAnswer
 from fim_magic.engines.server.text_prompts import TextPrompts, UnsayableError
 from fim_magic.engines.server.vocabulary import TEXTS, another_vocabulary, require_same_vocabulary
-from fim_magic.errors import FimError, ModelError
+from fim_magic.errors import FimError, ModelError, ServerError
 from fim_magic.formats import Family, completion_prompt, fim_prompt
 from fim_magic.tokenization import TextTokenizer
 
@@ -86,7 +86,14 @@ class Prover:
                 return self._by_ids(variant)
             except FimError as error:
                 _log.info("A server does not take prompts as %s has them: %s", type(variant).__name__, error)
-        return self._by_text(last) if not last.capabilities.takes_ids else self._by_ids(last)
+        if last.capabilities.takes_ids:
+            return self._by_ids(last)
+        try:
+            return self._by_text(last)
+        except ServerError as error:
+            if error.status in (400, 404, 405):
+                raise self._only_chats(error) from error
+            raise
 
     def _by_ids(self, dialect: Dialect) -> Proven:
         if self._has_same_vocabulary(dialect):
@@ -116,6 +123,16 @@ class Prover:
             f"tokenizer of {self.source} is that of {self.served.name}."
         )
         return Proven(dialect, found[0][1], (notice,))
+
+    def _only_chats(self, error: ServerError) -> ModelError:
+        from fim_magic import catalog
+
+        nearest = catalog.nearest_infilling(self.served.name)
+        return ModelError(
+            f"{self.connection.address.host} takes no completions for {self.served.name}. A model that can only be "
+            "chatted with fills no holes: its answers are talk about the code. The nearest that infills is loaded by: "
+            f"%fim use {nearest.name} ({error})"
+        )
 
     def _has_same_vocabulary(self, dialect: Dialect) -> bool:
         return require_same_vocabulary(

@@ -16,6 +16,12 @@ _MOST_TOLD = 300  # characters of a server's own words
 
 def refusal(address: ServerAddress, response: httpx2.Response, content: bytes) -> ServerError:
     """Return the error for an answer that is not 200."""
+    error = _refusal(address, response, content)
+    error.status = response.status_code
+    return error
+
+
+def _refusal(address: ServerAddress, response: httpx2.Response, content: bytes) -> ServerError:
     status, host = response.status_code, address.host
     said = _words(content)
     if response.has_redirect_location:

@@ -74,6 +74,8 @@ class VllmDialect:
             if event.get("error"):
                 raise failure("vLLM", event["error"])
             for choice in event["choices"]:  # the last event has none, and tells the usage
+                if choice.get("index"):  # one is asked for
+                    continue
                 read = choice.get("prompt_token_ids")
                 if read is not None and read != list(asked.ids):
                     raise ServerError(f"vLLM has read another prompt ({len(read)} tokens) than it was sent.")
