@@ -14,10 +14,10 @@ from typing import Any
 
 from fim_magic.engines import Capabilities
 from fim_magic.engines.server.connection import Connection
-from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedModel, ServedToken, failure
+from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedModel, ServedToken
 from fim_magic.engines.server.models import chosen_model
+from fim_magic.engines.server.refusals import another_kind
 from fim_magic.engines.server.vllm import VllmDialect
-from fim_magic.errors import ServerError
 
 _COMPLETIONS = "/v1/completions"
 MOST_STOPS = 4
@@ -84,8 +84,6 @@ class CompletionsDialect:
     def pieces(self, events: Iterable[Any], asked: Asked) -> Iterator[Piece]:
         ended = ""
         for event in events:
-            if event.get("error"):
-                raise failure("It", event["error"])
             for choice in event.get("choices") or ():
                 ended = ended or str(choice.get("finish_reason") or "")
                 yield Piece(text=str(choice.get("text") or ""))
@@ -124,7 +122,7 @@ class TransformersServe(CompletionsDialect):
         described = connection.get("/openapi.json")
         paths = described.get("paths") if isinstance(described, dict) else None
         if not isinstance(paths, dict) or not {"/load_model", "/v1/completions"} <= paths.keys():
-            raise ServerError(f"The server at {connection.address.host} is no transformers serve: it loads no models.")
+            raise another_kind(connection.address, "transformers serve", "it loads no models")
         return super().identify(connection, wanted)
 
 

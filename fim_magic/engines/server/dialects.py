@@ -7,6 +7,7 @@ from fim_magic.engines.server.connection import Connection
 from fim_magic.engines.server.dialect import Dialect, ServedModel
 from fim_magic.engines.server.llama_server import LlamaServerDialect
 from fim_magic.engines.server.ollama import OllamaDialect
+from fim_magic.engines.server.sense import in_known_form
 from fim_magic.engines.server.sglang import SglangDialect
 from fim_magic.engines.server.tgi import TgiDialect
 from fim_magic.engines.server.vllm import VllmDialect
@@ -40,7 +41,8 @@ def identify(connection: Connection) -> tuple[Dialect, ServedModel]:
     errors: list[ServerError] = []
     for dialect in (dialect for kind in kinds for dialect in DIALECTS[kind]):
         try:
-            return dialect, dialect.identify(connection, address.model)
+            with in_known_form(address):
+                return dialect, dialect.identify(connection, address.model)
         except ServerError as error:
             errors.append(error)
     if address.kind:

@@ -11,8 +11,8 @@ from typing import Any
 
 from fim_magic.engines import Capabilities, TokenLogprob
 from fim_magic.engines.server.connection import Connection
-from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedModel, ServedToken, failure
-from fim_magic.errors import ServerError
+from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedModel, ServedToken
+from fim_magic.engines.server.refusals import another_kind
 
 _BIAS = 100.0
 """Added to the logits of the only tokens that may come: much more than logits differ by, and the same for each."""
@@ -36,7 +36,7 @@ class LlamaServerDialect:
         props = connection.get("/props")
         settings = props.get("default_generation_settings") if isinstance(props, dict) else None
         if not isinstance(settings, dict):
-            raise ServerError(f"The server at {connection.address.host} is no llama-server: it has no /props.")
+            raise another_kind(connection.address, "llama-server", "it has no /props")
         path, build = str(props.get("model_path") or ""), str(props.get("build_info") or "")
         length = settings.get("n_ctx")
         return ServedModel(
@@ -79,10 +79,6 @@ class LlamaServerDialect:
         """
         come, held = 0, Piece()
         for event in events:
-            if event is None:  # comes before the first one now and then
-                continue
-            if event.get("error"):
-                raise failure("llama-server", event["error"])
             if event.get("index"):  # one is asked for
                 continue
             ended = _ENDINGS.get(str(event.get("stop_type")), "stop") if event.get("stop") else ""

@@ -12,9 +12,10 @@ from typing import Any
 
 from fim_magic.engines import Capabilities
 from fim_magic.engines.server.connection import Connection
-from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedModel, ServedToken, failure
+from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedModel, ServedToken
 from fim_magic.engines.server.models import chosen_of
-from fim_magic.errors import ModelError, ServerError
+from fim_magic.engines.server.refusals import another_kind
+from fim_magic.errors import ModelError
 
 _CONTEXT = 8192
 """Tokens of a model that is not loaded yet and names no number: its own are often so many that memory is short."""
@@ -37,7 +38,7 @@ class OllamaDialect:
     def identify(self, connection: Connection, wanted: str) -> ServedModel:
         version = connection.get("/api/version")
         if not isinstance(version, dict) or not isinstance(version.get("version"), str):
-            raise ServerError(f"The server at {connection.address.host} is no Ollama: it has no /api/version.")
+            raise another_kind(connection.address, "Ollama", "it has no /api/version")
         loaded = _models(connection.get("/api/ps"))
         name = _chosen(connection, wanted, loaded)
         shown = connection.post("/api/show", {"model": name})
@@ -84,8 +85,6 @@ class OllamaDialect:
 
     def pieces(self, events: Iterable[Any], asked: Asked) -> Iterator[Piece]:
         for event in events:
-            if event.get("error"):
-                raise failure("Ollama", event["error"])
             logprobs = tuple(float(token["logprob"]) for token in event.get("logprobs") or ())
             yield Piece(text=str(event.get("response") or ""), logprobs=logprobs)
             if event.get("done"):

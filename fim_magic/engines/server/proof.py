@@ -10,16 +10,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fim_magic.document import Document
-from fim_magic.engines import GREEDY
+from fim_magic.engines import ANY, GREEDY, Token
+from fim_magic.engines.running import Running
 from fim_magic.engines.server.completions import CompletionsDialect
 from fim_magic.engines.server.connection import Connection
 from fim_magic.engines.server.dialect import Asked, Dialect, ServedModel
-from fim_magic.engines.server.text_answers import TextAnswer
+from fim_magic.engines.server.generation import ServerGeneration, streams_for
+from fim_magic.engines.server.refusals import silent
+from fim_magic.engines.server.text_answers import MisreadError
 from fim_magic.engines.server.text_prompts import TextPrompts, UnsayableError
-from fim_magic.engines.server.vocabulary import TEXTS, another_vocabulary, require_same_vocabulary
+from fim_magic.engines.server.vocabulary import TEXTS, another_vocabulary, encoded, require_same_vocabulary
 from fim_magic.errors import FimError, ModelError, ServerError
 from fim_magic.formats import Family, completion_prompt, fim_prompt
 from fim_magic.tokenization import TextTokenizer
@@ -108,11 +112,11 @@ class Prover:
         """Prove what it makes of a text: by its own ids, or by their number."""
         if self._has_same_vocabulary(dialect):
             plain = self.tokenizer.encode(TEXTS[0])
-            adds_bos = dialect.tokenize(self.connection, self.served.name, TEXTS[0]) != plain
+            adds_bos = self._encoded(dialect, TEXTS[0]) != plain
             prompts = self._texts(adds_bos)
             for ids in self._prompts():
                 text = prompts.text_of(ids)
-                if dialect.tokenize(self.connection, self.served.name, text) != ids:
+                if self._encoded(dialect, text) != ids:
                     raise another_vocabulary(self.connection, self.served.name, self.source)
             return Proven(dialect, prompts)
         found = self._read_as_text(dialect, self._prompts())
@@ -133,6 +137,9 @@ class Prover:
             "chatted with fills no holes: its answers are talk about the code. The nearest that infills is loaded by: "
             f"%fim use {nearest.name} ({error})"
         )
+
+    def _encoded(self, dialect: Dialect, text: str) -> list[int] | None:
+        return encoded(self.connection, dialect, self.served.name, text)
 
     def _has_same_vocabulary(self, dialect: Dialect) -> bool:
         return require_same_vocabulary(
@@ -185,14 +192,20 @@ class Prover:
             alternatives=0,
             context_length=self.served.context_length,
         )
-        count, said, answer = None, list[int](), TextAnswer(self.tokenizer, frozenset())
-        for piece in dialect.pieces(self.connection.stream(*dialect.request(asked)), asked):
-            count = count if piece.prompt_tokens is None else piece.prompt_tokens
-            said += [token.id for token in (*piece.tokens, *answer.push(piece.text))]
-            if piece.ended:
-                break
-        said += [token.id for token in answer.end()]
-        return _Read(tuple(ids), count, self.tokenizer.decode(said, unspaced=True))
+        streams = streams_for(self.connection, dialect, asked, [ANY], self.tokenizer)
+        running = Running([ANY], frozenset(), _ROOM, self.tokenizer)  # the count comes behind the last token
+        silence = partial(silent, self.connection.address)
+        generation = ServerGeneration(streams, len(ids), running, silence, self.connection.limits)
+        said: list[int] = []
+        tokens: list[Token] | None = None
+        try:
+            while tokens is None or tokens:
+                self.connection.require_wanted()
+                tokens = generation.step()
+                said += [token.id for token in tokens or ()]
+        except MisreadError as error:
+            return _Read(tuple(ids), error.count, "")
+        return _Read(tuple(ids), streams[0].prompt_tokens, self.tokenizer.decode(said, unspaced=True))
 
     def _texts(self, adds_bos: bool | None) -> TextPrompts:
         return TextPrompts.from_folder(

@@ -14,7 +14,7 @@ from fim_magic.engines import Capabilities, TokenLogprob
 from fim_magic.engines.server.connection import Connection
 from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedModel, ServedToken, failure
 from fim_magic.engines.server.models import chosen_model
-from fim_magic.errors import ServerError
+from fim_magic.engines.server.refusals import another_kind
 
 _BIAS = 100.0
 """Added to the logits of the only tokens that may come: much more than logits differ by, and the same for each."""
@@ -36,7 +36,7 @@ class SglangDialect:
     def identify(self, connection: Connection, wanted: str) -> ServedModel:
         info = connection.get("/model_info")
         if not isinstance(info, dict) or not isinstance(info.get("model_path"), str) or "is_generation" not in info:
-            raise ServerError(f"The server at {connection.address.host} is no SGLang: it has no /model_info.")
+            raise another_kind(connection.address, "SGLang", "it has no /model_info")
         model = chosen_model(connection, wanted)
         length = model.get("max_model_len")
         names = (info.get("tokenizer_path"), info["model_path"], model.get("root"), model["id"])
@@ -79,8 +79,6 @@ class SglangDialect:
         are_own = asked.allowed is None and asked.sampling.temperature in (0.0, 1.0) and _keeps_all(asked)
         come = 0
         for event in events:
-            if event.get("error"):
-                raise failure("SGLang", event["error"])
             meta = event["meta_info"]
             ended = meta.get("finish_reason") or {}
             if ended.get("type") == "abort":

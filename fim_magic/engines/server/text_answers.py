@@ -11,6 +11,21 @@ from fim_magic.errors import ServerError
 from fim_magic.tokenization import TextTokenizer
 
 
+class MisreadError(ServerError):
+    """A server has read a prompt as another number of tokens than it has.
+
+    Attributes:
+        count: That number.
+    """
+
+    def __init__(self, count: int, length: int) -> None:
+        super().__init__(
+            f"The server has read the prompt as {count} tokens, and it has {length}: what it answers is no answer to "
+            "it. See its own log, and whether its context is long enough."
+        )
+        self.count = count
+
+
 class TextAnswer:
     """Reads an answer's text as it comes. The ids' text is the same text.
 
@@ -77,16 +92,14 @@ def pieces_of(dialect: Dialect, events: Iterable[Any], asked: Asked, tokenizer: 
         tokenizer: The model's.
 
     Raises:
-        ServerError: The server says that it failed, or that it has read another prompt than ours.
+        ServerError: The server says that it failed.
+        MisreadError: It has read another prompt than ours.
         Exception: The stream has another form than it should have.
     """
     answer = TextAnswer(tokenizer, asked.stop_ids)
     for piece in dialect.pieces(events, asked):
         if piece.prompt_tokens is not None and piece.prompt_tokens != len(asked.ids):
-            raise ServerError(
-                f"The server has read the prompt as {piece.prompt_tokens} tokens, and it has {len(asked.ids)}: what it "
-                "answers is no answer to it. See its own log, and whether its context is long enough."
-            )
+            raise MisreadError(piece.prompt_tokens, len(asked.ids))
         if piece.text:
             yield _with(answer.push(piece.text, piece.logprobs), piece)
         elif piece.tokens or piece.ended:

@@ -10,9 +10,9 @@ from typing import Any
 
 from fim_magic.engines import Capabilities, TokenLogprob
 from fim_magic.engines.server.connection import Connection
-from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedModel, ServedToken, failure
+from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedModel, ServedToken
 from fim_magic.engines.server.models import chosen_of
-from fim_magic.errors import ServerError
+from fim_magic.engines.server.refusals import another_kind
 
 MOST_STOPS = 4
 """Texts that may end an answer, unless `--max-stop-sequences` says otherwise."""
@@ -33,9 +33,7 @@ class TgiDialect:
     def identify(self, connection: Connection, wanted: str) -> ServedModel:
         info = connection.get("/info")
         if not isinstance(info, dict) or not {"model_id", "max_total_tokens"} <= info.keys():
-            raise ServerError(
-                f"The server at {connection.address.host} is no Text Generation Inference: it has no /info."
-            )
+            raise another_kind(connection.address, "Text Generation Inference", "it has no /info")
         name = str(info["model_id"])
         chosen_of(connection.address, {name: info}, wanted)
         total, prompt = info["max_total_tokens"], info.get("max_input_tokens") or info["max_total_tokens"]
@@ -70,8 +68,6 @@ class TgiDialect:
         # Log-probabilities are those of what was sampled from: the model's own only where the most probable is taken.
         are_own = not asked.sampling.temperature
         for event in events:
-            if event.get("error"):
-                raise failure("TGI", event["error"])
             token = event["token"]
             places = [
                 TokenLogprob(int(other["id"]), float(other["logprob"])) for other in event.get("top_tokens") or ()

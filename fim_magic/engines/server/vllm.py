@@ -11,8 +11,9 @@ from typing import Any
 
 from fim_magic.engines import Capabilities, TokenLogprob
 from fim_magic.engines.server.connection import Connection
-from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedModel, ServedToken, failure
+from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedModel, ServedToken
 from fim_magic.engines.server.models import chosen_model
+from fim_magic.engines.server.refusals import another_kind
 from fim_magic.errors import ServerError
 
 _COMPLETIONS = "/v1/completions"
@@ -34,7 +35,7 @@ class VllmDialect:
     def identify(self, connection: Connection, wanted: str) -> ServedModel:
         version = connection.get("/version")
         if not isinstance(version, dict) or not isinstance(version.get("version"), str):
-            raise ServerError(f"The server at {connection.address.host} is no vLLM: it does not tell its version.")
+            raise another_kind(connection.address, "vLLM", "it does not tell its version")
         model = chosen_model(connection, wanted)
         length, root = model.get("max_model_len"), model.get("root")
         return ServedModel(
@@ -71,8 +72,6 @@ class VllmDialect:
 
     def pieces(self, events: Iterable[Any], asked: Asked) -> Iterator[Piece]:
         for event in events:
-            if event.get("error"):
-                raise failure("vLLM", event["error"])
             for choice in event["choices"]:  # the last event has none, and tells the usage
                 if choice.get("index"):  # one is asked for
                     continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from fim_magic.engines.server.connection import Connection
 from fim_magic.engines.server.dialect import Dialect
+from fim_magic.engines.server.sense import in_known_form
 from fim_magic.errors import ModelError
 from fim_magic.formats import Family
 from fim_magic.tokenization import TextTokenizer
@@ -41,7 +42,7 @@ def require_same_vocabulary(
         ServerError: It could not be asked.
     """
     for text in TEXTS:
-        found = dialect.tokenize(connection, model, text)
+        found = encoded(connection, dialect, model, text)
         if found is None:
             return False
         own = tokenizer.encode(text)
@@ -49,9 +50,19 @@ def require_same_vocabulary(
             raise another_vocabulary(connection, model, source)
     for sentinel in dict.fromkeys((*family.sentinels(), *family.stop)):
         token = tokenizer.sentinel(sentinel)
-        if token is not None and (dialect.tokenize(connection, model, sentinel) or [])[-1:] != [token]:
+        if token is not None and (encoded(connection, dialect, model, sentinel) or [])[-1:] != [token]:
             raise another_vocabulary(connection, model, source, f" {sentinel} is another token there.")
     return True
+
+
+def encoded(connection: Connection, dialect: Dialect, model: str, text: str) -> list[int] | None:
+    """Return the server's own ids of a text; None where it does not tell.
+
+    Raises:
+        ServerError: It could not be asked, or answers in another form than it should.
+    """
+    with in_known_form(connection.address):
+        return dialect.tokenize(connection, model, text)
 
 
 def another_vocabulary(connection: Connection, model: str, source: str, why: str = "") -> ModelError:
