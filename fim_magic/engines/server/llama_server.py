@@ -91,7 +91,7 @@ class LlamaServerDialect:
             is_half_known = not ended and generated - come > len(tokens)
             piece = Piece(text=text) if is_half_known else Piece(tokens)
             come = max(come, generated)
-            if not text and tokens and tokens[-1].id not in asked.stop_ids and not ended:
+            if event.get("content") == "" and tokens and tokens[-1].id not in asked.stop_ids and not ended:
                 held = piece
             else:
                 yield piece
@@ -101,6 +101,7 @@ class LlamaServerDialect:
                     cached=(event.get("timings") or {}).get("cache_n"),
                     prompt_tokens=event.get("tokens_evaluated"),
                 )
+        yield held
 
     def score(
         self, connection: Connection, model: str, ids: Sequence[int], begin: int, count: int
