@@ -70,7 +70,6 @@ class ServerGeneration:
         self._begun = False
         self._failure: BaseException | None = None  # of the candidate that failed first
         self._heard = 0.0  # when something came last
-        self._patience = limits.first
         # Dropped without a close, it is closed by the garbage collector: a server would else go on for nobody.
         weakref.finalize(self, _close_all, streams).atexit = False
 
@@ -114,7 +113,6 @@ class ServerGeneration:
             self._running.close(found.candidate)
             return
         tokens.append(found)
-        self._patience = self._limits.following
         for ended in self._running.push([found]):
             self.close(ended)
 
@@ -136,9 +134,11 @@ class ServerGeneration:
         try:
             found = self._arrived.get(timeout=_MOMENT) if wait else self._arrived.get_nowait()
         except queue.Empty:
-            if wait and time.monotonic() - self._heard > self._patience:
+            has_begun = any(stream.has_begun for stream in self._streams)
+            patience = self._limits.following if has_begun else self._limits.first
+            if wait and time.monotonic() - self._heard > patience:
                 self.close()
-                raise self._silence(self._patience) from None
+                raise self._silence(patience) from None
             return None
         self._heard = time.monotonic()
         return found
@@ -158,6 +158,7 @@ class CandidateStream:
     Attributes:
         candidate: The argument.
         cached: How many tokens of the prompt the server had read before, as far as it tells.
+        has_begun: Whether the server has said anything.
     """
 
     def __init__(
@@ -171,6 +172,7 @@ class CandidateStream:
     ) -> None:
         self.candidate = candidate
         self.cached = 0
+        self.has_begun = False
         self._connection = connection
         self._dialect = dialect
         self._asked = asked
@@ -250,6 +252,7 @@ class CandidateStream:
             if self._is_closed:
                 return
         for event in stream:
+            self.has_begun = True
             for piece in self._dialect.pieces(event):
                 for token in piece.tokens:
                     require_sense(token, self._tokenizer)
