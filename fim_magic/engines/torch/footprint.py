@@ -159,8 +159,8 @@ def _require_readable_headers(files: Iterable[Path]) -> None:
 def _require_at_most(most: int, found: int, what: str) -> None:
     if found > most:
         raise ModelError(
-            f"This checkpoint has {found:,} {what}, and no model has more than {most:,}: it is damaged, or made to take "
-            "your time. It was not loaded. %fim models lists those that are known to work."
+            f"This checkpoint has {found:,} {what}, and no model has more than {most:,}: it is damaged, or made to "
+            "take your time. It was not loaded. %fim models lists those that are known to work."
         )
 
 
