@@ -186,6 +186,17 @@ def model_folder() -> Path:
     return converted(weights.fetch(entry.gguf), entry.gguf.sha256)
 
 
+def _named(folder: Path, links: Path) -> Path:
+    """Return `links`, with the files of a model's folder and the name of its class, which transformers serve asks for."""
+    links.mkdir()
+    for file in folder.iterdir():
+        (links / file.name).symlink_to(file)
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    (links / "config.json").unlink()
+    (links / "config.json").write_text(json.dumps({**config, "architectures": ["Qwen2ForCausalLM"]}), "utf-8")
+    return links
+
+
 @pytest.fixture(scope="session")
 def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
     key = secrets.token_urlsafe()
@@ -227,15 +238,16 @@ def llama_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServe
 
 @pytest.fixture(scope="session")
 def transformers_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
-    folder = model_folder()
+    own = tmp_path_factory.mktemp("transformers")
+    served = _named(model_folder(), own / MODEL)
     yield from _start(
-        lambda **of: RealServer(kind="transformers", key=None, model=str(folder), **of),
+        lambda **of: RealServer(kind="transformers", key=None, model=str(served), **of),
         [
-            *(python_of(TRANSFORMERS), "-m", "transformers.cli.transformers", "serve", folder),
+            *(python_of(TRANSFORMERS), "-m", "transformers.cli.transformers", "serve", served),
             *("--host", "127.0.0.1", "--port", "{port}", "--device", "cpu", "--dtype", "float32"),
         ],
         {},
-        tmp_path_factory.mktemp("transformers"),
+        own,
     )
 
 
