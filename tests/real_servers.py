@@ -41,9 +41,8 @@ class Counters:
     Attributes:
         generated: Tokens that it computed for answers. llama-server counts those of a request when it ends.
         steps: Times that it computed, for one token of each request under way.
-        prompt: Tokens of prompts that it read, without those that it still had from before.
+        prompt: Tokens of prompts that it was given; llama-server leaves out those that it still had from before.
         running: Requests under way.
-        aborted: Requests that were closed before their end.
         processor_seconds: That its processes were computing, which the system counts for each of them.
     """
 
@@ -51,7 +50,6 @@ class Counters:
     steps: int | None
     prompt: int | None
     running: int | None
-    aborted: int | None
     processor_seconds: float
 
 
@@ -66,7 +64,7 @@ class RealServer:
         model: The name that its requests have to give.
         process: Its first process, the leader of a group of its own.
         log: The file with all that it printed.
-        names: The names of its counters by those of [`Counters`][]; a name that ends with `_` has labels in braces.
+        names: What it calls the [`Counters`][] that it has.
     """
 
     kind: str
@@ -95,7 +93,7 @@ class RealServer:
     def counters(self) -> Counters:
         metrics = self.ask("/metrics") if self.names else ""
         counted = {ours: _metric(metrics, name) for ours, name in self.names.items()}
-        fields = ("generated", "steps", "prompt", "running", "aborted")
+        fields = ("generated", "steps", "prompt", "running")
         return Counters(*(counted.get(name) for name in fields), processor_seconds=self._processor_seconds())
 
     def _processor_seconds(self) -> float:
