@@ -169,6 +169,7 @@ def combine(blanks: MultiHoleDocument, candidates: Sequence[Candidate]) -> Candi
             for end in candidate.token_ends
         ),
         kept=kept,
+        trimmed_lengths=tuple(len(candidate.trimmed) for candidate in candidates),
     )
 
 
