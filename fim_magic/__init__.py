@@ -31,6 +31,8 @@ def __getattr__(name: str) -> str:
 def infill(text: str, **options: Any) -> Result:
     r"""Fill the hole in `text`.
 
+    Where a notebook allows no answers (`fim_magic.filling` in its metadata, or the settings), this gives none either.
+
     Args:
         text: Source text with a cursor marker, such as `<cursor>`.
         **options: As of `%%fim`, with underscores: `model`, `candidates`, `max_new_tokens`, `temperature`, `top_p`,
@@ -73,19 +75,22 @@ def _answer(text: str, options: dict[str, Any], *, complete: bool) -> Result:
     # Imported at the first request: torch and transformers take seconds.
     from dataclasses import replace
 
-    from fim_magic.classroom import check
+    from IPython.core.getipython import get_ipython
+
     from fim_magic.events import Finished
     from fim_magic.interruption import BrokenOffError, Interrupted, interruptible
     from fim_magic.loading.manager import MODELS
     from fim_magic.loading.spec import ModelSpec
+    from fim_magic.permission import check_allowed_in_python
     from fim_magic.pipeline import run
     from fim_magic.progress import TerminalProgress
     from fim_magic.settings import Settings
 
     settings = Settings()
-    check(settings.filling, hint=False)
+    shell = get_ipython()
+    check_allowed_in_python(shell, settings.filling, settings.markers)
     model, request = settings.request(text, complete=complete, **options)
-    request = replace(request, context=_context(request, options.get("context") or "none"))
+    request = replace(request, context=_context(shell, request, options.get("context") or "none"))
     engine = MODELS.use(ModelSpec.of(model, **settings.loading(**options)), TerminalProgress()).engine
     with interruptible() as stop:
         *_, last = run(request, engine, stop, wait_seconds=settings.waiting(**options))
@@ -97,14 +102,11 @@ def _answer(text: str, options: dict[str, Any], *, complete: bool) -> Result:
     return last.result
 
 
-def _context(request: Request, mode: str) -> Context:
+def _context(shell: Any, request: Request, mode: str) -> Context:
     """Return what the notebook that this runs in says."""
-    from IPython.core.getipython import get_ipython
-
     from fim_magic.errors import OptionError
     from fim_magic.kernel import context_for
 
-    shell = get_ipython()
     if shell is None and mode != "none":
         raise OptionError(f"context={mode!r} needs a notebook, and this runs in none. Omit it.")
     return context_for(shell, request.document, mode)
