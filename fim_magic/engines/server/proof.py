@@ -49,7 +49,7 @@ class Proven:
 
 
 @dataclass(frozen=True)
-class _Read:
+class _ReadPrompt:
     """What a server has made of a prompt: as how many tokens it has read it, if it says so, and how it goes on."""
 
     ids: tuple[int, ...]
@@ -146,7 +146,9 @@ class Prover:
             self.connection, dialect, self.served.name, self.tokenizer, self.family, source=self.source
         )
 
-    def _read_as_text(self, dialect: Dialect, candidates: Sequence[Sequence[int]]) -> list[tuple[_Read, TextPrompts]]:
+    def _read_as_text(
+        self, dialect: Dialect, candidates: Sequence[Sequence[int]]
+    ) -> list[tuple[_ReadPrompt, TextPrompts]]:
         """Send those prompts that can be said as a text, and return how each was read.
 
         Raises:
@@ -162,7 +164,7 @@ class Prover:
             raise refused
         return found
 
-    def _reading(self, dialect: Dialect, ids: Sequence[int]) -> tuple[_Read, TextPrompts]:
+    def _reading(self, dialect: Dialect, ids: Sequence[int]) -> tuple[_ReadPrompt, TextPrompts]:
         """Send a prompt as a text, and try what the server itself puts before it, where that is not known."""
         known = self.served.adds_bos
         ways: tuple[bool | None, ...] = (None, False) if known is None and self.tokenizer.leading_ids else (known,)
@@ -181,7 +183,7 @@ class Prover:
         assert refused is not None  # there is a way
         raise refused
 
-    def _ask(self, dialect: Dialect, ids: Sequence[int], text: str) -> _Read:
+    def _ask(self, dialect: Dialect, ids: Sequence[int], text: str) -> _ReadPrompt:
         asked = Asked(
             self.served.name,
             list(ids),
@@ -204,8 +206,8 @@ class Prover:
                 tokens = generation.step()
                 said += [token.id for token in tokens or ()]
         except MisreadError as error:
-            return _Read(tuple(ids), error.count, "")
-        return _Read(tuple(ids), streams[0].prompt_tokens, self.tokenizer.decode(said, unspaced=True))
+            return _ReadPrompt(tuple(ids), error.count, "")
+        return _ReadPrompt(tuple(ids), streams[0].prompt_tokens, self.tokenizer.decode(said, unspaced=True))
 
     def _texts(self, adds_bos: bool | None) -> TextPrompts:
         return TextPrompts.from_folder(
