@@ -52,6 +52,10 @@ class ServerError(FimError):
     """A server cannot be reached, refuses, or answers what cannot be used."""
 
 
+class NotAllowedError(FimError):
+    """Text would go to a host that the user has not allowed. Nothing was sent."""
+
+
 class BusyError(FimError):
     """The model is already generating for another request in this process."""
 

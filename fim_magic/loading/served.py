@@ -69,6 +69,7 @@ def load_from_server(ready: Ready, on_progress: OnProgress) -> Engine:
         name=ready.source.name,
         revision=ready.revision,
         named=ready.family,
+        notices=_notices(connection.address),
     )
     require_same_vocabulary(
         connection, dialect, served.name, engine.tokenizer, engine.family, source=ready.source.tokenizer or served.name
@@ -82,6 +83,16 @@ def connection_to(address: ServerAddress) -> Connection:
     from fim_magic.engines.server.keys import key_for
 
     return Connection(address, key_for(address))
+
+
+def _notices(address: ServerAddress) -> tuple[str, ...]:
+    """What the user should know of the way to a server."""
+    if address.is_loopback or address.is_encrypted:
+        return ()
+    return (
+        f"The way to {address.host} is not encrypted: who is on it can read the text, the answers and the key, if "
+        f"there is one. Where the server speaks https: %fim use {address.encrypted().name}",
+    )
 
 
 def _address_of(source: Source) -> ServerAddress:
