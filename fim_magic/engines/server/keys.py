@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping
 
+from fim_magic.child_environment import KEYS
 from fim_magic.engines.server.address import ServerAddress
 from fim_magic.engines.server.hosts import listed_host
 from fim_magic.errors import OptionError
 
-VARIABLE = "FIM_MAGIC_SERVER_KEYS"
+VARIABLE = KEYS
 """The environment variable with keys: `HOST:PORT=KEY`, several with white space between them.
 
 `https://HOST=KEY` is sent only where it is encrypted, whatever the port; see `hosts.listed_host`.
@@ -43,11 +43,6 @@ def key_for(address: ServerAddress) -> ServerKey:
     keys = _from_environment()
     found = next((keys[name] for name in names if name in keys), "")
     return ServerKey(found or next(filter(None, map(_from_keyring, names)), ""))
-
-
-def without_keys(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return an environment for a program that we start and that asks no server: keys are none of its business."""
-    return {name: value for name, value in environment.items() if name != VARIABLE}
 
 
 def _from_environment() -> dict[str, str]:
