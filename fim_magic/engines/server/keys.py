@@ -9,7 +9,7 @@ import re
 from fim_magic.child_environment import KEYS
 from fim_magic.engines.server.address import ServerAddress
 from fim_magic.engines.server.hosts import listed_host
-from fim_magic.errors import OptionError
+from fim_magic.errors import OptionError, hide
 
 VARIABLE = KEYS
 """The environment variable with keys: `HOST:PORT=KEY`, several with white space between them.
@@ -42,7 +42,9 @@ def key_for(address: ServerAddress) -> ServerKey:
     names = [f"https://{address.host}", address.host] if address.is_encrypted else [address.host]
     keys = _from_environment()
     found = next((keys[name] for name in names if name in keys), "")
-    return ServerKey(found or next(filter(None, map(_from_keyring, names)), ""))
+    key = ServerKey(found or next(filter(None, map(_from_keyring, names)), ""))
+    hide(key)
+    return key
 
 
 def _from_environment() -> dict[str, str]:
