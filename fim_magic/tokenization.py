@@ -30,6 +30,7 @@ SentencePiece puts a space before a text. Meta and Mistral leave it out with thi
 """
 
 _LONGEST_TOKEN = 1000  # bytes
+_IDS = 2**31  # more than there are ids
 
 _CUTS_PREFIX = re.compile(rb'continuing_subword_prefix"\s*:(?!\s*(?:null\b|""))')
 """A prefix that is more than nothing, in a tokenizer.json."""
@@ -137,6 +138,12 @@ class TextTokenizer:
         """
         found = self._backend.token_to_id(token)
         return found if found is not None and found < self._rows else None
+
+    def knows(self, token_id: object) -> bool:
+        """Whether something is the id of a token that it has."""
+        if not isinstance(token_id, int) or isinstance(token_id, bool) or not 0 <= token_id < _IDS:
+            return False
+        return self._backend.id_to_token(token_id) is not None
 
     def token_bytes(self, token_id: int) -> bytes:
         """Return the UTF-8 that a token stands for, which may be a part of a character; nothing for a sentinel."""

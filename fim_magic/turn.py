@@ -21,6 +21,7 @@ class Turn:
         # collector, on any thread and at any time.
         self._changed = threading.Condition(threading.RLock())
         self._holder: threading.Thread | None = None
+        self._stop = threading.Event()  # of that one's request
         self._process = 0  # whose thread that is: a child that was forked meanwhile has no such request
 
     @property
@@ -31,6 +32,10 @@ class Turn:
     def is_mine(self) -> bool:
         """Whether this thread's request holds it."""
         return self.is_taken and self._holder is threading.current_thread()
+
+    def is_to_end(self) -> bool:
+        """Whether this thread's request was stopped: what it waits for need not be waited for."""
+        return self.is_mine and self._stop.is_set()
 
     @contextmanager
     def taken(self, stop: threading.Event, wait_seconds: float = 0.0) -> Iterator[None]:
@@ -67,7 +72,7 @@ class Turn:
                 if stop.is_set():
                     raise KeyboardInterrupt
                 self._changed.wait(min(left, _POLL_SECONDS))
-            self._holder, self._process = threading.current_thread(), os.getpid()
+            self._holder, self._stop, self._process = threading.current_thread(), stop, os.getpid()
 
 
 def _busy(waited_seconds: float) -> str:

@@ -102,7 +102,7 @@ def test_a_gguf_tokenizer_is_the_same_from_another_process(tmp_path, monkeypatch
     apart = tokenizer_of_gguf(path, seen.append)
     assert apart != here
     assert contents(here) == contents(apart)
-    assert any("tokenizer of tiny.gguf" in progress.activity for progress in seen)
+    assert any("tokenizer of tiny.gguf" in progress.what for progress in seen)
     assert tokenizer_of_gguf(path, lambda _: pytest.fail("it is here already")) == apart
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fim_magic.engines.server.connection import Connection
 from fim_magic.engines.server.dialect import Dialect, ServedModel
 from fim_magic.engines.server.llama_server import LlamaServerDialect
+from fim_magic.engines.server.sense import in_known_form
 from fim_magic.engines.server.vllm import VllmDialect
 from fim_magic.errors import ServerError
 
@@ -21,12 +22,14 @@ def identify(connection: Connection) -> tuple[Dialect, ServedModel]:
     address = connection.address
     if address.kind:
         dialect = DIALECTS[address.kind]
-        return dialect, dialect.identify(connection, address.model)
+        with in_known_form(address):
+            return dialect, dialect.identify(connection, address.model)
     connection.require_answer()
     reasons = []
     for dialect in DIALECTS.values():
         try:
-            return dialect, dialect.identify(connection, address.model)
+            with in_known_form(address):
+                return dialect, dialect.identify(connection, address.model)
         except ServerError as error:
             reasons.append(f"{dialect.name}: {error}")
     raise ServerError(

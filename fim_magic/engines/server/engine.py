@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fim_magic.engines import (
+    ANY,
     GREEDY,
     Beginning,
     Capabilities,
@@ -23,6 +25,8 @@ from fim_magic.engines.running import Running
 from fim_magic.engines.server.connection import Connection
 from fim_magic.engines.server.dialect import Asked, Dialect, ServedModel, ServedToken
 from fim_magic.engines.server.generation import ServerGeneration, streams_for
+from fim_magic.engines.server.refusals import silent
+from fim_magic.engines.server.sense import in_known_form, require_sense
 from fim_magic.errors import ModelError, ServerError
 from fim_magic.formats import Family, family_of
 from fim_magic.regular_files import read_json
@@ -153,27 +157,25 @@ class ServerEngine:
                 "tokens in all. Give it a shorter text, or less context."
             )
         limit = min(limit, self.context_length - len(prompt))
-        asked = self._asked(prompt, sampling, stop_ids, limit)
-        streams = streams_for(self._connection, self._dialect, asked, beginnings, self.tokenizer)
-        return ServerGeneration(streams, len(prompt), Running(beginnings, stop_ids, limit, self.tokenizer))
+        return self._generation(self._asked(prompt, sampling, stop_ids, limit), beginnings)
 
     def score(self, prompt: Sequence[int], continuation: Sequence[int]) -> list[float]:
         if not continuation:
             return []
         self._require_room(len(prompt) + len(continuation))
         ids = [*prompt, *continuation]
-        found = self._dialect.score(self._connection, self._served.name, ids, len(prompt), 0)
-        logprobs = [token.logprob for token in found or ()]
-        if len(logprobs) != len(continuation) or None in logprobs:
+        logprobs = [token.logprob for token in self._scored(ids, len(prompt), 0) or ()]
+        found = [logprob for logprob in logprobs if logprob is not None]
+        if len(found) != len(continuation):
             raise ServerError(f"The server at {self._connection.address.host} did not say how probable a text is.")
-        return [logprob for logprob in logprobs if logprob is not None]
+        return found
 
     def top_logprobs(self, prompt: Sequence[int], continuation: Sequence[int], count: int) -> list[list[TokenLogprob]]:
         self._require_room(len(prompt) + len(continuation))
         ids = [*prompt, *continuation]
         places: list[list[TokenLogprob]] = []
         if continuation:
-            found = self._dialect.score(self._connection, self._served.name, ids, len(prompt), count)
+            found = self._scored(ids, len(prompt), count)
             if found is None:  # then each place is asked for
                 return [
                     self._next_tokens([*prompt, *continuation[:length]], count)
@@ -185,10 +187,26 @@ class ServerEngine:
     def _next_tokens(self, ids: Sequence[int], count: int) -> list[TokenLogprob]:
         """Return the most probable tokens behind a text."""
         asked = replace(self._asked(ids, GREEDY, frozenset(), 1), alternatives=count)
-        found: list[ServedToken] = []
-        for event in self._connection.stream(*self._dialect.request(asked)):
-            found += [token for piece in self._dialect.pieces(event) for token in piece.tokens]
-        return list(found[0].alternatives[:count]) if found else []
+        generation = self._generation(asked, [ANY])
+        tokens = None
+        while tokens is None:
+            self._connection.require_wanted()
+            tokens = generation.step()
+        return list(tokens[0].alternatives[:count]) if tokens else []
+
+    def _scored(self, ids: Sequence[int], begin: int, count: int) -> list[ServedToken] | None:
+        """Ask the server for what `Dialect.score` returns, and look whether it makes sense."""
+        with in_known_form(self._connection.address):
+            found = self._dialect.score(self._connection, self._served.name, ids, begin, count)
+            for token in found or ():
+                require_sense(token, self.tokenizer)
+        return found
+
+    def _generation(self, asked: Asked, beginnings: Sequence[Beginning]) -> ServerGeneration:
+        streams = streams_for(self._connection, self._dialect, asked, beginnings, self.tokenizer)
+        running = Running(beginnings, asked.stop_ids, asked.limit, self.tokenizer)
+        silence = partial(silent, self._connection.address)
+        return ServerGeneration(streams, len(asked.ids), running, silence, self._connection.limits)
 
     def _asked(self, ids: Sequence[int], sampling: Sampling, stop_ids: AbstractSet[int], limit: int) -> Asked:
         return Asked(self._served.name, list(ids), sampling, stop_ids, limit)

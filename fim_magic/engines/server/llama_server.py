@@ -12,7 +12,7 @@ from typing import Any
 from fim_magic.engines import Capabilities, TokenLogprob
 from fim_magic.engines.server.connection import Connection
 from fim_magic.engines.server.dialect import Asked, Piece, ServedModel, ServedToken
-from fim_magic.errors import ServerError
+from fim_magic.engines.server.refusals import another_kind
 
 _BIAS = 100.0
 """Added to the logits of the only tokens that may come: much more than logits differ by, and the same for each."""
@@ -31,7 +31,7 @@ class LlamaServerDialect:
         props = connection.get("/props")
         settings = props.get("default_generation_settings") if isinstance(props, dict) else None
         if not isinstance(settings, dict):
-            raise ServerError(f"The server at {connection.address.host} is no llama-server: it has no /props.")
+            raise another_kind(connection.address, "llama-server", "it has no /props")
         path, build = str(props.get("model_path") or ""), str(props.get("build_info") or "")
         length = settings.get("n_ctx")
         return ServedModel(
@@ -64,8 +64,8 @@ class LlamaServerDialect:
         return "/completion", body
 
     def pieces(self, event: Any) -> Iterator[Piece]:
-        if "error" in event:
-            raise ServerError(f"llama-server failed ({str(event['error'])[:300]}). Its own log says why.")
+        if event.get("index"):  # one is asked for
+            return
         told = event.get("completion_probabilities") or [{"id": token} for token in event.get("tokens") or ()]
         yield Piece(
             tokens=tuple(

@@ -13,7 +13,7 @@ from fim_magic.engines import Capabilities, TokenLogprob
 from fim_magic.engines.server.connection import Connection
 from fim_magic.engines.server.dialect import Asked, Piece, ServedModel, ServedToken
 from fim_magic.engines.server.models import chosen_model
-from fim_magic.errors import ServerError
+from fim_magic.engines.server.refusals import another_kind
 
 _COMPLETIONS = "/v1/completions"
 _ID = "token_id:"
@@ -29,7 +29,7 @@ class VllmDialect:
     def identify(self, connection: Connection, wanted: str) -> ServedModel:
         version = connection.get("/version")
         if not isinstance(version, dict) or not isinstance(version.get("version"), str):
-            raise ServerError(f"The server at {connection.address.host} is no vLLM: it does not tell its version.")
+            raise another_kind(connection.address, "vLLM", "it does not tell its version")
         model = chosen_model(connection, wanted)
         length, root = model.get("max_model_len"), model.get("root")
         return ServedModel(
@@ -65,6 +65,8 @@ class VllmDialect:
 
     def pieces(self, event: Any) -> Iterator[Piece]:
         for choice in event["choices"]:
+            if choice.get("index"):  # one is asked for
+                continue
             ids = choice.get("token_ids") or []
             told = choice.get("logprobs") or {}
             logprobs = told.get("token_logprobs") or [None] * len(ids)

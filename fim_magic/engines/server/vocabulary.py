@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from fim_magic.engines.server.connection import Connection
 from fim_magic.engines.server.dialect import Dialect
+from fim_magic.engines.server.sense import in_known_form
 from fim_magic.errors import ModelError
 from fim_magic.formats import Family
 from fim_magic.tokenization import TextTokenizer
@@ -40,15 +41,20 @@ def require_same_vocabulary(
         ModelError: They differ.
         ServerError: It could not be asked.
     """
+
+    def encoded(text: str) -> list[int] | None:
+        with in_known_form(connection.address):
+            return dialect.tokenize(connection, model, text)
+
     for text in _TEXTS:
-        found = dialect.tokenize(connection, model, text)
+        found = encoded(text)
         if found is None:
             return False
         if found != tokenizer.encode(text):
             raise ModelError(_another(connection, model, source))
     for sentinel in (*family.sentinels(), *family.stop):
         own = tokenizer.sentinel(sentinel)
-        if own is not None and (dialect.tokenize(connection, model, sentinel) or [])[-1:] != [own]:
+        if own is not None and (encoded(sentinel) or [])[-1:] != [own]:
             raise ModelError(_another(connection, model, source, f" {sentinel} is another token there."))
     return True
 

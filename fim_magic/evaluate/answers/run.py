@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fim_magic.candidate import Result
 from fim_magic.document import Document
-from fim_magic.errors import OptionError
+from fim_magic.errors import OptionError, ServerError
 from fim_magic.evaluate.answers import folder
 from fim_magic.evaluate.answers.code import code_hash
 from fim_magic.events import Finished, Offered
@@ -67,7 +67,7 @@ def ask(request: Request, engine: Engine) -> list[tuple[float, Result]]:
     """Ask, and return every result that was offered with the seconds until then; the last is the whole one.
 
     Raises:
-        FimError: As `fim_magic.pipeline.run` says.
+        FimError: As `fim_magic.pipeline.run` says; and where a server broke off.
         KeyboardInterrupt: The user stopped it: half an answer must not count as one.
     """
     began = time.perf_counter()
@@ -79,6 +79,9 @@ def ask(request: Request, engine: Engine) -> list[tuple[float, Result]]:
         ]
     if stop.is_set():
         raise KeyboardInterrupt
+    _, last = offered[-1]
+    if last.broken_off:
+        raise ServerError(last.broken_off)
     return offered
 
 
