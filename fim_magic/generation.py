@@ -18,7 +18,7 @@ from fim_magic.drafts import Draft
 from fim_magic.engines import Beginning, Engine, Token, TokenLogprob
 from fim_magic.errors import OptionError, ServerError
 from fim_magic.events import Event, Grew, PromptRead
-from fim_magic.formats import Prompt, completion_prompt, fim_prompt
+from fim_magic.formats import Prompt, as_text, completion_prompt, fim_prompt
 from fim_magic.holes import combine
 from fim_magic.reading_speed import LEAST_TOKENS, SECONDS_TO_READ, readable_tokens
 from fim_magic.request import Request
@@ -103,7 +103,7 @@ def prompt_for(request: Request, engine: Engine) -> Prompt:
     build: Callable[..., Prompt] = completion_prompt
     if request.method == "fim":
         build = partial(fim_prompt, order=request.order)
-    in_room = partial(
+    built = partial(
         build,
         engine.family,
         engine.tokenizer,
@@ -111,6 +111,11 @@ def prompt_for(request: Request, engine: Engine) -> Prompt:
         context=request.context,
         healing=request.healing and engine.capabilities.constrains,
     )
+
+    def in_room(room: int) -> Prompt:
+        prompt = built(room=room)
+        return prompt if engine.capabilities.takes_ids else as_text(prompt, engine.tokenizer, engine.family)
+
     whole = in_room(room=room)
     limit, reason = _limit(request, engine, whole)
     if limit is None or len(whole.ids) <= limit:

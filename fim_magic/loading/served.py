@@ -57,7 +57,6 @@ def load_from_server(ready: Ready, on_progress: OnProgress) -> Engine:
     """Return the engine for a server whose tokenizer is here, when it is proved to be the right one."""
     from fim_magic.engines.server.dialects import identify
     from fim_magic.engines.server.engine import ServerEngine
-    from fim_magic.engines.server.vocabulary import require_same_vocabulary
 
     connection = connection_to(_address_of(ready.source))
     dialect, served = identify(connection)
@@ -71,10 +70,7 @@ def load_from_server(ready: Ready, on_progress: OnProgress) -> Engine:
         named=ready.family,
         notices=_notices(connection.address),
     )
-    require_same_vocabulary(
-        connection, dialect, served.name, engine.tokenizer, engine.family, source=ready.source.tokenizer or served.name
-    )
-    return engine
+    return engine.proved(ready.path, ready.source.tokenizer or served.name)
 
 
 def connection_to(address: ServerAddress) -> Connection:

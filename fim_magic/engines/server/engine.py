@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
@@ -25,8 +26,10 @@ from fim_magic.engines.running import Running
 from fim_magic.engines.server.connection import Connection
 from fim_magic.engines.server.dialect import Asked, Dialect, ServedModel, ServedToken
 from fim_magic.engines.server.generation import ServerGeneration, streams_for
+from fim_magic.engines.server.proof import Prover
 from fim_magic.engines.server.refusals import silent
 from fim_magic.engines.server.sense import in_known_form, require_sense
+from fim_magic.engines.server.text_prompts import TextPrompts
 from fim_magic.errors import ModelError, ServerError
 from fim_magic.formats import Family, family_of
 from fim_magic.regular_files import read_json
@@ -49,6 +52,7 @@ class ServerEngine:
         revision: Which version of the tokenizer it is.
         named: Its family, where the catalogue or the user states it.
         notices: What the user should read before the first answer.
+        prompts: What turns prompts into texts, where the server takes no ids.
 
     Attributes:
         tokenizer: The argument.
@@ -68,6 +72,7 @@ class ServerEngine:
         revision: str = "",
         named: str = "",
         notices: Sequence[str] = (),
+        prompts: TextPrompts | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.family: Family = family_of(config, tokenizer, declared_ends(tokenizer, config.get("eos_token_id")), named)
@@ -79,6 +84,7 @@ class ServerEngine:
         self._name = name
         self._revision = revision
         self._notices = tuple(notices)
+        self._prompts = prompts
 
     @classmethod
     def load(
@@ -106,6 +112,24 @@ class ServerEngine:
         return cls(
             connection, dialect, served, tokenizer, config, name=name, revision=revision, named=named, notices=notices
         )
+
+    def proved(self, folder: Path, source: str) -> ServerEngine:
+        """Return the engine that asks in the way which is proved for this model on this server.
+
+        Args:
+            folder: Where its tokenizer.json is.
+            source: Where that comes from, for messages.
+
+        Raises:
+            ModelError: The server's vocabulary is another one, or no prompt of the family's can be said to it.
+            ServerError: It could not be asked.
+        """
+        prover = Prover(self._connection, self._served, self.tokenizer, self.family, folder, source)
+        proven = prover.prove(self._dialect)
+        engine = copy.copy(self)
+        engine._dialect, engine._prompts = proven.dialect, proven.prompts
+        engine._notices = (*self._notices, *proven.notices)
+        return engine
 
     @property
     def info(self) -> EngineInfo:
@@ -209,7 +233,22 @@ class ServerEngine:
         return ServerGeneration(streams, len(asked.ids), running, silence, self._connection.limits)
 
     def _asked(self, ids: Sequence[int], sampling: Sampling, stop_ids: AbstractSet[int], limit: int) -> Asked:
-        return Asked(self._served.name, list(ids), sampling, stop_ids, limit)
+        return Asked(
+            self._served.name,
+            list(ids),
+            sampling,
+            stop_ids,
+            limit,
+            text="" if self._prompts is None else self._prompts.text_of(ids),
+            stop_texts=self._stop_texts(stop_ids),
+            context_length=self._served.context_length,
+        )
+
+    def _stop_texts(self, stop_ids: AbstractSet[int]) -> tuple[str, ...]:
+        """The stop tokens as texts, those that end most answers first: some servers take only a few."""
+        ids = (self.tokenizer.sentinel(token) for token in (*self.family.stop, *self.family.sentinels()))
+        known = [token for token in dict.fromkeys(ids) if token in stop_ids]
+        return tuple(self.tokenizer.decode([token], unspaced=True) for token in known if token is not None)
 
     def _require_room(self, tokens: int) -> None:
         if tokens > self.context_length:

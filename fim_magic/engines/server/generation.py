@@ -20,6 +20,7 @@ from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedToken
 from fim_magic.engines.server.event_stream import EventStream
 from fim_magic.engines.server.refusals import ended_early, unreadable
 from fim_magic.engines.server.sense import in_known_form, require_sense
+from fim_magic.engines.server.text_answers import pieces_of
 from fim_magic.engines.server.time_limits import TimeLimits
 from fim_magic.errors import ServerError
 from fim_magic.tokenization import TextTokenizer
@@ -158,6 +159,7 @@ class CandidateStream:
     Attributes:
         candidate: The argument.
         cached: How many tokens of the prompt the server had read before, as far as it tells.
+        prompt_tokens: As how many tokens it has read the whole prompt; None where it has not told.
     """
 
     def __init__(
@@ -171,6 +173,7 @@ class CandidateStream:
     ) -> None:
         self.candidate = candidate
         self.cached = 0
+        self.prompt_tokens: int | None = None
         self._connection = connection
         self._dialect = dialect
         self._asked = asked
@@ -249,18 +252,19 @@ class CandidateStream:
             self._stream = stream
             if self._is_closed:
                 return
-        for event in stream:
-            for piece in self._dialect.pieces(event):
-                for token in piece.tokens:
-                    require_sense(token, self._tokenizer)
-                if piece.cached is not None:
-                    self.cached = piece.cached
-                if piece.ended:
-                    stream.expect_end()
-                yield piece
-                if piece.ended:
-                    stream.drain()
-                    return
+        for piece in pieces_of(self._dialect, stream, asked, self._tokenizer):
+            for token in piece.tokens:
+                require_sense(token, self._tokenizer)
+            if piece.cached is not None:
+                self.cached = piece.cached
+            if piece.prompt_tokens is not None:
+                self.prompt_tokens = piece.prompt_tokens
+            if piece.ended:
+                stream.expect_end()
+            yield piece
+            if piece.ended:
+                stream.drain()
+                return
         if not self._is_closed:
             raise ended_early(self._connection.address)
 

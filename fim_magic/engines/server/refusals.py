@@ -47,6 +47,12 @@ class PassingServerError(ServerError):
 
 def refusal(address: ServerAddress, response: httpx2.Response, content: bytes) -> ServerError:
     """Return the error for an answer that is not 200."""
+    error = _refusal(address, response, content)
+    error.status = response.status_code
+    return error
+
+
+def _refusal(address: ServerAddress, response: httpx2.Response, content: bytes) -> ServerError:
     status, host = response.status_code, address.host
     said = _without_key(_words(content), response)
     if response.has_redirect_location:
