@@ -16,6 +16,7 @@ from fake_servers import FakeVllm, write_served
 from IPython.utils.capture import capture_output
 from nbformat.v4 import new_code_cell, new_notebook, new_output, writes
 from scripted import ScriptedEngine
+from scripted_server import answer
 from shells import extended_shell
 
 import fim_magic
@@ -463,6 +464,15 @@ def test_replaying_asks_once_for_both(typed, goes, server, host, folder, tmp_pat
     assert cli.main(["replay", str(path), "--tokenizer", str(folder)]) == (0 if goes else 1)
     assert sys.stderr.getvalue().count("[y/N]") == 1
     assert bool(prompts(server)) is goes
+
+
+def test_another_server_is_a_reason_for_another_answer(server, host, folder, tmp_path, capsys, monkeypatch):
+    path = recorded(tmp_path, server, folder, f"vllm://{host}")
+    monkeypatch.setenv("FIM_MAGIC_ALLOWED_HOSTS", host)
+    server.says("total = max(xs)")
+    server.script("/version", answer({"version": "0.33.0"}))
+    assert cli.main(["replay", str(path), "--tokenizer", str(folder)]) == 1
+    assert "it was made with team/coder by vLLM 0.32.0" in capsys.readouterr().out
 
 
 def test_a_host_that_is_allowed_is_asked_without_a_question(server, host, folder, tmp_path, monkeypatch):
