@@ -177,16 +177,6 @@ def silence(exchange: Exchange) -> None:
     exchange.wait()
 
 
-def then_hang_up(behaviour: Behaviour) -> Behaviour:
-    """Behave so, and close the connection behind it without having said so."""
-
-    def behave(exchange: Exchange) -> None:
-        behaviour(exchange)
-        exchange.cut()
-
-    return behave
-
-
 class ScriptedServer:
     """Listens on a port of loopback until it is closed.
 
@@ -205,6 +195,7 @@ class ScriptedServer:
         self.connections = 0
         self._scripts: dict[str, list[Behaviour]] = {}
         self._closed = threading.Event()
+        self._open: set[socket.socket] = set()
         self._scheme = "https" if tls else "http"
         self._server = _listening(self, host, port)
         if tls is not None:
@@ -271,6 +262,14 @@ class ScriptedServer:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def see(self, connection: socket.socket, *, is_open: bool) -> None:
+        """Count the connections."""
+        self.connections += is_open
+        (self._open.add if is_open else self._open.discard)(connection)
 
     def __enter__(self) -> ScriptedServer:
         return self
@@ -300,8 +299,12 @@ def _listening(owner: ScriptedServer, host: str, port: int) -> ThreadingHTTPServ
         protocol_version = "HTTP/1.1"
 
         def setup(self) -> None:
-            owner.connections += 1
+            owner.see(self.request, is_open=True)
             super().setup()
+
+        def finish(self) -> None:
+            super().finish()
+            owner.see(self.request, is_open=False)
 
         def do_GET(self) -> None:
             owner.serve(self)

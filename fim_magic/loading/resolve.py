@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fim_magic import catalog
+from fim_magic.engines.gguf_header import require_gguf
 from fim_magic.engines.server.address import ServerAddress, is_address
 from fim_magic.errors import FimError, ModelError, OptionError
 from fim_magic.formats import family_names
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from fim_magic.loading.spec import ModelSpec
 
 _log = logging.getLogger(__name__)
+_OLLAMA_NAME = re.compile(r"sha256-[0-9a-f]{64}")
 
 FASTER_ON_A_CPU = "torch"
 """Which engine runs a GGUF file on a CPU where it was not measured: `.github/DECISIONS.md` has the figures.
@@ -97,8 +100,16 @@ class Resolved:
 
 
 def _is_gguf(path: Path) -> bool:
-    """Whether a path is that of a GGUF file, by its name; a folder may have any name."""
-    return path.suffix == ".gguf" and not path.is_dir()
+    """Whether a path is that of a GGUF file, by its name; a folder may have any name.
+
+    A file of Ollama's has a checksum for its name, and is looked into.
+    """
+    if not _OLLAMA_NAME.fullmatch(path.name):
+        return path.suffix == ".gguf" and not path.is_dir()
+    try:
+        return require_gguf(path) > 0
+    except ModelError:
+        return False
 
 
 Resolve = Callable[["ModelSpec", "Mapping[str, Loader]", "MemoryProbe"], Resolved]

@@ -82,7 +82,8 @@ def ran(shell, cell):
 
 
 def prompts(server):
-    return [server.tokenizer.decode(asked.body["prompt"]) for asked in server.asked("/v1/completions")]
+    bodies = [asked.body for asked in server.asked("/v1/completions")]  # of one that was closed early, not all of it
+    return [server.tokenizer.decode(body["prompt"]) for body in bodies if isinstance(body, dict)]
 
 
 def texts(server):
@@ -217,7 +218,7 @@ def test_nothing_goes_before_the_user_has_allowed_it_and_it_is_asked_once(shell,
     refused = ran(shell, f"%%fim\n{HOLE}")
     assert f"%fim allow {host}" in refused
     assert "team/coder" in refused
-    assert prompts(server) == []
+    assert server.asked("/v1/completions") == []
     assert "mean" not in texts(server).replace(
         "def mean(xs):\\n    total = sum(xs)", ""
     )  # the vocabulary's proof has one
@@ -232,7 +233,7 @@ def test_what_would_go_can_be_seen_before(shell, server, remote):
     long = "x = 1\n" * 2000
     for hole in (HOLE, long + HOLE):  # a long prompt is measured by sending a part of it
         assert "fim_prefix" in ran(shell, f"%%fim --show-prompt --max-new-tokens 20\n{hole}")
-    assert prompts(server) == []
+    assert server.asked("/v1/completions") == []
 
 
 @pytest.mark.parametrize(
@@ -272,7 +273,7 @@ def test_ghost_text_obeys(shell, server, host, remote):
 
     with pytest.raises(NotAllowedError, match="%fim allow"):
         asyncio.run(filled())
-    assert prompts(server) == []
+    assert server.asked("/v1/completions") == []
     ran(shell, f"%fim allow {host}")
     assert asyncio.run(filled()) == ANSWER
     assert "max(xs)" not in texts(server)
@@ -285,7 +286,7 @@ def test_what_was_gathered_for_this_machine_does_not_go_to_another_later(shell, 
     assert FimMagics(shell).session.history.entry("1").request.context.cells
     ran(shell, f"%fim use {remote}")
     assert "%fim allow" in ran(shell, "%fim replay 1")
-    assert prompts(server) == []
+    assert server.asked("/v1/completions") == []
     ran(shell, f"%fim allow {host}")
     ran(shell, "%fim replay 1")
     assert prompts(server)
@@ -336,7 +337,7 @@ def test_python_obeys(server, host, folder, monkeypatch):
     ask = {"model": f"vllm://{host}", "tokenizer": str(folder)}
     with pytest.raises(NotAllowedError, match=f"FIM_MAGIC_ALLOWED_HOSTS={host}"):
         fim_magic.infill(HOLE, **ask)
-    assert prompts(server) == []
+    assert server.asked("/v1/completions") == []
     assert fim_magic.infill(HOLE, **ask, allowed_hosts=[host]).text == FILLED
     monkeypatch.setenv("FIM_MAGIC_ALLOWED_HOSTS", f"gpu.example:8000, {host}")
     assert fim_magic.infill(HOLE, **ask).text == FILLED
@@ -364,7 +365,7 @@ class Terminal(io.StringIO):
 def test_a_command_that_nobody_watches_is_refused(server, host, folder, notebook, capsys):
     assert cli.main(["infill", str(notebook), "--model", f"vllm://{host}", "--tokenizer", str(folder)]) == 1
     assert f"FIM_MAGIC_ALLOWED_HOSTS={host}" in capsys.readouterr().err
-    assert prompts(server) == []
+    assert server.asked("/v1/completions") == []
 
 
 @pytest.mark.parametrize(("typed", "goes"), [("y\n", True), ("n\n", False), ("", False)])

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import checkpoints
 import pytest
 from fake_servers import FakeLlamaServer, FakeVllm, write_served
 from fake_text_servers import FakeCompletions, FakeOllama, FakeSglang, FakeTgi
-from scripted_server import ScriptedServer, answer
+from scripted_server import ScriptedServer, answer, stream
+from test_server_faults import changed, fields_of
 
 from fim_magic import cli
+from fim_magic.engines import ANY, GREEDY
 from fim_magic.engines.server.address import KINDS as KIND_NAMES
 from fim_magic.engines.server.address import ServerAddress
 from fim_magic.engines.server.connection import Connection
@@ -18,6 +21,7 @@ from fim_magic.engines.server.dialects import DIALECTS, identify
 from fim_magic.engines.server.engine import ServerEngine
 from fim_magic.errors import FimError, ModelError, ServerError
 from fim_magic.loading.manager import MODELS
+from fim_magic.loading.resolve import named_source
 
 HOLE = "def mean(xs):\n    <cursor>\n    return total / len(xs)\n"
 ANSWER = "total = sum(xs)"
@@ -203,6 +207,15 @@ def test_the_tokenizer_of_an_ollama_model_is_that_of_its_own_file(folder, tmp_pa
         assert served.context_length == 2048
 
 
+def test_a_file_of_ollama_s_is_known_by_what_is_in_it(tmp_path):
+    name = "sha256-" + "0a" * 32
+    (tmp_path / name).write_bytes(b"GGUF" + bytes(20))
+    assert named_source(str(tmp_path / name)).is_gguf
+    (tmp_path / name).write_bytes(b"{}")
+    with pytest.raises(ModelError):
+        named_source(str(tmp_path / name))
+
+
 @pytest.mark.parametrize(
     ("name", "info", "found"),
     [
@@ -271,3 +284,47 @@ def test_a_key_that_lacks_is_asked_for_and_not_hidden_behind_the_kinds(folder):
 
 def test_every_kind_that_an_address_can_name_has_a_dialect():
     assert set(DIALECTS) == set(KIND_NAMES)
+
+
+WRONG = [None, True, -1, 3.5, 2**31, 10**400, "5", "x", [], {}, [[]], float("nan"), float("inf")]
+
+EVENTS = {
+    "sglang": {
+        "output_ids": [65],
+        "meta_info": {"finish_reason": None, "completion_tokens": 1, "prompt_tokens": 20, "cached_tokens": 3}
+        | {"output_token_logprobs": [[-0.5, 65, None]], "output_top_logprobs": [[[-0.5, 65, None]]]},
+    },
+    "tgi": {
+        "index": 1,
+        "token": {"id": 65, "text": "a", "logprob": -0.5, "special": False},
+        "top_tokens": [{"id": 65, "text": "a", "logprob": -0.5, "special": False}],
+        "generated_text": None,
+        "details": None,
+    },
+    "ollama": {"response": "a", "done": False, "logprobs": [{"token": "a", "logprob": -0.5}]},
+    "openai": {"choices": [{"index": 0, "text": "a", "finish_reason": None}], "usage": None},
+}
+
+
+@pytest.mark.parametrize("kind", [FakeSglang, FakeTgi, FakeOllama, FakeCompletions], ids=lambda kind: kind.kind)
+def test_a_wrong_value_in_any_field_of_an_event_is_told_or_makes_no_difference(folder, kind):
+    """Missing, null, of another type, huge, negative, beyond the vocabulary, not a number."""
+    with kind(folder) as server:
+        engine = engine_of(server)
+        prompt = engine.tokenizer.encode("def f(x):\n    return")
+        whole = EVENTS[kind.kind]
+        for place in fields_of(whole):
+            for wrong in WRONG:
+                server.script(server.completions, stream(changed(whole, place, wrong)))
+                generation = engine.generate(
+                    prompt, beginnings=[ANY], sampling=GREEDY, stop_ids=frozenset([3]), limit=5
+                )
+                tokens = []
+                with suppress(ServerError):
+                    new = None
+                    while new is None or new:
+                        new = generation.step()
+                        tokens += new or []
+                for token in tokens:
+                    assert engine.tokenizer.knows(token.id), (place, wrong)
+                    assert token.logprob is None or -1e9 < token.logprob <= 0.01, (place, wrong)

@@ -17,6 +17,7 @@ from fim_magic.engines.server.connection import Connection
 from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedModel, ServedToken
 from fim_magic.engines.server.models import chosen_model
 from fim_magic.engines.server.refusals import another_kind
+from fim_magic.engines.server.sense import tokens_in
 from fim_magic.engines.server.vllm import VllmDialect
 
 _COMPLETIONS = "/v1/completions"
@@ -53,7 +54,7 @@ class CompletionsDialect:
         length, root = model.get("max_model_len"), model.get("root")
         return ServedModel(
             name=model["id"],
-            context_length=length if isinstance(length, int) and length > 0 else 0,
+            context_length=tokens_in(length),
             sources=tuple(dict.fromkeys(name for name in (root, model["id"]) if isinstance(name, str) and name)),
             software="transformers serve" if self.is_transformers else "OpenAI-style completions",
         )

@@ -71,7 +71,7 @@ class Connection:
             ServerError: Nothing answers there.
         """
         timeout = httpx2.Timeout(self.limits.answer, connect=self.limits.connect)
-        with in_words(self.address), self._lines.taken() as line, line.request("GET", "/health", None, timeout):
+        with self._lines.taken() as line, in_words(self.address, line), line.request("GET", "/health", None, timeout):
             pass
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
@@ -113,7 +113,7 @@ class Connection:
 
     def _answer(self, line: Line, method: str, path: str, body: dict[str, Any] | None) -> Any:
         timeout = httpx2.Timeout(self.limits.answer, connect=self.limits.connect)
-        with in_words(self.address), line.request(method, path, body, timeout) as response:
+        with in_words(self.address, line), line.request(method, path, body, timeout) as response:
             content = read_whole(response, self.address)
             if response.status_code != 200:
                 raise refusal(self.address, response, content)

@@ -13,18 +13,21 @@ from fim_magic.engines.server.tgi import TgiDialect
 from fim_magic.engines.server.vllm import VllmDialect
 from fim_magic.errors import ServerError
 
-DIALECTS: dict[str, tuple[Dialect, ...]] = {
-    "llama-server": (LlamaServerDialect(),),
-    "sglang": (SglangDialect(),),
-    "tgi": (TgiDialect(),),
-    "vllm": (VllmDialect(),),
-    "ollama": (OllamaDialect(),),
-    "openai": (TransformersServe(), FIRST),
+DIALECTS: dict[str, Dialect] = {
+    "llama-server": LlamaServerDialect(),
+    "sglang": SglangDialect(),
+    "tgi": TgiDialect(),
+    "vllm": VllmDialect(),
+    "ollama": OllamaDialect(),
+    "openai": FIRST,
 }
 """Each by its name, in the order in which a plain URL is tried: by what only that kind has.
 
 llama-server and SGLang have some of Ollama's paths, and nearly all have those of OpenAI's form, which stand last.
 """
+
+_BEFORE: dict[str, tuple[Dialect, ...]] = {"openai": (TransformersServe(),)}
+"""What goes by the same name, is told apart by itself, and tried first."""
 
 
 def identify(connection: Connection) -> tuple[Dialect, ServedModel]:
@@ -39,7 +42,7 @@ def identify(connection: Connection) -> tuple[Dialect, ServedModel]:
         connection.require_answer()
     kinds = [address.kind] if address.kind else list(DIALECTS)
     errors: list[ServerError] = []
-    for dialect in (dialect for kind in kinds for dialect in DIALECTS[kind]):
+    for dialect in (dialect for kind in kinds for dialect in (*_BEFORE.get(kind, ()), DIALECTS[kind])):
         try:
             with in_known_form(address):
                 return dialect, dialect.identify(connection, address.model)

@@ -77,7 +77,9 @@ class ServerEngine:
         self.tokenizer = tokenizer
         self.family: Family = family_of(config, tokenizer, declared_ends(tokenizer, config.get("eos_token_id")), named)
         declared = config.get("max_position_embeddings")
-        self.context_length = served.context_length or (declared if isinstance(declared, int) else _USUAL_CONTEXT)
+        self.context_length = served.context_length or (
+            declared if isinstance(declared, int) and declared > 0 else _USUAL_CONTEXT
+        )
         self._connection = connection
         self._dialect = dialect
         self._served = served

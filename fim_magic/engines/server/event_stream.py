@@ -108,7 +108,7 @@ class EventStream:
             if self.is_closed:
                 return
         timeout = httpx2.Timeout(self._limits.first, connect=self._limits.connect)
-        with in_words(self._address), line.request("POST", self._path, self._body, timeout) as response:
+        with in_words(self._address, line), line.request("POST", self._path, self._body, timeout) as response:
             if response.status_code != 200:
                 raise refusal(self._address, response, read_whole(response, self._address))
             for data in read_events(response, self._address):

@@ -13,6 +13,7 @@ from fim_magic.engines import Capabilities, TokenLogprob
 from fim_magic.engines.server.connection import Connection
 from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedModel, ServedToken
 from fim_magic.engines.server.refusals import another_kind
+from fim_magic.engines.server.sense import tokens_in
 
 _BIAS = 100.0
 """Added to the logits of the only tokens that may come: much more than logits differ by, and the same for each."""
@@ -41,7 +42,7 @@ class LlamaServerDialect:
         length = settings.get("n_ctx")
         return ServedModel(
             name=str(props.get("model_alias") or path),
-            context_length=length if isinstance(length, int) and length > 0 else 0,
+            context_length=tokens_in(length),
             sources=tuple(filter(None, (path, wanted))),
             software=f"llama-server {build}".strip(),
         )
@@ -91,7 +92,7 @@ class LlamaServerDialect:
             is_half_known = not ended and generated - come > len(tokens)
             piece = Piece(text=text) if is_half_known else Piece(tokens)
             come = max(come, generated)
-            if not text and tokens and tokens[-1].id not in asked.stop_ids and not ended:
+            if event.get("content") == "" and tokens and tokens[-1].id not in asked.stop_ids and not ended:
                 held = piece
             else:
                 yield piece
@@ -101,6 +102,7 @@ class LlamaServerDialect:
                     cached=(event.get("timings") or {}).get("cache_n"),
                     prompt_tokens=event.get("tokens_evaluated"),
                 )
+        yield held
 
     def score(
         self, connection: Connection, model: str, ids: Sequence[int], begin: int, count: int

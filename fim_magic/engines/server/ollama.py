@@ -15,6 +15,7 @@ from fim_magic.engines.server.connection import Connection
 from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedModel, ServedToken
 from fim_magic.engines.server.models import chosen_of
 from fim_magic.engines.server.refusals import another_kind
+from fim_magic.engines.server.sense import tokens_in
 from fim_magic.errors import ModelError
 
 _CONTEXT = 8192
@@ -139,14 +140,14 @@ def _require_use(connection: Connection, name: str, shown: Mapping[str, Any]) ->
 
 def _context_length(shown: Mapping[str, Any], info: Mapping[str, Any], loaded: Mapping[str, Any]) -> int:
     """Return how many tokens there are to be: as many as it is loaded with, so that it is not loaded once more."""
-    length = loaded.get("context_length")
-    if isinstance(length, int) and length > 0:
+    length = tokens_in(loaded.get("context_length"))
+    if length:
         return length
     found = _NUM_CTX.search(str(shown.get("parameters") or ""))
     if found:
         return int(found[1])
-    own = info.get(f"{info.get('general.architecture')}.context_length")
-    return min(own, _CONTEXT) if isinstance(own, int) and own > 0 else _CONTEXT
+    own = tokens_in(info.get(f"{info.get('general.architecture')}.context_length"))
+    return min(own or _CONTEXT, _CONTEXT)
 
 
 def _sources(name: str, shown: Mapping[str, Any], info: Mapping[str, Any]) -> tuple[str, ...]:

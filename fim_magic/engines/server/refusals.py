@@ -15,6 +15,7 @@ import httpx2
 
 from fim_magic.engines.server.address import ServerAddress
 from fim_magic.engines.server.keys import VARIABLE
+from fim_magic.engines.server.lines import Line
 from fim_magic.errors import ServerError
 
 _MOST_TOLD = 300  # characters of a server's own words
@@ -144,18 +145,18 @@ def unreadable(address: ServerAddress, why: str) -> ServerError:
 
 
 @contextmanager
-def in_words(address: ServerAddress) -> Iterator[None]:
-    """Raise a ServerError for what httpx2 raises in the block."""
+def in_words(address: ServerAddress, line: Line) -> Iterator[None]:
+    """Raise a ServerError for what httpx2 raises in the block, where a request goes over a line."""
     try:
         yield
     except httpx2.HTTPError as error:
-        raise _unreachable(address, error) from error
+        raise _unreachable(address, error, was_answered=line.was_answered) from error
     except httpx2.InvalidURL as error:
         raise ServerError(f"{address.name} is no address that can be asked ({error}).") from error
 
 
-def _unreachable(address: ServerAddress, error: httpx2.HTTPError) -> ServerError:
-    """Return the error for a server that does not answer, or no more."""
+def _unreachable(address: ServerAddress, error: httpx2.HTTPError, *, was_answered: bool) -> ServerError:
+    """Return the error for a server that does not answer, or no more; maybe it has answered before."""
     host, why = address.host, str(error) or type(error).__name__
     if isinstance(error, httpx2.ProxyError):
         return ServerError(
@@ -176,7 +177,7 @@ def _unreachable(address: ServerAddress, error: httpx2.HTTPError) -> ServerError
     if isinstance(error, httpx2.DecodingError):
         return ServerError(f"What the server at {host} sent cannot be unpacked ({why}). Run this again.")
     hint = ""
-    if not address.is_encrypted and "without sending" in why:
+    if not (was_answered or address.is_encrypted):
         hint = " If it speaks https, name it so: " + _with_tls(address)
     return PassingServerError(f"The server at {host} broke off ({why}). Run this again.{hint}", Passing.CLOSED)
 

@@ -15,6 +15,7 @@ from fim_magic.errors import FimError, is_failure
 from fim_magic.tokenization import TextTokenizer
 
 _HIGHEST = 0.01  # log-probability: rounding may bring one above 0
+_MOST_TOKENS = 2**31
 _MOST_TOLD = 20  # characters of what makes no sense
 
 _log = logging.getLogger(__name__)
@@ -22,6 +23,11 @@ _log = logging.getLogger(__name__)
 
 class _SenselessError(ValueError):
     """What a server has said cannot be. The message is half a sentence."""
+
+
+def tokens_in(value: object) -> int:
+    """Return a number of tokens as a server tells it; 0 where that is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < _MOST_TOKENS else 0
 
 
 def require_sense(token: ServedToken, tokenizer: TextTokenizer) -> None:

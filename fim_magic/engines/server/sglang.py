@@ -15,6 +15,7 @@ from fim_magic.engines.server.connection import Connection
 from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedModel, ServedToken, failure
 from fim_magic.engines.server.models import chosen_model
 from fim_magic.engines.server.refusals import another_kind
+from fim_magic.engines.server.sense import tokens_in
 
 _BIAS = 100.0
 """Added to the logits of the only tokens that may come: much more than logits differ by, and the same for each."""
@@ -38,11 +39,11 @@ class SglangDialect:
         if not isinstance(info, dict) or not isinstance(info.get("model_path"), str) or "is_generation" not in info:
             raise another_kind(connection.address, "SGLang", "it has no /model_info")
         model = chosen_model(connection, wanted)
-        length = model.get("max_model_len")
+        length = tokens_in(model.get("max_model_len"))
         names = (info.get("tokenizer_path"), info["model_path"], model.get("root"), model["id"])
         return ServedModel(
             name=model["id"],
-            context_length=length - _RESERVED if isinstance(length, int) and length > _RESERVED else 0,
+            context_length=max(0, length - _RESERVED),
             sources=tuple(dict.fromkeys(name for name in names if isinstance(name, str) and name)),
             software="SGLang",
         )

@@ -13,6 +13,7 @@ from fim_magic.engines.server.connection import Connection
 from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedModel, ServedToken
 from fim_magic.engines.server.models import chosen_of
 from fim_magic.engines.server.refusals import another_kind
+from fim_magic.engines.server.sense import tokens_in
 
 MOST_STOPS = 4
 """Texts that may end an answer, unless `--max-stop-sequences` says otherwise."""
@@ -36,11 +37,11 @@ class TgiDialect:
             raise another_kind(connection.address, "Text Generation Inference", "it has no /info")
         name = str(info["model_id"])
         chosen_of(connection.address, {name: info}, wanted)
-        total, prompt = info["max_total_tokens"], info.get("max_input_tokens") or info["max_total_tokens"]
+        total, prompt = tokens_in(info["max_total_tokens"]), tokens_in(info.get("max_input_tokens"))
         return ServedModel(
             name=name,
             # A prompt may have one token less than both together, by default; where less, answers are not longer.
-            context_length=min(int(total), int(prompt) + 1),
+            context_length=min(total, prompt + 1) if prompt else total,
             sources=(name,),
             software=f"TGI {info.get('version') or ''}".strip(),
         )

@@ -14,6 +14,7 @@ from fim_magic.engines.server.connection import Connection
 from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedModel, ServedToken
 from fim_magic.engines.server.models import chosen_model
 from fim_magic.engines.server.refusals import another_kind
+from fim_magic.engines.server.sense import tokens_in
 from fim_magic.errors import ServerError
 
 _COMPLETIONS = "/v1/completions"
@@ -40,7 +41,7 @@ class VllmDialect:
         length, root = model.get("max_model_len"), model.get("root")
         return ServedModel(
             name=model["id"],
-            context_length=length if isinstance(length, int) and length > 0 else 0,
+            context_length=tokens_in(length),
             sources=tuple(dict.fromkeys(name for name in (root, model["id"]) if isinstance(name, str) and name)),
             software=f"vLLM {version['version']}",
         )
