@@ -31,6 +31,8 @@ def __getattr__(name: str) -> str:
 def infill(text: str, **options: Any) -> Result:
     r"""Fill the hole in `text`.
 
+    Where a notebook allows no answers (`fim_magic.filling` in its metadata, or the settings), this gives none either.
+
     Args:
         text: Source text with a cursor marker, such as `<cursor>`.
         **options: As of `%%fim`, with underscores: `model`, `candidates`, `max_new_tokens`, `temperature`, `top_p`,
@@ -74,22 +76,25 @@ def _answer(text: str, options: dict[str, Any], *, complete: bool) -> Result:
     # Imported at the first request: torch and transformers take seconds.
     from dataclasses import replace
 
-    from fim_magic.classroom import check
+    from IPython.core.getipython import get_ipython
+
     from fim_magic.events import Finished
     from fim_magic.interruption import BrokenOffError, Interrupted, interruptible
     from fim_magic.loading.manager import MODELS
     from fim_magic.loading.spec import ModelSpec
+    from fim_magic.permission import check_allowed_in_python
     from fim_magic.pipeline import run
     from fim_magic.progress import TerminalProgress
     from fim_magic.settings import Settings
 
     settings = Settings()
-    check(settings.filling, hint=False)
+    shell = get_ipython()
+    check_allowed_in_python(shell, settings.filling, settings.markers)
     model, request = settings.request(text, complete=complete, **options)
-    hosts = request.permission.hosts | _hosts_of_session()
+    hosts = request.permission.hosts | _hosts_of_session(shell)
     request = replace(
         request,
-        context=_context(request, options.get("context") or "none"),
+        context=_context(shell, request, options.get("context") or "none"),
         permission=replace(request.permission, hosts=hosts),
     )
     engine = MODELS.use(ModelSpec.of(model, **settings.loading(**options)), TerminalProgress()).engine
@@ -103,23 +108,17 @@ def _answer(text: str, options: dict[str, Any], *, complete: bool) -> Result:
     return last.result
 
 
-def _hosts_of_session() -> frozenset[str]:
+def _hosts_of_session(shell: Any) -> frozenset[str]:
     """Return the other hosts that the notebook that this runs in has allowed."""
-    from IPython.core.getipython import get_ipython
-
-    shell = get_ipython()
     magics = None if shell is None else shell.magics_manager.registry.get("FimMagics")
     return frozenset() if magics is None else magics.permission().hosts
 
 
-def _context(request: Request, mode: str) -> Context:
+def _context(shell: Any, request: Request, mode: str) -> Context:
     """Return what the notebook that this runs in says."""
-    from IPython.core.getipython import get_ipython
-
     from fim_magic.errors import OptionError
     from fim_magic.kernel import context_for
 
-    shell = get_ipython()
     if shell is None and mode != "none":
         raise OptionError(f"context={mode!r} needs a notebook, and this runs in none. Omit it.")
     return context_for(shell, request.document, mode)

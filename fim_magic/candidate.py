@@ -75,6 +75,7 @@ class Candidate:
             where it did not.
         suffix_logprob: Likewise the log-probability, all together, of the first tokens of what follows the hole.
         imports: The lines that are offered with it, for names that it uses and nothing defines.
+        trimmed_lengths: Of several holes, how many characters were trimmed from each.
     """
 
     raw: str
@@ -90,6 +91,7 @@ class Candidate:
     read_logprob: float | None = None
     suffix_logprob: float | None = None
     imports: tuple[str, ...] = ()
+    trimmed_lengths: tuple[int, ...] = ()
 
     @property
     def middle(self) -> str:

@@ -50,7 +50,7 @@ def of_notebook(path: Path | None) -> str:
         _log.info("The notebook's file is not there, so it says nothing of what it allows.", exc_info=True)
         return "on"
     try:
-        return _allowed(read_saved_notebook(path).get("metadata", {}))
+        return allowed_by(read_saved_notebook(path).get("metadata", {}))
     except (OSError, ValueError, TypeError) as error:
         _log.info("What the notebook allows cannot be read.", exc_info=True)
         raise FillingOffError(
@@ -59,7 +59,12 @@ def of_notebook(path: Path | None) -> str:
         ) from error
 
 
-def _allowed(metadata: object) -> str:
+def allowed_by(metadata: object) -> str:
+    """Return which of `FILLING` a notebook's metadata allow, as of [`of_notebook`][].
+
+    Raises:
+        TypeError: They are none.
+    """
     if not isinstance(metadata, dict):
         raise TypeError("it is no notebook")
     said = [value for key, value in metadata.items() if key.lower().replace("-", "_") == "fim_magic"]

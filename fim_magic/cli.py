@@ -181,8 +181,10 @@ def _infill(options: argparse.Namespace) -> int:
     require_output()
     if options.in_place:
         check_writable(options.file)
-    markers, named = Settings().markers_for(markers=options.markers)
+    settings = Settings()
+    markers, named = settings.markers_for(markers=options.markers)
     source = read_source(options.file, markers, named=named)
+    source.check_allowed(settings.filling)
     result = _answer(source, options, complete=options.complete or source.completes, live=options.diff)
     lines = result.candidates[0].imports
     if options.json:

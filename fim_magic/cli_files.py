@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from fim_magic.classroom import check, strictest
 from fim_magic.context.beside import ContextCell
 from fim_magic.context.cells import code_cell, language_of, text_cell
 from fim_magic.context.redaction import redacted
@@ -50,6 +51,17 @@ class TextSource:
     def whole(self, filled: str) -> str:
         """Return all of the file with `filled` in the place of the text."""
         return filled if self.notebook is None else self.notebook.with_source(self.number, filled)
+
+    def check_allowed(self, filling: str) -> None:
+        """Raise where the settings, or the notebook's metadata, allow no answers.
+
+        Args:
+            filling: What the settings allow, one of `classroom.FILLING`.
+
+        Raises:
+            FillingOffError: They allow hints only, or nothing.
+        """
+        check(strictest(filling, "on" if self.notebook is None else self.notebook.filling), hint=False)
 
     def in_notebook(self, request: Request, mode: str | None, markers: Sequence[str]) -> Request:
         """Return a request with what the notebook's other cells tell: context, names, and the cells that checks need.

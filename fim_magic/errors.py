@@ -12,6 +12,8 @@ from fim_magic.visible import plain_lines
 
 _LONG_WORD = re.compile(r"\S{1000}\S*")
 _KEPT = 200  # characters of such a word
+_MOST = 4000  # characters of a message: what is repeated in it may be a whole file, and the line to type is at its end
+_END = 1000
 
 
 _LEAST_HIDDEN = 4  # characters: what is shorter stands in any message, and is no key
@@ -28,13 +30,15 @@ def hide(text: str) -> None:
 class FimError(Exception):
     """Something the user can mend. The message is one paragraph that says how.
 
-    It may repeat what was typed; of what is no word any more, it keeps the beginning.
+    It may repeat what was typed; of what is no word any more, it keeps the beginning, and of what is no paragraph any
+    more, the beginning and the end.
     """
 
     def __init__(self, message: str = "") -> None:
         for text in _hidden:
             message = message.replace(text, "…")
-        super().__init__(_LONG_WORD.sub(lambda word: f"{word[0][:_KEPT]}…", message))
+        message = _LONG_WORD.sub(lambda word: f"{word[0][:_KEPT]}…", message)
+        super().__init__(message if len(message) <= _MOST else f"{message[: _MOST - _END]} … {message[-_END:]}")
 
     def __str__(self) -> str:
         """Return the message, fit to be shown wherever it is."""

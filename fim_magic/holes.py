@@ -172,6 +172,7 @@ def combine(
             for end in candidate.token_ends
         ),
         kept=kept,
+        trimmed_lengths=tuple(len(candidate.trimmed) for candidate in candidates),
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from fim_magic.classroom import allowed_by
 from fim_magic.errors import OptionError
 from fim_magic.languages import PYTHON, of_cell, of_file
 from fim_magic.unicode_text import HALF, without_mark
@@ -43,11 +44,13 @@ class NotebookFile:
         text: All of it.
         cells: Its cells, in order.
         language: Of its kernel, as `languages.of_file` calls it; "" for Python, or where it does not say.
+        filling: Which of `classroom.FILLING` its metadata allow.
     """
 
     text: str
     cells: tuple[FileCell, ...]
     language: str
+    filling: str = "on"
 
     def with_source(self, number: int, source: str) -> str:
         """Return the file's text with another source in a cell."""
@@ -68,7 +71,8 @@ def read_notebook(text: str, name: str) -> NotebookFile:
     try:
         notebook = json.loads(without_mark(text))
         cells = tuple(_cells(notebook))
-        return NotebookFile(text, cells, _language(notebook.get("metadata", {})))
+        metadata = notebook.get("metadata", {})
+        return NotebookFile(text, cells, _language(metadata), allowed_by(metadata))
     except (ValueError, RecursionError) as error:
         raise _no_notebook(name, "it is not JSON") from error
     except (KeyError, TypeError, AttributeError) as error:

@@ -8,7 +8,7 @@ from typing import Any
 from fim_magic.candidate import Candidate, Check, Result
 from fim_magic.context.redaction import redacted
 from fim_magic.document import Document
-from fim_magic.own_text import own_texts, without_secrets
+from fim_magic.own_text import own_texts, own_trimmed
 from fim_magic.version import __version__
 
 _KINDS = frozenset({"parses", "names", "columns", "original", "doctests", "test"})
@@ -127,7 +127,7 @@ def _candidate(candidate: Candidate, document: Document) -> dict[str, Any]:
         **({"middles": list(texts)} if candidate.kept else {"middle": texts[0]}),
         "ending": candidate.ending.value,
         "cut_by": candidate.cut.rule if candidate.cut else None,
-        "trimmed": without_secrets(candidate.trimmed, document),
+        "trimmed": own_trimmed(candidate, document),
         "tokens": len(candidate.token_ids),
         "mean_logprob": _rounded(candidate.mean_logprob),
         "read_logprob": _rounded(candidate.read_logprob),

@@ -11,7 +11,6 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from fim_magic.classroom import check, of_notebook, strictest
 from fim_magic.errors import FimError, ModelError, OptionError
 from fim_magic.frontends import accept_now
 from fim_magic.frontends.interface import KernelMessage
@@ -223,10 +222,10 @@ class Session:
         Raises:
             FillingOffError: They do not, or what the notebook says cannot be read.
         """
-        notebook = self.notebook()
-        # One that cannot be read may be this session's, so it does not allow all for that.
-        path = None if notebook.is_another else notebook.named
-        check(strictest(self.settings.filling, of_notebook(path)), hint=hint)
+        from fim_magic.permission import check_allowed
+
+        settings = self.settings
+        check_allowed(self._shell, settings.filling, cell_ids=self._cell_ids, markers=settings.markers, hint=hint)
 
     def notebook(self, current: str = "") -> SessionNotebook:
         """Return the file of this session's notebook; `current` is the cell that is filled."""

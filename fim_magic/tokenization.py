@@ -10,6 +10,7 @@ import bisect
 import codecs
 import itertools
 import json
+import math
 import re
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
@@ -87,6 +88,7 @@ class TextTokenizer:
         """
         self._backend = backend
         self._rows = backend.get_vocab_size() if vocabulary_rows is None else vocabulary_rows
+        self._known_rows = math.inf if vocabulary_rows is None else vocabulary_rows
         self.leading_ids = _leading_ids(backend, bos)
         """What this tokenizer puts before every text: its BOS id, or nothing."""
         backend.no_truncation()
@@ -121,6 +123,9 @@ class TextTokenizer:
             text: Any text.
             unspaced: Leave out the space that a SentencePiece tokenizer puts before every text; others put none.
             apart: Ids of sentinels that the tokenizer's file has as pieces like any other.
+
+        Raises:
+            ModelError: The model has no such ids: it is not the one that this tokenizer was made for.
         """
         if not self._guard or not text:
             return self._plain(text, apart)
@@ -192,11 +197,27 @@ class TextTokenizer:
     def openings(self, wanted: bytes) -> list[int]:
         """Return the ids that an answer may begin with if it is to begin with `wanted`.
 
-        Those whose bytes begin with `wanted`, and those that `wanted` itself begins with.
+        Those whose bytes begin with `wanted`, and those that `wanted` itself begins with, if others can follow them
+        that bring the rest. None, where the vocabulary has no tokens that spell `wanted`.
         """
-        shorter = (self._by_bytes.get(wanted[:length], []) for length in range(1, len(wanted)))
+        ends = self._ends_of_first(wanted)
+        shorter = (self._by_bytes[wanted[:end]] for end in ends if end < len(wanted))
         longer = (token for _, token in self._beginning_with(wanted))
         return [*longer, *itertools.chain.from_iterable(shorter)]
+
+    def _ends_of_first(self, wanted: bytes) -> list[int]:
+        """Where in `wanted` its first token may end, so that further tokens can bring the rest of it."""
+        ends: list[int] = []
+        spelled = {len(wanted)}  # from where the rest can be brought
+        for start in reversed(range(len(wanted))):
+            ends = [
+                end
+                for end in range(start + 1, len(wanted) + 1)
+                if end in spelled and wanted[start:end] in self._by_bytes
+            ]
+            if ends or self._beginning_with(wanted[start:]):
+                spelled.add(start)
+        return ends
 
     def stream(self) -> TextStream:
         """Begin to decode ids that continue another text."""
@@ -204,6 +225,13 @@ class TextTokenizer:
 
     def _plain(self, text: str, apart: AbstractSet[int]) -> list[int]:
         encoding = _encoded(self._backend, text)
+        beyond = max(encoding.ids, default=0)
+        if beyond >= self._known_rows:
+            raise ModelError(
+                f"The tokenizer of this checkpoint makes token {beyond} of this text, and its model knows "
+                f"{self._known_rows:.0f}: they are not of one model. Take the tokenizer.json that belongs to these "
+                "weights, or another model; %fim models lists those that are known to work."
+            )
         sentinels = self._sentinels | apart
         if sentinels.isdisjoint(encoding.ids):
             return list(encoding.ids)
@@ -294,7 +322,9 @@ def declared_bos(path: Path) -> str | None:
     if not config.get("add_bos_token"):
         return None
     bos: Any = config.get("bos_token")
-    return bos.get("content") if isinstance(bos, dict) else bos
+    if isinstance(bos, dict):
+        bos = bos.get("content")
+    return bos if isinstance(bos, str) else None
 
 
 def declared_ends(tokenizer: TextTokenizer, declared: int | list[int] | None) -> list[str]:

@@ -38,6 +38,7 @@ _STAND_INS: dict[str, list[Any]] = {
     "pattern": [r"<cursor>|<FILL_ME>|█", *_GOES_ON],
     "grammar": [SimpleNamespace(main="main", goes_on=goes_on) for goes_on in _GOES_ON],
     "self": [SimpleNamespace(grammar=SimpleNamespace(goes_on=goes_on)) for goes_on in _GOES_ON],
+    "value": ["s3cr3t"],
     "probe": [SimpleNamespace(needs=r"\bGREETING\b")],
 }
 

@@ -26,6 +26,7 @@ BUILT_IN = {
     "quantize": None,
     "family": None,
     "engine": None,
+    "tokenizer": None,
 }
 # Per option: a value from the environment, from the configuration, and from the call.
 VALUES = {
@@ -43,6 +44,7 @@ VALUES = {
     "quantize": ("8bit", "4bit", "none"),
     "family": ("Mellum", "StarCoder", "auto"),
     "engine": ("gguf", "torch", "auto"),
+    "tokenizer": ("tiny", "owner/name", "folder"),
 }
 LOADED_AS = {"none": None, "auto": None}  # what `ModelSpec` gets for these words
 
@@ -144,14 +146,14 @@ def test_markers_that_make_no_sense(markers):
 @pytest.mark.parametrize("typed", ["4bit", "4BIT"])
 def test_how_a_model_is_loaded_is_said_in_any_case(typed):
     told = Settings().loading(quantize=typed, family="granite CODE", engine="GGUF")
-    assert told == {"quantize": "4bit", "family": "Granite Code", "engine": "gguf"}
+    assert told == {"quantize": "4bit", "family": "Granite Code", "engine": "gguf", "tokenizer": None}
 
 
 def test_how_a_model_is_loaded_is_no_part_of_the_request():
     given = {"model": "tiny", "quantize": "8bit", "family": "Mellum", "engine": "torch", "candidates": 2}
     model, request = Settings().request("<cursor>", **given)
     assert (model, request.candidates) == ("tiny", 2)
-    assert Settings().loading(**given) == {"quantize": "8bit", "family": "Mellum", "engine": "torch"}
+    assert Settings().loading(**given) == {"quantize": "8bit", "family": "Mellum", "engine": "torch", "tokenizer": None}
 
 
 def test_none_beats_a_quantization_that_is_configured():
@@ -166,8 +168,8 @@ def test_none_beats_a_quantization_that_is_configured():
         ("quantize", 4, ["none", "8bit", "4bit"]),
         ("family", "Mellow", ["auto", *family_names()]),
         ("family", ["Mellum"], ["auto", *family_names()]),
-        ("engine", "onnx", ["auto", "torch", "gguf"]),
-        ("engine", "none", ["auto", "torch", "gguf"]),
+        ("engine", "onnx", ["auto", "torch", "gguf", "server"]),
+        ("engine", "none", ["auto", "torch", "gguf", "server"]),
     ],
 )
 def test_an_unknown_way_of_loading_is_told_with_the_possible_ones(name, value, possible):

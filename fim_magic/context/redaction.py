@@ -16,11 +16,13 @@ from functools import lru_cache
 
 from fim_magic import lexing
 from fim_magic.cell_text import tree_of
-from fim_magic.context.secret_commands import secret_arguments
-from fim_magic.context.secret_names import Suspicion, has_digits, likelihood, secret_name
+from fim_magic.context.secret_commands import secret_arguments, secrets_in_lists_of_words
+from fim_magic.context.secret_names import HINT, Suspicion, has_digits, likelihood, secret_name
+from fim_magic.context.secret_pairs import PEOPLE_STEMS, is_login, is_second_of_pair, secrets_in_rows, used_as_secrets
+from fim_magic.context.secret_settings import are_settings, are_words, is_ini
 from fim_magic.context.secret_shapes import Span, logins_in_urls, private_keys, random_runs, service_keys
 from fim_magic.context.secret_text import secrets_in_text
-from fim_magic.context.secret_values import is_dense, is_harmless, is_short_number
+from fim_magic.context.secret_values import is_dense, is_harmless, is_key_or_login, is_short_number
 
 __all__ = ["GAP", "redacted", "requested_names", "secret_name", "secret_spans"]
 
@@ -29,31 +31,46 @@ _ASCII_GAP = "..."  # of bytes
 
 _REQUEST = re.compile(r"\b(?:getpass|input|getenv|get_password|get_secret)[ \t]{0,9}\(|\benviron\b|\buserdata\.get\b")
 _TARGETS = re.compile(r"\A[\w, \t]+")
-_SETTING = re.compile(r"\A(?:[A-Z][\w-]*[ ]?:[ \t].*|[A-Za-z_][\w.]*=\S+|[^\W\d][\w.]*:(?:[ \t]*\S+)?)")
 
 _NEAR = 100  # characters before a literal that say what it is
 _HINT = re.compile(
-    r"pass|pwd|pw|secret|cred|key|token|auth|bearer|jwt|otp|pin|cookie|sid|session|mnemonic|phrase|login|connect|ftp"
-    r"|encode|decode|fernet|hmac|create_",
-    re.IGNORECASE,
+    HINT.pattern + r"|login|connect|ftp|encode|decode|fernet|hmac|create_|user|account|" + PEOPLE_STEMS, re.IGNORECASE
 )
 _OWNER = re.compile(
     r"""
-    (?P<call>\b(?:get|getenv|set|setattr|setdefault|setenv|putenv|getattr)\((?:[\w"'.]{1,40},[ ]?)?["'])?
+    (?P<call>\b(?:get|getenv|set|setattr|setdefault|setenv|putenv|getattr|option|config|put|hset|define
+      |add_field|setProperty|set_option|add_header|setHeader|Setenv)\((?:[\w"'.]{1,40},[ ]?)?["'])?
     (?<![\w.-])(?P<name>[\w.-]{1,64})(?:[:=]?[ ]?\\?["'`])?\]?[ \t]{0,9}(?::[ \t]{0,9}[\w\[\]., |]{0,40}?)?
     (?P<sep>==|!=|:=|<-|=>|=|:|,|\bin\b)\s{0,40}
-    (?:\{\s{0,9}["'](?:value|default|plain)["']\s{0,9}:\s{0,9})?[(\[]{0,2}\s{0,40}\Z
+    (?:\{\s{0,9}["'](?:value|default|plain)["']\s{0,9}:\s{0,9})?(?:[\w.]{0,30}?(?:SecretStr|SecretBytes|Secret|Field|Option|Argument|quote|quote_plus|b64encode|bytes|str)\()?
+    [(\[]{0,2}\s{0,40}\Z
     """,
     re.VERBOSE,
 )
 """What stands before a literal that belongs to a name: `x =`, `x: str =`, `x="`, `"x":`, `["x"] =`, `get("x",`."""
 _OPTION = re.compile(
-    r"""["']-{0,2}(?P<name>[\w.-]{1,64})["'][^"'()]{0,60}(?:["']value["'][ ]?:|\b(?:default|value|const)[ ]?=)[ ]?\Z"""
+    r"""["']-{0,2}(?P<name>\w[\w.-]{1,63})["'](?:,[ ]?["']-{1,2}[\w-]{1,30}["']){0,3}[^"'()]{0,60}"""
+    r"""(?:["']value["'][ ]?:|\b(?:default|value|const)[ ]?=)[ ]?\Z"""
 )
 _SETTER = re.compile(r"\b(?:set|use|with|add)_?(?P<name>\w{1,64})\((?:[ ]?[\"'][^\"'\n]{1,60}[\"'],)?\s{0,9}\Z")
 _KEYWORD = re.compile(r"(?<!\w)(?P<name>\w{1,64})[ ]?=[ ]?\Z")
+_KEY = re.compile(r"""["'](?P<name>[^"'\n]{1,64})["']\s{0,9}:\s{0,40}\Z""")
+_OPEN_KEYS = frozenset(
+    """
+    account client_email database db driver email endpoint host id login name port region role server type url user
+    username
+    """.split()
+)
+"""What stands in the same dict as a secret, and is none."""
+_TOKENS = re.compile(r"(?:\w{0,40}_)?tokens", re.IGNORECASE)
+_COLUMN = re.compile(r"[a-z]+_[a-z0-9_]+|[a-z]+_?\d{4}")  # as another in a list of columns
 _DEFAULTS = frozenset(("default", "value", "const"))
 _FIELD = re.compile(r"""["'](?P<name>[\w.-]{1,64})["']\)?\.(?:send_keys|fill|type|setValue|set_value)\(\s{0,9}\Z""")
+_WIDGET = re.compile(
+    r"(?<!\w)(?P<name>\w{1,64}?)(?:_?(?:field|box|input|entry|edit|elem|element))?"
+    r"\.(?:send_keys|fill|setText|set_text|set_value)\(\s{0,9}\Z"
+)
+_HOLDS = frozenset(("value", "text", "default"))  # of a widget or a cell: what it is called stands before
 _DISPLAYED_BY = frozenset(
     "Field Param Setting Variable join str bytes bytearray SecretStr Secret b64decode fromhex unhexlify encode".split()
 )
@@ -91,9 +108,12 @@ def redacted(source: str, *, python: bool | None = None) -> str:
 
 
 def secret_spans(source: str) -> tuple[Span, ...]:
-    """Return where in a text `redacted` sees secrets, in order. Those that meet are one."""
+    """Return where secrets stand in a text, which may be code with a hole, in order. Those that meet are one."""
     spans: list[Span] = []
-    for start, end, _ in _cuts(source, None):
+    # Neither reading sees all of code with a hole. Of code, what reads as text has to look like a secret.
+    is_code = _is_python(source)
+    as_text = [cut for cut in _cuts(source, False) if not is_code or is_dense(source[cut[0] : cut[1]])]
+    for start, end, _ in sorted((*_cuts(source, True), *as_text)):
         if spans and start <= spans[-1][1]:
             spans[-1] = (spans[-1][0], max(spans[-1][1], end))
         else:
@@ -104,8 +124,9 @@ def secret_spans(source: str) -> tuple[Span, ...]:
 def _cuts(source: str, python: bool | None) -> list[tuple[int, int, str]]:
     """Where secrets stand in a text, in order, and what takes the place of each. They may overlap."""
     if not (_is_python(source) if python is None else python):
-        return sorted((start, end, GAP) for start, end in _in_text(source, hexadecimal=False))
-    cuts = [(start, end, _gap_after(source, start - 1)) for start, end in secret_arguments(source)]
+        return sorted((start, end, GAP) for start, end in _in_text(source, hexadecimal=is_ini(source)))
+    placed = (*secret_arguments(source), *secrets_in_rows(source), *secrets_in_lists_of_words(source))
+    cuts = [(start, end, _gap_after(source, start - 1)) for start, end in placed]
     for literal in (literals := _Literals(source)).found():
         gap = _gap_after(source, literal.opening)
         cuts += [(start, end, gap) for start, end in _in_literal(source, literal, literals)]
@@ -115,6 +136,7 @@ def _cuts(source: str, python: bool | None) -> list[tuple[int, int, str]]:
         cuts += [(start + a, start + b, GAP) for a, b in _in_text(source[start:end], hexadecimal=False)]
     for start, end in _numbers(source, literals.code):
         cuts.append((start, end, f'"{GAP}"'))
+    cuts += [(start, end, f'"{GAP}"') for start, end in _in_settings(source, literals.code)]
     return sorted(cuts)
 
 
@@ -126,13 +148,10 @@ def _gap_after(source: str, quote: int) -> str:
 @lru_cache(maxsize=64)
 def _is_python(source: str) -> bool:
     """Whether a text is Python. Lines such as `PASSWORD=x` or `Password: x` may be, and are settings all the same."""
-    return not all(map(_is_setting, source.split("\n"))) and tree_of(source) is not None
-
-
-def _is_setting(line: str) -> bool:
-    text = line.strip()
-    is_value = line != line.lstrip() and len(text.split(maxsplit=1)) == 1  # of the name above it
-    return not text or is_value or _SETTING.fullmatch(text) is not None
+    if are_settings(source):
+        return False
+    # A line that begins something may stand alone.
+    return any(tree_of(source + rest) is not None for rest in ("", "\n    pass", "\ndef _(): pass"))
 
 
 def _in_text(text: str, before: str = "", *, hexadecimal: bool) -> Iterator[Span]:
@@ -154,6 +173,7 @@ class _Literal:
     direct: bool  # whether it is no argument, index or key: what is assigned is this, or a list with this
     nested: bool  # whether it stands in brackets
     owner: str  # the name that the innermost list belongs to, or ""
+    keeper: str  # the name that the innermost dict belongs to, or ""
 
 
 class _Literals:
@@ -164,15 +184,18 @@ class _Literals:
         self.comments: list[Span] = []
         self.code: list[Span] = []
         self.hints = [match.start() for match in _HINT.finditer(source)]
+        self.used = used_as_secrets(source)
 
     def found(self) -> Iterator[_Literal]:
         source, statement, opening, start, code = self._source, 0, 0, 0, 0
         owners: list[str | None] = []  # of the open brackets; None for those of arguments, indexes and dicts
+        keepers: list[str] = []  # likewise of those of dicts; "" for others
         hidden = 0
 
         def literal(end: int) -> _Literal:
             owner = (owners[-1] or "") if owners else ""
-            return _Literal(start, end, opening, statement, hidden == 0, bool(owners), owner)
+            keeper = keepers[-1] if keepers else ""
+            return _Literal(start, end, opening, statement, hidden == 0, bool(owners), owner, keeper)
 
         for event in lexing.events(source):
             if event.kind == "string":
@@ -189,14 +212,16 @@ class _Literals:
                 code = end
             elif event.kind == "open":
                 owners.append(self._owner(event.position, statement, owners[-1] if owners else None))
+                keepers.append(self._keeper(event.position, statement))
                 hidden += owners[-1] is None
             elif event.kind == "close" and owners:
                 hidden -= owners.pop() is None
+                keepers.pop()
             elif event.ends_statement:
                 if start:
                     yield literal(event.position)  # left open by mistake
                     code = event.position
-                statement, start, hidden, owners = event.position + 1, 0, 0, []
+                statement, start, hidden, owners, keepers = event.position + 1, 0, 0, [], []
         if start:
             yield literal(len(source))
         else:
@@ -206,9 +231,16 @@ class _Literals:
         """The name that a list belongs to, "" if it has none; None for another bracket."""
         if not self._is_display(position):
             return None
+        return self._name_before(position, statement) or outer or ""
+
+    def _keeper(self, position: int, statement: int) -> str:
+        """The name that a dict belongs to, "" if it has none or is none."""
+        return self._name_before(position, statement) if self._source[position] == "{" else ""
+
+    def _name_before(self, position: int, statement: int) -> str:
         near = max(statement, position - _NEAR)
         owner = _OWNER.search(self._source[near:position]) if self.has_hint(near, position) else None
-        return owner["name"] if owner and owner["sep"] != "," else outer or ""
+        return owner["name"] if owner and owner["sep"] != "," else ""
 
     def _is_display(self, position: int) -> bool:
         """Whether a bracket holds a list, or a part of an expression, and not arguments, an index or a dict."""
@@ -245,26 +277,53 @@ def _belongs_to_secret(source: str, literal: _Literal, literals: _Literals, befo
     head_end = min(literal.opening, literal.statement + _NEAR)
     if literals.has_hint(literal.opening - _NEAR, literal.opening):
         owner = _OWNER.search(before)
-        if owner and _is_secret(
-            owner["name"], value, sure=owner["sep"] not in (",", "in") or owner["call"] is not None
-        ):
+        if owner and _is_owned(owner, before, value):
             return True
-        for pattern in (_OPTION, _FIELD, _SETTER):
+        for pattern in (_OPTION, _FIELD, _WIDGET, _SETTER):
             owner = pattern.search(before)
             if owner and _is_secret(owner["name"], value, sure=True):
                 return True
     if literal.owner and _is_secret(literal.owner, value, sure=True):
         return True
+    if _is_kept(source, literal, before, value):
+        return True
     argument = _KEYWORD.search(before) if literal.nested else None
     is_assigned = argument["name"] in _DEFAULTS if argument else literal.direct
-    if is_assigned and literals.has_hint(literal.statement, head_end):
-        return any(_is_secret(name, value, sure=True) for name in _targets(source[literal.statement : head_end]))
+    if is_assigned and (literals.used or literals.has_hint(literal.statement, head_end)):
+        targets = _targets(source[literal.statement : head_end])
+        return any(_is_secret(name, value, sure=True) for name in targets) or any(
+            _is_secret(literals.used[name], value, sure=False) for name in targets if name in literals.used
+        )
     return False
+
+
+def _is_owned(owner: re.Match[str], before: str, value: str) -> bool:
+    if owner["sep"] != "," or owner["call"]:
+        return _is_secret(owner["name"], value, sure=owner["sep"] != "in")
+    if owner["name"].startswith("--"):
+        return _is_secret(owner["name"], value, sure=True)
+    opening = before[owner.start("name") - 2 : owner.start("name")]  # a bracket, and a quote
+    if opening[1:] not in ("'", '"') and likelihood(owner["name"]) is Suspicion.MAYBE:
+        return False  # `expect(token, "word1")`
+    return not (opening[1:] in ("'", '"') and _COLUMN.fullmatch(value)) and _is_secret(owner["name"], value, sure=False)
+
+
+def _is_kept(source: str, literal: _Literal, before: str, value: str) -> bool:
+    """Whether a literal is one of a collection of secrets: of pairs, of people with their passwords, of a dict."""
+    if not literal.nested:
+        return False
+    if is_second_of_pair(before, value, source[literal.end : literal.end + _NEAR]):
+        return True
+    if is_login(literal.owner or literal.keeper, before, value):
+        return True
+    keeps = likelihood(literal.keeper) is Suspicion.YES or _TOKENS.fullmatch(literal.keeper) is not None
+    key = _KEY.search(before) if keeps else None
+    return key is not None and key["name"].lower() not in _OPEN_KEYS and is_dense(value)
 
 
 def _is_secret(name: str, value: str, *, sure: bool) -> bool:
     found = likelihood(name)
-    if is_short_number(value) and has_digits(name):
+    if (is_short_number(value) and has_digits(name)) or is_key_or_login(name, value):
         return True
     if found is Suspicion.NO:
         return False
@@ -278,11 +337,23 @@ def _targets(head: str) -> list[str]:
     if not equals or is_compared or target.count("(") != target.count(")"):
         return []
     names = [re.findall(r"[\w-]+", part.partition(":")[0]) for part in target.split(",")]
-    return [found[-1] for found in names if found]
+    return [found[-2] if found[1:] and found[-1] in _HOLDS else found[-1] for found in names if found]
+
+
+def _in_settings(source: str, code: list[Span]) -> Iterator[Span]:
+    """Yield where secrets without quotes stand in settings that Python can read."""
+    is_sure = is_ini(source)
+    if not is_sure and not are_words(source):
+        return
+    starts = [start for start, _ in code]
+    for start, end in _in_text(source, hexadecimal=True):
+        index = bisect_right(starts, start) - 1
+        if index >= 0 and end <= code[index][1] and (is_sure or is_dense(source[start:end])):
+            yield start, end
 
 
 _NUMBER = re.compile(
-    r"(?<!\w)(?P<name>[A-Za-z_]\w{0,63})[\"']?\]?[ \t]{0,9}(?::[ \t]{0,9}\w{0,20})?[ \t]{0,9}(?:==|!=|=|:)[ \t]{0,9}"
+    r"(?<!\w)(?P<name>[^\W\d]\w{0,63})[\"']?\]?[ \t]{0,9}(?::[ \t]{0,9}\w{0,20})?[ \t]{0,9}(?:==|!=|=|:)[ \t]{0,9}"
     r"(?P<value>\d[\d_]*(?:\.\d+)?)(?![\w.])"
 )
 

@@ -21,6 +21,7 @@ _OPTION = re.compile(
     | keytool[ ][^\n|;]{0,120}?(?<=[ ])-(?:store|key)pass[ ]
     | smbclient[ ][^\n|;]{0,120}?(?<=[ ])-U[ ]?[\w\\.-]{1,40}%
     | mc[ ](?:alias|config[ ]host)[ ](?:set|add)[ ]\S{1,40}[ ]\S{1,80}[ ]
+    | https?[ ][^\n|;]{0,120}?(?<=[ ])(?:-a|--auth)[ ][\w.@-]{1,40}:
     | net[ ]use[ ][^\n]{0,60}?\\\\[\w.\\-]{1,60}[ ]
     )["']?(?P<value>[^\s"'<>$/-][^\s"'<>]{2,99})
     """,
@@ -41,7 +42,9 @@ _USER_PASS = re.compile(
     r"(?<![\w/:.@-])[\w.@-]{1,40}[:/](?P<value>[^\s:/@]{3,60})[ ](?:as[ ])?\(?(?:user|login)(?:name)?[:/]pass",
     re.IGNORECASE,
 )
-_PGPASS = re.compile(r"(?<![\w.:/])[\w.*-]{1,60}:(?:\d{2,5}|\*):[\w*-]{1,60}:[\w*-]{1,60}:(?P<value>[^\s\"':]{3,100})")
+_PGPASS = re.compile(
+    r"(?<![\w.:/*-])(?:[A-Za-z*]|\d{1,3}\.)[\w.*-]{0,60}:(?:\d{2,5}|\*):(?:\*|[\w-]{2,60}):(?:\*|[\w-]{2,60}):(?P<value>[^\s\"':]{3,100})"
+)
 _ORACLE = re.compile(
     r"(?<![\w/.])\w{1,30}/(?P<value>[^\s/@\"']{3,60})@(?:(?://)?[\w.-]{1,60}:\d{1,5}/|\w{1,30}(?![\w.]))"
 )
@@ -49,26 +52,59 @@ _LOGIN = re.compile(
     r"""
     (?<![\w-])(?:
       (?:log|sign)[ -]?in(?:[ ](?:as|with))? | user/pass(?:word)? | credentials? | creds | account | access[ ]with
-    | sqlplus | zugangsdaten | identifiants | --user | -u | -U | user(?:name)?
+    | sqlplus | zugangsdaten | identifiants | zugang | acceso | accès | accesso | --user | -u | -U | user(?:name)?
     )
     ["'`]?(?:[ ]?[:=][ ]{0,4}|[ ](?:is[ ])?)["'`]?
     [\w.@+-]{1,40}["'`]?(?:[ ]?[/:%|][ ]?|[ ],[ ])["'`]?(?P<value>[^\s"'`,;|()…/]{3,100})
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_WHATEVER_IT_IS = (_OPTION, _PIPED, _LOGIN_COMMAND, _PASSPHRASE_SOURCE, _USER_PASS)
+_NETRC = re.compile(
+    r"""
+    \b(?:machine[ \t]{1,9}(?:localhost|[\w-]{1,60}\.[\w.-]{1,80})|default)\s{1,9}(?:login|user)[ \t]{1,9}\S{1,80}\s{1,9}
+    password[ \t]{1,9}(?P<value>\S{1,200})
+    """,
+    re.VERBOSE,
+)
+_NETRC_LINES = re.compile(
+    r"^[ \t]{0,9}login[ \t]{1,9}\S{1,80}[ \t]{0,9}\n[ \t]{0,9}password[ \t]{1,9}(?P<value>\S{1,200})$", re.MULTILINE
+)
+_SET_PASSWORD = re.compile(
+    r"\bSET[ ]PASSWORD(?:[ ]FOR[ ][^\s=]{1,80})?[ ]?=[ ]?(?:N|(?:OLD_)?PASSWORD\()?\\?[\"']"
+    r"(?P<value>[^\"'\n\\]{1,100})",
+    re.IGNORECASE,
+)
+_HERE_STRING = re.compile(
+    r"--(?:with-token|password-stdin|token-stdin)[ ]{0,4}<<<[ ]{0,4}[\"']?(?P<value>[^\s\"'$]{3,200})"
+)
+_PGPASS_LINE = re.compile(
+    r"^(?:localhost|\*|[\w-]{1,40}(?:\.[\w-]{1,40}){1,6}):(?:\d{4,5}|\*):[\w*-]{1,60}:[\w*-]{1,60}:(?P<value>[^\s\"':]{3,100})$",
+    re.MULTILINE,
+)
+_WHATEVER_IT_IS = (
+    _NETRC,
+    _NETRC_LINES,
+    _PGPASS_LINE,
+    _SET_PASSWORD,
+    _HERE_STRING,
+    _OPTION,
+    _PIPED,
+    _LOGIN_COMMAND,
+    _PASSPHRASE_SOURCE,
+    _USER_PASS,
+)
 _IF_IT_LOOKS_LIKE_ONE = (_PGPASS, _ORACLE, _LOGIN)
 
 _CALL = re.compile(
     r"""
     (?<![\w-])(?:
-      (?P<login>\w{0,20}?(?:login|auth|from_credentials|ftp|ftp_tls))
+      (?P<login>\w{0,20}?(?:login|auth|from_credentials|ftp|ftp_tls|(?:sym|aes)_(?:en|de)crypt))
     | (?P<connect>
         \w{0,20}?(?:connect|set_password|username_pw_set|getconnection|create_user|create_superuser|authenticate|credentials?)
         | jwt\.(?:en|de)code
       )
     | fernet | hmac\.new
-    )[ ]?=?[ ]?\(
+    )["']?[ ]?[=:]?[ ]?\(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -79,6 +115,10 @@ _ARGUMENT = re.compile(
     """,
     re.VERBOSE,
 )
+_LIST_OF_WORDS = re.compile(
+    r"""[\[(]\s{0,40}["'][\w./-]{1,40}["'](?:\s{0,40},\s{0,40}(?:["'][^"'\s]{0,120}["']|[\w.()*]{1,40})){1,30}"""
+)
+_WORD = re.compile(r"[\"'](?P<word>[^\"'\s]{0,120})[\"']")
 _LONGEST_CALL = 300  # characters
 _SHORTEST = 3  # characters of what is no name in an example
 
@@ -93,6 +133,19 @@ def secrets_in_commands(text: str) -> Iterator[Span]:
         for match in pattern.finditer(text):
             if is_dense(match["value"]):
                 yield match.span("value")
+
+
+def secrets_in_lists_of_words(text: str) -> Iterator[Span]:
+    """Yield where passwords stand in commands that are lists of strings: `["mysql", "-pSECRET"]`."""
+    for found in _LIST_OF_WORDS.finditer(text):
+        words = [match.span("word") for match in _WORD.finditer(text, *found.span())]
+        command = " ".join(text[slice(*word)] for word in words)
+        for start, end in secrets_in_commands(command):
+            position = 0
+            for first, last in words:
+                if position <= start and end <= position + last - first:
+                    yield first + start - position, first + end - position
+                position += last - first + 1
 
 
 def secret_arguments(text: str) -> Iterator[Span]:

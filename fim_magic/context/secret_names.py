@@ -6,6 +6,8 @@ import re
 from enum import IntEnum
 from functools import lru_cache
 
+from fim_magic.context.secret_words import STEMS, TELLS_OF, is_password, may_be, plain
+
 LONGEST_NAME = 64  # characters, of longer ones the last
 
 
@@ -18,9 +20,17 @@ class Suspicion(IntEnum):
 
 
 _PIN_CODE = re.compile(r"\A(?:\w*_)?pin[ _]?code", re.IGNORECASE)
-_HAVE_DIGITS = frozenset(("pin", "otp", "pass"))
+_HAVE_DIGITS = frozenset(("otp", "pass", "pincode"))
+_PIN = re.compile(r"(?:\w*_)?pin|\w*[a-z]Pin", re.ASCII)
+"""With letters, it is one of a circuit."""
 
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+HINT = re.compile(
+    r"pass|pwd|pw|psk|secret|cred|key|token|auth|bearer|jwt|otp|pin|cookie|sid|session|mnemonic|phrase|" + STEMS,
+    re.IGNORECASE,
+)
+"""What stands in every name that is a secret's: without it, a text need not be looked at more closely."""
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_A-Za-z]+")
 _BEFORE = r"(?:api|access|auth|app|bot|bearer|client|consumer|csrf|db|hub|id|jwt|my|oauth|refresh|session|user|xsrf)"
 _SECRET_WORD = re.compile(
     rf"""
@@ -34,13 +44,14 @@ _SECRET_WORD = re.compile(
 # The last word, where the others would be a secret's: a field, a file, a limit.
 _DESCRIBES = frozenset(
     """
-    alphabet backend box button changed chars class col column columns confirmed cost count counter digits dir
+    alphabet backend box button changed chars class col column columns config confirmed cost count counter digits dir
     disabled embedding embeddings enabled endpoint entropy enum env error errors expires expiry field fields file
     filename folder form format generator hasher help hint id ids in index input kind kwargs label len length level
     lifetime limit manager max message messages method min minutes mode model name names number page path pattern
-    per placeholder policy prompt provider rate ratio ref regex required reset santa scheme scope score seconds
-    service size status store strength table text timeout title ttl type types uri url urls usage valid validator
-    validators var variable verified version view widget word words
+    per option options placeholder policy prefix prompt provider rate ratio ref regex required requirement requirements
+    reset rule rules santa scheme scope score seconds separator service setting settings size status store strategy
+    strength suffix table text timeout title ttl type types uri url urls usage valid validator validators
+    var variable verified version view widget word words
     """.split()
 )
 _ASKS = frozenset("allow ask forgot has hide invalid is max min n needs no num require requires show use uses".split())
@@ -67,13 +78,14 @@ _BEFORE_PASS = frozenset(
     low lowpass max min multi n next num one optimizer per prior render second single third this two warmup
     """.split()
 )
-_MAYBE = frozenset("auth bearer cookie cookies jwt otp pass pin pincode sessionid sid token".split())
+_MAYBE = frozenset("auth bearer cookie cookies jwt otp pass pincode sessionid sid token".split())
 
 
 @lru_cache(maxsize=4096)
 def likelihood(name: str) -> Suspicion:
     """Return how likely what has this name is a key, a password or the like."""
-    words = [word.lower() for word in _WORD.findall(name[-LONGEST_NAME:])]
+    name = name[-LONGEST_NAME:]
+    words = [word.lower() for word in _WORD.findall(plain(name))]
     if not words:
         return Suspicion.NO
     last, before = words[-1], words[:-1]
@@ -81,8 +93,10 @@ def likelihood(name: str) -> Suspicion:
         last, before = "key", words[:-2]
     if words[-2:] in (["session", "id"], ["key", "id"]) and before[:-1] == []:
         return Suspicion.MAYBE
-    if last in _DESCRIBES or words[0] in _ASKS:
+    if last in _DESCRIBES or last in TELLS_OF or words[0] in _ASKS:
         return Suspicion.NO
+    if is_password(name, words):
+        return Suspicion.YES
     if any(map(_SECRET_WORD.fullmatch, (last, *(word for word in before if word != "pw")))):
         return Suspicion.YES
     if last == "token" and before:
@@ -96,7 +110,8 @@ def likelihood(name: str) -> Suspicion:
         return Suspicion.YES
     if words[-2:] in (["seed", "phrase"], ["recovery", "phrase"]):
         return Suspicion.YES
-    return Suspicion.MAYBE if last in _MAYBE or "jwt" in words or "auth" in words else Suspicion.NO
+    is_maybe = last in _MAYBE or "jwt" in words or "auth" in words or may_be(name, words)
+    return Suspicion.MAYBE if is_maybe else Suspicion.NO
 
 
 def has_digits(name: str) -> bool:
@@ -104,7 +119,11 @@ def has_digits(name: str) -> bool:
     name = name[-LONGEST_NAME:]
     if likelihood(name) is Suspicion.MAYBE:
         return name.lower().rpartition("_")[2] in _HAVE_DIGITS
-    return likelihood(name) is Suspicion.YES or _PIN_CODE.fullmatch(name) is not None
+    return (
+        likelihood(name) is Suspicion.YES
+        or _PIN.fullmatch(name.lower()) is not None
+        or _PIN_CODE.fullmatch(name) is not None
+    )
 
 
 def secret_name(name: str) -> bool:

@@ -7,24 +7,27 @@ from collections.abc import Iterator
 
 from fim_magic.context.secret_commands import secret_arguments, secrets_in_commands
 from fim_magic.context.secret_names import LONGEST_NAME, Suspicion, has_digits, likelihood
+from fim_magic.context.secret_pairs import secrets_in_rows
 from fim_magic.context.secret_shapes import Span
-from fim_magic.context.secret_values import is_dense, is_harmless, is_short_number
+from fim_magic.context.secret_values import is_dense, is_harmless, is_made_up, is_short_number
 
 _NAME = re.compile(
     r"""
     \\[nrt]
     | (?P<known>
         (?i:(?:api|access|secret|private|license|encryption|signing)[ ](?:access[ ])?keys? | access[ ]token
-          | identified[ ]by
+          | identified[ ](?:by|with[ ]\w{1,40}[ ](?:by|as))
           | pin[ ]code | one-time[ ]code | convertto-securestring[ ]-string | convertto-securestring
           | key[ ](?:for|to|of)[ ](?:the[ ])?(?:api|account|service|server)
           | mot[ ]de[ ]passe | contraseña | contrasenya | senha | wachtwoord | kennwort | hasło | heslo | lösenord
           | passord | adgangskode | salasana | jelszó | parola | şifre | kata[ ]sandi | mật[ ]khẩu | пароль | κωδικός
         )(?![^\W_])
-        | 密碼 | 密码 | 口令 | パスワード | 暗証番号 | 비밀번호 | 암호
+        | (?:API|api)[ _]?(?:密[鑰钥] | 金[鑰钥] | キー | 키) | 密碼 | 密码 | 密[鑰钥] | 金[鑰钥]
+        | 口令 | パスワード | 暗証番号 | 비밀번호 | 비번 | 암호
         | كلمة[ ](?:المرور|السر) | סיסמה | รหัสผ่าน | पासवर्ड
       )
-    | [A-Za-z][A-Za-z0-9_]*(?:[.-][A-Za-z0-9_]+)*
+    | [A-Za-z\u00c0-\u024f\u0370-\u04ff][A-Za-z0-9_\u00c0-\u024f\u0300-\u04ff]*
+      (?:[.-][A-Za-z0-9_\u00c0-\u024f\u0300-\u04ff]+)*
     """,
     re.VERBOSE,
 )
@@ -36,7 +39,10 @@ _BETWEEN = re.compile(
     (?:
         ["']?[ \t]{0,4},?\s{1,20}(?:["']?(?P<attribute>value)["']?[:=][ ]?|\{[ ]?(?P<default>default)[ ]=[ ])
         | :?(?:[ \t]{1,2}[\w'-]{1,15}){0,4}?[ \t]
-          (?P<verb>is|was|are|ist|lautet|es|est|será|to|like|with)[ \t]{0,4}:?[ \t]{1,4}
+          (?P<verb>is|was|are|ist|lautet|es|est|é|è|är|er|jest|será|to|like|with)[ \t]{0,4}:?[ \t]{1,4}
+        | (?P<of>[ ](?:for|of|to|in|fürs?|zu[mr]|vom|beim|[ia]m|de[rslmn]?|du|pour|para|d[oa]s?|per|di|от|для|к|voor|van
+              |till?|dla|na)
+            (?:[ ][\w'-]{1,15}){1,3}[ ]?[:=][ ]{0,4})
         | (?:[ ]\([^()\n]{0,40}\))?[ \t]{0,20}
           (?:
             :[ ]?[&A-Za-z][\w<>\[\]?|.& ]{0,30}?[ ]?=(?!=)    # with a type
@@ -44,7 +50,7 @@ _BETWEEN = re.compile(
           )
           [ \t]{0,20}(?:\\?\n[ \t]{1,20})?
           (?:\{\s?["'](?:value|default|plain)["']\s?:\s?|ENC\()?
-        | [ \t]{0,2}(?P<said>是|为|為|は|「)[ \t]{0,2}「?
+        | [ \t]{0,2}(?P<said>是|为|為|は|는|은|「)[ \t]{0,2}「?
         | [ \t]{1,4}(?P<dash>[–—-])[ \t]{1,4}
         | (?P<called>\()
         | (?P<blank>[ ]{1,2})
@@ -56,7 +62,7 @@ _BETWEEN = re.compile(
 )
 _VALUE = re.compile(
     r"""
-    [rRbBfFuU]{0,2}(?P<open>\\?["'`“「])(?![ ])
+    [rRbBfFuUN]{0,2}(?P<open>\\?["'`“「])(?![ ])
         (?:(?:Bearer|Basic|[Tt]oken|ApiKey|Digest)[ ]+)?
         (?P<quoted>(?:\\(?!["'])[^\n]|[^\\\n"'`”」…]|(?!(?P=open))["'`]){0,400})
     | (?:(?:[Bb]earer|Basic|[Tt]oken|ApiKey|Digest)[ ]+(?=\S))?(?P<bare>[^\s"'`<>|,;&…()\[\]{}\\”」“「]{1,400})
@@ -67,25 +73,25 @@ _NEXT = 12  # characters behind a value, or before a name, that say whether it i
 _IS_SET = re.compile(r"(?:(?:ENV|ARG|setx|%env|%set_env|set(?:[ ]-\w{1,4}){1,3})[ ]|(?<!\w)--?)\Z")
 _BARE_ENDS = ".,:;!?*_/"
 _SETTING = re.compile(r"\A\w{1,64}=(?!=)")  # the next one, behind a name without a value
-_MORE_WORDS = re.compile(r"\A[ \t]{1,9}(?:[a-zA-Z]{2,}|a\b)")
+_LATIN = re.compile(r"[A-Za-z]|\d{4}")
+_MORE_WORDS = re.compile(r"\A[ \t]{1,9}(?:[^\W\d_]{2,}|[aàáeéèiouyàó]\b)")
 _CALLED = re.compile(r"\A(?:[(\[{]|\.\w|:(?:\s|\Z))")
+
+_OF_TABLE = re.compile(r"[ ](?:prim[aá]ri|for[aá]ne|estrangeir|étrang|estern|extern)", re.IGNORECASE)
 
 _AUTHORIZATION = re.compile(r"\b(?:[Bb]earer|BEARER)[ ]+([\w.~+/-]{4,2000}=*)|\bBasic[ ]+([A-Za-z0-9+/]{8,2000}={0,2})")
 _IN_QUERY = re.compile(r"[?&#](?P<name>[\w.-]{1,40})=(?P<value>[^&;\s\"'#<>`{}…]{1,2000})", re.IGNORECASE)
 _QUERY_NAMES = re.compile(
     r"key|sig|signature|x-amz-signature|x-amz-security-token|appid|app_id|code|auth|pwd|pass|sid", re.I
 )
-_INSERTED = re.compile(
-    r"\bINSERT[ ]INTO[ ][^\n(]{1,80}\((?P<names>[^\n()]{1,300})\)\s{0,9}VALUES\s{0,9}\((?P<values>[^\n()]{1,600})\)",
-    re.IGNORECASE,
-)
-_QUOTED = re.compile(r"'([^'\n]{1,200})'|\"([^\"\n]{1,200})\"")
 
 
 def secrets_in_text(text: str) -> Iterator[Span]:
     """Yield where secrets stand in a text by what is said of them: `password: …`, `X-Api-Key=…`, `curl -u me:…`."""
     for match in _NAME.finditer(text):
         found = Suspicion.YES if match["known"] else likelihood(match.group()[-LONGEST_NAME:])
+        if _OF_TABLE.match(text, match.end()):
+            continue
         if (found is not Suspicion.NO or has_digits(match.group())) and (
             span := _value_after(text, match.end(), match.group(), found)
         ):
@@ -99,11 +105,7 @@ def secrets_in_text(text: str) -> Iterator[Span]:
             yield match.span("value")
     yield from secrets_in_commands(text)
     yield from secret_arguments(text)
-    for match in _INSERTED.finditer(text):
-        if any(likelihood(name.strip(" `\"'")) is Suspicion.YES for name in match["names"].split(",")):
-            for value in _QUOTED.finditer(text, *match.span("values")):
-                if is_dense(value.group()[1:-1]):
-                    yield value.start() + 1, value.end() - 1
+    yield from secrets_in_rows(text)
 
 
 def secrets_in_columns(text: str) -> Iterator[Span]:
@@ -147,7 +149,7 @@ def _value_after(text: str, position: int, name: str, found: Suspicion) -> Span 
         return None
     start, end = value.span("bare" if value["open"] is None else "quoted")
     sure = found is Suspicion.YES and not any(
-        between[kind] for kind in ("comma", "verb", "called", "blank", "attribute", "dash")
+        between[kind] for kind in ("comma", "verb", "of", "called", "blank", "attribute", "dash")
     )
     if value["open"] is not None:
         secret = text[start:end]
@@ -170,6 +172,8 @@ def _bare(text: str, start: int, end: int, name: str, sure: bool, between: re.Ma
     value = text[start:end]
     if (between["blank"] and name.lower() == "pass") or (between.group().startswith("=") and _SETTING.match(value)):
         return None  # the verb; or nothing, before the next setting
+    if between["said"] and not _LATIN.search(value):
+        return None  # "the password is a secret", in a language without blanks
     if not value or between["comma"] or between["called"] or is_harmless(value, quoted=False):
         return None
     if _CALLED.match(text[end : end + _NEXT]) and not value.isdigit():
@@ -181,8 +185,13 @@ def _bare(text: str, start: int, end: int, name: str, sure: bool, between: re.Ma
         is_number = (sure or between["blank"] is None) and is_short_number(value) and has_digits(name)
         return (start, end) if is_number else None
     if is_dense(value):
-        return (start, end)
-    if not sure or value[:1] in "-$%" or likelihood(value) is not Suspicion.NO:
+        is_type = (
+            likelihood(name) is Suspicion.MAYBE
+            and value.isidentifier()
+            and likelihood(value.rstrip("0123456789")) is not Suspicion.NO
+        )
+        return None if is_type else (start, end)
+    if not sure or value[:1] in "-$%" or (likelihood(value) is not Suspicion.NO and not is_made_up(value)):
         return None
     is_sentence = between.group() != "=" and _MORE_WORDS.match(text[end : end + _NEXT]) is not None
     return None if is_sentence else (start, end)

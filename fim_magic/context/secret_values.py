@@ -15,7 +15,7 @@ _PLACEHOLDER = re.compile(
     | (?:your|insert|replace|enter|put|paste|change|todo|fixme|redacted|hidden|dummy|placeholder)(?:[ _-].*|me)?
     | .*[ _-](?:here|goes[ _-]here|redacted)
     | (?:some|the|an?|any|new|old)[ _-](?:password|secret|token|key|api[ _-]?key)
-    | .{0,12}x{4,}.* | example | foo | bar | null | none)
+    | -{1,2}[a-z][a-z-]* | .{0,12}x{4,}.* | example | foo | bar | null | none)
     """,
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
@@ -35,13 +35,18 @@ _PATH = re.compile(
 _ENVIRONMENT = re.compile(r"\A[A-Z]+(?:_[A-Z]+)+")
 _NAME = re.compile(r"\A[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 _WORDS = re.compile(r"\A[A-Za-z][A-Za-z .:/_-]*")
+_MADE_UP = re.compile(  # of words that are also names
+    r"(?:my|super|very|top)-?(?:super|very|top)?-?secret-?(?:pass(?:word|wd|phrase)?|pw|key|token)", re.IGNORECASE
+)
 _SENTENCE = re.compile(
     r"\b(?:a|an|and|are|be|field|for|has|have|in|invalid|is|must|not?|of|or|please|the|this|to|too|with|your?)\b",
     re.IGNORECASE,
 )
 _DENSE = re.compile(r"\A(?:(?=\D*\d)(?=[^A-Za-z]*[A-Za-z])\S{5,}|(?=[^A-Za-z]*[A-Za-z])(?=[^!@#$%^&]*[!@#$%^&])\S{6,})")
+_KEY = re.compile(r"(?=[A-Z]{0,40}\d)(?=\d{0,40}[A-Z])[A-Z0-9]{16,40}")
+_USER = frozenset(("user", "login", "userpwd"))
 _ORDINARY = re.compile(
-    r"\A(?:(?:utf|latin|sha|md|base|mp|h|int|uint|float|rs|hs|es|v|col|column|layer|step|name|item|test)[_-]?\d+|\d+[a-z]{1,2}"
+    r"\A(?:(?:utf|latin|sha|md|base|mp|h|int|uint|float|rs|hs|es|v|col|column|layer|step|name|item|test)[_-]?\d+|\d+[a-z]{1,2}|n?(?:var)?char2?(?:\(\d+\))?"
     r"|[\d.]+(?:ms|s|k|M|G|MB|GB|px|%)?|\d{1,3}(?:\.\d+)+|\d{4}-\d\d-\d\d.*|[\w.+-]+@[\w-]+(?:\.[\w-]+)+)",
     re.IGNORECASE,
 )
@@ -50,6 +55,19 @@ _ORDINARY = re.compile(
 def is_short_number(value: str) -> bool:
     """Whether a value may be a PIN or a number in the place of a password."""
     return value.isdigit() and 4 <= len(value) <= 20 and len(set(value)) > 1
+
+
+def is_made_up(value: str) -> bool:
+    """Whether a value that could be a name is a secret out of an example: `mysecretpassword`."""
+    return _MADE_UP.fullmatch(value) is not None
+
+
+def is_key_or_login(name: str, value: str) -> bool:
+    """Whether a value is a secret where others of this name are none: `key="AKIA…"`, `user = "me:…"`."""
+    if name.lower() == "key":
+        return _KEY.fullmatch(value) is not None
+    user, colon, password = value.partition(":")
+    return name.lower() in _USER and bool(colon) and user.isidentifier() and is_dense(password)
 
 
 def is_dense(value: str) -> bool:
@@ -75,7 +93,7 @@ def is_harmless(value: str, *, quoted: bool = True) -> bool:
         return True
     if value.startswith(("^", ".*")) or "(?" in value:
         return True  # a pattern that a value has to fit
-    if _WORDS.fullmatch(value) and _are_names(value):
+    if _WORDS.fullmatch(value) and not is_made_up(value) and _are_names(value):
         return True
     if value.count(" ") >= 2 and (value[-1] in ".?!:" or _SENTENCE.search(value)):
         return True

@@ -21,6 +21,8 @@ from fim_magic.tokenization import TextTokenizer
 
 ORDERS = ("auto", "psm", "spm")
 
+_LONGEST_HEALED = 80  # characters that are generated again: indentation, where it is most
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -203,6 +205,8 @@ class _Builder:
         prefix = self._ids(self._document.prefix, unspaced=unspaced)
         suffix = self._ids(self._document.suffix, unspaced=Part.SUFFIX in self._family.unspaced)
         healed = self._healed(order, prefix) if healing else ""
+        if len(healed) > _LONGEST_HEALED or not self._tokenizer.openings(healed.encode()):
+            healed = ""  # it would take as long as an answer, or no token of this vocabulary brings it back
         if healed.isspace() and self._document.hole_begins_line and self._family.can_infill:
             prefix = self._ids(self._document.prefix.removesuffix(healed), unspaced=unspaced)
         elif healed:

@@ -16,6 +16,8 @@ from fim_magic.formats.families import FAMILIES
 from fim_magic.formats.family import Family
 from fim_magic.tokenization import TextTokenizer
 
+_LONGEST_NAME = 80  # characters of what a checkpoint calls its architecture
+
 
 def family_of(config: Mapping[str, Any], tokenizer: TextTokenizer, ends: Sequence[str] = (), named: str = "") -> Family:
     """Return the family of a checkpoint, or one that only completes.
@@ -77,7 +79,7 @@ def _named(name: str, config: Mapping[str, Any], tokenizer: TextTokenizer) -> Fa
 
 
 def _unknown(config: Mapping[str, Any], tokenizer: TextTokenizer) -> Family:
-    model_type = str(config.get("model_type", "unknown"))
+    model_type = str(config.get("model_type", "unknown"))[:_LONGEST_NAME]
     infilling = [row for row in FAMILIES if row.can_infill and _has(tokenizer, row.sentinels())]
     names = list(dict.fromkeys(row.name for row in infilling))
     if not names:

@@ -37,28 +37,36 @@ class Boundary:
         before: The token that ends there or before it, or None at the beginning.
         after: The one that begins there or behind it, or None at the end.
         between: The innermost node that holds both, or None.
+        root: Of all of the text.
     """
 
     before: Node | None
     after: Node | None
     between: Node | None
+    root: Node
 
     def sides(self) -> tuple[Node | None, Node | None]:
         """The two children of `between` that stand at the position: two statements, if it is a block."""
-        found: list[Node | None] = []
-        for token in (self.before, self.after):
-            node = token
-            while node is not None and node.parent is not None and node.parent != self.between:
-                node = node.parent
-            found.append(node)
-        return found[0], found[1]
+        return self._side(self.before), self._side(self.after)
+
+    def _side(self, token: Node | None) -> Node | None:
+        child = None if token is None or self.between is None else self.between.child_with_descendant(token)
+        return child or (None if token is None else self.root)
+
+
+def _path_to(root: Node, node: Node) -> list[Node]:
+    """The nodes from the root down to one of them. A node's `parent` is looked for from the root each time."""
+    path = [root]
+    while path[-1] != node and (child := path[-1].child_with_descendant(node)) is not None:
+        path.append(child)
+    return path
 
 
 def text_at(tree: Tree, position: int) -> str:
     """Return "comment" or "string" for a position that is inside one, else "". What a string interpolates is code."""
     byte = tree.byte(position)
-    node = tree.root.descendant_for_byte_range(max(byte - 1, 0), max(byte - 1, 0))
-    while node is not None:
+    found = tree.root.descendant_for_byte_range(max(byte - 1, 0), max(byte - 1, 0))
+    for node in [] if found is None else reversed(_path_to(tree.root, found)):
         kind = node.type
         ends_here = node.end_byte == byte
         if "comment" in kind and (not ends_here or not tree.text_of(node).rstrip().endswith(("*/", "-->"))):
@@ -67,7 +75,6 @@ def text_at(tree: Tree, position: int) -> str:
             return ""
         if is_text(tree, node) and not ends_here:
             return "string"
-        node = node.parent
     return ""
 
 
@@ -100,7 +107,7 @@ def children_between(tree: Tree, start: int, end: int) -> list[Node]:
         node = waiting.pop()
         if node.end_byte <= first or node.start_byte >= last:
             continue
-        if node.start_byte >= first and node.end_byte <= last and node.parent is not None:
+        if node.start_byte >= first and node.end_byte <= last and node != tree.root:
             found.append(node)
         else:
             waiting.extend(reversed(node.children))
@@ -123,8 +130,7 @@ def statements(tree: Tree, start: int = 0, end: int | None = None) -> list[tuple
     """
     last = len(tree.text) if end is None else end
     found = []
-    for node in within(tree, tree.byte(start), tree.byte(last)):
-        parent = node.parent
+    for node, parent in _with_parents(tree, tree.byte(start), tree.byte(last)):
         if parent is None or parent.type not in tree.grammar.blocks or node.type in tree.grammar.heads:
             continue
         if not node.is_named or node.is_extra:
@@ -143,10 +149,9 @@ def boundary_at(tree: Tree, position: int) -> Boundary:
     before, after = _token_before(tree.root, byte), _token_after(tree.root, byte)
     between = None
     if before is not None and after is not None:
-        between = before
-        while between is not None and between.end_byte < after.end_byte:
-            between = between.parent
-    return Boundary(before, after, between)
+        path = _path_to(tree.root, before)
+        between = next((node for node in reversed(path) if node.end_byte >= after.end_byte), None)
+    return Boundary(before, after, between, tree.root)
 
 
 def marks(tree: Tree, start: int = 0, end: int | None = None) -> list[Mark]:
@@ -157,7 +162,7 @@ def marks(tree: Tree, start: int = 0, end: int | None = None) -> list[Mark]:
     first, last = tree.byte(start), tree.byte(len(tree.text) if end is None else end)
     pairs = tree.grammar.pairs
     found: list[Mark] = []
-    for node in within(tree, first, last):
+    for node, parent in _with_parents(tree, first, last):
         if node.is_missing or not first <= node.start_byte < last:
             continue
         if tree.grammar.tags:
@@ -167,7 +172,6 @@ def marks(tree: Tree, start: int = 0, end: int | None = None) -> list[Mark]:
         opens = kind in pairs
         if node.child_count or not (opens or kind in pairs.values()):
             continue
-        parent = node.parent
         if parent is not None and ((kind, parent.type) in tree.grammar.not_pairs or is_text(tree, parent)):
             continue
         found.append(Mark(tree.start(node), tree.end(node), pairs.get(kind, kind), opens))
@@ -197,11 +201,16 @@ def name_of_tag(tree: Tree, node: Node) -> str:
 
 def within(tree: Tree, first: int, last: int) -> Iterator[Node]:
     """Every node that has something of a range of bytes."""
-    waiting = [tree.root]
+    return (node for node, _ in _with_parents(tree, first, last))
+
+
+def _with_parents(tree: Tree, first: int, last: int) -> Iterator[tuple[Node, Node | None]]:
+    """The nodes of [`within`][], each with what it stands in."""
+    waiting: list[tuple[Node, Node | None]] = [(tree.root, None)]
     while waiting:
-        node = waiting.pop()
-        yield node
-        waiting.extend(child for child in node.children if child.end_byte > first and child.start_byte < last)
+        node, parent = waiting.pop()
+        yield node, parent
+        waiting.extend((child, node) for child in node.children if child.end_byte > first and child.start_byte < last)
 
 
 def _token_before(root: Node, byte: int) -> Node | None:

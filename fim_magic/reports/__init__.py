@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import stat
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +18,7 @@ from fim_magic.allowed_hosts import NOTHING_ALLOWED, Permission
 from fim_magic.engines import Destination
 from fim_magic.engines.memory import free_ram, gigabytes
 from fim_magic.engines.server.address import is_address
+from fim_magic.errors import FetchError
 from fim_magic.loading.loaded import Loaded, PendingLoad
 from fim_magic.loading.loaders import LOADERS
 from fim_magic.loading.manager import MODELS, ModelManager
@@ -37,6 +41,7 @@ _PACKAGES = (
 _NOT_NEEDED = ("jupyterlab", "notebook", "ipykernel")
 _FOR_LOADING = ("torch", "transformers", "accelerate")
 _LOW_MEMORY = 3.5e9  # bytes: the default model on a CPU, loaded
+_LONGEST_NAME = 255  # bytes of a file's name on nearly every system
 _LOW_DISK = 3e9  # bytes: the default model, fetched and converted
 
 
@@ -145,11 +150,7 @@ def _findings(reachable: Callable[[], Mapping[str, bool]], notebook: SessionNote
     yield _finding("runs on", f"{machine.where}, {machine.precisions[0]}", "")
     low_memory = "close other notebooks, or %fim unload" if machine.free < _LOW_MEMORY else ""
     yield _finding("free memory", gigabytes(machine.free), low_memory)
-    cache = weights.cache_dir()
-    yield _finding("cache", f"{cache} ({gigabytes(_folder_bytes(cache))})", "")
-    disk = psutil.disk_usage(str(_existing(cache))).free
-    low_disk = "make room, or set FIM_MAGIC_CACHE to another folder" if disk < _LOW_DISK else ""
-    yield _finding("free disk", gigabytes(disk), low_disk)
+    yield from _about_cache()
     if notebook is not None and notebook.named is not None:
         why_not = f", not used: {notebook.why_not}" if notebook.why_not else ""
         advice = "save the notebook, and run a cell of it" if notebook.why_not else ""
@@ -159,6 +160,31 @@ def _findings(reachable: Callable[[], Mapping[str, bool]], notebook: SessionNote
     for place, answers in reachable().items():
         advice = "" if answers else "models that are in the cache work; fetching others will not"
         yield _finding(place, "reachable" if answers else "not reachable", advice)
+
+
+def _about_cache() -> Iterator[str]:
+    """Say where checkpoints are kept, and whether they can be: what cannot be looked at ends no report."""
+    try:
+        cache = weights.cache_dir()
+    except FetchError as error:
+        yield _finding("cache", "none", str(error))
+        return
+    existing = next(path for path in (cache, *cache.parents) if os.path.exists(path))
+    advice = ""
+    if not os.path.isdir(existing):
+        advice = f"{existing} is no folder: set FIM_MAGIC_CACHE to a folder of your own"
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        advice = f"you may not write in {existing}: set FIM_MAGIC_CACHE to a folder of your own"
+    elif len(max(cache.parts, key=len)) > _LONGEST_NAME:
+        advice = "its name is too long: set FIM_MAGIC_CACHE to another folder"
+    yield _finding("cache", f"{cache} ({gigabytes(_folder_bytes(cache))})", advice)
+    try:
+        disk = psutil.disk_usage(str(existing)).free
+    except OSError as error:
+        yield _finding("free disk", f"not known ({error.strerror})", "set FIM_MAGIC_CACHE to another folder")
+        return
+    low_disk = "make room, or set FIM_MAGIC_CACHE to another folder" if disk < _LOW_DISK else ""
+    yield _finding("free disk", gigabytes(disk), low_disk)
 
 
 def _parsers() -> str:
@@ -180,8 +206,11 @@ def _version(package: str) -> str:
 
 
 def _folder_bytes(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-def _existing(folder: Path) -> Path:
-    return next(path for path in (folder, *folder.parents) if path.exists())
+    """Return the size of a folder's files, of those that can be looked at."""
+    size = 0
+    for inside, _, names in os.walk(folder):  # passes over what it may not read
+        for name in names:
+            with suppress(OSError):
+                status = os.stat(os.path.join(inside, name))
+                size += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return size

@@ -25,6 +25,7 @@ from fim_magic.tokenization import TextTokenizer
 from fim_magic.visible import plain_text
 
 _WIDTH = 120  # columns of a terminal that is not narrow, and of a notebook's cell
+_LONGEST_NAME = 80  # characters of what a checkpoint calls its architecture
 _ROW = "{:<26}{:>6}{:>8}{:>8}{:>8}{:>8}{:>8}  {:<6}{}"
 
 
@@ -219,7 +220,9 @@ def _about_folder(name: str, folder: Path, machine: Machine) -> Iterator[str]:
     """Say what the files of a checkpoint show: nothing is loaded but its tokenizer."""
     config = _config(folder)
     size = weights_in(folder, config)
-    yield from _lines("model", f"{name}: {config.get('model_type', 'of no known architecture')}")
+    named = config.get("model_type")
+    architecture = named[:_LONGEST_NAME] if isinstance(named, str) else "of no known architecture"
+    yield from _lines("model", f"{name}: {architecture}")
     yield from _lines("family", _family_in(folder, config))
     amounts = [f"{precision} {gigabytes(size.bytes_at(width))}" for precision, width in (("32 bit", 4), ("16 bit", 2))]
     found = f"{', '.join(amounts)}: the weights alone" if size.bytes_at(4) else "no weights were found in it"

@@ -250,6 +250,26 @@ def test_the_stricter_of_two_spellings_of_our_name_counts(tmp_path):
     assert of_notebook(notebook_with(tmp_path, metadata=metadata)) == "hints"
 
 
+@pytest.mark.parametrize(
+    ("metadata", "environment", "words"),
+    [
+        pytest.param({"fim_magic": {"filling": "off"}}, "on", "switched off", id="notebook"),
+        pytest.param({"fim-magic": "hints"}, "on", "hints, not answers", id="other-spelling"),
+        pytest.param({}, "off", "switched off", id="environment"),
+        pytest.param({"fim_magic": {"filling": "on"}}, "on", "", id="on"),
+        pytest.param({}, "on", "", id="nothing-said"),
+    ],
+)
+def test_a_shell_fills_no_notebook_that_allows_no_answers(metadata, environment, words, tmp_path, monkeypatch, capsys):
+    path = notebook_with(tmp_path, metadata=metadata)
+    before = path.read_bytes()
+    monkeypatch.setenv("FIM_MAGIC_FILLING", environment)
+    models = RecordingModels(ScriptedEngine(ANSWER))
+    assert cli.main(["infill", str(path), "--in-place", "--model", "scripted"], models) == (1 if words else 0)
+    assert words in capsys.readouterr().err
+    assert (path.read_bytes() == before) == bool(words) == (not models.specs)
+
+
 # --- which model is loaded ------------------------------------------------------------------------
 
 STRANGE_MODELS = [

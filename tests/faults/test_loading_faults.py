@@ -29,20 +29,25 @@ from huggingface_hub import constants
 
 from fim_magic import weights
 from fim_magic.catalog import GgufFile
+from fim_magic.document import parse
 from fim_magic.engines.gguf_header import read_gguf_header, require_parts
 from fim_magic.engines.llama_cpp.gguf import GgufEngine
 from fim_magic.engines.torch.configuration import read_configuration, without_foreign_parts
+from fim_magic.engines.torch.footprint import LARGEST_HEADERS, MOST_WEIGHTS
 from fim_magic.engines.torch.gguf_conversion import converted, converted_tokenizer
 from fim_magic.engines.torch.local import LocalEngine
 from fim_magic.errors import FetchError, FimError, ModelError
+from fim_magic.events import Finished
 from fim_magic.loading.fetch import fetch_folder
 from fim_magic.loading.manager import ModelManager
 from fim_magic.loading.memory import THIS_MACHINE
 from fim_magic.loading.place import place_in_torch
 from fim_magic.loading.resolve import find_source
 from fim_magic.loading.spec import ModelSpec
+from fim_magic.pipeline import run
 from fim_magic.progress import Meter, Progress, silent
 from fim_magic.regular_files import DEEPEST, UnfitFileError, read_bytes, read_json
+from fim_magic.request import Request
 from fim_magic.tokenization import TextTokenizer
 from fim_magic.weights.cache import SourceFailedError
 from fim_magic.weights.manifest import MANIFEST, fault_in
@@ -361,6 +366,105 @@ def test_a_safetensors_header_that_nests_without_end_is_told(checkpoint: Any, tm
     with pytest.raises(FimError) as error:
         load_folder(folder)
     assert is_one_paragraph(error.value)
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        pytest.param({f"x{n}": [0] for n in range(MOST_WEIGHTS)}, "weights, and no model has more", id="weights"),
+        pytest.param({"x" * LARGEST_HEADERS: [0]}, "bytes in the headers", id="bytes"),
+    ],
+)
+def test_more_weights_than_any_model_has_are_refused_before_they_are_loaded(
+    extra: dict[str, list[int]], words: str, checkpoint: Any, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(checkpoint("qwen2"), tmp_path / "model")
+    path = folder / "model.safetensors"
+    content = path.read_bytes()
+    length = struct.unpack("<Q", content[:8])[0]
+    whole, data = json.loads(content[8 : 8 + length]), content[8 + length :]
+    whole |= {name: {"dtype": "F32", "shape": shape, "data_offsets": [len(data)] * 2} for name, shape in extra.items()}
+    written = json.dumps(whole).encode()
+    path.write_bytes(struct.pack("<Q", len(written)) + written + data)
+    with pytest.raises(ModelError, match=words) as error:
+        load_folder(folder)
+    assert is_one_paragraph(error.value)
+
+
+# What transformers takes without a word, and cannot compute by: it came out as a fault of ours.
+NOT_COMPUTABLE: dict[str, dict[str, Any]] = {
+    "no-layers": {"num_hidden_layers": 0},
+    "fewer-layers-than-none": {"num_hidden_layers": -1},
+    "a-fraction-as-a-window": {"sliding_window": 1.5},
+    "a-word-as-a-window": {"sliding_window": "wide"},
+    "a-list-as-a-window": {"sliding_window": []},
+    "a-truth-as-a-window": {"sliding_window": True},
+    "a-window-without-end": {"sliding_window": 10**400},
+    "a-list-as-a-model-type": {"model_type": [1] * 5000},
+}
+
+
+@pytest.mark.parametrize("change", NOT_COMPUTABLE.values(), ids=NOT_COMPUTABLE)
+def test_a_configuration_by_which_nothing_can_be_computed_is_told(
+    change: dict[str, Any], checkpoint: Any, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(checkpoint("llama"), tmp_path / "model")
+    change_config(folder, **change)
+    with pytest.raises(ModelError, match="could not be loaded") as error:
+        load_folder(folder)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) <= 5000
+
+
+def with_ids_from(first: int) -> Callable[[dict[str, Any]], None]:
+    def change(whole: dict[str, Any]) -> None:
+        whole["model"]["vocab"] = {token: first + 3 * n for token, n in whole["model"]["vocab"].items()}
+
+    return change
+
+
+BEYOND = {"holes-between-the-ids": with_ids_from(0), "ids-beyond-the-vocabulary": with_ids_from(2**31)}
+
+
+@pytest.mark.parametrize("change", BEYOND.values(), ids=BEYOND)
+def test_a_tokenizer_of_another_model_is_told(
+    change: Callable[[dict[str, Any]], None], checkpoint: Any, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(checkpoint("qwen2"), tmp_path / "model")
+    whole = json.loads((folder / "tokenizer.json").read_text())
+    change(whole)
+    (folder / "tokenizer.json").write_text(json.dumps(whole))
+    request = Request(parse("x = <cursor>\n"), max_new_tokens=2)
+    with pytest.raises(ModelError, match="they are not of one model"):
+        list(run(request, load_folder(folder)))
+
+
+NO_BYTE_LEVEL = {
+    "none": None,
+    "one-that-does-nothing": {"type": "Fuse"},
+    "one-of-another-kind": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True},
+}
+
+
+@pytest.mark.parametrize("decoder", NO_BYTE_LEVEL.values(), ids=NO_BYTE_LEVEL)
+def test_a_tokenizer_that_cannot_spell_the_users_text_is_not_asked_to(
+    decoder: dict[str, Any] | None, checkpoint: Any, tmp_path: Path
+) -> None:
+    """What token healing takes back has to come again: without such tokens there was nothing that might come."""
+    folder = shutil.copytree(checkpoint("qwen2"), tmp_path / "model")
+    whole = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps(whole | {"decoder": decoder}))
+    request = Request(parse("def mean(xs):\n    <cursor>\n    return 1\n"), max_new_tokens=2)
+    *_, last = run(request, load_folder(folder))
+    assert isinstance(last, Finished)
+    assert last.result.text.startswith("def mean(xs):\n    ")
+
+
+@pytest.mark.parametrize("bos", [3, [], {"content": 3}, {"content": None}, True])
+def test_a_first_token_that_is_no_text_is_none(bos: Any, checkpoint: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint("qwen2"), tmp_path / "model")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": bos, "add_bos_token": True}))
+    assert TextTokenizer.from_folder(folder).leading_ids == []
 
 
 def test_a_folder_may_have_the_name_of_a_file(checkpoint: Any, tmp_path: Path) -> None:

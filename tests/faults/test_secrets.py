@@ -16,9 +16,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from fim_magic.candidate import Candidate, Cut, Ending
 from fim_magic.context.cells import code_cell, language_of, text_cell
 from fim_magic.context.namespace import describe
 from fim_magic.context.redaction import redacted, requested_names
+from fim_magic.context.secret_names import HINT, Suspicion, likelihood
+from fim_magic.holes import combine, parse
+from fim_magic.own_text import own_texts, own_trimmed
 
 FOLDER = Path(__file__).parent / "secrets"
 LEAST_FOUND = 0.97
@@ -92,6 +96,8 @@ LATER_POSITIVES = read("later_positives.txt")
 LATER_NEGATIVES = read("later_negatives.txt")
 ATTACK_POSITIVES = read("attack_positives.txt")
 ATTACK_NEGATIVES = read("attack_negatives.txt")
+KIND_POSITIVES = read("kinds_positives.txt")
+KIND_NEGATIVES = read("kinds_negatives.txt")
 
 
 def part(cases: list[Case], held: bool) -> list[Case]:
@@ -100,8 +106,8 @@ def part(cases: list[Case], held: bool) -> list[Case]:
 
 @pytest.mark.parametrize(
     "cases",
-    [part(POSITIVES, False), part(POSITIVES, True), LATER_POSITIVES],
-    ids=["tuned on", "held back", "later"],
+    [part(POSITIVES, False), part(POSITIVES, True), LATER_POSITIVES, KIND_POSITIVES],
+    ids=["tuned on", "held back", "later", "kinds"],
 )
 def test_secrets_go(cases):
     left = [case for case in cases if case.leaks(redacted(case.text))]
@@ -110,8 +116,14 @@ def test_secrets_go(cases):
 
 @pytest.mark.parametrize(
     "cases",
-    [part(NEGATIVES, False), part(NEGATIVES, True), LATER_NEGATIVES, ATTACK_NEGATIVES],
-    ids=["tuned on", "held back", "later", "attack"],
+    [
+        part(NEGATIVES, False),
+        part(NEGATIVES, True),
+        LATER_NEGATIVES,
+        ATTACK_NEGATIVES,
+        KIND_NEGATIVES,
+    ],
+    ids=["tuned on", "held back", "later", "attack", "kinds"],
 )
 def test_harmless_texts_stay(cases):
     changed = [case for case in cases if redacted(case.text) != case.text]
@@ -127,8 +139,8 @@ def test_most_of_what_an_attack_tried_goes():
 def test_the_set_is_large():
     assert len(POSITIVES) >= 300
     assert len(NEGATIVES) >= 300
-    assert all(case.secrets for case in POSITIVES + LATER_POSITIVES + ATTACK_POSITIVES)
-    assert not any(case.secrets for case in NEGATIVES + LATER_NEGATIVES + ATTACK_NEGATIVES)
+    assert all(case.secrets for case in POSITIVES + LATER_POSITIVES + ATTACK_POSITIVES + KIND_POSITIVES)
+    assert not any(case.secrets for case in NEGATIVES + LATER_NEGATIVES + ATTACK_NEGATIVES + KIND_NEGATIVES)
 
 
 def _is_python(text: str) -> bool:
@@ -141,8 +153,84 @@ def _is_python(text: str) -> bool:
 
 def test_a_cell_of_python_stays_one():
     # Names are looked for in it (`fim_magic.kernel.defined_names`).
-    cells = [case.text for case in POSITIVES + LATER_POSITIVES if _is_python(case.text)]
+    cells = [case.text for case in POSITIVES + LATER_POSITIVES + KIND_POSITIVES if _is_python(case.text)]
     assert not [text for text in cells if not _is_python(redacted(text, python=True))]
+
+
+NAMES = re.findall(
+    r"\w+",
+    """
+    password dbPasswd PWD db_pw wifi_psk passphrase api_key HF_TOKEN client_secret creds authorization mnemonic
+    mot_de_passe motDePasse mdp contraseña contrasena senha palavra_passe kennwort zugangsdaten api_schluessel
+    schlüssel_api losungswort wachtwoord inloggegevens parola credenziali credenciales hasło haslo şifre sifresi heslo geslo
+    lozinka zaporka lösenord passord adgangskode kodeord salasana jelszo jelszava slaptazodis parool pasahitza kata_sandi
+    kata_laluan mat_khau nywila clave clave_api chave_api chiave_api cle_api clef_api api_sleutel klucz_api kljuc_api klic_api
+    api_anahtari api_avain api_nyckel api_nokkel api_nogle api_kulcs cheie_api jeton geheim segredo segreto sekret
+    пароль секретный_ключ 密碼 数据库密码 api密钥 パスワード 비밀번호
+""",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_secrets_are_looked_at(name):
+    # Only what holds one of the hints is: a name without any would be known, and never seen.
+    assert likelihood(name) is not Suspicion.NO
+    assert HINT.search(name)
+    assert "x7-ab-99" not in redacted(f'{name} = "x7-ab-99"')
+
+
+RECORDED = {
+    "a part of a secret that the text has": (
+        'key = "x"\napi_key = "s3cr3t-99-ab"\n<cursor>',
+        ["print('3cr3t-99')"],
+        [""],
+    ),
+    "a short secret": ('pin = "4921"\n<cursor>', ["print(4921)"], [""]),
+    "what was trimmed goes on with one": ('password = "<cursor>"', ["corr"], ["ect-horse-battery"]),
+    "it was begun in what was trimmed": ("password = <cursor>", ["load()\n"], ['\npassword = "horse-battery"']),
+    "of the second hole": ('x = <cursor>\napi_key = "<cursor>"', ["1", "s3cr"], ["\nprint(x)", '3t-99-ab"']),
+    "of two holes": (
+        'auth_token = "<cursor>"\napi_key = "<cursor>"',
+        ["A1b2C3", "s3cr"],
+        ['d4E5f6"', '3t-99-ab"'],
+    ),
+    "a key in two holes": ('api_key = "<cursor>-<cursor>"', ["s3cr3t", "99-ab-77"], ["", ""]),
+    "a text that is no Python yet": (
+        'def f(:\n    connect(password="<cursor>")\n<cursor>',
+        ["s3cr3t99", "y"],
+        ["", ""],
+    ),
+    "prose and code": ("Password: s3cr3t-99\nimport os\n<cursor>", ["print('s3cr3t-99')"], [""]),
+}
+
+
+@pytest.mark.parametrize(("text", "middles", "trimmed"), RECORDED.values(), ids=RECORDED)
+def test_records_hold_none(text, middles, trimmed):
+    blanks = parse(text, every=True)
+    candidate = combine(blanks, [_answer(middle, rest) for middle, rest in zip(middles, trimmed, strict=True)])
+    kept = "\0".join((*own_texts(candidate, blanks.document), own_trimmed(candidate, blanks.document)))
+    secret = re.compile("[hH]orse|batt|3t-9|s3cr|9-ab|4921|A1b2|d4E5")
+    assert secret.search(text + candidate.raw)
+    assert not secret.search(kept)
+
+
+@pytest.mark.parametrize(
+    ("text", "middle"),
+    [
+        ('password = "correct-horse-2"\n<cursor>', "horse = correct(2)"),
+        ('password = "password1"\n<cursor>', "password = load()"),
+        ('pin = "4921"\n<cursor>', "x = 14921.5"),
+    ],
+    ids=["words of it", "its name", "a longer number"],
+)
+def test_records_keep_what_tells_nothing(text, middle):
+    blanks = parse(text, every=True)
+    assert own_texts(_answer(middle, ""), blanks.document) == (middle,)
+
+
+def _answer(middle, trimmed):
+    cut = Cut("statement-end", len(middle)) if trimmed else None
+    return Candidate(middle + trimmed, Ending.RULE if trimmed else Ending.STOP_TOKEN, cut)
 
 
 def _members():
@@ -249,6 +337,16 @@ SLOW = {
     "lines": "\n",
     "columns": "password,",
     "inserts": "INSERT INTO a (password) VALUES ('",
+    "pairs": '[("password", "a"), ',
+    "zips": 'zip(["password", ',
+    "rows": 'f([["a", "b"], ',
+    "dicts": 'users = {"a": "b", ',
+    "used names": "password=a,",
+    "commands": '["mysql", "-p", ',
+    "sections": "[a]\n",
+    "settings": "password = a\n",
+    "accents": "é",
+    "ideographs": "密",
 }
 
 

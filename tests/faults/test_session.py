@@ -18,6 +18,7 @@ import pytest
 import torch
 from checkpoints import build
 from gguf_files import write_gguf
+from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from scripted import ScriptedEngine
 from shells import extended_shell
@@ -743,6 +744,47 @@ def test_this_notebook_switches_itself_off(shell, named, engine, ran):
     assert engine.prompts == []
     doctor = reports.doctor(lambda: {}, shell.magics_manager.registry["FimMagics"].session.notebook())
     assert "Untitled.ipynb\n" in doctor
+
+
+# Python's interface asked only the settings in the environment: not the notebook, and not IPython's configuration.
+SWITCHES = {
+    "on": ("on", "on", ""),
+    "the-notebook-says-hints": ("hints", "on", "gives hints, not answers"),
+    "the-notebook-says-off": ("off", "on", "switched off in this notebook"),
+    "the-configuration-says-off": ("on", "off", "switched off in this notebook"),
+    "the-configuration-says-hints": ("on", "hints", "gives hints, not answers"),
+    "the-stricter-counts": ("hints", "off", "switched off in this notebook"),
+}
+
+
+@pytest.mark.parametrize("loaded", [True, False], ids=["with-the-extension", "without-it"])
+@pytest.mark.parametrize("door", ["infill", "complete"])
+@pytest.mark.parametrize(("metadata", "configured", "words"), SWITCHES.values(), ids=SWITCHES)
+def test_python_obeys_the_switch_of_the_magics(shell, named, engine, metadata, configured, words, door, loaded):
+    call = f"from fim_magic import {door}; answer = {door}({HOLE!r}, model='scripted', candidates=1)"
+    write_notebook(named, [*OTHER, call], filling=metadata)
+    if loaded:
+        shell.run_line_magic("config", f"FimMagics.filling = {configured!r}")
+    else:
+        shell.run_line_magic("unload_ext", "fim_magic")
+        MODELS.adopt(engine)
+        shell.config.FimMagics.filling = configured
+    said = run_cell(shell, call)
+    assert words in said
+    assert bool(engine.prompts) == (not words)
+    assert ("answer" in shell.user_ns) == (not words)
+
+
+def test_python_asks_no_notebook_of_others(shell, named, engine):
+    write_notebook(named, OTHER, filling="off")
+    assert run_cell(shell, f"import fim_magic; fim_magic.infill({HOLE!r}, model='scripted')").count("Error") == 0
+    assert engine.prompts
+
+
+def test_a_program_beside_the_notebook_is_none(named, engine):
+    named.write_text("{")
+    InteractiveShell.clear_instance()
+    assert fim_magic.infill(HOLE, model="scripted", candidates=1).middle
 
 
 def test_a_notebook_that_cannot_be_read_does_not_allow_all(shell, named, engine):

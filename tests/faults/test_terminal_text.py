@@ -270,6 +270,26 @@ def test_a_folder_that_names_itself(tmp_path, monkeypatch):
     assert "\n! forged" not in shown
 
 
+UNFIT_CACHES = {
+    "a-file": ("/etc/passwd", "/etc/passwd is no folder"),
+    "a-device": ("/dev/null/x", "/dev/null is no folder"),
+    "a-name-without-end": ("/" + "a" * 3000, "too long"),
+    "a-home-of-nobody": ("~no-such-user-here/x", "no such user here"),
+    "what-the-system-makes": ("/proc/self", ""),
+}
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="files as Linux has them")
+@pytest.mark.parametrize(("cache", "advice"), UNFIT_CACHES.values(), ids=UNFIT_CACHES)
+def test_the_doctor_looks_at_the_rest_where_the_cache_is_unfit(cache, advice, monkeypatch):
+    monkeypatch.setenv("FIM_MAGIC_CACHE", cache)
+    lines = reports.doctor(lambda: {"a source": True}).split("\n")
+    (found,) = [line for line in lines if line[2:].startswith("cache ")]
+    assert found.startswith("!") or not advice
+    assert advice in found
+    assert lines[-1] == "  a source         reachable"
+
+
 def test_the_status_of_a_model_that_names_itself(engine):
     shown = reports.status(None, manager=MODELS)
     assert "evil" in shown

@@ -12,6 +12,7 @@ import pytest
 from scripted import ScriptedEngine
 
 from fim_magic import catalog
+from fim_magic.engines.server.address import ServerAddress
 from fim_magic.errors import ModelError, OptionError
 from fim_magic.loading.fastest import remember
 from fim_magic.loading.loaded import PendingLoad
@@ -62,6 +63,9 @@ def models(llama_cpp):
     models.unload()
 
 
+SERVED = ServerAddress.of("vllm://127.0.0.1:8000")
+
+
 @pytest.fixture
 def gguf(tmp_path):
     path = tmp_path / "my model.gguf"
@@ -71,8 +75,8 @@ def gguf(tmp_path):
 
 @pytest.fixture
 def chosen(llama_cpp):
-    def choose(*, is_gguf=True, asked=None, quantize=None, memory=NO_GPU):
-        source = Source("tiny", path=Path("tiny.gguf" if is_gguf else "tiny"))
+    def choose(*, is_gguf=True, asked=None, quantize=None, memory=NO_GPU, address=None):
+        source = Source("tiny", path=Path("tiny.gguf" if is_gguf else "tiny"), address=address)
         return choose_engine(source, ModelSpec("tiny", quantize, engine=asked), llama_cpp.loaders, memory, "gguf")
 
     return choose
@@ -120,13 +124,21 @@ def test_what_is_asked_for_is_taken(chosen, engine):
     assert chosen(asked=engine) == (engine, "as asked for")
 
 
+@pytest.mark.parametrize("asked", [None, "server"])
+def test_an_address_is_asked(chosen, asked):
+    assert chosen(asked=asked, address=SERVED) == ("server", "")
+
+
 @pytest.mark.parametrize(
     ("how", "installed", "told"),
     [
         ({"asked": "gguf", "is_gguf": False}, True, "tiny is none. Omit it (%fim use tiny)"),
         ({"asked": "gguf", "quantize": "4bit"}, True, "--quantize 4bit is for --engine torch"),
         ({"asked": "gguf"}, False, "Type `%pip install fim-magic[gguf]`"),
-        ({"asked": "onnx"}, True, "--engine is one of auto, torch, gguf; 'onnx' is not."),
+        ({"asked": "onnx"}, True, "--engine is one of auto, torch, gguf, server; 'onnx' is not."),
+        ({"asked": "server"}, True, "tiny is none. Name its address: %fim use vllm://HOST:8000/OWNER/NAME"),
+        ({"asked": "gguf", "address": SERVED}, True, "--engine gguf is for models that are loaded here"),
+        ({"quantize": "4bit", "address": SERVED}, True, "--quantize 4bit is for models that are loaded here"),
     ],
 )
 def test_what_cannot_be_is_told_with_the_line_to_type(chosen, llama_cpp, how, installed, told):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import gzip
 import re
+import socket
 import ssl
 import subprocess
 import threading
@@ -709,6 +710,36 @@ def test_a_stop_frees_the_kernel_and_the_server(server, phase):
     wait_until(lambda: not candidate_threads())
     wait_until(lambda: all(one.is_done.is_set() for one in asked))
     assert phase == "while it is told to wait" or all(one.was_closed.is_set() for one in asked)
+
+
+def test_a_stop_frees_the_kernel_while_it_connects(vllm):
+    """The other end is busy: its queue of connections is full."""
+    dialect, served = identify(connection_to(vllm))
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as busy, socket.create_connection(busy.getsockname()):
+        address = ServerAddress.of(f"vllm://127.0.0.1:{busy.getsockname()[1]}")
+        connection = Connection(address, limits=TimeLimits(connect=60.0))
+        engine = ServerEngine.load(connection, dialect, served, vllm.folder, name="busy")
+        stop = threading.Event()
+        for _ in events_of(engine, stop):
+            if candidate_threads():
+                stop.set()
+        assert stop.is_set()
+        assert candidate_threads()  # it still connects, and nobody waits for it
+    wait_until(lambda: not candidate_threads())
+
+
+def test_a_stop_ends_a_request_over_tls(folder, certificate, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[1]))
+    with FakeVllm(folder, tls=certificate[0]) as server:
+        engine = engine_of(server, TimeLimits())
+        server.script(server.completions, stream(*good(server, "total = s"), SILENCE))
+        stop = threading.Event()
+        for event in events_of(engine, stop):
+            if getattr(event, "middle", "") == "total = s":
+                stop.set()
+        assert event.result.candidates[0].middle == "total = s"
+        assert server.asked(server.completions)[-1].was_closed.wait(10)
+        wait_until(lambda: not candidate_threads())
 
 
 def test_a_stop_in_the_stream_keeps_what_has_come_and_frees_the_server(server):

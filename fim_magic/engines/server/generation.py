@@ -10,8 +10,9 @@ import queue
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from fim_magic.engines import Beginning, Sampling, Token
 from fim_magic.engines.running import Running
@@ -71,7 +72,6 @@ class ServerGeneration:
         self._begun = False
         self._failure: BaseException | None = None  # of the candidate that failed first
         self._heard = 0.0  # when something came last
-        self._patience = limits.first
         # Dropped without a close, it is closed by the garbage collector: a server would else go on for nobody.
         weakref.finalize(self, _close_all, streams).atexit = False
 
@@ -115,7 +115,6 @@ class ServerGeneration:
             self._running.close(found.candidate)
             return
         tokens.append(found)
-        self._patience = self._limits.following
         for ended in self._running.push([found]):
             self.close(ended)
 
@@ -137,9 +136,11 @@ class ServerGeneration:
         try:
             found = self._arrived.get(timeout=_MOMENT) if wait else self._arrived.get_nowait()
         except queue.Empty:
-            if wait and time.monotonic() - self._heard > self._patience:
+            has_begun = any(stream.has_begun for stream in self._streams)
+            patience = self._limits.following if has_begun else self._limits.first
+            if wait and time.monotonic() - self._heard > patience:
                 self.close()
-                raise self._silence(self._patience) from None
+                raise self._silence(patience) from None
             return None
         self._heard = time.monotonic()
         return found
@@ -160,6 +161,7 @@ class CandidateStream:
         candidate: The argument.
         cached: How many tokens of the prompt the server had read before, as far as it tells.
         prompt_tokens: As how many tokens it has read the whole prompt; None where it has not told.
+        has_begun: Whether the server has said anything.
     """
 
     def __init__(
@@ -174,6 +176,7 @@ class CandidateStream:
         self.candidate = candidate
         self.cached = 0
         self.prompt_tokens: int | None = None
+        self.has_begun = False
         self._connection = connection
         self._dialect = dialect
         self._asked = asked
@@ -252,7 +255,7 @@ class CandidateStream:
             self._stream = stream
             if self._is_closed:
                 return
-        for piece in pieces_of(self._dialect, stream, asked, self._tokenizer):
+        for piece in pieces_of(self._dialect, self._heard(stream), asked, self._tokenizer):
             for token in piece.tokens:
                 require_sense(token, self._tokenizer)
             if piece.cached is not None:
@@ -267,6 +270,11 @@ class CandidateStream:
                 return
         if not self._is_closed:
             raise ended_early(self._connection.address)
+
+    def _heard(self, events: Iterable[Any]) -> Iterator[Any]:
+        for event in events:
+            self.has_begun = True
+            yield event
 
 
 def streams_for(

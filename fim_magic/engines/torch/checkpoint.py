@@ -77,7 +77,7 @@ def load_checkpoint(
         ModelError: It cannot be loaded.
         FetchError: What has to be fetched could not be.
     """
-    with _in_words(name):
+    with in_words(name):
         _require_regular_files(folder)
         adapters.require_none_beside(folder)
         config = _json_object(folder / "config.json")
@@ -310,7 +310,7 @@ def _make(folder: Path) -> str:
 
 
 @contextmanager
-def _in_words(name: str) -> Iterator[None]:
+def in_words(name: str) -> Iterator[None]:
     """Turn whatever the libraries raise, or the checkpoint's own code, into one paragraph."""
     try:
         yield

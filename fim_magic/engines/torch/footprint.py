@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fim_magic.errors import ModelError
 from fim_magic.weights.shards import weight_files
 
 if TYPE_CHECKING:
@@ -33,6 +34,13 @@ BYTES_QUANTISED = {"8bit": 1.0, "4bit": 0.5 + 4 / 64}
 
 MOST_LAYERS = 1024
 """The largest models have an eighth of it."""
+
+MOST_WEIGHTS = 100_000
+"""In all files of a checkpoint. transformers takes a millisecond for every ten, also for those that its model has no
+place for; DeepSeek-V3, with 671 billion parameters, has 92,000."""
+
+LARGEST_HEADERS = 24 * 2**20
+"""Bytes of all headers together: they are read before the weights in them are counted."""
 
 _COUNTS_OF_LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
 _STORED_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
@@ -80,6 +88,9 @@ def weights_in(folder: Path, config: Mapping[str, Any]) -> WeightsSize:
     Args:
         folder: In transformers layout. A file that is damaged counts by its size: loading it says what is wrong.
         config: Its config.json.
+
+    Raises:
+        ModelError: It has more weights than any model.
     """
     from huggingface_hub import parse_local_safetensors_file_metadata
     from huggingface_hub.errors import SafetensorsParsingError
@@ -91,7 +102,9 @@ def weights_in(folder: Path, config: Mapping[str, Any]) -> WeightsSize:
         return WeightsSize()
     try:
         if files and all(file.suffix == ".safetensors" for file in files):
+            _require_readable_headers(files)
             headers = [parse_local_safetensors_file_metadata(file).tensors for file in files]
+            _require_at_most(MOST_WEIGHTS, sum(map(len, headers)), "weights")
             return _from_headers({name: tensor for header in headers for name, tensor in header.items()}, config)
     except (OSError, ValueError, SafetensorsParsingError, KeyError, TypeError, AttributeError, RecursionError):
         _log.info("The headers of the weights in %s cannot be read: their files count by size.", folder, exc_info=True)
@@ -115,12 +128,14 @@ def cache_bytes(config: Mapping[str, Any], tokens: int, element_size: int) -> in
 
 
 def require_plausible(config: Mapping[str, Any]) -> None:
-    """Refuse a configuration with more layers than any model has: each is built before a weight is read.
+    """Refuse a configuration without layers, or with more than any model has: each is built before a weight is read.
 
     Raises:
-        ValueError: It has.
+        ValueError: It is one.
     """
-    layers = max((value for name in _COUNTS_OF_LAYERS if isinstance(value := config.get(name), int)), default=0)
+    layers = max((value for name in _COUNTS_OF_LAYERS if isinstance(value := config.get(name), int)), default=1)
+    if layers < 1:
+        raise ValueError(f"its config.json announces {layers} layers, and a model has at least one")
     if layers > MOST_LAYERS:
         raise ValueError(f"its config.json announces {layers} layers, and {MOST_LAYERS} are the most that are loaded")
 
@@ -131,6 +146,22 @@ def context_of(config: Mapping[str, Any]) -> int | None:
 
 
 # --- the weights ---------------------------------------------------------------------------------
+
+
+def _require_readable_headers(files: Iterable[Path]) -> None:
+    size = 0
+    for path in files:
+        with path.open("rb") as file:
+            size += min(int.from_bytes(file.read(8), "little"), path.stat().st_size)
+    _require_at_most(LARGEST_HEADERS, size, "bytes in the headers of its files")
+
+
+def _require_at_most(most: int, found: int, what: str) -> None:
+    if found > most:
+        raise ModelError(
+            f"This checkpoint has {found:,} {what}, and no model has more than {most:,}: it is damaged, or made to "
+            "take your time. It was not loaded. %fim models lists those that are known to work."
+        )
 
 
 def _from_headers(tensors: dict[str, TensorInfo], config: Mapping[str, Any]) -> WeightsSize:

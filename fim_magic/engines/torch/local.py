@@ -27,9 +27,10 @@ from fim_magic.engines import (
     too_long_to_score,
 )
 from fim_magic.engines.memory import give_back
+from fim_magic.engines.out_of_memory import FOR_LOADING, freeing_memory
 from fim_magic.engines.running import Running
 from fim_magic.engines.torch.architectures import decoder_of
-from fim_magic.engines.torch.checkpoint import load_checkpoint
+from fim_magic.engines.torch.checkpoint import in_words, load_checkpoint
 from fim_magic.engines.torch.decoder import Decoder
 from fim_magic.engines.torch.footprint import cache_bytes
 from fim_magic.engines.torch.forward import DecoderForward, TransformersForward
@@ -123,16 +124,18 @@ class LocalEngine:
             on_progress=on_progress,
             on_notice=notices.append,
         )
-        return cls(
-            model,
-            tokenizer,
-            name,
-            revision,
-            named=named,
-            placement=placement,
-            notices=notices,
-            make_decoder=make_decoder,
-        )
+        # The first text is read here: a configuration that a library takes without a word may be nothing to compute by.
+        with in_words(name), freeing_memory(f"loading {name}", advice=FOR_LOADING):
+            return cls(
+                model,
+                tokenizer,
+                name,
+                revision,
+                named=named,
+                placement=placement,
+                notices=notices,
+                make_decoder=make_decoder,
+            )
 
     @property
     def context_length(self) -> int:
@@ -178,10 +181,11 @@ class LocalEngine:
 
     def warm_up(self) -> None:
         """Compute one token, so that the first request finds the weights in memory and the libraries ready."""
-        generation = self._alone([0])
-        list(generation.prefill())
-        generation.close()
-        self.forget()
+        with in_words(self._name):
+            generation = self._alone([0])
+            list(generation.prefill())
+            generation.close()
+            self.forget()
 
     def generate(
         self,

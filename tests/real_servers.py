@@ -1,0 +1,266 @@
+"""Real servers on loopback, started for the tests that ask for them, with the real model of 0.5B.
+
+The fixtures `vllm_server`, `llama_server` and `transformers_server` start each once a session. A test that asks for one
+has the marker `servers`; where it fails, the end of the server's log stands in its report.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from server_environments import TRANSFORMERS, VLLM, python_of
+
+from fim_magic import catalog, weights
+
+MODEL = "qwen2.5-coder-0.5b"
+FIXTURES = ("vllm_server", "llama_server", "transformers_server")
+_MOST_SECONDS_TO_START = 600  # not how long it may take, but when it hangs
+_OWN = Path(__file__).parent / "servers"
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What a server says that it has done since it started; None where it does not count that.
+
+    Attributes:
+        generated: Tokens that it computed for answers. llama-server counts those of a request when it ends.
+        steps: Times that it computed, for one token of each request under way.
+        prompt: Tokens of prompts that it was given; llama-server leaves out those that it still had from before.
+        running: Requests under way.
+        processor_seconds: That its processes were computing, which the system counts for each of them.
+    """
+
+    generated: int | None
+    steps: int | None
+    prompt: int | None
+    running: int | None
+    processor_seconds: float
+
+
+@dataclass
+class RealServer:
+    """A server that runs.
+
+    Attributes:
+        kind: "vllm", "llama-server" or "transformers".
+        url: Without a path.
+        key: What it asks for as the bearer, or None where it takes no key.
+        model: The name that its requests have to give.
+        process: Its first process, the leader of a group of its own.
+        log: The file with all that it printed.
+        names: What it calls the [`Counters`][] that it has.
+    """
+
+    kind: str
+    url: str
+    key: str | None
+    model: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def ask(self, path: str, body: Any = None, *, seconds: float = 300) -> Any:
+        """Send one request by hand, and return the answer, read as JSON where it is.
+
+        Raises:
+            urllib.error.HTTPError: The server refused it.
+        """
+        request = urllib.request.Request(self.url + path, headers={"Content-Type": "application/json"})
+        if self.key is not None:
+            request.add_header("Authorization", f"Bearer {self.key}")
+        if body is not None:
+            request.data = json.dumps(body).encode()
+        with urllib.request.urlopen(request, timeout=seconds) as response:
+            text = response.read().decode()
+            return json.loads(text) if "json" in response.headers.get("Content-Type", "") else text
+
+    def counters(self) -> Counters:
+        metrics = self.ask("/metrics") if self.names else ""
+        counted = {ours: _metric(metrics, name) for ours, name in self.names.items()}
+        fields = ("generated", "steps", "prompt", "running")
+        return Counters(*(counted.get(name) for name in fields), processor_seconds=self._processor_seconds())
+
+    def _processor_seconds(self) -> float:
+        first = psutil.Process(self.process.pid)
+        times = [process.cpu_times() for process in (first, *first.children(recursive=True))]
+        return sum(each.user + each.system for each in times)
+
+    def end_of_log(self, lines: int = 60) -> str:
+        return "\n".join(self.log.read_text("utf-8", errors="replace").splitlines()[-lines:])
+
+    def stop(self) -> None:
+        """End all of its processes: asked first, and made to if they do not go."""
+        for signum in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(self.process.pid, signum)
+                self.process.wait(20)
+            except ProcessLookupError:
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        self.process.wait(20)
+
+
+def _metric(text: str, name: str) -> int:
+    """The sum of a metric over its labels, in the format of Prometheus."""
+    found = re.findall(rf"^{re.escape(name)}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE)
+    assert found, f"{name} is not among the counters:\n{text}"
+    return round(sum(map(float, found)))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _start(
+    server: Callable[..., RealServer], command: Sequence[Any], variables: Mapping[str, str], folder: Path
+) -> Iterator[RealServer]:
+    """Start a server, wait until it answers, give it to the tests, and stop it."""
+    port = _free_port()
+    log = folder / "server.log"
+    ours = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            [str(part).replace("{port}", str(port)) for part in command],
+            cwd=folder,
+            env={**ours, "HF_HUB_OFFLINE": "1", **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    started = server(url=f"http://127.0.0.1:{port}", process=process, log=log)
+    try:
+        _wait(started)
+        yield started
+    finally:
+        started.stop()
+
+
+def _wait(server: RealServer) -> None:
+    deadline = time.monotonic() + _MOST_SECONDS_TO_START
+    while time.monotonic() < deadline:
+        if server.process.poll() is not None:
+            pytest.fail(f"{server.kind} ended while it started:\n{server.end_of_log()}")
+        try:
+            server.ask("/v1/models", seconds=10)
+            return
+        except (urllib.error.HTTPError, OSError):
+            time.sleep(0.2)
+    pytest.fail(f"{server.kind} did not answer:\n{server.end_of_log()}")
+
+
+def model_file() -> Path:
+    """The real model as a .gguf file."""
+    entry = catalog.find(MODEL)
+    assert entry is not None and entry.gguf is not None
+    return weights.fetch(entry.gguf)
+
+
+def model_folder() -> Path:
+    """The real model as transformers reads it, which is what the engine in torch computes with."""
+    from fim_magic.engines.torch.gguf_conversion import converted
+
+    entry = catalog.find(MODEL)
+    assert entry is not None and entry.gguf is not None
+    return converted(weights.fetch(entry.gguf), entry.gguf.sha256)
+
+
+def _named(folder: Path, links: Path) -> Path:
+    """Return `links`, with the files of a model's folder and the name of its class, which transformers serve asks for."""
+    links.mkdir()
+    for file in folder.iterdir():
+        (links / file.name).symlink_to(file)
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    (links / "config.json").unlink()
+    (links / "config.json").write_text(json.dumps({**config, "architectures": ["Qwen2ForCausalLM"]}), "utf-8")
+    return links
+
+
+@pytest.fixture(scope="session")
+def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
+    key = secrets.token_urlsafe()
+    names = {
+        "generated": "vllm:generation_tokens_total",
+        "steps": "vllm:iteration_tokens_total_count",
+        "prompt": "vllm:prompt_tokens_total",
+        "running": "vllm:num_requests_running",
+    }
+    yield from _start(
+        lambda **of: RealServer(kind="vllm", key=key, model=MODEL, names=names, **of),
+        [
+            *(python_of(VLLM), "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", "{port}"),
+            *("--model", model_folder(), "--served-model-name", MODEL, "--dtype", "float32", "--enforce-eager"),
+            *("--max-model-len", 2048, "--max-num-seqs", 16, "--enable-prefix-caching"),
+        ],
+        {"VLLM_API_KEY": key, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"},
+        tmp_path_factory.mktemp("vllm"),
+    )
+
+
+@pytest.fixture(scope="session")
+def llama_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
+    key = secrets.token_urlsafe()
+    file = model_file()
+    names = {
+        "generated": "llamacpp:tokens_predicted_total",
+        "steps": "llamacpp:n_decode_total",
+        "prompt": "llamacpp:prompt_tokens_total",
+        "running": "llamacpp:requests_processing",
+    }
+    yield from _start(
+        lambda **of: RealServer(kind="llama-server", key=key, model=str(file), names=names, **of),
+        [sys.executable, _OWN / "llama_server.py", file, "{port}"],
+        {"LLAMA_API_KEY": key},
+        tmp_path_factory.mktemp("llama-server"),
+    )
+
+
+@pytest.fixture(scope="session")
+def transformers_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
+    own = tmp_path_factory.mktemp("transformers")
+    served = _named(model_folder(), own / MODEL)
+    yield from _start(
+        lambda **of: RealServer(kind="transformers", key=None, model=str(served), **of),
+        [
+            *(python_of(TRANSFORMERS), "-m", "transformers.cli.transformers", "serve", served),
+            *("--host", "127.0.0.1", "--port", "{port}", "--device", "cpu", "--dtype", "float32"),
+        ],
+        {},
+        own,
+    )
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    for item in items:
+        if not set(FIXTURES).isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("servers")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[Any]:
+    report = yield
+    if report.failed:
+        for name in FIXTURES:
+            server = getattr(item, "funcargs", {}).get(name)
+            if server is not None:
+                report.sections.append((f"the end of the log of {server.kind}", server.end_of_log()))
+    return report
