@@ -16,6 +16,17 @@ _MOST = 4000  # characters of a message: what is repeated in it may be a whole f
 _END = 1000
 
 
+_LEAST_HIDDEN = 4  # characters: what is shorter stands in any message, and is no key
+
+_hidden: set[str] = set()
+
+
+def hide(text: str) -> None:
+    """Let no error of ours say a text from now on: a key, which a server may repeat in what it says."""
+    if len(text) >= _LEAST_HIDDEN:
+        _hidden.add(str(text))
+
+
 class FimError(Exception):
     """Something the user can mend. The message is one paragraph that says how.
 
@@ -24,6 +35,8 @@ class FimError(Exception):
     """
 
     def __init__(self, message: str = "") -> None:
+        for text in _hidden:
+            message = message.replace(text, "…")
         message = _LONG_WORD.sub(lambda word: f"{word[0][:_KEPT]}…", message)
         super().__init__(message if len(message) <= _MOST else f"{message[: _MOST - _END]} … {message[-_END:]}")
 
@@ -60,6 +73,10 @@ class ServerError(FimError):
     """
 
     status = 0
+
+
+class NotAllowedError(FimError):
+    """Text would go to a host that the user has not allowed. Nothing was sent."""
 
 
 class BusyError(FimError):

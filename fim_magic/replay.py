@@ -141,6 +141,9 @@ def _parting(before: str, now: str) -> int:
 def _why(record: SavedRecord, result: Result) -> str:
     if (record.model, record.revision) != (result.model, result.revision):
         return f": it was made with {record.model} ({record.revision[:_REVISION_LENGTH]})"
+    server = result.server
+    if server is not None and record.software and (record.served, record.software) != (server.model, server.software):
+        return f": it was made with {record.served} by {record.software}"
     if record.prompt_sha256 != result.prompt_sha256:
         if record.has_context and not result.context:
             return ": it was made with cells and names of its session, which no saved notebook holds"

@@ -65,6 +65,8 @@ class SavedRecord:
         time: When it was made, as ISO 8601 has it, or "".
         decision: What the user has decided, or "".
         decided: Of which candidate, from 1.
+        software: The server that ran it, and its version; "" where none did.
+        served: As that server called the model.
     """
 
     model: str
@@ -84,6 +86,8 @@ class SavedRecord:
     time: str
     decision: str
     decided: int
+    software: str = ""
+    served: str = ""
 
 
 def read_record(saved: object) -> SavedRecord:
@@ -96,6 +100,7 @@ def read_record(saved: object) -> SavedRecord:
     candidates = fields.list_of("candidates", most=_MOST_CANDIDATES)
     context = _Fields(fields.value("context", {}), "context.")
     decision = _Fields(fields.value("decision", {}), "decision.")
+    server = _Fields(fields.value("server", {}), "server.")
     answers = tuple(_answer(_Fields(one, f"candidates[{number}].")) for number, one in enumerate(candidates))
     return SavedRecord(
         model=fields.text("model", least=1),
@@ -115,6 +120,8 @@ def read_record(saved: object) -> SavedRecord:
         time=fields.text("time", ""),
         decision=decision.text("what", ""),
         decided=decision.whole("candidate", 1, _MOST_CANDIDATES, default=1),
+        software=server.text("software", ""),
+        served=server.text("model", ""),
     )
 
 

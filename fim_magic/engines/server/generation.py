@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -271,9 +271,9 @@ class CandidateStream:
         if not self._is_closed:
             raise ended_early(self._connection.address)
 
-    def _heard(self, stream: EventStream) -> Iterator[Any]:
-        """The stream's events, as they come."""
-        for event in stream:
+    def _heard(self, events: Iterable[Any]) -> Iterator[Any]:
+        """The events, as they come."""
+        for event in events:
             self.has_begun = True
             yield event
 
