@@ -101,6 +101,13 @@ def _parser(typed: Sequence[str] = ()) -> argparse.ArgumentParser:
     _add_loading_options(doctor)
     doctor.set_defaults(run=_doctor)
 
+    serve = commands.add_parser("serve", help="print or start the server that runs a model for several users")
+    if "serve" in typed[:1]:
+        from fim_magic.serve import command as serving
+
+        serving.add_options(serve)
+        serve.set_defaults(run=serving.run)
+
     evaluate = commands.add_parser("eval", help="measure how many holes are filled right, stage by stage")
     if "eval" in typed[:1]:  # no other command needs any of it
         from fim_magic.evaluate import command
