@@ -1,0 +1,330 @@
+"""A vLLM and a llama-server without a model: their formats, a tiny tokenizer, and answers that a test may choose.
+
+As recorded from vLLM 0.32 and llama-server 11549. What they compute with is a function of the last tokens
+(`ArbitraryModel`), or says what it is told to (`ScriptedModel`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import checkpoints
+from scripted_server import Exchange, ScriptedServer
+from tokenizers import Tokenizer
+
+from fim_magic.tokenization import TextTokenizer
+
+_SEEN = 8  # tokens that the next one depends on
+_NEVER = -30.0
+
+
+class Model(Protocol):
+    """What a server computes with."""
+
+    def logits(self, ids: Sequence[int], seed: int | None) -> list[float]:
+        """Return the logits of the next token; the seed is None where the request is greedy."""
+        ...
+
+
+class ArbitraryModel:
+    """Says anything, and the same after the same tokens. It never says a sentinel."""
+
+    def __init__(self, tokenizer: TextTokenizer, sentinels: Sequence[str]) -> None:
+        self._size = _size_of(tokenizer)
+        self._never = {tokenizer.sentinel(sentinel) for sentinel in sentinels}
+
+    def logits(self, ids: Sequence[int], seed: int | None = None) -> list[float]:
+        seen = list(ids[-_SEEN:])
+        drawn = random.Random(zlib.crc32(struct.pack(f"{len(seen)}i", *seen)))  # not for secrets
+        return [_NEVER if token in self._never else 3 * drawn.gauss(0, 1) for token in range(self._size)]
+
+
+class ScriptedModel:
+    """Says a text behind the last sentinel, and the stop token behind that.
+
+    Args:
+        tokenizer: The model's.
+        stop: Its stop token.
+        answers: The first is the greedy one; seeds choose among the others.
+    """
+
+    def __init__(self, tokenizer: TextTokenizer, stop: str, *answers: str) -> None:
+        self.answers = answers
+        self._tokenizer = tokenizer
+        self._size = _size_of(tokenizer)
+        self._sentinels = {tokenizer.sentinel(sentinel) for sentinel in checkpoints.QWEN}
+        self._stop = tokenizer.sentinel(stop)
+
+    def logits(self, ids: Sequence[int], seed: int | None = None) -> list[float]:
+        answer = self.answers[0]
+        if seed is not None and len(self.answers) > 1:
+            answer = self.answers[1 + seed % (len(self.answers) - 1)]
+        begin = max((at for at, token in enumerate(ids) if token in self._sentinels), default=-1) + 1
+        said = self._tokenizer.decode(list(ids[begin:]))
+        # Indentation that is generated again stands before the answer.
+        known = next(length for length in range(min(len(said), len(answer)), -1, -1) if said.endswith(answer[:length]))
+        rest = self._tokenizer.encode(answer[known:])
+        found = [_NEVER] * self._size
+        found[rest[0] if rest else self._stop] = 10.0
+        return found
+
+
+def _size_of(tokenizer: TextTokenizer) -> int:
+    return 1 + max(tokenizer.sentinel(sentinel) or 0 for sentinel in checkpoints.QWEN)
+
+
+class FakeServer(ScriptedServer):
+    """What both have.
+
+    Args:
+        folder: Of the checkpoint whose tokenizer it has.
+        model: What it computes with; None makes an `ArbitraryModel`.
+        name: As the server calls its model.
+        key: What it wants to be told; "" is none.
+        context: Tokens of prompt and answer together.
+        **options: Of the server.
+
+    Attributes:
+        before_token: Called with the exchange before each token of a stream, and its number from 0.
+    """
+
+    kind = ""
+    completions = ""
+    """The path of streamed requests."""
+
+    def __init__(
+        self,
+        folder: Path,
+        model: Model | None = None,
+        *,
+        name: str = "tiny/qwen2",
+        key: str = "",
+        context: int = checkpoints.CONTEXT,
+        **options: Any,
+    ) -> None:
+        self.folder = folder
+        self.tokenizer = TextTokenizer.from_folder(folder)
+        self._backend = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.model = model or ArbitraryModel(self.tokenizer, checkpoints.QWEN)
+        self.name = name
+        self.key = key
+        self.context = context
+        self.before_token: Callable[[Exchange, int], None] = lambda _exchange, _number: None
+        super().__init__(**options)
+
+    @property
+    def address(self) -> str:
+        """As a user names it."""
+        scheme = self.kind if self.url.startswith("http:") else f"{self.kind}+https"
+        return f"{scheme}://{self.host}"
+
+    def says(self, *answers: str, stop: str = "<|endoftext|>") -> None:
+        """Answer with these texts from now on; the first is the greedy one."""
+        self.model = ScriptedModel(self.tokenizer, stop, *answers)
+
+    def ids_of(self, text: str) -> list[int]:
+        """Encode a text, in which sentinels are found, as servers do."""
+        return self._backend.encode(text, add_special_tokens=False).ids
+
+    def is_refused(self, exchange: Exchange) -> bool:
+        return bool(self.key) and exchange.asked.headers.get("authorization") != f"Bearer {self.key}"
+
+    def _generated(
+        self, ids: Sequence[int], *, limit: int, temperature: float, top_p: float, seed: int, biased: dict[int, float]
+    ) -> Iterator[tuple[int, list[float]]]:
+        """The tokens of an answer, each with the log-probabilities of all in its place; ends by nothing but length."""
+        drawn, said = random.Random(seed), list(ids)
+        for _ in range(min(limit, self.context - len(ids))):
+            logits = self.model.logits(said, seed if temperature else None)
+            logprobs = _log_softmax(logits)
+            chosen = [value + biased.get(token, 0.0) for token, value in enumerate(logits)]
+            said.append(_choose(chosen, temperature, top_p, drawn))
+            yield said[-1], logprobs
+
+
+class FakeVllm(FakeServer):
+    """Answers as vLLM does."""
+
+    kind = "vllm"
+    completions = "/v1/completions"
+
+    def answer(self, exchange: Exchange) -> None:
+        path, body = exchange.asked.path, exchange.asked.body
+        if path.startswith("/v1/") and self.is_refused(exchange):
+            exchange.json({"error": "Unauthorized"}, 401)
+        elif path == "/health":
+            exchange.answer(b"")
+        elif path == "/version":
+            exchange.json({"version": "0.32.0"})
+        elif path == "/v1/models":
+            entry = {"id": self.name, "object": "model", "owned_by": "vllm", "root": str(self.folder)}
+            exchange.json({"object": "list", "data": [entry | {"parent": None, "max_model_len": self.context}]})
+        elif path == "/tokenize":
+            ids = self.ids_of(body["prompt"])
+            exchange.json({"count": len(ids), "max_model_len": self.context, "tokens": ids, "token_strs": None})
+        elif path != "/v1/completions":
+            exchange.json({"detail": "Not Found"}, 404)
+        elif body["model"] != self.name:
+            told = {"message": f"The model `{body['model']}` does not exist.", "type": "NotFoundError", "code": 404}
+            exchange.json({"error": told | {"param": "model"}}, 404)
+        elif body.get("stream"):
+            self._stream(exchange, body)
+        else:
+            self._score(exchange, body)
+
+    def _stream(self, exchange: Exchange, body: dict[str, Any]) -> None:
+        exchange.head()
+        allowed, stops, count = body.get("allowed_token_ids"), set(body["stop_token_ids"]), body["logprobs"]
+        generated = self._generated(
+            body["prompt"],
+            limit=body["max_tokens"],
+            temperature=body["temperature"],
+            top_p=body["top_p"],
+            seed=body.get("seed", 0),
+            biased={} if allowed is None else dict.fromkeys(allowed, 1e6),
+        )
+        length = min(body["max_tokens"], self.context - len(body["prompt"]))
+        for number, (token, logprobs) in enumerate(generated):
+            self.before_token(exchange, number)
+            ended = "stop" if token in stops else "length" if number + 1 == length else None
+            places = {f"token_id:{other}": logprobs[other] for other in {*_ranked(logprobs)[:count], token}}
+            told = {
+                "tokens": [f"token_id:{token}"],
+                "token_logprobs": [logprobs[token]],
+                "top_logprobs": [places],
+                "text_offset": [0],
+            }
+            choice = {"index": 0, "text": self.tokenizer.decode([token]), "logprobs": told, "finish_reason": ended}
+            choice |= {"stop_reason": token if ended == "stop" else None, "token_ids": [token]}
+            choice["prompt_token_ids"] = body["prompt"] if number == 0 else None
+            event = {"id": "cmpl-1", "object": "text_completion", "created": 0, "model": self.name}
+            exchange.event(event | {"choices": [choice], "usage": None})
+            if ended:
+                break
+        exchange.event("[DONE]")
+        exchange.end()
+
+    def _score(self, exchange: Exchange, body: dict[str, Any]) -> None:
+        ids, count = body["prompt"], body["prompt_logprobs"]
+        places: list[Any] = [None]
+        for at in range(1, len(ids)):
+            logprobs = _log_softmax(self.model.logits(ids[:at], None))
+            ranked = _ranked(logprobs)
+            ranks = {token: rank for rank, token in enumerate(ranked, start=1)}
+            told = dict.fromkeys([ids[at], *ranked[:count]])
+            places.append(
+                {
+                    str(token): {
+                        "logprob": logprobs[token],
+                        "rank": ranks[token],
+                        "decoded_token": self.tokenizer.decode([token]),
+                    }
+                    for token in told
+                }
+            )
+        choice = {"index": 0, "text": "", "logprobs": None, "finish_reason": "length", "prompt_logprobs": places}
+        exchange.json({"id": "cmpl-1", "object": "text_completion", "model": self.name, "choices": [choice]})
+
+
+class FakeLlamaServer(FakeServer):
+    """Answers as llama-server does. It ends an answer at the tokens of `eog`."""
+
+    kind = "llama-server"
+    completions = "/completion"
+    eog = ("<|endoftext|>", "<|im_end|>", "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>")
+
+    def answer(self, exchange: Exchange) -> None:
+        path, body = exchange.asked.path, exchange.asked.body
+        if path == "/health":
+            exchange.json({"status": "ok"})
+        elif self.is_refused(exchange):
+            told = {"message": "Invalid API Key", "type": "authentication_error", "code": 401}
+            exchange.json({"error": told}, 401)
+        elif path == "/props":
+            settings = {"params": {"temperature": 0.8}, "n_ctx": self.context}
+            told = {"default_generation_settings": settings, "total_slots": 4, "model_alias": self.name}
+            exchange.json(told | {"model_path": str(self.folder), "build_info": "b11549-unknown"})
+        elif path == "/v1/models":
+            meta = {"vocab_type": 2, "n_ctx": self.context}
+            exchange.json({"object": "list", "data": [{"id": self.name, "owned_by": "llamacpp", "meta": meta}]})
+        elif path == "/tokenize":
+            exchange.json({"tokens": self.ids_of(body["content"])})
+        elif path == "/completion":
+            self._stream(exchange, body)
+        else:
+            told = {"message": "File Not Found", "type": "not_found_error", "code": 404}
+            exchange.json({"error": told}, 404)
+
+    def _stream(self, exchange: Exchange, body: dict[str, Any]) -> None:
+        exchange.head(kind="text/event-stream")
+        ends = {self.tokenizer.sentinel(sentinel) for sentinel in self.eog}
+        generated = self._generated(
+            body["prompt"],
+            limit=body["n_predict"],
+            temperature=body["temperature"],
+            top_p=body["top_p"],
+            seed=body.get("seed", 0),
+            biased=dict(body.get("logit_bias", ())),
+        )
+        ended, number = "limit", 0
+        for number, (token, logprobs) in enumerate(generated, start=1):
+            self.before_token(exchange, number - 1)
+            places = [self._told(other, logprobs) for other in _ranked(logprobs)[: body["n_probs"]]]
+            event = {"index": 0, "content": self.tokenizer.decode([token]), "tokens": [token], "stop": False}
+            event |= {"id_slot": -1, "tokens_predicted": number, "tokens_evaluated": len(body["prompt"])}
+            told = self._told(token, logprobs) | {"top_logprobs": places}
+            exchange.event(event | ({"completion_probabilities": [told]} if body["n_probs"] else {}))
+            if token in ends:
+                ended = "eos"
+                break
+        last = {"index": 0, "content": "", "tokens": [], "id_slot": 2, "stop": True, "model": self.name}
+        last |= {"tokens_predicted": number, "tokens_evaluated": len(body["prompt"]), "truncated": False}
+        exchange.event(
+            last | {"stop_type": ended, "stopping_word": "", "timings": {"cache_n": 0, "predicted_n": number}}
+        )
+        exchange.end()
+
+    def _told(self, token: int, logprobs: Sequence[float]) -> dict[str, Any]:
+        text = self.tokenizer.decode([token])
+        return {"id": token, "token": text, "bytes": list(text.encode()), "logprob": logprobs[token]}
+
+
+def write_served(folder: Path) -> Path:
+    """Write what a server's model needs here: a tokenizer and a configuration, and no weights."""
+    kind = checkpoints.KINDS["qwen2"]
+    folder.mkdir(parents=True, exist_ok=True)
+    backend: Tokenizer = checkpoints.tokenizer(kind.sentinels, special=kind.special)
+    backend.save(str(folder / "tokenizer.json"))
+    config = {"model_type": "qwen2", "vocab_size": backend.get_vocab_size(), "eos_token_id": None}
+    config["max_position_embeddings"] = checkpoints.CONTEXT
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def _log_softmax(logits: Sequence[float]) -> list[float]:
+    highest = max(logits)
+    total = highest + math.log(sum(math.exp(value - highest) for value in logits))
+    return [value - total for value in logits]
+
+
+def _ranked(values: Sequence[float]) -> list[int]:
+    return sorted(range(len(values)), key=lambda token: -values[token])
+
+
+def _choose(logits: Sequence[float], temperature: float, top_p: float, drawn: random.Random) -> int:
+    ranked = _ranked(logits)
+    if not temperature:
+        return ranked[0]
+    weights = [math.exp(value) for value in _log_softmax([logits[token] / temperature for token in ranked])]
+    kept, sum_of_kept = 0, 0.0
+    while kept < len(weights) and sum_of_kept < top_p:
+        sum_of_kept += weights[kept]
+        kept += 1
+    return drawn.choices(ranked[:kept], weights[:kept])[0]
