@@ -1,4 +1,9 @@
-"""Whose turn it is: a model answers one request at a time, and others wait for it or are refused."""
+"""Whose turn it is: a model answers one request at a time, and others wait for it or are refused.
+
+This holds for every request of the magics, of the terminal and of the Python interface, whatever answers it. Only a run
+of many requests (`fim-magic eval --concurrency`) gives each of them a turn of its own, and `own_turn` says for which
+engines that may be.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fim_magic.errors import BusyError
+from fim_magic.engines import Destination, Engine
+from fim_magic.errors import BusyError, OptionError
 
 _POLL_SECONDS = 0.1  # how long a single wait takes: on Windows, nothing interrupts one that has no end
 
@@ -80,3 +86,17 @@ def _busy(waited_seconds: float) -> str:
 
 TURN = Turn()
 """Of this process: its requests share a model, and mostly a processor."""
+
+
+def own_turn(engine: Engine) -> Turn:
+    """Return a turn that no other request waits for: a server has room for several, and takes care of their order.
+
+    Raises:
+        OptionError: The engine computes in this process, where two requests would only take each other's time.
+    """
+    if engine.info.destination is Destination.PROCESS:
+        raise OptionError(
+            f"--concurrency is for models that a server runs; {engine.info.model} runs in this process, which answers "
+            "one request after another. Omit it, or name a server: --model vllm://HOST:PORT"
+        )
+    return Turn()
