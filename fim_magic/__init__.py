@@ -40,6 +40,7 @@ def infill(text: str, **options: Any) -> Result:
 
     Raises:
         FimError: Something that you can mend; the message says how.
+        BrokenOffError: A server failed in the middle; a FimError whose `.result` holds the partial text.
         Interrupted: Ctrl-C; a KeyboardInterrupt whose `.result` holds the partial text.
     """
     return _ask(text, options)
@@ -74,7 +75,7 @@ def _answer(text: str, options: dict[str, Any], *, complete: bool) -> Result:
 
     from fim_magic.classroom import check
     from fim_magic.events import Finished
-    from fim_magic.interruption import Interrupted, interruptible
+    from fim_magic.interruption import BrokenOffError, Interrupted, interruptible
     from fim_magic.loading.manager import MODELS
     from fim_magic.loading.spec import ModelSpec
     from fim_magic.pipeline import run
@@ -91,6 +92,8 @@ def _answer(text: str, options: dict[str, Any], *, complete: bool) -> Result:
     assert isinstance(last, Finished)  # `run` promises it
     if stop.is_set():
         raise Interrupted(last.result)
+    if last.result.is_partial:
+        raise BrokenOffError(last.result)
     return last.result
 
 

@@ -18,6 +18,7 @@ class Ending(str, Enum):
     RULE = "rule"  # one of our rules found the end of the hole; `Candidate.cut` says which
     LENGTH = "length"  # it reached max_new_tokens and is probably not finished
     INTERRUPTED = "interrupted"  # the user stopped it; the text is partial
+    BROKEN_OFF = "broken off"  # the server that made it failed; the text is partial
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ class Candidate:
             Ending.RULE: "ended",
             Ending.LENGTH: "cut at the token limit, probably unfinished",
             Ending.INTERRUPTED: "partial: interrupted",
+            Ending.BROKEN_OFF: "partial: the server broke off",
         }[self.ending]
         if self.cut is None:
             return words
@@ -151,6 +153,7 @@ class Result:
         first_answer_seconds: From the request to its first answer, which may be taken then.
         max_prompt_tokens: How many tokens the prompt could have, where it was shortened to that; else None.
         prompt_limit: Why so many; "" without a limit.
+        broken_off: What the server that failed meanwhile had to say; "" where none did.
     """
 
     document: Document
@@ -178,10 +181,16 @@ class Result:
     first_answer_seconds: float = 0.0
     max_prompt_tokens: int | None = None
     prompt_limit: str = ""
+    broken_off: str = ""
 
     @property
     def middle(self) -> str:
         return self.candidates[0].middle
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a server broke off before the first candidate was whole."""
+        return self.candidates[0].ending is Ending.BROKEN_OFF
 
     @property
     def text(self) -> str:

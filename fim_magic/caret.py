@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from fim_magic.document import Document
-from fim_magic.errors import FimError
+from fim_magic.errors import FimError, ServerError
 from fim_magic.progress import Progress
 from fim_magic.provenance import Record, decide
 from fim_magic.session import Session, prompt_sheet
@@ -152,6 +152,8 @@ def _fill(
             # What was dropped on the way did not fill anything.
             if isinstance(event, Finished) and (fate.is_taken or not stop.is_set()):
                 fate.keep(session.remember(request, model, loading, event.result))
+            if isinstance(event, Finished) and event.result.broken_off:
+                raise ServerError(event.result.broken_off)
 
 
 def _session(shell: Any) -> Session:

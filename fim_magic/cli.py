@@ -324,8 +324,11 @@ def _answer(source: TextSource, options: argparse.Namespace, *, complete: bool =
 def _status(result: Result) -> int:
     from fim_magic.candidate import Ending
 
-    partial = any(candidate.ending is Ending.INTERRUPTED for candidate in result.candidates)
-    return INTERRUPTED if partial else 0
+    if any(candidate.ending is Ending.INTERRUPTED for candidate in result.candidates):
+        return INTERRUPTED
+    if result.broken_off:
+        notify(f"fim-magic: {result.broken_off}")
+    return 1 if result.is_partial else 0
 
 
 def _print_diff(result: Result, *, all_of_them: bool) -> None:

@@ -8,7 +8,7 @@ import sys
 
 from fim_magic.candidate import Ending
 from fim_magic.cli_loading import load, models_of, spec_of
-from fim_magic.errors import FimError, OptionError
+from fim_magic.errors import FimError, OptionError, ServerError
 from fim_magic.pipeline import follow
 from fim_magic.replay import Recorded, compare, recorded, request_of
 from fim_magic.saved_record import read_record
@@ -54,6 +54,8 @@ def _made_again(infill: Recorded, consent: _Consent, options: argparse.Namespace
     result = follow(request, load(model, options).engine)
     if any(candidate.ending is Ending.INTERRUPTED for candidate in result.candidates):
         raise KeyboardInterrupt
+    if result.broken_off:
+        raise ServerError(result.broken_off)
     return compare(infill.record, result)
 
 

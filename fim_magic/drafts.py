@@ -68,6 +68,11 @@ class Draft:
         if self.ending is None:
             self._end(Ending.LENGTH)
 
+    def break_off(self) -> None:
+        """End where the server that makes it has failed."""
+        if self.ending is None:
+            self.ending = Ending.BROKEN_OFF
+
     def finished(self) -> Candidate:
         return Candidate(
             raw=self._answer.text,

@@ -49,7 +49,13 @@ class FetchError(FimError):
 
 
 class ServerError(FimError):
-    """A server cannot be reached, refuses, or answers what cannot be used."""
+    """A server cannot be reached, refuses, or answers what cannot be used.
+
+    Attributes:
+        status: The HTTP status of its refusal; 0 where there is none.
+    """
+
+    status = 0
 
 
 class BusyError(FimError):

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 
 from fim_magic.branching import beginnings, branching_tokens
-from fim_magic.candidate import Candidate, Result
+from fim_magic.candidate import Candidate, Ending, Result
 from fim_magic.drafts import Draft
 from fim_magic.engines import Beginning, Engine, Token, TokenLogprob
-from fim_magic.errors import OptionError
+from fim_magic.errors import OptionError, ServerError
 from fim_magic.events import Event, Grew, PromptRead
-from fim_magic.formats import Prompt, completion_prompt, fim_prompt
+from fim_magic.formats import Prompt, as_text, completion_prompt, fim_prompt
 from fim_magic.holes import combine
 from fim_magic.reading_speed import LEAST_TOKENS, SECONDS_TO_READ, readable_tokens
 from fim_magic.request import Request
 from fim_magic.trimming import Hole, adds_nothing
+
+_log = logging.getLogger(__name__)
 
 _LEAST_ROOM = 16  # tokens of prompt without which a request makes no sense
 
@@ -36,6 +40,7 @@ class Answered:
         seconds: Until the last.
         reused: How many of the prompt's tokens had been read before.
         alternatives: Those of each token of the first candidate, its stop token included.
+        broken_off: Why the server that was asked could not go on, or "".
     """
 
     prompt: Prompt
@@ -44,6 +49,7 @@ class Answered:
     seconds: float
     reused: int
     alternatives: tuple[tuple[TokenLogprob, ...], ...] = ()
+    broken_off: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,7 @@ def prompt_for(request: Request, engine: Engine) -> Prompt:
     build: Callable[..., Prompt] = completion_prompt
     if request.method == "fim":
         build = partial(fim_prompt, order=request.order)
-    in_room = partial(
+    built = partial(
         build,
         engine.family,
         engine.tokenizer,
@@ -104,6 +110,11 @@ def prompt_for(request: Request, engine: Engine) -> Prompt:
         context=request.context,
         healing=request.healing and engine.capabilities.constrains,
     )
+
+    def in_room(room: int) -> Prompt:
+        prompt = built(room=room)
+        return prompt if engine.capabilities.takes_ids else as_text(prompt, engine.tokenizer, engine.family)
+
     whole = in_room(room=room)
     limit, reason = _limit(request, engine, whole)
     if limit is None or len(whole.ids) <= limit:
@@ -203,33 +214,62 @@ def decode_loop(
         stop_ids=prompt.stop_ids,
         limit=request.max_new_tokens + len(prompt.healed.encode()),  # what is generated again does not count
     )
-    for done in generation.prefill():
-        yield PromptRead(done, len(prompt.ids))
-        if stop.is_set():
-            break
-    first_token = 0.0
-    while not stop.is_set() and any(draft.ending is None for draft in drafts):
-        if branching is not None and branching.is_over(request.hole, drafts):
-            break
-        tokens = generation.step()
-        if tokens is None:
-            continue
-        if not tokens:
-            for draft in drafts:
-                draft.end_early()
-            break
-        elapsed = time.perf_counter() - began
-        first_token = first_token or elapsed
-        for token, draft in _grown(tokens, drafts):
-            if draft.ending is not None:
-                generation.close(token.candidate)
-            if token.candidate >= known and (draft.tokens or draft.ending is not None):
-                yield Grew(first + token.candidate, draft.middle, draft.tokens, elapsed)
-    generation.close()
+    first_token, broken_off = 0.0, ""
+    with closing(generation):
+        for done in generation.prefill():
+            yield PromptRead(done, len(prompt.ids))
+            if stop.is_set():
+                break
+        while not stop.is_set() and any(draft.ending is None for draft in drafts):
+            if branching is not None and branching.is_over(request.hole, drafts):
+                break
+            try:
+                tokens = generation.step()
+            except ServerError as error:
+                broken_off = _broken_off(drafts[known:], error)
+                break
+            if tokens is None:
+                continue
+            if not tokens:
+                for draft in drafts:
+                    draft.end_early()
+                break
+            elapsed = time.perf_counter() - began
+            first_token = first_token or elapsed
+            for token, draft in _grown(tokens, drafts):
+                if draft.ending is not None:
+                    generation.close(token.candidate)
+                if token.candidate >= known and (draft.tokens or draft.ending is not None):
+                    yield Grew(first + token.candidate, draft.middle, draft.tokens, elapsed)
     seconds = time.perf_counter() - began
     drops_partial = branching is not None and branching.deadline < math.inf
-    candidates = tuple(draft.finished() for draft in drafts[known:] if draft.ending is not None or not drops_partial)
-    yield Answered(prompt, candidates, first_token, seconds, generation.reused, tuple(drafts[0].alternatives))
+    candidates = _finished(drafts[known:], drops_partial=drops_partial)
+    alternatives = tuple(drafts[0].alternatives)
+    yield Answered(prompt, candidates, first_token, seconds, generation.reused, alternatives, broken_off)
+
+
+def _broken_off(drafts: Sequence[Draft], error: ServerError) -> str:
+    """End drafts whose server has failed, and return why.
+
+    Raises:
+        ServerError: It, since nothing had come.
+    """
+    if not any(draft.ending is not None or draft.middle for draft in drafts):
+        raise error
+    _log.info("A server broke off.", exc_info=error)
+    for draft in drafts:
+        draft.break_off()
+    return str(error)
+
+
+def _finished(drafts: Sequence[Draft], *, drops_partial: bool) -> tuple[Candidate, ...]:
+    """Return the candidates; without those that have not ended, if so, or broke off before they had begun."""
+    found = (draft.finished() for draft in drafts if draft.ending is not None or not drops_partial)
+    return tuple(
+        candidate
+        for candidate in found
+        if candidate.ending is not Ending.BROKEN_OFF or (candidate.middle and not drops_partial)
+    )
 
 
 def _grown(tokens: Sequence[Token], drafts: Sequence[Draft]) -> Iterator[tuple[Token, Draft]]:
@@ -248,6 +288,7 @@ def _generate_in_order(
     assert request.blanks is not None  # `generate` looked
     blanks, began = request.blanks, time.perf_counter()
     samplings = enumerate(request.sampling.each(request.candidates))
+    last: Answered | None = None
     for number, sampling in itertools.islice(samplings, branching is not None, None):
         middles: list[str] = []
         tokens = 0
@@ -256,7 +297,7 @@ def _generate_in_order(
                 return
             document = blanks.hole(len(middles), middles)
             one = replace(request, document=document, blanks=None, candidates=1, sampling=sampling)
-            for event in _generate(one, engine, stop):
+            for event in _kept(_generate(one, engine, stop), last):
                 if isinstance(event, Grew):
                     whole, kept = blanks.joined([*middles, event.middle])
                     seconds = time.perf_counter() - began
@@ -264,11 +305,22 @@ def _generate_in_order(
                     continue
                 yield event
                 if isinstance(event, Answered):
-                    (answer,) = event.candidates
-                    middles.append(answer.middle)
-                    tokens += len(answer.token_ids)
-            if stop.is_set():
+                    last = event
+                    middles += [answer.middle for answer in event.candidates]
+                    tokens += sum(len(answer.token_ids) for answer in event.candidates)
+            if stop.is_set() or (last is not None and last.broken_off):
                 return
+
+
+def _kept(events: Iterator[Event | Answered], last: Answered | None) -> Iterator[Event | Answered]:
+    """Yield the events of one hole; what the holes before it got stays when the server fails at this one."""
+    try:
+        yield from events
+    except ServerError as error:
+        if last is None:
+            raise
+        _log.info("A server failed between two holes.", exc_info=True)
+        yield replace(last, candidates=(), broken_off=str(error))
 
 
 def candidates_of(request: Request, answered: Sequence[Answered]) -> tuple[Candidate, ...]:
@@ -278,9 +330,12 @@ def candidates_of(request: Request, answered: Sequence[Answered]) -> tuple[Candi
     """
     if request.blanks is None:
         return tuple(candidate for one in answered for candidate in one.candidates)
-    answers, count = [one.candidates[0] for one in answered], request.blanks.count
+    answers, count = [candidate for one in answered for candidate in one.candidates], request.blanks.count
+    missing = Ending.BROKEN_OFF if broken_off(answered) else Ending.INTERRUPTED
     groups = [answers[start : start + count] for start in range(0, len(answers), count)]
-    return tuple(combine(request.blanks, group) for group in groups if group is groups[0] or len(group) == count)
+    return tuple(
+        combine(request.blanks, group, missing) for group in groups if group is groups[0] or len(group) == count
+    )
 
 
 def result_of(
@@ -314,7 +369,13 @@ def result_of(
         max_prompt_tokens=prompt.limit,
         prompt_limit=prompt.limit_reason,
         left_out=_left_out(request, engine),
+        broken_off=broken_off(answered),
     )
+
+
+def broken_off(answered: Sequence[Answered]) -> str:
+    """Return why a server could not go on, or ""."""
+    return next((one.broken_off for one in answered if one.broken_off), "")
 
 
 def _left_out(request: Request, engine: Engine) -> tuple[str, ...]:

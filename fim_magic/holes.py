@@ -22,7 +22,7 @@ from fim_magic.unicode_text import check_whole
 Spans = Sequence[tuple[int, int]]
 
 # The best first. One hole that is not finished leaves the whole unfinished.
-_ENDINGS = (Ending.STOP_TOKEN, Ending.RULE, Ending.LENGTH, Ending.INTERRUPTED)
+_ENDINGS = (Ending.STOP_TOKEN, Ending.RULE, Ending.LENGTH, Ending.INTERRUPTED, Ending.BROKEN_OFF)
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,9 @@ def split(
     return blanks.document, blanks if blanks.count > 1 else None
 
 
-def combine(blanks: MultiHoleDocument, candidates: Sequence[Candidate]) -> Candidate:
+def combine(
+    blanks: MultiHoleDocument, candidates: Sequence[Candidate], missing: Ending = Ending.INTERRUPTED
+) -> Candidate:
     """Join one candidate for each hole to one for them all.
 
     What was trimmed from each stands at the end of its `raw`, behind the middle, one after the other; so `middle` and
@@ -149,12 +151,13 @@ def combine(blanks: MultiHoleDocument, candidates: Sequence[Candidate]) -> Candi
     Args:
         blanks: The text.
         candidates: For the first holes; those that an interrupted request has not come to stay empty.
+        missing: Why it has not.
     """
     if blanks.count == 1 and candidates:
         return candidates[0]
     middle, kept = blanks.joined([candidate.middle for candidate in candidates])
-    missing = [Ending.INTERRUPTED] if len(candidates) < blanks.count else []
-    endings = [*(candidate.ending for candidate in candidates), *missing]
+    endings = [candidate.ending for candidate in candidates]
+    endings += [missing] * (len(candidates) < blanks.count)
     cuts = [candidate.cut.rule for candidate in candidates if candidate.cut is not None]
     starts = [start for start, _ in written(kept, len(middle))]
     return Candidate(

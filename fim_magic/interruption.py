@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from fim_magic.candidate import Result
+from fim_magic.errors import ServerError
 
 
 class Interrupted(KeyboardInterrupt):
@@ -20,6 +21,18 @@ class Interrupted(KeyboardInterrupt):
 
     def __init__(self, result: Result) -> None:
         super().__init__("interrupted; the partial result is in .result")
+        self.result = result
+
+
+class BrokenOffError(ServerError):
+    """A server failed in the middle of a request of the Python interface. What was there is kept.
+
+    Attributes:
+        result: The partial result; its candidates' endings say so.
+    """
+
+    def __init__(self, result: Result) -> None:
+        super().__init__(f"{result.broken_off} The partial result is in .result of this error.")
         self.result = result
 
 

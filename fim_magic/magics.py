@@ -16,7 +16,7 @@ from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_ar
 from fim_magic.auto import AutoFill
 from fim_magic.classroom import HINTS
 from fim_magic.classroom import hint as hint_of
-from fim_magic.errors import OptionError, is_failure
+from fim_magic.errors import OptionError, ServerError, is_failure
 from fim_magic.frontends import accept_now
 from fim_magic.mistyped import MistypedMagic
 from fim_magic.session import Session, prompt_sheet
@@ -214,7 +214,10 @@ class FimMagics(Magics, Settings):
                 return
             session.last_prompt = prompt
             if hint is not None:
-                show_hint(self.shell, hint, hint_of(follow(request, engine).middle, hint))
+                result = follow(request, engine)
+                if result.is_partial:  # its outline would leave out what did not come
+                    raise ServerError(result.broken_off)
+                show_hint(self.shell, hint, hint_of(result.middle, hint))
                 return
             result = session.answer(request, engine, model, loading, accept=accept)
         if into is not None:
@@ -246,7 +249,8 @@ class FimMagics(Magics, Settings):
         with session.in_use():
             engine = session.load(entry.model, **entry.loading).engine
             result = session.answer(entry.request, engine, entry.model, entry.loading)
-        say(compare(entry.record, result)[1])
+        if not result.broken_off:
+            say(compare(entry.record, result)[1])
 
     def _auto(self, word: str) -> None:
         if word not in ("", "on", "off"):

@@ -16,9 +16,9 @@ from dataclasses import replace
 from fim_magic.candidate import Result
 from fim_magic.default_candidates import IN_DOUBT, ON_A_CPU
 from fim_magic.engines import Engine
-from fim_magic.errors import FimError
+from fim_magic.errors import FimError, ServerError
 from fim_magic.events import Event, Finished, Grew, Offered, OnGrow, OnOffer
-from fim_magic.generation import Answered, Branching, candidates_of, generate, prompt_for, result_of
+from fim_magic.generation import Answered, Branching, broken_off, candidates_of, generate, prompt_for, result_of
 from fim_magic.interruption import interruptible
 from fim_magic.request import Request
 from fim_magic.selection import best_ended, is_doubtful, judged, lacks_column, merged, ranked, weighed
@@ -53,6 +53,8 @@ def run(
         BusyError: Another request is under way in this process, for longer than that.
         KeyboardInterrupt: `stop` was set while this waited.
         ModelError: The model cannot do this.
+        ServerError: The server that runs it fails before anything has come. Later, what has come is the result, and
+            its `broken_off` says why.
         OptionError: An option makes no sense for this model.
     """
     left_to_us = request.candidates == 0
@@ -90,19 +92,23 @@ def _answer(request: Request, engine: Engine, stop: threading.Event, further_sec
     answered: list[Answered] = []
     yield from _collect(generate(replace(request, candidates=1) if branches else request, engine, stop), answered)
     prompt = answered[0].prompt
-    candidates = best_ended(request, engine, candidates_of(request, answered), stop, prompt)
+    candidates = candidates_of(request, answered)
+    if not broken_off(answered):
+        candidates = best_ended(request, engine, candidates, stop, prompt)
     first_seconds = time.perf_counter() - began
     more_at_need = further_seconds is not None and request.candidates == ON_A_CPU and not request.sampling.temperature
     doubtful = more_at_need and is_doubtful(request, candidates[0])
-    if (branches or doubtful) and not stop.is_set():
+    if (branches or doubtful) and not (stop.is_set() or broken_off(answered)):
         if not (request.check_spec.anything or adds_nothing(request.hole, candidates[0].middle)):
             offered = judged(request, candidates, stopped=stop.is_set())
             yield Offered(result_of(request, engine, answered, offered, first_seconds))
         yield from _generate_more(request, engine, stop, answered, further_seconds if doubtful else None)
         further = candidates_of(request, answered)[1:]
-        candidates += best_ended(request, engine, further, stop, prompt)
+        candidates += further if broken_off(answered) else best_ended(request, engine, further, stop, prompt)
     seconds = time.perf_counter() - began
-    distinct = weighed(request, engine, merged(candidates, request.document.for_model().rebuild), stop, prompt)
+    distinct = merged(candidates, request.document.for_model().rebuild)
+    if not broken_off(answered):
+        distinct = weighed(request, engine, distinct, stop, prompt)
     chosen = ranked(judged(request, distinct, stopped=stop.is_set()))
     result = result_of(request, engine, answered, chosen, seconds)
     yield Finished(replace(result, first_answer_seconds=first_seconds))
@@ -132,8 +138,11 @@ def _generate_more(
         request = replace(request, candidates=IN_DOUBT)
     try:
         yield from _collect(generate(request, engine, stop, branching), answered)
-    except FimError:
-        if seconds is None:
+    except FimError as error:
+        is_broken = isinstance(error, ServerError) and not stop.is_set()
+        if seconds is None and not isinstance(error, ServerError):
             raise
-        # Without memory for more, the first one has to do.
+        # Without memory for more, or without a server, the first one has to do.
         _log.info("There are no further answers.", exc_info=True)
+        if seconds is None and is_broken:
+            answered.append(replace(answered[0], candidates=(), broken_off=str(error)))

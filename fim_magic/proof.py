@@ -19,6 +19,7 @@ from typing import Any
 from fim_magic.candidate import Ending
 from fim_magic.document import Document, parse
 from fim_magic.engines import Engine
+from fim_magic.errors import ServerError
 from fim_magic.formats import Family, Prompt, completion_prompt, fim_prompt
 from fim_magic.generation import Answered, decode_loop
 from fim_magic.progress import OnProgress, Progress, silent
@@ -330,7 +331,10 @@ def _answer(engine: Engine, probe: Probe, prompt: Prompt) -> ProbeAnswer:
 def _generate(engine: Engine, document: Document, prompt: Prompt) -> tuple[str, bool]:
     request = Request(document, max_new_tokens=_LIMIT, trimming=False)
     loop = decode_loop(request, prompt=prompt, engine=engine, stop=threading.Event(), began=time.perf_counter())
-    (candidate,) = next(event for event in loop if isinstance(event, Answered)).candidates
+    answered = next(event for event in loop if isinstance(event, Answered))
+    if answered.broken_off:
+        raise ServerError(answered.broken_off)
+    (candidate,) = answered.candidates
     return candidate.raw, candidate.ending is Ending.STOP_TOKEN
 
 

@@ -289,6 +289,8 @@ class Session:
             return self._another(request, model, loading, short, on_grow)
 
         view.finish(result, record=record, ask=ask)
+        if result.broken_off:
+            say(result.broken_off)
         if accept:
             accept_now(self._shell, result.text)
         self.last = result

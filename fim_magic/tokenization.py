@@ -30,6 +30,8 @@ SentencePiece puts a space before a text. Meta and Mistral leave it out with thi
 """
 
 _LONGEST_TOKEN = 1000  # bytes
+_LONGEST_SPELLED = 32  # bytes of a token that is looked for in a text
+_IDS = 2**31  # more than there are ids
 
 _CUTS_PREFIX = re.compile(rb'continuing_subword_prefix"\s*:(?!\s*(?:null\b|""))')
 """A prefix that is more than nothing, in a tokenizer.json."""
@@ -137,6 +139,36 @@ class TextTokenizer:
         """
         found = self._backend.token_to_id(token)
         return found if found is not None and found < self._rows else None
+
+    @property
+    def sentinels(self) -> frozenset[int]:
+        """The ids that its file has as added tokens, and that are not text like runs of spaces."""
+        return self._sentinels
+
+    def spelled(self, text: str) -> list[int]:
+        """Return ids whose text is exactly `text`, as what follows another text.
+
+        Those of `encode`, unless the tokenizer changes the text on its way, as those do that compose characters.
+        """
+        ids = self.encode(text, unspaced=True)
+        if self.decode(ids, unspaced=True) == text:
+            return ids
+        spelled: list[int] = []
+        left = text.encode(errors="replace")
+        while left:
+            lengths = range(min(len(left), _LONGEST_SPELLED), 0, -1)
+            length = next((length for length in lengths if left[:length] in self._by_bytes), 0)
+            if not length:
+                return ids
+            spelled.append(self._by_bytes[left[:length]][0])
+            left = left[length:]
+        return spelled
+
+    def knows(self, token_id: object) -> bool:
+        """Whether something is the id of a token that it has."""
+        if not isinstance(token_id, int) or isinstance(token_id, bool) or not 0 <= token_id < _IDS:
+            return False
+        return self._backend.id_to_token(token_id) is not None
 
     def token_bytes(self, token_id: int) -> bytes:
         """Return the UTF-8 that a token stands for, which may be a part of a character; nothing for a sentinel."""

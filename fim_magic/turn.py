@@ -19,6 +19,10 @@ from fim_magic.errors import BusyError, OptionError
 _POLL_SECONDS = 0.1  # how long a single wait takes: on Windows, nothing interrupts one that has no end
 
 
+_held = threading.local()
+"""Of each thread, as `turn`, the one that its last request has taken."""
+
+
 class Turn:
     """Held by the request that is under way."""
 
@@ -27,6 +31,7 @@ class Turn:
         # collector, on any thread and at any time.
         self._changed = threading.Condition(threading.RLock())
         self._holder: threading.Thread | None = None
+        self._stop = threading.Event()  # of that one's request
         self._process = 0  # whose thread that is: a child that was forked meanwhile has no such request
 
     @property
@@ -37,6 +42,10 @@ class Turn:
     def is_mine(self) -> bool:
         """Whether this thread's request holds it."""
         return self.is_taken and self._holder is threading.current_thread()
+
+    def is_to_end(self) -> bool:
+        """Whether this thread's request was stopped: what it waits for need not be waited for."""
+        return self.is_mine and self._stop.is_set()
 
     @contextmanager
     def taken(self, stop: threading.Event, wait_seconds: float = 0.0) -> Iterator[None]:
@@ -73,7 +82,8 @@ class Turn:
                 if stop.is_set():
                     raise KeyboardInterrupt
                 self._changed.wait(min(left, _POLL_SECONDS))
-            self._holder, self._process = threading.current_thread(), os.getpid()
+            self._holder, self._stop, self._process = threading.current_thread(), stop, os.getpid()
+        _held.turn = self
 
 
 def _busy(waited_seconds: float) -> str:
@@ -86,6 +96,12 @@ def _busy(waited_seconds: float) -> str:
 
 TURN = Turn()
 """Of this process: its requests share a model, and mostly a processor."""
+
+
+def is_to_end() -> bool:
+    """Whether the request of this thread was stopped, whichever turn it has."""
+    turn: Turn | None = getattr(_held, "turn", None)
+    return turn is not None and turn.is_to_end()
 
 
 def own_turn(engine: Engine) -> Turn:

@@ -188,24 +188,25 @@ def then_hang_up(behaviour: Behaviour) -> Behaviour:
 
 
 class ScriptedServer:
-    """Listens on a free port of loopback until it is closed.
+    """Listens on a port of loopback until it is closed.
 
     Args:
         host: An address of loopback.
         tls: Makes it an https server.
+        port: Where it listens; 0 is one that is free.
 
     Attributes:
         requests: All that came, in their order.
         connections: How many connections there were.
     """
 
-    def __init__(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None, port: int = 0) -> None:
         self.requests: list[Asked] = []
         self.connections = 0
         self._scripts: dict[str, list[Behaviour]] = {}
         self._closed = threading.Event()
         self._scheme = "https" if tls else "http"
-        self._server = _listening(self, host)
+        self._server = _listening(self, host, port)
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(
@@ -294,7 +295,7 @@ def _read(handler: BaseHTTPRequestHandler) -> Asked:
     return Asked(handler.command, handler.path, headers, body)
 
 
-def _listening(owner: ScriptedServer, host: str) -> ThreadingHTTPServer:
+def _listening(owner: ScriptedServer, host: str, port: int) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -315,4 +316,4 @@ def _listening(owner: ScriptedServer, host: str) -> ThreadingHTTPServer:
 
         def handle_error(self, *_: Any) -> None: ...  # a handshake that the client refuses, a reset connection
 
-    return Server((host, 0), Handler)
+    return Server((host, port), Handler)

@@ -120,12 +120,15 @@ class Capabilities:
         constrains: Be held to tokens; without, tokens that the hole cuts in two are not generated again, and no answer
             is made longer.
         interrupts: Stop between two tokens; without, what was begun is computed to its end.
+        takes_ids: Be given a prompt as ids; without, it goes as a text, and what looks like a sentinel in the user's
+            own text is refused.
     """
 
     scores: bool = True
     gives_top_logprobs: bool = True
     constrains: bool = True
     interrupts: bool = True
+    takes_ids: bool = True
 
 
 @dataclass(frozen=True)

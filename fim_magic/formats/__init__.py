@@ -2,6 +2,7 @@
 
 from fim_magic.formats.families import FAMILIES
 from fim_magic.formats.family import Family, Layout, Part, Template, Text
+from fim_magic.formats.joined import as_text
 from fim_magic.formats.prompt import ORDERS, Piece, Prompt, completion_prompt, fim_prompt, stop_ids
 from fim_magic.formats.recognition import family_names, family_of
 
@@ -15,6 +16,7 @@ __all__ = [
     "Prompt",
     "Template",
     "Text",
+    "as_text",
     "completion_prompt",
     "family_names",
     "family_of",

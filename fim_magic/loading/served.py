@@ -57,7 +57,6 @@ def load_from_server(ready: Ready, on_progress: OnProgress) -> Engine:
     """Return the engine for a server whose tokenizer is here, when it is proved to be the right one."""
     from fim_magic.engines.server.dialects import identify
     from fim_magic.engines.server.engine import ServerEngine
-    from fim_magic.engines.server.vocabulary import require_same_vocabulary
 
     connection = connection_to(_address_of(ready.source))
     dialect, served = identify(connection)
@@ -70,18 +69,16 @@ def load_from_server(ready: Ready, on_progress: OnProgress) -> Engine:
         revision=ready.revision,
         named=ready.family,
     )
-    require_same_vocabulary(
-        connection, dialect, served.name, engine.tokenizer, engine.family, source=ready.source.tokenizer or served.name
-    )
-    return engine
+    return engine.proved(ready.path, ready.source.tokenizer or served.name)
 
 
 def connection_to(address: ServerAddress) -> Connection:
     """Return a connection to a server, with its key."""
     from fim_magic.engines.server.connection import Connection
     from fim_magic.engines.server.keys import key_for
+    from fim_magic.turn import is_to_end
 
-    return Connection(address, key_for(address))
+    return Connection(address, key_for(address), is_stopped=is_to_end)
 
 
 def _address_of(source: Source) -> ServerAddress:

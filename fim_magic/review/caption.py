@@ -27,7 +27,11 @@ _LEAST_NAME = 8  # columns of a model's name
 _LEAST_NEWS = 18  # columns of what a check has found, or of a note
 _REVISION_LENGTH = 10
 _SHORTENED = "prompt shortened"
-_UNFINISHED = {Ending.INTERRUPTED: "partial: interrupted", Ending.LENGTH: "cut at the token limit"}
+_UNFINISHED = {
+    Ending.INTERRUPTED: "partial: interrupted",
+    Ending.BROKEN_OFF: "partial: the server broke off",
+    Ending.LENGTH: "cut at the token limit",
+}
 _WHOLE = (_SHORTENED, *_UNFINISHED.values())  # or not at all
 
 
@@ -107,6 +111,7 @@ def facts(
         ("Holes", f"{result.document.holes}" if result.document.holes > 1 else ""),
         ("Length", _length(result, candidate)),
         ("Ending", candidate.describe_ending()),
+        ("Server", result.broken_off),
         ("Log-probability", _logprobs(candidate)),
         ("Order", _order(result)),
         ("Context", result.context),

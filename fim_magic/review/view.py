@@ -226,7 +226,7 @@ class View:
                 raise
             status = str(in_words(error))
         else:
-            shown = len(self._answers)
+            shown, status = len(self._answers), result.broken_off
             self._answers.append(_ShownAnswer(result, result.candidates[0], self._same_as(result.middle)))
             add_answer(self._record, result)
             actions.offer(self._offers(), shown)

@@ -24,7 +24,7 @@ _A_COPY_COSTS = 4.0
 More or less of them choose fewer right answers, or more copies: `.github/DECISIONS.md` has the figures.
 """
 
-_UNFINISHED = (Ending.LENGTH, Ending.INTERRUPTED)
+_UNFINISHED = (Ending.LENGTH, Ending.INTERRUPTED, Ending.BROKEN_OFF)
 
 
 def merged(candidates: Sequence[Candidate], rebuild: Callable[[str], str]) -> tuple[Candidate, ...]:

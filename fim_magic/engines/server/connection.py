@@ -1,4 +1,4 @@
-"""The way to a server: one client for all requests, with its key, its time limits and its refusals in words.
+"""The way to a server: what is asked of it, with its key, its time limits and its refusals in words.
 
 Text goes to the host that the user has named and to no other: redirects are not followed, and what goes to this same
 machine takes no proxy.
@@ -6,30 +6,25 @@ machine takes no proxy.
 
 from __future__ import annotations
 
-import json
-import logging
-import socket
+import functools
+import ssl
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from typing import Any
 
 import httpx2
 
 from fim_magic.engines.server.address import ServerAddress
-from fim_magic.engines.server.refusals import refusal, unreachable
+from fim_magic.engines.server.answers import read_json, read_whole
+from fim_magic.engines.server.event_stream import EventStream
+from fim_magic.engines.server.lines import Line, Lines
+from fim_magic.engines.server.patience import Patience
+from fim_magic.engines.server.refusals import in_words, refusal
+from fim_magic.engines.server.time_limits import USUAL, TimeLimits
 from fim_magic.errors import ServerError
-from fim_magic.regular_files import MIB, require_shallow
 
-CONNECT_SECONDS = 5.0
-ANSWER_SECONDS = 30.0
-"""For an answer that is no stream."""
-SILENT_SECONDS = 300.0
-"""For the next part of a stream: a long prompt is read meanwhile, behind those of other users."""
-LARGEST_ANSWER = 64 * MIB
-LARGEST_EVENT = 4 * MIB
-
-_log = logging.getLogger(__name__)
+_MOMENT = 0.05  # seconds between two looks at whether an answer is still wanted
+_IDLE_SECONDS = 4.0  # that a connection is kept: vLLM and llama-server close one after five
 
 
 class Connection:
@@ -39,22 +34,27 @@ class Connection:
         address: Where it is.
         key: It is sent as a Bearer token; "" sends none.
         transport: Takes the place of the network, for tests.
+        limits: How long it is waited for.
+        is_stopped: Whether the request of the thread that asks is to end; it is called now and then.
     """
 
-    def __init__(self, address: ServerAddress, key: str = "", transport: httpx2.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        address: ServerAddress,
+        key: str = "",
+        transport: httpx2.BaseTransport | None = None,
+        limits: TimeLimits = USUAL,
+        is_stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.address = address
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._client = httpx2.Client(
-            base_url=address.url,
-            headers=headers,
-            timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
-            follow_redirects=False,
-            trust_env=not address.is_loopback,
-            transport=transport,
-        )
+        self.limits = limits
+        self._key = key
+        self._transport = transport
+        self._is_stopped = is_stopped
+        self._lines = Lines(self._client)
 
     def close(self) -> None:
-        self._client.close()
+        self._lines.close()
 
     def get(self, path: str) -> Any:
         """Return the JSON at a path.
@@ -70,7 +70,8 @@ class Connection:
         Raises:
             ServerError: Nothing answers there.
         """
-        with _in_words(self.address), self._client.stream("GET", "/health"):
+        timeout = httpx2.Timeout(self.limits.answer, connect=self.limits.connect)
+        with in_words(self.address), self._lines.taken() as line, line.request("GET", "/health", None, timeout):
             pass
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
@@ -83,104 +84,138 @@ class Connection:
 
     def stream(self, path: str, body: dict[str, Any]) -> EventStream:
         """Begin to send a request whose answer comes in events; see [`EventStream`][]."""
-        return EventStream(self._client, self.address, path, body)
+        return EventStream(self._lines, self.address, path, body, self.limits)
 
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
-        with _in_words(self.address), self._client.stream(method, path, json=body) as response:
-            content = _read(response, self.address)
-            if response.status_code != 200:
-                raise refusal(self.address, response, content)
-        return _json(content, self.address)
-
-
-class EventStream:
-    """The events of one streamed answer: server-sent events, or JSON on lines of its own.
-
-    One thread reads it; any thread may close it, which ends the request on the server as well.
-    """
-
-    def __init__(self, client: httpx2.Client, address: ServerAddress, path: str, body: dict[str, Any]) -> None:
-        self._client = client
-        self._address = address
-        self._path = path
-        self._body = body
-        self._response: httpx2.Response | None = None
-        self._lock = threading.Lock()
-        self.is_closed = False
-
-    def __iter__(self) -> Iterator[Any]:
-        """Send the request, and yield each event's JSON; nothing more once it is closed.
+    def require_wanted(self) -> None:
+        """Look whether the request of this thread is to end.
 
         Raises:
-            ServerError: It is refused, or broke off.
+            ServerError: It is.
         """
-        timeout = httpx2.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS)
+        if self._is_stopped():
+            raise _stopped()
+
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+        return _Asking(lambda asking: self._try(asking, method, path, body)).answer(self._is_stopped)
+
+    def _try(self, asking: _Asking, method: str, path: str, body: dict[str, Any] | None) -> Any:
+        patience = Patience(self.limits.patience, lambda seconds: not asking.is_ended.wait(seconds))
+        fresh = False
+        while True:
+            try:
+                with self._lines.taken(fresh=fresh) as line:
+                    asking.see(line)
+                    return self._answer(line, method, path, body)
+            except ServerError as error:
+                if not patience.allows(error, asking.line):
+                    raise
+                fresh = True
+
+    def _answer(self, line: Line, method: str, path: str, body: dict[str, Any] | None) -> Any:
+        timeout = httpx2.Timeout(self.limits.answer, connect=self.limits.connect)
+        with in_words(self.address), line.request(method, path, body, timeout) as response:
+            content = read_whole(response, self.address)
+            if response.status_code != 200:
+                raise refusal(self.address, response, content)
+        return read_json(content, self.address)
+
+    def _client(self) -> httpx2.Client:
+        """Make a client that has one connection, which is kept for the next request."""
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         try:
-            with (
-                _in_words(self._address),
-                self._client.stream("POST", self._path, json=self._body, timeout=timeout) as response,
-            ):
-                with self._lock:
-                    self._response = response
-                    if self.is_closed:
-                        return
-                if response.status_code != 200:
-                    raise refusal(self._address, response, _read(response, self._address))
-                for data in _data(response):
-                    if self.is_closed or data == "[DONE]":
-                        return
-                    yield _json(data, self._address)
-        except ServerError:
-            if not self.is_closed:  # what closing has broken is no failure
-                raise
-            _log.debug("A stream was closed while it was read.", exc_info=True)
+            return httpx2.Client(
+                base_url=self.address.url,
+                headers=headers,
+                follow_redirects=False,
+                trust_env=not self.address.is_loopback,
+                transport=self._transport,
+                verify=self._certificates if self.address.is_encrypted else _no_certificates(),
+                limits=httpx2.Limits(max_connections=1, keepalive_expiry=_IDLE_SECONDS),
+            )
+        except (ValueError, ImportError, httpx2.InvalidURL) as error:
+            raise ServerError(
+                f"The way to {self.address.host} leads over a proxy that cannot be used ({error}). It comes from the "
+                "environment: HTTPS_PROXY, HTTP_PROXY or ALL_PROXY. Change it, and restart the kernel."
+            ) from error
 
-    def close(self) -> None:
-        """End the request. A thread that waits for its next event returns."""
+    @functools.cached_property
+    def _certificates(self) -> ssl.SSLContext:
+        """Those that are trusted; to read them takes longer than many an answer."""
+        try:
+            return httpx2.create_ssl_context()
+        except OSError as error:
+            raise ServerError(
+                f"The certificates that are to be trusted could not be read ({error}). The environment variables "
+                "SSL_CERT_FILE and SSL_CERT_DIR say where they are. Change them, and restart the kernel."
+            ) from error
+
+
+def _stopped() -> ServerError:
+    return ServerError("The request was stopped before the server had answered. Run it again.")
+
+
+def _no_certificates() -> ssl.SSLContext:
+    """Trust none: for what goes without TLS, where nothing has to be read."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+class _Asking:
+    """One request whose answer comes at once. It is sent on a thread, so that whoever waits can be called away.
+
+    Args:
+        ask: Returns the answer. It shows this object the line that it uses.
+
+    Attributes:
+        line: That one.
+        is_ended: Set when nobody waits any more.
+    """
+
+    def __init__(self, ask: Callable[[_Asking], Any]) -> None:
+        self.line: Line | None = None
+        self.is_ended = threading.Event()
+        self._ask = ask
+        self._lock = threading.Lock()
+        self._is_answered = threading.Event()
+        self._answer: Any = None
+        self._error: BaseException | None = None
+
+    def see(self, line: Line) -> None:
         with self._lock:
-            self.is_closed = True
-            stream = None if self._response is None else self._response.extensions.get("network_stream")
-        connected = None if stream is None else stream.get_extra_info("socket")
-        if connected is not None:
-            with suppress(OSError):  # it has ended by itself
-                connected.shutdown(socket.SHUT_RDWR)
+            self.line = line
+            if self.is_ended.is_set():
+                line.cut()
 
+    def answer(self, is_stopped: Callable[[], bool]) -> Any:
+        """Return the answer.
 
-def _data(response: httpx2.Response) -> Iterator[str]:
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "text/event-stream":
-        for event in httpx2.EventSource(response, max_event_size=LARGEST_EVENT):
-            yield event.data
-    else:
-        yield from filter(None, map(str.strip, response.iter_lines()))
+        Args:
+            is_stopped: Whether it is not wanted any more, asked now and then.
 
+        Raises:
+            ServerError: There is none.
+        """
+        threading.Thread(target=self._run, name="fim-magic-asks", daemon=True).start()
+        try:
+            while not self._is_answered.wait(_MOMENT):
+                if is_stopped():
+                    raise _stopped()
+        except BaseException:
+            self._end()
+            raise
+        if self._error is not None:
+            raise self._error
+        return self._answer
 
-def _read(response: httpx2.Response, address: ServerAddress) -> bytes:
-    content = bytearray()
-    for part in response.iter_bytes():
-        content += part
-        if len(content) > LARGEST_ANSWER:
-            raise ServerError(f"The server at {address.host} sent more than {LARGEST_ANSWER // MIB} MiB at once.")
-    return bytes(content)
+    def _run(self) -> None:
+        try:
+            self._answer = self._ask(self)
+        except BaseException as error:  # the caller raises it: on a thread it would be lost
+            self._error = error
+        self._is_answered.set()
 
-
-def _json(content: bytes | str, address: ServerAddress) -> Any:
-    try:
-        value = json.loads(content)
-        require_shallow(value)
-    except (ValueError, RecursionError) as error:
-        raise ServerError(
-            f"The server at {address.host} answered what is no JSON. See whether it is the server that you mean: "
-            f"%fim use {address.name}"
-        ) from error
-    return value
-
-
-@contextmanager
-def _in_words(address: ServerAddress) -> Iterator[None]:
-    try:
-        yield
-    except httpx2.HTTPError as error:
-        raise unreachable(address, error) from error
-    except httpx2.InvalidURL as error:
-        raise ServerError(f"{address.name} is no address that can be asked ({error}).") from error
+    def _end(self) -> None:
+        with self._lock:
+            self.is_ended.set()
+            line = self.line
+        if line is not None:
+            line.cut()

@@ -5,16 +5,18 @@ A dialect has no state and opens no connection of its own. What a server cannot 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fim_magic.engines import Capabilities, Sampling, TokenLogprob
 from fim_magic.engines.server.connection import Connection
+from fim_magic.errors import ServerError
 
 ALTERNATIVES = 8
 """The most probable tokens that are asked for in each place, where they come with the answer."""
+_MOST_TOLD = 300  # characters of a server's own words
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class ServedModel:
         sources: Where its tokenizer may come from, by its own account: a name on the Hub, or a path on its machine.
         software: The server and its version, such as "vLLM 0.32.0".
         precision: Of the weights, or "".
+        adds_bos: Whether the server itself puts the token that begins a text before a prompt that is one; None where it
+            is not known, so that it does what the tokenizer's own file says.
     """
 
     name: str
@@ -34,6 +38,7 @@ class ServedModel:
     sources: tuple[str, ...]
     software: str
     precision: str = ""
+    adds_bos: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Asked:
         limit: The most tokens of the answer.
         allowed: The only ids that may come; None where any may.
         alternatives: How many of the most probable tokens are wanted in each place.
+        context_length: Tokens of prompt and answer together, for servers that ask how many there are to be.
     """
 
     model: str
@@ -61,6 +67,7 @@ class Asked:
     stop_texts: tuple[str, ...] = ()
     allowed: tuple[int, ...] | None = None
     alternatives: int = ALTERNATIVES
+    context_length: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,25 +91,38 @@ class Piece:
 
     Attributes:
         tokens: What comes next, where the server tells ids.
-        text: What comes next, where it does not.
+        text: What comes next, where it does not; never both in one piece.
+        logprobs: The natural log-probabilities of the text's tokens, where they are told.
         ended: Why there is no more: "stop" or "length", or "" while there is.
         cached: How many tokens of the prompt the server had read before; None where this event does not say it.
+        prompt_tokens: As how many tokens the server has read the whole prompt, likewise.
     """
 
     tokens: tuple[ServedToken, ...] = ()
     text: str = ""
+    logprobs: tuple[float, ...] = ()
     ended: str = ""
     cached: int | None = None
+    prompt_tokens: int | None = None
 
 
 class Dialect(Protocol):
     """How a kind of server is asked."""
 
-    name: str
-    """As an address says it."""
-    capabilities: Capabilities
-    takes_ids: bool
-    """Whether a prompt is sent as ids; else as a text, which has to be proved to give the same ids."""
+    @property
+    def name(self) -> str:
+        """As an address says it."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do. Where it takes no ids, a prompt is a text, which has to be proved to give the same ids."""
+        ...
+
+    @property
+    def variants(self) -> tuple[Dialect, ...]:
+        """The ways in which this kind may be asked, the best first: which one holds has to be proved. Most have one."""
+        ...
 
     def identify(self, connection: Connection, wanted: str) -> ServedModel:
         """Ask which model runs there.
@@ -128,11 +148,12 @@ class Dialect(Protocol):
         """Return the path and the body of a streamed request."""
         ...
 
-    def pieces(self, event: Any) -> Iterator[Piece]:
-        """Read one event of the stream, which is JSON.
+    def pieces(self, events: Iterable[Any], asked: Asked) -> Iterator[Piece]:
+        """Read the events of the stream that answers `asked`; each is JSON.
 
         Raises:
-            Exception: It has another form than it should have.
+            ServerError: The server says that it failed.
+            Exception: One has another form than it should have.
         """
         ...
 
@@ -147,3 +168,9 @@ class Dialect(Protocol):
             ServerError: It cannot be asked.
         """
         ...
+
+
+def failure(software: str, told: Any) -> ServerError:
+    """Return the error for what a server says in place of an answer, in the midst of a stream."""
+    message = told.get("message") or told if isinstance(told, dict) else told
+    return ServerError(f"{software} failed ({str(message)[:_MOST_TOLD]}). Its own log says why.")

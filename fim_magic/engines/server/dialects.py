@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from fim_magic.engines.server.completions import FIRST, TransformersServe
 from fim_magic.engines.server.connection import Connection
 from fim_magic.engines.server.dialect import Dialect, ServedModel
 from fim_magic.engines.server.llama_server import LlamaServerDialect
+from fim_magic.engines.server.ollama import OllamaDialect
+from fim_magic.engines.server.sense import in_known_form
+from fim_magic.engines.server.sglang import SglangDialect
+from fim_magic.engines.server.tgi import TgiDialect
 from fim_magic.engines.server.vllm import VllmDialect
 from fim_magic.errors import ServerError
 
-DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (VllmDialect(), LlamaServerDialect())}
-"""Each by its name, in the order in which a plain URL is tried."""
+DIALECTS: dict[str, tuple[Dialect, ...]] = {
+    "llama-server": (LlamaServerDialect(),),
+    "sglang": (SglangDialect(),),
+    "tgi": (TgiDialect(),),
+    "vllm": (VllmDialect(),),
+    "ollama": (OllamaDialect(),),
+    "openai": (TransformersServe(), FIRST),
+}
+"""Each by its name, in the order in which a plain URL is tried: by what only that kind has.
+
+llama-server and SGLang have some of Ollama's paths, and nearly all have those of OpenAI's form, which stand last.
+"""
 
 
 def identify(connection: Connection) -> tuple[Dialect, ServedModel]:
@@ -17,18 +32,26 @@ def identify(connection: Connection) -> tuple[Dialect, ServedModel]:
 
     Raises:
         ServerError: It does not answer, refuses, or is of no kind that is known.
+        ModelError: Its model is of no use here.
     """
     address = connection.address
-    if address.kind:
-        dialect = DIALECTS[address.kind]
-        return dialect, dialect.identify(connection, address.model)
-    connection.require_answer()
-    reasons = []
-    for dialect in DIALECTS.values():
+    if not address.kind:
+        connection.require_answer()
+    kinds = [address.kind] if address.kind else list(DIALECTS)
+    errors: list[ServerError] = []
+    for dialect in (dialect for kind in kinds for dialect in DIALECTS[kind]):
         try:
-            return dialect, dialect.identify(connection, address.model)
+            with in_known_form(address):
+                return dialect, dialect.identify(connection, address.model)
         except ServerError as error:
-            reasons.append(f"{dialect.name}: {error}")
+            errors.append(error)
+    if address.kind:
+        raise errors[-1]
+    for refused in errors:
+        if refused.status in (401, 403):  # whatever it is, it wants a key
+            raise refused
+    kinds_known = ", ".join(f"{kind}://" for kind in DIALECTS)
     raise ServerError(
-        f"The server at {address.host} is of no kind that fim-magic knows: {', '.join(DIALECTS)}. " + " ".join(reasons)
+        f"The server at {address.host} is of no kind that fim-magic knows, or tells too little of itself "
+        f"({errors[-1]}). Name its kind, one of {kinds_known}: %fim use KIND://{address.host}"
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fim_magic.engines import (
+    ANY,
     GREEDY,
     Beginning,
     Capabilities,
@@ -22,6 +25,10 @@ from fim_magic.engines.running import Running
 from fim_magic.engines.server.connection import Connection
 from fim_magic.engines.server.dialect import Asked, Dialect, ServedModel, ServedToken
 from fim_magic.engines.server.generation import ServerGeneration, streams_for
+from fim_magic.engines.server.proof import Prover
+from fim_magic.engines.server.refusals import silent
+from fim_magic.engines.server.sense import in_known_form, require_sense
+from fim_magic.engines.server.text_prompts import TextPrompts
 from fim_magic.errors import ModelError, ServerError
 from fim_magic.formats import Family, family_of
 from fim_magic.regular_files import read_json
@@ -43,6 +50,7 @@ class ServerEngine:
         revision: Which version of the tokenizer it is.
         named: Its family, where the catalogue or the user states it.
         notices: What the user should read before the first answer.
+        prompts: What turns prompts into texts, where the server takes no ids.
 
     Attributes:
         tokenizer: The argument.
@@ -62,6 +70,7 @@ class ServerEngine:
         revision: str = "",
         named: str = "",
         notices: Sequence[str] = (),
+        prompts: TextPrompts | None = None,
     ) -> None:
         self.tokenizer = tokenizer
         self.family: Family = family_of(config, tokenizer, declared_ends(tokenizer, config.get("eos_token_id")), named)
@@ -73,6 +82,7 @@ class ServerEngine:
         self._name = name
         self._revision = revision
         self._notices = tuple(notices)
+        self._prompts = prompts
 
     @classmethod
     def load(
@@ -100,6 +110,24 @@ class ServerEngine:
         return cls(
             connection, dialect, served, tokenizer, config, name=name, revision=revision, named=named, notices=notices
         )
+
+    def proved(self, folder: Path, source: str) -> ServerEngine:
+        """Return the engine that asks in the way which is proved for this model on this server.
+
+        Args:
+            folder: Where its tokenizer.json is.
+            source: Where that comes from, for messages.
+
+        Raises:
+            ModelError: The server's vocabulary is another one, or no prompt of the family's can be said to it.
+            ServerError: It could not be asked.
+        """
+        prover = Prover(self._connection, self._served, self.tokenizer, self.family, folder, source)
+        proven = prover.prove(self._dialect)
+        engine = copy.copy(self)
+        engine._dialect, engine._prompts = proven.dialect, proven.prompts
+        engine._notices = (*self._notices, *proven.notices)
+        return engine
 
     @property
     def info(self) -> EngineInfo:
@@ -144,27 +172,25 @@ class ServerEngine:
                 "tokens in all. Give it a shorter text, or less context."
             )
         limit = min(limit, self.context_length - len(prompt))
-        asked = self._asked(prompt, sampling, stop_ids, limit)
-        streams = streams_for(self._connection, self._dialect, asked, beginnings, self.tokenizer)
-        return ServerGeneration(streams, len(prompt), Running(beginnings, stop_ids, limit, self.tokenizer))
+        return self._generation(self._asked(prompt, sampling, stop_ids, limit), beginnings)
 
     def score(self, prompt: Sequence[int], continuation: Sequence[int]) -> list[float]:
         if not continuation:
             return []
         self._require_room(len(prompt) + len(continuation))
         ids = [*prompt, *continuation]
-        found = self._dialect.score(self._connection, self._served.name, ids, len(prompt), 0)
-        logprobs = [token.logprob for token in found or ()]
-        if len(logprobs) != len(continuation) or None in logprobs:
+        logprobs = [token.logprob for token in self._scored(ids, len(prompt), 0) or ()]
+        found = [logprob for logprob in logprobs if logprob is not None]
+        if len(found) != len(continuation):
             raise ServerError(f"The server at {self._connection.address.host} did not say how probable a text is.")
-        return [logprob for logprob in logprobs if logprob is not None]
+        return found
 
     def top_logprobs(self, prompt: Sequence[int], continuation: Sequence[int], count: int) -> list[list[TokenLogprob]]:
         self._require_room(len(prompt) + len(continuation))
         ids = [*prompt, *continuation]
         places: list[list[TokenLogprob]] = []
         if continuation:
-            found = self._dialect.score(self._connection, self._served.name, ids, len(prompt), count)
+            found = self._scored(ids, len(prompt), count)
             if found is None:  # then each place is asked for
                 return [
                     self._next_tokens([*prompt, *continuation[:length]], count)
@@ -176,13 +202,44 @@ class ServerEngine:
     def _next_tokens(self, ids: Sequence[int], count: int) -> list[TokenLogprob]:
         """Return the most probable tokens behind a text."""
         asked = replace(self._asked(ids, GREEDY, frozenset(), 1), alternatives=count)
-        found: list[ServedToken] = []
-        for event in self._connection.stream(*self._dialect.request(asked)):
-            found += [token for piece in self._dialect.pieces(event) for token in piece.tokens]
-        return list(found[0].alternatives[:count]) if found else []
+        generation = self._generation(asked, [ANY])
+        tokens = None
+        while tokens is None:
+            self._connection.require_wanted()
+            tokens = generation.step()
+        return list(tokens[0].alternatives[:count]) if tokens else []
+
+    def _scored(self, ids: Sequence[int], begin: int, count: int) -> list[ServedToken] | None:
+        """Ask the server for what `Dialect.score` returns, and look whether it makes sense."""
+        with in_known_form(self._connection.address):
+            found = self._dialect.score(self._connection, self._served.name, ids, begin, count)
+            for token in found or ():
+                require_sense(token, self.tokenizer)
+        return found
+
+    def _generation(self, asked: Asked, beginnings: Sequence[Beginning]) -> ServerGeneration:
+        streams = streams_for(self._connection, self._dialect, asked, beginnings, self.tokenizer)
+        running = Running(beginnings, asked.stop_ids, asked.limit, self.tokenizer)
+        silence = partial(silent, self._connection.address)
+        return ServerGeneration(streams, len(asked.ids), running, silence, self._connection.limits)
 
     def _asked(self, ids: Sequence[int], sampling: Sampling, stop_ids: AbstractSet[int], limit: int) -> Asked:
-        return Asked(self._served.name, list(ids), sampling, stop_ids, limit)
+        return Asked(
+            self._served.name,
+            list(ids),
+            sampling,
+            stop_ids,
+            limit,
+            text="" if self._prompts is None else self._prompts.text_of(ids),
+            stop_texts=self._stop_texts(stop_ids),
+            context_length=self._served.context_length,
+        )
+
+    def _stop_texts(self, stop_ids: AbstractSet[int]) -> tuple[str, ...]:
+        """The stop tokens as texts, those that end most answers first: some servers take only a few."""
+        ids = (self.tokenizer.sentinel(token) for token in (*self.family.stop, *self.family.sentinels()))
+        known = [token for token in dict.fromkeys(ids) if token in stop_ids]
+        return tuple(self.tokenizer.decode([token], unspaced=True) for token in known if token is not None)
 
     def _require_room(self, tokens: int) -> None:
         if tokens > self.context_length:

@@ -6,23 +6,26 @@ it looks into a queue, and now and then at whether it is to stop.
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
+import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fim_magic.engines import Beginning, Sampling, Token
 from fim_magic.engines.running import Running
-from fim_magic.engines.server.connection import Connection, EventStream
+from fim_magic.engines.server.connection import Connection
 from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedToken
-from fim_magic.errors import ServerError, is_failure
+from fim_magic.engines.server.event_stream import EventStream
+from fim_magic.engines.server.refusals import ended_early, unreadable
+from fim_magic.engines.server.sense import in_known_form, require_sense
+from fim_magic.engines.server.text_answers import pieces_of
+from fim_magic.engines.server.time_limits import TimeLimits
+from fim_magic.errors import ServerError
 from fim_magic.tokenization import TextTokenizer
 
 _MOMENT = 0.05  # seconds that one look into the queue lasts
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,15 @@ class _Ended:
 class ServerGeneration:
     """One request to a server. Satisfies [`fim_magic.engines.Generation`][].
 
+    Where the answer of one candidate breaks off, the others go on; the error is raised when they have ended.
+
+    Args:
+        streams: Of each candidate.
+        prompt_length: How many tokens the prompt has.
+        running: Which of the candidates go on.
+        silence: Returns the error for a server that says nothing any more.
+        limits: How long it is waited for.
+
     Attributes:
         reused: How many of the prompt's tokens the server had read before, as far as it tells.
     """
@@ -45,14 +57,21 @@ class ServerGeneration:
         streams: Sequence[CandidateStream],
         prompt_length: int,
         running: Running,
+        silence: Callable[[float], ServerError],
+        limits: TimeLimits,
     ) -> None:
         self.reused = 0
         self._prompt_length = prompt_length
         self._running = running
         self._streams = streams
+        self._silence = silence
+        self._limits = limits
         self._arrived: queue.SimpleQueue[Token | _Ended] = queue.SimpleQueue()
         self._waiting: list[Token | _Ended] = []  # looked at by `prefill`, and not given yet
         self._begun = False
+        self._failure: BaseException | None = None  # of the candidate that failed first
+        self._heard = 0.0  # when something came last
+        self._patience = limits.first
         # Dropped without a close, it is closed by the garbage collector: a server would else go on for nobody.
         weakref.finalize(self, _close_all, streams).atexit = False
 
@@ -60,7 +79,7 @@ class ServerGeneration:
         """Send the request, and wait for the first token: no server says how far it has read."""
         self._begin()
         yield 0
-        while not self._waiting:
+        while self._running.candidates and not self._waiting:
             found = self._next()
             if found is None:
                 yield 0
@@ -71,25 +90,16 @@ class ServerGeneration:
 
     def step(self) -> list[Token] | None:
         self._begin()
-        if not self._running.candidates:
-            return []
         found = self._waiting.pop() if self._waiting else self._next()
         tokens: list[Token] = []
         while found is not None:
-            if isinstance(found, _Ended):
-                if found.error is not None and found.candidate in self._running.candidates:
-                    if tokens:  # they come first
-                        self._waiting.append(found)
-                        break
-                    raise found.error
-                self._running.close(found.candidate)
-            elif found.candidate in self._running.candidates:
-                tokens.append(found)
-                for ended in self._running.push([found]):
-                    self.close(ended)
+            if found.candidate in self._running.candidates:
+                self._take(found, tokens)
             found = self._next(wait=False)
         if not tokens and self._running.candidates:
             return None
+        if not tokens and self._failure is not None:
+            raise self._failure
         return tokens
 
     def close(self, candidate: int | None = None) -> None:
@@ -98,19 +108,41 @@ class ServerGeneration:
             if candidate in (None, stream.candidate):
                 stream.close()
 
+    def _take(self, found: Token | _Ended, tokens: list[Token]) -> None:
+        """Note what has come for a candidate that goes on."""
+        if isinstance(found, _Ended):
+            self._failure = self._failure or found.error
+            self._running.close(found.candidate)
+            return
+        tokens.append(found)
+        self._patience = self._limits.following
+        for ended in self._running.push([found]):
+            self.close(ended)
+
     def _begin(self) -> None:
         if self._begun:
             return
-        self._begun = True
+        self._begun, self._heard = True, time.monotonic()
         for stream in self._streams:
             if stream.candidate in self._running.candidates:
                 stream.start(self._arrived)
 
     def _next(self, *, wait: bool = True) -> Token | _Ended | None:
+        """Return what comes next; None where nothing has come for a moment, or without `wait` yet.
+
+        Raises:
+            ServerError: Nothing has come for too long.
+        """
+        wait = wait and bool(self._running.candidates)
         try:
-            return self._arrived.get(timeout=_MOMENT) if wait else self._arrived.get_nowait()
+            found = self._arrived.get(timeout=_MOMENT) if wait else self._arrived.get_nowait()
         except queue.Empty:
+            if wait and time.monotonic() - self._heard > self._patience:
+                self.close()
+                raise self._silence(self._patience) from None
             return None
+        self._heard = time.monotonic()
+        return found
 
 
 class CandidateStream:
@@ -127,6 +159,7 @@ class CandidateStream:
     Attributes:
         candidate: The argument.
         cached: How many tokens of the prompt the server had read before, as far as it tells.
+        prompt_tokens: As how many tokens it has read the whole prompt; None where it has not told.
     """
 
     def __init__(
@@ -140,6 +173,7 @@ class CandidateStream:
     ) -> None:
         self.candidate = candidate
         self.cached = 0
+        self.prompt_tokens: int | None = None
         self._connection = connection
         self._dialect = dialect
         self._asked = asked
@@ -163,16 +197,14 @@ class CandidateStream:
             stream.close()
 
     def _run(self, arrived: queue.SimpleQueue[Token | _Ended]) -> None:
-        error = None
+        error: BaseException | None = None
         try:
-            for token in self._tokens():
-                arrived.put(Token(self.candidate, token.id, token.logprob, token.alternatives))
-        except BaseException as raised:
-            if not is_failure(raised):
-                raise
-            error = raised if isinstance(raised, ServerError) else self._unreadable(raised)
-        finally:
-            arrived.put(_Ended(self.candidate, error))
+            with in_known_form(self._connection.address):
+                for token in self._tokens():
+                    arrived.put(Token(self.candidate, token.id, token.logprob, token.alternatives))
+        except BaseException as raised:  # whoever waits for the candidate raises it: on a thread it would be lost
+            error = raised
+        arrived.put(_Ended(self.candidate, error))
 
     def _tokens(self) -> Iterator[ServedToken]:
         """The answer's tokens: those that it has to begin with, and those that come by themselves.
@@ -184,15 +216,22 @@ class CandidateStream:
         while len(generated) < self._asked.limit:
             allowed = self._beginning.allowed(generated, self._tokenizer)
             if allowed is None:
-                break
-            one = replace(self._continued(generated), limit=1, allowed=tuple(allowed))
-            for piece in self._pieces(one):
-                generated += [token.id for token in piece.tokens]
-                yield from piece.tokens
-            if self._is_closed or generated[-1:] == [] or generated[-1] in self._asked.stop_ids:
+                yield from self._rest(generated)
                 return
-        if len(generated) < self._asked.limit:
-            yield from self._rest(generated)
+            one = replace(self._continued(generated), limit=1, allowed=tuple(allowed))
+            found: list[ServedToken] = []
+            for piece in self._pieces(one):
+                found += piece.tokens
+                if len(found) > 1:  # it would go on
+                    break
+            if self._is_closed:
+                return
+            if not found or found[0].id not in allowed:
+                raise unreadable(self._connection.address, "it does not keep to the tokens that it is asked for")
+            generated.append(found[0].id)
+            yield found[0]
+            if found[0].id in self._asked.stop_ids:
+                return
 
     def _rest(self, generated: Sequence[int]) -> Iterator[ServedToken]:
         """The tokens that come by themselves, with the one that ends them: some servers keep it for themselves."""
@@ -213,21 +252,21 @@ class CandidateStream:
             self._stream = stream
             if self._is_closed:
                 return
-        for event in stream:
-            for piece in self._dialect.pieces(event):
-                if piece.cached is not None:
-                    self.cached = piece.cached
-                yield piece
-                if piece.ended:
-                    return
-
-    def _unreadable(self, error: BaseException) -> ServerError:
-        _log.info("An event of a server could not be read.", exc_info=error)
-        return ServerError(
-            f"The server at {self._connection.address.host} answered in a form that fim-magic does not know "
-            f"({type(error).__name__}). See whether it is the kind of server that its address says: "
-            f"%fim use {self._connection.address.name}"
-        )
+        for piece in pieces_of(self._dialect, stream, asked, self._tokenizer):
+            for token in piece.tokens:
+                require_sense(token, self._tokenizer)
+            if piece.cached is not None:
+                self.cached = piece.cached
+            if piece.prompt_tokens is not None:
+                self.prompt_tokens = piece.prompt_tokens
+            if piece.ended:
+                stream.expect_end()
+            yield piece
+            if piece.ended:
+                stream.drain()
+                return
+        if not self._is_closed:
+            raise ended_early(self._connection.address)
 
 
 def streams_for(

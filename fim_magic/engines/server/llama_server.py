@@ -6,18 +6,20 @@ stop ids are seen here, and the stream is closed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fim_magic.engines import Capabilities, TokenLogprob
 from fim_magic.engines.server.connection import Connection
-from fim_magic.engines.server.dialect import Asked, Piece, ServedModel, ServedToken
-from fim_magic.errors import ServerError
+from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedModel, ServedToken
+from fim_magic.engines.server.refusals import another_kind
 
 _BIAS = 100.0
 """Added to the logits of the only tokens that may come: much more than logits differ by, and the same for each."""
 
 _ENDINGS = {"eos": "stop", "word": "stop", "limit": "length"}
+_SEEDS = 2**32 - 1
+"""The highest number of 32 bits stands for a seed that nobody chose."""
 
 
 class LlamaServerDialect:
@@ -25,13 +27,16 @@ class LlamaServerDialect:
 
     name = "llama-server"
     capabilities = Capabilities(scores=False)
-    takes_ids = True
+
+    @property
+    def variants(self) -> tuple[Dialect, ...]:
+        return (self,)
 
     def identify(self, connection: Connection, wanted: str) -> ServedModel:
         props = connection.get("/props")
         settings = props.get("default_generation_settings") if isinstance(props, dict) else None
         if not isinstance(settings, dict):
-            raise ServerError(f"The server at {connection.address.host} is no llama-server: it has no /props.")
+            raise another_kind(connection.address, "llama-server", "it has no /props")
         path, build = str(props.get("model_path") or ""), str(props.get("build_info") or "")
         length = settings.get("n_ctx")
         return ServedModel(
@@ -52,36 +57,65 @@ class LlamaServerDialect:
             "temperature": asked.sampling.temperature,
             "top_p": asked.sampling.top_p if asked.sampling.temperature else 1.0,
             "samplers": ["temperature", "top_p"],  # no others, and in our order
+            "top_k": 0,
+            "min_p": 0.0,
+            "repeat_penalty": 1.0,
             "stream": True,
             "return_tokens": True,
             "n_probs": asked.alternatives,
             "cache_prompt": True,
         }
         if asked.sampling.temperature:
-            body["seed"] = asked.sampling.seed % 2**32
+            body["seed"] = asked.sampling.seed % _SEEDS
         if asked.allowed is not None:
             body["logit_bias"] = [[token, _BIAS] for token in asked.allowed]
         return "/completion", body
 
-    def pieces(self, event: Any) -> Iterator[Piece]:
-        if "error" in event:
-            raise ServerError(f"llama-server failed ({str(event['error'])[:300]}). Its own log says why.")
-        told = event.get("completion_probabilities") or [{"id": token} for token in event.get("tokens") or ()]
-        yield Piece(
-            tokens=tuple(
-                ServedToken(
-                    int(token["id"]),
-                    token.get("logprob"),
-                    tuple(TokenLogprob(int(other["id"]), other["logprob"]) for other in token.get("top_logprobs", ())),
+    def pieces(self, events: Iterable[Any], asked: Asked) -> Iterator[Piece]:
+        """Read the events of the stream that answers `asked`.
+
+        A character that several tokens make up comes as a text with the last of its ids. And a token that ends the
+        answer by the file's account, and not by ours, is no part of it.
+        """
+        come, held = 0, Piece()
+        for event in events:
+            if event.get("index"):  # one is asked for
+                continue
+            ended = _ENDINGS.get(str(event.get("stop_type")), "stop") if event.get("stop") else ""
+            if not ended or event.get("stop_type") != "eos":
+                yield held
+            held = Piece()
+            tokens = _tokens(event)
+            generated = event.get("tokens_predicted", come + len(tokens))
+            text = str(event.get("content") or "")
+            is_half_known = not ended and generated - come > len(tokens)
+            piece = Piece(text=text) if is_half_known else Piece(tokens)
+            come = max(come, generated)
+            if not text and tokens and tokens[-1].id not in asked.stop_ids and not ended:
+                held = piece
+            else:
+                yield piece
+            if ended:
+                yield Piece(
+                    ended=ended,
+                    cached=(event.get("timings") or {}).get("cache_n"),
+                    prompt_tokens=event.get("tokens_evaluated"),
                 )
-                for token in told
-            ),
-            ended=_ENDINGS.get(str(event.get("stop_type")), "stop") if event.get("stop") else "",
-            cached=(event.get("timings") or {}).get("cache_n"),
-        )
 
     def score(
         self, connection: Connection, model: str, ids: Sequence[int], begin: int, count: int
     ) -> list[ServedToken] | None:
         """Return None: it says nothing of tokens that it has not generated."""
         return None
+
+
+def _tokens(event: Mapping[str, Any]) -> tuple[ServedToken, ...]:
+    told = event.get("completion_probabilities") or [{"id": token} for token in event.get("tokens") or ()]
+    return tuple(
+        ServedToken(
+            int(token["id"]),
+            token.get("logprob"),
+            tuple(TokenLogprob(int(other["id"]), other["logprob"]) for other in token.get("top_logprobs", ())),
+        )
+        for token in told
+    )

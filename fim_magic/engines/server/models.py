@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
 
+from fim_magic.engines.server.address import ServerAddress
 from fim_magic.engines.server.connection import Connection
 from fim_magic.errors import ServerError
 
 _MOST_TOLD = 8
+_Entry = TypeVar("_Entry", bound=Mapping[str, Any])
 
 
 def chosen_model(connection: Connection, wanted: str) -> dict[str, Any]:
@@ -27,17 +31,39 @@ def chosen_model(connection: Connection, wanted: str) -> dict[str, Any]:
         for entry in (entries if isinstance(entries, list) else ())
         if isinstance(entry, dict) and isinstance(entry.get("id"), str)
     }
-    address = connection.address
+    return chosen_of(connection.address, models, wanted)
+
+
+def chosen_of(address: ServerAddress, models: Mapping[str, _Entry], wanted: str) -> _Entry:
+    """Return one of a server's models by its name; of several, the only one that is loaded, where the server says it.
+
+    Args:
+        address: Of the server.
+        models: What it says of each, by its name.
+        wanted: The name; "" takes the only one.
+
+    Raises:
+        ServerError: There is no such model, or several, none of which was named. The message says which there are.
+    """
     if not models:
         raise ServerError(f"The server at {address.host} runs no model. Load one there, and run this again.")
     if wanted in models:
         return models[wanted]
-    if not wanted and len(models) == 1:
-        return next(iter(models.values()))
+    if not wanted:
+        loaded = [entry for entry in models.values() if _is_loaded(entry)]
+        for entries in (list(models.values()), loaded):
+            if len(entries) == 1:
+                return entries[0]
     names = ", ".join(list(models)[:_MOST_TOLD]) + (" and others" if len(models) > _MOST_TOLD else "")
-    first = type(address)(address.kind, address.url, next(iter(models))).name
+    first = replace(address, model=next(iter(models))).name
     if wanted:
         raise ServerError(
             f"The server at {address.host} has no model called {wanted!r}; it has {names}. Name one: %fim use {first}"
         )
     raise ServerError(f"The server at {address.host} has several models: {names}. Name one: %fim use {first}")
+
+
+def _is_loaded(entry: Mapping[str, Any]) -> bool:
+    """Whether a server that loads models when they are asked for has loaded this one."""
+    status = entry.get("status")
+    return isinstance(status, dict) and status.get("value") == "loaded"

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import json
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from enum import Enum
 from typing import Any
 
 import httpx2
@@ -12,12 +18,43 @@ from fim_magic.engines.server.keys import VARIABLE
 from fim_magic.errors import ServerError
 
 _MOST_TOLD = 300  # characters of a server's own words
+_LONGEST_WAIT = 86_400.0  # seconds: a server that asks for more may as well not be waited for
+_AGAIN = {429: "is too busy", 502: "cannot be reached behind its gateway", 503: "is not ready", 504: "takes too long"}
+"""What passes by itself, most of the time."""
+
+
+class Passing(Enum):
+    """Why a server has not taken a request."""
+
+    BUSY = "it answers, and asks to come again"
+    UNREACHABLE = "nothing answers"
+    CLOSED = "the connection came to its end"
+
+
+class PassingServerError(ServerError):
+    """A server that has not taken a request may take it a little later.
+
+    Attributes:
+        why: It has not.
+        wanted: After how many seconds it may be asked again, by its own account.
+    """
+
+    def __init__(self, message: str, why: Passing, wanted: float = 0.0) -> None:
+        super().__init__(message)
+        self.why = why
+        self.wanted = wanted
 
 
 def refusal(address: ServerAddress, response: httpx2.Response, content: bytes) -> ServerError:
     """Return the error for an answer that is not 200."""
+    error = _refusal(address, response, content)
+    error.status = response.status_code
+    return error
+
+
+def _refusal(address: ServerAddress, response: httpx2.Response, content: bytes) -> ServerError:
     status, host = response.status_code, address.host
-    said = _words(content)
+    said = _without_key(_words(content), response)
     if response.has_redirect_location:
         return ServerError(
             f"The server at {host} sends on to another address, which was not followed: the text and the key go to the "
@@ -30,34 +67,173 @@ def refusal(address: ServerAddress, response: httpx2.Response, content: bytes) -
         )
     if status == 413:
         return ServerError(f"The text is too long for the server at {host} (413). Give less context: --context none")
-    if status == 429:
-        return ServerError(f"The server at {host} is too busy (429). Wait a little, and run this again.")
+    if status in _AGAIN:
+        wanted = _wanted(response)
+        when = f", and asks to wait {wanted:.0f} s" if wanted else ""
+        return PassingServerError(
+            f"The server at {host} {_AGAIN[status]} ({status}{said}){when}. Wait a little, and run this again.",
+            Passing.BUSY,
+            wanted,
+        )
     if status >= 500:
         return ServerError(
             f"The server at {host} failed ({status}{said}). Its own log says why. Run this again when it is well."
         )
-    return ServerError(f"The server at {host} refused ({status}{said}).")
+    return ServerError(
+        f"The server at {host} refused ({status}{said}). See whether the address is right, and which model runs there: "
+        f"%fim use {address.name}"
+    )
 
 
-def unreachable(address: ServerAddress, error: httpx2.HTTPError) -> ServerError:
+def said_in_stream(address: ServerAddress, event: Any) -> ServerError | None:
+    """Return the error that a server tells in an event in the place of tokens, or None."""
+    if not isinstance(event, dict) or not event.get("error"):
+        return None
+    told = _told(event)
+    return ServerError(
+        f"The server at {address.host} failed while it answered{told}. Its own log says why. Run this again when it is "
+        "well."
+    )
+
+
+def no_json(address: ServerAddress) -> ServerError:
+    """Return the error for an answer that is no JSON, or too deep to be looked at."""
+    return ServerError(
+        f"The server at {address.host} answered what is no JSON. See whether it is the server that you mean, and of "
+        f"the kind that its address says: %fim use {address.name}"
+    )
+
+
+def too_large(address: ServerAddress, most: int) -> ServerError:
+    """Return the error for an answer, or an event of one, that has more bytes than any that makes sense."""
+    return ServerError(
+        f"The server at {address.host} sent more than {most // 2**20} MiB at once, and was not read on. See whether it "
+        f"is the server that you mean: %fim use {address.name}"
+    )
+
+
+def silent(address: ServerAddress, seconds: float) -> ServerError:
+    """Return the error for a server that says nothing any more."""
+    return ServerError(
+        f"The server at {address.host} fell silent: nothing came for {seconds:.0f} s. Its own log may say why. Run "
+        "this again when it is well."
+    )
+
+
+def ended_early(address: ServerAddress) -> ServerError:
+    """Return the error for a stream that ends before its answer does."""
+    return ServerError(
+        f"The server at {address.host} broke off: the stream ended before the answer. Run this again when it is well."
+    )
+
+
+def another_kind(address: ServerAddress, kind: str, why: str) -> ServerError:
+    """Return the error for a server that is not of the kind that its address says; `why` is half a sentence."""
+    return ServerError(
+        f"The server at {address.host} is no {kind}: {why}. To have it asked what it is, name its URL: "
+        f"%fim use {type(address)('', address.url, address.model).name}"
+    )
+
+
+def unreadable(address: ServerAddress, why: str) -> ServerError:
+    """Return the error for an answer that is JSON, and not what it should be; `why` is a part of a sentence."""
+    return ServerError(
+        f"The server at {address.host} answered in a form that fim-magic does not know ({why}). See whether it is the "
+        f"kind of server that its address says, and runs the model that it says: %fim use {address.name}"
+    )
+
+
+@contextmanager
+def in_words(address: ServerAddress) -> Iterator[None]:
+    """Raise a ServerError for what httpx2 raises in the block."""
+    try:
+        yield
+    except httpx2.HTTPError as error:
+        raise _unreachable(address, error) from error
+    except httpx2.InvalidURL as error:
+        raise ServerError(f"{address.name} is no address that can be asked ({error}).") from error
+
+
+def _unreachable(address: ServerAddress, error: httpx2.HTTPError) -> ServerError:
     """Return the error for a server that does not answer, or no more."""
-    if isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout)):
+    host, why = address.host, str(error) or type(error).__name__
+    if isinstance(error, httpx2.ProxyError):
         return ServerError(
-            f"No server answers at {address.host} ({error or type(error).__name__}). Start it, or see whether the "
-            f"address is right, and run this again: %fim use {address.name}"
+            f"The proxy on the way to {host} refused ({why}). It comes from the environment: HTTPS_PROXY, HTTP_PROXY "
+            f"or ALL_PROXY. Add the host to NO_PROXY if it can be reached without, and restart the kernel."
+        )
+    tls = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
+    if tls is not None:
+        return _no_tls(address, tls)
+    if isinstance(error, (httpx2.ConnectError, httpx2.ConnectTimeout)):
+        return PassingServerError(
+            f"No server answers at {host} ({why}). Start it, or see whether the address is right, and run this again: "
+            f"%fim use {address.name}",
+            Passing.UNREACHABLE,
         )
     if isinstance(error, httpx2.TimeoutException):
-        return ServerError(f"The server at {address.host} fell silent. Run this again, or see its own log.")
-    return ServerError(f"The server at {address.host} broke off ({error or type(error).__name__}). Run this again.")
+        return ServerError(f"The server at {host} fell silent. Run this again, or see its own log.")
+    if isinstance(error, httpx2.DecodingError):
+        return ServerError(f"What the server at {host} sent cannot be unpacked ({why}). Run this again.")
+    hint = ""
+    if not address.is_encrypted and "without sending" in why:
+        hint = " If it speaks https, name it so: " + _with_tls(address)
+    return PassingServerError(f"The server at {host} broke off ({why}). Run this again.{hint}", Passing.CLOSED)
+
+
+def _no_tls(address: ServerAddress, error: ssl.SSLError) -> ServerError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return ServerError(
+            f"The server at {address.host} shows a certificate that is not trusted here ({error.verify_message}), so "
+            "nothing was sent. If it is your own, set the environment variable SSL_CERT_FILE to the file of the "
+            "authority that has signed it before the kernel starts, and run this again."
+        )
+    return ServerError(
+        f"The server at {address.host} does not speak https ({error.reason or 'TLS failed'}), so nothing was sent. If "
+        "it is on a network that you trust, name it without +https."
+    )
+
+
+def _with_tls(address: ServerAddress) -> str:
+    return f"%fim use {type(address)(address.kind, address.url.replace('http://', 'https://', 1), address.model).name}"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, and each from which it was raised."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _wanted(response: httpx2.Response) -> float:
+    """Return how many seconds a server asks to wait; 0.0 where it does not."""
+    text = response.headers.get("retry-after", "").strip()
+    if text.isdecimal():
+        return float(min(int(text[:9]), _LONGEST_WAIT))
+    try:
+        then = parsedate_to_datetime(text)
+        then = then.replace(tzinfo=then.tzinfo or timezone.utc)
+        return min(max((then - datetime.now(timezone.utc)).total_seconds(), 0.0), _LONGEST_WAIT)
+    except (ValueError, TypeError, OverflowError):  # none, or no date
+        return 0.0
 
 
 def _words(content: bytes) -> str:
     """What a server says of its refusal, behind a colon; "" where it says nothing that can be read."""
     try:
-        found: Any = json.loads(content)
+        return _told(json.loads(content))
     except (ValueError, RecursionError):
         return ""
+
+
+def _told(found: Any) -> str:
     for key in ("error", "message", "detail"):
         if isinstance(found, dict) and key in found:
             found = found[key]
     return f": {found[:_MOST_TOLD]}" if isinstance(found, str) else ""
+
+
+def _without_key(said: str, response: httpx2.Response) -> str:
+    """Leave out the key, which a server may repeat."""
+    key = response.request.headers.get("authorization", "").removeprefix("Bearer ")
+    return said.replace(key, "…") if key else said

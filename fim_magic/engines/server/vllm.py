@@ -6,17 +6,20 @@ would look like one that has broken off. As of vLLM 0.32, `vllm/entrypoints/open
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fim_magic.engines import Capabilities, TokenLogprob
 from fim_magic.engines.server.connection import Connection
-from fim_magic.engines.server.dialect import Asked, Piece, ServedModel, ServedToken
+from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedModel, ServedToken
 from fim_magic.engines.server.models import chosen_model
+from fim_magic.engines.server.refusals import another_kind
 from fim_magic.errors import ServerError
 
 _COMPLETIONS = "/v1/completions"
 _ID = "token_id:"
+NEUTRAL = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+"""Else the model's own generation_config.json chooses them."""
 
 
 class VllmDialect:
@@ -24,12 +27,15 @@ class VllmDialect:
 
     name = "vllm"
     capabilities = Capabilities()
-    takes_ids = True
+
+    @property
+    def variants(self) -> tuple[Dialect, ...]:
+        return (self,)
 
     def identify(self, connection: Connection, wanted: str) -> ServedModel:
         version = connection.get("/version")
         if not isinstance(version, dict) or not isinstance(version.get("version"), str):
-            raise ServerError(f"The server at {connection.address.host} is no vLLM: it does not tell its version.")
+            raise another_kind(connection.address, "vLLM", "it does not tell its version")
         model = chosen_model(connection, wanted)
         length, root = model.get("max_model_len"), model.get("root")
         return ServedModel(
@@ -56,6 +62,7 @@ class VllmDialect:
             "return_token_ids": True,
             "return_tokens_as_token_ids": True,
             "skip_special_tokens": False,
+            **NEUTRAL,
         }
         if asked.sampling.temperature:
             body["seed"] = asked.sampling.seed
@@ -63,19 +70,15 @@ class VllmDialect:
             body["allowed_token_ids"] = list(asked.allowed)
         return _COMPLETIONS, body
 
-    def pieces(self, event: Any) -> Iterator[Piece]:
-        for choice in event["choices"]:
-            ids = choice.get("token_ids") or []
-            told = choice.get("logprobs") or {}
-            logprobs = told.get("token_logprobs") or [None] * len(ids)
-            places = told.get("top_logprobs") or [None] * len(ids)
-            yield Piece(
-                tokens=tuple(
-                    ServedToken(int(token), logprob, _alternatives(place))
-                    for token, logprob, place in zip(ids, logprobs, places, strict=True)
-                ),
-                ended=choice.get("finish_reason") or "",
-            )
+    def pieces(self, events: Iterable[Any], asked: Asked) -> Iterator[Piece]:
+        for event in events:
+            for choice in event["choices"]:  # the last event has none, and tells the usage
+                if choice.get("index"):  # one is asked for
+                    continue
+                read = choice.get("prompt_token_ids")
+                if read is not None and read != list(asked.ids):
+                    raise ServerError(f"vLLM has read another prompt ({len(read)} tokens) than it was sent.")
+                yield _piece(choice)
 
     def score(
         self, connection: Connection, model: str, ids: Sequence[int], begin: int, count: int
@@ -90,6 +93,22 @@ class VllmDialect:
         }
         places = connection.post(_COMPLETIONS, body)["choices"][0]["prompt_logprobs"][begin:]
         return [_scored(token, place, count) for token, place in zip(ids[begin:], places, strict=True)]
+
+
+def _piece(choice: Mapping[str, Any]) -> Piece:
+    ids = choice.get("token_ids") or []
+    told = choice.get("logprobs") or {}
+    logprobs = told.get("token_logprobs") or [None] * len(ids)
+    places = told.get("top_logprobs") or [None] * len(ids)
+    read = choice.get("prompt_token_ids")
+    return Piece(
+        tokens=tuple(
+            ServedToken(int(token), logprob, _alternatives(place))
+            for token, logprob, place in zip(ids, logprobs, places, strict=True)
+        ),
+        ended=choice.get("finish_reason") or "",
+        prompt_tokens=None if read is None else len(read),
+    )
 
 
 def _alternatives(place: Mapping[str, float] | None) -> tuple[TokenLogprob, ...]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from fim_magic.engines.server.connection import Connection
 from fim_magic.engines.server.dialect import Dialect
+from fim_magic.engines.server.sense import in_known_form
 from fim_magic.errors import ModelError
 from fim_magic.formats import Family
 from fim_magic.tokenization import TextTokenizer
 
-_TEXTS = (
+TEXTS = (
     "def mean(xs):\n    total = sum(xs)\n    return total / len(xs)\n",
     "\tfor i in range(10):\r\n\t\tprint(f'{i:03d}')  # 1234567890\n\n\n",
     "名字 = '游標在這'  # Größe, naïve, привет, 안녕 🙂\n",
@@ -40,21 +41,33 @@ def require_same_vocabulary(
         ModelError: They differ.
         ServerError: It could not be asked.
     """
-    for text in _TEXTS:
-        found = dialect.tokenize(connection, model, text)
+    for text in TEXTS:
+        found = encoded(connection, dialect, model, text)
         if found is None:
             return False
-        if found != tokenizer.encode(text):
-            raise ModelError(_another(connection, model, source))
-    for sentinel in (*family.sentinels(), *family.stop):
-        own = tokenizer.sentinel(sentinel)
-        if own is not None and (dialect.tokenize(connection, model, sentinel) or [])[-1:] != [own]:
-            raise ModelError(_another(connection, model, source, f" {sentinel} is another token there."))
+        own = tokenizer.encode(text)
+        if found not in (own, [*tokenizer.leading_ids, *own]):
+            raise another_vocabulary(connection, model, source)
+    for sentinel in dict.fromkeys((*family.sentinels(), *family.stop)):
+        token = tokenizer.sentinel(sentinel)
+        if token is not None and (encoded(connection, dialect, model, sentinel) or [])[-1:] != [token]:
+            raise another_vocabulary(connection, model, source, f" {sentinel} is another token there.")
     return True
 
 
-def _another(connection: Connection, model: str, source: str, why: str = "") -> str:
-    return (
+def encoded(connection: Connection, dialect: Dialect, model: str, text: str) -> list[int] | None:
+    """Return the server's own ids of a text; None where it does not tell.
+
+    Raises:
+        ServerError: It could not be asked, or answers in another form than it should.
+    """
+    with in_known_form(connection.address):
+        return dialect.tokenize(connection, model, text)
+
+
+def another_vocabulary(connection: Connection, model: str, source: str, why: str = "") -> ModelError:
+    """Return the error for a server whose model has another vocabulary than our tokenizer."""
+    return ModelError(
         f"The server at {connection.address.host} encodes text in another way than the tokenizer of {source}, so "
         f"{model} would read noise.{why} Name the model's own tokenizer, a folder or OWNER/NAME on the Hub: "
         f"%fim use {connection.address.name} --tokenizer OWNER/NAME"

@@ -13,6 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, TypeVar
 
 from fim_magic.candidate import Result
+from fim_magic.errors import ServerError
 from fim_magic.events import Finished, Offered
 from fim_magic.interruption import interruptible
 from fim_magic.pipeline import run
@@ -55,7 +56,7 @@ class Asking:
         """Ask, and return every result that was offered with the seconds until then; the last is the whole one.
 
         Raises:
-            FimError: As `fim_magic.pipeline.run` says.
+            FimError: As `fim_magic.pipeline.run` says; and where a server broke off.
             KeyboardInterrupt: The user stopped it: half an answer must not count as one.
         """
         if self._stop is not None:
@@ -117,4 +118,7 @@ def _offered(request: Request, engine: Engine, stop: threading.Event, turn: Turn
     ]
     if stop.is_set():
         raise KeyboardInterrupt
+    _, last = offered[-1]
+    if last.broken_off:
+        raise ServerError(last.broken_off)
     return offered

@@ -114,7 +114,8 @@ def _measure(
     for users in options.users:
         own = [prompts.pop() for _ in range(users * options.rounds)]
         report.crowds.append(ask_as_crowd(engine, own, users, options.new_tokens, on_done, stop=stop))
-    if engine.family.can_infill:
+    # By hand, a prompt is sent as ids: where the server takes none, there is nothing to compare with.
+    if engine.family.can_infill and engine.capabilities.takes_ids and by_hand.dialect.capabilities.takes_ids:
         documents = documents_of(engine, length, _INFILLS)
         report.overhead += measure_overhead(
             engine, by_hand, documents, options.rounds, options.new_tokens, on_done, stop=stop

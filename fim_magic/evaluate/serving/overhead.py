@@ -77,8 +77,8 @@ class ByHand:
         try:
             with client.stream("POST", path, json=body) as response:
                 response.raise_for_status()
-                for event in _events(response):
-                    found += sum(len(piece.tokens) for piece in self.dialect.pieces(event))
+                for piece in self.dialect.pieces(_events(response), asked):
+                    found += len(piece.tokens)
                     if found >= tokens:
                         break
         except httpx2.HTTPError as error:
@@ -154,6 +154,8 @@ def _infilled(engine: Engine, request: Request, stop: threading.Event) -> tuple[
     began, tokens = time.perf_counter(), 0
     for event in run(request, engine, stop):
         if isinstance(event, Finished):
+            if event.result.broken_off:
+                raise ServerError(event.result.broken_off)
             tokens = max(len(candidate.token_ids) for candidate in event.result.candidates)
     if stop.is_set():
         raise KeyboardInterrupt

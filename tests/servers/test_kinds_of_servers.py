@@ -1,0 +1,273 @@
+"""Every kind of server, from its address to a filled cell, and what each is sent."""
+
+from __future__ import annotations
+
+import json
+
+import checkpoints
+import pytest
+from fake_servers import FakeLlamaServer, FakeVllm, write_served
+from fake_text_servers import FakeCompletions, FakeOllama, FakeSglang, FakeTgi
+from scripted_server import ScriptedServer, answer
+
+from fim_magic import cli
+from fim_magic.engines.server.address import KINDS as KIND_NAMES
+from fim_magic.engines.server.address import ServerAddress
+from fim_magic.engines.server.connection import Connection
+from fim_magic.engines.server.dialects import DIALECTS, identify
+from fim_magic.engines.server.engine import ServerEngine
+from fim_magic.errors import FimError, ModelError, ServerError
+from fim_magic.loading.manager import MODELS
+
+HOLE = "def mean(xs):\n    <cursor>\n    return total / len(xs)\n"
+ANSWER = "total = sum(xs)"
+FILLED = HOLE.replace("<cursor>", ANSWER)
+KINDS = [FakeVllm, FakeLlamaServer, FakeSglang, FakeTgi, FakeOllama, FakeCompletions]
+BY_TEXT = [FakeTgi, FakeOllama, FakeCompletions]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_served(tmp_path_factory.mktemp("served"))
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.kind)
+def server(request, folder):
+    with request.param(folder) as server:
+        server.says(ANSWER)
+        yield server
+    MODELS.unload()
+
+
+@pytest.fixture(params=BY_TEXT, ids=lambda kind: kind.kind)
+def text_server(request, folder):
+    with request.param(folder) as server:
+        server.says(ANSWER)
+        yield server
+    MODELS.unload()
+
+
+def filled(server, tmp_path, *options, text=HOLE, address="", code=0):
+    path = tmp_path / "cell.py"
+    path.write_text(text)
+    given = ["--tokenizer", str(server.folder)]
+    found = cli.main(["infill", str(path), "--model", address or server.address, *given, *options])
+    assert found == code
+    return path
+
+
+def engine_of(server, address=""):
+    connection = Connection(ServerAddress.of(address or server.address))
+    dialect, served = identify(connection)
+    engine = ServerEngine.load(connection, dialect, served, server.folder, name=connection.address.name)
+    return engine.proved(server.folder, "the folder")
+
+
+def test_each_kind_fills_a_cell(server, tmp_path, capsys):
+    filled(server, tmp_path)
+    assert capsys.readouterr().out == FILLED
+
+
+def test_a_plain_url_is_asked_what_it_is(server, tmp_path):
+    connection = Connection(ServerAddress.of(server.url))
+    dialect, served = identify(connection)
+    assert dialect.name == server.kind
+    assert served.name == server.name
+
+
+def test_each_says_what_it_can(server):
+    engine = engine_of(server)
+    able = engine.capabilities
+    assert able.takes_ids == (server.kind in ("vllm", "llama-server", "sglang"))
+    assert able.scores == (server.kind in ("vllm", "sglang"))
+    assert able.constrains == (server.kind in ("vllm", "llama-server", "sglang"))
+
+
+def test_several_candidates_are_sampled_with_seeds(server, tmp_path, capsys):
+    server.says(ANSWER, "total = 0", "total = 1")
+    filled(server, tmp_path, "-n", "3", "--seed", "5")
+    assert capsys.readouterr().out in (
+        FILLED,
+        HOLE.replace("<cursor>", "total = 0"),
+        HOLE.replace("<cursor>", "total = 1"),
+    )
+
+
+def test_what_is_sent_as_a_text_is_read_as_our_ids(text_server, tmp_path, capsys):
+    filled(text_server, tmp_path, "--context", "none")
+    asked = [request.body for request in text_server.asked(text_server.completions)]
+    text = asked[-1].get("prompt") or asked[-1]["inputs"]
+    assert text.startswith("<|fim_prefix|>def mean(xs):")
+    assert text.endswith("return total / len(xs)\n<|fim_middle|>")
+    assert text_server.prompt_ids(text).count(text_server.tokenizer.sentinel("<|fim_middle|>")) == 1
+
+
+@pytest.mark.parametrize("place", ["code", "string"])
+def test_text_that_looks_like_a_sentinel_is_not_sent(text_server, tmp_path, capsys, place):
+    line = "# <|fim_middle|>" if place == "code" else "x = '<|file_sep|>'"
+    before = len(text_server.asked(text_server.completions))
+    engine_of(text_server)
+    known = len(text_server.asked(text_server.completions)) - before
+    filled(text_server, tmp_path, text=f"{line}\n{HOLE}", code=1)
+    told = capsys.readouterr().err
+    assert "<|fim_middle|>" in told if place == "code" else "<|file_sep|>" in told
+    assert "Nothing was sent" in told
+    assert len(text_server.asked(text_server.completions)) - before == 2 * known  # those of the proof, twice
+
+
+def test_such_text_is_sent_to_those_that_take_ids(folder, tmp_path, capsys):
+    text = f"# <|fim_middle|>\n{HOLE}"
+    with FakeSglang(folder) as server:
+        server.says(ANSWER)
+        filled(server, tmp_path, text=text)
+        assert capsys.readouterr().out == text.replace("<cursor>", ANSWER)
+    MODELS.unload()
+
+
+def test_another_vocabulary_is_refused(server, tmp_path):
+    other = write_served(tmp_path / "other")
+    written = json.loads((other / "tokenizer.json").read_text())
+    written["model"]["merges"] = written["model"]["merges"][:20]
+    (other / "tokenizer.json").write_text(json.dumps(written))
+    connection = Connection(ServerAddress.of(server.address))
+    dialect, served = identify(connection)
+    engine = ServerEngine.load(connection, dialect, served, other, name="x")
+    with pytest.raises(ModelError, match="encodes text in another way"):
+        engine.proved(other, "the other")
+
+
+@pytest.mark.parametrize("takes_ids", ["", "plain", "as-vllm"])
+def test_an_endpoint_of_completions_gets_ids_if_it_shows_that_it_takes_them(folder, tmp_path, capsys, takes_ids):
+    with FakeCompletions(folder) as server:
+        server.says(ANSWER)
+        server.takes_ids = takes_ids
+        engine = engine_of(server)
+        assert engine.capabilities.takes_ids == bool(takes_ids)
+        assert engine.capabilities.scores == (takes_ids == "as-vllm")
+        text = HOLE if not takes_ids else f"# <|fim_middle|>\n{HOLE}"
+        filled(server, tmp_path, "--context", "none", text=text)
+        assert capsys.readouterr().out == text.replace("<cursor>", ANSWER)
+        sent = server.asked("/v1/completions")[-1].body["prompt"]
+        assert isinstance(sent, list) == bool(takes_ids)
+    MODELS.unload()
+
+
+def test_an_endpoint_that_reads_ids_as_something_else_gets_texts(folder, tmp_path):
+    with FakeCompletions(folder) as server:
+        server.takes_ids, server.shift = "plain", 1
+        assert not engine_of(server).capabilities.takes_ids
+
+
+def test_an_endpoint_that_counts_nothing_is_used_and_that_is_said(folder, tmp_path):
+    with FakeCompletions(folder) as server:
+        server.tells_usage = False
+        (notice,) = engine_of(server).info.notices
+        assert "not proved" in notice
+
+
+def test_transformers_is_given_a_whole_configuration(folder, tmp_path, capsys):
+    with FakeCompletions(folder) as server:
+        server.says(ANSWER)
+        server.is_transformers = True
+        filled(server, tmp_path, "--temperature", "0.5", "--seed", "3")
+        assert capsys.readouterr().out == FILLED
+        asked = server.asked("/v1/completions")[-1].body
+        given = json.loads(asked["generation_config"])
+        assert given["do_sample"] is True
+        assert given["top_k"] == 0
+        assert set(given["eos_token_id"]) >= {server.tokenizer.sentinel(s) for s in ("<|endoftext|>", "<|fim_pad|>")}
+        assert asked.keys() <= {
+            "model",
+            "prompt",
+            "max_tokens",
+            "temperature",
+            "top_p",
+            "seed",
+            "stream",
+            "generation_config",
+        }
+    MODELS.unload()
+
+
+def test_the_tokenizer_of_an_ollama_model_is_that_of_its_own_file(folder, tmp_path):
+    with FakeOllama(folder) as server:
+        _, served = identify(Connection(ServerAddress.of(server.address)))
+        assert served.sources[0] == str(folder)
+        assert served.context_length == server.context  # as it is loaded
+        assert served.precision == "Q4_K_M"
+        server.is_loaded = False
+        _, served = identify(Connection(ServerAddress.of(server.address)))
+        assert served.context_length == 8192
+        server.shown = {"parameters": 'stop                           "x"\nnum_ctx                        2048'}
+        _, served = identify(Connection(ServerAddress.of(server.address)))
+        assert served.context_length == 2048
+
+
+@pytest.mark.parametrize(
+    ("name", "info", "found"),
+    [
+        ("hf.co/Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF:Q4_K_M", {}, "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF"),
+        ("mine:latest", {"general.base_model.0.repo_url": "https://huggingface.co/a/b"}, "a/b"),
+        ("qwen2.5-coder:7b-instruct-q4_0", {}, "qwen2.5-coder-7b"),
+    ],
+)
+def test_where_the_tokenizer_of_an_ollama_model_may_come_from(folder, name, info, found):
+    with FakeOllama(folder, name=name) as server:
+        server.shown = {"model_info": info, "modelfile": ""}
+        _, served = identify(Connection(ServerAddress.of(f"{server.address}/{name}")))
+        assert found in served.sources
+
+
+def test_an_ollama_model_that_runs_elsewhere_is_refused(folder):
+    with FakeOllama(folder) as server:
+        server.shown = {"remote_host": "https://ollama.com:443", "remote_model": "big"}
+        with pytest.raises(ModelError, match=r"sends what it is asked on to https://ollama\.com:443"):
+            identify(Connection(ServerAddress.of(server.address)))
+
+
+def test_a_model_that_completes_no_text_is_refused_with_one_that_infills(folder):
+    with FakeOllama(folder, name="nomic:latest") as server:
+        server.shown = {"capabilities": ["embedding"]}
+        with pytest.raises(ModelError, match=r"%fim use qwen2\.5-coder-0\.5b"):
+            identify(Connection(ServerAddress.of(server.address)))
+
+
+def test_a_tag_may_be_left_out(folder):
+    with FakeOllama(folder, name="mine:latest") as server:
+        assert identify(Connection(ServerAddress.of(f"{server.address}/mine")))[1].name == "mine:latest"
+
+
+def test_an_endpoint_that_only_chats_is_refused_with_one_that_infills(folder):
+    with FakeCompletions(folder) as server:
+        server.script("/v1/completions", answer({"error": {"message": "Not Found", "code": 404}}, 404))
+        with pytest.raises(FimError, match=r"chat.*%fim use qwen2\.5-coder-0\.5b"):
+            engine_of(server)
+
+
+def test_a_model_that_cannot_infill_says_so_as_local_ones_do(tmp_path, capsys):
+    other = write_served(tmp_path / "other")
+    checkpoints.tokenizer(checkpoints.PLAIN).save(str(other / "tokenizer.json"))
+    checkpoints.change_config(other, model_type="llama")
+    with FakeVllm(other) as server:
+        filled(server, tmp_path, code=1)
+        told = capsys.readouterr().err
+        assert "cannot fill in the middle" in told
+        assert "%fim use qwen2.5-coder-0.5b" in told
+    MODELS.unload()
+
+
+def test_a_server_of_no_known_kind_names_the_kinds(folder):
+    with ScriptedServer() as server, pytest.raises(ServerError, match="ollama://"):
+        identify(Connection(ServerAddress.of(server.url)))
+
+
+def test_a_key_that_lacks_is_asked_for_and_not_hidden_behind_the_kinds(folder):
+    with FakeLlamaServer(folder, key="sesame") as server:
+        server.script("/openapi.json", answer({"error": "Invalid API Key"}, 401))
+        server.script("/version", answer({"error": "Invalid API Key"}, 401))
+        with pytest.raises(ServerError, match="wants a key"):
+            identify(Connection(ServerAddress.of(server.url)))
+
+
+def test_every_kind_that_an_address_can_name_has_a_dialect():
+    assert set(DIALECTS) == set(KIND_NAMES)
