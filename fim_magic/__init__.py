@@ -35,8 +35,9 @@ def infill(text: str, **options: Any) -> Result:
         text: Source text with a cursor marker, such as `<cursor>`.
         **options: As of `%%fim`, with underscores: `model`, `candidates`, `max_new_tokens`, `temperature`, `top_p`,
             `seed`, `order`, `method`, `check`, `quantize`, `family`, `engine`, `markers`; `context`, if this is
-            called in a notebook: without it, the model sees only the text; and `wait_seconds`: how long to wait while
-            another thread's request is under way (600; 0 does not wait).
+            called in a notebook: without it, the model sees only the text; `wait_seconds`: how long to wait while
+            another thread's request is under way (600; 0 does not wait); and `allowed_hosts`: the other hosts that may
+            get the text, `["HOST:PORT"]`, where a server runs the model.
 
     Raises:
         FimError: Something that you can mend; the message says how.
@@ -85,7 +86,12 @@ def _answer(text: str, options: dict[str, Any], *, complete: bool) -> Result:
     settings = Settings()
     check(settings.filling, hint=False)
     model, request = settings.request(text, complete=complete, **options)
-    request = replace(request, context=_context(request, options.get("context") or "none"))
+    hosts = request.permission.hosts | _hosts_of_session()
+    request = replace(
+        request,
+        context=_context(request, options.get("context") or "none"),
+        permission=replace(request.permission, hosts=hosts),
+    )
     engine = MODELS.use(ModelSpec.of(model, **settings.loading(**options)), TerminalProgress()).engine
     with interruptible() as stop:
         *_, last = run(request, engine, stop, wait_seconds=settings.waiting(**options))
@@ -95,6 +101,15 @@ def _answer(text: str, options: dict[str, Any], *, complete: bool) -> Result:
     if last.result.is_partial:
         raise BrokenOffError(last.result)
     return last.result
+
+
+def _hosts_of_session() -> frozenset[str]:
+    """Return the other hosts that the notebook that this runs in has allowed."""
+    from IPython.core.getipython import get_ipython
+
+    shell = get_ipython()
+    magics = None if shell is None else shell.magics_manager.registry.get("FimMagics")
+    return frozenset() if magics is None else magics.permission().hosts
 
 
 def _context(request: Request, mode: str) -> Context:

@@ -7,7 +7,7 @@ from enum import Enum
 
 from fim_magic.context import EMPTY_CONTEXT, Context
 from fim_magic.document import Document
-from fim_magic.engines import GREEDY, Sampling
+from fim_magic.engines import GREEDY, Sampling, ServerInfo
 from fim_magic.placing import with_imports
 
 
@@ -153,6 +153,7 @@ class Result:
         first_answer_seconds: From the request to its first answer, which may be taken then.
         max_prompt_tokens: How many tokens the prompt could have, where it was shortened to that; else None.
         prompt_limit: Why so many; "" without a limit.
+        server: What computed, where that is a server.
         broken_off: What the server that failed meanwhile had to say; "" where none did.
     """
 
@@ -181,6 +182,7 @@ class Result:
     first_answer_seconds: float = 0.0
     max_prompt_tokens: int | None = None
     prompt_limit: str = ""
+    server: ServerInfo | None = None
     broken_off: str = ""
 
     @property

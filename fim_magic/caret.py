@@ -141,10 +141,11 @@ def _fill(
         session.models.begin(spec, on_progress)  # in the background, where it goes on if the user types on
         loaded = session.models.use(spec, on_progress)
         session.tell(loaded.engine.info.model, loaded.notices)  # a prompt shows what is printed above itself
+        request.permission.require(loaded.engine.info)
         put(FILLING)
         infills = loaded.engine.family.can_infill or document.suffix.strip()
         request = replace(request, document=document, method="fim" if infills else "complete")
-        request = session.in_notebook(request)
+        request = session.in_notebook(request, options.get("context"))
         session.last_prompt = prompt_sheet(request, loaded.engine)
         for event in run(request, loaded.engine, stop):
             if isinstance(event, Grew):

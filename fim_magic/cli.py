@@ -19,7 +19,9 @@ from fim_magic.visible import hand_over, notify, plain_text, say, say_in_colour
 if TYPE_CHECKING:
     from fim_magic.candidate import Result
     from fim_magic.cli_files import TextSource
+    from fim_magic.engines import EngineInfo
     from fim_magic.loading.manager import ModelManager
+    from fim_magic.request import Request
 
 DEMO = '''def count_words(path):
     """Return how often each word occurs in a text file."""
@@ -183,7 +185,7 @@ def _add_options(parser: argparse.ArgumentParser, names: Iterable[str]) -> None:
 def _demo(options: argparse.Namespace) -> int:
     from fim_magic.cli_files import TextSource
 
-    result = _answer(TextSource(DEMO, ""), options, live=True)
+    result = _answer(TextSource(DEMO, "", is_ours=True), options, live=True)
     _print_diff(result, all_of_them=options.candidates is not None)
     return _status(result)
 
@@ -239,10 +241,16 @@ def _models(options: argparse.Namespace) -> int:
 
 def _doctor(options: argparse.Namespace) -> int:
     from fim_magic import reports
+    from fim_magic.settings import Settings
 
     if options.prove:
         return _prove(options)
-    say(reports.doctor() if options.model is None else reports.model(options.model))
+    settings = Settings()
+    permission = settings.permission()
+    if options.model is None:
+        say(reports.doctor(model_name=settings.model, permission=permission))
+    else:
+        say(reports.model(options.model, permission=permission))
     return 0
 
 
@@ -308,6 +316,7 @@ def _answer(source: TextSource, options: argparse.Namespace, *, complete: bool =
     model, request = settings.request(source.text, complete=complete, language=source.language, **given)
     request = source.in_notebook(request, getattr(options, "context", None), settings.markers)
     loaded = load(model, options)
+    request = _bound(request, loaded.engine.info, source)
     info, why = loaded.engine.info, f" ({loaded.why}; --model NAME takes another)" if loaded.why else ""
     notify(f"{info.model} on {info.runs_on}, loaded in {loaded.seconds:.1f} s{why}")
     view = LiveDiff(request.document, sys.stdout) if live else None
@@ -319,6 +328,22 @@ def _answer(source: TextSource, options: argparse.Namespace, *, complete: bool =
     if view is not None:
         view.clear()
     return result
+
+
+def _bound(request: Request, info: EngineInfo, source: TextSource) -> Request:
+    """Return a request that may go where the model computes; the user is asked first if that is another host.
+
+    Raises:
+        NotAllowedError: It may not.
+    """
+    from dataclasses import replace
+
+    from fim_magic.allowed_hosts import host_of
+    from fim_magic.cli_consent import HostConsent
+
+    if source.is_ours:  # nobody's secret
+        return replace(request, permission=replace(request.permission, hosts=frozenset({host_of(info)})))
+    return replace(request, permission=HostConsent(request.permission).permission_for(info))
 
 
 def _status(result: Result) -> int:

@@ -37,6 +37,7 @@ class TextSource:
         completes: Whether the cell's magic asks for a completion.
         notebook: The notebook that it is a cell of, or None.
         number: Of the cell, from 1; 0 where it is none.
+        is_ours: Whether it is fim-magic's own, and nobody's secret.
     """
 
     text: str
@@ -44,6 +45,7 @@ class TextSource:
     completes: bool = False
     notebook: NotebookFile | None = None
     number: int = 0
+    is_ours: bool = False
 
     def whole(self, filled: str) -> str:
         """Return all of the file with `filled` in the place of the text."""

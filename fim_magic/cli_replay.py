@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
+from dataclasses import replace
 
 from fim_magic.candidate import Ending
+from fim_magic.cli_consent import HostConsent, ask
 from fim_magic.cli_loading import load, models_of, spec_of
 from fim_magic.errors import FimError, OptionError, ServerError
 from fim_magic.pipeline import follow
 from fim_magic.replay import Recorded, compare, recorded, request_of
 from fim_magic.saved_record import read_record
-from fim_magic.streams import is_tty, write
 from fim_magic.visible import plain_text, say
 
 
@@ -51,7 +51,8 @@ def _made_again(infill: Recorded, consent: _Consent, options: argparse.Namespace
 
     request = request_of(infill, Settings().markers)
     model = options.model or consent.model_of(read_record(infill.record).model)
-    result = follow(request, load(model, options).engine)
+    engine = load(model, options).engine
+    result = follow(replace(request, permission=consent.hosts.permission_for(engine.info)), engine)
     if any(candidate.ending is Ending.INTERRUPTED for candidate in result.candidates):
         raise KeyboardInterrupt
     if result.broken_off:
@@ -60,10 +61,18 @@ def _made_again(infill: Recorded, consent: _Consent, options: argparse.Namespace
 
 
 class _Consent:
-    """Asks before a model is loaded that a notebook names, once for each."""
+    """Asks before a model is loaded that a notebook names, once for each.
+
+    Attributes:
+        hosts: Asks before text goes to another host.
+    """
 
     def __init__(self, options: argparse.Namespace) -> None:
+        from fim_magic.settings import Settings
+
         self._options = options
+        self._permission = Settings().permission()
+        self.hosts = HostConsent(self._permission)
         self._answers: dict[str, bool] = {}
 
     def model_of(self, name: str) -> str:
@@ -72,27 +81,18 @@ class _Consent:
         Raises:
             OptionError: It may not. The message says what to type.
         """
-        from fim_magic.loading.consent import needs_consent
+        from fim_magic.loading.consent import host_in, kind_of, needs_consent
 
-        if self._answers.get(name) or not needs_consent(spec_of(name, self._options), models_of(self._options)):
+        spec = spec_of(name, self._options)
+        if self._answers.get(name) or not needs_consent(spec, models_of(self._options), self._permission):
             return name
         if name not in self._answers:
-            self._answers[name] = _ask(name)
+            self._answers[name] = ask(f"The notebook names the model {name!r}, {kind_of(name)}. Load it?")
         if self._answers[name]:
+            if host := host_in(spec.name):
+                self.hosts.allow(host)
             return name
         raise OptionError(_refusal(name, str(self._options.notebook)))
-
-
-def _ask(name: str) -> bool:
-    """Ask on the terminal; where there is none, the answer is no."""
-    from fim_magic.loading.consent import kind_of
-
-    streams = (sys.stdin, sys.stderr)
-    if not all(map(is_tty, streams)):
-        return False
-    question = f"The notebook names the model {plain_text(name)!r}, {kind_of(name)}. Load it? [y/N] "
-    write(sys.stderr, question)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _refusal(name: str, notebook: str) -> str:

@@ -14,6 +14,17 @@ _LONG_WORD = re.compile(r"\S{1000}\S*")
 _KEPT = 200  # characters of such a word
 
 
+_LEAST_HIDDEN = 4  # characters: what is shorter stands in any message, and is no key
+
+_hidden: set[str] = set()
+
+
+def hide(text: str) -> None:
+    """Let no error of ours say a text from now on: a key, which a server may repeat in what it says."""
+    if len(text) >= _LEAST_HIDDEN:
+        _hidden.add(str(text))
+
+
 class FimError(Exception):
     """Something the user can mend. The message is one paragraph that says how.
 
@@ -21,6 +32,8 @@ class FimError(Exception):
     """
 
     def __init__(self, message: str = "") -> None:
+        for text in _hidden:
+            message = message.replace(text, "…")
         super().__init__(_LONG_WORD.sub(lambda word: f"{word[0][:_KEPT]}…", message))
 
     def __str__(self) -> str:
@@ -56,6 +69,10 @@ class ServerError(FimError):
     """
 
     status = 0
+
+
+class NotAllowedError(FimError):
+    """Text would go to a host that the user has not allowed. Nothing was sent."""
 
 
 class BusyError(FimError):

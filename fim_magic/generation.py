@@ -87,6 +87,7 @@ def prompt_for(request: Request, engine: Engine) -> Prompt:
         OptionError: The options leave no room for a prompt, the order was not trained, or the engine cannot begin an
             answer as is asked.
     """
+    request = request.bound_for(engine.info)
     if request.begins and not engine.capabilities.constrains:
         raise OptionError(
             f"{engine.info.model} runs where an answer cannot be made longer. Again asks for another; --lines N asks "
@@ -124,10 +125,12 @@ def prompt_for(request: Request, engine: Engine) -> Prompt:
 
 def _limit(request: Request, engine: Engine, whole: Prompt) -> tuple[int | None, str]:
     """Return how many tokens a prompt may have beside the model's context, and why."""
-    if request.max_prompt_tokens is None or (not request.max_prompt_tokens and len(whole.ids) <= LEAST_TOKENS):
-        return None, ""
     if request.max_prompt_tokens:
         return request.max_prompt_tokens, "--max-prompt-tokens"
+    if request.max_prompt_tokens is None or len(whole.ids) <= LEAST_TOKENS:
+        return None, ""
+    if not request.permission.allows(engine.info):  # measuring would send a part of it
+        return None, ""
     return readable_tokens(engine, whole.ids), f"what is read here in about {SECONDS_TO_READ:g} s"
 
 
@@ -364,6 +367,7 @@ def result_of(
         prompt_sha256=prompt.sha256,
         generated=sum(len(candidate.token_ids) for one in answered for candidate in one.candidates),
         seen=prompt.context,
+        server=engine.info.server,
         holes=1 if request.blanks is None else request.blanks.count,
         lines=request.lines,
         max_prompt_tokens=prompt.limit,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial, wraps
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -132,8 +133,8 @@ class FimMagics(Magics, Settings):
 
         %fim                what is loaded, where it runs, and how the last request went
 
-        %fim use NAME       load a model: a short name, a folder, a .gguf file, or owner/name on the Hub. It loads in
-        the background, and the next request waits for it
+        %fim use NAME       load a model: a short name, a folder, a .gguf file, owner/name on the Hub, or the address of
+        a server that runs it. It loads in the background, and the next request waits for it
 
           NAME@REVISION       the Hub's model as it was at that commit
 
@@ -144,6 +145,8 @@ class FimMagics(Magics, Settings):
           --engine gguf       or torch: what runs it; gguf is llama.cpp, for .gguf files
 
           --allow-code        run the code that the model brings, if NAME@REVISION is a full commit: read it first
+
+        %fim allow HOST:PORT  let the text of your cells go to a server on another host, in this session
 
         %fim models [WORD]  the models that have a short name, or those with WORD in it, and what fits this machine
 
@@ -168,6 +171,7 @@ class FimMagics(Magics, Settings):
             "": self._status,
             "status": self._status,
             "use": self._use,
+            "allow": self._allow,
             "models": self._models,
             "accept": self._accept,
             "prompt": self._prompt,
@@ -207,6 +211,8 @@ class FimMagics(Magics, Settings):
         keeps_progress = not self._raw_cell.lstrip().startswith("%%")
         with session.in_use():
             engine = session.load(model, keeps_progress=keeps_progress, **loading).engine
+            if not show_prompt:
+                request.permission.require(engine.info)
             request = session.in_notebook(request, context)
             prompt = prompt_sheet(request, engine)  # what cannot be asked is refused before anything is shown
             if show_prompt:
@@ -248,7 +254,8 @@ class FimMagics(Magics, Settings):
         entry = session.history.entry(number)
         with session.in_use():
             engine = session.load(entry.model, **entry.loading).engine
-            result = session.answer(entry.request, engine, entry.model, entry.loading)
+            request = replace(entry.request, permission=self.permission(entry.request.permission.context))
+            result = session.answer(request, engine, entry.model, entry.loading)
         if not result.broken_off:
             say(compare(entry.record, result)[1])
 
@@ -287,7 +294,8 @@ class FimMagics(Magics, Settings):
     def _status(self, _rest: str) -> None:
         from fim_magic import reports
 
-        say(reports.status(self.session.last, self.idle_minutes, self.session.models))
+        session = self.session
+        say(reports.status(session.last, self.idle_minutes, session.models, self.permission()))
 
     def _use(self, line: str) -> None:
         used = _parse_use(line)
@@ -299,6 +307,16 @@ class FimMagics(Magics, Settings):
         loading = {**self.loading(**{name: used[name] for name in LOADING}), "allow_code": used["allow_code"]}
         self.session.begin(used["model"], loading)
         self.model, self.session.used = used["model"], used
+        if told := self.session.announcement(used["model"]):
+            say(told)
+
+    def _allow(self, host: str) -> None:
+        from fim_magic.engines.server.hosts import listed_host
+
+        if host:
+            name = listed_host(host)
+            self.allowed_hosts = [*(other for other in self.allowed_hosts if other != name), name]
+        say(self.session.where_text_goes())
 
     def _models(self, word: str) -> None:
         from fim_magic import reports
@@ -331,7 +349,8 @@ class FimMagics(Magics, Settings):
     def _doctor(self, _rest: str) -> None:
         from fim_magic import reports
 
-        say(reports.doctor(notebook=self.session.notebook()))
+        session = self.session
+        say(reports.doctor(notebook=session.notebook(), model_name=self.model, permission=self.permission()))
 
 
 def _read_line(parse: Callable[[str], Any], line: str) -> dict[str, Any]:

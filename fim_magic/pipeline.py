@@ -50,6 +50,7 @@ def run(
         turn: Of this process, so that its requests come one after another; or one of the request's own.
 
     Raises:
+        NotAllowedError: The model computes on another host, and the user has not allowed that one.
         BusyError: Another request is under way in this process, for longer than that.
         KeyboardInterrupt: `stop` was set while this waited.
         ModelError: The model cannot do this.
@@ -57,8 +58,9 @@ def run(
             its `broken_off` says why.
         OptionError: An option makes no sense for this model.
     """
+    request.permission.require(engine.info)
     left_to_us = request.candidates == 0
-    request = request.settled(engine)
+    request = request.bound_for(engine.info).settled(engine)
     stop = stop or threading.Event()
     with turn.taken(stop, wait_seconds):
         prompt_for(request, engine)  # what cannot be asked is refused before anything is

@@ -22,15 +22,16 @@ def record(result: Result) -> Record:
     """Return what a notebook keeps of a finished request, as JSON can hold it.
 
     That is: what the model wrote, whether it was kept or trimmed; names of the notebook's variables and paths of files
-    that it was shown; the model's name, which may be a path. Not the text that stands around a hole or between holes,
-    nor what was checked (an expression of the user's) or found (which may tell a value). What looks like a secret is
-    `…`, in all of it.
+    that it was shown; the model's name, which may be a path or a server's address. Not the text that stands around a
+    hole or between holes, nor what was checked (an expression of the user's) or found (which may tell a value). What
+    looks like a secret is `…`, in all of it.
     """
     return {
         "fim_magic": __version__,
         "time": now(),
         "model": result.model,
         "revision": result.revision,
+        **_server(result),
         "method": result.method,
         "order": result.order,
         "order_reason": result.order_reason,
@@ -91,7 +92,7 @@ def of_cell(record: Record, index: int) -> Record:
     if "candidates" not in record:
         return {}
     candidate = record["candidates"][index]
-    kept = ("fim_magic", "time", "model", "revision", "method", "order", "prompt_sha256", "max_new_tokens")
+    kept = ("fim_magic", "time", "model", "revision", "server", "method", "order", "prompt_sha256", "max_new_tokens")
     sampled = {name: candidate.get(name, record.get(name)) for name in ("seed", "temperature", "top_p", "lines")}
     return {
         **{name: record[name] for name in kept if name in record},
@@ -105,6 +106,14 @@ def of_cell(record: Record, index: int) -> Record:
 def now() -> str:
     """Return the time in UTC, to the second, as ISO 8601 has it."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _server(result: Result) -> dict[str, Any]:
+    """Return what computed, where that is a server: its host, and what it says of itself."""
+    server = result.server
+    if server is None:
+        return {}
+    return {"server": {"host": server.host, "software": server.software, "model": server.model}}
 
 
 def _sampling(result: Result) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from fim_magic.allowed_hosts import NOTHING_ALLOWED, Permission
 from fim_magic.branching import read_tokens
 from fim_magic.candidate import Candidate
 from fim_magic.checks import NO_CHECKS, CheckSpec
@@ -12,7 +13,7 @@ from fim_magic.checks.sufficiency import Sufficiency
 from fim_magic.context import EMPTY_CONTEXT, Context
 from fim_magic.default_candidates import ON_A_CPU, ON_A_GPU, TO_CHOOSE_FROM
 from fim_magic.document import Document
-from fim_magic.engines import Engine, Sampling
+from fim_magic.engines import Engine, EngineInfo, Sampling
 from fim_magic.errors import OptionError
 from fim_magic.holes import MultiHoleDocument
 from fim_magic.trimming import Hole, statement_count
@@ -40,6 +41,8 @@ class Request:
         healing: Whether a token that the hole cuts in two is generated again.
         lines: How many statements an answer has at least, where the hole has room for more than one.
         begins: The tokens that an answer begins with, what `healing` generates again among them.
+        permission: Which other hosts it may go to, and how much of the context.
+        at_hand: All of the context where not all of it goes to the model; None for `context`. Checks use it here.
     """
 
     document: Document
@@ -57,6 +60,18 @@ class Request:
     healing: bool = True
     lines: int = 1
     begins: tuple[int, ...] = ()
+    permission: Permission = NOTHING_ALLOWED
+    at_hand: Context | None = None
+
+    @property
+    def gathered(self) -> Context:
+        """All that is known beside the document, for the checks here, whether the model may see it or not."""
+        return self.at_hand or self.context
+
+    def bound_for(self, info: EngineInfo) -> Request:
+        """Return the request with as much of its context as may go where a model computes."""
+        shown = self.permission.goes_along(self.context, info)
+        return self if shown == self.context else replace(self, context=shown, at_hand=self.at_hand or self.context)
 
     @cached_property
     def hole(self) -> Hole:

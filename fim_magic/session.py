@@ -181,6 +181,26 @@ class Session:
             finally:
                 self._uses = self.models.uses
 
+    def announcement(self, model: str) -> str:
+        """Say what has to be allowed before a model can be asked, or ""."""
+        from fim_magic.allowed_hosts import announcement
+
+        return announcement(model, self.settings.permission())
+
+    def where_text_goes(self) -> str:
+        """Say which other hosts may get text, and whether the model that is loaded computes on one."""
+        from fim_magic.allowed_hosts import question_of, refusal
+        from fim_magic.engines import Destination
+
+        permission = self.settings.permission()
+        hosts = ", ".join(sorted(permission.hosts))
+        lines = [f"Text may go to these hosts: {hosts}." if hosts else "Text may go to no other host."]
+        info = None if self.models.loaded is None else self.models.loaded.engine.info
+        if info is not None and info.destination is Destination.HOST:
+            tell = question_of if permission.allows(info) else refusal
+            lines.append(tell(info, permission.context))
+        return "\n".join(lines)
+
     def rest(self) -> bool:
         """Unload the idle model; not if the Python interface has used it meanwhile. Returns whether it may be idle."""
         from fim_magic import pipeline
@@ -304,6 +324,7 @@ class Session:
         from fim_magic.pipeline import follow
 
         new_request = request.again() if short is None else request.longer(short)
+        new_request = replace(new_request, permission=self.settings.permission(request.permission.context))
         with self.in_use():
             other = follow(new_request, self.models.use(ModelSpec.of(model, **loading)).engine, on_grow)
         if short is not None and other.middle == short.middle:

@@ -10,7 +10,6 @@ import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import traitlets
@@ -21,12 +20,16 @@ from fim_magic.default_candidates import IN_DOUBT, ON_A_CPU, ON_A_GPU, TO_CHOOSE
 from fim_magic.errors import OptionError
 from fim_magic.limits import MOST_ANSWERS, MOST_LINES, SEED_RULE, is_seed
 from fim_magic.markers import MARKERS
+from fim_magic.options import Hosts, Markers, Option, Texts, number_or_word, options_of
 from fim_magic.unicode_text import check_whole
 
 if TYPE_CHECKING:
+    from fim_magic.allowed_hosts import Permission
     from fim_magic.checks import CheckSpec
     from fim_magic.engines import Sampling
     from fim_magic.request import Request
+
+__all__ = ["LOADING", "Option", "Settings", "options_of"]
 
 METHODS = ("fim", "rank")
 """What `--method` takes; `%%complete` is a third one."""
@@ -37,6 +40,9 @@ DOCTESTS = "doctests"
 DETAILS = ("line", "full")
 """How much stands below a diff."""
 
+REMOTE_CONTEXTS = ("none", "cells", "names", "auto", "all")
+"""What may go to another host beside the cell: `context.MODES`, the least first."""
+
 UNCONFINED_CHECKS = ("run", "refuse")
 """What comes of checks where the system cannot confine them."""
 
@@ -46,28 +52,6 @@ LOADING = ("quantize", "family", "engine", "tokenizer")
 QUANTIZATIONS = ("8bit", "4bit")
 
 _LEAST_PROMPT = 16  # tokens, without which a request makes no sense
-
-
-class _Texts(traitlets.List[str]):
-    """Texts; from the environment one text, which is no list of Python's."""
-
-    def from_string(self, s: str) -> list[str] | None:
-        """Read what an environment variable holds."""
-        return [s]
-
-
-class _Markers(_Texts):
-    """Markers; from the environment those between its white space."""
-
-    def from_string(self, s: str) -> list[str] | None:
-        """Read what an environment variable holds. Raises ValueError where it holds none."""
-        if not s.split():
-            raise ValueError("there is no marker in it")
-        return s.split()
-
-
-def _number_or_word(text: str) -> int | str:
-    return int(text) if text.isdecimal() else text
 
 
 class Settings(Configurable):
@@ -86,8 +70,8 @@ class Settings(Configurable):
         default_value="auto",
         help=f"how many answers to generate; auto: {ON_A_CPU} on a CPU, and up to {IN_DOUBT - ON_A_CPU} more if that "
         f"one is doubtful, {ON_A_GPU} on a GPU, {TO_CHOOSE_FROM} where checks choose among them",
-    ).tag(config=True, flags=("-n", "--candidates"), typed=_number_or_word)
-    check = _Texts(
+    ).tag(config=True, flags=("-n", "--candidates"), typed=number_or_word)
+    check = Texts(
         help="what has to be true when the cell has run, as an expression; doctests for those in the cell; or the name "
         "of a test: a function of this notebook, or the first line of a cell as a comment. In a process of its own",
     ).tag(config=True, flags=("--check",))
@@ -104,7 +88,7 @@ class Settings(Configurable):
         default_value="auto",
         help="the most tokens that the prompt may have, what is nearest the hole first; auto: as many as are read here "
         "in about ten seconds, but not less than 1024",
-    ).tag(config=True, flags=("--max-prompt-tokens",), typed=_number_or_word)
+    ).tag(config=True, flags=("--max-prompt-tokens",), typed=number_or_word)
     lines = traitlets.Int(
         1, help="how many statements an answer has at least, where the hole has room for more than one"
     ).tag(config=True, flags=("--lines",))
@@ -139,7 +123,7 @@ class Settings(Configurable):
         "auto",
         help="whose tokenizer a model on a server has, a folder or owner/name on the Hub; auto: as the server says",
     ).tag(config=True, flags=("--tokenizer",))
-    markers = _Markers(
+    markers = Markers(
         traitlets.Unicode(),
         list(MARKERS),
         help="the text that marks the hole, or several; one that you name for a call is a hole wherever it stands, and "
@@ -170,6 +154,18 @@ class Settings(Configurable):
         FILLING,
         "on",
         help="for classrooms: on, hints (only %%fim --hint works) or off; a notebook's metadata can say less",
+    ).tag(config=True, from_environment=True)
+
+    allowed_hosts = Hosts(
+        traitlets.Unicode(),
+        help="the other hosts that may get the text of your cells, for models that a server there runs: HOST:PORT, or "
+        "https://HOST for one that is asked in no other way; %fim allow adds one",
+    ).tag(config=True, from_environment=True, in_python=True)
+    remote_context = traitlets.Enum(
+        REMOTE_CONTEXTS,
+        "none",
+        help="what such a host gets beside the cell with the hole: none, cells, names, auto or all, as of --context, "
+        "which counts more where it is typed with a call",
     ).tag(config=True, from_environment=True)
 
     # macOS and Windows have nothing to confine a program with. There a check would never run, if this were "refuse":
@@ -229,6 +225,7 @@ class Settings(Configurable):
             max_prompt_tokens=_prompt_tokens(values),
             sampling=_sampling(values),
             check_spec=_check_spec(values, confined_only=self.unconfined_checks == "refuse"),
+            permission=_permission(values, options.get("context") or self.remote_context),
             lines=_checked(values, "lines", lambda v: _whole(v) and 1 <= v <= MOST_LINES, f"is from 1 to {MOST_LINES}"),
         )
 
@@ -263,6 +260,14 @@ class Settings(Configurable):
             else _checked(values, "tokenizer", _is_name, "is a name or a path"),
         }
 
+    def permission(self, context: str | None = None) -> Permission:
+        """Return what may go to other hosts now; `context` was typed with a call, None where nothing was.
+
+        Raises:
+            OptionError: Among the allowed hosts is what is none.
+        """
+        return _permission(self._values({}), context or self.remote_context)
+
     def waiting(self, **options: Any) -> float:
         """Say for how many seconds a call from Python waits while another request is under way.
 
@@ -291,37 +296,6 @@ class Settings(Configurable):
         return values | chosen
 
 
-@dataclass(frozen=True)
-class Option:
-    """How an option is typed: in a magic's line and on the command line."""
-
-    flags: tuple[str, ...]
-    help: str
-    type: Callable[[str], Any]
-    repeats: bool = False
-
-    @property
-    def typed(self) -> dict[str, Any]:
-        """The arguments for argparse beside its flags, its name and its type."""
-        return {"help": self.help, **({"action": "append"} if self.repeats else {})}
-
-
-def options_of(settings: type[Settings]) -> dict[str, Option]:
-    """Return the options that can be typed, by name."""
-    kinds = {traitlets.Int: int, traitlets.Float: float, traitlets.Unicode: str, _Texts: str, _Markers: str}
-    traits = settings.class_traits(flags=lambda flags: flags is not None)
-    return {
-        name: Option(
-            trait.metadata["flags"],
-            # argparse, which the magics use as well, reads a single % in a help text as a format.
-            trait.help.replace("%", "%%"),
-            trait.metadata.get("typed") or kinds[type(trait)],
-            repeats=isinstance(trait, _Texts),
-        )
-        for name, trait in traits.items()
-    }
-
-
 def _candidates(values: Mapping[str, Any]) -> int:
     """Return the number of candidates, 0 for as many as the machine makes cheap."""
     rule = f"is auto, or from 1 to {MOST_ANSWERS}"
@@ -346,6 +320,18 @@ def _check_spec(values: Mapping[str, Any], *, confined_only: bool) -> CheckSpec:
         check_whole(text, "--check")
     expressions = tuple(text for text in texts if text != DOCTESTS)
     return CheckSpec(expressions=expressions, doctests=DOCTESTS in texts, confined_only=confined_only)
+
+
+def _permission(values: Mapping[str, Any], context: str) -> Permission:
+    """Return what may go to another host; a context that was typed with the call is meant for it."""
+    from fim_magic.allowed_hosts import Permission
+
+    hosts = values["allowed_hosts"]
+    _checked(values, "allowed_hosts", lambda _: all(isinstance(host, str) for host in hosts), "is a list of hosts")
+    try:
+        return Permission.of([hosts] if isinstance(hosts, str) else hosts, context)
+    except OptionError as error:
+        raise OptionError(f"Among the allowed hosts (FimMagics.allowed_hosts), {error}") from None
 
 
 def _sampling(values: Mapping[str, Any]) -> Sampling:

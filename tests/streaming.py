@@ -18,7 +18,7 @@ class StreamingEngine(ScriptedEngine):
 
     def __init__(self, *answers: str, **options) -> None:
         super().__init__(*answers, **options)
-        self.info = EngineInfo("streaming", "", "a server", "another machine", "", destination=Destination.HOST)
+        self.info = EngineInfo("streaming", "", "a server", "another machine", "", destination=Destination.MACHINE)
         self.capabilities = Capabilities(scores=False, gives_top_logprobs=False, constrains=False, interrupts=False)
 
     def generate(self, prompt, *, beginnings, sampling, stop_ids, limit):

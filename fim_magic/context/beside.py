@@ -111,6 +111,18 @@ class Context:
         described = tuple(item for item in described if not _is_in_source(item, shown))
         return replace(self, cells=cells, below=below, described=described)
 
+    def limited_to(self, mode: str) -> Context:
+        """Return as much of it as a mode allows, which may be another than it was gathered in."""
+        if mode == "none":
+            return EMPTY_CONTEXT
+        return replace(
+            self,
+            files=self.files if mode in ("auto", "all", "cells") else (),
+            cells=self.cells if mode in ("auto", "all", "cells") else (),
+            below=self.below if mode == "all" else (),
+            described=self.described if mode in ("auto", "all", "names") else (),
+        )
+
     def describe(self) -> str:
         """Say in a few words what of the notebook it holds: "3 cells above, 1 below, 5 names"."""
         above = sum(not cell.markdown for cell in self.cells)

@@ -49,7 +49,7 @@ _BEFORE_KEY = frozenset(
     access account admin aes algolia anthropic api app auth aws azure bearer bot client cloud cohere consumer crypto
     deepseek deploy encryption fernet gcp gemini gh git github gitlab google groq hf hmac jwt kaggle license maps
     master mistral nasa npm oauth openai pat personal pinecone private publishable pypi refresh reset rsa sas secret
-    security sendgrid service signing slack ssh storage stripe subscription tmdb twilio user verify wandb weather
+    security sendgrid server service signing slack ssh storage stripe subscription tmdb twilio user verify wandb weather
     webhook
     """.split()
 )

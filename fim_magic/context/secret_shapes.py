@@ -60,6 +60,9 @@ _PRIVATE_KEY = re.compile(
 )
 _LOGIN_IN_URL = re.compile(r"(?<=://)(?P<user>[^\s/:@\"'<>…]{0,80}):(?P<password>[^\s\"'<>…]{1,200})@(?=[\w\[{%*.-])")
 _KEY_IN_URL = re.compile(r"(?<=://)[A-Za-z0-9_-]{20,200}(?=:?@)")
+_KEY_OF_HOST = re.compile(
+    r"(?<=://)[\w.-]{1,80}(?::\d{1,5})?=(?P<key>[^\s\"'<>…]{1,200})"
+)  # as FIM_MAGIC_SERVER_KEYS has it
 _PORT = re.compile(r"\d{1,5}(?:[/?#]|$)")
 
 _LONG_RUN = re.compile(r"[A-Za-z0-9+/=_-]{24,}")
@@ -107,6 +110,8 @@ def logins_in_urls(text: str) -> Iterator[tuple[Span, str]]:
             yield (match.start("user"), match.end("password")), match["password"]
     for match in _KEY_IN_URL.finditer(text):
         yield match.span(), match.group()
+    for match in _KEY_OF_HOST.finditer(text):
+        yield match.span("key"), match["key"]
 
 
 def random_runs(text: str, before: str = "", *, hexadecimal: bool = True) -> Iterator[Span]:

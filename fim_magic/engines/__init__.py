@@ -77,6 +77,30 @@ class Destination(Enum):
 
 
 @dataclass(frozen=True)
+class ServerInfo:
+    """The server that runs a model.
+
+    Attributes:
+        host: With its port, as permissions are kept for it.
+        software: The server and its version, such as "vLLM 0.32.0".
+        model: As the server calls it.
+        is_encrypted: Whether what goes there is.
+        is_here: Whether it is this machine.
+    """
+
+    host: str
+    software: str
+    model: str
+    is_encrypted: bool
+    is_here: bool
+
+    def describe(self) -> str:
+        """Say in a few words what it is, and where."""
+        where = "this machine" if self.is_here else "another host" + ("" if self.is_encrypted else ", not encrypted")
+        return f"{self.software} at {self.host} ({where})"
+
+
+@dataclass(frozen=True)
 class EngineInfo:
     """What a user may know of a loaded model.
 
@@ -88,6 +112,7 @@ class EngineInfo:
         precision: Of the weights, such as "float32" or "Q4_K - Medium".
         destination: Where the text of a request goes.
         notices: What the user should read before the first answer.
+        server: What computes, where that is a server.
     """
 
     model: str
@@ -97,6 +122,7 @@ class EngineInfo:
     precision: str
     destination: Destination = Destination.PROCESS
     notices: tuple[str, ...] = ()
+    server: ServerInfo | None = None
 
     @property
     def runs_on(self) -> str:

@@ -21,12 +21,16 @@ def free_memory(ram: int | None = None) -> dict[str, int]:
 
     What torch has reserved on a GPU and does not use counts as free: torch uses it first, and gives it back when asked.
 
+    Where torch is not installed, no device can be used but the CPU.
+
     Args:
         ram: The CPU's, where that is known; None asks [`free_ram`][].
     """
-    import torch
-
     ram = free_ram() if ram is None else ram
+    try:
+        import torch
+    except ImportError:  # models run on servers alone
+        return {"cpu": ram}
     free = {}
     if torch.cuda.is_available():
         for device in range(torch.cuda.device_count()):

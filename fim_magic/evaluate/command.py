@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,6 +13,8 @@ from fim_magic.cli_loading import load
 from fim_magic.errors import OptionError
 
 if TYPE_CHECKING:
+    from fim_magic.allowed_hosts import Permission
+    from fim_magic.engines import EngineInfo
     from fim_magic.evaluate.answers.run import RunOptions
     from fim_magic.loading.loaded import Loaded
 
@@ -124,7 +127,7 @@ def _run_on_benchmarks(options: argparse.Namespace) -> bool:
     model, common = _common(options)
     more = _given(options, "plot", "workers")
     asked, found = evaluation.prepare(evaluation.BenchmarkOptions(**common, **more, fetch=options.fetch))
-    report, whole = _measured(evaluation.run, asked, found, partial(load, model, options), options)
+    report, whole = _measured(evaluation.run, asked, found, partial(load, model, options), options, is_public=True)
     evaluation.show(report, asked)
     return whole
 
@@ -169,15 +172,36 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(filter(None, text.split(",")))
 
 
+def _permission_for(info: EngineInfo, permission: Permission, *, is_public: bool) -> Permission:
+    """Return what lets every context go where a model computes, which the arms compare.
+
+    Raises:
+        NotAllowedError: It is another host, and the user does not allow it.
+    """
+    from fim_magic.allowed_hosts import host_of
+    from fim_magic.cli_consent import HostConsent
+
+    permission = replace(permission, context="all")
+    if is_public:
+        return replace(permission, hosts=frozenset({host_of(info)}))
+    return HostConsent(permission).permission_for(info)
+
+
 def _measured(
     run: Callable[..., tuple[_Report, bool]],
     asked: RunOptions,
     found: Any,
     load: Callable[[], Loaded],
     options: argparse.Namespace,
+    *,
+    is_public: bool = False,
 ) -> tuple[_Report, bool]:
+    """Load, and run. What is not public may go to another host only if the user says so."""
     from fim_magic.progress import TerminalProgress
 
     engine = None if asked.only_report else load().engine
+    if engine is not None:
+        permission = _permission_for(engine.info, asked.template.permission, is_public=is_public)
+        asked = replace(asked, template=replace(asked.template, permission=permission))
     with TerminalProgress() as progress:
         return run(asked, found, engine, progress, ["fim-magic", *getattr(options, "typed", [])])

@@ -6,6 +6,9 @@ import re
 from typing import TYPE_CHECKING
 
 from fim_magic import catalog
+from fim_magic.allowed_hosts import NOTHING_ALLOWED, Permission
+from fim_magic.engines.server.address import ServerAddress, is_address
+from fim_magic.engines.server.hosts import is_listed
 from fim_magic.loading.fetch import is_here
 from fim_magic.loading.resolve import find_source
 
@@ -16,15 +19,21 @@ if TYPE_CHECKING:
 _ON_THE_HUB = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@.*)?", re.ASCII)
 
 
-def needs_consent(spec: ModelSpec, manager: ModelManager) -> bool:
+def needs_consent(spec: ModelSpec, manager: ModelManager, permission: Permission = NOTHING_ALLOWED) -> bool:
     """Whether the user has to be asked before a model is loaded that somebody else has named.
 
     Not where it is loaded already, or is in the catalogue and on this machine. Of other names nothing is looked up: on
-    Windows, whoever looks for a file on a stranger's server logs in there.
+    Windows, whoever looks for a file on a stranger's server logs in there. Nor is a server asked anything, on this
+    machine or elsewhere, unless `permission` lists its host; what is loaded from this machine counts as listed.
 
     Raises:
         ModelError: There is no such model.
     """
+    if is_address(spec.name):
+        address = ServerAddress.of(spec.name)
+        if is_listed(address.host, permission.hosts, is_encrypted=address.is_encrypted):
+            return False
+        return not (address.is_loopback and manager.loaded is not None and manager.loaded.answers(spec))
     if manager.loaded is not None and manager.loaded.answers(spec):
         return False
     if catalog.find(spec.name) is None and catalog.by_repo(spec.name) is None:
@@ -34,8 +43,15 @@ def needs_consent(spec: ModelSpec, manager: ModelManager) -> bool:
     return source.entry is None or not is_here(source)
 
 
+def host_in(name: str) -> str:
+    """Return the host of a server's address, or ""."""
+    return ServerAddress.of(name).host if is_address(name) else ""
+
+
 def kind_of(name: str) -> str:
     """Say what a name is that the user is asked about, without looking for it."""
+    if is_address(name):
+        return "which a server there runs: it would be asked, and gets the text of the cells that were filled"
     if catalog.find(name) is not None or catalog.by_repo(name) is not None:
         return "which is in the catalogue and would be fetched"
     if _ON_THE_HUB.fullmatch(name):

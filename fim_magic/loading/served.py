@@ -68,6 +68,7 @@ def load_from_server(ready: Ready, on_progress: OnProgress) -> Engine:
         name=ready.source.name,
         revision=ready.revision,
         named=ready.family,
+        notices=_notices(connection.address),
     )
     return engine.proved(ready.path, ready.source.tokenizer or served.name)
 
@@ -79,6 +80,16 @@ def connection_to(address: ServerAddress) -> Connection:
     from fim_magic.turn import is_to_end
 
     return Connection(address, key_for(address), is_stopped=is_to_end)
+
+
+def _notices(address: ServerAddress) -> tuple[str, ...]:
+    """What the user should know of the way to a server."""
+    if address.is_loopback or address.is_encrypted:
+        return ()
+    return (
+        f"The way to {address.host} is not encrypted: who is on it can read the text, the answers and the key, if "
+        f"there is one. Where the server speaks https: %fim use {address.encrypted().name}",
+    )
 
 
 def _address_of(source: Source) -> ServerAddress:
@@ -94,7 +105,7 @@ def _candidates(address: ServerAddress, served: ServedModel) -> list[str]:
 def _bring(name: str, on_progress: OnProgress, on_notice: OnNotice, *, own_disk: bool) -> tuple[Path, str]:
     """Bring the tokenizer of a model by its name; a path counts only if the name may be one of this machine's."""
     from fim_magic import catalog, weights
-    from fim_magic.engines.torch.gguf_conversion import converted_tokenizer
+    from fim_magic.engines.torch.conversion_apart import tokenizer_of_gguf
     from fim_magic.loading.resolve import named_source
 
     entry = catalog.find(name)
@@ -105,10 +116,10 @@ def _bring(name: str, on_progress: OnProgress, on_notice: OnNotice, *, own_disk:
         raise ModelError(f"{name!r} is a path here, and the server is elsewhere")
     if source.gguf is not None:
         file = weights.fetch(source.gguf, on_progress, on_notice)
-        return converted_tokenizer(file, on_progress, on_notice), source.gguf.sha256[:12]
+        return tokenizer_of_gguf(file, on_progress, on_notice), source.gguf.sha256[:12]
     if source.repo:
         folder = weights.snapshot_tokenizer(source.repo, source.revision, on_progress)
         return folder, folder.name[:12]
     if source.is_gguf:
-        return converted_tokenizer(source.path, on_progress, on_notice), "local file"
+        return tokenizer_of_gguf(source.path, on_progress, on_notice), "local file"
     return source.path, "local folder"

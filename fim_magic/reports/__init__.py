@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING
 import psutil
 
 from fim_magic import languages, weights
+from fim_magic.allowed_hosts import NOTHING_ALLOWED, Permission
+from fim_magic.engines import Destination
 from fim_magic.engines.memory import free_ram, gigabytes
+from fim_magic.engines.server.address import is_address
 from fim_magic.loading.loaded import Loaded, PendingLoad
 from fim_magic.loading.loaders import LOADERS
 from fim_magic.loading.manager import MODELS, ModelManager
 from fim_magic.reports.machine import this_machine
 from fim_magic.reports.models import model, models
+from fim_magic.reports.servers import about_server
 from fim_magic.sandbox import protections
 from fim_magic.version import __version__
 from fim_magic.visible import plain_text
@@ -31,24 +35,31 @@ _PACKAGES = (
     "torch transformers accelerate tokenizers ipython ipykernel ipywidgets anywidget jupyterlab notebook".split()
 )
 _NOT_NEEDED = ("jupyterlab", "notebook", "ipykernel")
+_FOR_LOADING = ("torch", "transformers", "accelerate")
 _LOW_MEMORY = 3.5e9  # bytes: the default model on a CPU, loaded
 _LOW_DISK = 3e9  # bytes: the default model, fetched and converted
 
 
-def status(last: Result | None, idle_minutes: float = 0.0, manager: ModelManager = MODELS) -> str:
+def status(
+    last: Result | None,
+    idle_minutes: float = 0.0,
+    manager: ModelManager = MODELS,
+    permission: Permission = NOTHING_ALLOWED,
+) -> str:
     """Say which model is loaded, or being loaded, where, and what the last request came to.
 
     Args:
         last: The last request.
         idle_minutes: After how many of them without a request a model is unloaded; 0 is never.
         manager: Where it is loaded.
+        permission: Which other hosts may get text.
     """
     loaded, coming = manager.loaded, manager.loading
     lines = []
     if coming is not None:
         lines.append(_coming(coming))
     elif loaded is not None:
-        lines += _loaded(loaded)
+        lines += _loaded(loaded, permission)
     elif manager.unloaded_idle:
         lines.append(f"Model     {manager.unloaded_idle}, unloaded after {idle_minutes:g} idle minutes")
         lines.append("          the next %%fim loads it again")
@@ -67,12 +78,17 @@ def _coming(coming: PendingLoad) -> str:
     return f"Model     loading {coming.name}, {coming.load.seconds:.0f} s so far; the next %%fim waits for it"
 
 
-def _loaded(loaded: Loaded) -> Iterator[str]:
+def _loaded(loaded: Loaded, permission: Permission) -> Iterator[str]:
     engine = loaded.engine
     yield f"Model     {engine.info.model} ({engine.info.revision}), {engine.family.name}"
     if loaded.why:
         yield f"          chosen because {loaded.why}; %fim use NAME takes another"
     yield f"Runs on   {engine.info.runs_on}, context {engine.context_length} tokens"
+    if (server := engine.info.server) is not None:
+        yield f"Server    {server.model}, run by {server.describe()}"
+    if engine.info.destination is Destination.HOST:
+        may = f"allowed, with --context {permission.context}" if permission.allows(engine.info) else "not allowed yet"
+        yield f"          your text may go there: {may}; %fim allow says more"
     if loaded.engine_reason:
         runtime = engine.info.runtime
         others = [name for name, loader in LOADERS.items() if loader.runs_gguf and name != loaded.engine_name]
@@ -96,21 +112,32 @@ def _last(last: Result) -> Iterator[str]:
 
 
 def doctor(
-    reachable: Callable[[], Mapping[str, bool]] = weights.reachable, notebook: SessionNotebook | None = None
+    reachable: Callable[[], Mapping[str, bool]] = weights.reachable,
+    notebook: SessionNotebook | None = None,
+    model_name: str = "",
+    permission: Permission = NOTHING_ALLOWED,
 ) -> str:
     """Look at everything that can stand in the way, and say what to do about it.
 
     Args:
         reachable: Says which sources of checkpoints answer, by their names.
         notebook: The file of the session's notebook; None outside of one.
+        model_name: The model that is configured: if it is the address of a server, that is asked as well.
+        permission: Which other hosts may get text.
     """
-    return "\n".join(map(plain_text, _findings(reachable, notebook)))
+    lines = [*_findings(reachable, notebook)]
+    if is_address(model_name):
+        lines += [_finding(*found) for found in about_server(model_name, permission)]
+    return "\n".join(map(plain_text, lines))
 
 
 def _findings(reachable: Callable[[], Mapping[str, bool]], notebook: SessionNotebook | None) -> Iterator[str]:
     yield f"fim-magic {__version__}, Python {platform.python_version()}, {platform.platform()}"
     for package in _PACKAGES:
         version = _version(package)
+        if not version and package in _FOR_LOADING:
+            yield _finding(package, "not installed here: only models that are loaded here need it", "")
+            continue
         advice = "" if version or package in _NOT_NEEDED else f"pip install {package}"
         yield _finding(package, version or "not installed here", advice)
     yield _parsers()

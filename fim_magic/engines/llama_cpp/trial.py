@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from fim_magic import weights
+from fim_magic.child_environment import without_keys
 from fim_magic.engines.gguf_header import require_parts
 from fim_magic.engines.llama_cpp import library as llama_cpp
 from fim_magic.errors import ModelError
@@ -74,7 +75,7 @@ def _try_out(gguf: Path, seconds: float, on_progress: OnProgress) -> tuple[int |
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            env={**os.environ, "GGML_NO_BACKTRACE": "1"},  # without: it starts a debugger to print one
+            env={**without_keys(), "GGML_NO_BACKTRACE": "1"},  # without: it starts a debugger to print one
             start_new_session=True,  # a Ctrl-C that is meant for us must not look like a fault of the file
         )
     except OSError:  # no interpreter of its own, no room for a process: nothing that a file can bring about

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from fim_magic.engines import Destination
@@ -14,9 +14,14 @@ KINDS = ("vllm", "llama-server", "sglang", "ollama", "tgi", "openai")
 """The servers that an address can name; `https` is asked for as in `vllm+https://`."""
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-_PORTS = {"vllm": 8000, "llama-server": 8080, "sglang": 30000, "ollama": 11434, "tgi": 3000, "openai": 8000}
+_PORTS = {"": 80, "vllm": 8000, "llama-server": 8080, "sglang": 30000, "ollama": 11434, "tgi": 3000, "openai": 8000}
 """What each listens on by its own default."""
+_HTTPS = 443
 _API = "/v1"
+_HOST = re.compile(r"[a-z0-9._-]+")
+_LOGIN = re.compile(r"^[^/]*//[^/?#]*@")
+_LAST_LOGIN = re.compile(r"//.*@", re.DOTALL)
+_QUERY = re.compile(r"[?#].*", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -43,27 +48,29 @@ class ServerAddress:
         Raises:
             ModelError: It is none. The message says what one looks like.
         """
+        if _LOGIN.search(name):  # before anything that is wrong with it is told: the message repeats the address
+            raise ModelError(
+                "The address of a server holds no user and no key: a notebook keeps what is typed in it. Put the key "
+                "into the environment variable FIM_MAGIC_SERVER_KEYS, as HOST:PORT=KEY, and leave it out of the name."
+            )
         try:
             parts = urlsplit(name)
             port = parts.port
-        except ValueError as error:
-            raise _no_address(name, str(error)) from None
+        except ValueError:  # its own words may hold a part of what is no port
+            raise _no_address(name, "its host or its port cannot be read") from None
         kind, _, transport = parts.scheme.lower().partition("+")
         if kind in ("http", "https") and not transport:
             kind, transport = "", kind
         if (kind and kind not in KINDS) or transport not in ("", "http", "https"):
             raise _no_address(name, f"{parts.scheme}:// is not known")
-        if parts.username is not None or parts.password is not None:
-            raise ModelError(
-                "The address of a server holds no user and no key: a notebook keeps what is typed in it. Put the key "
-                "into the environment variable FIM_MAGIC_SERVER_KEYS, as HOST:PORT=KEY, and leave it out of the name."
-            )
         if not parts.hostname or parts.query or parts.fragment:
             raise _no_address(name, "there is no host in it" if not parts.hostname else "it has a ? or a #")
         before, model = _split_path(parts)
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        number = port if port is not None else None if transport == "https" or not kind else _PORTS[kind]
-        return cls(kind, f"{transport or 'http'}://{host}{'' if number is None else f':{number}'}{before}", model)
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else _in_ascii(name, parts.hostname)
+        number = port if port is not None else _HTTPS if transport == "https" else _PORTS[kind]
+        # One host has one name, by which keys and permissions are kept: only that of https has no port.
+        shown = "" if number == _HTTPS and transport == "https" else f":{number}"
+        return cls(kind, f"{transport or 'http'}://{host}{shown}{before}", model)
 
     @property
     def name(self) -> str:
@@ -75,7 +82,7 @@ class ServerAddress:
 
     @property
     def host(self) -> str:
-        """The host with its port, if it has one, as keys and permissions are kept for it."""
+        """The host with its port, as keys and permissions are kept for it; without one it is that of https, 443."""
         return urlsplit(self.url).netloc
 
     @property
@@ -93,6 +100,10 @@ class ServerAddress:
     def is_encrypted(self) -> bool:
         return self.url.startswith("https://")
 
+    def encrypted(self) -> ServerAddress:
+        """Return the same by https."""
+        return replace(self, url=self.url.replace("http://", "https://", 1))
+
     @property
     def destination(self) -> Destination:
         return Destination.MACHINE if self.is_loopback else Destination.HOST
@@ -101,6 +112,17 @@ class ServerAddress:
 def is_address(name: str) -> bool:
     """Whether a model's name is the address of a server, or is meant to be one."""
     return _ADDRESS.match(name) is not None
+
+
+def _in_ascii(name: str, host: str) -> str:
+    """Return a host's name as the network has it, in which letters that only look like others do not."""
+    try:
+        found = host.encode("idna").decode("ascii")
+    except UnicodeError:
+        found = ""
+    if not _HOST.fullmatch(found):
+        raise _no_address(name, "its host cannot be read")
+    return found
 
 
 def _split_path(parts: SplitResult) -> tuple[str, str]:
@@ -114,8 +136,9 @@ def _split_path(parts: SplitResult) -> tuple[str, str]:
 
 def _no_address(name: str, why: str) -> ModelError:
     kinds = ", ".join(f"{kind}://" for kind in KINDS)
+    shown = _LAST_LOGIN.sub("//…@", _QUERY.sub("", name))  # a key may stand there
     return ModelError(
-        f"{name!r} is not the address of a server ({why}). One looks like vllm://127.0.0.1:8000 or "
+        f"{shown!r} is not the address of a server ({why}). One looks like vllm://127.0.0.1:8000 or "
         f"vllm+https://HOST/OWNER/NAME; there are {kinds}, and http:// and https:// for a server that is to be asked "
         "what it is."
     )

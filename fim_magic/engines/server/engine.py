@@ -18,6 +18,7 @@ from fim_magic.engines import (
     EngineInfo,
     EngineReport,
     Sampling,
+    ServerInfo,
     TokenLogprob,
     too_long_to_score,
 )
@@ -34,6 +35,7 @@ from fim_magic.formats import Family, family_of
 from fim_magic.regular_files import read_json
 from fim_magic.tokenization import TextTokenizer, declared_ends
 
+_LONGEST_NAME = 200  # characters of what a server calls its model and itself: it may say anything
 _USUAL_CONTEXT = 4096  # tokens, where neither the server nor the configuration tells
 
 
@@ -139,6 +141,13 @@ class ServerEngine:
             precision=self._served.precision,
             destination=self._connection.address.destination,
             notices=self._notices,
+            server=ServerInfo(
+                host=self._connection.address.host,
+                software=self._served.software[:_LONGEST_NAME],
+                model=self._served.name[:_LONGEST_NAME],
+                is_encrypted=self._connection.address.is_encrypted,
+                is_here=self._connection.address.is_loopback,
+            ),
         )
 
     @property

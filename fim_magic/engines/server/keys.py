@@ -6,20 +6,32 @@ import logging
 import os
 import re
 
+from fim_magic.child_environment import KEYS
 from fim_magic.engines.server.address import ServerAddress
-from fim_magic.errors import OptionError
+from fim_magic.engines.server.hosts import listed_host
+from fim_magic.errors import OptionError, hide
 
-VARIABLE = "FIM_MAGIC_SERVER_KEYS"
-"""The environment variable with keys: `HOST:PORT=KEY`, several with white space between them."""
+VARIABLE = KEYS
+"""The environment variable with keys: `HOST:PORT=KEY`, several with white space between them.
+
+`https://HOST=KEY` is sent only where it is encrypted, whatever the port; see `hosts.listed_host`.
+"""
 
 SERVICE = "fim-magic"
-"""Under which the keyring has them; the user's name there is `HOST:PORT`."""
+"""Under which the keyring has them; the user's name there is as in the variable."""
 
 _log = logging.getLogger(__name__)
 _KEY = re.compile(r"[!-~]+")  # what a header may hold
 
 
-def key_for(address: ServerAddress) -> str:
+class ServerKey(str):
+    """A key, which no debugger and no verbose traceback shows."""
+
+    def __repr__(self) -> str:
+        return "ServerKey('…')"
+
+
+def key_for(address: ServerAddress) -> ServerKey:
     """Return the key for a server, or "" where there is none.
 
     A key belongs to a host: a notebook that names another one does not get it.
@@ -27,18 +39,27 @@ def key_for(address: ServerAddress) -> str:
     Raises:
         OptionError: The environment variable cannot be read.
     """
-    return _from_environment().get(address.host, "") or _from_keyring(address.host)
+    names = [f"https://{address.host}", address.host] if address.is_encrypted else [address.host]
+    keys = _from_environment()
+    found = next((keys[name] for name in names if name in keys), "")
+    key = ServerKey(found or next(filter(None, map(_from_keyring, names)), ""))
+    hide(key)
+    return key
 
 
 def _from_environment() -> dict[str, str]:
     found = {}
     for item in os.environ.get(VARIABLE, "").split():
-        host, separator, key = item.partition("=")
-        if not (host and separator and _KEY.fullmatch(key)):
+        host, _, key = item.partition("=")
+        try:
+            name = listed_host(host)
+        except OptionError:
+            name = ""
+        if not (name and _KEY.fullmatch(key)):  # of which nothing is told: any part of it may be a key
             raise OptionError(
                 f"The environment variable {VARIABLE} holds what is no HOST:PORT=KEY. Change or unset it."
-            )
-        found[host] = key
+            ) from None
+        found[name] = key
     return found
 
 

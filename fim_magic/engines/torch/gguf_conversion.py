@@ -56,6 +56,10 @@ DEEPSEEK_CODER = "deepseek-coder"
 """The name for DeepSeek-Coder's way to split, which transformers takes for GPT-2's."""
 
 
+Convert = Callable[[Path, Path, OnProgress], None]
+"""Makes a folder of a file."""
+
+
 def converted(
     gguf: Path, sha256: str | None = None, on_progress: OnProgress = silent, on_notice: OnNotice = ignore
 ) -> Path:
@@ -85,7 +89,12 @@ def converted(
 
 
 def converted_tokenizer(
-    gguf: Path, on_progress: OnProgress = silent, on_notice: OnNotice = ignore, *, mark: str = ""
+    gguf: Path,
+    on_progress: OnProgress = silent,
+    on_notice: OnNotice = ignore,
+    *,
+    mark: str = "",
+    convert: Convert | None = None,
 ) -> Path:
     """Return a folder with the tokenizer and the configuration of `gguf`, and make it first if it isn't there.
 
@@ -96,6 +105,7 @@ def converted_tokenizer(
         on_progress: Called often. What it raises ends the conversion cleanly.
         on_notice: As of [`converted`][].
         mark: The file's [`fingerprint`][] where it is known; otherwise it is computed.
+        convert: Fills a folder where there is none yet; by default [`convert_tokenizer`][], in this process.
 
     Returns:
         A folder with config.json, tokenizer.json and tokenizer_config.json.
@@ -104,9 +114,8 @@ def converted_tokenizer(
         ModelError: The file is damaged, or of a kind that transformers cannot convert.
         FetchError: There is no room for the folder.
     """
-    return _cached(
-        gguf, lambda: mark or fingerprint(gguf), TOKENIZER_LAYOUT, _convert_tokenizer, on_progress, on_notice
-    )
+    convert = convert or convert_tokenizer
+    return _cached(gguf, lambda: mark or fingerprint(gguf), TOKENIZER_LAYOUT, convert, on_progress, on_notice)
 
 
 def fingerprint(gguf: Path, head: int = _HEAD) -> str:
@@ -128,7 +137,7 @@ def _cached(
     gguf: Path,
     sha256: Callable[[], str],
     layout: str,
-    convert: Callable[[Path, Path, OnProgress], None],
+    convert: Convert,
     on_progress: OnProgress,
     on_notice: OnNotice,
 ) -> Path:
@@ -164,7 +173,8 @@ def _convert(gguf: Path, folder: Path, on_progress: OnProgress) -> None:
         weights.write_manifest(unfinished, on_progress)
 
 
-def _convert_tokenizer(gguf: Path, folder: Path, on_progress: OnProgress) -> None:
+def convert_tokenizer(gguf: Path, folder: Path, on_progress: OnProgress) -> None:
+    """Make `folder`, with the tokenizer and the configuration of a GGUF file; errors as of `converted_tokenizer`."""
     with _whole_or_nothing(folder) as unfinished, by_itself(gguf, folder) as source, quiet_transformers():
         header = _read_header(source, on_progress)
         _save_tokenizer(source, header, unfinished, on_progress)

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from fim_magic.child_environment import KEYS
 from fim_magic.context import Context
 from fim_magic.context.cells import NotebookCell
 from fim_magic.errors import FimError
@@ -118,6 +119,7 @@ class Kernels:
 def _serve(connection: Connection, folder: str) -> None:
     """Answer the other process until it closes the connection."""
     _silence()
+    os.environ.pop(KEYS, None)  # none of the cells' business
     os.environ.update(MPLBACKEND="Agg", IPYTHONDIR=folder)
     shell = _shell()
     while True:
