@@ -8,12 +8,13 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
 import httpx2
 
+from fim_magic.child_environment import without_keys
 from fim_magic.errors import OptionError, ServerError
 from fim_magic.serve.commands import ServerCommand
 
@@ -44,7 +45,6 @@ def run_server(
     key: str,
     on_ready: Callable[[float], None],
     *,
-    environment: Mapping[str, str] | None = None,
     look_seconds: float = _LOOK_SECONDS,
 ) -> int:
     """Run a server until it ends or Ctrl-C ends it. Returns its exit status, 0 where the user has ended it.
@@ -55,13 +55,12 @@ def run_server(
         command: What starts it.
         key: For its environment, where it reads it from there.
         on_ready: Called with the seconds until it answered.
-        environment: In the place of this process's own.
         look_seconds: Between two looks whether it answers.
 
     Raises:
         ServerError: It cannot be started, or ended before it answered.
     """
-    variables = {**(os.environ if environment is None else environment), **command.environment}
+    variables = {**without_keys(), **command.environment}
     if command.key_variable:
         variables[command.key_variable] = key
     with _ended_by_signals():

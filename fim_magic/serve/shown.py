@@ -39,6 +39,7 @@ def for_users(command: ServerCommand, hostname: str = "") -> str:
     address = address_of(command, hostname)
     name = f"{replace(address, model='').name}/{quote(command.model)}"
     key = f'"{address.host}=$(cat {shlex.quote(str(command.key_file))})"'
+    allowed = [] if address.is_loopback else [f"  export FIM_MAGIC_ALLOWED_HOSTS={address.host}   # or: %fim allow it"]
     lines = [
         "In the notebook:",
         "",
@@ -49,6 +50,7 @@ def for_users(command: ServerCommand, hostname: str = "") -> str:
         "",
         f"  export {VARIABLE}={key}",
         f"  export FIM_MAGIC_MODEL={shlex.quote(name)}   # in the place of %fim use",
+        *allowed,
         "",
         f"The key is in {command.key_file}, which only you can read. Users on other machines get it from you.",
     ]

@@ -179,11 +179,13 @@ def test_users_get_two_lines_and_the_variables(tmp_path):
     found = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, check=True).stdout
     assert found == "127.0.0.1:8000=sesame"
     assert "encrypted" not in told
+    assert "ALLOWED_HOSTS" not in told
 
 
 def test_users_of_other_machines_are_told_the_name_and_what_is_not_encrypted():
     told = for_users(build(host="0.0.0.0"), hostname="gpu1.example")
     assert "%fim use vllm://gpu1.example:8000/bigcode/starcoder2-3b" in told
+    assert "  export FIM_MAGIC_ALLOWED_HOSTS=gpu1.example:8000 " in told
     assert "vllm+https://HOST" in told
     assert "asks for the key under /v1 alone" in told
     assert for_users(build(host="::1")).count("vllm://[::1]:8000/") == 2

@@ -34,7 +34,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(503 if Handler.asked < 3 else 200)
         self.end_headers()
     def log_message(self, *args): pass
-open(sys.argv[2], "w").write(os.environ.get("THE_KEY", "") + "\\n" + "\\n".join(sys.argv))
+seen = [os.environ.get("THE_KEY", ""), os.environ.get("FIM_MAGIC_SERVER_KEYS", ""), *sys.argv]
+open(sys.argv[2], "w").write("\\n".join(seen))
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
 
@@ -172,7 +173,8 @@ def test_a_port_that_is_taken_is_refused(cache, tiny, capsys):
 # --- processes -----------------------------------------------------------------------------------
 
 
-def test_a_server_gets_its_key_in_the_environment_and_is_waited_for(tmp_path):
+def test_a_server_gets_its_key_in_the_environment_and_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("FIM_MAGIC_SERVER_KEYS", "gpu.example:1=of-another")
     port = free_port()
     command = command_for(tmp_path, FAKE, port)
     ready: list[float] = []
@@ -183,8 +185,8 @@ def test_a_server_gets_its_key_in_the_environment_and_is_waited_for(tmp_path):
 
     assert process.run_server(command, "sesame", on_ready, look_seconds=0.02) == 0
     assert len(ready) == 1
-    key, *typed = (tmp_path / "seen").read_text("utf-8").splitlines()
-    assert key == "sesame"
+    key, others, *typed = (tmp_path / "seen").read_text("utf-8").splitlines()
+    assert (key, others) == ("sesame", "")
     assert not any("sesame" in word for word in typed)
     assert not process.answers(command)
 
