@@ -45,6 +45,11 @@ class Permission:
         """
         return cls(frozenset(map(listed_host, hosts)), context)
 
+    @classmethod
+    def for_own_text(cls, info: EngineInfo) -> Permission:
+        """Return the permission for text that is fim-magic's own, or public: it may go where a model computes."""
+        return cls(frozenset({host_of(info)}), "all")
+
     def allows(self, info: EngineInfo) -> bool:
         """Whether text may go where this model computes."""
         if info.destination is not Destination.HOST:

@@ -338,11 +338,11 @@ def _bound(request: Request, info: EngineInfo, source: TextSource) -> Request:
     """
     from dataclasses import replace
 
-    from fim_magic.allowed_hosts import host_of
+    from fim_magic.allowed_hosts import Permission
     from fim_magic.cli_consent import HostConsent
 
     if source.is_ours:  # nobody's secret
-        return replace(request, permission=replace(request.permission, hosts=frozenset({host_of(info)})))
+        return replace(request, permission=Permission.for_own_text(info))
     return replace(request, permission=HostConsent(request.permission).permission_for(info))
 
 

@@ -178,13 +178,12 @@ def _permission_for(info: EngineInfo, permission: Permission, *, is_public: bool
     Raises:
         NotAllowedError: It is another host, and the user does not allow it.
     """
-    from fim_magic.allowed_hosts import host_of
+    from fim_magic.allowed_hosts import Permission
     from fim_magic.cli_consent import HostConsent
 
-    permission = replace(permission, context="all")
     if is_public:
-        return replace(permission, hosts=frozenset({host_of(info)}))
-    return HostConsent(permission).permission_for(info)
+        return Permission.for_own_text(info)
+    return HostConsent(replace(permission, context="all")).permission_for(info)
 
 
 def _measured(
