@@ -126,7 +126,7 @@ def test_what_is_asked_for_is_taken(chosen, engine):
         ({"asked": "gguf", "is_gguf": False}, True, "tiny is none. Omit it (%fim use tiny)"),
         ({"asked": "gguf", "quantize": "4bit"}, True, "--quantize 4bit is for --engine torch"),
         ({"asked": "gguf"}, False, "Type `%pip install fim-magic[gguf]`"),
-        ({"asked": "onnx"}, True, "--engine is one of auto, torch, gguf; 'onnx' is not."),
+        ({"asked": "onnx"}, True, "--engine is one of auto, torch, gguf, server; 'onnx' is not."),
     ],
 )
 def test_what_cannot_be_is_told_with_the_line_to_type(chosen, llama_cpp, how, installed, told):
