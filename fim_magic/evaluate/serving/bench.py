@@ -110,7 +110,9 @@ def _measure(
             "Start the server with more (--max-model-len of vLLM, -c of llama-server)."
         )
     # Every request has a prompt of its own, so that none is answered out of what another has left behind.
-    prompts = spread_prompts(engine, length, options.rounds * sum(options.users))
+    prompts = spread_prompts(engine, length, 1 + options.rounds * sum(options.users))
+    # The first request of all pays for what a server makes ready.
+    ask_as_crowd(engine, [prompts.pop()], 1, options.new_tokens, on_done, stop=stop)
     for users in options.users:
         own = [prompts.pop() for _ in range(users * options.rounds)]
         report.crowds.append(ask_as_crowd(engine, own, users, options.new_tokens, on_done, stop=stop))
@@ -123,7 +125,7 @@ def _measure(
 
 
 def _steps(options: ServingOptions) -> int:
-    return options.rounds * sum(options.users) + (options.rounds + 1) * _INFILLS
+    return 1 + options.rounds * sum(options.users) + (options.rounds + 1) * _INFILLS
 
 
 class _Steps:
