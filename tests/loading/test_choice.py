@@ -126,7 +126,7 @@ def test_what_is_asked_for_is_taken(chosen, engine):
         ({"asked": "gguf", "is_gguf": False}, True, "tiny is none. Omit it (%fim use tiny)"),
         ({"asked": "gguf", "quantize": "4bit"}, True, "--quantize 4bit is for --engine torch"),
         ({"asked": "gguf"}, False, "Type `%pip install fim-magic[gguf]`"),
-        ({"asked": "onnx"}, True, "--engine is one of auto, torch, gguf, server; 'onnx' is not."),
+        ({"asked": "onnx"}, True, "--engine is one of auto, torch, gguf; 'onnx' is not."),
     ],
 )
 def test_what_cannot_be_is_told_with_the_line_to_type(chosen, llama_cpp, how, installed, told):
@@ -212,12 +212,3 @@ def test_choosing_for_a_file_without_a_gpu_imports_no_torch(tmp_path, gguf):
     )
     done = subprocess.run([sys.executable, "-c", script, str(gguf)], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
-
-
-def test_what_has_an_address_runs_on_a_server():
-    resolved = RESOLVE(ModelSpec.of("vllm://127.0.0.1:8000"), LOADERS, NO_GPU)
-    assert (resolved.engine_name, resolved.source.address.host) == ("server", "127.0.0.1:8000")
-    with pytest.raises(OptionError, match="--engine torch is for models that are loaded here"):
-        RESOLVE(ModelSpec.of("vllm://127.0.0.1:8000", engine="torch"), LOADERS, NO_GPU)
-    with pytest.raises(OptionError, match="%fim use vllm://HOST"):
-        RESOLVE(ModelSpec("starcoder2-3b", engine="server"), LOADERS, NO_GPU)
