@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from fim_magic.cli_loading import load
 from fim_magic.cli_process import INTERRUPTED, require_output, run
+from fim_magic.errors import OptionError
 from fim_magic.streams import is_terminal
 from fim_magic.version import __version__
 from fim_magic.visible import hand_over, notify, plain_text, say, say_in_colour
@@ -103,6 +104,13 @@ def _parser(typed: Sequence[str] = ()) -> argparse.ArgumentParser:
     _add_loading_options(doctor)
     doctor.set_defaults(run=_doctor)
 
+    serve = commands.add_parser("serve", help="print or start the server that runs a model for several users")
+    if "serve" in typed[:1]:
+        from fim_magic.serve import command as serving
+
+        serving.add_options(serve)
+        serve.set_defaults(run=serving.run)
+
     evaluate = commands.add_parser("eval", help="measure how many holes are filled right, stage by stage")
     if "eval" in typed[:1]:  # no other command needs any of it
         from fim_magic.evaluate import command
@@ -119,21 +127,30 @@ def _parser(typed: Sequence[str] = ()) -> argparse.ArgumentParser:
 def _add_bench_options(parser: argparse.ArgumentParser) -> None:
     measured = parser.add_mutually_exclusive_group()
     measured.add_argument(
-        "-m", "--model", metavar="MODEL", default="auto", help="a short name, a folder or a .gguf file"
+        "-m",
+        "--model",
+        metavar="MODEL",
+        default="auto",
+        help="a short name, a folder, a .gguf file, or a server's address",
     )
     measured.add_argument(
         "--random-weights", metavar="SIZE", default="", help="a model of this size, such as 1.3B, made in place"
     )
     parser.add_argument("--layout", default="llama", help="of random weights: llama, qwen2, starcoder2 or gpt_bigcode")
-    parser.add_argument("--rounds", type=int, help="how often everything is measured (default 5)")
+    parser.add_argument(
+        "--rounds", type=int, help="how often everything is measured, and each user of a server asks (default 5)"
+    )
     parser.add_argument("--quick", action="store_true", help="two rounds")
     parser.add_argument("--threads", type=int, help="of the CPU")
     parser.add_argument(
         "--only",
         metavar="NAME,...",
         default="",
-        help="only these of infill, edit, candidates, lengths, fresh (load time and memory), load_ext",
+        help="only these of infill, edit, candidates, lengths, fresh (load time and memory), load_ext; of a model that "
+        "a server runs there is server alone",
     )
+    parser.add_argument("--users", metavar="N,...", help="how many ask a server at once (default 1,8,64)")
+    _add_options(parser, ["tokenizer"])
     parser.add_argument("--json", metavar="FILE", type=Path, help="write every single measurement")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="draw a picture, .png or .svg")
 
@@ -241,6 +258,15 @@ def _doctor(options: argparse.Namespace) -> int:
 
 def _bench(options: argparse.Namespace) -> int:
     """Measure, and print the table. Returns 1 where real weights gave other greedy tokens than generate()."""
+    from fim_magic.engines.server.address import is_address
+
+    if is_address(options.model):
+        from fim_magic.evaluate.serving import command
+
+        return command.run(options)
+    for name in ("users", "tokenizer"):
+        if getattr(options, name) is not None:
+            raise OptionError(f"--{name} is for models that a server runs: fim-magic bench --model vllm://HOST:PORT")
     from fim_magic.evaluate.speed import bench
     from fim_magic.evaluate.speed.workloads import MEASURES
     from fim_magic.progress import TerminalProgress

@@ -23,7 +23,7 @@ from fim_magic.interruption import interruptible
 from fim_magic.request import Request
 from fim_magic.selection import best_ended, is_doubtful, judged, lacks_column, merged, ranked, weighed
 from fim_magic.trimming import adds_nothing
-from fim_magic.turn import TURN
+from fim_magic.turn import TURN, Turn
 
 _FURTHER_SECONDS = 2.0  # for further answers that nobody asked for
 
@@ -37,6 +37,7 @@ def run(
     *,
     further_seconds: float = _FURTHER_SECONDS,
     wait_seconds: float = 0.0,
+    turn: Turn = TURN,
 ) -> Iterator[Event]:
     """Answer `request`, as a stream that ends with [`Finished`][].
 
@@ -46,6 +47,7 @@ def run(
         stop: When it is set, the request ends at the next token and what is there counts as partial.
         further_seconds: How long further answers may take where the user left their number open.
         wait_seconds: How long to wait while another request of this process is under way.
+        turn: Of this process, so that its requests come one after another; or one of the request's own.
 
     Raises:
         NotAllowedError: The model computes on another host, and the user has not allowed that one.
@@ -60,7 +62,7 @@ def run(
     left_to_us = request.candidates == 0
     request = request.bound_for(engine.info).settled(engine)
     stop = stop or threading.Event()
-    with TURN.taken(stop, wait_seconds):
+    with turn.taken(stop, wait_seconds):
         prompt_for(request, engine)  # what cannot be asked is refused before anything is
         yield from _answer(request, engine, stop, further_seconds if left_to_us else None)
 

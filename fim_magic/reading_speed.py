@@ -6,7 +6,9 @@ what a machine does meanwhile changes the time by a fifth, and must not change a
 
 from __future__ import annotations
 
+import inspect
 import math
+import sys
 import threading
 import time
 import weakref
@@ -48,6 +50,15 @@ def readable_tokens(engine: Engine, ids: Sequence[int], clock: Callable[[], floa
             rate = _rate(engine, ids, clock)
     _limits[engine] = limit = limit_for(rate)
     return limit
+
+
+def measure_reading(engine: Engine) -> None:
+    """Measure now how fast an engine reads: later, when it answers many requests at once, it would seem slow.
+
+    Raises:
+        BusyError: Another request is under way.
+    """
+    readable_tokens(engine, engine.tokenizer.encode(inspect.getsource(sys.modules[__name__])))
 
 
 def limit_for(rate: float) -> int:

@@ -1,4 +1,9 @@
-"""Whose turn it is: a model answers one request at a time, and others wait for it or are refused."""
+"""Whose turn it is: a model answers one request at a time, and others wait for it or are refused.
+
+This holds for every request of the magics, of the terminal and of the Python interface, whatever answers it. Only a run
+of many requests (`fim-magic eval --concurrency`) gives each of them a turn of its own, and `own_turn` says for which
+engines that may be.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +13,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fim_magic.errors import BusyError
+from fim_magic.engines import Destination, Engine
+from fim_magic.errors import BusyError, OptionError
 
 _POLL_SECONDS = 0.1  # how long a single wait takes: on Windows, nothing interrupts one that has no end
+
+
+_held = threading.local()
+"""Of each thread, as `turn`, the one that its last request has taken."""
 
 
 class Turn:
@@ -73,6 +83,7 @@ class Turn:
                     raise KeyboardInterrupt
                 self._changed.wait(min(left, _POLL_SECONDS))
             self._holder, self._stop, self._process = threading.current_thread(), stop, os.getpid()
+        _held.turn = self
 
 
 def _busy(waited_seconds: float) -> str:
@@ -85,3 +96,23 @@ def _busy(waited_seconds: float) -> str:
 
 TURN = Turn()
 """Of this process: its requests share a model, and mostly a processor."""
+
+
+def is_to_end() -> bool:
+    """Whether the request of this thread was stopped, whichever turn it has."""
+    turn: Turn | None = getattr(_held, "turn", None)
+    return turn is not None and turn.is_to_end()
+
+
+def own_turn(engine: Engine) -> Turn:
+    """Return a turn that no other request waits for: a server has room for several, and takes care of their order.
+
+    Raises:
+        OptionError: The engine computes in this process, where two requests would only take each other's time.
+    """
+    if engine.info.destination is Destination.PROCESS:
+        raise OptionError(
+            f"--concurrency is for models that a server runs; {engine.info.model} runs in this process, which answers "
+            "one request after another. Omit it, or name a server: --model vllm://HOST:PORT"
+        )
+    return Turn()

@@ -65,6 +65,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FOLDER", type=Path, help="for answers and report (default fim-magic-eval)")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="draw a picture, .png, .svg or .pdf")
     parser.add_argument("--only-report", action="store_true", help="ask nothing: report what FOLDER holds")
+    parser.add_argument(
+        "--concurrency",
+        type=int,
+        default=1,
+        metavar="N",
+        help="how many requests are under way at once, where a server answers them (default 1)",
+    )
     parser.add_argument("--workers", type=int, help="how many answers are run at once (default half the processors)")
     _add_options_of_own_files(parser)
     options = options_of(Settings)
@@ -148,7 +155,7 @@ def _common(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     # Checked as a request does; the text stands for any.
     given = {name: getattr(options, name) for name in ("model", "candidates", "seed", *_ASKED)}
     model, template = Settings().request(MARKERS[0], **given, markers=list(MARKERS))
-    common = {name: getattr(options, name) for name in ("every", "offset", "limit", "only_report")}
+    common = {name: getattr(options, name) for name in ("every", "offset", "limit", "concurrency", "only_report")}
     common |= {"template": template, **_given(options, "out")}
     if options.set:
         common["sets"] = tuple(options.set)

@@ -77,9 +77,9 @@ def connection_to(address: ServerAddress) -> Connection:
     """Return a connection to a server, with its key."""
     from fim_magic.engines.server.connection import Connection
     from fim_magic.engines.server.keys import key_for
-    from fim_magic.turn import TURN
+    from fim_magic.turn import is_to_end
 
-    return Connection(address, key_for(address), is_stopped=TURN.is_to_end)
+    return Connection(address, key_for(address), is_stopped=is_to_end)
 
 
 def _notices(address: ServerAddress) -> tuple[str, ...]:

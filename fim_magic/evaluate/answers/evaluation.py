@@ -1,7 +1,7 @@
 """`fim-magic eval` on benchmarks: ask the model for every task and arm, run what it answers, and say what came of it.
 
 Every request goes through the product's own pipeline, [`fim_magic.pipeline.run`][]. An engine answers several
-candidates of one prompt in a batch; different prompts are answered one after another.
+candidates of one prompt in a batch; different prompts are answered one after another, and by a server several at once.
 
 Whatever is known is in a folder: for each set and request `SET.REQUEST.jsonl`, what the programs came to in
 `verdicts.jsonl`, and what was chosen in `choices.jsonl`. A run that was cut off goes on from there.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,11 +23,20 @@ from fim_magic.errors import OptionError
 from fim_magic.evaluate import picture, printing
 from fim_magic.evaluate.answers import arms, benchmarks, folder, plot
 from fim_magic.evaluate.answers.answer import StoredAnswer, answer_of
+from fim_magic.evaluate.answers.asking import Asking
 from fim_magic.evaluate.answers.benchmarks import NOTEBOOKS, Benchmark, Task
 from fim_magic.evaluate.answers.human_eval_infilling import SETS
 from fim_magic.evaluate.answers.reckoning import reckon
 from fim_magic.evaluate.answers.report import BenchmarkReport, table
-from fim_magic.evaluate.answers.run import CANDIDATES, AskingProgress, RunOptions, as_before, ask, check_numbers, noted
+from fim_magic.evaluate.answers.run import (
+    CANDIDATES,
+    AskingProgress,
+    RunOptions,
+    as_before,
+    at_once,
+    check_numbers,
+    noted,
+)
 from fim_magic.evaluate.answers.scoring import Choose, Judge, Passes, by_product, in_sandbox
 from fim_magic.evaluate.answers.store import AnswerStore
 from fim_magic.generation import prompt_for
@@ -40,6 +49,7 @@ if TYPE_CHECKING:
     from fim_magic.formats import Prompt
 
 Store = AnswerStore[StoredAnswer]
+Requests = Mapping[str, Request]
 
 _SAME_PROMPT = {arms.HEALED: arms.RAW, **{f"context {mode}": arms.TRIMMED for mode in arms.CONTEXTS}}
 _NOTED = ("every", "offset", "limit")
@@ -96,7 +106,7 @@ def prepare(options: BenchmarkOptions) -> tuple[BenchmarkOptions, list[Benchmark
 
 
 def _check(options: BenchmarkOptions) -> None:
-    check_numbers(options, "every", "limit", "workers")
+    check_numbers(options, "every", "limit", "workers", "concurrency")
     if not 0 <= options.offset < options.every and options.every > 1:
         raise OptionError(f"--offset is from 0 to {options.every - 1} with --every {options.every}.")
     if options.offset < 0:
@@ -137,7 +147,7 @@ def run(
             if engine is None:
                 _judge_all(found, stores, judge)
             else:
-                _ask_all(options, found, engine, stores, judge, on_progress)
+                _ask_all(options, found, Asking(engine, options.concurrency), stores, judge, on_progress)
             judge.finish(on_progress)
         except KeyboardInterrupt:
             whole = False
@@ -183,7 +193,7 @@ def _reckon(report: BenchmarkReport, benchmark: Benchmark, store: Store, judge: 
 def _ask_all(
     options: BenchmarkOptions,
     found: Sequence[Benchmark],
-    engine: Engine,
+    asking: Asking,
     stores: Mapping[str, Store],
     judge: Judge,
     on_progress: OnProgress,
@@ -192,19 +202,35 @@ def _ask_all(
     total = sum(len(benchmark.tasks) * len(stores[benchmark.name].answers) for benchmark in found)
     progress = AskingProgress(on_progress, total)
     for benchmark in found:
-        store = stores[benchmark.name]
-        for task in benchmark.tasks:
-            for kind in store.answers:
-                progress.show(f"Asking {benchmark.name}")
-                asked = _answer(kind, task, benchmark, options.template, engine, store)
-                judge.look_at(task, kind, store.answers[kind][task.task_id])
-                progress.add(1, asked)
+        _ask_one_set(benchmark, options.template, asking, stores[benchmark.name], judge, progress)
     progress.show()
 
 
-def _answer(kind: str, task: Task, benchmark: Benchmark, template: Request, engine: Engine, store: Store) -> bool:
-    """Make sure that there is an answer to what is asked now. Returns whether the model had to be asked."""
-    request = arms.request(kind, task, benchmark, template)
+def _ask_one_set(
+    benchmark: Benchmark, template: Request, asking: Asking, store: Store, judge: Judge, progress: AskingProgress
+) -> None:
+    def asked() -> Iterator[tuple[Task, Requests]]:
+        # Here and not where they are answered: what a notebook's context is made of runs in one kernel, in its order.
+        for task in benchmark.tasks:
+            yield task, {kind: arms.request(kind, task, benchmark, template) for kind in store.answers}
+
+    def answer(item: tuple[Task, Requests]) -> None:
+        task, requests = item
+        for kind in requests:
+            progress.show(f"Asking {benchmark.name}")
+            was_asked = _answer(kind, task, requests, asking, store, scored=arms.reads_canonical(kind, benchmark))
+            judge.look_at(task, kind, store.answers[kind][task.task_id])
+            progress.add(1, was_asked)
+
+    asking.each(asked(), answer)
+
+
+def _answer(kind: str, task: Task, requests: Requests, asking: Asking, store: Store, *, scored: bool) -> bool:
+    """Make sure that there is an answer to what is asked now. Returns whether the model had to be asked.
+
+    `scored` says whether it is also asked how probable what stood in the hole is.
+    """
+    engine, request = asking.engine, requests[kind]
     prompt = prompt_for(request, engine)
     if store.current(kind, task.task_id, prompt.sha256) is not None:
         return False
@@ -212,11 +238,11 @@ def _answer(kind: str, task: Task, benchmark: Benchmark, template: Request, engi
     # The same greedy request may have been made under another name.
     other = _SAME_PROMPT.get(kind, "")
     answer = store.answers.get(other, {}).get(task.task_id)
-    if answer is not None and _same(prompt, prompt_for(arms.request(other, task, benchmark, template), engine)):
+    if answer is not None and _same(prompt, prompt_for(requests[other], engine)):
         answer = replace(answer, key=key, same_as=other)
     else:
-        answer = answer_of(task.task_id, key, ask(request, engine)[-1][1])
-        if arms.reads_canonical(kind, benchmark):
+        answer = answer_of(task.task_id, key, asking.ask(request)[-1][1])
+        if scored:
             answer = replace(answer, canonical_logprob=_canonical_logprob(task, prompt, engine))
     store.add(kind, answer)
     return True
@@ -249,7 +275,9 @@ def _begun(options: BenchmarkOptions, engine: Engine, command: Sequence[str]) ->
         "sets": [name if name in built_in else str(Path(name).expanduser().absolute()) for name in options.sets],
         "arms": list(options.arms),
     }
-    return folder.begin(options.out, engine, template, command, settings, options=f"; {_several(template)}")
+    return folder.begin(
+        options.out, engine, template, command, settings, options=f"; {_several(template)}{at_once(options)}"
+    )
 
 
 def _several(template: Request) -> str:

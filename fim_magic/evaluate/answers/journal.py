@@ -70,11 +70,13 @@ class Memory:
         self._executor = executor
         self._known: dict[str, Any] = {row["key"]: row["value"] for row in self._journal.rows if "key" in row}
         self._coming: dict[str, Future[None]] = {}
+        self._lock = threading.Lock()
 
     def want(self, key: str, work: Callable[[], Any]) -> None:
         """Have `work` done for a value that JSON can hold, unless it is known under `key`, for ever, or under way."""
-        if key not in self._known and key not in self._coming:
-            self._coming[key] = self._executor.submit(self._do, key, work)
+        with self._lock:  # several threads may want it
+            if key not in self._known and key not in self._coming:
+                self._coming[key] = self._executor.submit(self._do, key, work)
 
     def _do(self, key: str, work: Callable[[], Any]) -> None:
         value = work()

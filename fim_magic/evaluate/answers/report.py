@@ -23,9 +23,9 @@ _NUMBERS = (
     "the arm's prompt; 0 is certain."
 )
 _TIMES = (
-    "Times: candidates of one task come in one batch, tasks one after another, while candidates before them run on "
-    "other threads. What a request shares with the one before is not read again: the second and later arms of a task "
-    "have most of their prompt read for them. Compare tokens rather than seconds."
+    "Times: candidates of one task come in one batch, tasks one after another (or at once, where the options say so), "
+    "while candidates before them run on other threads. What a request shares with the one before is not read again: "
+    "the second and later arms of a task have most of their prompt read for them. Compare tokens rather than seconds."
 )
 METHODS = (_NUMBERS, _TIMES)
 """How the numbers came about."""

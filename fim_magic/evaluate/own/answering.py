@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fim_magic.candidate import Result
 from fim_magic.evaluate.answers.answer import StoredAnswer, answer_of
-from fim_magic.evaluate.answers.run import ask
+from fim_magic.evaluate.answers.asking import Asking
 from fim_magic.generation import prompt_for
 from fim_magic.request import Request
 
@@ -55,9 +55,9 @@ def digest_of(request: Request, engine: Engine) -> str:
     return hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def answered(task: str, key: str, request: Request, engine: Engine) -> OwnAnswer:
+def answered(task: str, key: str, request: Request, asking: Asking) -> OwnAnswer:
     """Ask, and return what came; a KeyboardInterrupt where the user stopped it."""
-    offered = ask(request, engine)
+    offered = asking.ask(request)
     (first_seconds, first), (last_seconds, last) = offered[0], offered[-1]
     return OwnAnswer(
         answer=answer_of(task, key, last),
@@ -65,7 +65,7 @@ def answered(task: str, key: str, request: Request, engine: Engine) -> OwnAnswer
         first_seconds=first_seconds,
         last_seconds=last_seconds,
         shown=_shown(last),
-        asked=digest_of(request, engine),
+        asked=digest_of(request, asking.engine),
     )
 
 

@@ -7,7 +7,7 @@ Whatever is known is in a folder: the answers in `SET.ARM.jsonl`, what was found
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,8 @@ from fim_magic.errors import OptionError
 from fim_magic.evaluate import printing
 from fim_magic.evaluate.answers import folder
 from fim_magic.evaluate.answers.arms import key as key_of
-from fim_magic.evaluate.answers.run import AskingProgress, RunOptions, as_before, check_numbers, noted
+from fim_magic.evaluate.answers.asking import Asking
+from fim_magic.evaluate.answers.run import AskingProgress, RunOptions, as_before, at_once, check_numbers, noted
 from fim_magic.evaluate.answers.store import AnswerStore
 from fim_magic.evaluate.own import PER_FILE, OwnTask, arms, bare_tasks, read_files, with_surroundings
 from fim_magic.evaluate.own.answering import OwnAnswer, answered, digest_of, same_question
@@ -107,7 +108,7 @@ def _check(options: OwnOptions) -> None:
     unknown = [kind for kind in options.kinds if kind not in KINDS]
     if unknown or not options.kinds:
         raise OptionError(f"--kinds names some of {','.join(KINDS)}; {','.join(unknown)!r} is none of them.")
-    check_numbers(options, "every", "per_file", "limit")
+    check_numbers(options, "every", "per_file", "limit", "concurrency")
     if not 0 <= options.offset < options.every:
         raise OptionError(f"--offset is from 0 to {options.every - 1} with --every {options.every}.")
 
@@ -151,7 +152,7 @@ def run(
         try:
             if engine is not None:
                 around = stack.enter_context(closing(Surroundings(options.out / "surroundings.jsonl", look)))
-                _ask_all(options, found, engine, stores, around, on_progress)
+                _ask_all(options, found, Asking(engine, options.concurrency), stores, around, on_progress)
         except KeyboardInterrupt:
             whole = False
             report.warnings.append(folder.INTERRUPTED)
@@ -181,36 +182,43 @@ def _reckon(report: OwnReport, own: OwnSet, answers: Mapping[str, Mapping[str, O
 def _ask_all(
     options: OwnOptions,
     found: Sequence[OwnSet],
-    engine: Engine,
+    asking: Asking,
     stores: Mapping[str, Store],
     around: Surroundings,
     on_progress: OnProgress,
 ) -> None:
     """Ask hole by hole, so that a run that is cut off has every arm of the holes that it came to."""
     progress = AskingProgress(on_progress, sum(len(own.tasks) for own in found) * len(options.arms))
-    for own in found:
+
+    def tasks(own: OwnSet) -> Iterator[tuple[Store, str, OwnTask]]:
         for file, bare in own.files:
             progress.show(f"Reading {file.name}")
             for task in with_surroundings(file, bare, around, run_cells=options.run_cells):
-                progress.show(f"Asking {file.name}")
-                progress.add(len(options.arms), _answer(task, options.template, engine, stores[own.name]))
+                yield stores[own.name], file.name, task
+
+    def answer(asked: tuple[Store, str, OwnTask]) -> None:
+        store, name, task = asked
+        progress.show(f"Asking {name}")
+        progress.add(len(options.arms), _answer(task, options.template, asking, store))
+
+    asking.each((task for own in found for task in tasks(own)), answer)
     progress.show()
 
 
-def _answer(task: OwnTask, template: Request, engine: Engine, store: Store) -> int:
+def _answer(task: OwnTask, template: Request, asking: Asking, store: Store) -> int:
     """Make sure that every arm has an answer to what is asked now. Returns how often the model had to be asked."""
     others: dict[str, tuple[Request, OwnAnswer]] = {}
     asked = 0
     for arm, key in store.keys.items():
         request = arms.request(arm, task, template)
-        digest = digest_of(request, engine)
+        digest = digest_of(request, asking.engine)
         answer = store.current(arm, task.task_id, digest)
         if answer is None:
             twin = same_question(request, others)
             if twin:
                 answer = others[twin][1].under(key, digest, twin)
             else:
-                answer = answered(task.task_id, key, request, engine)
+                answer = answered(task.task_id, key, request, asking)
                 asked += 1
             store.add(arm, answer)
         others[arm] = (request, answer)
@@ -230,7 +238,7 @@ def _begun(options: OwnOptions, engine: Engine, command: Sequence[str]) -> dict[
         "sets": [str(Path(name).expanduser().absolute()) for name in options.sets],
         "arms": list(options.arms),
     }
-    return folder.begin(options.out, engine, template, command, settings)
+    return folder.begin(options.out, engine, template, command, settings, options=at_once(options))
 
 
 def show(report: OwnReport, options: OwnOptions, examples: int = 0) -> None:

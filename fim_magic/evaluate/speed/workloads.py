@@ -25,6 +25,7 @@ CANDIDATES = (1, 4, 8)
 _AFTER_THE_FIRST = 8  # new tokens where time to first token is what counts: enough to decode a few
 _SHORT_SUFFIX = 160  # characters: a cell is mostly written from top to bottom
 _HOLE = 4  # lines
+_PARTS = 20  # of all lines, of which the first has no hole
 _MOST_CHARACTERS = 12  # of a token, on average: more text than that need not be encoded to fill a prompt
 # Of the standard library: plain code of several kinds, the same on every machine but for Python's version.
 _MODULES = ("argparse", "configparser", "statistics", "textwrap", "csv", "zipfile", "tarfile", "shutil")
@@ -71,6 +72,16 @@ def workloads(
             Workload("lengths", f"{tokens} tokens", prompts.of(tokens, 4), _AFTER_THE_FIRST) for tokens in LENGTHS
         ]
     return [workload for workload in found if len(workload.prompt) + workload.new_tokens <= engine.context_length]
+
+
+def spread_prompts(engine: Engine, tokens: int, count: int) -> list[tuple[int, ...]]:
+    """Return so many prompts of real code, of at most `tokens` each, of which no two begin alike."""
+    return _Code(engine).spread(tokens, count)
+
+
+def documents_of(engine: Engine, tokens: int, count: int) -> list[Document]:
+    """Return real code with a hole where a line begins, whose prompts have some `tokens` each."""
+    return _Code(engine).documents(tokens, count)
 
 
 def _edits(prompts: _Arbitrary | _Code) -> list[Workload]:
@@ -125,13 +136,25 @@ class _Code:
 
     def of(self, tokens: int, number: int) -> tuple[int, ...]:
         lines = self._source(number).splitlines(keepends=True)
-        index = len(lines) * 2 // 3
+        document = self._around(lines, len(lines) * 2 // 3, tokens)
+        return self._prompt(document.prefix, document.suffix, 2 * tokens)
+
+    def spread(self, tokens: int, count: int) -> list[tuple[int, ...]]:
+        return [self._prompt(found.prefix, found.suffix, 2 * tokens) for found in self.documents(tokens, count)]
+
+    def documents(self, tokens: int, count: int) -> list[Document]:
+        lines = self._source(0).splitlines(keepends=True)
+        first = len(lines) // _PARTS  # there is enough before it for a prompt
+        room = len(lines) - first - 2 * _HOLE
+        return [self._around(lines, first + room * number // count, tokens) for number in range(count)]
+
+    def _around(self, lines: Sequence[str], index: int, tokens: int) -> Document:
+        """Return what stands before and after a hole at a line, as much as makes a prompt of so many tokens."""
         suffix = "".join(lines[index + _HOLE :])[:_SHORT_SUFFIX]
         prefix = "".join(lines[:index])[-tokens * _MOST_CHARACTERS :] + _indentation(lines[index])
         # Cut here, to the token: a prompt that has to be cut leaves room for what is typed next.
         room = tokens - len(self._prompt("", suffix, tokens))
-        prefix = self._tokenizer.decode(self._tokenizer.encode(prefix)[-room:])
-        return self._prompt(prefix, suffix, 2 * tokens)
+        return Document(self._tokenizer.decode(self._tokenizer.encode(prefix)[-room:]), suffix)
 
     def halves(self, tokens: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         lines = self._source(7).splitlines(keepends=True)

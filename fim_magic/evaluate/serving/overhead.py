@@ -1,0 +1,173 @@
+"""A whole infill beside a plain request with the same token ids, to the same server, in turns."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+from fim_magic.allowed_hosts import Permission, host_of
+from fim_magic.document import Document
+from fim_magic.engines import GREEDY, Engine
+from fim_magic.engines.server.address import ServerAddress
+from fim_magic.engines.server.dialect import Asked, Dialect, ServedModel
+from fim_magic.engines.server.keys import key_for
+from fim_magic.errors import ServerError
+from fim_magic.events import Finished
+from fim_magic.generation import prompt_for
+from fim_magic.pipeline import run
+from fim_magic.request import Request
+
+GOAL = 1.05
+"""The most that a whole infill may take, as a multiple of the plain request."""
+
+_SECONDS = 300.0  # for the next line
+
+
+@dataclass(frozen=True)
+class OverheadTiming:
+    """One infill and one plain request.
+
+    Attributes:
+        ours: Seconds until the infill was whole: prompt, tokens, trimming, checks.
+        by_hand: Seconds until the plain request had as many tokens.
+        tokens: How many that were.
+    """
+
+    ours: float
+    by_hand: float
+    tokens: int
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """Asks a server as a script of a dozen lines would.
+
+    Attributes:
+        address: Where it is.
+        dialect: How a request of its kind is written.
+        served: Its model.
+    """
+
+    address: ServerAddress
+    dialect: Dialect
+    served: ServedModel
+
+    def client(self) -> httpx2.Client:
+        key = key_for(self.address)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        proxies = not self.address.is_loopback
+        return httpx2.Client(base_url=self.address.url, headers=headers, timeout=_SECONDS, trust_env=proxies)
+
+    def ask(self, client: httpx2.Client, request: Request, engine: Engine, tokens: int) -> float:
+        """Send the prompt of a request, and return the seconds until so many tokens were there.
+
+        Raises:
+            ServerError: It did not answer.
+        """
+        prompt = prompt_for(request, engine)
+        asked = Asked(self.served.name, list(prompt.ids), GREEDY, prompt.stop_ids, request.max_new_tokens)
+        path, body = self.dialect.request(asked)
+        began, found = time.perf_counter(), 0
+        try:
+            with client.stream("POST", path, json=body) as response:
+                response.raise_for_status()
+                for piece in self.dialect.pieces(_events(response), asked):
+                    found += len(piece.tokens)
+                    if found >= tokens:
+                        break
+        except httpx2.HTTPError as error:
+            raise ServerError(f"The server at {self.address.host} did not answer a plain request ({error}).") from error
+        return time.perf_counter() - began
+
+
+def measure_overhead(
+    engine: Engine,
+    by_hand: ByHand,
+    documents: Sequence[Document],
+    rounds: int,
+    new_tokens: int,
+    on_done: Callable[[], None] = lambda: None,
+    *,
+    stop: threading.Event,
+) -> list[OverheadTiming]:
+    """Ask both ways in turns, the one first and then the other first.
+
+    The first round is not counted: it has the server read each prompt, so that both find it read.
+
+    Args:
+        engine: Who answers.
+        by_hand: How it is asked by hand.
+        documents: What is filled.
+        rounds: How often.
+        new_tokens: The most tokens of an answer.
+        on_done: Called after each pair.
+        stop: When it is set, this ends early.
+
+    Raises:
+        FimError: What came instead of an answer.
+        KeyboardInterrupt: `stop` was set.
+    """
+    permission = Permission(frozenset({host_of(engine.info)}))  # of Python's own code, which is nobody's secret
+    found = []
+    with by_hand.client() as client:
+        for number in range(rounds + 1):
+            for document in documents:
+                request = Request(document, candidates=1, max_new_tokens=new_tokens, permission=permission)
+                timing = _pair(engine, by_hand, client, request, hand_first=number % 2 == 1, stop=stop)
+                on_done()
+                if number:
+                    found.append(timing)
+    return found
+
+
+def ratio(timings: Sequence[OverheadTiming]) -> float:
+    """Return how many times as long an infill takes as the plain request: the median over the pairs."""
+    return statistics.median(timing.ours / timing.by_hand for timing in timings)
+
+
+def _pair(
+    engine: Engine,
+    by_hand: ByHand,
+    client: httpx2.Client,
+    request: Request,
+    *,
+    hand_first: bool,
+    stop: threading.Event,
+) -> OverheadTiming:
+    if hand_first:
+        tokens = _infilled(engine, request, stop)[1]  # so many have to come; this one is not counted
+        hand = by_hand.ask(client, request, engine, tokens)
+        ours, tokens = _infilled(engine, request, stop)
+    else:
+        ours, tokens = _infilled(engine, request, stop)
+        hand = by_hand.ask(client, request, engine, tokens)
+    return OverheadTiming(ours, hand, tokens)
+
+
+def _infilled(engine: Engine, request: Request, stop: threading.Event) -> tuple[float, int]:
+    """Return the seconds of a whole infill, and how many tokens it took."""
+    began, tokens = time.perf_counter(), 0
+    for event in run(request, engine, stop):
+        if isinstance(event, Finished):
+            if event.result.broken_off:
+                raise ServerError(event.result.broken_off)
+            tokens = max(len(candidate.token_ids) for candidate in event.result.candidates)
+    if stop.is_set():
+        raise KeyboardInterrupt
+    return time.perf_counter() - began, tokens
+
+
+def _events(response: httpx2.Response) -> Iterator[Any]:
+    for line in response.iter_lines():
+        text = line.removeprefix("data:").strip()
+        if text == "[DONE]":
+            return
+        if text:
+            yield json.loads(text)

@@ -1,0 +1,67 @@
+"""What `fim-magic serve` writes: the command with the reason for each option, and what users of the server type."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+from dataclasses import replace
+from urllib.parse import quote
+
+from fim_magic.engines.server.address import ServerAddress
+from fim_magic.engines.server.keys import VARIABLE
+from fim_magic.serve.commands import VLLM, ServerCommand, is_loopback
+
+_EVERYWHERE = ("0.0.0.0", "::")  # addresses that mean all of a machine's own
+
+
+def explained(command: ServerCommand) -> str:
+    """Return what is decided, and why."""
+    what = "vLLM" if command.server == VLLM else "llama-server"
+    if command.uses_our_module:
+        what += ", out of the package xllamacpp: there is no llama-server on the PATH"
+    lines = [f"{command.model} is served by {what} ({command.why}).", ""]
+    options = [(f"{flag.name} {flag.value}".strip(), flag.why) for flag in command.flags]
+    width = min(max(len(option) for option, _ in options), 44)
+    lines += [f"  {option:<{width}}  {why}".rstrip() for option, why in options]
+    lines += ["", "The command:", "", f"  {command.shell_line}"]
+    if command.missing:
+        lines += ["", f"{what} is not installed here. This installs it: {command.missing}"]
+    return "\n".join(lines)
+
+
+def for_users(command: ServerCommand, hostname: str = "") -> str:
+    """Return what each user needs: two lines for the notebook, and the variables of the environment.
+
+    Args:
+        command: What starts the server.
+        hostname: What others call this machine; "" asks the system.
+    """
+    address = address_of(command, hostname)
+    name = f"{replace(address, model='').name}/{quote(command.model)}"
+    key = f'"{address.host}=$(cat {shlex.quote(str(command.key_file))})"'
+    allowed = [] if address.is_loopback else [f"  export FIM_MAGIC_ALLOWED_HOSTS={address.host}   # or: %fim allow it"]
+    lines = [
+        "In the notebook:",
+        "",
+        "  %load_ext fim_magic",
+        f"  %fim use {name}",
+        "",
+        "Before the kernel starts, in its environment:",
+        "",
+        f"  export {VARIABLE}={key}",
+        f"  export FIM_MAGIC_MODEL={shlex.quote(name)}   # in the place of %fim use",
+        *allowed,
+        "",
+        f"The key is in {command.key_file}, which only you can read. Users on other machines get it from you.",
+    ]
+    if not is_loopback(command.host):
+        https = f"{command.server}+https://HOST"
+        lines += ["", f"What goes over the network is not encrypted. Put a proxy with TLS before it, and name {https}"]
+    return "\n".join([*lines, *(f"\n{remark}" for remark in command.remarks)])
+
+
+def address_of(command: ServerCommand, hostname: str = "") -> ServerAddress:
+    """Return where users find the server."""
+    host = (hostname or socket.gethostname()) if command.host in _EVERYWHERE else command.host
+    host = f"[{host}]" if ":" in host else host
+    return ServerAddress(command.server, f"http://{host}:{command.port}", command.model)
