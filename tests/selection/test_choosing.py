@@ -57,6 +57,7 @@ def test_merging_twice_counts_nobody_twice():
     [
         pytest.param(made("b", -0.1), made("w", -0.9), "the most probable with what follows", id="probable"),
         pytest.param(made("b", -9.0), made("w", -0.1, Ending.LENGTH), "it is finished", id="finished"),
+        pytest.param(made("b", -9.0), made("w", -0.1, Ending.BROKEN_OFF), "it is finished", id="not broken off"),
         pytest.param(
             made("b", -9.0, Ending.RULE, cut=Cut("dedent", 1)),
             made("w", -0.1, Ending.INTERRUPTED),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import gzip
 import re
-import socket
 import ssl
 import subprocess
 import threading
@@ -14,6 +13,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
+import httpx2
 import pytest
 from fake_servers import FakeLlamaServer, FakeVllm, write_served
 from scripted_server import (
@@ -713,18 +713,24 @@ def test_a_stop_frees_the_kernel_and_the_server(server, phase):
 
 
 def test_a_stop_frees_the_kernel_while_it_connects(vllm):
-    """The other end is busy: its queue of connections is full."""
+    """That cannot be cut short, and is not waited for."""
+    begun, may_end = threading.Event(), threading.Event()
+
+    class Connecting(httpx2.BaseTransport):
+        def handle_request(self, request):
+            begun.set()
+            may_end.wait()
+            raise httpx2.ConnectTimeout("timed out", request=request)
+
     dialect, served = identify(connection_to(vllm))
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as busy, socket.create_connection(busy.getsockname()):
-        address = ServerAddress.of(f"vllm://127.0.0.1:{busy.getsockname()[1]}")
-        connection = Connection(address, limits=TimeLimits(connect=60.0))
-        engine = ServerEngine.load(connection, dialect, served, vllm.folder, name="busy")
-        stop = threading.Event()
-        for _ in events_of(engine, stop):
-            if candidate_threads():
-                stop.set()
-        assert stop.is_set()
-        assert candidate_threads()  # it still connects, and nobody waits for it
+    connection = Connection(ServerAddress.of(vllm.address), transport=Connecting())
+    engine = ServerEngine.load(connection, dialect, served, vllm.folder, name="far")
+    stop = threading.Event()
+    for _ in events_of(engine, stop):
+        if begun.is_set():
+            stop.set()
+    assert candidate_threads()  # it still connects
+    may_end.set()
     wait_until(lambda: not candidate_threads())
 
 

@@ -102,12 +102,15 @@ class Connection:
         patience = Patience(self.limits.patience, lambda seconds: not asking.is_ended.wait(seconds))
         fresh = False
         while True:
+            line = None
             try:
                 with self._lines.taken(fresh=fresh) as line:
                     asking.see(line)
-                    return self._answer(line, method, path, body)
+                    answer = self._answer(line, method, path, body)
+                    asking.see(None)  # before another request has it
+                    return answer
             except ServerError as error:
-                if not patience.allows(error, asking.line):
+                if not patience.allows(error, line):
                     raise
                 fresh = True
 
@@ -166,12 +169,11 @@ class _Asking:
         ask: Returns the answer. It shows this object the line that it uses.
 
     Attributes:
-        line: That one.
         is_ended: Set when nobody waits any more.
     """
 
     def __init__(self, ask: Callable[[_Asking], Any]) -> None:
-        self.line: Line | None = None
+        self._line: Line | None = None
         self.is_ended = threading.Event()
         self._ask = ask
         self._lock = threading.Lock()
@@ -179,10 +181,10 @@ class _Asking:
         self._answer: Any = None
         self._error: BaseException | None = None
 
-    def see(self, line: Line) -> None:
+    def see(self, line: Line | None) -> None:
         with self._lock:
-            self.line = line
-            if self.is_ended.is_set():
+            self._line = line
+            if line is not None and self.is_ended.is_set():
                 line.cut()
 
     def answer(self, is_stopped: Callable[[], bool]) -> Any:
@@ -216,6 +218,5 @@ class _Asking:
     def _end(self) -> None:
         with self._lock:
             self.is_ended.set()
-            line = self.line
-        if line is not None:
-            line.cut()
+            if self._line is not None:
+                self._line.cut()

@@ -44,7 +44,8 @@ class EventStream:
         self._body = body
         self._limits = limits
         self._line: Line | None = None
-        self._lock = threading.Lock()
+        # The garbage collector may close a stream on the very thread that holds the lock.
+        self._lock = threading.RLock()
         self._closed = threading.Event()
         self._timer: threading.Timer | None = None  # runs when nothing more is expected
         self._events = self._read()
@@ -65,18 +66,25 @@ class EventStream:
         """End the request. A thread that waits for its next event returns."""
         with self._lock:
             self._closed.set()
-            line = self._line if self._timer is None else None  # what is whole ends by itself
-        if line is not None:
-            line.cut()
+            if self._timer is None:  # what is whole ends by itself
+                self._cut()
 
     def expect_end(self) -> None:
         """Say that the answer is whole: what still comes is of no use, and waited for no more than a moment."""
         with self._lock:
             if self._timer is not None or self._line is None:
                 return
-            self._timer = threading.Timer(self._limits.drain, self._line.cut)
+            self._timer = threading.Timer(self._limits.drain, self._end_drain)
             self._timer.daemon = True
             self._timer.start()
+
+    def _end_drain(self) -> None:
+        with self._lock:
+            self._cut()
+
+    def _cut(self) -> None:
+        if self._line is not None:
+            self._line.cut()
 
     def drain(self) -> None:
         """Read what still comes behind an answer that is whole: its connection can then be used again."""
@@ -88,6 +96,7 @@ class EventStream:
         patience = Patience(self._limits.patience, lambda seconds: not self._closed.wait(seconds))
         has_begun = fresh = False
         while not self.is_closed:
+            line = None
             try:
                 with self._lines.taken(fresh=fresh) as line:
                     for event in self._read_from(line):
@@ -98,7 +107,7 @@ class EventStream:
                 if self.is_closed or self._timer is not None:  # what closing has broken is no failure
                     _log.debug("A stream was closed while it was read.", exc_info=True)
                     return
-                if has_begun or not patience.allows(error, self._line):
+                if has_begun or not patience.allows(error, line):
                     raise
                 fresh = True
 
@@ -122,5 +131,7 @@ class EventStream:
                     raise failure
                 if event is not None:  # llama-server begins with such a one at times
                     yield event
-        if self._timer is not None:  # before another request has the line
+        with self._lock:  # before another request has it
+            self._line = None
+        if self._timer is not None:
             self._timer.cancel()

@@ -183,7 +183,7 @@ class CandidateStream:
         self._beginning = beginning
         self._tokenizer = tokenizer
         self._stream: EventStream | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # as that of `EventStream`
         self._is_closed = False
 
     def start(self, arrived: queue.SimpleQueue[Token | _Ended]) -> None:

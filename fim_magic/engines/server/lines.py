@@ -31,7 +31,7 @@ class Line:
         self.is_stale = False
         self.was_answered = was_answered
         self._client = client
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # as that of `EventStream`
         self._network: Any = None  # of the connection, when there is one
         self.is_cut = False
 
