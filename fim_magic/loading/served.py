@@ -12,7 +12,7 @@ from fim_magic.progress import OnNotice, OnProgress, ignore
 if TYPE_CHECKING:
     from fim_magic.engines import Engine
     from fim_magic.engines.server.address import ServerAddress
-    from fim_magic.engines.server.connection import Connection
+    from fim_magic.engines.server.connection import ServerConnection
     from fim_magic.engines.server.dialect import ServedModel
     from fim_magic.loading.prepare import Ready
     from fim_magic.loading.resolve import Source
@@ -73,13 +73,13 @@ def load_from_server(ready: Ready, on_progress: OnProgress) -> Engine:
     return engine.proved(ready.path, ready.source.tokenizer or served.name)
 
 
-def connection_to(address: ServerAddress) -> Connection:
+def connection_to(address: ServerAddress) -> ServerConnection:
     """Return a connection to a server, with its key."""
-    from fim_magic.engines.server.connection import Connection
+    from fim_magic.engines.server.connection import ServerConnection
     from fim_magic.engines.server.keys import key_for
     from fim_magic.turn import is_to_end
 
-    return Connection(address, key_for(address), is_stopped=is_to_end)
+    return ServerConnection(address, key_for(address), is_stopped=is_to_end)
 
 
 def _notices(address: ServerAddress) -> tuple[str, ...]:

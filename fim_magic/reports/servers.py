@@ -7,7 +7,7 @@ from contextlib import closing
 
 from fim_magic.allowed_hosts import Permission
 from fim_magic.engines.server.address import ServerAddress
-from fim_magic.engines.server.connection import Connection
+from fim_magic.engines.server.connection import ServerConnection
 from fim_magic.engines.server.dialects import identify
 from fim_magic.engines.server.hosts import is_listed
 from fim_magic.engines.server.keys import key_for
@@ -31,7 +31,7 @@ def about_server(name: str, permission: Permission) -> Iterator[Finding]:
     key = key_for(address)
     yield "server", address.name, ""
     try:
-        with closing(Connection(address, key)) as connection:
+        with closing(ServerConnection(address, key)) as connection:
             _, served = identify(connection)
     except FimError as error:
         yield "answers", "no", str(error)

@@ -24,7 +24,7 @@ from fim_magic import cli
 from fim_magic.child_environment import KEYS, without_keys
 from fim_magic.context import redacted
 from fim_magic.engines.server.address import ServerAddress
-from fim_magic.engines.server.connection import Connection
+from fim_magic.engines.server.connection import ServerConnection
 from fim_magic.engines.server.keys import ServerKey, key_for
 from fim_magic.errors import FimError, OptionError
 from fim_magic.loading.manager import MODELS
@@ -129,7 +129,7 @@ def test_a_keyring_is_asked_where_the_environment_has_none(monkeypatch):
 
 def test_a_key_and_what_holds_one_do_not_show_it():
     key = ServerKey(KEY)
-    connection = Connection(ServerAddress.of("vllm://gpu"), key)
+    connection = ServerConnection(ServerAddress.of("vllm://gpu"), key)
     for thing in (key, [key], connection, vars(connection), connection._client, {"key": key}):
         assert KEY not in repr(thing)
     assert KEY not in f"{connection}"

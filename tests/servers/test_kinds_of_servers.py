@@ -16,7 +16,7 @@ from fim_magic import cli
 from fim_magic.engines import ANY, GREEDY
 from fim_magic.engines.server.address import KINDS as KIND_NAMES
 from fim_magic.engines.server.address import ServerAddress
-from fim_magic.engines.server.connection import Connection
+from fim_magic.engines.server.connection import ServerConnection
 from fim_magic.engines.server.dialects import DIALECTS, identify
 from fim_magic.engines.server.engine import ServerEngine
 from fim_magic.errors import FimError, ModelError, ServerError
@@ -61,7 +61,7 @@ def filled(server, tmp_path, *options, text=HOLE, address="", code=0):
 
 
 def engine_of(server, address=""):
-    connection = Connection(ServerAddress.of(address or server.address))
+    connection = ServerConnection(ServerAddress.of(address or server.address))
     dialect, served = identify(connection)
     engine = ServerEngine.load(connection, dialect, served, server.folder, name=connection.address.name)
     return engine.proved(server.folder, "the folder")
@@ -73,7 +73,7 @@ def test_each_kind_fills_a_cell(server, tmp_path, capsys):
 
 
 def test_a_plain_url_is_asked_what_it_is(server, tmp_path):
-    connection = Connection(ServerAddress.of(server.url))
+    connection = ServerConnection(ServerAddress.of(server.url))
     dialect, served = identify(connection)
     assert dialect.name == server.kind
     assert served.name == server.name
@@ -133,7 +133,7 @@ def test_another_vocabulary_is_refused(server, tmp_path):
     written = json.loads((other / "tokenizer.json").read_text())
     written["model"]["merges"] = written["model"]["merges"][:20]
     (other / "tokenizer.json").write_text(json.dumps(written))
-    connection = Connection(ServerAddress.of(server.address))
+    connection = ServerConnection(ServerAddress.of(server.address))
     dialect, served = identify(connection)
     engine = ServerEngine.load(connection, dialect, served, other, name="x")
     with pytest.raises(ModelError, match="encodes text in another way"):
@@ -195,15 +195,15 @@ def test_transformers_is_given_a_whole_configuration(folder, tmp_path, capsys):
 
 def test_the_tokenizer_of_an_ollama_model_is_that_of_its_own_file(folder, tmp_path):
     with FakeOllama(folder) as server:
-        _, served = identify(Connection(ServerAddress.of(server.address)))
+        _, served = identify(ServerConnection(ServerAddress.of(server.address)))
         assert served.sources[0] == str(folder)
         assert served.context_length == server.context  # as it is loaded
         assert served.precision == "Q4_K_M"
         server.is_loaded = False
-        _, served = identify(Connection(ServerAddress.of(server.address)))
+        _, served = identify(ServerConnection(ServerAddress.of(server.address)))
         assert served.context_length == 8192
         server.shown = {"parameters": 'stop                           "x"\nnum_ctx                        2048'}
-        _, served = identify(Connection(ServerAddress.of(server.address)))
+        _, served = identify(ServerConnection(ServerAddress.of(server.address)))
         assert served.context_length == 2048
 
 
@@ -227,7 +227,7 @@ def test_a_file_of_ollama_s_is_known_by_what_is_in_it(tmp_path):
 def test_where_the_tokenizer_of_an_ollama_model_may_come_from(folder, name, info, found):
     with FakeOllama(folder, name=name) as server:
         server.shown = {"model_info": info, "modelfile": ""}
-        _, served = identify(Connection(ServerAddress.of(f"{server.address}/{name}")))
+        _, served = identify(ServerConnection(ServerAddress.of(f"{server.address}/{name}")))
         assert found in served.sources
 
 
@@ -235,19 +235,19 @@ def test_an_ollama_model_that_runs_elsewhere_is_refused(folder):
     with FakeOllama(folder) as server:
         server.shown = {"remote_host": "https://ollama.com:443", "remote_model": "big"}
         with pytest.raises(ModelError, match=r"sends what it is asked on to https://ollama\.com:443"):
-            identify(Connection(ServerAddress.of(server.address)))
+            identify(ServerConnection(ServerAddress.of(server.address)))
 
 
 def test_a_model_that_completes_no_text_is_refused_with_one_that_infills(folder):
     with FakeOllama(folder, name="nomic:latest") as server:
         server.shown = {"capabilities": ["embedding"]}
         with pytest.raises(ModelError, match=r"%fim use qwen2\.5-coder-0\.5b"):
-            identify(Connection(ServerAddress.of(server.address)))
+            identify(ServerConnection(ServerAddress.of(server.address)))
 
 
 def test_a_tag_may_be_left_out(folder):
     with FakeOllama(folder, name="mine:latest") as server:
-        assert identify(Connection(ServerAddress.of(f"{server.address}/mine")))[1].name == "mine:latest"
+        assert identify(ServerConnection(ServerAddress.of(f"{server.address}/mine")))[1].name == "mine:latest"
 
 
 def test_an_endpoint_that_only_chats_is_refused_with_one_that_infills(folder):
@@ -271,7 +271,7 @@ def test_a_model_that_cannot_infill_says_so_as_local_ones_do(tmp_path, capsys):
 
 def test_a_server_of_no_known_kind_names_the_kinds(folder):
     with ScriptedServer() as server, pytest.raises(ServerError, match="ollama://"):
-        identify(Connection(ServerAddress.of(server.url)))
+        identify(ServerConnection(ServerAddress.of(server.url)))
 
 
 def test_a_key_that_lacks_is_asked_for_and_not_hidden_behind_the_kinds(folder):
@@ -279,7 +279,7 @@ def test_a_key_that_lacks_is_asked_for_and_not_hidden_behind_the_kinds(folder):
         server.script("/openapi.json", answer({"error": "Invalid API Key"}, 401))
         server.script("/version", answer({"error": "Invalid API Key"}, 401))
         with pytest.raises(ServerError, match="wants a key"):
-            identify(Connection(ServerAddress.of(server.url)))
+            identify(ServerConnection(ServerAddress.of(server.url)))
 
 
 def test_every_kind_that_an_address_can_name_has_a_dialect():

@@ -11,7 +11,7 @@ from real_servers import MODEL, model_folder
 from fim_magic.document import parse
 from fim_magic.engines import ANY, GREEDY
 from fim_magic.engines.server.address import ServerAddress
-from fim_magic.engines.server.connection import Connection
+from fim_magic.engines.server.connection import ServerConnection
 from fim_magic.engines.server.dialects import identify
 from fim_magic.engines.server.engine import ServerEngine
 from fim_magic.engines.server.vocabulary import require_same_vocabulary
@@ -52,7 +52,7 @@ MARGIN = 0.05
 
 def engine_for(server, kind, folder, model=""):
     address = ServerAddress.of(f"{kind}://{server.url.removeprefix('http://')}/{model}")
-    connection = Connection(address, server.key or "")
+    connection = ServerConnection(address, server.key or "")
     dialect, served = identify(connection)
     engine = ServerEngine.load(connection, dialect, served, folder, name=address.name)
     assert require_same_vocabulary(connection, dialect, served.name, engine.tokenizer, engine.family, source=MODEL)

@@ -10,7 +10,7 @@ from fake_servers import FakeLlamaServer, FakeVllm, write_served
 from fim_magic.candidate import Ending
 from fim_magic.engines import Beginning, Destination, Sampling
 from fim_magic.engines.server.address import ServerAddress
-from fim_magic.engines.server.connection import Connection
+from fim_magic.engines.server.connection import ServerConnection
 from fim_magic.engines.server.dialects import identify
 from fim_magic.engines.server.engine import ServerEngine
 from fim_magic.errors import ModelError
@@ -35,7 +35,7 @@ def engines(tmp_path_factory):
     servers = [kind(folder) for kind in KINDS]
     engines = {}
     for server in servers:
-        connection = Connection(ServerAddress.of(server.address))
+        connection = ServerConnection(ServerAddress.of(server.address))
         engines[type(server)] = ServerEngine.load(connection, *identify(connection), folder, name=server.address)
     yield engines
     for server in servers:

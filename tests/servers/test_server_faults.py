@@ -31,7 +31,7 @@ from scripted_server import (
 from fim_magic.candidate import Ending
 from fim_magic.engines import ANY, GREEDY
 from fim_magic.engines.server.address import ServerAddress
-from fim_magic.engines.server.connection import Connection
+from fim_magic.engines.server.connection import ServerConnection
 from fim_magic.engines.server.dialects import DIALECTS, identify
 from fim_magic.engines.server.engine import ServerEngine
 from fim_magic.engines.server.time_limits import TimeLimits
@@ -67,7 +67,7 @@ def vllm(folder):
 
 
 def connection_to(server, limits=QUICK, **options):
-    return Connection(ServerAddress.of(server.address), KEY, limits=limits, **options)
+    return ServerConnection(ServerAddress.of(server.address), KEY, limits=limits, **options)
 
 
 def engine_of(server, limits=QUICK, **options):
@@ -134,7 +134,7 @@ def test_a_server_that_is_not_there_is_told_at_once():
     with nobody_listens() as host:
         began = time.monotonic()
         with pytest.raises(ServerError, match=f"No server answers at {host}") as caught:
-            identify(Connection(ServerAddress.of(f"vllm://{host}")))  # though it has 20 s of patience
+            identify(ServerConnection(ServerAddress.of(f"vllm://{host}")))  # though it has 20 s of patience
         assert time.monotonic() - began < 10
     assert f"%fim use vllm://{host}" in told(caught.value)
 
@@ -206,7 +206,7 @@ def test_a_list_of_models_that_names_none(vllm, listed, says):
 def test_the_wrong_model_is_told_with_the_right_one(vllm):
     address = ServerAddress.of(f"{vllm.address}/other/model")
     with pytest.raises(ServerError, match=f"no model called 'other/model'.*%fim use {vllm.address}/tiny/qwen2"):
-        identify(Connection(address))
+        identify(ServerConnection(address))
 
 
 # --- on the way to an answer ---------------------------------------------------------------------
@@ -607,7 +607,7 @@ def test_proxies_are_not_used_for_this_machine(server, monkeypatch, name):
 def test_a_proxy_that_cannot_be_used_is_told(monkeypatch, proxy):
     monkeypatch.setenv("ALL_PROXY", proxy)
     with pytest.raises(ServerError) as caught:
-        identify(Connection(ServerAddress.of("vllm://server.invalid"), limits=QUICK))
+        identify(ServerConnection(ServerAddress.of("vllm://server.invalid"), limits=QUICK))
     told(caught.value)
 
 
@@ -666,12 +666,12 @@ def test_https_where_there_is_none_and_none_where_there_is(folder, certificate):
     with FakeVllm(folder) as plain:
         address = ServerAddress.of(f"vllm+https://{plain.host}")
         with pytest.raises(ServerError, match="does not speak https") as caught:
-            identify(Connection(address, limits=QUICK))
+            identify(ServerConnection(address, limits=QUICK))
         told(caught.value)
     with FakeVllm(folder, tls=certificate[0]) as server:
         address = ServerAddress.of(f"vllm://{server.host}")
         with pytest.raises(ServerError, match=rf"name it so: %fim use vllm\+https://{server.host}"):
-            identify(Connection(address, limits=QUICK))
+            identify(ServerConnection(address, limits=QUICK))
 
 
 # --- Ctrl-C --------------------------------------------------------------------------------------
@@ -723,7 +723,7 @@ def test_a_stop_frees_the_kernel_while_it_connects(vllm):
             raise httpx2.ConnectTimeout("timed out", request=request)
 
     dialect, served = identify(connection_to(vllm))
-    connection = Connection(ServerAddress.of(vllm.address), transport=Connecting())
+    connection = ServerConnection(ServerAddress.of(vllm.address), transport=Connecting())
     engine = ServerEngine.load(connection, dialect, served, vllm.folder, name="far")
     stop = threading.Event()
     for _ in events_of(engine, stop):

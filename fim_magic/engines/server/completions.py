@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fim_magic.engines import Capabilities
-from fim_magic.engines.server.connection import Connection
-from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedModel, ServedToken
+from fim_magic.engines.server.connection import ServerConnection
+from fim_magic.engines.server.dialect import AnswerPiece, Asked, Dialect, ServedModel, ServedToken
 from fim_magic.engines.server.models import chosen_model
 from fim_magic.engines.server.refusals import another_kind
 from fim_magic.engines.server.sense import tokens_in
@@ -49,7 +49,7 @@ class CompletionsDialect:
             return (self,)
         return (VllmBehindGateway(), CompletionsDialect(_BY_IDS), CompletionsDialect(_BY_TEXT))
 
-    def identify(self, connection: Connection, wanted: str) -> ServedModel:
+    def identify(self, connection: ServerConnection, wanted: str) -> ServedModel:
         model = chosen_model(connection, wanted)
         length, root = model.get("max_model_len"), model.get("root")
         return ServedModel(
@@ -59,7 +59,7 @@ class CompletionsDialect:
             software="transformers serve" if self.is_transformers else "OpenAI-style completions",
         )
 
-    def tokenize(self, connection: Connection, model: str, text: str) -> list[int] | None:
+    def tokenize(self, connection: ServerConnection, model: str, text: str) -> list[int] | None:
         """Return None: the form has no place for that."""
         return None
 
@@ -82,22 +82,22 @@ class CompletionsDialect:
             body["stop"] = list(asked.stop_texts[:MOST_STOPS])
         return _COMPLETIONS, body
 
-    def pieces(self, events: Iterable[Any], asked: Asked) -> Iterator[Piece]:
+    def pieces(self, events: Iterable[Any], asked: Asked) -> Iterator[AnswerPiece]:
         ended = ""
         for event in events:
             for choice in event.get("choices") or ():
                 ended = ended or str(choice.get("finish_reason") or "")
-                yield Piece(text=str(choice.get("text") or ""))
+                yield AnswerPiece(text=str(choice.get("text") or ""))
             usage = event.get("usage") or {}
             if usage.get("prompt_tokens"):
-                yield Piece(prompt_tokens=int(usage["prompt_tokens"]), cached=_cached(usage))
+                yield AnswerPiece(prompt_tokens=int(usage["prompt_tokens"]), cached=_cached(usage))
                 if ended:
                     break
         if ended:
-            yield Piece(ended="length" if ended == "length" else "stop")
+            yield AnswerPiece(ended="length" if ended == "length" else "stop")
 
     def score(
-        self, connection: Connection, model: str, ids: Sequence[int], begin: int, count: int
+        self, connection: ServerConnection, model: str, ids: Sequence[int], begin: int, count: int
     ) -> list[ServedToken] | None:
         """Return None: most that call themselves so say nothing of a prompt's tokens."""
         return None
@@ -108,7 +108,7 @@ class VllmBehindGateway(VllmDialect):
 
     name = "openai"
 
-    def tokenize(self, connection: Connection, model: str, text: str) -> list[int] | None:
+    def tokenize(self, connection: ServerConnection, model: str, text: str) -> list[int] | None:
         """Return None: `/tokenize` is not behind a gateway."""
         return None
 
@@ -119,7 +119,7 @@ class TransformersServe(CompletionsDialect):
     def __init__(self) -> None:
         super().__init__(_BY_TEXT, is_transformers=True)
 
-    def identify(self, connection: Connection, wanted: str) -> ServedModel:
+    def identify(self, connection: ServerConnection, wanted: str) -> ServedModel:
         described = connection.get("/openapi.json")
         paths = described.get("paths") if isinstance(described, dict) else None
         if not isinstance(paths, dict) or not {"/load_model", "/v1/completions"} <= paths.keys():

@@ -17,7 +17,7 @@ import httpx2
 from fim_magic.engines.server.address import ServerAddress
 from fim_magic.engines.server.answers import read_json, read_whole
 from fim_magic.engines.server.event_stream import EventStream
-from fim_magic.engines.server.lines import Line, Lines
+from fim_magic.engines.server.lines import Lines, ServerLine
 from fim_magic.engines.server.patience import Patience
 from fim_magic.engines.server.refusals import in_words, refusal
 from fim_magic.engines.server.time_limits import USUAL, TimeLimits
@@ -27,7 +27,7 @@ _MOMENT = 0.05  # seconds between two looks at whether an answer is still wanted
 _IDLE_SECONDS = 4.0  # that a connection is kept: vLLM and llama-server close one after five
 
 
-class Connection:
+class ServerConnection:
     """To one server. It may be used by several threads at once.
 
     Args:
@@ -114,7 +114,7 @@ class Connection:
                     raise
                 fresh = True
 
-    def _answer(self, line: Line, method: str, path: str, body: dict[str, Any] | None) -> Any:
+    def _answer(self, line: ServerLine, method: str, path: str, body: dict[str, Any] | None) -> Any:
         timeout = httpx2.Timeout(self.limits.answer, connect=self.limits.connect)
         with in_words(self.address, line), line.request(method, path, body, timeout) as response:
             content = read_whole(response, self.address)
@@ -173,7 +173,7 @@ class _Asking:
     """
 
     def __init__(self, ask: Callable[[_Asking], Any]) -> None:
-        self._line: Line | None = None
+        self._line: ServerLine | None = None
         self.is_ended = threading.Event()
         self._ask = ask
         self._lock = threading.Lock()
@@ -181,7 +181,7 @@ class _Asking:
         self._answer: Any = None
         self._error: BaseException | None = None
 
-    def see(self, line: Line | None) -> None:
+    def see(self, line: ServerLine | None) -> None:
         with self._lock:
             self._line = line
             if line is not None and self.is_ended.is_set():

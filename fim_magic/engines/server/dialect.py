@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fim_magic.engines import Capabilities, Sampling, TokenLogprob
-from fim_magic.engines.server.connection import Connection
+from fim_magic.engines.server.connection import ServerConnection
 from fim_magic.errors import ServerError
 
 ALTERNATIVES = 8
@@ -86,7 +86,7 @@ class ServedToken:
 
 
 @dataclass(frozen=True)
-class Piece:
+class AnswerPiece:
     """What one event of a stream adds to an answer.
 
     Attributes:
@@ -124,7 +124,7 @@ class Dialect(Protocol):
         """The ways in which this kind may be asked, the best first: which one holds has to be proved. Most have one."""
         ...
 
-    def identify(self, connection: Connection, wanted: str) -> ServedModel:
+    def identify(self, connection: ServerConnection, wanted: str) -> ServedModel:
         """Ask which model runs there.
 
         Args:
@@ -136,7 +136,7 @@ class Dialect(Protocol):
         """
         ...
 
-    def tokenize(self, connection: Connection, model: str, text: str) -> list[int] | None:
+    def tokenize(self, connection: ServerConnection, model: str, text: str) -> list[int] | None:
         """Return the server's own ids of a text, in which it finds sentinels; None where it does not tell.
 
         Raises:
@@ -148,7 +148,7 @@ class Dialect(Protocol):
         """Return the path and the body of a streamed request."""
         ...
 
-    def pieces(self, events: Iterable[Any], asked: Asked) -> Iterator[Piece]:
+    def pieces(self, events: Iterable[Any], asked: Asked) -> Iterator[AnswerPiece]:
         """Read the events of the stream that answers `asked`; each is JSON.
 
         Raises:
@@ -158,7 +158,7 @@ class Dialect(Protocol):
         ...
 
     def score(
-        self, connection: Connection, model: str, ids: Sequence[int], begin: int, count: int
+        self, connection: ServerConnection, model: str, ids: Sequence[int], begin: int, count: int
     ) -> list[ServedToken] | None:
         """Say how probable the tokens of a text from `begin` on are, with `count` alternatives in the place of each.
 

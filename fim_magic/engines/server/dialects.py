@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fim_magic.engines.server.completions import FIRST, TransformersServe
-from fim_magic.engines.server.connection import Connection
 from fim_magic.engines.server.dialect import Dialect, ServedModel
 from fim_magic.engines.server.llama_server import LlamaServerDialect
 from fim_magic.engines.server.ollama import OllamaDialect
@@ -30,7 +29,7 @@ _BEFORE: dict[str, tuple[Dialect, ...]] = {"openai": (TransformersServe(),)}
 """What goes by the same name, is told apart by itself, and tried first."""
 
 
-def identify(connection: Connection) -> tuple[Dialect, ServedModel]:
+def identify(connection: ServerConnection) -> tuple[Dialect, ServedModel]:
     """Return how a server is asked, and what it says of its model.
 
     Raises:

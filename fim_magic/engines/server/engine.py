@@ -23,7 +23,7 @@ from fim_magic.engines import (
     too_long_to_score,
 )
 from fim_magic.engines.running import Running
-from fim_magic.engines.server.connection import Connection
+from fim_magic.engines.server.connection import ServerConnection
 from fim_magic.engines.server.dialect import Asked, Dialect, ServedModel, ServedToken
 from fim_magic.engines.server.generation import ServerGeneration, streams_for
 from fim_magic.engines.server.proof import Prover
@@ -62,7 +62,7 @@ class ServerEngine:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: ServerConnection,
         dialect: Dialect,
         served: ServedModel,
         tokenizer: TextTokenizer,
@@ -91,7 +91,7 @@ class ServerEngine:
     @classmethod
     def load(
         cls,
-        connection: Connection,
+        connection: ServerConnection,
         dialect: Dialect,
         served: ServedModel,
         folder: Path,

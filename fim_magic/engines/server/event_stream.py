@@ -11,7 +11,7 @@ import httpx2
 
 from fim_magic.engines.server.address import ServerAddress
 from fim_magic.engines.server.answers import read_events, read_json, read_whole
-from fim_magic.engines.server.lines import Line, Lines
+from fim_magic.engines.server.lines import Lines, ServerLine
 from fim_magic.engines.server.patience import Patience
 from fim_magic.engines.server.refusals import in_words, refusal, said_in_stream
 from fim_magic.engines.server.time_limits import TimeLimits
@@ -43,7 +43,7 @@ class EventStream:
         self._path = path
         self._body = body
         self._limits = limits
-        self._line: Line | None = None
+        self._line: ServerLine | None = None
         # The garbage collector may close a stream on the very thread that holds the lock.
         self._lock = threading.RLock()
         self._closed = threading.Event()
@@ -111,7 +111,7 @@ class EventStream:
                     raise
                 fresh = True
 
-    def _read_from(self, line: Line) -> Iterator[Any]:
+    def _read_from(self, line: ServerLine) -> Iterator[Any]:
         with self._lock:
             self._line = line
             if self.is_closed:

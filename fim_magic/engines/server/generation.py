@@ -16,8 +16,8 @@ from typing import Any
 
 from fim_magic.engines import Beginning, Sampling, Token
 from fim_magic.engines.running import Running
-from fim_magic.engines.server.connection import Connection
-from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedToken
+from fim_magic.engines.server.connection import ServerConnection
+from fim_magic.engines.server.dialect import AnswerPiece, Asked, Dialect, ServedToken
 from fim_magic.engines.server.event_stream import EventStream
 from fim_magic.engines.server.refusals import ended_early, unreadable
 from fim_magic.engines.server.sense import in_known_form, require_sense
@@ -166,7 +166,7 @@ class CandidateStream:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: ServerConnection,
         dialect: Dialect,
         asked: Asked,
         beginning: Beginning,
@@ -249,7 +249,7 @@ class CandidateStream:
     def _continued(self, generated: Sequence[int]) -> Asked:
         return replace(self._asked, ids=[*self._asked.ids, *generated], limit=self._asked.limit - len(generated))
 
-    def _pieces(self, asked: Asked) -> Iterator[Piece]:
+    def _pieces(self, asked: Asked) -> Iterator[AnswerPiece]:
         stream = self._connection.stream(*self._dialect.request(asked))
         with self._lock:
             self._stream = stream
@@ -279,7 +279,7 @@ class CandidateStream:
 
 
 def streams_for(
-    connection: Connection,
+    connection: ServerConnection,
     dialect: Dialect,
     asked: Asked,
     beginnings: Sequence[Beginning],

@@ -18,7 +18,7 @@ _CONNECTED = (".connect_tcp.complete", ".start_tls.complete")
 """How the events of httpcore2 end in which a connection is made: to the server itself or to a proxy."""
 
 
-class Line:
+class ServerLine:
     """One connection.
 
     Attributes:
@@ -87,12 +87,12 @@ class Lines:
 
     def __init__(self, make: Callable[[], httpx2.Client]) -> None:
         self._make = make
-        self._idle: list[Line] = []
+        self._idle: list[ServerLine] = []
         self._was_answered = False
         self._lock = threading.Lock()
 
     @contextmanager
-    def taken(self, *, fresh: bool = False) -> Iterator[Line]:
+    def taken(self, *, fresh: bool = False) -> Iterator[ServerLine]:
         """Have a line as long as the block lasts; it is kept for the next one unless the block fails.
 
         Args:
@@ -102,7 +102,7 @@ class Lines:
             self.close()
         with self._lock:
             line = self._idle.pop() if self._idle else None
-        line = line or Line(self._make(), was_answered=self._was_answered)
+        line = line or ServerLine(self._make(), was_answered=self._was_answered)
         try:
             yield line
         except BaseException:

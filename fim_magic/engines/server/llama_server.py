@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fim_magic.engines import Capabilities, TokenLogprob
-from fim_magic.engines.server.connection import Connection
-from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedModel, ServedToken
+from fim_magic.engines.server.connection import ServerConnection
+from fim_magic.engines.server.dialect import AnswerPiece, Asked, Dialect, ServedModel, ServedToken
 from fim_magic.engines.server.refusals import another_kind
 from fim_magic.engines.server.sense import tokens_in
 
@@ -33,7 +33,7 @@ class LlamaServerDialect:
     def variants(self) -> tuple[Dialect, ...]:
         return (self,)
 
-    def identify(self, connection: Connection, wanted: str) -> ServedModel:
+    def identify(self, connection: ServerConnection, wanted: str) -> ServedModel:
         props = connection.get("/props")
         settings = props.get("default_generation_settings") if isinstance(props, dict) else None
         if not isinstance(settings, dict):
@@ -47,7 +47,7 @@ class LlamaServerDialect:
             software=f"llama-server {build}".strip(),
         )
 
-    def tokenize(self, connection: Connection, model: str, text: str) -> list[int] | None:
+    def tokenize(self, connection: ServerConnection, model: str, text: str) -> list[int] | None:
         body = {"content": text, "add_special": False, "parse_special": True}
         return [int(token) for token in connection.post("/tokenize", body)["tokens"]]
 
@@ -72,32 +72,32 @@ class LlamaServerDialect:
             body["logit_bias"] = [[token, _BIAS] for token in asked.allowed]
         return "/completion", body
 
-    def pieces(self, events: Iterable[Any], asked: Asked) -> Iterator[Piece]:
+    def pieces(self, events: Iterable[Any], asked: Asked) -> Iterator[AnswerPiece]:
         """Read the events of the stream that answers `asked`.
 
         A character that several tokens make up comes as a text with the last of its ids. And a token that ends the
         answer by the file's account, and not by ours, is no part of it.
         """
-        come, held = 0, Piece()
+        come, held = 0, AnswerPiece()
         for event in events:
             if event.get("index"):  # one is asked for
                 continue
             ended = _ENDINGS.get(str(event.get("stop_type")), "stop") if event.get("stop") else ""
             if not ended or event.get("stop_type") != "eos":
                 yield held
-            held = Piece()
+            held = AnswerPiece()
             tokens = _tokens(event)
             generated = event.get("tokens_predicted", come + len(tokens))
             text = str(event.get("content") or "")
             is_half_known = not ended and generated - come > len(tokens)
-            piece = Piece(text=text) if is_half_known else Piece(tokens)
+            piece = AnswerPiece(text=text) if is_half_known else AnswerPiece(tokens)
             come = max(come, generated)
             if event.get("content") == "" and tokens and tokens[-1].id not in asked.stop_ids and not ended:
                 held = piece
             else:
                 yield piece
             if ended:
-                yield Piece(
+                yield AnswerPiece(
                     ended=ended,
                     cached=(event.get("timings") or {}).get("cache_n"),
                     prompt_tokens=event.get("tokens_evaluated"),
@@ -105,7 +105,7 @@ class LlamaServerDialect:
         yield held
 
     def score(
-        self, connection: Connection, model: str, ids: Sequence[int], begin: int, count: int
+        self, connection: ServerConnection, model: str, ids: Sequence[int], begin: int, count: int
     ) -> list[ServedToken] | None:
         """Return None: it says nothing of tokens that it has not generated."""
         return None

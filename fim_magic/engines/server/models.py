@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from fim_magic.engines.server.address import ServerAddress
-from fim_magic.engines.server.connection import Connection
+from fim_magic.engines.server.connection import ServerConnection
 from fim_magic.errors import ServerError
 
 _MOST_TOLD = 8
 _Entry = TypeVar("_Entry", bound=Mapping[str, Any])
 
 
-def chosen_model(connection: Connection, wanted: str) -> dict[str, Any]:
+def chosen_model(connection: ServerConnection, wanted: str) -> dict[str, Any]:
     """Return what a server says of one of its models.
 
     Args:

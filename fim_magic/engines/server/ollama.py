@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fim_magic.engines import Capabilities
-from fim_magic.engines.server.connection import Connection
-from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedModel, ServedToken
+from fim_magic.engines.server.connection import ServerConnection
+from fim_magic.engines.server.dialect import AnswerPiece, Asked, Dialect, ServedModel, ServedToken
 from fim_magic.engines.server.models import chosen_of
 from fim_magic.engines.server.refusals import another_kind
 from fim_magic.engines.server.sense import tokens_in
@@ -36,7 +36,7 @@ class OllamaDialect:
     def variants(self) -> tuple[Dialect, ...]:
         return (self,)
 
-    def identify(self, connection: Connection, wanted: str) -> ServedModel:
+    def identify(self, connection: ServerConnection, wanted: str) -> ServedModel:
         version = connection.get("/api/version")
         if not isinstance(version, dict) or not isinstance(version.get("version"), str):
             raise another_kind(connection.address, "Ollama", "it has no /api/version")
@@ -54,7 +54,7 @@ class OllamaDialect:
             adds_bos=bool(info.get("tokenizer.ggml.add_bos_token")),
         )
 
-    def tokenize(self, connection: Connection, model: str, text: str) -> list[int] | None:
+    def tokenize(self, connection: ServerConnection, model: str, text: str) -> list[int] | None:
         """Return None: it does not tell."""
         return None
 
@@ -84,19 +84,19 @@ class OllamaDialect:
             "options": options,
         }
 
-    def pieces(self, events: Iterable[Any], asked: Asked) -> Iterator[Piece]:
+    def pieces(self, events: Iterable[Any], asked: Asked) -> Iterator[AnswerPiece]:
         for event in events:
             logprobs = tuple(float(token["logprob"]) for token in event.get("logprobs") or ())
-            yield Piece(text=str(event.get("response") or ""), logprobs=logprobs)
+            yield AnswerPiece(text=str(event.get("response") or ""), logprobs=logprobs)
             if event.get("done"):
                 ended = "length" if event.get("done_reason") == "length" else "stop"
-                yield Piece(ended=ended, prompt_tokens=event.get("prompt_eval_count") or None)
+                yield AnswerPiece(ended=ended, prompt_tokens=event.get("prompt_eval_count") or None)
                 return
         # Where one token comes more than 30 times in a row, it says no more, and not even that it is done.
-        yield Piece(ended="length")
+        yield AnswerPiece(ended="length")
 
     def score(
-        self, connection: Connection, model: str, ids: Sequence[int], begin: int, count: int
+        self, connection: ServerConnection, model: str, ids: Sequence[int], begin: int, count: int
     ) -> list[ServedToken] | None:
         """Return None: it says nothing of tokens that it has not generated."""
         return None
@@ -111,7 +111,7 @@ def _models(listed: Any) -> dict[str, Mapping[str, Any]]:
     }
 
 
-def _chosen(connection: Connection, wanted: str, loaded: Mapping[str, Mapping[str, Any]]) -> str:
+def _chosen(connection: ServerConnection, wanted: str, loaded: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the name of the model that is meant: of one that is not named, the one that is loaded, or the only one."""
     if not wanted and len(loaded) == 1:
         return next(iter(loaded))
@@ -120,7 +120,7 @@ def _chosen(connection: Connection, wanted: str, loaded: Mapping[str, Mapping[st
     return str(chosen_of(connection.address, models, with_tag)["name"])
 
 
-def _require_use(connection: Connection, name: str, shown: Mapping[str, Any]) -> None:
+def _require_use(connection: ServerConnection, name: str, shown: Mapping[str, Any]) -> None:
     """Refuse what is no completing model, and what is not computed there."""
     from fim_magic import catalog
 

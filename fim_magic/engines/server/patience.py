@@ -6,7 +6,7 @@ import logging
 import random
 from collections.abc import Callable
 
-from fim_magic.engines.server.lines import Line
+from fim_magic.engines.server.lines import ServerLine
 from fim_magic.engines.server.refusals import Passing, PassingServerError
 from fim_magic.errors import ServerError
 
@@ -32,7 +32,7 @@ class Patience:
         # Of its own: the user's stream of random numbers stays as it is. Many who were refused at once come back apart.
         self._random = random.Random()
 
-    def allows(self, error: ServerError, line: Line | None) -> bool:
+    def allows(self, error: ServerError, line: ServerLine | None) -> bool:
         """Return whether to try again, when it is time to.
 
         Args:

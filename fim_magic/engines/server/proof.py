@@ -17,7 +17,7 @@ from fim_magic.document import Document
 from fim_magic.engines import ANY, GREEDY, Token
 from fim_magic.engines.running import Running
 from fim_magic.engines.server.completions import CompletionsDialect
-from fim_magic.engines.server.connection import Connection
+from fim_magic.engines.server.connection import ServerConnection
 from fim_magic.engines.server.dialect import Asked, Dialect, ServedModel
 from fim_magic.engines.server.generation import ServerGeneration, streams_for
 from fim_magic.engines.server.refusals import silent
@@ -70,7 +70,7 @@ class Prover:
         source: Where that comes from, for messages.
     """
 
-    connection: Connection
+    connection: ServerConnection
     served: ServedModel
     tokenizer: TextTokenizer
     family: Family

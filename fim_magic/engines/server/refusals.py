@@ -15,7 +15,7 @@ import httpx2
 
 from fim_magic.engines.server.address import ServerAddress
 from fim_magic.engines.server.keys import VARIABLE
-from fim_magic.engines.server.lines import Line
+from fim_magic.engines.server.lines import ServerLine
 from fim_magic.errors import ServerError
 
 _MOST_TOLD = 300  # characters of a server's own words
@@ -145,7 +145,7 @@ def unreadable(address: ServerAddress, why: str) -> ServerError:
 
 
 @contextmanager
-def in_words(address: ServerAddress, line: Line) -> Iterator[None]:
+def in_words(address: ServerAddress, line: ServerLine) -> Iterator[None]:
     """Raise a ServerError for what httpx2 raises in the block, where a request goes over a line."""
     try:
         yield

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fim_magic.engines import Capabilities, TokenLogprob
-from fim_magic.engines.server.connection import Connection
-from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedModel, ServedToken, failure
+from fim_magic.engines.server.connection import ServerConnection
+from fim_magic.engines.server.dialect import AnswerPiece, Asked, Dialect, ServedModel, ServedToken, failure
 from fim_magic.engines.server.models import chosen_model
 from fim_magic.engines.server.refusals import another_kind
 from fim_magic.engines.server.sense import tokens_in
@@ -34,7 +34,7 @@ class SglangDialect:
     def variants(self) -> tuple[Dialect, ...]:
         return (self,)
 
-    def identify(self, connection: Connection, wanted: str) -> ServedModel:
+    def identify(self, connection: ServerConnection, wanted: str) -> ServedModel:
         info = connection.get("/model_info")
         if not isinstance(info, dict) or not isinstance(info.get("model_path"), str) or "is_generation" not in info:
             raise another_kind(connection.address, "SGLang", "it has no /model_info")
@@ -48,7 +48,7 @@ class SglangDialect:
             software="SGLang",
         )
 
-    def tokenize(self, connection: Connection, model: str, text: str) -> list[int] | None:
+    def tokenize(self, connection: ServerConnection, model: str, text: str) -> list[int] | None:
         found = connection.post("/tokenize", {"model": model, "prompt": text, "add_special_tokens": False})
         return [int(token) for token in found["tokens"]]
 
@@ -75,7 +75,7 @@ class SglangDialect:
             "top_logprobs_num": asked.alternatives,
         }
 
-    def pieces(self, events: Iterable[Any], asked: Asked) -> Iterator[Piece]:
+    def pieces(self, events: Iterable[Any], asked: Asked) -> Iterator[AnswerPiece]:
         # Log-probabilities are those of what was sampled from: not the model's own where that was changed.
         are_own = asked.allowed is None and asked.sampling.temperature in (0.0, 1.0) and _keeps_all(asked)
         come = 0
@@ -87,7 +87,7 @@ class SglangDialect:
             ids = event.get("output_ids") or []
             new = meta["completion_tokens"] - come
             come += new
-            yield Piece(
+            yield AnswerPiece(
                 _tokens(ids, meta, are_own=are_own)[len(ids) - new :] if new else (),
                 ended=str(ended.get("type") or ""),
                 cached=meta.get("cached_tokens"),
@@ -95,7 +95,7 @@ class SglangDialect:
             )
 
     def score(
-        self, connection: Connection, model: str, ids: Sequence[int], begin: int, count: int
+        self, connection: ServerConnection, model: str, ids: Sequence[int], begin: int, count: int
     ) -> list[ServedToken] | None:
         body = {
             "input_ids": list(ids),

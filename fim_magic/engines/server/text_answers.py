@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedToken
+from fim_magic.engines.server.dialect import AnswerPiece, Asked, Dialect, ServedToken
 from fim_magic.errors import ServerError
 from fim_magic.tokenization import TextTokenizer
 
@@ -82,7 +82,7 @@ class TextAnswer:
         return next((n for n in lengths if any(stop.startswith(text[-n:]) for stop in self._stops)), 0)
 
 
-def pieces_of(dialect: Dialect, events: Iterable[Any], asked: Asked, tokenizer: TextTokenizer) -> Iterator[Piece]:
+def pieces_of(dialect: Dialect, events: Iterable[Any], asked: Asked, tokenizer: TextTokenizer) -> Iterator[AnswerPiece]:
     """Read a stream by its dialect, with ids for everything that comes.
 
     Args:
@@ -104,16 +104,16 @@ def pieces_of(dialect: Dialect, events: Iterable[Any], asked: Asked, tokenizer: 
             yield _with(answer.push(piece.text, piece.logprobs), piece)
         elif piece.tokens or piece.ended:
             waiting = answer.end()
-            yield _with([*waiting, *piece.tokens], piece) if not answer.is_over else Piece(ended=piece.ended)
+            yield _with([*waiting, *piece.tokens], piece) if not answer.is_over else AnswerPiece(ended=piece.ended)
         else:
             yield piece
     waiting = answer.end()
     if waiting:
-        yield Piece(tuple(waiting))
+        yield AnswerPiece(tuple(waiting))
 
 
-def _with(tokens: Sequence[ServedToken], piece: Piece) -> Piece:
-    return Piece(tuple(tokens), ended=piece.ended, cached=piece.cached, prompt_tokens=piece.prompt_tokens)
+def _with(tokens: Sequence[ServedToken], piece: AnswerPiece) -> AnswerPiece:
+    return AnswerPiece(tuple(tokens), ended=piece.ended, cached=piece.cached, prompt_tokens=piece.prompt_tokens)
 
 
 def _joined(text: str) -> str:

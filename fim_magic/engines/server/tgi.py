@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from fim_magic.engines import Capabilities, TokenLogprob
-from fim_magic.engines.server.connection import Connection
-from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedModel, ServedToken
+from fim_magic.engines.server.connection import ServerConnection
+from fim_magic.engines.server.dialect import AnswerPiece, Asked, Dialect, ServedModel, ServedToken
 from fim_magic.engines.server.models import chosen_of
 from fim_magic.engines.server.refusals import another_kind
 from fim_magic.engines.server.sense import tokens_in
@@ -31,7 +31,7 @@ class TgiDialect:
     def variants(self) -> tuple[Dialect, ...]:
         return (self,)
 
-    def identify(self, connection: Connection, wanted: str) -> ServedModel:
+    def identify(self, connection: ServerConnection, wanted: str) -> ServedModel:
         info = connection.get("/info")
         if not isinstance(info, dict) or not {"model_id", "max_total_tokens"} <= info.keys():
             raise another_kind(connection.address, "Text Generation Inference", "it has no /info")
@@ -46,7 +46,7 @@ class TgiDialect:
             software=f"TGI {info.get('version') or ''}".strip(),
         )
 
-    def tokenize(self, connection: Connection, model: str, text: str) -> list[int] | None:
+    def tokenize(self, connection: ServerConnection, model: str, text: str) -> list[int] | None:
         return [int(token["id"]) for token in connection.post("/tokenize", {"inputs": text})]
 
     def request(self, asked: Asked) -> tuple[str, dict[str, Any]]:
@@ -65,7 +65,7 @@ class TgiDialect:
                 parameters["top_p"] = asked.sampling.top_p
         return "/generate_stream", {"inputs": asked.text, "parameters": parameters}
 
-    def pieces(self, events: Iterable[Any], asked: Asked) -> Iterator[Piece]:
+    def pieces(self, events: Iterable[Any], asked: Asked) -> Iterator[AnswerPiece]:
         # Log-probabilities are those of what was sampled from: the model's own only where the most probable is taken.
         are_own = not asked.sampling.temperature
         for event in events:
@@ -75,7 +75,7 @@ class TgiDialect:
             ]
             details = event.get("details") or {}
             ended = str(details.get("finish_reason") or ("" if event.get("generated_text") is None else "length"))
-            yield Piece(
+            yield AnswerPiece(
                 (
                     ServedToken(
                         int(token["id"]),
@@ -88,7 +88,7 @@ class TgiDialect:
             )
 
     def score(
-        self, connection: Connection, model: str, ids: Sequence[int], begin: int, count: int
+        self, connection: ServerConnection, model: str, ids: Sequence[int], begin: int, count: int
     ) -> list[ServedToken] | None:
         """Return None: it takes texts, and where one is cut into tokens behind another is not ours to say."""
         return None

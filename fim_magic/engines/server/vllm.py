@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fim_magic.engines import Capabilities, TokenLogprob
-from fim_magic.engines.server.connection import Connection
-from fim_magic.engines.server.dialect import Asked, Dialect, Piece, ServedModel, ServedToken
+from fim_magic.engines.server.connection import ServerConnection
+from fim_magic.engines.server.dialect import AnswerPiece, Asked, Dialect, ServedModel, ServedToken
 from fim_magic.engines.server.models import chosen_model
 from fim_magic.engines.server.refusals import another_kind
 from fim_magic.engines.server.sense import tokens_in
@@ -33,7 +33,7 @@ class VllmDialect:
     def variants(self) -> tuple[Dialect, ...]:
         return (self,)
 
-    def identify(self, connection: Connection, wanted: str) -> ServedModel:
+    def identify(self, connection: ServerConnection, wanted: str) -> ServedModel:
         version = connection.get("/version")
         if not isinstance(version, dict) or not isinstance(version.get("version"), str):
             raise another_kind(connection.address, "vLLM", "it does not tell its version")
@@ -46,7 +46,7 @@ class VllmDialect:
             software=f"vLLM {version['version']}",
         )
 
-    def tokenize(self, connection: Connection, model: str, text: str) -> list[int] | None:
+    def tokenize(self, connection: ServerConnection, model: str, text: str) -> list[int] | None:
         found = connection.post("/tokenize", {"model": model, "prompt": text, "add_special_tokens": False})
         return [int(token) for token in found["tokens"]]
 
@@ -71,7 +71,7 @@ class VllmDialect:
             body["allowed_token_ids"] = list(asked.allowed)
         return _COMPLETIONS, body
 
-    def pieces(self, events: Iterable[Any], asked: Asked) -> Iterator[Piece]:
+    def pieces(self, events: Iterable[Any], asked: Asked) -> Iterator[AnswerPiece]:
         for event in events:
             for choice in event["choices"]:  # the last event has none, and tells the usage
                 if choice.get("index"):  # one is asked for
@@ -82,7 +82,7 @@ class VllmDialect:
                 yield _piece(choice)
 
     def score(
-        self, connection: Connection, model: str, ids: Sequence[int], begin: int, count: int
+        self, connection: ServerConnection, model: str, ids: Sequence[int], begin: int, count: int
     ) -> list[ServedToken] | None:
         body = {
             "model": model,
@@ -96,13 +96,13 @@ class VllmDialect:
         return [_scored(token, place, count) for token, place in zip(ids[begin:], places, strict=True)]
 
 
-def _piece(choice: Mapping[str, Any]) -> Piece:
+def _piece(choice: Mapping[str, Any]) -> AnswerPiece:
     ids = choice.get("token_ids") or []
     told = choice.get("logprobs") or {}
     logprobs = told.get("token_logprobs") or [None] * len(ids)
     places = told.get("top_logprobs") or [None] * len(ids)
     read = choice.get("prompt_token_ids")
-    return Piece(
+    return AnswerPiece(
         tokens=tuple(
             ServedToken(int(token), logprob, _alternatives(place))
             for token, logprob, place in zip(ids, logprobs, places, strict=True)

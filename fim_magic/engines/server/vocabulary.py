@@ -6,7 +6,7 @@ how it encodes some texts and every sentinel before it is asked anything else.
 
 from __future__ import annotations
 
-from fim_magic.engines.server.connection import Connection
+from fim_magic.engines.server.connection import ServerConnection
 from fim_magic.engines.server.dialect import Dialect
 from fim_magic.engines.server.sense import in_known_form
 from fim_magic.errors import ModelError
@@ -22,7 +22,7 @@ TEXTS = (
 
 
 def require_same_vocabulary(
-    connection: Connection, dialect: Dialect, model: str, tokenizer: TextTokenizer, family: Family, *, source: str
+    connection: ServerConnection, dialect: Dialect, model: str, tokenizer: TextTokenizer, family: Family, *, source: str
 ) -> bool:
     """Compare the server's ids of some texts, and of every sentinel of the family, with our own.
 
@@ -55,7 +55,7 @@ def require_same_vocabulary(
     return True
 
 
-def encoded(connection: Connection, dialect: Dialect, model: str, text: str) -> list[int] | None:
+def encoded(connection: ServerConnection, dialect: Dialect, model: str, text: str) -> list[int] | None:
     """Return the server's own ids of a text; None where it does not tell.
 
     Raises:
@@ -65,7 +65,7 @@ def encoded(connection: Connection, dialect: Dialect, model: str, text: str) -> 
         return dialect.tokenize(connection, model, text)
 
 
-def another_vocabulary(connection: Connection, model: str, source: str, why: str = "") -> ModelError:
+def another_vocabulary(connection: ServerConnection, model: str, source: str, why: str = "") -> ModelError:
     """Return the error for a server whose model has another vocabulary than our tokenizer."""
     return ModelError(
         f"The server at {connection.address.host} encodes text in another way than the tokenizer of {source}, so "
