@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fim_magic.engines.server.completions import FIRST, TransformersServe
+from fim_magic.engines.server.connection import ServerConnection
 from fim_magic.engines.server.dialect import Dialect, ServedModel
 from fim_magic.engines.server.llama_server import LlamaServerDialect
 from fim_magic.engines.server.ollama import OllamaDialect
