@@ -1,4 +1,4 @@
-"""Secrets in commands and calls that have a place for them: `curl -u me:…`, `mysql -p…`, `login("me", "…")`."""
+"""Secrets in commands that have a place for them: `curl -u me:…`, `mysql -p…`, `--from-literal=db=…`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ _OPTION = re.compile(
     | mc[ ](?:alias|config[ ]host)[ ](?:set|add)[ ]\S{1,40}[ ]\S{1,80}[ ]
     | https?[ ][^\n|;]{0,120}?(?<=[ ])(?:-a|--auth)[ ][\w.@-]{1,40}:
     | net[ ]use[ ][^\n]{0,60}?\\\\[\w.\\-]{1,60}[ ]
+    | --from-literal[= ]["']?[\w.-]{1,60}=
     )["']?(?P<value>[^\s"'<>$/-][^\s"'<>]{2,99})
     """,
     re.VERBOSE,
@@ -43,7 +44,7 @@ _USER_PASS = re.compile(
     re.IGNORECASE,
 )
 _PGPASS = re.compile(
-    r"(?<![\w.:/*-])(?:[A-Za-z*]|\d{1,3}\.)[\w.*-]{0,60}:(?:\d{2,5}|\*):(?:\*|[\w-]{2,60}):(?:\*|[\w-]{2,60}):(?P<value>[^\s\"':]{3,100})"
+    r"(?<![\w.:/*-])(?:[A-Za-z*]|\d{1,3}\.)[\w.*-]{0,60}:(?:1?54\d\d|6[45]\d\d|\*):(?:\*|[\w-]{2,60}):(?:\*|[\w-]{2,60}):(?P<value>[^\s\"':]{3,100})"
 )
 _ORACLE = re.compile(
     r"(?<![\w/.])\w{1,30}/(?P<value>[^\s/@\"']{3,60})@(?:(?://)?[\w.-]{1,60}:\d{1,5}/|\w{1,30}(?![\w.]))"
@@ -78,7 +79,7 @@ _HERE_STRING = re.compile(
     r"--(?:with-token|password-stdin|token-stdin)[ ]{0,4}<<<[ ]{0,4}[\"']?(?P<value>[^\s\"'$]{3,200})"
 )
 _PGPASS_LINE = re.compile(
-    r"^(?:localhost|\*|[\w-]{1,40}(?:\.[\w-]{1,40}){1,6}):(?:\d{4,5}|\*):[\w*-]{1,60}:[\w*-]{1,60}:(?P<value>[^\s\"':]{3,100})$",
+    r"^(?:localhost|\*|[\w-]{1,40}(?:\.[\w-]{1,40}){1,6}):(?:1?54\d\d|6[45]\d\d|\*):[\w*-]{1,60}:[\w*-]{1,60}:(?P<value>[^\s\"':]{3,100})$",
     re.MULTILINE,
 )
 _WHATEVER_IT_IS = (
@@ -95,32 +96,10 @@ _WHATEVER_IT_IS = (
 )
 _IF_IT_LOOKS_LIKE_ONE = (_PGPASS, _ORACLE, _LOGIN)
 
-_CALL = re.compile(
-    r"""
-    (?<![\w-])(?:
-      (?P<login>\w{0,20}?(?:login|auth|from_credentials|ftp|ftp_tls|(?:sym|aes)_(?:en|de)crypt))
-    | (?P<connect>
-        \w{0,20}?(?:connect|set_password|username_pw_set|getconnection|create_user|create_superuser|authenticate|credentials?)
-        | jwt\.(?:en|de)code
-      )
-    | fernet | hmac\.new
-    )["']?[ ]?[=:]?[ ]?\(
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
-_ARGUMENT = re.compile(
-    r"""
-    (?P<comma>,) | (?P<named>=[ ]?)?[bru]?(?P<quote>\\?["'])(?P<value>[^"'\\\n]{1,200})(?P=quote)
-    | [^()"'{},=\\]+ | \{[^{}\n]{0,60}\} | =
-    """,
-    re.VERBOSE,
-)
 _LIST_OF_WORDS = re.compile(
     r"""[\[(]\s{0,40}["'][\w./-]{1,40}["'](?:\s{0,40},\s{0,40}(?:["'][^"'\s]{0,120}["']|[\w.()*]{1,40})){1,30}"""
 )
 _WORD = re.compile(r"[\"'](?P<word>[^\"'\s]{0,120})[\"']")
-_LONGEST_CALL = 300  # characters
-_SHORTEST = 3  # characters of what is no name in an example
 
 
 def secrets_in_commands(text: str) -> Iterator[Span]:
@@ -146,20 +125,3 @@ def secrets_in_lists_of_words(text: str) -> Iterator[Span]:
                 if position <= start and end <= position + last - first:
                     yield first + start - position, first + end - position
                 position += last - first + 1
-
-
-def secret_arguments(text: str) -> Iterator[Span]:
-    """Yield where passwords stand in calls that have them in a place: `login("me", "…")`, `auth=("me", "…")`."""
-    for call in _CALL.finditer(text):
-        position, stop, index = call.end(), call.end() + _LONGEST_CALL, 0
-        while position < stop and (part := _ARGUMENT.match(text, position)):
-            position = part.end()
-            index += part["comma"] is not None
-            if part["value"] and not part["named"] and _is_password(part["value"], call, index):
-                yield part.span("value")
-
-
-def _is_password(value: str, call: re.Match[str], index: int) -> bool:
-    if call["login"] and index:
-        return len(value) >= _SHORTEST and not is_harmless(value)
-    return (index > 0 or call["connect"] is None) and is_dense(value)

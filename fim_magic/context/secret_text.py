@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from fim_magic.context.secret_commands import secret_arguments, secrets_in_commands
+from fim_magic.context.secret_calls import secret_arguments
+from fim_magic.context.secret_commands import secrets_in_commands
+from fim_magic.context.secret_files import secrets_in_files, secrets_in_objects
 from fim_magic.context.secret_names import LONGEST_NAME, Suspicion, has_digits, likelihood
 from fim_magic.context.secret_pairs import secrets_in_rows
 from fim_magic.context.secret_shapes import Span
@@ -45,7 +47,7 @@ _BETWEEN = re.compile(
             (?:[ ][\w'-]{1,15}){1,3}[ ]?[:=][ ]{0,4})
         | (?:[ ]\([^()\n]{0,40}\))?[ \t]{0,20}
           (?:
-            :[ ]?[&A-Za-z][\w<>\[\]?|.& ]{0,30}?[ ]?=(?!=)    # with a type
+            :[ ]?[&A-Za-z][\w<>\[\]?|.& ]{0,30}?[ ]?=(?!=|[ \t]{0,20}(?:\n|\Z))    # with a type
             | => | [:=!]?={1,2} | -> | <- | → | :=? | [\uff1a\uff1d] | (?P<cell>\|{1,2}) | (?P<comma>,)
           )
           [ \t]{0,20}(?:\\?\n[ \t]{1,20})?
@@ -103,6 +105,8 @@ def secrets_in_text(text: str) -> Iterator[Span]:
     for match in _IN_QUERY.finditer(text):
         if _QUERY_NAMES.fullmatch(match["name"]) and is_dense(match["value"]):
             yield match.span("value")
+    yield from secrets_in_files(text)
+    yield from secrets_in_objects(text)
     yield from secrets_in_commands(text)
     yield from secret_arguments(text)
     yield from secrets_in_rows(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from fim_magic.context.secret_names import LONGEST_NAME, Suspicion, likelihood
+from fim_magic.context.secret_words import is_label
 
 LONGEST = 200
 """Characters of a value that are looked at."""
@@ -52,9 +53,17 @@ _ORDINARY = re.compile(
 )
 
 
+_ADDRESS = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,6}")
+
+
 def is_short_number(value: str) -> bool:
     """Whether a value may be a PIN or a number in the place of a password."""
     return value.isdigit() and 4 <= len(value) <= 20 and len(set(value)) > 1
+
+
+def is_address(value: str) -> bool:
+    """Whether a value is the address of a mailbox."""
+    return _ADDRESS.fullmatch(value) is not None
 
 
 def is_made_up(value: str) -> bool:
@@ -90,6 +99,8 @@ def is_harmless(value: str, *, quoted: bool = True) -> bool:
     if value.lower() in _PLAIN_WORDS:
         return True
     if any(pattern.fullmatch(value) for pattern in (_PLACEHOLDER, _PLAIN, _PATH, _ENVIRONMENT)):
+        return True
+    if is_label(value):
         return True
     if value.startswith(("^", ".*")) or "(?" in value:
         return True  # a pattern that a value has to fit
