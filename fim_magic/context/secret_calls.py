@@ -59,13 +59,14 @@ _ARGUMENT = re.compile(
 )
 _LONGEST_CALL = 300  # characters
 _SHORTEST = 3  # characters of what is no name in an example
+_HANDLER = re.compile(r"on_\w{1,60}")  # of an event
 _NUMBER_AT_END = re.compile(r"\d{1,3}\Z")
 
 _PLACES = (
     # Behind the name that a directory knows somebody by.
     re.compile(
         r"""
-        (?:bind(?:_s)?|Connection)\([^\n]{0,120}?["']\w{1,20}=[^"'\n]{1,160}["']\s{0,9},\s{0,40}
+        (?:bind(?:_s)?|Connection)\([^\n]{0,120}?["'](?:\w{1,20}=[^"'\n]{1,160}|\w{1,20}\\{1,2}[\w.-]{1,60})["']\s{0,9},\s{0,40}
         ["'](?P<value>[^"'\n(][^"'\n=]{2,100})["']
         """,
         re.VERBOSE,
@@ -73,6 +74,11 @@ _PLACES = (
     re.compile(
         r"(?:from_?key|privateKeyToAccount|\bWallet|sign_?transaction|signTransaction|PrivateKey|(?<![\w.])Key)"
         r"\([^\"'\n()]{0,60}[\"'](?P<value>(?:0x)?[0-9a-fA-F]{64})[\"']"
+    ),
+    re.compile(
+        r"\b(?:wlan|wifi|sta|sta_if|station|nic|radio|wl)\.(?:connect|begin)\([^()\n]{0,80}?\b(?:key|auth)[ ]?=[ ]?"
+        r"(?:\([^()\n]{0,60}?,[ ]?)?[\"'](?P<value>[^\"'\n]{4,100})[\"']",
+        re.IGNORECASE,
     ),
     # What is sent where a password is asked for.
     re.compile(
@@ -109,4 +115,4 @@ def _is_password(value: str, kind: str, index: int, last: str) -> bool:
         return len(value) >= _SHORTEST and not is_harmless(value) and not is_address(value)
     # One of a row is none: `connect("node1", "node2")`.
     is_next = _NUMBER_AT_END.sub("", value) == _NUMBER_AT_END.sub("", last)
-    return index >= _LIKELY.get(kind, _LAST) and is_dense(value) and not is_next
+    return index >= _LIKELY.get(kind, _LAST) and is_dense(value) and not is_next and not _HANDLER.match(value)

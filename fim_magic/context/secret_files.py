@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from fim_magic.context.secret_shapes import Span
 from fim_magic.context.secret_values import is_harmless
 
+_IN_BRACES = re.compile(r"^[ \t]{0,20}(?:data|stringData):[ ]\{(?P<values>[^{}\n]{1,2000})\}[ \t]{0,9}$", re.MULTILINE)
+_IN_LINE = re.compile(r":[ ]{1,4}[\"']?(?P<value>[^,\"'\n]{1,400})")
 _KIND = re.compile(r"^[ \t]{0,20}(?:-[ ])?kind:[ ]{1,4}[\"']?Secret[\"']?[ \t]{0,9}$", re.MULTILINE)
 _DATA = re.compile(r"(?P<indent>[ \t]{0,20})(?:-[ ])?(?:data|stringData):[ \t]{0,9}\r?\n?\Z")
 _ENTRY = re.compile(
@@ -34,23 +36,24 @@ _TYPE = (
 )
 _DEVICE = re.compile(
     rf"""
-    ^(?:[\w.@-]{{1,30}}(?:\([\w-]{{1,20}}\))?[\#>])?[ \t\#!]{{0,9}}(?:
+    ^(?:[\w.@-]{{1,30}}(?:\([\w-]{{1,20}}\))?[\#>])?[ \t\#!"']{{0,12}}(?:
       enable[ ](?:secret|password)[ ]
     | username[ ]\S{{1,60}}[ ](?:(?:privilege|role)[ ]\S{{1,20}}[ ])?(?:secret|password)[ ]
     | snmp-server[ ]community[ ] | (?:set[ ])?snmp[ ]community[ ] | r[ow]community6?[ ]
     | snmp-server[ ]host[ ]\S{{1,40}}[ ](?:(?:traps|informs)[ ])?version[ ]\S{{1,3}}[ ](?:(?:auth|priv|noauth)[ ])?
     | snmp-server[ ]user[ ][^\n]{{1,80}}[ ]priv[ ](?:3?des|aes[ ]?\d{{0,3}})[ ]
-    | (?:set[ ][\w -]{{1,60}}[ ])?pre-shared-key[ ](?:address[ ]\S{{1,40}}[ ]key[ ])?
+    | (?:(?:set[ ][\w -]{{1,60}}|ikev\d)[ ])?pre-shared-key[ ](?:=[ ]|address[ ]\S{{1,40}}[ ]key[ ])?
     | (?:[\w ]{{1,40}}[ ])?key-string[ ]
     | crypto[ ]isakmp[ ]key[ ]
     | (?:tacacs|radius)-server[ ](?:host[ ]\S{{1,40}}[ ])?(?:[\w-]{{1,20}}[ ]\d{{1,5}}[ ]){{0,4}}key[ ]
     | (?:ip[ ]ospf[ ]|area[ ]\S{{1,15}}[ ]|ntp[ ])(?:message-digest-key|authentication-key)[ ](?:\d{{1,5}}[ ]md5[ ])?
-    | (?:neighbor[ ]\S{{1,40}}|ppp[ ](?:chap|pap[ ]sent-username[ ]\S{{1,40}}))[ ]password[ ]
+    | (?:neighbor[ ]\S{{1,40}}|ip[ ]ftp|ip[ ]http[ ]client|ppp[ ](?:chap|pap[ ]sent-username[ ]\S{{1,40}}))
+      [ ]password[ ]
     | wpa-psk[ ] | set[ ](?:passwd|psksecret|password)[ ]
     | set[ ][\w -]{{1,60}}[ ](?:plain-text-password-value|encrypted-password)[ ]
     | (?:key|password|secret)[ ](?=[0-9][ ])
     ) {_TYPE}["']?(?P<value>[^\s"'…]{{3,100}})["']?[ \t]{{0,9}}
-    (?=$|[.\d/]{{1,18}}[ \t]{{0,9}}$|(?:RO|RW|ro|rw|address|authorization|encrypted|role|privilege|view|group)\b)
+    (?=["']?,?$|[.\d/]{{1,18}}[ \t]{{0,9}}$|(?:RO|RW|ro|rw|address|authorization|encrypted|role|privilege|view|group)\b)
     """,
     re.VERBOSE | re.MULTILINE,
 )
@@ -73,7 +76,7 @@ _NO_VALUE = frozenset(
 
 _PHRASE = re.compile(
     r"""
-    (?:seed|mnemonic|phrase|recovery|wallet|bip_?39|(?P<words>(?<![\w.])words?))[^\n"'=:(]{0,30}["'\]]{0,2}
+    (?:seed|mnemo(?:nic)?|phrase|recovery|wallet|bip_?39|(?P<words>(?<![\w.])words?))[^\n"'=:(]{0,30}["'\]]{0,2}
     [ ]?[:=(][ ]?(?:\w{1,20}[ ]?=[ ]?)?["']{0,3}
     (?P<value>(?:[a-z]{3,8}[ ]){11,23}[a-z]{3,8})(?!\w|[ ][a-z])(?P<split>["']{1,3}\.split)?
     """,
@@ -114,6 +117,10 @@ def _of_manifests(text: str) -> Iterator[Span]:
     for start, end in _documents(text):
         if _KIND.search(text, start, end):
             yield from _values(text, start, end)
+            for found in _IN_BRACES.finditer(text, start, end):
+                for match in _IN_LINE.finditer(text, *found.span("values")):
+                    if not is_harmless(match["value"]):
+                        yield match.span("value")
 
 
 def _documents(text: str) -> Iterator[Span]:

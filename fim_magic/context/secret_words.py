@@ -69,7 +69,7 @@ _EAST_ASIAN = re.compile(_EAST_ASIAN_WORD + r"_?\d{0,3}\Z", re.VERBOSE)
 _EAST_ASIAN_MAYBE = re.compile(r"(?:令牌|權杖|权杖|トークン|토큰)_?\d{0,3}\Z")
 
 # What a form or a table of translations says, and nobody takes for a password.
-_LABEL = re.compile(r"[^\W\d_](?:[^\W\d_]|[\u0300-\u036f\u093e-\u094d\u0e30-\u0e4e .’'/()-]){1,60}[ ]?[*?:…]?")
+_LABEL = re.compile(r"[^\W\d_](?:(?![\d_])[\w\u0300-\u036f\u093e-\u094d\u0e30-\u0e4e .’'/()-]){1,60}[ ]?[*?:…]?")
 _LABEL_WORD = re.compile(
     r"_(?:password|passwort|passphrase|passcode|κωδικος|parola|parole|clave|geheimnis|segreto|segredo|secreto|jeton|anmelden"
     r"|login|connexion|se_connecter|iniciar_sesion|accedi|inloggen|logga_in|zaloguj_sie|войти|вход)_"
