@@ -20,6 +20,7 @@ from fim_magic.context.secret_calls import secret_arguments
 from fim_magic.context.secret_commands import secrets_in_lists_of_words
 from fim_magic.context.secret_files import secrets_in_objects
 from fim_magic.context.secret_names import HINT, Suspicion, has_digits, likelihood, secret_name
+from fim_magic.context.secret_numbers import secret_numbers
 from fim_magic.context.secret_pairs import PEOPLE_STEMS, is_login, is_second_of_pair, secrets_in_rows, used_as_secrets
 from fim_magic.context.secret_settings import are_settings, are_words, is_ini, tell_of_login
 from fim_magic.context.secret_shapes import Span, logins_in_urls, private_keys, random_runs, service_keys
@@ -380,19 +381,12 @@ def _in_settings(source: str, code: list[Span]) -> Iterator[Span]:
 
 
 _LEAST_WORD = 6  # letters of a password in settings; names such as `pw` are shorter
-_NUMBER = re.compile(
-    r"(?<!\w)(?P<name>[^\W\d]\w{0,63})[\"']?\]?[ \t]{0,9}(?::[ \t]{0,9}\w{0,20})?[ \t]{0,9}(?:==|!=|=|:)[ \t]{0,9}"
-    r"(?P<value>\d[\d_]*(?:\.\d+)?)(?![\w.])"
-)
 
 
 def _numbers(source: str, code: list[Span]) -> Iterator[Span]:
     """Yield where numbers stand that are given to the name of a secret."""
     starts = [start for start, _ in code]
-    for match in _NUMBER.finditer(source):
-        index = bisect_left(starts, match.start("value") + 1) - 1
-        if index < 0 or not code[index][0] <= match.start("value") < code[index][1]:
-            continue
-        digits = match["value"].replace(".", "").replace("_", "")
-        if is_short_number(digits) and has_digits(match["name"]):
-            yield match.span("value")
+    for start, end in secret_numbers(source):
+        index = bisect_right(starts, start) - 1
+        if index >= 0 and end <= code[index][1]:
+            yield start, end

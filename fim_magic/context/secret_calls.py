@@ -15,6 +15,8 @@ _CALL = re.compile(
     (?<![\w-])(?:
       (?P<third>
         (?:ftp|ftp_tls | imbox | register_session)\(
+        | new[ ](?:pdo | mysqli)\( | (?:mysqli?_p?connect | hash_hmac | openssl_(?:en|de)crypt)\(
+        | (?:imap_open | ftp_login | ldap_bind | ssh2_auth_password | drivermanager\.getconnection)\(
         | (?:mysqldb | pymysql | mysql\.connector | mariadb)\.connect(?:ion)?\(
         | create_(?:super)?user\( | \w{1,30}(?:\.\w{1,30}){0,3}\.create_(?:super)?user\(
       )
@@ -23,13 +25,16 @@ _CALL = re.compile(
         (?:pika\.)?plaincredentials | (?-i:\w{0,30}(?<![a-z])Credentials)
         | plaintextauthprovider | username_pw_set | smbconnection
         | (?:cx_oracle | oracledb | hdbcli\.dbapi)\.connect
-        | (?:wlan | wifi | sta | sta_if | station | nic | wifi\.radio | wl)\.(?:connect | begin)
+        | (?:wlan | wifi | sta | sta_if | station | nic | wifi\.radio | wl)\.(?:connect | begin | softap)
+        | (?:jwt | jsonwebtoken)(?:\.|::)(?:sign | verify | (?:en|de)code) | create(?:hmac | (?:de)?cipher(?:iv)?)
+        | cryptojs\.\w{1,12}\.(?:en|de)crypt | oci_p?connect | firebase\.begin
       )\(
-    | (?P<first>(?:reader|writer|pdf|doc|document)\.(?:en|de)crypt)\(
+    | (?P<first>(?:reader|writer|pdf|doc|document)\.(?:en|de)crypt | cookieparser | bcrypt\.hash(?:sync)?
+        | blynk\.begin | redis(?:->|\.)auth)\(
     | (?P<login>\w{0,20}?(?:login|auth|from_credentials|(?:sym|aes)_(?:en|de)crypt))["']?[ ]?[=:]?[ ]?\(
     | (?P<known_later>
         \w{0,20}?(?:connect|set_password|getconnection|create_user|create_superuser|authenticate|credentials?)
-        | jwt\.(?:en|de)code | github | check_password_hash
+        | github | check_password_hash
       )["']?[ ]?[=:]?[ ]?\(
     | (?P<known>fernet | hmac\.new)["']?[ ]?[=:]?[ ]?\(
     )
@@ -62,6 +67,13 @@ _SHORTEST = 3  # characters of what is no name in an example
 _HANDLER = re.compile(r"on_\w{1,60}")  # of an event
 _NUMBER_AT_END = re.compile(r"\d{1,3}\Z")
 
+_DECLARED = re.compile(
+    r"\b(?:char|String)[ ]?(?:\*[ ]?)?(?:const[ ]?)?(?:\w{1,20}_)?pass[ ]?(?:\[\w{0,20}\])?[ ]?=[ ]?"
+    r"\"(?P<value>[^\"\n\\ ]{3,100})\"",
+    re.IGNORECASE,
+)
+"""In C, where the name is given to nothing else."""
+
 _PLACES = (
     # Behind the name that a directory knows somebody by.
     re.compile(
@@ -75,6 +87,7 @@ _PLACES = (
         r"(?:from_?key|privateKeyToAccount|\bWallet|sign_?transaction|signTransaction|PrivateKey|(?<![\w.])Key)"
         r"\([^\"'\n()]{0,60}[\"'](?P<value>(?:0x)?[0-9a-fA-F]{64})[\"']"
     ),
+    re.compile(r"\bnew[ ]Key\([\"'](?P<value>[^\"'\n]{3,200})[\"'],[ ]?[\"'](?:HS|RS|ES|PS|Ed)\d"),
     re.compile(
         r"\b(?:wlan|wifi|sta|sta_if|station|nic|radio|wl)\.(?:connect|begin)\([^()\n]{0,80}?\b(?:key|auth)[ ]?=[ ]?"
         r"(?:\([^()\n]{0,60}?,[ ]?)?[\"'](?P<value>[^\"'\n]{4,100})[\"']",
@@ -93,6 +106,9 @@ _PLACES = (
 
 def secret_arguments(text: str) -> Iterator[Span]:
     """Yield where passwords stand in calls that have them in a place: `login("me", "…")`, `auth=("me", "…")`."""
+    for match in _DECLARED.finditer(text):
+        if not is_harmless(match["value"]):
+            yield match.span("value")
     if "(" not in text:
         return
     for call in _CALL.finditer(text):

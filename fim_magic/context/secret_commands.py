@@ -12,14 +12,24 @@ from fim_magic.context.secret_values import is_dense, is_harmless
 _OPTION = re.compile(
     r"""
     (?<![\w-])(?:
-      (?:sshpass|docker[ ]login|podman[ ]login|mongosh?|twine|az[ ]login)[ ][^\n|;]{0,120}?(?<=[ ])-p[ ]?
-    | (?:mysql(?:dump|admin)?|7z|rar|unrar)[ ][^\n|;]{0,120}?(?<=[ ])-h?p(?=\S)
-    | (?:zip|unzip|sqlcmd)[ ][^\n|;]{0,120}?(?<=[ ])-P[ ]?
-    | redis-cli[ ][^\n|;]{0,120}?(?<=[ ])-a[ ]
+      (?:sshpass|(?:docker|podman|az)[ ]login|mongo(?:sh|s|dump|restore|export|import)?|twine|cqlsh|cypher-shell
+        |beeline|psexec|rdesktop|steghide)[ ][^\n|;]{0,120}?(?<=[ ])-p[ ]?
+    | (?:mysql(?:dump|admin)?|7z[ar]?|rar|unrar)[ ][^\n|;]{0,120}?(?<=[ ])["']?-h?p(?=\S)
+    | (?:zip|unzip|sqlcmd|bcp|osql|isql|ipmitool|mosquitto_(?:pub|sub|rr))[ ][^\n|;]{0,120}?(?<=[ ])-P[ ]?
+    | redis-cli[ ][^\n|;]{0,120}?(?<=[ ])(?:-a|--pass)[ ]
     | ldap\w{3,10}[ ][^\n|;]{0,120}?(?<=[ ])-w[ ]
     | openssl[ ][^\n|;]{0,120}?(?<=[ ])-k[ ]
     | keytool[ ][^\n|;]{0,120}?(?<=[ ])-(?:store|key)pass[ ]
-    | smbclient[ ][^\n|;]{0,120}?(?<=[ ])-U[ ]?[\w\\.-]{1,40}%
+    | (?:smbclient|smbget|rpcclient|net[ ]rpc)[ ][^\n|;]{0,120}?(?<=[ ])(?:-U[ ]?|--user=)["']?[\w\\/.-]{1,40}%
+    | lftp[ ][^\n|]{0,120}?(?<=[ ])(?:-u|--user)[ ]["']?[\w@.-]{1,40},
+    | htpasswd[ ](?=(?:-\w{1,5}[ ](?:\d{1,2}[ ])?){0,3}-\w{0,4}b)
+      (?:(?=(?:-\w{1,5}[ ](?:\d{1,2}[ ])?){0,3}-\w{0,4}n)(?:-\w{1,5}[ ](?:\d{1,2}[ ])?){1,4}
+        | (?:-\w{1,5}[ ](?:\d{1,2}[ ])?){1,4}[^\s-]\S{0,80}[ ])[\w@.-]{1,40}[ ]
+    | (?:curl|wget|xh)[ ][^\n|;]{0,120}?(?<=[ ])(?:-u|--user|--proxy-user|-U)[ =]?["']?[\w.@+-]{1,60}:
+    | snmp\w{2,9}[ ][^\n|;]{0,120}?(?<=[ ])-A[ ]
+    | (?:plink|pscp|psftp)[ ][^\n|;]{0,120}?(?<=[ ])-pw[ ]
+    | wpa_passphrase[ ]["']?[\w.-]{1,32}["']?[ ]
+    | ssh-keygen[ ][^\n|;]{0,120}?(?<=[ ])-[NP][ ]
     | mc[ ](?:alias|config[ ]host)[ ](?:set|add)[ ]\S{1,40}[ ]\S{1,80}[ ]
     | https?[ ][^\n|;]{0,120}?(?<=[ ])(?:-a|--auth)[ ][\w.@-]{1,40}:
     | net[ ]use[ ][^\n]{0,60}?\\\\[\w.\\-]{1,60}[ ]
@@ -27,6 +37,14 @@ _OPTION = re.compile(
     )["']?(?P<value>[^\s"'<>$/-][^\s"'<>]{2,99})
     """,
     re.VERBOSE,
+)
+_SNMP_PRIVACY = re.compile(
+    r"(?<![\w-])snmp\w{2,9}[ ][^\n|;]{0,160}?(?<=[ ])-X[ ][\"']?(?P<value>[^\s\"'<>$/-][^\s\"'<>]{2,99})"
+)
+_FTP_LINES = re.compile(
+    r"(?<![\w-])ftp[ ][^\n]{0,80}<<[^\n]{0,20}\n(?:[^\n]{0,80}\n){0,3}?[ \t]{0,8}(?:quote[ ])?user[ ]\S{1,40}[ ]"
+    r"(?P<value>[^\s$]{3,100})[ \t]{0,8}$",
+    re.MULTILINE,
 )
 _PIPED = re.compile(
     r"""
@@ -89,6 +107,8 @@ _WHATEVER_IT_IS = (
     _SET_PASSWORD,
     _HERE_STRING,
     _OPTION,
+    _SNMP_PRIVACY,
+    _FTP_LINES,
     _PIPED,
     _LOGIN_COMMAND,
     _PASSPHRASE_SOURCE,

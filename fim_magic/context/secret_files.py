@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 
+from fim_magic.context.secret_names import Suspicion, likelihood
 from fim_magic.context.secret_shapes import Span
-from fim_magic.context.secret_values import is_harmless
+from fim_magic.context.secret_values import is_dense, is_harmless
 
 _IN_BRACES = re.compile(r"^[ \t]{0,20}(?:data|stringData):[ ]\{(?P<values>[^{}\n]{1,2000})\}[ \t]{0,9}$", re.MULTILINE)
 _IN_LINE = re.compile(r":[ ]{1,4}[\"']?(?P<value>[^,\"'\n]{1,400})")
@@ -26,6 +28,25 @@ _IN_OBJECT = re.compile(
 )
 _REGISTRY_LOGIN = re.compile(
     r"\bauths[\"']?\s{0,9}:[^\0]{0,200}?[\"']auth[\"']\s{0,9}:\s{0,9}[\"'](?P<value>[A-Za-z0-9+/]{8,2000}={0,2})[\"']"
+)
+# Kaggle's file, and what is like it: a key beside somebody's name.
+_USER_AND_KEY = re.compile(
+    r"""
+    (?<!\w)\\?["'](?:user(?:_?name)?|login)\\?["']\s{0,9}:\s{0,9}\\?["'][^"'\n\\]{1,80}\\?["']\s{0,9},\s{0,40}
+      \\?["']key\\?["']\s{0,9}:\s{0,9}\\?["'](?P<second>[\w+/=-]{16,200})(?=\\?["'])
+    | (?<!\w)\\?["']key\\?["']\s{0,9}:\s{0,9}\\?["'](?P<first>[\w+/=-]{16,200})(?=\\?["']\s{0,9},\s{0,40}
+      \\?["'](?:user(?:_?name)?|login)\\?["']\s{0,9}:)
+    """,
+    re.VERBOSE,
+)
+_ELEMENTS = re.compile(
+    r"<(?P<tag>name|key|param-name|string)>\s{0,9}(?P<name>[\w.-]{1,64})\s{0,9}</(?P=tag)>\s{0,40}"
+    r"(?:<description>[^<]{0,200}</description>\s{0,40})?"
+    r"<(?P<other>value|string|param-value)>\s{0,9}(?P<value>[^<>\n]{1,200}?)\s{0,9}</(?P=other)>"
+)
+_ATTRIBUTES = re.compile(
+    r"<\w{1,20}[ ](?:\w{1,20}=[\"'][^\"'<>]{0,80}[\"'][ ]){0,3}?value=[\"'](?P<value>[^\"'<>\n]{1,200})[\"']\s{1,9}"
+    r"(?:key|name)=[\"'](?P<name>[\w.-]{1,64})[\"']"
 )
 _VALUE = re.compile(r":\s{0,9}[\"'](?P<value>[^\"'\n]{1,400})[\"']")
 
@@ -87,9 +108,13 @@ _OF_SENTENCES = frozenset("and are but for has her his its not our the was were 
 
 
 def secrets_in_files(text: str) -> Iterator[Span]:
-    """Yield what is secret by its place in a manifest, in the configuration of a device, or as a wallet's words."""
+    """Yield what is secret by its place in a manifest, in the configuration of a device, or by its name in XML."""
     if "Secret" in text:
         yield from _of_manifests(text)
+    for match in chain(_ELEMENTS.finditer(text), _ATTRIBUTES.finditer(text)):
+        found = likelihood(match["name"])
+        if is_dense(match["value"]) if found is Suspicion.MAYBE else found and not is_harmless(match["value"]):
+            yield match.span("value")
     if _IS_DEVICE.search(text):
         for pattern in (_DEVICE, _OF_LINE, _OF_SNMP_USER):
             for match in pattern.finditer(text):
@@ -106,6 +131,9 @@ def secrets_in_objects(text: str) -> Iterator[Span]:
                     yield match.span("value")
     for found in _REGISTRY_LOGIN.finditer(text):
         yield found.span("value")
+    for found in _USER_AND_KEY.finditer(text):
+        if is_dense(found[found.lastgroup or 0]):
+            yield found.span(found.lastgroup or 0)
     for found in _PHRASE.finditer(text):
         words = found["value"].lower().split()
         if len(words) in _COUNTS and not _OF_SENTENCES & set(words) and not (found["words"] and found["split"]):

@@ -12,6 +12,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from fim_magic.context.secret_public import is_public
+
 Span = tuple[int, int]
 
 _SERVICE_KEY = re.compile(
@@ -66,10 +68,6 @@ _LONG_RUN = re.compile(r"[A-Za-z0-9+/=_-]{24,}")
 _PARTS = re.compile(r"[/_=-]")
 _LEAST_PART = 14  # characters of a random run without a sign; the parts of names are shorter
 _HEX = re.compile(r"[0-9a-fA-F]{32,}")
-_PUBLIC = re.compile(
-    r"sha|hash|digest|checksum|commit|revision|\brev\b|md5|etag|fingerprint|uuid|\boid\b|integrity|trace|\bblob\b|(?:run|job|experiment)_?id",
-    re.IGNORECASE,
-)
 _NO_SECRET = re.compile(
     r"""
     [a-z][a-z0-9+.-]{0,20}://[^\s"'<>`]*                # of URLs other rules see to logins, queries and known paths
@@ -81,7 +79,7 @@ _NO_SECRET = re.compile(
     """,
     re.VERBOSE,
 )
-_NEAR = 60  # characters before a run that say what it is
+_NEAR = 100  # characters before a run that may say what it is
 _LEAST_ENTROPY = 4.0  # bits a character; English words in snake_case have about 3.5, random base64 of 32 about 4.6
 _LEAST_CHANGES = 4  # between letters and digits; names and paths change once or twice
 _LEAST_DIFFERENT = 5  # characters of a hexadecimal number
@@ -133,7 +131,7 @@ def random_runs(text: str, before: str = "", *, hexadecimal: bool = True) -> Ite
 
 
 def _is_random(run: str, before: str, hexadecimal: bool) -> bool:
-    if _PUBLIC.search(before) or run.isdigit():
+    if run.isdigit() or is_public(run, before):
         return False
     if _HEX.fullmatch(run):
         return hexadecimal and len(set(run)) >= _LEAST_DIFFERENT

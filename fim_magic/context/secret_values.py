@@ -45,6 +45,8 @@ _SENTENCE = re.compile(
 )
 _DENSE = re.compile(r"\A(?:(?=\D*\d)(?=[^A-Za-z]*[A-Za-z])\S{5,}|(?=[^A-Za-z]*[A-Za-z])(?=[^!@#$%^&]*[!@#$%^&])\S{6,})")
 _KEY = re.compile(r"(?=[A-Z]{0,40}\d)(?=\d{0,40}[A-Z])[A-Z0-9]{16,40}")
+_TAG = re.compile(r"![A-Za-z]+(?:[_/.:-][A-Za-z]+){0,9}")  # of YAML
+_BYTES = re.compile(r"(?:[^\\]{0,4}\\x[0-9a-fA-F]{2}){8,64}[^\\]{0,4}")
 _USER = frozenset(("user", "login", "userpwd"))
 _ORDINARY = re.compile(
     r"\A(?:(?:utf|latin|sha|md|base|mp|h|int|uint|float|rs|hs|es|v|col|column|layer|step|name|item|test)[_-]?\d+|\d+[a-z]{1,2}|n?(?:var)?char2?(?:\(\d+\))?"
@@ -74,7 +76,7 @@ def is_made_up(value: str) -> bool:
 def is_key_or_login(name: str, value: str) -> bool:
     """Whether a value is a secret where others of this name are none: `key="AKIA…"`, `user = "me:…"`."""
     if name.lower() == "key":
-        return _KEY.fullmatch(value) is not None
+        return _KEY.fullmatch(value) is not None or _BYTES.fullmatch(value) is not None
     user, colon, password = value.partition(":")
     return name.lower() in _USER and bool(colon) and user.isidentifier() and is_dense(password)
 
@@ -124,6 +126,6 @@ def _are_names(value: str) -> bool:
 
 def _is_code(value: str) -> bool:
     """Whether a value without quotes is an expression: `args.password`."""
-    if value.startswith("!") and value[1:].isalpha():
-        return True  # a tag of YAML
+    if _TAG.fullmatch(value):
+        return True
     return "." in value and _NAME.fullmatch(value) is not None and not any(map(str.isdigit, value))
