@@ -18,7 +18,7 @@ _KEY = re.compile(
     r"(?:\w{0,40}_)?(?:app|nwk|net|aes|des|enc|master|secret|private|signing|hmac|dev|lora|psk|session|cipher)?s?_?key",
     re.IGNORECASE,
 )
-_NO_KEY = re.compile(r"pub|sort|primary|foreign|hot|press|map", re.IGNORECASE)
+_NO_KEY = re.compile(r"pub|sort|primary|foreign|hot|press|scan|map", re.IGNORECASE)
 _BYTES = re.compile(
     r"""
     (?: \bAES\.new\([ ]?(?:key[ ]?=[ ]?)?(?:bytes|bytearray)\([ ]?[\[(]

@@ -12,7 +12,7 @@ LONGEST = 200
 
 _PLACEHOLDER = re.compile(
     r"""
-    \A(?:<.*> | \[.*\] | \{.*\} | \$.* | %.{0,2} | %\(\w+\)s | .{0,12}(?:\.\.\.|…).{0,4} | @\w+@
+    \A(?:<.*> | \[.*\] | \{.*\} | \$.* | %.{0,2} | %\w{1,40}% | %\(\w+\)s | .{0,12}(?:\.\.\.|…).{0,4} | @\w+@
     | (?:your|insert|replace|enter|put|paste|change|todo|fixme|redacted|hidden|dummy|placeholder)(?:[ _-].*|me)?
     | .*[ _-](?:here|goes[ _-]here|redacted)
     | (?:some|the|an?|any|new|old)[ _-](?:password|secret|token|key|api[ _-]?key)
