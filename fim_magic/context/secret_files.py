@@ -45,7 +45,8 @@ _ELEMENTS = re.compile(
     r"<(?P<other>value|string|param-value)>\s{0,9}(?P<value>[^<>\n]{1,200}?)\s{0,9}</(?P=other)>"
 )
 _ATTRIBUTES = re.compile(
-    r"<(?!input|button|option)\w{1,20}[ ](?:\w{1,20}=[\"'][^\"'<>]{0,80}[\"'][ ]){0,3}?value=[\"'](?P<value>[^\"'<>\n]{1,200})[\"']\s{1,9}"
+    r"<(?!input|button|option)\w{1,20}[ ](?:\w{1,20}=[\"'][^\"'<>]{0,80}[\"'][ ]){0,3}?"
+    r"value=[\"'](?P<value>[^\"'<>\n]{1,200})[\"']\s{1,9}"
     r"(?:key|name)=[\"'](?P<name>[\w.-]{1,64})[\"']"
 )
 _VALUE = re.compile(r":\s{0,9}[\"'](?P<value>[^\"'\n]{1,400})[\"']")

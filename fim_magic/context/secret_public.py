@@ -22,13 +22,16 @@ _NAMED = re.compile(
     (?: [ ]?(?::[ ]?\w{0,12})?[ ]?(?:==|!=|:=|=>|<-|=|:)[ ]{0,9}
         (?:[\w.]{0,24}(?i:hex|unhexlify|b64decode|bytes|str|address|uuid|buffer\.from)\()?
       | [ ]?(?:=|:)[ ]?[\[({][^\[\](){}=:]{0,90}         # one of a list
-      | (?<=id)[ ] | \( | (?<=["']),[ ]?
+      | (?<=id)[ ] | \(
     )
     \\?[brBR]?["'`]?\Z
     """,
     re.VERBOSE,
 )
 """The name that what follows is given to, or compared with."""
+_SET = re.compile(
+    r"(?:assert|set|put|log|add|tag)\w{0,20}\([\"']?(?P<name>[\w.-]{1,64})[\"']?,[ ]?[brBR]?[\"']?\Z", re.IGNORECASE
+)
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _PUBLIC = frozenset(
     """
@@ -39,7 +42,9 @@ _PUBLIC = frozenset(
 _OF_CLIENT = frozenset("api app application appid client licence license project webhook".split())
 """Before `id`, they name what some services take for a key."""
 _PUBLIC_KEY = re.compile(r"(?:\w*_)?pub(?:lic)?_?key", re.IGNORECASE)
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")  # of a chain; keys have 64 digits
+_ADDRESS = re.compile(
+    r"0x[0-9a-fA-F]{40}|Qm[1-9A-HJ-NP-Za-km-z]{44}"
+)  # of a chain, where keys have 64 digits; of a file
 
 
 def is_public(run: str, before: str) -> bool:
@@ -54,7 +59,7 @@ def is_public(run: str, before: str) -> bool:
         before = f"{before}{name}="
     if _SAID.search(before[-_NEAR:]) or _ADDRESS.fullmatch(run):
         return True
-    named = _NAMED.search(before)
+    named = _NAMED.search(before) or _SET.search(before)
     return named is not None and _is_public_name(named["name"])
 
 
