@@ -23,7 +23,7 @@ _CALL = re.compile(
     | (?P<fourth>add_password\( | connect\((?=[^,()\n]{1,80},[ ]?\d{2,5},))
     | (?P<second>
         (?:pika\.)?plaincredentials | (?-i:\w{0,30}(?<![a-z])Credentials)
-        | plaintextauthprovider | username_pw_set | smbconnection
+        | yagmail\.smtp | plaintextauthprovider | username_pw_set | smbconnection
         | (?:cx_oracle | oracledb | hdbcli\.dbapi)\.connect
         | (?:wlan | wifi | sta | sta_if | station | nic | wifi\.radio | wl)\.(?:connect | begin | softap)
         | (?:jwt | jsonwebtoken)(?:\.|::)(?:sign | verify | (?:en|de)code) | create(?:hmac | (?:de)?cipher(?:iv)?)

@@ -61,6 +61,10 @@ _PRIVATE_KEY = re.compile(
     re.DOTALL,
 )
 _LOGIN_IN_URL = re.compile(r"(?<=://)(?P<user>[^\s/:@\"'<>…]{0,80}):(?P<password>[^\s\"'<>…]{1,200})@(?=[\w\[{%*.-])")
+_LOGIN_OF_DATABASE = re.compile(
+    r"(?:(?<=[\"'])|\A)(?P<user>[\w.-]{1,60}):(?P<password>[^\s:/@\"'<>…{}]{3,100})@[\w.-]{1,100}(?::\d{1,5})?/\w{1,60}(?=[\"'?]|\Z)"
+)
+"""As in `user:password@host/database`, which a scheme is put before later."""
 _KEY_IN_URL = re.compile(r"(?<=://)[A-Za-z0-9_-]{20,200}(?=:?@)")
 _PORT = re.compile(r"\d{1,5}(?:[/?#]|$)")
 
@@ -72,6 +76,7 @@ _NO_SECRET = re.compile(
     r"""
     [a-z][a-z0-9+.-]{0,20}://[^\s"'<>`]*                # of URLs other rules see to logins, queries and known paths
     | InChI=\S*
+    | (?:runs|models|mlflow-artifacts|dbfs):/[^\s"'<>`]*  # as MLflow names what it keeps
     | data:[\w/+.-]{3,60};base64,[A-Za-z0-9+/=_-]*
     | (?:ssh-(?:rsa|ed25519|dss)|ecdsa-[\w-]{4,30})[ ]AAAA[A-Za-z0-9+/=]*
     | -----BEGIN[ ](?:CERTIFICATE|(?:RSA[ ]|EC[ ])?PUBLIC[ ]KEY|PGP[ ](?:PUBLIC|SIGN)[A-Z ]{3,20})-----
@@ -103,6 +108,8 @@ def logins_in_urls(text: str) -> Iterator[tuple[Span, str]]:
     for match in _LOGIN_IN_URL.finditer(text):
         if not _PORT.match(match["password"]):
             yield (match.start("user"), match.end("password")), match["password"]
+    for match in _LOGIN_OF_DATABASE.finditer(text):
+        yield match.span("password"), match["password"]
     for match in _KEY_IN_URL.finditer(text):
         yield match.span(), match.group()
 

@@ -57,7 +57,7 @@ _BETWEEN = re.compile(
         | [ \t]{1,4}(?P<dash>[–—-])[ \t]{1,4}
         | (?P<called>\()
         | (?P<blank>[ ]{1,2})
-        | (?<=>)
+        | (?<=>)(?!@)                                          # `<token>@host` stands for a login
     )
     (?:\*\*|__|[*_(\[])?[ \t]{0,4}
     """,
