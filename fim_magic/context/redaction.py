@@ -16,10 +16,13 @@ from functools import lru_cache
 
 from fim_magic import lexing
 from fim_magic.cell_text import tree_of
-from fim_magic.context.secret_commands import secret_arguments, secrets_in_lists_of_words
+from fim_magic.context.secret_calls import secret_arguments
+from fim_magic.context.secret_commands import secrets_in_lists_of_words
+from fim_magic.context.secret_files import secrets_in_objects
 from fim_magic.context.secret_names import HINT, Suspicion, has_digits, likelihood, secret_name
+from fim_magic.context.secret_numbers import secret_numbers
 from fim_magic.context.secret_pairs import PEOPLE_STEMS, is_login, is_second_of_pair, secrets_in_rows, used_as_secrets
-from fim_magic.context.secret_settings import are_settings, are_words, is_ini
+from fim_magic.context.secret_settings import are_settings, are_words, is_ini, tell_of_login
 from fim_magic.context.secret_shapes import Span, logins_in_urls, private_keys, random_runs, service_keys
 from fim_magic.context.secret_text import secrets_in_text
 from fim_magic.context.secret_values import is_dense, is_harmless, is_key_or_login, is_short_number
@@ -33,8 +36,8 @@ _REQUEST = re.compile(r"\b(?:getpass|input|getenv|get_password|get_secret)[ \t]{
 _TARGETS = re.compile(r"\A[\w, \t]+")
 
 _NEAR = 100  # characters before a literal that say what it is
-_HINT = re.compile(
-    HINT.pattern + r"|login|connect|ftp|encode|decode|fernet|hmac|create_|user|account|" + PEOPLE_STEMS, re.IGNORECASE
+_HINT = re.compile(  # in small letters: that takes a fifth of the time of any letters
+    HINT.pattern + r"|login|connect|ftp|encode|decode|fernet|hmac|create_|user|account|" + PEOPLE_STEMS
 )
 _OWNER = re.compile(
     r"""
@@ -64,6 +67,9 @@ _OPEN_KEYS = frozenset(
 """What stands in the same dict as a secret, and is none."""
 _TOKENS = re.compile(r"(?:\w{0,40}_)?tokens", re.IGNORECASE)
 _COLUMN = re.compile(r"[a-z]+_[a-z0-9_]+|[a-z]+_?\d{4}")  # as another in a list of columns
+_COLUMNS = re.compile(
+    r"(?:\w\[\[|\b(?:columns|usecols|subset)[ ]?=[ ]?\[)[^\[\]]{0,90}\Z"
+)  # what stands in them are names
 _DEFAULTS = frozenset(("default", "value", "const"))
 _FIELD = re.compile(r"""["'](?P<name>[\w.-]{1,64})["']\)?\.(?:send_keys|fill|type|setValue|set_value)\(\s{0,9}\Z""")
 _WIDGET = re.compile(
@@ -87,6 +93,9 @@ def _requested_in(line: str) -> list[str]:
     if not equals or value.startswith("=") or not _TARGETS.fullmatch(target):
         return []
     return re.findall(r"\w+", target) if _REQUEST.search(value.partition("#")[0]) else []
+
+
+_SHORT_WORD = re.compile(r"[A-Za-z0-9_-]{0,15}")  # says nothing of itself
 
 
 def redacted(source: str, *, python: bool | None = None) -> str:
@@ -125,7 +134,12 @@ def _cuts(source: str, python: bool | None) -> list[tuple[int, int, str]]:
     """Where secrets stand in a text, in order, and what takes the place of each. They may overlap."""
     if not (_is_python(source) if python is None else python):
         return sorted((start, end, GAP) for start, end in _in_text(source, hexadecimal=is_ini(source)))
-    placed = (*secret_arguments(source), *secrets_in_rows(source), *secrets_in_lists_of_words(source))
+    placed = (
+        *secret_arguments(source),
+        *secrets_in_objects(source),
+        *secrets_in_rows(source),
+        *secrets_in_lists_of_words(source),
+    )
     cuts = [(start, end, _gap_after(source, start - 1)) for start, end in placed]
     for literal in (literals := _Literals(source)).found():
         gap = _gap_after(source, literal.opening)
@@ -151,10 +165,13 @@ def _is_python(source: str) -> bool:
     if are_settings(source):
         return False
     # A line that begins something may stand alone.
-    return any(tree_of(source + rest) is not None for rest in ("", "\n    pass", "\ndef _(): pass"))
+    rests = ("", *["\n    pass"] * (":" in source), *["\ndef _(): pass"] * ("@" in source))
+    return any(tree_of(source + rest) is not None for rest in rests)
 
 
 def _in_text(text: str, before: str = "", *, hexadecimal: bool) -> Iterator[Span]:
+    if _SHORT_WORD.fullmatch(text):
+        return
     yield from private_keys(text)
     yield from service_keys(text)
     for span, password in logins_in_urls(text):
@@ -176,6 +193,12 @@ class _Literal:
     keeper: str  # the name that the innermost dict belongs to, or ""
 
 
+def _lowered(source: str) -> str:
+    """Return a text in small letters, each where it was: of some letters the small one has two characters."""
+    lowered = source.lower()
+    return lowered if len(lowered) == len(source) else "".join(character.lower()[0] for character in source)
+
+
 class _Literals:
     """The string literals, comments and code of a text in Python."""
 
@@ -183,7 +206,7 @@ class _Literals:
         self._source = source
         self.comments: list[Span] = []
         self.code: list[Span] = []
-        self.hints = [match.start() for match in _HINT.finditer(source)]
+        self.hints = [match.start() for match in _HINT.finditer(_lowered(source))]
         self.used = used_as_secrets(source)
 
     def found(self) -> Iterator[_Literal]:
@@ -302,6 +325,8 @@ def _is_owned(owner: re.Match[str], before: str, value: str) -> bool:
         return _is_secret(owner["name"], value, sure=owner["sep"] != "in")
     if owner["name"].startswith("--"):
         return _is_secret(owner["name"], value, sure=True)
+    if _COLUMNS.search(before):
+        return False
     opening = before[owner.start("name") - 2 : owner.start("name")]  # a bracket, and a quote
     if opening[1:] not in ("'", '"') and likelihood(owner["name"]) is Suspicion.MAYBE:
         return False  # `expect(token, "word1")`
@@ -345,26 +370,23 @@ def _in_settings(source: str, code: list[Span]) -> Iterator[Span]:
     is_sure = is_ini(source)
     if not is_sure and not are_words(source):
         return
+    of_login = tell_of_login(source)
     starts = [start for start, _ in code]
     for start, end in _in_text(source, hexadecimal=True):
         index = bisect_right(starts, start) - 1
-        if index >= 0 and end <= code[index][1] and (is_sure or is_dense(source[start:end])):
+        value = source[start:end]
+        is_word = of_login and len(value) >= _LEAST_WORD and value.isalpha()
+        if index >= 0 and end <= code[index][1] and (is_sure or is_word or is_dense(value)):
             yield start, end
 
 
-_NUMBER = re.compile(
-    r"(?<!\w)(?P<name>[^\W\d]\w{0,63})[\"']?\]?[ \t]{0,9}(?::[ \t]{0,9}\w{0,20})?[ \t]{0,9}(?:==|!=|=|:)[ \t]{0,9}"
-    r"(?P<value>\d[\d_]*(?:\.\d+)?)(?![\w.])"
-)
+_LEAST_WORD = 6  # letters of a password in settings; names such as `pw` are shorter
 
 
 def _numbers(source: str, code: list[Span]) -> Iterator[Span]:
     """Yield where numbers stand that are given to the name of a secret."""
     starts = [start for start, _ in code]
-    for match in _NUMBER.finditer(source):
-        index = bisect_left(starts, match.start("value") + 1) - 1
-        if index < 0 or not code[index][0] <= match.start("value") < code[index][1]:
-            continue
-        digits = match["value"].replace(".", "").replace("_", "")
-        if is_short_number(digits) and has_digits(match["name"]):
-            yield match.span("value")
+    for start, end in secret_numbers(source):
+        index = bisect_right(starts, start) - 1
+        if index >= 0 and end <= code[index][1]:
+            yield start, end

@@ -1,4 +1,4 @@
-"""Secrets in commands and calls that have a place for them: `curl -u me:…`, `mysql -p…`, `login("me", "…")`."""
+"""Secrets in commands that have a place for them: `curl -u me:…`, `mysql -p…`, `--from-literal=db=…`."""
 
 from __future__ import annotations
 
@@ -12,20 +12,39 @@ from fim_magic.context.secret_values import is_dense, is_harmless
 _OPTION = re.compile(
     r"""
     (?<![\w-])(?:
-      (?:sshpass|docker[ ]login|podman[ ]login|mongosh?|twine|az[ ]login)[ ][^\n|;]{0,120}?(?<=[ ])-p[ ]?
-    | (?:mysql(?:dump|admin)?|7z|rar|unrar)[ ][^\n|;]{0,120}?(?<=[ ])-h?p(?=\S)
-    | (?:zip|unzip|sqlcmd)[ ][^\n|;]{0,120}?(?<=[ ])-P[ ]?
-    | redis-cli[ ][^\n|;]{0,120}?(?<=[ ])-a[ ]
+      (?:sshpass|(?:docker|podman|az)[ ]login|mongo(?:sh|s|dump|restore|export|import)?|twine|cqlsh|cypher-shell
+        |beeline|psexec|rdesktop|steghide)[ ][^\n|;]{0,120}?(?<=[ ])-p[ ]?
+    | (?:mysql(?:dump|admin)?|7z[ar]?|rar|unrar)[ ][^\n|;]{0,120}?(?<=[ ])["']?-h?p(?=\S)
+    | (?:zip|unzip|sqlcmd|bcp|osql|isql|ipmitool|mosquitto_(?:pub|sub|rr))[ ][^\n|;]{0,120}?(?<=[ ])-P[ ]?
+    | redis-cli[ ][^\n|;]{0,120}?(?<=[ ])(?:-a|--pass)[ ]
     | ldap\w{3,10}[ ][^\n|;]{0,120}?(?<=[ ])-w[ ]
     | openssl[ ][^\n|;]{0,120}?(?<=[ ])-k[ ]
     | keytool[ ][^\n|;]{0,120}?(?<=[ ])-(?:store|key)pass[ ]
-    | smbclient[ ][^\n|;]{0,120}?(?<=[ ])-U[ ]?[\w\\.-]{1,40}%
+    | (?:smbclient|smbget|rpcclient|net[ ]rpc)[ ][^\n|;]{0,120}?(?<=[ ])(?:-U[ ]?|--user=)["']?[\w\\/.-]{1,40}%
+    | lftp[ ][^\n|]{0,120}?(?<=[ ])(?:-u|--user)[ ]["']?[\w@.-]{1,40},
+    | htpasswd[ ](?=(?:-\w{1,5}[ ](?:\d{1,2}[ ])?){0,3}-\w{0,4}b)
+      (?:(?=(?:-\w{1,5}[ ](?:\d{1,2}[ ])?){0,3}-\w{0,4}n)(?:-\w{1,5}[ ](?:\d{1,2}[ ])?){1,4}
+        | (?:-\w{1,5}[ ](?:\d{1,2}[ ])?){1,4}[^\s-]\S{0,80}[ ])[\w@.-]{1,40}[ ]
+    | (?:curl|wget|xh)[ ][^\n|;]{0,120}?(?<=[ ])(?:-u|--user|--proxy-user|-U)[ =]?["']?[\w.@+-]{1,60}:
+    | snmp\w{2,9}[ ][^\n|;]{0,120}?(?<=[ ])-A[ ]
+    | (?:plink|pscp|psftp)[ ][^\n|;]{0,120}?(?<=[ ])-pw[ ]
+    | wpa_passphrase[ ]["']?[\w.-]{1,32}["']?[ ]
+    | ssh-keygen[ ][^\n|;]{0,120}?(?<=[ ])-[NP][ ]
     | mc[ ](?:alias|config[ ]host)[ ](?:set|add)[ ]\S{1,40}[ ]\S{1,80}[ ]
     | https?[ ][^\n|;]{0,120}?(?<=[ ])(?:-a|--auth)[ ][\w.@-]{1,40}:
     | net[ ]use[ ][^\n]{0,60}?\\\\[\w.\\-]{1,60}[ ]
+    | --from-literal[= ]["']?[\w.-]{1,60}=
     )["']?(?P<value>[^\s"'<>$/-][^\s"'<>]{2,99})
     """,
     re.VERBOSE,
+)
+_SNMP_PRIVACY = re.compile(
+    r"(?<![\w-])snmp\w{2,9}[ ][^\n|;]{0,160}?(?<=[ ])-X[ ][\"']?(?P<value>[^\s\"'<>$/-][^\s\"'<>]{2,99})"
+)
+_FTP_LINES = re.compile(
+    r"(?<![\w-])ftp[ ][^\n]{0,80}<<[^\n]{0,20}\n(?:[^\n]{0,80}\n){0,3}?[ \t]{0,8}(?:quote[ ])?user[ ]\S{1,40}[ ]"
+    r"(?P<value>[^\s$]{3,100})[ \t]{0,8}$",
+    re.MULTILINE,
 )
 _PIPED = re.compile(
     r"""
@@ -43,7 +62,7 @@ _USER_PASS = re.compile(
     re.IGNORECASE,
 )
 _PGPASS = re.compile(
-    r"(?<![\w.:/*-])(?:[A-Za-z*]|\d{1,3}\.)[\w.*-]{0,60}:(?:\d{2,5}|\*):(?:\*|[\w-]{2,60}):(?:\*|[\w-]{2,60}):(?P<value>[^\s\"':]{3,100})"
+    r"(?<![\w.:/*-])(?:[A-Za-z*]|\d{1,3}\.)[\w.*-]{0,60}:(?:1?54\d\d|6[45]\d\d|\*):(?:\*|[\w-]{2,60}):(?:\*|[\w-]{2,60}):(?P<value>[^\s\"':]{3,100})"
 )
 _ORACLE = re.compile(
     r"(?<![\w/.])\w{1,30}/(?P<value>[^\s/@\"']{3,60})@(?:(?://)?[\w.-]{1,60}:\d{1,5}/|\w{1,30}(?![\w.]))"
@@ -78,7 +97,7 @@ _HERE_STRING = re.compile(
     r"--(?:with-token|password-stdin|token-stdin)[ ]{0,4}<<<[ ]{0,4}[\"']?(?P<value>[^\s\"'$]{3,200})"
 )
 _PGPASS_LINE = re.compile(
-    r"^(?:localhost|\*|[\w-]{1,40}(?:\.[\w-]{1,40}){1,6}):(?:\d{4,5}|\*):[\w*-]{1,60}:[\w*-]{1,60}:(?P<value>[^\s\"':]{3,100})$",
+    r"^(?:localhost|\*|[\w-]{1,40}(?:\.[\w-]{1,40}){1,6}):(?:1?54\d\d|6[45]\d\d|\*):[\w*-]{1,60}:[\w*-]{1,60}:(?P<value>[^\s\"':]{3,100})$",
     re.MULTILINE,
 )
 _WHATEVER_IT_IS = (
@@ -88,6 +107,8 @@ _WHATEVER_IT_IS = (
     _SET_PASSWORD,
     _HERE_STRING,
     _OPTION,
+    _SNMP_PRIVACY,
+    _FTP_LINES,
     _PIPED,
     _LOGIN_COMMAND,
     _PASSPHRASE_SOURCE,
@@ -95,32 +116,10 @@ _WHATEVER_IT_IS = (
 )
 _IF_IT_LOOKS_LIKE_ONE = (_PGPASS, _ORACLE, _LOGIN)
 
-_CALL = re.compile(
-    r"""
-    (?<![\w-])(?:
-      (?P<login>\w{0,20}?(?:login|auth|from_credentials|ftp|ftp_tls|(?:sym|aes)_(?:en|de)crypt))
-    | (?P<connect>
-        \w{0,20}?(?:connect|set_password|username_pw_set|getconnection|create_user|create_superuser|authenticate|credentials?)
-        | jwt\.(?:en|de)code
-      )
-    | fernet | hmac\.new
-    )["']?[ ]?[=:]?[ ]?\(
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
-_ARGUMENT = re.compile(
-    r"""
-    (?P<comma>,) | (?P<named>=[ ]?)?[bru]?(?P<quote>\\?["'])(?P<value>[^"'\\\n]{1,200})(?P=quote)
-    | [^()"'{},=\\]+ | \{[^{}\n]{0,60}\} | =
-    """,
-    re.VERBOSE,
-)
 _LIST_OF_WORDS = re.compile(
     r"""[\[(]\s{0,40}["'][\w./-]{1,40}["'](?:\s{0,40},\s{0,40}(?:["'][^"'\s]{0,120}["']|[\w.()*]{1,40})){1,30}"""
 )
 _WORD = re.compile(r"[\"'](?P<word>[^\"'\s]{0,120})[\"']")
-_LONGEST_CALL = 300  # characters
-_SHORTEST = 3  # characters of what is no name in an example
 
 
 def secrets_in_commands(text: str) -> Iterator[Span]:
@@ -146,20 +145,3 @@ def secrets_in_lists_of_words(text: str) -> Iterator[Span]:
                 if position <= start and end <= position + last - first:
                     yield first + start - position, first + end - position
                 position += last - first + 1
-
-
-def secret_arguments(text: str) -> Iterator[Span]:
-    """Yield where passwords stand in calls that have them in a place: `login("me", "…")`, `auth=("me", "…")`."""
-    for call in _CALL.finditer(text):
-        position, stop, index = call.end(), call.end() + _LONGEST_CALL, 0
-        while position < stop and (part := _ARGUMENT.match(text, position)):
-            position = part.end()
-            index += part["comma"] is not None
-            if part["value"] and not part["named"] and _is_password(part["value"], call, index):
-                yield part.span("value")
-
-
-def _is_password(value: str, call: re.Match[str], index: int) -> bool:
-    if call["login"] and index:
-        return len(value) >= _SHORTEST and not is_harmless(value)
-    return (index > 0 or call["connect"] is None) and is_dense(value)

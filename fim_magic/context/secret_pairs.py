@@ -43,6 +43,7 @@ _SECOND = re.compile(
     r"[(\[]\s{0,40}[\"'][\w.@+-]{1,60}[\"']\s{0,40},\s{0,40}\Z|[\"'][\w.@+-]{1,60}[\"']\s{0,9}:\s{0,40}\Z"
 )
 _CHOSEN = re.compile(r"(?!@)(?=.*[a-z])(?:(?=.*[A-Z])(?=.*\d).*|.*[A-Za-z]\d+[A-Za-z].*|.*[!@#$%^&*].*)")
+_NUMBERED = re.compile(r"[A-Za-z]{1,4}[-_./]?\d{2,10}[-_./]?[A-Za-z]?")  # of accounts that hold money: `A-1000b`
 _LONGEST_CHOSEN = 24  # characters of a password that somebody has made up
 
 # `passwords = dict(users)`, `OpenAI(api_key=k)`, `{"Authorization": f"Bearer {k}"}`
@@ -100,6 +101,7 @@ def is_login(owner: str, before: str, value: str) -> bool:
         and _PEOPLE.fullmatch(owner) is not None
         and _SECOND.search(before) is not None
         and _CHOSEN.fullmatch(value) is not None
+        and _NUMBERED.fullmatch(value) is None
     )
 
 

@@ -8,6 +8,7 @@ _SECTION = re.compile(r"\[[\w .:@/\"'*-]{1,80}\](?:\s{0,9}[#;].*)?")
 _COMMENT = re.compile(r"[#;].*|//.*|rem\b.*", re.IGNORECASE)
 _SETTING = re.compile(r"(?P<name>[^\W\d][\w.-]{0,80})[ \t]{0,20}[=:][ \t]{0,20}(?P<value>[^\s(){}=].*)?")
 _INDEXES_OR_CALLS = re.compile(r"\w[(\[]|[)\]]")
+_BESIDE_PASSWORD = re.compile(r"\s{0,20}(?:user|username|login|host|hostname|server|email|database)[ ]?[=:]")
 _WORD = re.compile(r"[^\W\d]\w*")
 _NO_WORD = re.compile(r"(?!\w+(?:\.\w+)+\Z)[\w.+*/%&|^~-]{1,200}")  # as no formatter of code leaves a sum
 _ONE_LINE = re.compile(r"\A(?:[A-Z][\w-]*[ ]?:[ \t].*|[A-Za-z_][\w.]*=\S+|[^\W\d][\w.]*:(?:[ \t]*\S+)?)")
@@ -44,6 +45,11 @@ def are_words(source: str) -> bool:
         and (len(lines) > 1 or not all(map(_WORD.fullmatch, values)))
         and not names & set(values)
     )
+
+
+def tell_of_login(source: str) -> bool:
+    """Whether settings name a user or a host, beside which a password may be any word."""
+    return any(_BESIDE_PASSWORD.match(line) for line in source.split("\n"))
 
 
 def _is_plain(line: str) -> bool:

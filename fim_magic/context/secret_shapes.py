@@ -12,6 +12,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from fim_magic.context.secret_public import is_public
+
 Span = tuple[int, int]
 
 _SERVICE_KEY = re.compile(
@@ -59,6 +61,10 @@ _PRIVATE_KEY = re.compile(
     re.DOTALL,
 )
 _LOGIN_IN_URL = re.compile(r"(?<=://)(?P<user>[^\s/:@\"'<>…]{0,80}):(?P<password>[^\s\"'<>…]{1,200})@(?=[\w\[{%*.-])")
+_LOGIN_OF_DATABASE = re.compile(
+    r"(?:(?<=[\"'])|\A)(?P<user>[\w.-]{1,60}):(?P<password>[^\s:/@\"'<>…{}]{3,100})@[\w.-]{1,100}(?::\d{1,5})?/\w{1,60}(?=[\"'?]|\Z)"
+)
+"""As in `user:password@host/database`, which a scheme is put before later."""
 _KEY_IN_URL = re.compile(r"(?<=://)[A-Za-z0-9_-]{20,200}(?=:?@)")
 _KEY_OF_HOST = re.compile(
     r"(?<=://)[\w.-]{1,80}(?::\d{1,5})?=(?P<key>[^\s\"'<>…]{1,200})"
@@ -69,14 +75,11 @@ _LONG_RUN = re.compile(r"[A-Za-z0-9+/=_-]{24,}")
 _PARTS = re.compile(r"[/_=-]")
 _LEAST_PART = 14  # characters of a random run without a sign; the parts of names are shorter
 _HEX = re.compile(r"[0-9a-fA-F]{32,}")
-_PUBLIC = re.compile(
-    r"sha|hash|digest|checksum|commit|revision|\brev\b|md5|etag|fingerprint|uuid|\boid\b|integrity|trace|\bblob\b|(?:run|job|experiment)_?id",
-    re.IGNORECASE,
-)
 _NO_SECRET = re.compile(
     r"""
     [a-z][a-z0-9+.-]{0,20}://[^\s"'<>`]*                # of URLs other rules see to logins, queries and known paths
     | InChI=\S*
+    | (?:runs|models|mlflow-artifacts|dbfs):/[^\s"'<>`]*  # as MLflow names what it keeps
     | data:[\w/+.-]{3,60};base64,[A-Za-z0-9+/=_-]*
     | (?:ssh-(?:rsa|ed25519|dss)|ecdsa-[\w-]{4,30})[ ]AAAA[A-Za-z0-9+/=]*
     | -----BEGIN[ ](?:CERTIFICATE|(?:RSA[ ]|EC[ ])?PUBLIC[ ]KEY|PGP[ ](?:PUBLIC|SIGN)[A-Z ]{3,20})-----
@@ -84,7 +87,7 @@ _NO_SECRET = re.compile(
     """,
     re.VERBOSE,
 )
-_NEAR = 60  # characters before a run that say what it is
+_NEAR = 100  # characters before a run that may say what it is
 _LEAST_ENTROPY = 4.0  # bits a character; English words in snake_case have about 3.5, random base64 of 32 about 4.6
 _LEAST_CHANGES = 4  # between letters and digits; names and paths change once or twice
 _LEAST_DIFFERENT = 5  # characters of a hexadecimal number
@@ -108,6 +111,8 @@ def logins_in_urls(text: str) -> Iterator[tuple[Span, str]]:
     for match in _LOGIN_IN_URL.finditer(text):
         if not _PORT.match(match["password"]):
             yield (match.start("user"), match.end("password")), match["password"]
+    for match in _LOGIN_OF_DATABASE.finditer(text):
+        yield match.span("password"), match["password"]
     for match in _KEY_IN_URL.finditer(text):
         yield match.span(), match.group()
     for match in _KEY_OF_HOST.finditer(text):
@@ -138,7 +143,7 @@ def random_runs(text: str, before: str = "", *, hexadecimal: bool = True) -> Ite
 
 
 def _is_random(run: str, before: str, hexadecimal: bool) -> bool:
-    if _PUBLIC.search(before) or run.isdigit():
+    if run.isdigit() or is_public(run, before):
         return False
     if _HEX.fullmatch(run):
         return hexadecimal and len(set(run)) >= _LEAST_DIFFERENT

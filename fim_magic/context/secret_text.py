@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from fim_magic.context.secret_commands import secret_arguments, secrets_in_commands
+from fim_magic.context.secret_calls import secret_arguments
+from fim_magic.context.secret_commands import secrets_in_commands
+from fim_magic.context.secret_files import secrets_in_files, secrets_in_objects
 from fim_magic.context.secret_names import LONGEST_NAME, Suspicion, has_digits, likelihood
+from fim_magic.context.secret_numbers import keys_of_bytes
 from fim_magic.context.secret_pairs import secrets_in_rows
 from fim_magic.context.secret_shapes import Span
 from fim_magic.context.secret_values import is_dense, is_harmless, is_made_up, is_short_number
@@ -35,7 +38,7 @@ _NAME = re.compile(
 # What stands between a name and its value. Blanks are bounded, so that each name costs as much as any other.
 _BETWEEN = re.compile(
     r"""
-    (?P<closed>(?:\\?["'`*_\]>)]|\*\*|[ ]?</?\w{1,9}>){0,4})
+    (?P<closed>(?:\[\d{0,4}\](?=[ ]?=))?(?:\\?["'`*_\]>)]|\*\*|[ ]?</?\w{1,9}>){0,4})
     (?:
         ["']?[ \t]{0,4},?\s{1,20}(?:["']?(?P<attribute>value)["']?[:=][ ]?|\{[ ]?(?P<default>default)[ ]=[ ])
         | :?(?:[ \t]{1,2}[\w'-]{1,15}){0,4}?[ \t]
@@ -45,7 +48,7 @@ _BETWEEN = re.compile(
             (?:[ ][\w'-]{1,15}){1,3}[ ]?[:=][ ]{0,4})
         | (?:[ ]\([^()\n]{0,40}\))?[ \t]{0,20}
           (?:
-            :[ ]?[&A-Za-z][\w<>\[\]?|.& ]{0,30}?[ ]?=(?!=)    # with a type
+            :[ ]?[&A-Za-z][\w<>\[\]?|.& ]{0,30}?[ ]?=(?!=|[ \t]{0,20}(?:\n|\Z))    # with a type
             | => | [:=!]?={1,2} | -> | <- | → | :=? | [\uff1a\uff1d] | (?P<cell>\|{1,2}) | (?P<comma>,)
           )
           [ \t]{0,20}(?:\\?\n[ \t]{1,20})?
@@ -54,7 +57,7 @@ _BETWEEN = re.compile(
         | [ \t]{1,4}(?P<dash>[–—-])[ \t]{1,4}
         | (?P<called>\()
         | (?P<blank>[ ]{1,2})
-        | (?<=>)
+        | (?<=>)(?!@)                                          # `<token>@host` stands for a login
     )
     (?:\*\*|__|[*_(\[])?[ \t]{0,4}
     """,
@@ -77,6 +80,7 @@ _LATIN = re.compile(r"[A-Za-z]|\d{4}")
 _MORE_WORDS = re.compile(r"\A[ \t]{1,9}(?:[^\W\d_]{2,}|[aàáeéèiouyàó]\b)")
 _CALLED = re.compile(r"\A(?:[(\[{]|\.\w|:(?:\s|\Z))")
 
+_TAG = re.compile(r"!(?:secret|password|vault\w*)[ ]")  # of YAML; what follows is a name
 _OF_TABLE = re.compile(r"[ ](?:prim[aá]ri|for[aá]ne|estrangeir|étrang|estern|extern)", re.IGNORECASE)
 
 _AUTHORIZATION = re.compile(r"\b(?:[Bb]earer|BEARER)[ ]+([\w.~+/-]{4,2000}=*)|\bBasic[ ]+([A-Za-z0-9+/]{8,2000}={0,2})")
@@ -90,7 +94,7 @@ def secrets_in_text(text: str) -> Iterator[Span]:
     """Yield where secrets stand in a text by what is said of them: `password: …`, `X-Api-Key=…`, `curl -u me:…`."""
     for match in _NAME.finditer(text):
         found = Suspicion.YES if match["known"] else likelihood(match.group()[-LONGEST_NAME:])
-        if _OF_TABLE.match(text, match.end()):
+        if _OF_TABLE.match(text, match.end()) or _TAG.match(text[max(0, match.start() - 1) : match.end() + 1]):
             continue
         if (found is not Suspicion.NO or has_digits(match.group())) and (
             span := _value_after(text, match.end(), match.group(), found)
@@ -103,9 +107,12 @@ def secrets_in_text(text: str) -> Iterator[Span]:
     for match in _IN_QUERY.finditer(text):
         if _QUERY_NAMES.fullmatch(match["name"]) and is_dense(match["value"]):
             yield match.span("value")
+    yield from secrets_in_files(text)
+    yield from secrets_in_objects(text)
     yield from secrets_in_commands(text)
     yield from secret_arguments(text)
     yield from secrets_in_rows(text)
+    yield from keys_of_bytes(text)
 
 
 def secrets_in_columns(text: str) -> Iterator[Span]:

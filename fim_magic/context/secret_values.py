@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 
 from fim_magic.context.secret_names import LONGEST_NAME, Suspicion, likelihood
+from fim_magic.context.secret_words import is_label
 
 LONGEST = 200
 """Characters of a value that are looked at."""
 
 _PLACEHOLDER = re.compile(
     r"""
-    \A(?:<.*> | \[.*\] | \{.*\} | \$.* | %.{0,2} | %\(\w+\)s | .{0,12}(?:\.\.\.|…).{0,4} | @\w+@
+    \A(?:<.*> | \[.*\] | \{.*\} | \$.* | %.{0,2} | %\w{1,40}% | %\(\w+\)s | .{0,12}(?:\.\.\.|…).{0,4} | @\w+@
     | (?:your|insert|replace|enter|put|paste|change|todo|fixme|redacted|hidden|dummy|placeholder)(?:[ _-].*|me)?
     | .*[ _-](?:here|goes[ _-]here|redacted)
     | (?:some|the|an?|any|new|old)[ _-](?:password|secret|token|key|api[ _-]?key)
@@ -44,6 +45,8 @@ _SENTENCE = re.compile(
 )
 _DENSE = re.compile(r"\A(?:(?=\D*\d)(?=[^A-Za-z]*[A-Za-z])\S{5,}|(?=[^A-Za-z]*[A-Za-z])(?=[^!@#$%^&]*[!@#$%^&])\S{6,})")
 _KEY = re.compile(r"(?=[A-Z]{0,40}\d)(?=\d{0,40}[A-Z])[A-Z0-9]{16,40}")
+_TAG = re.compile(r"![A-Za-z]+(?:[_/.:-][A-Za-z]+){0,9}")  # of YAML
+_BYTES = re.compile(r"(?:[^\\]{0,4}\\x[0-9a-fA-F]{2}){8,64}[^\\]{0,4}")
 _USER = frozenset(("user", "login", "userpwd"))
 _ORDINARY = re.compile(
     r"\A(?:(?:utf|latin|sha|md|base|mp|h|int|uint|float|rs|hs|es|v|col|column|layer|step|name|item|test)[_-]?\d+|\d+[a-z]{1,2}|n?(?:var)?char2?(?:\(\d+\))?"
@@ -52,9 +55,17 @@ _ORDINARY = re.compile(
 )
 
 
+_ADDRESS = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,6}")
+
+
 def is_short_number(value: str) -> bool:
     """Whether a value may be a PIN or a number in the place of a password."""
     return value.isdigit() and 4 <= len(value) <= 20 and len(set(value)) > 1
+
+
+def is_address(value: str) -> bool:
+    """Whether a value is the address of a mailbox."""
+    return _ADDRESS.fullmatch(value) is not None
 
 
 def is_made_up(value: str) -> bool:
@@ -65,7 +76,7 @@ def is_made_up(value: str) -> bool:
 def is_key_or_login(name: str, value: str) -> bool:
     """Whether a value is a secret where others of this name are none: `key="AKIA…"`, `user = "me:…"`."""
     if name.lower() == "key":
-        return _KEY.fullmatch(value) is not None
+        return _KEY.fullmatch(value) is not None or _BYTES.fullmatch(value) is not None
     user, colon, password = value.partition(":")
     return name.lower() in _USER and bool(colon) and user.isidentifier() and is_dense(password)
 
@@ -91,6 +102,8 @@ def is_harmless(value: str, *, quoted: bool = True) -> bool:
         return True
     if any(pattern.fullmatch(value) for pattern in (_PLACEHOLDER, _PLAIN, _PATH, _ENVIRONMENT)):
         return True
+    if is_label(value):
+        return True
     if value.startswith(("^", ".*")) or "(?" in value:
         return True  # a pattern that a value has to fit
     if _WORDS.fullmatch(value) and not is_made_up(value) and _are_names(value):
@@ -113,6 +126,6 @@ def _are_names(value: str) -> bool:
 
 def _is_code(value: str) -> bool:
     """Whether a value without quotes is an expression: `args.password`."""
-    if value.startswith("!") and value[1:].isalpha():
-        return True  # a tag of YAML
+    if _TAG.fullmatch(value):
+        return True
     return "." in value and _NAME.fullmatch(value) is not None and not any(map(str.isdigit, value))

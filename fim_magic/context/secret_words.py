@@ -22,8 +22,9 @@ _PASSWORD = re.compile(
     | [a-z]{0,20}kennw(?:ort|oe?rter) | losungswort | zugangsdaten | anmeldedaten | zugangs_?code   # German
     | (?:zugangs|zugriffs|geheim|api)schlue?ssel
     | [a-z]{0,20}wachtwoord(?:en)? | inloggegevens | toegangscode                          # Dutch
-    | parol[ae]_d_?ordine | credenzial[ei] | credencia(?:les|is)            # Italian, Spanish, Portuguese
-    | hasl[oa] | sifre(?:si|m|mi|ler)? | hesl[oa] | gesl[oa] | lozink[ae] | zapork[ae]     # Polish, Turkish, Czech, ...
+    | parol[ae]_d_?ordine | (?:parola|clave)_(?:di_|de_)?acc?esso
+    | credenzial[ei] | credencia(?:les|is)            # Italian, Spanish, Portuguese
+    | hasl[oa] | sifre(?:si|m|mi|ler|nizi?)? | hesl[oa] | gesl[oa] | lozink[ae] | zapork[ae]  # Slavic, Turkish
     | losenord(?:et)? | passord(?:et)? | adgangskoder? | adgangsord | kodeord | salasanat?   # Nordic
     | jelszo | jelszav[a-z]{1,4} | slaptazodis | parool | pasahitza
     | kata_?sandi | kata_?laluan | mat_?khau | nywila
@@ -33,7 +34,8 @@ _PASSWORD = re.compile(
     re.VERBOSE,
 )
 _MAYBE_PASSWORD = re.compile(
-    r"_mdp_|_(?:parola(?:m|si)?|parole|parol|clave|geheimnis(?:se)?|geheim|secreto|segredo|segreto|sekret|jeton|секрет|токен|κωδικος)_(?:\d{1,3}_)?\Z"
+    r"_mdp_|_(?:parola|clave)_(?:(?:d[aeiou]l?l?[aeo]?)_)?(?:utente|usuario|db|database|admin|wifi|rete|red|email|mail|posta|correo|root|server|servidor)_\Z"
+    r"|_(?:parola(?:m|si)?|parole|parol|clave|geheimnis(?:se)?|geheim|secreto|segredo|segreto|sekret|jeton|секрет|токен|κωδικος)_(?:\d{1,3}_)?\Z"
 )
 _KEY = re.compile(
     r"_(?:claves?|chaves?|chiav[ei]|cles?|clef|clau|jetons?|[a-z]{0,20}schlue?ssel|sleutel|klucz|kljuc|klic|anahtar[i]?|avain|nyckel"
@@ -57,17 +59,27 @@ TELLS_OF = frozenset(
     """.split()
 )
 """Words that say that it is something about a password. In many languages they come first."""
-_EAST_ASIAN = re.compile(
-    r"""
+_EAST_ASIAN_WORD = r"""
     (?:密[碼码] | 口令 | 通行[碼码] | パスワード | パスコード | 暗証番号 | 合言葉 | 비밀_?번호 | 비번 | 암호 | 패스워드
       | [密金私秘][鑰钥] | [密私]匙 | (?:訪問|访问|存取|授權|授权|api|API)_?(?:令牌|權杖|权杖|[鑰钥]匙)
       | (?:API|api|アクセス|シークレット|秘密|認証)_?(?:キー|鍵) | シークレット | (?:アクセス|認証)トークン
       | (?:API|api|비밀|시크릿|인증|액세스|개인)_?(?:키|토큰) | 시크릿 | סיסמה | كلمة_(?:المرور|السر)
-    )_?\d{0,3}\Z
-    """,
+    )"""
+_EAST_ASIAN = re.compile(_EAST_ASIAN_WORD + r"_?\d{0,3}\Z", re.VERBOSE)
+_EAST_ASIAN_MAYBE = re.compile(r"(?:令牌|權杖|权杖|トークン|토큰)_?\d{0,3}\Z")
+
+# What a form or a table of translations says, and nobody takes for a password.
+_LABEL = re.compile(r"[^\W\d_](?:(?![\d_])[\w\u0300-\u036f\u093e-\u094d\u0e30-\u0e4e .’'/()-]){1,60}[ ]?[*?:…]?")
+_LABEL_WORD = re.compile(
+    r"_(?:password|passwort|passphrase|passcode|κωδικος|parola|parole|clave|geheimnis|segreto|segredo|secreto|jeton|anmelden"
+    r"|login|connexion|se_connecter|iniciar_sesion|accedi|inloggen|logga_in|zaloguj_sie|войти|вход)_"
+)
+_LABEL_IN_SCRIPT = re.compile(
+    _EAST_ASIAN_WORD.replace("_?", "[ _]?").replace("_(", "[ _](")
+    + r" | รหัสผ่าน | पासवर्ड | ログイン | 登[录錄入] | 로그인",
     re.VERBOSE,
 )
-_EAST_ASIAN_MAYBE = re.compile(r"(?:令牌|權杖|权杖|トークン|토큰)_?\d{0,3}\Z")
+_LETTERS_OF_SCRIPT = re.compile(r"[^\x00-\u024f]")
 
 STEMS = (
     r"[^\x00-\x7f]|passe|mdp|contras|senha|wort|woord|parool|woerter|schlu|zugang|daten|gegevens|toegang|parol|credenz|credenc|hasl"
@@ -101,6 +113,20 @@ def is_password(name: str, words: Sequence[str]) -> bool:
     return _PASSWORD.search(marked) is not None or (
         _KEY.search(marked) is not None and any(word in _OF_SECRET for word in words)
     )
+
+
+def is_label(text: str) -> bool:
+    """Whether a text is what a form calls a password or a key: `Mot de passe`, `Neues Passwort`, `パスワード`."""
+    if not _LABEL.fullmatch(text):
+        return False
+    if _LETTERS_OF_SCRIPT.search(text) and _LABEL_IN_SCRIPT.search(text):
+        return True
+    words = re.findall(r"[^\W_]+", plain(text).lower())
+    marked = f"_{'_'.join(words)}_"
+    is_word = _PASSWORD.search(marked) or _LABEL_WORD.search(marked)
+    is_key = _KEY.search(marked) and any(word in _OF_SECRET for word in words)
+    # Of one word in small letters it may be the password itself.
+    return bool(is_word or is_key) and (len(words) > 1 or text[:1] != text[:1].lower())
 
 
 def may_be(name: str, words: Sequence[str]) -> bool:
