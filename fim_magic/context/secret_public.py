@@ -10,7 +10,7 @@ import re
 from fim_magic.context.secret_names import HINT
 
 _SAID = re.compile(
-    r"sha|hash|digest|checksum|commit|revision|\brev\b|md5|etag|fingerprint|uuid|\boid\b|integrity|trace|\bblob\b"
+    r"sha|hash|digest|checksum|commit|revision|\brev\b|md5|etag|fingerprint|uuid|\boid\b|integrity|trace|\bblob\b(?!\.core)"
     r"|(?:run|job|experiment)_?id|\bdoi\b|inchi_?key|\bopen_by_key|\bgdown\b|google_drive",
     re.IGNORECASE,
 )
