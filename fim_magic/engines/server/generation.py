@@ -216,6 +216,8 @@ class CandidateStream:
         """
         generated = list(self._beginning.ids)
         yield from map(ServedToken, generated)
+        if not self._asked.stop_ids.isdisjoint(generated):  # nothing comes behind its end
+            return
         while len(generated) < self._asked.limit:
             allowed = self._beginning.allowed(generated, self._tokenizer)
             if allowed is None:
@@ -255,21 +257,28 @@ class CandidateStream:
             self._stream = stream
             if self._is_closed:
                 return
-        for piece in pieces_of(self._dialect, self._heard(stream), asked, self._tokenizer):
-            for token in piece.tokens:
-                require_sense(token, self._tokenizer)
-            if piece.cached is not None:
-                self.cached = piece.cached
-            if piece.prompt_tokens is not None:
-                self.prompt_tokens = piece.prompt_tokens
-            if piece.ended:
-                stream.expect_end()
-            yield piece
-            if piece.ended:
-                stream.drain()
-                return
+        try:
+            for piece in pieces_of(self._dialect, self._heard(stream), asked, self._tokenizer):
+                self._note(piece)
+                if piece.ended:
+                    stream.expect_end()
+                yield piece
+                if piece.ended:
+                    stream.drain()
+                    return
+        finally:  # also where it makes no sense, or goes on behind the token that was asked for
+            stream.release()
         if not self._is_closed:
             raise ended_early(self._connection.address)
+
+    def _note(self, piece: AnswerPiece) -> None:
+        """Look whether a piece makes sense, and note what it says of the prompt."""
+        for token in piece.tokens:
+            require_sense(token, self._tokenizer)
+        if piece.cached is not None:
+            self.cached = piece.cached
+        if piece.prompt_tokens is not None:
+            self.prompt_tokens = piece.prompt_tokens
 
     def _heard(self, events: Iterable[Any]) -> Iterator[Any]:
         """The events, as they come."""
