@@ -215,7 +215,8 @@ class CandidateStream:
         What it has to begin with is asked for one token at a time: the server keeps what it has read of the prompt.
         """
         generated = list(self._beginning.ids)
-        yield from map(ServedToken, generated)
+        unknown = [None] * (len(generated) - len(self._beginning.logprobs))
+        yield from map(ServedToken, generated, (*self._beginning.logprobs, *unknown))
         if not self._asked.stop_ids.isdisjoint(generated):  # nothing comes behind its end
             return
         while len(generated) < self._asked.limit:
