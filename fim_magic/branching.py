@@ -85,6 +85,22 @@ def beginnings(
     return [ids for _, ids in departures[:count]]
 
 
+def known_logprobs(
+    ids: Sequence[int], first: Candidate, top_logprobs: Sequence[Sequence[TokenLogprob]]
+) -> tuple[float | None, ...]:
+    """Return the log-probabilities of the tokens with which another answer begins; None for one that is not known.
+
+    Args:
+        ids: The tokens: those of the greedy answer, and behind them one with which it is left.
+        first: The greedy answer.
+        top_logprobs: As `beginnings` has them.
+    """
+    *copied, _ = ids
+    left = (token.logprob for token in top_logprobs[len(copied)] if token.id == ids[-1])
+    own = first.logprobs[: len(copied)]
+    return (*own, *[None] * (len(copied) - len(own)), next(left, None))
+
+
 def _is_line_end(token_id: int, tokenizer: TextTokenizer) -> bool:
     """Whether a token has line ends, and beside them only blanks."""
     text = tokenizer.decode([token_id])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -56,6 +57,16 @@ class Check:
     confined: bool = True
 
 
+def known_of(logprobs: Sequence[float | None]) -> list[float]:
+    """Return those log-probabilities that are known."""
+    return [logprob for logprob in logprobs if logprob is not None]
+
+
+def told(logprobs: Sequence[float | None]) -> tuple[float | None, ...]:
+    """Return log-probabilities as a candidate has them: nothing at all where none is known."""
+    return tuple(logprobs) if known_of(logprobs) else ()
+
+
 @dataclass(frozen=True)
 class Candidate:
     """One answer for the hole.
@@ -65,7 +76,8 @@ class Candidate:
         ending: Why generation ended.
         cut: The rule that trimmed it and where, or None if the text is as the model gave it.
         token_ids: The generated ids, without the stop token.
-        logprobs: The natural log-probability of each of `token_ids` under the model, before temperature.
+        logprobs: The natural log-probability of each of `token_ids` under the model, before temperature; None for one
+            of which the engine does not tell it, and nothing at all where it tells none.
         token_ends: How many characters of `raw` there are after each of `token_ids`.
         checks: What was found when it was put into the text.
         same: How many of the request's answers say the same; one is shown for all of them.
@@ -82,7 +94,7 @@ class Candidate:
     ending: Ending
     cut: Cut | None = None
     token_ids: tuple[int, ...] = ()
-    logprobs: tuple[float, ...] = ()
+    logprobs: tuple[float | None, ...] = ()
     token_ends: tuple[int, ...] = ()
     checks: tuple[Check, ...] = ()
     same: int = 1
@@ -104,8 +116,9 @@ class Candidate:
 
     @property
     def mean_logprob(self) -> float | None:
-        """The mean log-probability per token, or None where nothing was generated."""
-        return sum(self.logprobs) / len(self.logprobs) if self.logprobs else None
+        """The mean log-probability of the tokens of which it is known, or None where there is none."""
+        known = known_of(self.logprobs)
+        return sum(known) / len(known) if known else None
 
     def text_in(self, document: Document, *, imports: bool = True) -> str:
         """Return the whole text with this candidate in the hole, and with the imports that are offered."""

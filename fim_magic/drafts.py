@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fim_magic.candidate import Candidate, Cut, Ending
+from fim_magic.candidate import Candidate, Cut, Ending, told
 from fim_magic.engines import Token, TokenLogprob
 from fim_magic.formats import Prompt
 from fim_magic.healing import Continuation
@@ -21,7 +21,7 @@ class Draft:
         self._stop_ids = prompt.stop_ids
         self._answer = Continuation(tokenizer, prompt.healed)
         self.token_ids: list[int] = []
-        self.logprobs: list[float] = []
+        self.logprobs: list[float | None] = []
         self.token_ends: list[int] = []
         self.alternatives: list[tuple[TokenLogprob, ...]] = []  # those of the stop token as well
         self.tokens = 0  # less those that only generate the user's own text again
@@ -40,8 +40,7 @@ class Draft:
             self._end(Ending.STOP_TOKEN)
             return
         self.token_ids.append(token.id)
-        if token.logprob is not None:
-            self.logprobs.append(token.logprob)
+        self.logprobs.append(token.logprob)
         repeats = self._answer.is_repeating  # what the prompt lacks of the user's own text
         text = self._answer.push(token.id)
         self.token_ends.append(len(text))
@@ -79,6 +78,6 @@ class Draft:
             ending=self.ending or Ending.INTERRUPTED,
             cut=self.cut,
             token_ids=tuple(self.token_ids),
-            logprobs=tuple(self.logprobs),
+            logprobs=told(self.logprobs),
             token_ends=tuple(self.token_ends),
         )

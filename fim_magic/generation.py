@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 
-from fim_magic.branching import beginnings, branching_tokens
+from fim_magic.branching import beginnings, branching_tokens, known_logprobs
 from fim_magic.candidate import Candidate, Ending, Result
 from fim_magic.drafts import Draft
 from fim_magic.engines import Beginning, Engine, Token, TokenLogprob
@@ -162,9 +162,10 @@ def _generate(
         yield from decode(replace(request, sampling=request.sampling.warmer()))
     else:
         tokens = branching_tokens(branching.known)
+        places = _top_logprobs(engine, prompt, tokens, request.candidates, branching.alternatives)
         begins = beginnings(
             tokens,
-            _top_logprobs(engine, prompt, tokens, request.candidates, branching.alternatives),
+            places,
             Beginning(text=prompt.healed.encode()),
             engine.tokenizer,
             prompt.stop_ids,
@@ -172,7 +173,9 @@ def _generate(
             early=branching.leaves_early,
         )
         if begins:
-            yield from decode(request, begins)
+            yield from decode(
+                request, [Beginning(ids, logprobs=known_logprobs(ids, branching.known, places)) for ids in begins]
+            )
 
 
 def _top_logprobs(
@@ -187,7 +190,7 @@ def _top_logprobs(
 
 def decode_loop(
     request: Request,
-    begins: Sequence[tuple[int, ...]] = (),
+    begins: Sequence[Beginning] = (),
     *,
     prompt: Prompt,
     engine: Engine,
@@ -199,7 +202,7 @@ def decode_loop(
 
     Args:
         request: Its `candidates` says how many there are, unless `begins` does.
-        begins: How each begins, where they branch off a known one.
+        begins: How each begins, where they branch off a known one, without what token healing has taken back.
         prompt: What the model reads.
         engine: The loaded model.
         stop: When it is set, generation ends at the next token.
@@ -208,11 +211,11 @@ def decode_loop(
     """
     first = 1 if begins else 0  # the number of the first draft among the candidates of the request
     known = 1 if branching is not None and not begins else 0  # of several that are sampled the first is greedy
-    begins = begins or [request.begins] * request.candidates
+    begins = begins or [Beginning(tuple(request.begins))] * request.candidates
     drafts = [Draft(request.hole, engine.tokenizer, request, prompt) for _ in begins]
     generation = engine.generate(
         prompt.ids,
-        beginnings=[Beginning(tuple(begin), prompt.healed.encode()) for begin in begins],
+        beginnings=[replace(begin, text=prompt.healed.encode()) for begin in begins],
         sampling=request.sampling,
         stop_ids=prompt.stop_ids,
         limit=request.max_new_tokens + len(prompt.healed.encode()),  # what is generated again does not count

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from fim_magic.candidate import Candidate, Cut, Ending
+from fim_magic.candidate import Candidate, Cut, Ending, told
 from fim_magic.document import Document
 from fim_magic.document import parse as parse_one
 from fim_magic.errors import MarkerError
@@ -165,7 +165,13 @@ def combine(
         ending=max(endings, key=_ENDINGS.index),
         cut=Cut(", ".join(dict.fromkeys(cuts)), len(middle)) if cuts else None,
         token_ids=tuple(id_ for candidate in candidates for id_ in candidate.token_ids),
-        logprobs=tuple(logprob for candidate in candidates for logprob in candidate.logprobs),
+        logprobs=told(
+            [
+                logprob
+                for candidate in candidates
+                for logprob in (candidate.logprobs or [None] * len(candidate.token_ids))
+            ]
+        ),
         token_ends=tuple(
             start + len(blanks.with_line_ends(candidate.middle[:end]))
             for start, candidate in zip(starts, candidates, strict=False)  # an interrupted request has fewer candidates

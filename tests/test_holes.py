@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -153,6 +155,9 @@ def test_candidates_are_combined():
     assert both.ending is Ending.RULE
     assert both.token_ids == (0, 1, 0, 1, 2)
     assert both.logprobs == (0.0, -0.125, 0.0, -0.125, -0.25)
+    unknown = replace(first, logprobs=())
+    assert combine(parse(LOOP), [unknown, second]).logprobs == (None, None, 0.0, -0.125, -0.25)
+    assert combine(parse(LOOP), [unknown, replace(second, logprobs=())]).logprobs == ()
     assert both.token_ends == (1, 1, 32, 35, 37)  # what was trimmed of the first has no text
     assert [both.middle[slice(*each)] for each in both.kept] == [between]
     assert both.describe_ending() == "ended, trimmed by dedent (6 characters)"

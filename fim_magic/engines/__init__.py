@@ -182,10 +182,13 @@ class Beginning:
         ids: Its first tokens.
         text: Its first bytes, in UTF-8: what token healing has taken back from the prompt. The tokens agree with it
             until it is there.
+        logprobs: The log-probabilities of `ids`, where they are known: an engine that cannot tell those of tokens that
+            it was given says these. None for one that is not known.
     """
 
     ids: tuple[int, ...] = ()
     text: bytes = b""
+    logprobs: tuple[float | None, ...] = ()
 
     def allowed(self, generated: Sequence[int], tokenizer: TextTokenizer) -> list[int] | None:
         """Return the only ids that may come now, or None where any may.

@@ -293,13 +293,10 @@ def choose_engine(
 
 
 def _choose_server(source: Source, spec: ModelSpec) -> tuple[str, str]:
-    for option in filter(
-        None,
-        (
-            spec.engine not in (None, "server") and f"--engine {spec.engine}",
-            spec.quantize and f"--quantize {spec.quantize}",
-        ),
-    ):
+    option = f"--quantize {spec.quantize}" if spec.quantize else ""
+    if spec.engine not in (None, "server"):
+        option = f"--engine {spec.engine}"
+    if option:
         raise OptionError(
             f"{option} is for models that are loaded here; {source.name} runs on a server, which has decided on that. "
             "Omit it."

@@ -71,28 +71,29 @@ def _sureness(candidate: Candidate) -> str:
     return _folded("sureness", title, _BETWEEN_HOLES.join("".join(_token(*token) for token in hole) for hole in holes))
 
 
-def _unsure(tokens: Sequence[tuple[str, float]]) -> str:
-    unsure = sum(probability < SURE for _, probability in tokens)
-    return f"{unsure} of {counted(len(tokens), 'token')} below {SURE:.0%}"
+def _unsure(tokens: Sequence[tuple[str, float | None]]) -> str:
+    known = [probability for _, probability in tokens if probability is not None]
+    unsure = sum(probability < SURE for probability in known)
+    return f"{unsure} of {counted(len(known), 'token')} below {SURE:.0%}"
 
 
-def _tokens_by_hole(candidate: Candidate) -> list[list[tuple[str, float]]]:
+def _tokens_by_hole(candidate: Candidate) -> list[list[tuple[str, float | None]]]:
     spans = written(candidate.kept, len(candidate.middle))
     return list(filter(None, (list(_tokens(candidate, *span)) for span in spans)))
 
 
-def _tokens(candidate: Candidate, start: int, stop: int) -> Iterator[tuple[str, float]]:
-    """Yield each token of one hole with its probability. Some have no text of their own: half a character."""
+def _tokens(candidate: Candidate, start: int, stop: int) -> Iterator[tuple[str, float | None]]:
+    """Yield each token of one hole with its probability, if known. Some have no text of their own: half a character."""
     begin = start
     for end, logprob in zip(candidate.token_ends, candidate.logprobs, strict=False):
         text = candidate.middle[begin : min(end, stop)]
         if text:
-            yield text, math.exp(logprob)
+            yield text, None if logprob is None else math.exp(logprob)
         begin = max(begin, end)
 
 
-def _token(text: str, probability: float) -> str:
-    if probability >= SURE:
+def _token(text: str, probability: float | None) -> str:
+    if probability is None or probability >= SURE:
         return _lines(text)
     shade, name = next((number, name) for number, (least, name) in enumerate(_DOUBTS, 1) if probability >= least)
     return f'<span class="fim-doubt fim-doubt-{shade}" title="{probability:.0%}: {name}">{_lines(text)}</span>'

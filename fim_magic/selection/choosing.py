@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from fim_magic.branching import read_tokens
-from fim_magic.candidate import Candidate, Check, Ending
+from fim_magic.candidate import Candidate, Check, Ending, known_of
 from fim_magic.cell_text import UNREADABLE
 from fim_magic.quiet import without_warnings
 
@@ -84,12 +84,13 @@ def _likely(candidate: Candidate) -> float:
     left to right, it does not know what it is to end at, and means over tokens choose better. An answer of no token is
     as probable as its one stop token, of which nothing is known.
     """
-    if not candidate.logprobs:
+    mean = candidate.mean_logprob
+    if mean is None:
         return -math.inf
     following = candidate.suffix_logprob or 0.0
     if candidate.read_logprob is None:
-        return sum(candidate.logprobs[: len(read_tokens(candidate))]) + following
-    return sum(candidate.logprobs) / len(candidate.logprobs) + candidate.read_logprob + following / _SUFFIX_COUNTS
+        return sum(known_of(candidate.logprobs[: len(read_tokens(candidate))])) + following
+    return mean + candidate.read_logprob + following / _SUFFIX_COUNTS
 
 
 def _reason(candidate: Candidate, ordered: Sequence[Candidate]) -> str:

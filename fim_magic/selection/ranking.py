@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from fim_magic.candidate import Candidate, Cut, Ending
+from fim_magic.candidate import Candidate, Cut, Ending, told
 from fim_magic.context import EMPTY_CONTEXT, Context
 from fim_magic.document import Document
 from fim_magic.engines import Engine
@@ -163,7 +163,7 @@ def _ended_at(candidate: Candidate, cut: int) -> Candidate:
         ending=Ending.RULE,
         cut=Cut("statement-end", cut),
         token_ids=candidate.token_ids[:kept],
-        logprobs=candidate.logprobs[:kept],
+        logprobs=told(candidate.logprobs[:kept]),
         token_ends=candidate.token_ends[:kept],
     )
 

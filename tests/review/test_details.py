@@ -47,6 +47,14 @@ def test_what_was_trimmed_is_struck_out_and_stays_text():
     assert "<script" not in html
 
 
+def test_a_token_of_which_nothing_is_known_takes_no_others_shade():
+    known = candidate("abc", 0.95, 0.3, 0.6, ends=(1, 2, 3))
+    html = details_html(FACTS, replace(known, logprobs=(None, *known.logprobs[1:])))
+    assert "2 of 2 tokens below 90%" in html
+    assert re.findall(r'title="(\d+%): [^"]+">(.)<', html) == [("30%", "b"), ("60%", "c")]
+    assert ">a<" in html
+
+
 def test_tokens_are_shaded_by_how_unsure_the_model_was():
     html = details_html(FACTS, candidate("abcd", 0.95, 0.6, 0.3, 0.1, ends=(1, 2, 3, 4)))
     assert "3 of 4 tokens below 90%" in html

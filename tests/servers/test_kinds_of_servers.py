@@ -22,6 +22,8 @@ from fim_magic.engines.server.engine import ServerEngine
 from fim_magic.errors import FimError, ModelError, ServerError
 from fim_magic.loading.manager import MODELS
 from fim_magic.loading.resolve import named_source
+from fim_magic.pipeline import run
+from fim_magic.settings import Settings
 
 HOLE = "def mean(xs):\n    <cursor>\n    return total / len(xs)\n"
 ANSWER = "total = sum(xs)"
@@ -70,6 +72,20 @@ def engine_of(server, address=""):
 def test_each_kind_fills_a_cell(server, tmp_path, capsys):
     filled(server, tmp_path)
     assert capsys.readouterr().out == FILLED
+
+
+def test_log_probabilities_stand_with_their_tokens(folder):
+    """SGLang tells none of tokens that it was held to."""
+    with FakeSglang(folder) as server:
+        server.says(ANSWER)
+        _, request = Settings().request(HOLE, candidates=1, max_new_tokens=12)
+        *_, last = run(request, engine_of(server))
+    (candidate,) = last.result.candidates
+    assert candidate.middle == ANSWER
+    is_told = [logprob is not None for logprob in candidate.logprobs]
+    assert is_told == [end > 0 for end in candidate.token_ends]  # what is generated again is no part of the text
+    assert set(is_told) == {False, True}
+    assert candidate.mean_logprob == pytest.approx(0.0, abs=1e-6)
 
 
 def test_a_plain_url_is_asked_what_it_is(server, tmp_path):

@@ -29,11 +29,13 @@ from scripted_server import (
 )
 
 from fim_magic.candidate import Ending
-from fim_magic.engines import ANY, GREEDY
+from fim_magic.engines import ANY, GREEDY, Beginning
 from fim_magic.engines.server.address import ServerAddress
 from fim_magic.engines.server.connection import ServerConnection
 from fim_magic.engines.server.dialects import DIALECTS, identify
 from fim_magic.engines.server.engine import ServerEngine
+from fim_magic.engines.server.event_stream import EventStream
+from fim_magic.engines.server.lines import Lines
 from fim_magic.engines.server.time_limits import TimeLimits
 from fim_magic.engines.server.vocabulary import require_same_vocabulary
 from fim_magic.errors import FimError, ServerError
@@ -567,6 +569,54 @@ def test_one_connection_carries_one_request_after_another(server):
     for _ in range(3):
         assert result_of(engine).middle == ANSWER
     assert server.connections <= connections + 2
+
+
+def test_what_is_closed_before_it_begins_has_no_connection_to_cut(vllm):
+    """The connection that was made for it carries the next request."""
+    address = ServerAddress.of(vllm.address)
+
+    def client():
+        closed.close()
+        return httpx2.Client(base_url=address.url)
+
+    lines = Lines(client)
+    closed = EventStream(lines, address, vllm.completions, {}, QUICK)
+    assert list(closed) == []
+    with lines.taken() as line:
+        closed.close()
+        with line.request("GET", "/version", None, httpx2.Timeout(5.0)) as response:
+            assert response.status_code == 200
+        assert not line.is_cut
+    lines.close()
+    assert vllm.asked(vllm.completions) == []
+
+
+def test_a_candidate_that_fails_gives_up_its_connection_while_another_goes_on(server):
+    engine = engine_of(server, TimeLimits())
+    shut = threading.Event()
+    ids = ["no number"]
+    senseless = {"choices": [{"token_ids": ids}]} if server.kind == "vllm" else {"content": "", "tokens": ids}
+    server.script(server.completions, stream(senseless, SILENCE), stream(*good(server), shut, *end_events(server)))
+    generation = engine.generate([65, 66], beginnings=[ANY, ANY], sampling=GREEDY, stop_ids={0}, limit=20)
+    assert list(generation.prefill())[-1] == 2
+    wait_until(lambda: len(server.asked(server.completions)) == 2)
+    assert server.asked(server.completions)[0].was_closed.wait(10)
+    assert not server.asked(server.completions)[1].was_closed.is_set()
+    generation.close()
+    wait_until(lambda: not candidate_threads())
+
+
+def test_what_has_to_begin_with_its_end_is_not_asked_for(server):
+    engine = engine_of(server)
+    generation = engine.generate(
+        [65, 66], beginnings=[Beginning(ids=(5, 6))], sampling=GREEDY, stop_ids=frozenset({6}), limit=20
+    )
+    found = []
+    while (tokens := generation.step()) != []:
+        found += tokens or []
+    wait_until(lambda: not candidate_threads())
+    assert [token.id for token in found] == [5, 6]
+    assert server.asked(server.completions) == []
 
 
 # --- to the right host, and to no other ----------------------------------------------------------

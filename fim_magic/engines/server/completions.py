@@ -15,7 +15,7 @@ from typing import Any
 from fim_magic.engines import Capabilities
 from fim_magic.engines.server.connection import ServerConnection
 from fim_magic.engines.server.dialect import AnswerPiece, Asked, Dialect, ServedModel, ServedToken
-from fim_magic.engines.server.models import chosen_model
+from fim_magic.engines.server.models import chosen_model, sources_of
 from fim_magic.engines.server.refusals import another_kind
 from fim_magic.engines.server.sense import tokens_in
 from fim_magic.engines.server.vllm import VllmDialect
@@ -51,11 +51,10 @@ class CompletionsDialect:
 
     def identify(self, connection: ServerConnection, wanted: str) -> ServedModel:
         model = chosen_model(connection, wanted)
-        length, root = model.get("max_model_len"), model.get("root")
         return ServedModel(
             name=model["id"],
-            context_length=tokens_in(length),
-            sources=tuple(dict.fromkeys(name for name in (root, model["id"]) if isinstance(name, str) and name)),
+            context_length=tokens_in(model.get("max_model_len")),
+            sources=sources_of(model.get("root"), model["id"]),
             software="transformers serve" if self.is_transformers else "OpenAI-style completions",
         )
 

@@ -16,6 +16,8 @@ from fim_magic.errors import ServerError
 
 ALTERNATIVES = 8
 """The most probable tokens that are asked for in each place, where they come with the answer."""
+BIAS = 100.0
+"""Added to the logits of the only tokens that may come: much more than logits differ by, and the same for each."""
 _MOST_TOLD = 300  # characters of a server's own words
 
 

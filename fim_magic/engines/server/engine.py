@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,10 @@ from fim_magic.engines import (
     TokenLogprob,
     too_long_to_score,
 )
-from fim_magic.engines.running import Running
 from fim_magic.engines.server.connection import ServerConnection
 from fim_magic.engines.server.dialect import Asked, Dialect, ServedModel, ServedToken
-from fim_magic.engines.server.generation import ServerGeneration, streams_for
+from fim_magic.engines.server.generation import ServerGeneration, generation_of
 from fim_magic.engines.server.proof import Prover
-from fim_magic.engines.server.refusals import silent
 from fim_magic.engines.server.sense import in_known_form, require_sense
 from fim_magic.engines.server.text_prompts import TextPrompts
 from fim_magic.errors import ModelError, ServerError
@@ -213,11 +211,11 @@ class ServerEngine:
     def _next_tokens(self, ids: Sequence[int], count: int) -> list[TokenLogprob]:
         """Return the most probable tokens behind a text."""
         asked = replace(self._asked(ids, GREEDY, frozenset(), 1), alternatives=count)
-        generation = self._generation(asked, [ANY])
         tokens = None
-        while tokens is None:
-            self._connection.require_wanted()
-            tokens = generation.step()
+        with closing(self._generation(asked, [ANY])) as generation:
+            while tokens is None:
+                self._connection.require_wanted()
+                tokens = generation.step()
         return list(tokens[0].alternatives[:count]) if tokens else []
 
     def _scored(self, ids: Sequence[int], begin: int, count: int) -> list[ServedToken] | None:
@@ -229,10 +227,7 @@ class ServerEngine:
         return found
 
     def _generation(self, asked: Asked, beginnings: Sequence[Beginning]) -> ServerGeneration:
-        streams = streams_for(self._connection, self._dialect, asked, beginnings, self.tokenizer)
-        running = Running(beginnings, asked.stop_ids, asked.limit, self.tokenizer)
-        silence = partial(silent, self._connection.address)
-        return ServerGeneration(streams, len(asked.ids), running, silence, self._connection.limits)
+        return generation_of(self._connection, self._dialect, asked, beginnings, self.tokenizer)
 
     def _asked(self, ids: Sequence[int], sampling: Sampling, stop_ids: AbstractSet[int], limit: int) -> Asked:
         return Asked(

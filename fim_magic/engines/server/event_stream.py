@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import httpx2
@@ -92,7 +92,12 @@ class EventStream:
         for _ in self._events:
             pass
 
-    def _read(self) -> Iterator[Any]:
+    def release(self) -> None:
+        """End the request where it is not whole, and let its connection go. Only the thread that reads it may do so."""
+        self.close()
+        self._events.close()
+
+    def _read(self) -> Generator[Any, None, None]:
         patience = Patience(self._limits.patience, lambda seconds: not self._closed.wait(seconds))
         has_begun = fresh = False
         while not self.is_closed:
@@ -113,9 +118,9 @@ class EventStream:
 
     def _read_from(self, line: ServerLine) -> Iterator[Any]:
         with self._lock:
-            self._line = line
-            if self.is_closed:
+            if self.is_closed:  # the line is for another request, which a second close must not cut
                 return
+            self._line = line
         timeout = httpx2.Timeout(self._limits.first, connect=self._limits.connect)
         with in_words(self._address, line), line.request("POST", self._path, self._body, timeout) as response:
             if response.status_code != 200:

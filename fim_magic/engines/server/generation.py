@@ -12,6 +12,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from fim_magic.engines import Beginning, Sampling, Token
@@ -19,7 +20,7 @@ from fim_magic.engines.running import Running
 from fim_magic.engines.server.connection import ServerConnection
 from fim_magic.engines.server.dialect import AnswerPiece, Asked, Dialect, ServedToken
 from fim_magic.engines.server.event_stream import EventStream
-from fim_magic.engines.server.refusals import ended_early, unreadable
+from fim_magic.engines.server.refusals import ended_early, silent, unreadable
 from fim_magic.engines.server.sense import in_known_form, require_sense
 from fim_magic.engines.server.text_answers import pieces_of
 from fim_magic.engines.server.time_limits import TimeLimits
@@ -74,6 +75,11 @@ class ServerGeneration:
         self._heard = 0.0  # when something came last
         # Dropped without a close, it is closed by the garbage collector: a server would else go on for nobody.
         weakref.finalize(self, _close_all, streams).atexit = False
+
+    @property
+    def read(self) -> int | None:
+        """As how many tokens the server has read the whole prompt; None where it has not told."""
+        return next((stream.prompt_tokens for stream in self._streams if stream.prompt_tokens is not None), None)
 
     def prefill(self) -> Iterator[int]:
         """Send the request, and wait for the first token: no server says how far it has read."""
@@ -215,7 +221,10 @@ class CandidateStream:
         What it has to begin with is asked for one token at a time: the server keeps what it has read of the prompt.
         """
         generated = list(self._beginning.ids)
-        yield from map(ServedToken, generated)
+        unknown = [None] * (len(generated) - len(self._beginning.logprobs))
+        yield from map(ServedToken, generated, (*self._beginning.logprobs, *unknown))
+        if not self._asked.stop_ids.isdisjoint(generated):  # nothing comes behind its end
+            return
         while len(generated) < self._asked.limit:
             allowed = self._beginning.allowed(generated, self._tokenizer)
             if allowed is None:
@@ -255,21 +264,28 @@ class CandidateStream:
             self._stream = stream
             if self._is_closed:
                 return
-        for piece in pieces_of(self._dialect, self._heard(stream), asked, self._tokenizer):
-            for token in piece.tokens:
-                require_sense(token, self._tokenizer)
-            if piece.cached is not None:
-                self.cached = piece.cached
-            if piece.prompt_tokens is not None:
-                self.prompt_tokens = piece.prompt_tokens
-            if piece.ended:
-                stream.expect_end()
-            yield piece
-            if piece.ended:
-                stream.drain()
-                return
+        try:
+            for piece in pieces_of(self._dialect, self._heard(stream), asked, self._tokenizer):
+                self._note(piece)
+                if piece.ended:
+                    stream.expect_end()
+                yield piece
+                if piece.ended:
+                    stream.drain()
+                    return
+        finally:  # also where it makes no sense, or goes on behind the token that was asked for
+            stream.release()
         if not self._is_closed:
             raise ended_early(self._connection.address)
+
+    def _note(self, piece: AnswerPiece) -> None:
+        """Look whether a piece makes sense, and note what it says of the prompt."""
+        for token in piece.tokens:
+            require_sense(token, self._tokenizer)
+        if piece.cached is not None:
+            self.cached = piece.cached
+        if piece.prompt_tokens is not None:
+            self.prompt_tokens = piece.prompt_tokens
 
     def _heard(self, events: Iterable[Any]) -> Iterator[Any]:
         """The events, as they come."""
@@ -278,21 +294,34 @@ class CandidateStream:
             yield event
 
 
-def streams_for(
+def generation_of(
     connection: ServerConnection,
     dialect: Dialect,
     asked: Asked,
     beginnings: Sequence[Beginning],
     tokenizer: TextTokenizer,
-) -> list[CandidateStream]:
-    """Return a stream for each candidate; `asked.sampling` is shared out among them."""
+    *,
+    limit: int | None = None,
+) -> ServerGeneration:
+    """Return a generation of a candidate for each beginning; `asked.sampling` is shared out among them.
+
+    Args:
+        connection: To the server.
+        dialect: Of the server.
+        asked: What is asked for each candidate.
+        beginnings: How each has to begin.
+        tokenizer: The model's.
+        limit: After how many tokens a candidate has ended, whatever comes behind; else that of `asked`.
+    """
     samplings: list[Sampling] = [asked.sampling] * len(beginnings)
     if asked.sampling.temperature:
         samplings = asked.sampling.each(len(beginnings))
-    return [
+    streams = [
         CandidateStream(connection, dialect, replace(asked, sampling=sampling), beginning, tokenizer, number)
         for number, (beginning, sampling) in enumerate(zip(beginnings, samplings, strict=True))
     ]
+    running = Running(beginnings, asked.stop_ids, asked.limit if limit is None else limit, tokenizer)
+    return ServerGeneration(streams, len(asked.ids), running, partial(silent, connection.address), connection.limits)
 
 
 def _close_all(streams: Sequence[CandidateStream]) -> None:

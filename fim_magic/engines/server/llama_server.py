@@ -11,12 +11,9 @@ from typing import Any
 
 from fim_magic.engines import Capabilities, TokenLogprob
 from fim_magic.engines.server.connection import ServerConnection
-from fim_magic.engines.server.dialect import AnswerPiece, Asked, Dialect, ServedModel, ServedToken
+from fim_magic.engines.server.dialect import BIAS, AnswerPiece, Asked, Dialect, ServedModel, ServedToken
 from fim_magic.engines.server.refusals import another_kind
 from fim_magic.engines.server.sense import tokens_in
-
-_BIAS = 100.0
-"""Added to the logits of the only tokens that may come: much more than logits differ by, and the same for each."""
 
 _ENDINGS = {"eos": "stop", "word": "stop", "limit": "length"}
 _SEEDS = 2**32 - 1
@@ -69,7 +66,7 @@ class LlamaServerDialect:
         if asked.sampling.temperature:
             body["seed"] = asked.sampling.seed % _SEEDS
         if asked.allowed is not None:
-            body["logit_bias"] = [[token, _BIAS] for token in asked.allowed]
+            body["logit_bias"] = [[token, BIAS] for token in asked.allowed]
         return "/completion", body
 
     def pieces(self, events: Iterable[Any], asked: Asked) -> Iterator[AnswerPiece]:

@@ -63,6 +63,11 @@ def chosen_of(address: ServerAddress, models: Mapping[str, _Entry], wanted: str)
     raise ServerError(f"The server at {address.host} has several models: {names}. Name one: %fim use {first}")
 
 
+def sources_of(*names: object) -> tuple[str, ...]:
+    """Return those of a server's words that may name where a model comes from, each once."""
+    return tuple(dict.fromkeys(name for name in names if isinstance(name, str) and name))
+
+
 def _is_loaded(entry: Mapping[str, Any]) -> bool:
     """Whether a server that loads models when they are asked for has loaded this one."""
     status = entry.get("status")

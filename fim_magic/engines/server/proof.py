@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from fim_magic.document import Document
 from fim_magic.engines import ANY, GREEDY, Token
-from fim_magic.engines.running import Running
 from fim_magic.engines.server.completions import CompletionsDialect
 from fim_magic.engines.server.connection import ServerConnection
 from fim_magic.engines.server.dialect import Asked, Dialect, ServedModel
-from fim_magic.engines.server.generation import ServerGeneration, streams_for
-from fim_magic.engines.server.refusals import silent
+from fim_magic.engines.server.generation import generation_of
 from fim_magic.engines.server.text_answers import MisreadError
 from fim_magic.engines.server.text_prompts import TextPrompts, UnsayableError
 from fim_magic.engines.server.vocabulary import TEXTS, another_vocabulary, encoded, require_same_vocabulary
@@ -194,20 +192,19 @@ class Prover:
             alternatives=0,
             context_length=self.served.context_length,
         )
-        streams = streams_for(self.connection, dialect, asked, [ANY], self.tokenizer)
-        running = Running([ANY], frozenset(), _ROOM, self.tokenizer)  # the count comes behind the last token
-        silence = partial(silent, self.connection.address)
-        generation = ServerGeneration(streams, len(ids), running, silence, self.connection.limits)
+        # The count comes behind the last token.
+        generation = generation_of(self.connection, dialect, asked, [ANY], self.tokenizer, limit=_ROOM)
         said: list[int] = []
         tokens: list[Token] | None = None
         try:
-            while tokens is None or tokens:
-                self.connection.require_wanted()
-                tokens = generation.step()
-                said += [token.id for token in tokens or ()]
+            with closing(generation):
+                while tokens is None or tokens:
+                    self.connection.require_wanted()
+                    tokens = generation.step()
+                    said += [token.id for token in tokens or ()]
         except MisreadError as error:
             return _ReadPrompt(tuple(ids), error.count, "")
-        return _ReadPrompt(tuple(ids), streams[0].prompt_tokens, self.tokenizer.decode(said, unspaced=True))
+        return _ReadPrompt(tuple(ids), generation.read, self.tokenizer.decode(said, unspaced=True))
 
     def _texts(self, adds_bos: bool | None) -> TextPrompts:
         return TextPrompts.from_folder(

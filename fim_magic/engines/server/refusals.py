@@ -6,6 +6,7 @@ import json
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -132,7 +133,7 @@ def another_kind(address: ServerAddress, kind: str, why: str) -> ServerError:
     """Return the error for a server that is not of the kind that its address says; `why` is half a sentence."""
     return ServerError(
         f"The server at {address.host} is no {kind}: {why}. To have it asked what it is, name its URL: "
-        f"%fim use {type(address)('', address.url, address.model).name}"
+        f"%fim use {replace(address, kind='').name}"
     )
 
 
@@ -178,7 +179,7 @@ def _unreachable(address: ServerAddress, error: httpx2.HTTPError, *, was_answere
         return ServerError(f"What the server at {host} sent cannot be unpacked ({why}). Run this again.")
     hint = ""
     if not (was_answered or address.is_encrypted):
-        hint = " If it speaks https, name it so: " + _with_tls(address)
+        hint = f" If it speaks https, name it so: %fim use {address.encrypted().name}"
     return PassingServerError(f"The server at {host} broke off ({why}). Run this again.{hint}", Passing.CLOSED)
 
 
@@ -193,10 +194,6 @@ def _no_tls(address: ServerAddress, error: ssl.SSLError) -> ServerError:
         f"The server at {address.host} does not speak https ({error.reason or 'TLS failed'}), so nothing was sent. If "
         "it is on a network that you trust, name it without +https."
     )
-
-
-def _with_tls(address: ServerAddress) -> str:
-    return f"%fim use {type(address)(address.kind, address.url.replace('http://', 'https://', 1), address.model).name}"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -12,13 +12,10 @@ from typing import Any
 
 from fim_magic.engines import Capabilities, TokenLogprob
 from fim_magic.engines.server.connection import ServerConnection
-from fim_magic.engines.server.dialect import AnswerPiece, Asked, Dialect, ServedModel, ServedToken, failure
-from fim_magic.engines.server.models import chosen_model
+from fim_magic.engines.server.dialect import BIAS, AnswerPiece, Asked, Dialect, ServedModel, ServedToken, failure
+from fim_magic.engines.server.models import chosen_model, sources_of
 from fim_magic.engines.server.refusals import another_kind
 from fim_magic.engines.server.sense import tokens_in
-
-_BIAS = 100.0
-"""Added to the logits of the only tokens that may come: much more than logits differ by, and the same for each."""
 
 _RESERVED = 1
 """Tokens of the context that it keeps free."""
@@ -40,11 +37,10 @@ class SglangDialect:
             raise another_kind(connection.address, "SGLang", "it has no /model_info")
         model = chosen_model(connection, wanted)
         length = tokens_in(model.get("max_model_len"))
-        names = (info.get("tokenizer_path"), info["model_path"], model.get("root"), model["id"])
         return ServedModel(
             name=model["id"],
             context_length=max(0, length - _RESERVED),
-            sources=tuple(dict.fromkeys(name for name in names if isinstance(name, str) and name)),
+            sources=sources_of(info.get("tokenizer_path"), info["model_path"], model.get("root"), model["id"]),
             software="SGLang",
         )
 
@@ -66,7 +62,7 @@ class SglangDialect:
         if asked.sampling.temperature:
             sampling["sampling_seed"] = asked.sampling.seed
         if asked.allowed is not None:
-            sampling["logit_bias"] = {str(token): _BIAS for token in asked.allowed}
+            sampling["logit_bias"] = {str(token): BIAS for token in asked.allowed}
         return "/generate", {
             "input_ids": list(asked.ids),
             "sampling_params": sampling,

@@ -12,7 +12,7 @@ from typing import Any
 from fim_magic.engines import Capabilities, TokenLogprob
 from fim_magic.engines.server.connection import ServerConnection
 from fim_magic.engines.server.dialect import AnswerPiece, Asked, Dialect, ServedModel, ServedToken
-from fim_magic.engines.server.models import chosen_model
+from fim_magic.engines.server.models import chosen_model, sources_of
 from fim_magic.engines.server.refusals import another_kind
 from fim_magic.engines.server.sense import tokens_in
 from fim_magic.errors import ServerError
@@ -38,11 +38,10 @@ class VllmDialect:
         if not isinstance(version, dict) or not isinstance(version.get("version"), str):
             raise another_kind(connection.address, "vLLM", "it does not tell its version")
         model = chosen_model(connection, wanted)
-        length, root = model.get("max_model_len"), model.get("root")
         return ServedModel(
             name=model["id"],
-            context_length=tokens_in(length),
-            sources=tuple(dict.fromkeys(name for name in (root, model["id"]) if isinstance(name, str) and name)),
+            context_length=tokens_in(model.get("max_model_len")),
+            sources=sources_of(model.get("root"), model["id"]),
             software=f"vLLM {version['version']}",
         )
 

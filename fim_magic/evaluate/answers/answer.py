@@ -72,7 +72,7 @@ def answer_of(task: str, key: str, result: Result) -> StoredAnswer:
 
 def _to_json(candidate: Candidate) -> dict[str, Any]:
     return asdict(candidate) | {
-        "logprobs": [round(logprob, _DIGITS) for logprob in candidate.logprobs],
+        "logprobs": [_rounded(logprob) for logprob in candidate.logprobs],
         "ending": candidate.ending.value,
         "read_logprob": _rounded(candidate.read_logprob),
         "suffix_logprob": _rounded(candidate.suffix_logprob),
