@@ -170,6 +170,49 @@ def test_a_key_in_an_address_is_not_repeated(address):
     assert "sesame" not in str(told.value).replace("/", "")
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "vllm://gpu/a%0Ab",
+        "vllm://gpu/a%00b",
+        "vllm://gp\nu:8000",
+        "vllm://gpu/\u202em",
+        "http://gpu/x%0d%0aHost:other/v1/m",
+        "vllm://[v1.a]:8000",
+        "vllm://[fe80::1%a%20b]",
+    ],
+)
+def test_what_no_request_can_hold_is_no_address(address):
+    with pytest.raises(ModelError, match="not the address of a server") as told:
+        ServerAddress.of(address)
+    assert str(told.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("address", "url", "model"),
+    [
+        ("vllm://gpu/100%25", "http://gpu:8000", "100%"),
+        ("vllm://gpu/%2541", "http://gpu:8000", "%41"),
+        ("vllm://gpu/a%3Fb%23c", "http://gpu:8000", "a?b#c"),
+        ("vllm://gpu/a%20b", "http://gpu:8000", "a b"),
+        ("http://gpu/v1/v1", "http://gpu:80", "v1"),
+        ("http://gpu/v1/a/v1/b", "http://gpu:80", "a/v1/b"),
+        ("https://gpu/a%3Fb%20c/v1/m", "https://gpu/a%3Fb%20c", "m"),
+        ("vllm://[0:0:0:0:0:0:0:1]", "http://[::1]:8000", ""),
+        ("vllm://[FE80:0::1%25eth0]:80/m", "http://[fe80::1%eth0]:80", "m"),
+    ],
+)
+def test_an_address_is_read_from_its_own_name(address, url, model):
+    found = ServerAddress.of(address)
+    assert (found.url, found.model) == (url, model)
+    assert ServerAddress.of(found.name) == found
+
+
+def test_a_name_that_a_server_gives_stands_in_the_line_to_type():
+    address = ServerAddress("vllm", "http://gpu:8000", "a b?\x1b[31m\n")
+    assert address.name == "vllm://gpu:8000/a%20b%3F%1B[31m%0A"
+
+
 def info_of(address):
     where = ServerAddress.of(address)
     server = ServerInfo(where.host, "vLLM 0.32.0", "team/coder", where.is_encrypted, where.is_loopback)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, replace
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from fim_magic.engines import Destination
 from fim_magic.errors import ModelError
@@ -19,6 +19,9 @@ _PORTS = {"": 80, "vllm": 8000, "llama-server": 8080, "sglang": 30000, "ollama":
 _HTTPS = 443
 _API = "/v1"
 _HOST = re.compile(r"[a-z0-9._-]+")
+_IPV6 = re.compile(r"[0-9a-f:.]+(%[a-z0-9._-]+)?", re.IGNORECASE)
+_ESCAPED = re.compile(r"[%?#\s]")
+"""What does not stand in an address as it is: it would end the path, or the word."""
 _LOGIN = re.compile(r"^[^/]*//[^/?#]*@")
 _LAST_LOGIN = re.compile(r"//.*@", re.DOTALL)
 _QUERY = re.compile(r"[?#].*", re.DOTALL)
@@ -53,6 +56,8 @@ class ServerAddress:
                 "The address of a server holds no user and no key: a notebook keeps what is typed in it. Put the key "
                 "into the environment variable FIM_MAGIC_SERVER_KEYS, as HOST:PORT=KEY, and leave it out of the name."
             )
+        if not unquote(name).isprintable():  # urlsplit drops some of these, and a request holds none
+            raise _no_address(name, "it has a line break, or another character that cannot be seen")
         try:
             parts = urlsplit(name)
             port = parts.port
@@ -66,7 +71,7 @@ class ServerAddress:
         if not parts.hostname or parts.query or parts.fragment:
             raise _no_address(name, "there is no host in it" if not parts.hostname else "it has a ? or a #")
         before, model = _split_path(parts)
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else _in_ascii(name, parts.hostname)
+        host = _in_brackets(name, parts.hostname) if "[" in parts.netloc else _in_ascii(name, parts.hostname)
         number = port if port is not None else _HTTPS if transport == "https" else _PORTS[kind]
         # One host has one name, by which keys and permissions are kept: only that of https has no port.
         shown = "" if number == _HTTPS and transport == "https" else f":{number}"
@@ -74,11 +79,11 @@ class ServerAddress:
 
     @property
     def name(self) -> str:
-        """The address as a user types it, with its port."""
+        """The address as a user types it, with its port; `of` reads the same from it."""
         transport, _, rest = self.url.partition("://")
         scheme = transport if not self.kind else self.kind + ("+https" if transport == "https" else "")
-        rest += _API if "/" in rest else ""
-        return f"{scheme}://{rest}/{self.model}" if self.model else f"{scheme}://{rest}"
+        rest += _API if "/" in rest or f"{_API}/" in f"/{self.model}/" else ""
+        return f"{scheme}://{rest}/{_escaped(self.model)}" if self.model else f"{scheme}://{rest}"
 
     @property
     def host(self) -> str:
@@ -114,6 +119,17 @@ def is_address(name: str) -> bool:
     return _ADDRESS.match(name) is not None
 
 
+def _in_brackets(name: str, host: str) -> str:
+    """Return a host of IPv6 in its shortest form, as one host has one name."""
+    text = unquote(host)  # %25 may stand before its zone
+    try:
+        if _IPV6.fullmatch(text):
+            return f"[{ipaddress.IPv6Address(text)}]"
+    except ValueError:
+        pass
+    raise _no_address(name, "its host cannot be read")
+
+
 def _in_ascii(name: str, host: str) -> str:
     """Return a host's name as the network has it, in which letters that only look like others do not."""
     try:
@@ -130,8 +146,13 @@ def _split_path(parts: SplitResult) -> tuple[str, str]:
     path = unquote(parts.path).rstrip("/")
     before, found, model = f"{path}/".partition(f"{_API}/")
     if found:
-        return before, model.rstrip("/")
+        return _escaped(before), model.rstrip("/")
     return "", path.lstrip("/")
+
+
+def _escaped(text: str) -> str:
+    """Return a part of a path as it can be typed; what a server calls its model may be any text."""
+    return "".join(quote(char) if _ESCAPED.match(char) or not char.isprintable() else char for char in text)
 
 
 def _no_address(name: str, why: str) -> ModelError:
