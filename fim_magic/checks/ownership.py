@@ -25,10 +25,18 @@ Place = tuple[int, int]
 _DEFINES = re.compile(rb"(?:async\s+)?(?:def|class)\s+")
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _COMPARES = "__bool__ __class__ __contains__ __eq__ __ge__ __gt__ __instancecheck__ __le__ __lt__ __ne__"
-_SHOWS = ("__repr__", "__str__")  # doctests compare what is shown
-# unittest.mock.ANY equals everything; an iterator that stops early leaves a loop's assertions out.
-_ANY = ("ANY", "StopIteration", "mock")
-_ANSWERS_ITSELF = frozenset([*_COMPARES.split(), *_SHOWS, *_ANY])
+# `abs(value - wanted) < tolerance`, `not value ^ wanted`, `np.allclose(value, wanted)`
+_COMPUTES = "__abs__ __array_function__ __array_ufunc__ __rsub__ __rxor__ __sub__ __subclasscheck__ __xor__"
+_SHOWS = ("__format__", "__repr__", "__str__")  # doctests compare what is shown
+# unittest.mock.ANY equals everything; an iterator that stops early leaves a loop's assertions out; a test that skips
+# itself has not failed.
+_ANY = ("ANY", "SkipTest", "StopIteration", "mock")
+# What changes a check from beneath while it runs.
+_REACHES_IN = """
+    _getframe addaudithook ctypes currentframe displayhook f_back f_locals get_objects get_referents get_referrers
+    monitoring setprofile settrace tb_frame
+"""
+_ANSWERS_ITSELF = frozenset([*_COMPARES.split(), *_COMPUTES.split(), *_SHOWS, *_ANY, *_REACHES_IN.split()])
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 It is started as `python -I child.py`, knows nothing of the package, and speaks with `running.py` over its standard
 input and output. In: 16 digits, so many bytes of JSON (the job), then a token for the greeting and for each step. Out:
-for each a line: the token, `+` or `-`, and the hexadecimal form of what is to be said, its parts separated by NUL.
+for each a line: the token, `+` or `-`, and the parts of what is to be said in their hexadecimal form, between commas.
 
 A step's token stays unread in the pipe until that step has ended, so it is nowhere in this process while a program
 runs. What runs after a program's first line uses its own copy of the builtins, code that was compiled before, and
@@ -67,8 +67,8 @@ def _reporter(source: int, target: int) -> Callable[[bool, tuple[str, ...]], Non
     read, write = _read, os.write
 
     def report(ok: bool, parts: tuple[str, ...]) -> None:
-        text = "\0".join([part for part in parts if type(part) is str])
-        line = read(source, _TOKEN) + (b"+" if ok else b"-") + text.encode("utf-8", "replace").hex().encode() + b"\n"
+        texts = [part.encode("utf-8", "replace").hex().encode() for part in parts if type(part) is str]
+        line = read(source, _TOKEN) + (b"+" if ok else b"-") + b",".join(texts) + b"\n"
         while line:
             line = line[write(target, line) :]
 
@@ -178,11 +178,13 @@ def _compiled(source: str, name: str, mode: str) -> types.CodeType | Exception:
 class _Runner:
     """Runs steps in one namespace, that of a module `__main__`."""
 
-    def __init__(self, steps: list[dict[str, Any]], reserved: dict[str, Any] | None, keeping: types.ModuleType) -> None:
+    def __init__(
+        self, steps: list[dict[str, Any]], reserved: dict[str, Any] | None, kept_in: Callable[..., Any]
+    ) -> None:
         self._module = types.ModuleType("__main__")
         self._module.__dict__["__builtins__"] = builtins  # or it would get our copy
         self._reserved = reserved
-        self._kept = keeping.Kept(self._module.__dict__)
+        self._kept = kept_in(self._module.__dict__)
         self._loops: list[Any] = []
         self._eval, self._repr, self._stream = eval, repr, io.StringIO
         self._display = sys.displayhook
@@ -291,7 +293,8 @@ class _Runner:
             sys.stdout, sys.displayhook = stream, self._display
             try:
                 self._value(code, namespace)
-                got.append("=" + stream.getvalue()[:_OUTPUT])
+                shown = sys.displayhook is self._display
+                got.append("=" + stream.getvalue()[:_OUTPUT] if shown else "!changes sys.displayhook")
             except BaseException as error:
                 got.append("!" + self._words(error))
             finally:
@@ -359,9 +362,9 @@ def main() -> None:
     job = json.loads(_read(source, int(_read(source, _HEADER))))
     sys.path += job["paths"]
     report = _reporter(source, target)
-    keeping = _beside("keeping")
+    keeping, contents = _beside("keeping"), _beside("contents")
     held = _confine(job)
-    runner = _Runner(job["steps"], job["reserved"], keeping)
+    runner = _Runner(job["steps"], job["reserved"], lambda namespace: keeping.Kept(namespace, contents))
     report(True, held)
     if all(any(layer.split()[0] == wanted for layer in held) for wanted in job["required"]):
         runner.run(report)

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import builtins
 import sys
-from collections import deque
 from collections.abc import Callable, Iterable
-from types import CellType, FunctionType, MemberDescriptorType, ModuleType
+from functools import _lru_cache_wrapper, partial
+from types import CellType, FunctionType, ModuleType
 from typing import Any
 
 globals()["__builtins__"] = dict(vars(builtins))
 
 _MOST_ENTRIES = 10_000  # of the user's data
-_MOST_BYTES = 16 << 20  # of one array
 _CONSTANTS = (bool, int, float, complex, str)
 _CODE = (FunctionType, staticmethod, classmethod, property)
 _WITHOUT_CONTENT = (*_CONSTANTS, *_CODE, bytes, type, ModuleType)
-_CONTAINERS = (list, dict, set, bytearray, deque)
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: others cannot be changed
 _OF_EVERY_CLASS = frozenset({"__dict__", "__weakref__"})
 _OVERRIDES = frozenset(
@@ -37,18 +35,25 @@ _MISSING = object()
 Undo = Callable[[], bool]
 """Puts one thing back, and says whether it had changed."""
 
+_Made = tuple[Any, Any, dict[str, Any] | None, dict[str, Any] | None]
+"""A function's code, its defaults, and those of its keywords twice: the dictionary, and what it holds."""
+
 
 class Kept:
     """What was noted, and putting it back."""
 
-    def __init__(self, namespace: dict[str, Any]) -> None:
+    def __init__(self, namespace: dict[str, Any], data: Any) -> None:
+        """Keep a namespace; `data` is the module `contents.py`, which the child loads as well."""
         self._namespace = namespace
+        self._data = data
         self._clear()
 
     def _clear(self) -> None:
         self._undo: list[tuple[str, Undo]] = []
         self._contents: list[tuple[str, Undo]] = []
         self._noted_modules: list[tuple[str, ModuleType, dict[str, Any], bool]] = []
+        self._functions: dict[int, tuple[str, FunctionType, _Made]] = {}
+        self._classes: dict[str, type] = {}
         self._seen: set[int] = set()
         self._may_hide: Callable[[str], bool] = lambda _: True
         self._builtins = dict(_BUILTINS)
@@ -89,7 +94,7 @@ class Kept:
             if isinstance(module, ModuleType) and vars(module) is not self._namespace and module is not builtins:
                 self._note_module(name, module, id(module) in own)
         for name, listed in zip(("sys.path", "sys.meta_path", "sys.path_hooks"), _IMPORTS, strict=True):
-            self._undo.append((name, _container(list, listed, list(listed))))
+            self._undo.append((name, self._data.container(list, listed, list(listed))))
 
     def _is_new(self, value: Any) -> bool:
         if id(value) in self._seen:
@@ -98,7 +103,14 @@ class Kept:
         return len(self._seen) <= _MOST_ENTRIES
 
     def _note_code(self, name: str, value: Any, wholly: bool) -> None:
-        if type(value) in (FunctionType, staticmethod, classmethod) or type(value).__name__ == "_lru_cache_wrapper":
+        if type(value) is property:
+            for part in (value.fget, value.fset, value.fdel):
+                self._note_code(name, part, wholly)
+        elif type(value) is partial:
+            if self._is_new(value):
+                self._undo.append((name, self._data.partial_function(value)))
+                self._note_code(name, value.func, wholly)
+        elif type(value) in (FunctionType, staticmethod, classmethod, _lru_cache_wrapper):
             wrapped = vars(value).get("__wrapped__") if hasattr(value, "__dict__") else None
             wrapped = value.__func__ if type(value) in (staticmethod, classmethod) else wrapped
             if self._is_new(value):
@@ -115,6 +127,8 @@ class Kept:
                 self._note_code(name, base, wholly)
 
     def _note_function(self, name: str, value: Any, wholly: bool) -> None:
+        if type(value) is _lru_cache_wrapper:
+            self._undo.append((name, _cache(value)))
         if type(value) is not FunctionType:
             return
         self._undo.append((name, _function(value)))
@@ -132,21 +146,8 @@ class Kept:
     def _note_content(self, name: str, value: Any) -> None:
         if isinstance(value, _WITHOUT_CONTENT) or not self._is_new(value):
             return
-        kind: Any = next((kind for kind in _CONTAINERS if isinstance(value, kind)), None)
-        held: Iterable[Any] = value if type(value) in (tuple, frozenset) else ()
-        if kind is not None:
-            content: Any = _copied(kind, value)
-            self._contents.append((name, _container(kind, value, content)))
-            held = content.values() if kind is dict else () if kind is bytearray else content
-        elif (array := _array(value)) is not None:
-            self._contents.append((name, array))
-        elif (frame := _frame(value)) is not None:
-            self._contents.append((name, frame))
-            return
-        attributes = _attributes(value)
-        if attributes is not None:
-            self._contents.append((name, attributes))
-            held = [*held, *_dict_of(value).values()]
+        undo, held = self._data.noted(value)
+        self._contents += [(name, one) for one in undo]
         for part in held:
             self._note_content(name, part)
 
@@ -156,11 +157,27 @@ class Kept:
             constants = {key: value for key, value in vars(module).items() if type(value) in _CONSTANTS}
             found |= {key: value for key, value in constants.items() if not key.startswith("_")}
         self._noted_modules.append((name, module, found, is_own))
+        self._classes[name] = type(module)
+        for key, value in found.items():
+            self._note_library_function(f"{name}.{key}", value)
         for key, value in found.items() if is_own else ():
             if isinstance(value, type) and _is_changeable(value):
                 for owner in type.mro(value):
                     if _is_changeable(owner) and self._is_new(owner):
                         self._undo.append((f"{name}.{key}", _members(owner, self._namespace, all_of_it=False)))
+                        for part in _dict_of_class(owner).values():
+                            self._note_library_function(f"{name}.{key}", part)
+
+    def _note_library_function(self, name: str, value: Any) -> None:
+        """Note what a function of a module is made of: of these there are ten thousands."""
+        value = value.__func__ if type(value) in (staticmethod, classmethod) else value
+        while id(value) not in self._functions:
+            if type(value) is FunctionType:
+                self._functions[id(value)] = name, value, _made_of(value)
+            try:
+                value = object.__getattribute__(value, "__dict__")["__wrapped__"]
+            except (AttributeError, KeyError, TypeError):
+                return
 
     def put_back(self, spared: Iterable[str] = (), *, contents: bool = True) -> list[str]:
         """Put everything back, and return the names of what had changed, those of modules and builtins with a dot.
@@ -177,11 +194,17 @@ class Kept:
         for name, module, parts, is_own in self._noted_modules:
             if name in spared:
                 continue
+            if type(module) is not self._classes[name]:  # its properties come before what it holds
+                object.__setattr__(module, "__class__", self._classes[name])
+                changed[f"{name}.__class__"] = None
             if _modules.get(name) is not module:
                 _modules[name] = module
             for key, value in _put_back(vars(module), parts).items():
                 if is_own or _is_made_in(self._namespace, value):
                     changed[f"{name}.{key}"] = None
+        for name, function, made in self._functions.values():
+            if name.partition(".")[0] not in spared and _remade(function, made):
+                changed[name] = None
         for name, undo in [*self._undo, *(self._contents if contents else ())]:
             if name.partition(".")[0] not in spared and _has_undone(undo):
                 changed[name] = None
@@ -212,10 +235,6 @@ def _has_undone(undo: Undo) -> bool:
         return False
 
 
-def _copied(kind: Any, value: Any) -> Any:
-    return kind(kind.items(value) if kind is dict else kind.__iter__(value))
-
-
 def _is_made_in(namespace: dict[str, Any], value: Any) -> bool:
     value = value.__func__ if type(value) in (staticmethod, classmethod) else value
     return type(value) is FunctionType and value.__globals__ is namespace
@@ -235,15 +254,37 @@ def _entry(there: dict[str, Any], key: str, value: Any) -> Undo:
     return undo
 
 
+def _made_of(function: FunctionType) -> _Made:
+    keywords = function.__kwdefaults__
+    return function.__code__, function.__defaults__, keywords, keywords and {**keywords}
+
+
+def _remade(function: FunctionType, made: _Made) -> bool:
+    """Make a function again of what it was made of; return whether it had changed."""
+    code, defaults, keywords, content = made
+    is_as_before = function.__code__ is code and function.__defaults__ is defaults
+    if is_as_before and function.__kwdefaults__ is keywords:
+        if keywords is None or content is None:
+            return False
+        if len(keywords) == len(content) and all(keywords.get(key, _MISSING) is content[key] for key in content):
+            return False
+    function.__code__, function.__defaults__ = code, defaults
+    function.__kwdefaults__ = content and {**content}
+    return True
+
+
 def _function(function: FunctionType) -> Undo:
-    before = function.__code__, function.__defaults__, function.__kwdefaults__
+    made = _made_of(function)
+    return lambda: _remade(function, made)
+
+
+def _cache(function: Any) -> Undo:
+    """Have a cache forget: what a program has put there is not told from what belongs there."""
+    clear = _lru_cache_wrapper.cache_clear
 
     def undo() -> bool:
-        now = function.__code__, function.__defaults__, function.__kwdefaults__
-        if all(one is other for one, other in zip(now, before, strict=True)):
-            return False
-        function.__code__, function.__defaults__, function.__kwdefaults__ = before
-        return True
+        clear(function)
+        return False
 
     return undo
 
@@ -261,17 +302,22 @@ def _cell(cell: CellType, content: Any) -> Undo:
     return undo
 
 
+def _is_plain(key: str) -> bool:
+    """Whether Python itself gives no class such an attribute as it goes."""
+    return not key.startswith("__") or key.startswith("__unittest_")
+
+
 def _members(owner: type, namespace: dict[str, Any], *, all_of_it: bool) -> Undo:
     bases, there = _bases.__get__(owner), frozenset(_dict_of_class(owner))
     before = {
         key: value
         for key, value in _dict_of_class(owner).items()
-        if key not in _OF_EVERY_CLASS and (all_of_it or key in _OVERRIDES or type(value) in _CODE)
+        if key not in _OF_EVERY_CLASS and (all_of_it or key in _OVERRIDES or type(value) in (*_CODE, type))
     }
 
     def is_foreign(key: str, value: Any) -> bool:
         """Whether what was added since then is a program's: libraries add to their classes as they are used."""
-        return key in _OVERRIDES or _is_made_in(namespace, value) or (all_of_it and not key.startswith("__"))
+        return key in _OVERRIDES or _is_made_in(namespace, value) or (all_of_it and _is_plain(key))
 
     def undo() -> bool:
         changed = False
@@ -288,108 +334,5 @@ def _members(owner: type, namespace: dict[str, Any], *, all_of_it: bool) -> Undo
                 changed = True
                 type.__setattr__(owner, key, value)
         return changed
-
-    return undo
-
-
-def _container(kind: Any, value: Any, content: Any) -> Undo:
-    def undo() -> bool:
-        if _same(kind, value, content):
-            return False
-        kind.clear(value)
-        (kind.update if kind in (dict, set) else kind.extend)(value, content)
-        return True
-
-    return undo
-
-
-def _same(kind: Any, value: Any, content: Any) -> bool:
-    if kind.__len__(value) != len(content):
-        return False
-    if kind is bytearray:
-        return bool(bytearray.__eq__(value, content))
-    if kind is set:
-        return {id(part) for part in set.__iter__(value)} == {id(part) for part in content}
-    if kind is dict:
-        pairs = zip(dict.items(value), content.items(), strict=True)
-        return all(one[0] is other[0] and one[1] is other[1] for one, other in pairs)
-    return all(one is other for one, other in zip(kind.__iter__(value), content, strict=True))
-
-
-def _dict_of(value: Any) -> dict[str, Any]:
-    try:
-        found = object.__getattribute__(value, "__dict__")
-    except AttributeError:
-        return {}
-    return found if type(found) is dict else {}
-
-
-def _attributes(value: Any) -> Undo | None:
-    """Keep the class, the attributes and the slots of an object."""
-    owner, there = type(value), _dict_of(value)
-    slots = [part for base in type.mro(owner) for part in _dict_of_class(base).values()]
-    slots = [part for part in slots if type(part) is MemberDescriptorType and _is_changeable(part.__objclass__)]
-    if not there and not slots and not _is_changeable(owner):
-        return None
-    attributes = dict(there)
-    filled = [(slot, slot.__get__(value)) for slot in slots if _is_filled(slot, value)]
-
-    def undo() -> bool:
-        changed = False
-        if type(value) is not owner:
-            object.__setattr__(value, "__class__", owner)
-            changed = True
-        if not _same(dict, _dict_of(value), attributes):
-            dict.clear(_dict_of(value))
-            dict.update(_dict_of(value), attributes)
-            changed = True
-        for slot, content in filled:
-            if not _is_filled(slot, value) or slot.__get__(value) is not content:
-                slot.__set__(value, content)
-                changed = True
-        return changed
-
-    return undo
-
-
-def _is_filled(slot: Any, value: Any) -> bool:
-    try:
-        slot.__get__(value)
-    except AttributeError:
-        return False
-    return True
-
-
-def _is_of(value: Any, package: str, names: tuple[str, ...]) -> bool:
-    owner = type(value)
-    return owner.__name__ in names and str(owner.__module__).partition(".")[0] == package
-
-
-def _array(value: Any) -> Undo | None:
-    if not _is_of(value, "numpy", ("ndarray",)) or value.nbytes > _MOST_BYTES:
-        return None
-    content = value.copy()
-
-    def undo() -> bool:
-        if value.shape == content.shape and value.tobytes() == content.tobytes():
-            return False
-        value[...] = content
-        return True
-
-    return undo
-
-
-def _frame(value: Any) -> Undo | None:
-    if not _is_of(value, "pandas", ("DataFrame", "Series")):
-        return None
-    if int(value.memory_usage(index=True).sum() if value.ndim > 1 else value.nbytes) > _MOST_BYTES:
-        return None
-    content, equals = value.copy(), type(value).equals
-
-    def undo() -> bool:
-        if equals(value, content):
-            return False
-        dict.update(_dict_of(value), _dict_of(content.copy()))
-        return True
 
     return undo

@@ -237,11 +237,12 @@ class _Run:
             if not line.startswith(token.encode()) or line[_TOKEN : _TOKEN + 1] not in (b"+", b"-"):
                 break
             try:
-                text = bytes.fromhex(line[_TOKEN + 1 :].decode("ascii")).decode("utf-8")
+                said = line[_TOKEN + 1 :].decode("ascii")
+                texts = tuple(bytes.fromhex(part).decode("utf-8") for part in said.split(",")) if said else ()
             except ValueError:
                 _log.info("A line that the sandbox reported cannot be read.", exc_info=True)
                 break
-            found.append(StepResult(line[_TOKEN : _TOKEN + 1] == b"+", tuple(text.split("\0")) if text else ()))
+            found.append(StepResult(line[_TOKEN : _TOKEN + 1] == b"+", texts))
         return found
 
 

@@ -87,6 +87,25 @@ slotted.want = 2
 
 counts, queue, space = Counter(n=2), deque([2]), SimpleNamespace(n=2)
 
+near = functools.partial(math.isclose, rel_tol=0.1)
+
+class Box:
+    @property
+    def want(self):
+        return 2
+
+box = Box()
+
+class MeanTest(TestCase):
+    def test_mean(self):
+        self.assertEqual(mean([1, 3]), 2)
+
+def unittest_passes():
+    import io
+    import unittest
+    suite = unittest.TestLoader().loadTestsFromTestCase(MeanTest)
+    return unittest.TextTestRunner(stream=io.StringIO()).run(suite).wasSuccessful()
+
 def test_mean():
     assert close(mean([1, 3]), EXPECTED)
     assert all(mean(xs) == expected for xs, expected in CASES)
@@ -178,6 +197,25 @@ FORGED = {
         "import sys\nopen('statistics.py', 'w').write('mean = lambda xs: 0')\nsys.path.insert(0, '.')",
         "library() is None",
     ),
+    "library's code": ("import statistics\nstatistics.mean.__code__ = (lambda data: 0).__code__", "library() is None"),
+    "module's class": (
+        "import types\nclass Fake(types.ModuleType):\n    isclose = property(lambda self: lambda *a: True)\n"
+        "math.__class__ = Fake",
+        "math.isclose(mean([1, 3]), 2)",
+    ),
+    "property's code": ("Box.want.fget.__code__ = (lambda self: 0).__code__", "mean([1, 3]) == box.want"),
+    "what a cache holds": (
+        "mine = two.__wrapped__.__code__\ntwo.__wrapped__.__code__ = (lambda: 0).__code__\ntwo.cache_clear()\ntwo()\n"
+        "two.__wrapped__.__code__ = mine",
+        "mean([1, 3]) == two()",
+    ),
+    "partial": ("near.__setstate__((lambda *a, **k: True, (), {}, {}))", "near(mean([1, 3]), 2)"),
+    "partial's keywords": ("near.keywords['rel_tol'] = 99", "near(mean([1, 3]), 2)"),
+    "test that is skipped": ("MeanTest.__unittest_skip__ = True", "unittest_passes()"),
+    "library's class of error": (
+        "import unittest\nTestCase.failureException = unittest.SkipTest",
+        "unittest_passes()",
+    ),
     "trace": (
         "import sys\ndef trace(frame, event, arg):\n    if frame.f_code.co_name == 'test_mean' and event == 'line':\n"
         "        frame.f_lineno = max(line for *_, line in frame.f_code.co_lines() if line)\n    return trace\n"
@@ -198,6 +236,14 @@ FORGED_LATER = {
     "all": ("import builtins\n    builtins.all = lambda xs: True\n    return 0", "mean([]) or all([mean([1]) == 1])"),
     "module": ("math.isclose = lambda *a: True\n    return 0", "mean([]) or math.isclose(mean([1, 3]), 2)"),
     "reference": ("Reference.mean = lambda xs: 0\n    return 0", "mean([1]) == Reference.mean([1])"),
+    "partial": (
+        "near.__setstate__((lambda *a, **k: True, (), {}, {}))\n    return 0",
+        "mean([]) or near(mean([1]), 1)",
+    ),
+    "library's code": (
+        "import statistics\n    statistics.mean.__code__ = (lambda data: 0).__code__\n    return 0",
+        "mean([]) or library() is None",
+    ),
 }
 
 
@@ -206,6 +252,13 @@ import numpy as np
 import pandas as pd
 WANTED = np.array([2])
 frame = pd.DataFrame({"want": [2]})
+tests = pd.DataFrame({"xs": [[1, 3]]})
+matrix, masked = np.matrix([[2]]), np.ma.array([2])
+record = np.rec.array([(2,)], names="want")
+lists = np.array([[1, 3], None], dtype=object)
+import array, collections
+typed = array.array("d", [2])
+missing = collections.defaultdict(lambda: 2)
 """
 
 
@@ -214,6 +267,22 @@ frame = pd.DataFrame({"want": [2]})
     [
         pytest.param("WANTED[:] = 0", "mean([1, 3]) == WANTED[0]", id="array"),
         pytest.param("frame.loc[0, 'want'] = 0", "mean([1, 3]) == frame.want[0]", id="frame"),
+        pytest.param("frame.__dict__['want'] = [0]", "mean([1, 3]) == frame.want[0]", id="frame's attribute"),
+        pytest.param(
+            "object.__setattr__(frame, 'equals', lambda *a: True)", "frame.equals(mean([1]))", id="frame's method"
+        ),
+        pytest.param("tests['xs'][0][:] = [0]", "mean(tests['xs'][0]) == sum(tests['xs'][0])", id="lists in a frame"),
+        pytest.param("lists[0][:] = [0]", "mean(lists[0]) == sum(lists[0])", id="lists in an array"),
+        pytest.param("matrix[:] = 0", "mean([1, 3]) == matrix[0, 0]", id="matrix"),
+        pytest.param("masked[:] = 0", "mean([1, 3]) == masked[0]", id="masked"),
+        pytest.param("record.want[0] = 0", "mean([1, 3]) == record.want[0]", id="record"),
+        pytest.param("typed[0] = 0", "mean([1, 3]) == typed[0]", id="array.array"),
+        pytest.param("missing.default_factory = int", "mean([1, 3]) == missing['x']", id="default"),
+        pytest.param(
+            "f = np.allclose\nwhile hasattr(f, '__wrapped__'): f = f.__wrapped__\nf.__defaults__ = (9, 9, False)",
+            "np.allclose(mean([1]), 1)",
+            id="numpy's defaults",
+        ),
         pytest.param(
             "np.testing.assert_allclose = print", "np.testing.assert_allclose(mean([1]), 1) is None", id="numpy"
         ),
@@ -311,6 +380,30 @@ def test_an_answer_between_statements_cannot_either(adds, check):
             "StopIteration",
             id="ends the loop",
         ),
+        pytest.param(
+            HOLE,
+            "class Zero:\n        def __sub__(self, other): return 0\n    return Zero()",
+            "abs(mean([1, 3]) - 2) < 1e-9",
+            "__sub__",
+            id="no difference",
+        ),
+        pytest.param(
+            HOLE,
+            "class V:\n        def __array_function__(self, *a): return True\n    return V()",
+            "__import__('numpy').allclose(mean([1, 3]), 2)",
+            "__array_function__",
+            id="numpy's protocol",
+        ),
+        pytest.param(
+            HOLE, "import unittest\n    raise unittest.SkipTest", "unittest_passes()", "SkipTest", id="skips the test"
+        ),
+        pytest.param(
+            HOLE,
+            "import sys\n    test = sys._getframe(1)\n    test.f_locals['want'] = 0\n    return 0",
+            "(lambda want: mean([1, 3]) == want)(2) or True",
+            "_getframe",
+            id="frames",
+        ),
         pytest.param(HOLE, "from unittest.mock import ANY\n    return ANY", "mean([1, 3]) == 2", "ANY", id="ANY"),
         pytest.param(
             HOLE,
@@ -336,6 +429,15 @@ def mean(xs):
     """
     return sum(xs)
 '''
+
+
+def test_an_example_is_shown_by_python_and_each_by_itself():
+    cell = 'def mean(xs):\n    """\n    >>> mean([1, 3])\n    2.0\n    >>> 1\n    1\n    """\n    <cursor>'
+    forged = "import sys\n    sys.displayhook = lambda value: print(2.0)\n    return 0"
+    (found,) = checks_of(cell, forged, doctests=True, earlier=())
+    assert found.passed is False, found
+    (nul,) = checks_of(cell, "print('2.0\\n\\0=1')", doctests=True, earlier=())
+    assert "1 of 2" in nul.detail, nul  # the second example's outcome is its own
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,228 @@
+"""What the user's data hold: lists, dictionaries, objects, arrays and tables, noted and put back.
+
+The child loads this file by its path, and `keeping.py` is given it. It uses its own copy of the builtins, and goes past
+what a class defines.
+"""
+
+from __future__ import annotations
+
+import builtins
+from array import array
+from collections import defaultdict, deque
+from collections.abc import Callable
+from functools import partial
+from types import MemberDescriptorType
+from typing import Any
+
+globals()["__builtins__"] = dict(vars(builtins))
+
+_MOST_BYTES = 16 << 20  # of one array
+_CONTAINERS = (list, dict, set, bytearray, deque)
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: others cannot be changed
+_MISSING = object()
+
+Undo = Callable[[], bool]
+"""Puts one thing back, and says whether it had changed."""
+
+dict_of_class = type.__dict__["__dict__"].__get__  # past a metaclass
+
+
+def is_changeable(owner: type) -> bool:
+    """Whether a program may change a class."""
+    return bool(type.__dict__["__flags__"].__get__(owner) & _HEAP_TYPE)
+
+
+def noted(value: Any) -> tuple[list[Undo], list[Any]]:
+    """Note what a value holds; return how to put that back, and what else may be changed by way of it."""
+    found: list[Undo] = []
+    held: list[Any] = [*value] if type(value) in (tuple, frozenset) else []
+    kind: Any = next((kind for kind in _CONTAINERS if isinstance(value, kind)), None)
+    if kind is not None:
+        content = _copied(kind, value)
+        found.append(container(kind, value, content))
+        held = [] if kind is bytearray else [*(content.values() if kind is dict else content)]
+        if isinstance(value, defaultdict):
+            found.append(_factory(value))
+    elif (undo := _array(value)) is not None:
+        found.append(undo)
+        held = _objects_in(value)
+    elif (undo := _frame(value)) is not None:
+        columns = [value.iloc[:, place] for place in range(value.shape[1])] if value.ndim > 1 else [value]
+        objects = [column for column in columns if column.dtype == object]
+        return [undo], [part for column in objects for part in column.array]
+    attributes = _attributes(value)
+    if attributes is not None:
+        found.append(attributes)
+        held += _dict_of(value).values()
+    return found, held
+
+
+def partial_function(value: Any) -> Undo:
+    """Keep what a `functools.partial` calls, and with which arguments."""
+    function, arguments, keywords = value.func, value.args, dict(value.keywords)
+
+    def undo() -> bool:
+        now = value.func, value.args
+        if now[0] is function and now[1] is arguments and same(dict, value.keywords, keywords):
+            return False
+        partial.__dict__["__setstate__"](value, (function, arguments, dict(keywords), _dict_of(value)))
+        return True
+
+    return undo
+
+
+def _copied(kind: Any, value: Any) -> Any:
+    return kind(kind.items(value) if kind is dict else kind.__iter__(value))
+
+
+def _factory(value: Any) -> Undo:
+    member: Any = defaultdict.__dict__["default_factory"]
+    before = member.__get__(value)
+
+    def undo() -> bool:
+        changed = member.__get__(value) is not before
+        member.__set__(value, before)
+        return changed
+
+    return undo
+
+
+def container(kind: Any, value: Any, content: Any) -> Undo:
+    """Keep what a container holds, which `content` has a copy of."""
+
+    def undo() -> bool:
+        if same(kind, value, content):
+            return False
+        kind.clear(value)
+        (kind.update if kind in (dict, set) else kind.extend)(value, content)
+        return True
+
+    return undo
+
+
+def same(kind: Any, value: Any, content: Any) -> bool:
+    """Whether a container holds the very things that a copy has."""
+    if kind.__len__(value) != len(content):
+        return False
+    if kind is bytearray:
+        return bool(bytearray.__eq__(value, content))
+    if kind is set:
+        return {id(part) for part in set.__iter__(value)} == {id(part) for part in content}
+    if kind is dict:
+        pairs = zip(dict.items(value), content.items(), strict=True)
+        return all(one[0] is other[0] and one[1] is other[1] for one, other in pairs)
+    return all(one is other for one, other in zip(kind.__iter__(value), content, strict=True))
+
+
+def _dict_of(value: Any) -> dict[str, Any]:
+    try:
+        found = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return {}
+    return found if type(found) is dict else {}
+
+
+def _attributes(value: Any) -> Undo | None:
+    """Keep the class, the attributes and the slots of an object."""
+    owner, there = type(value), _dict_of(value)
+    slots = [part for base in type.mro(owner) for part in dict_of_class(base).values()]
+    slots = [part for part in slots if type(part) is MemberDescriptorType and is_changeable(part.__objclass__)]
+    if not there and not slots and not is_changeable(owner):
+        return None
+    attributes = dict(there)
+    filled = [(slot, slot.__get__(value)) for slot in slots if _is_filled(slot, value)]
+
+    def undo() -> bool:
+        changed = False
+        if type(value) is not owner:
+            object.__setattr__(value, "__class__", owner)
+            changed = True
+        if not same(dict, _dict_of(value), attributes):
+            dict.clear(_dict_of(value))
+            dict.update(_dict_of(value), attributes)
+            changed = True
+        for slot, content in filled:
+            if not _is_filled(slot, value) or slot.__get__(value) is not content:
+                slot.__set__(value, content)
+                changed = True
+        return changed
+
+    return undo
+
+
+def _is_filled(slot: Any, value: Any) -> bool:
+    try:
+        slot.__get__(value)
+    except AttributeError:
+        return False
+    return True
+
+
+def _base(value: Any, package: str, names: tuple[str, ...]) -> Any:
+    """The class of a package that an object is of, by itself or by way of its bases."""
+    owners = type.mro(type(value))
+    of_package = (one for one in owners if str(one.__module__).partition(".")[0] == package)
+    return next((one for one in of_package if one.__name__ in names), None)
+
+
+def _array(value: Any) -> Undo | None:
+    if isinstance(value, array):
+        return None if len(value) * value.itemsize > _MOST_BYTES else _buffer(value)
+    owner = _base(value, "numpy", ("ndarray",))
+    if owner is None or value.nbytes > _MOST_BYTES:
+        return None
+    plain = owner.view(value, owner)  # without what a matrix or a masked array makes of it
+    content, shape = plain.copy(), plain.shape
+
+    def undo() -> bool:
+        now = owner.view(value, owner)
+        if now.shape == shape and now.tobytes() == content.tobytes():
+            return False
+        now[...] = content
+        return True
+
+    return undo
+
+
+def _buffer(value: array[Any]) -> Undo:
+    content = array.__getitem__(value, slice(None))
+
+    def undo() -> bool:
+        if array.tobytes(value) == content.tobytes():
+            return False
+        array.__setitem__(value, slice(None), content)
+        return True
+
+    return undo
+
+
+def _objects_in(value: Any) -> list[Any]:
+    dtype = getattr(value, "dtype", None)
+    return [*value.flat] if dtype is not None and dtype.kind == "O" else []
+
+
+def _frame(value: Any) -> Undo | None:
+    if _base(value, "pandas", ("DataFrame", "Series")) is None:
+        return None
+    if int(value.memory_usage(index=True).sum() if value.ndim > 1 else value.nbytes) > _MOST_BYTES:
+        return None
+    owner, content, equals = type(value), value.copy(), type(value).equals
+    attributes = {key: part for key, part in _dict_of(value).items() if not key.startswith("_")}
+
+    def undo() -> bool:
+        changed = type(value) is not owner
+        if changed:
+            object.__setattr__(value, "__class__", owner)
+        there = _dict_of(value)
+        now = {key: part for key, part in there.items() if not key.startswith("_")}
+        if not same(dict, now, attributes):  # an attribute hides the column or the method of its name
+            for key in now:
+                del there[key]
+            there.update(attributes)
+            changed = True
+        if equals(value, content):
+            return changed
+        dict.update(there, _dict_of(content.copy()))
+        return True
+
+    return undo
