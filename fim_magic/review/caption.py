@@ -30,7 +30,7 @@ _REVISION_LENGTH = 10
 _SHORTENED = "prompt shortened"
 _UNFINISHED = {
     Ending.INTERRUPTED: "partial: interrupted",
-    Ending.BROKEN_OFF: "partial: the server broke off",
+    Ending.BROKEN_OFF: "partial: broke off",
     Ending.LENGTH: "cut at the token limit",
 }
 _WHOLE = (_SHORTENED, *_UNFINISHED.values())  # or not at all
@@ -131,11 +131,13 @@ def _place(result: Result, candidate: Candidate) -> Which:
 def _news(result: Result, candidate: Candidate, *, whole: bool) -> Iterator[str]:
     """Yield what the user should know before anything is accepted, the worst first."""
     failed = failures(candidate.checks)
+    if candidate.ending is Ending.BROKEN_OFF:  # why it fails, if it does
+        yield _UNFINISHED[candidate.ending]
     if whole:
         yield from failed
     elif failed:
         yield failed[0] + (f", and {len(failed) - 1} more" if len(failed) > 1 else "")
-    if candidate.ending in _UNFINISHED:
+    if candidate.ending in _UNFINISHED and candidate.ending is not Ending.BROKEN_OFF:
         yield _UNFINISHED[candidate.ending]
     dropped = result.dropped_prefix_tokens + result.dropped_suffix_tokens
     if dropped:

@@ -474,8 +474,11 @@ def test_a_cache_in_the_home_of_nobody_is_told(shell, capsys, tmp_path, monkeypa
     monkeypatch.setenv("FIM_MAGIC_CACHE", "~nobody-here/x")
     file = tmp_path / "cell.py"
     file.write_text(HOLE)
-    for command in (["infill", str(file)], ["fetch"], ["demo"], ["doctor"]):
+    for command in (["infill", str(file)], ["fetch"], ["demo"]):
         through_cli(capsys, *command, models=ModelManager()).check("FIM_MAGIC_CACHE")
+    report = through_cli(capsys, "doctor", models=ModelManager())  # which says it among all else
+    assert "FIM_MAGIC_CACHE" in report.text
+    report.check()
     through_cli(capsys, "models").check()  # which needs none
     for line in ("%fim models", "%fim doctor", "%fim use qwen2.5-coder-0.5b", "%fim"):
         through_shell(shell, line).check()

@@ -121,7 +121,13 @@ def test_line_ends_stay_in_text_of_several_lines():
 
 
 def test_text_for_people_is_printed_in_one_place():
-    for_programs = {"arms.py", "fresh.py", "llama_server.py", "child.py"}  # pipes between our own processes
+    for_programs = {
+        "arms.py",
+        "fresh.py",
+        "llama_server.py",
+        "child.py",
+        "conversion_apart.py",
+    }  # pipes between our own processes
     printing = {
         path.relative_to(ROOT).as_posix()
         for path in ROOT.rglob("*.py")

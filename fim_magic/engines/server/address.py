@@ -23,8 +23,6 @@ _IPV6 = re.compile(r"[0-9a-f:.]+(%[a-z0-9._-]+)?", re.IGNORECASE)
 _ESCAPED = re.compile(r"[%?#\s]")
 """What does not stand in an address as it is: it would end the path, or the word."""
 _LOGIN = re.compile(r"^[^/]*//[^/?#]*@")
-_LAST_LOGIN = re.compile(r"//.*@", re.DOTALL)
-_QUERY = re.compile(r"[?#].*", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -157,7 +155,10 @@ def _escaped(text: str) -> str:
 
 def _no_address(name: str, why: str) -> ModelError:
     kinds = ", ".join(f"{kind}://" for kind in KINDS)
-    shown = _LAST_LOGIN.sub("//…@", _QUERY.sub("", name))  # a key may stand there
+    shown = name.partition("?")[0].partition("#")[0]
+    before, login, rest = shown.rpartition("@")
+    if login:  # a key may stand there
+        shown = f"{before.partition('//')[0]}//…@{rest}"
     return ModelError(
         f"{shown!r} is not the address of a server ({why}). One looks like vllm://127.0.0.1:8000 or "
         f"vllm+https://HOST/OWNER/NAME; there are {kinds}, and http:// and https:// for a server that is to be asked "

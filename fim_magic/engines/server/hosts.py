@@ -8,7 +8,6 @@ from fim_magic.engines.server.address import ServerAddress, is_address
 from fim_magic.errors import FimError, OptionError
 
 _PORT = re.compile(r":[0-9]+$")
-_SECRET = re.compile(r"(?<==).+|.*(?=@)", re.DOTALL)  # what a message does not repeat
 _MOST_SHOWN = 100  # characters
 _HTTPS = "https://"
 
@@ -36,7 +35,9 @@ def listed_host(entry: str) -> str:
             if "/" in text:
                 raise OptionError("it is more than a host")
     except FimError:
-        shown = _SECRET.sub("…", text)[:_MOST_SHOWN]
+        _, login, shown = text.rpartition("@")
+        shown, key, _ = shown.partition("=")
+        shown = ("…@" * bool(login) + shown + "=…" * bool(key))[:_MOST_SHOWN]  # a key is not repeated
         raise OptionError(
             f"{shown!r} is no host. One is listed as HOST:PORT, such as gpu.example:8000, or as https://HOST where it "
             "is to be asked in no other way."
