@@ -107,7 +107,9 @@ def differs(engine, prompt, ids, others):
         return None
     place = next((n for n, pair in enumerate(zip(ids, others, strict=False)) if pair[0] != pair[1]), None)
     if place is None:
-        return min(len(ids), len(others))
+        missing = b"".join(map(engine.tokenizer.token_bytes, ids[len(others) :]))
+        # A character that the limit cuts in two is sent by no llama-server, nor what its first half is a token with.
+        return None if missing.decode(errors="replace").endswith("\ufffd") else min(len(ids), len(others))
     first, second = engine.top_logprobs(prompt.ids, ids[:place], 2)[-1]
     return place if first.logprob - second.logprob > MARGIN else None
 
