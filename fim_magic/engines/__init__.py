@@ -277,6 +277,14 @@ class Generation(Protocol):
         ...
 
 
+def no_room_for_an_answer(model: str, tokens: int, context_length: int) -> str:
+    """Say that a prompt fills a model's context."""
+    return (
+        f"The prompt has {tokens} tokens, and the context of {model} is {context_length} tokens in all. Give it a "
+        "shorter text, or less context."
+    )
+
+
 def too_long_to_score(model: str, tokens: int, context_length: int) -> str:
     """Say that a text with its continuation does not fit into a model's context."""
     return (

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from fim_magic.engines import Engine
     from fim_magic.engines.server.address import ServerAddress
     from fim_magic.engines.server.connection import ServerConnection
-    from fim_magic.engines.server.dialect import ServedModel
     from fim_magic.loading.prepare import Ready
     from fim_magic.loading.resolve import Source
 
@@ -34,13 +33,14 @@ def fetch_tokenizer(
         FetchError: It could not be brought.
     """
     from fim_magic.engines.server.dialects import identify
+    from fim_magic.engines.server.models import sources_of
 
     address = _address_of(source)
     _, served = identify(connection_to(address))
     if source.tokenizer:
         return _bring(source.tokenizer, on_progress, on_notice, own_disk=True)
     failures: list[str] = []
-    for name in _candidates(address, served):
+    for name in sources_of(*served.sources, address.model, served.name):
         try:
             return _bring(name, on_progress, on_notice, own_disk=address.is_loopback)
         except FimError as error:
@@ -95,11 +95,6 @@ def _notices(address: ServerAddress) -> tuple[str, ...]:
 def _address_of(source: Source) -> ServerAddress:
     assert source.address is not None  # only such a source has this engine
     return source.address
-
-
-def _candidates(address: ServerAddress, served: ServedModel) -> list[str]:
-    """The names and paths that may be those of a served model's tokenizer, each once."""
-    return list(dict.fromkeys(filter(None, (*served.sources, address.model, served.name))))
 
 
 def _bring(name: str, on_progress: OnProgress, on_notice: OnNotice, *, own_disk: bool) -> tuple[Path, str]:

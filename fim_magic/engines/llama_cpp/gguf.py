@@ -31,6 +31,7 @@ from fim_magic.engines import (
     Sampling,
     Token,
     TokenLogprob,
+    no_room_for_an_answer,
     too_long_to_score,
 )
 from fim_magic.engines.arithmetic import Logits, choose, logprob, most_probable, points
@@ -174,10 +175,7 @@ class GgufEngine:
         limit: int,
     ) -> GgufGeneration:
         if len(prompt) >= self.context_length:
-            raise ModelError(
-                f"The prompt has {len(prompt)} tokens, and the context of {self._name} is {self.context_length} tokens "
-                "in all. Give it a shorter text, or less context."
-            )
+            raise ModelError(no_room_for_an_answer(self._name, len(prompt), self.context_length))
         if not self.reuse:
             self.forget()
         running = Running(beginnings, stop_ids, limit, self.tokenizer)

@@ -68,7 +68,7 @@ class CompletionsDialect:
             "prompt": list(asked.ids) if self.capabilities.takes_ids else asked.text,
             "max_tokens": asked.limit,
             "temperature": asked.sampling.temperature,
-            "top_p": asked.sampling.top_p if asked.sampling.temperature else 1.0,
+            "top_p": asked.top_p,
             "stream": True,
         }
         if asked.sampling.temperature:

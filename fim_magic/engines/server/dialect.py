@@ -12,13 +12,11 @@ from typing import Any, Protocol
 
 from fim_magic.engines import Capabilities, Sampling, TokenLogprob
 from fim_magic.engines.server.connection import ServerConnection
-from fim_magic.errors import ServerError
 
 ALTERNATIVES = 8
 """The most probable tokens that are asked for in each place, where they come with the answer."""
 BIAS = 100.0
 """Added to the logits of the only tokens that may come: much more than logits differ by, and the same for each."""
-_MOST_TOLD = 300  # characters of a server's own words
 
 
 @dataclass(frozen=True)
@@ -70,6 +68,11 @@ class Asked:
     allowed: tuple[int, ...] | None = None
     alternatives: int = ALTERNATIVES
     context_length: int = 0
+
+    @property
+    def top_p(self) -> float:
+        """Top-p as it is to be sent: greedy requests ask for none."""
+        return self.sampling.top_p if self.sampling.temperature else 1.0
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,6 @@ class Dialect(Protocol):
         ...
 
 
-def failure(software: str, told: Any) -> ServerError:
-    """Return the error for what a server says in place of an answer, in the midst of a stream."""
-    message = told.get("message") or told if isinstance(told, dict) else told
-    return ServerError(f"{software} failed ({str(message)[:_MOST_TOLD]}). Its own log says why.")
+def falling(tokens: Iterable[TokenLogprob]) -> tuple[TokenLogprob, ...]:
+    """Return tokens in their order, the most probable first."""
+    return tuple(sorted(tokens, key=lambda token: -token.logprob))

@@ -20,11 +20,12 @@ from fim_magic.engines import (
     Sampling,
     ServerInfo,
     TokenLogprob,
+    no_room_for_an_answer,
     too_long_to_score,
 )
 from fim_magic.engines.server.connection import ServerConnection
 from fim_magic.engines.server.dialect import Asked, Dialect, ServedModel, ServedToken
-from fim_magic.engines.server.generation import ServerGeneration, generation_of
+from fim_magic.engines.server.generation import ServerGeneration, generation_of, tokens_of
 from fim_magic.engines.server.proof import Prover
 from fim_magic.engines.server.sense import in_known_form, require_sense
 from fim_magic.engines.server.text_prompts import TextPrompts
@@ -176,10 +177,7 @@ class ServerEngine:
         limit: int,
     ) -> ServerGeneration:
         if len(prompt) >= self.context_length:
-            raise ModelError(
-                f"The prompt has {len(prompt)} tokens, and the context of {self._served.name} is {self.context_length} "
-                "tokens in all. Give it a shorter text, or less context."
-            )
+            raise ModelError(no_room_for_an_answer(self._served.name, len(prompt), self.context_length))
         limit = min(limit, self.context_length - len(prompt))
         return self._generation(self._asked(prompt, sampling, stop_ids, limit), beginnings)
 
@@ -211,12 +209,9 @@ class ServerEngine:
     def _next_tokens(self, ids: Sequence[int], count: int) -> list[TokenLogprob]:
         """Return the most probable tokens behind a text."""
         asked = replace(self._asked(ids, GREEDY, frozenset(), 1), alternatives=count)
-        tokens = None
         with closing(self._generation(asked, [ANY])) as generation:
-            while tokens is None:
-                self._connection.require_wanted()
-                tokens = generation.step()
-        return list(tokens[0].alternatives[:count]) if tokens else []
+            token = next(tokens_of(generation, self._connection), None)
+        return [] if token is None else list(token.alternatives[:count])
 
     def _scored(self, ids: Sequence[int], begin: int, count: int) -> list[ServedToken] | None:
         """Ask the server for what `Dialect.score` returns, and look whether it makes sense."""

@@ -324,6 +324,19 @@ def generation_of(
     return ServerGeneration(streams, len(asked.ids), running, partial(silent, connection.address), connection.limits)
 
 
+def tokens_of(generation: ServerGeneration, connection: ServerConnection) -> Iterator[Token]:
+    """Yield the tokens of a generation that nobody looks at meanwhile, as long as they are wanted.
+
+    Raises:
+        ServerError: They are not, or the server fails.
+    """
+    tokens: list[Token] | None = None
+    while tokens is None or tokens:
+        connection.require_wanted()
+        tokens = generation.step()
+        yield from tokens or ()
+
+
 def _close_all(streams: Sequence[CandidateStream]) -> None:
     for stream in streams:
         stream.close()

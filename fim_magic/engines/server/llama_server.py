@@ -12,6 +12,7 @@ from typing import Any
 from fim_magic.engines import Capabilities, TokenLogprob
 from fim_magic.engines.server.connection import ServerConnection
 from fim_magic.engines.server.dialect import BIAS, AnswerPiece, Asked, Dialect, ServedModel, ServedToken
+from fim_magic.engines.server.models import sources_of
 from fim_magic.engines.server.refusals import another_kind
 from fim_magic.engines.server.sense import tokens_in
 
@@ -40,7 +41,7 @@ class LlamaServerDialect:
         return ServedModel(
             name=str(props.get("model_alias") or path),
             context_length=tokens_in(length),
-            sources=tuple(filter(None, (path, wanted))),
+            sources=sources_of(path, wanted),
             software=f"llama-server {build}".strip(),
         )
 
@@ -53,7 +54,7 @@ class LlamaServerDialect:
             "prompt": list(asked.ids),
             "n_predict": asked.limit,
             "temperature": asked.sampling.temperature,
-            "top_p": asked.sampling.top_p if asked.sampling.temperature else 1.0,
+            "top_p": asked.top_p,
             "samplers": ["temperature", "top_p"],  # no others, and in our order
             "top_k": 0,
             "min_p": 0.0,

@@ -62,7 +62,7 @@ class OllamaDialect:
         options: dict[str, Any] = {
             "num_predict": asked.limit,
             "temperature": asked.sampling.temperature,
-            "top_p": asked.sampling.top_p if asked.sampling.temperature else 1.0,
+            "top_p": asked.top_p,
             "top_k": 0,
             "min_p": 0.0,
             "repeat_penalty": 1.0,

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fim_magic.document import Document
-from fim_magic.engines import ANY, GREEDY, Token
+from fim_magic.engines import ANY, GREEDY
 from fim_magic.engines.server.completions import CompletionsDialect
 from fim_magic.engines.server.connection import ServerConnection
 from fim_magic.engines.server.dialect import Asked, Dialect, ServedModel
-from fim_magic.engines.server.generation import generation_of
+from fim_magic.engines.server.generation import generation_of, tokens_of
 from fim_magic.engines.server.text_answers import MisreadError
 from fim_magic.engines.server.text_prompts import TextPrompts, UnsayableError
 from fim_magic.engines.server.vocabulary import TEXTS, another_vocabulary, encoded, require_same_vocabulary
@@ -194,14 +194,9 @@ class Prover:
         )
         # The count comes behind the last token.
         generation = generation_of(self.connection, dialect, asked, [ANY], self.tokenizer, limit=_ROOM)
-        said: list[int] = []
-        tokens: list[Token] | None = None
         try:
             with closing(generation):
-                while tokens is None or tokens:
-                    self.connection.require_wanted()
-                    tokens = generation.step()
-                    said += [token.id for token in tokens or ()]
+                said = [token.id for token in tokens_of(generation, self.connection)]
         except MisreadError as error:
             return _ReadPrompt(tuple(ids), error.count, "")
         return _ReadPrompt(tuple(ids), generation.read, self.tokenizer.decode(said, unspaced=True))

@@ -12,11 +12,13 @@ from typing import Any
 
 from fim_magic.engines import Capabilities, TokenLogprob
 from fim_magic.engines.server.connection import ServerConnection
-from fim_magic.engines.server.dialect import BIAS, AnswerPiece, Asked, Dialect, ServedModel, ServedToken, failure
+from fim_magic.engines.server.dialect import BIAS, AnswerPiece, Asked, Dialect, ServedModel, ServedToken, falling
 from fim_magic.engines.server.models import chosen_model, sources_of
 from fim_magic.engines.server.refusals import another_kind
 from fim_magic.engines.server.sense import tokens_in
+from fim_magic.errors import ServerError
 
+_MOST_TOLD = 300  # characters of a server's own words
 _RESERVED = 1
 """Tokens of the context that it keeps free."""
 
@@ -52,7 +54,7 @@ class SglangDialect:
         sampling: dict[str, Any] = {
             "max_new_tokens": asked.limit,
             "temperature": asked.sampling.temperature,
-            "top_p": asked.sampling.top_p if asked.sampling.temperature else 1.0,
+            "top_p": asked.top_p,
             "top_k": -1,
             "min_p": 0.0,
             "repetition_penalty": 1.0,
@@ -79,7 +81,8 @@ class SglangDialect:
             meta = event["meta_info"]
             ended = meta.get("finish_reason") or {}
             if ended.get("type") == "abort":
-                raise failure("SGLang", ended)
+                why = str(ended.get("message") or ended)[:_MOST_TOLD]
+                raise ServerError(f"SGLang failed ({why}). Its own log says why.")
             ids = event.get("output_ids") or []
             new = meta["completion_tokens"] - come
             come += new
@@ -128,5 +131,4 @@ def _tokens(ids: Sequence[int], meta: Mapping[str, Any], *, are_own: bool) -> tu
 
 def _alternatives(place: Sequence[Sequence[Any]] | None) -> tuple[TokenLogprob, ...]:
     """Read the alternatives in one place: each a log-probability, an id, and maybe a text."""
-    found = [TokenLogprob(int(entry[1]), float(entry[0])) for entry in place or ()]
-    return tuple(sorted(found, key=lambda item: -item.logprob))
+    return falling(TokenLogprob(int(entry[1]), float(entry[0])) for entry in place or ())

@@ -10,7 +10,7 @@ from typing import Any
 
 from fim_magic.engines import Capabilities, TokenLogprob
 from fim_magic.engines.server.connection import ServerConnection
-from fim_magic.engines.server.dialect import AnswerPiece, Asked, Dialect, ServedModel, ServedToken
+from fim_magic.engines.server.dialect import AnswerPiece, Asked, Dialect, ServedModel, ServedToken, falling
 from fim_magic.engines.server.models import chosen_of
 from fim_magic.engines.server.refusals import another_kind
 from fim_magic.engines.server.sense import tokens_in
@@ -80,7 +80,7 @@ class TgiDialect:
                     ServedToken(
                         int(token["id"]),
                         float(token["logprob"]) if are_own else None,
-                        tuple(sorted(places, key=lambda item: -item.logprob)) if are_own else (),
+                        falling(places) if are_own else (),
                     ),
                 ),
                 ended=_ENDINGS.get(ended, ended),

@@ -11,7 +11,7 @@ from typing import Any
 
 from fim_magic.engines import Capabilities, TokenLogprob
 from fim_magic.engines.server.connection import ServerConnection
-from fim_magic.engines.server.dialect import AnswerPiece, Asked, Dialect, ServedModel, ServedToken
+from fim_magic.engines.server.dialect import AnswerPiece, Asked, Dialect, ServedModel, ServedToken, falling
 from fim_magic.engines.server.models import chosen_model, sources_of
 from fim_magic.engines.server.refusals import another_kind
 from fim_magic.engines.server.sense import tokens_in
@@ -55,7 +55,7 @@ class VllmDialect:
             "prompt": list(asked.ids),
             "max_tokens": asked.limit,
             "temperature": asked.sampling.temperature,
-            "top_p": asked.sampling.top_p if asked.sampling.temperature else 1.0,
+            "top_p": asked.top_p,
             "stop_token_ids": sorted(asked.stop_ids),
             "stream": True,
             "logprobs": asked.alternatives,
@@ -114,7 +114,7 @@ def _piece(choice: Mapping[str, Any]) -> AnswerPiece:
 def _alternatives(place: Mapping[str, float] | None) -> tuple[TokenLogprob, ...]:
     """Read the alternatives in one place, by ids that are written as texts."""
     found = [TokenLogprob(int(token.removeprefix(_ID)), float(value)) for token, value in (place or {}).items()]
-    return tuple(sorted(found, key=lambda item: -item.logprob))
+    return falling(found)
 
 
 def _scored(token: int, place: Mapping[str, Mapping[str, Any]], count: int) -> ServedToken:
