@@ -37,7 +37,7 @@ _TARGETS = re.compile(r"\A[\w, \t]+")
 
 _NEAR = 100  # characters before a literal that say what it is
 _HINT = re.compile(  # in small letters: that takes a fifth of the time of any letters
-    HINT.pattern + r"|login|connect|ftp|encode|decode|fernet|hmac|create_|user|account|" + PEOPLE_STEMS
+    HINT.pattern + "|login|user|account|" + PEOPLE_STEMS
 )
 _OWNER = re.compile(
     r"""

@@ -25,7 +25,7 @@ _PIN = re.compile(r"(?:\w*_)?pin|\w*[a-z]Pin", re.ASCII)
 """With letters, it is one of a circuit."""
 
 HINT = re.compile(
-    r"pass|pwd|pw|psk|secret|cred|key|token|auth|bearer|jwt|otp|pin|cookie|sid|session|mnemonic|phrase|" + STEMS,
+    r"pass|pw|psk|secret|cred|key|token|auth|bearer|jwt|otp|pin|cookie|sid|session|mnemonic|phrase|" + STEMS,
     re.IGNORECASE,
 )
 """What stands in every name that is a secret's: without it, a text need not be looked at more closely."""

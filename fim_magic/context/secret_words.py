@@ -45,7 +45,7 @@ _OF_SECRET = frozenset(
     """
     api acces acceso access acesso accesso secreta secrete secret privada privee prive privata segreta geheim geheime
     geheimer privat privater zugang zugangs zugriff prywatny tajny dostepu gizli ozel erisim azure aws github gitlab
-    openai google stripe toegang prive доступа секретныи приватныи закрытыи апи
+    openai google stripe toegang доступа секретныи приватныи закрытыи апи
     """.split()
 )
 _KEYWORD = re.compile(r"_(?:palabras?_claves?|palavras?_chaves?|mots?_cles?|parol[ae]_chiave|parol[ae]_chiavi)_")
@@ -82,12 +82,15 @@ _LABEL_IN_SCRIPT = re.compile(
 _LETTERS_OF_SCRIPT = re.compile(r"[^\x00-\u024f]")
 
 STEMS = (
-    r"[^\x00-\x7f]|passe|mdp|contras|senha|wort|woord|parool|woerter|schlu|zugang|daten|gegevens|toegang|parol|credenz|credenc|hasl"
-    r"|sifre|hesl|gesl|lozink|zapork|losenord|passord|adgang|kodeord|salasan|jelsz|slaptaz|pasahitza|sandi|laluan|khau"
+    r"[^\x00-\x7f]|mdp|contras|senha|wort|woord|parool|woerter|schlu|zugang|daten|gegevens|toegang|parol|hasl"
+    r"|sifre|hesl|gesl|lozink|zapork|losenord|adgang|kodeord|salasan|jelsz|slaptaz|pasahitza|sandi|laluan|khau"
     r"|nywila|clave|geheim|segred|segret|sekret|jeton|chave|chiav|cle_|cle\b|_cle|clef|clau|sleutel|klucz|kljuc|klic|anahtar"
     r"|avain|nyckel|nokkel|nogle|kulcs|cheie"
 )
-"""What some text of a name holds for which `is_password` or `may_be` holds, as a part of a regular expression."""
+"""What some text of a name holds for which `is_password` or `may_be` holds, as a part of a regular expression.
+
+`pass`, `cred` and what else stands in English names, too, is not said again.
+"""
 
 
 def plain(name: str) -> str:
