@@ -81,11 +81,16 @@ _BEFORE_PASS = frozenset(
 _MAYBE = frozenset("auth bearer cookie cookies jwt otp pass pincode sessionid sid token".split())
 
 
+def words_of(name: str) -> list[str]:
+    """Return the words of a name in lower case, without accents: `db`, `password` of `dbPassword`."""
+    return [word.lower() for word in _WORD.findall(plain(name))]
+
+
 @lru_cache(maxsize=4096)
 def likelihood(name: str) -> Suspicion:
     """Return how likely what has this name is a key, a password or the like."""
     name = name[-LONGEST_NAME:]
-    words = [word.lower() for word in _WORD.findall(plain(name))]
+    words = words_of(name)
     if not words:
         return Suspicion.NO
     last, before = words[-1], words[:-1]

@@ -12,7 +12,7 @@ from fim_magic.context.secret_names import LONGEST_NAME, Suspicion, has_digits, 
 from fim_magic.context.secret_numbers import keys_of_bytes
 from fim_magic.context.secret_pairs import secrets_in_rows
 from fim_magic.context.secret_shapes import Span
-from fim_magic.context.secret_values import is_dense, is_harmless, is_made_up, is_short_number
+from fim_magic.context.secret_values import SCHEMES, is_dense, is_harmless, is_made_up, is_short_number
 
 _NAME = re.compile(
     r"""
@@ -64,11 +64,11 @@ _BETWEEN = re.compile(
     re.VERBOSE,
 )
 _VALUE = re.compile(
-    r"""
-    [rRbBfFuUN]{0,2}(?P<open>\\?["'`“「])(?![ ])
-        (?:(?:Bearer|Basic|[Tt]oken|ApiKey|Digest)[ ]+)?
-        (?P<quoted>(?:\\(?!["'])[^\n]|[^\\\n"'`”」…]|(?!(?P=open))["'`]){0,400})
-    | (?:(?:[Bb]earer|Basic|[Tt]oken|ApiKey|Digest)[ ]+(?=\S))?(?P<bare>[^\s"'`<>|,;&…()\[\]{}\\”」“「]{1,400})
+    rf"""
+    [rRbBfFuUN]{{0,2}}(?P<open>\\?["'`“「])(?![ ])
+        (?:(?:{SCHEMES})[ ]+)?
+        (?P<quoted>(?:\\(?!["'])[^\n]|[^\\\n"'`”」…]|(?!(?P=open))["'`]){{0,400}})
+    | (?:(?:bearer|{SCHEMES})[ ]+(?=\S))?(?P<bare>[^\s"'`<>|,;&…()\[\]{{}}\\”」“「]{{1,400}})
     """,
     re.VERBOSE,
 )

@@ -113,9 +113,7 @@ def is_password(name: str, words: Sequence[str]) -> bool:
     marked = _marked(words)
     if not marked:
         return False
-    return _PASSWORD.search(marked) is not None or (
-        _KEY.search(marked) is not None and any(word in _OF_SECRET for word in words)
-    )
+    return _PASSWORD.search(marked) is not None or _is_secret_key(marked, words)
 
 
 def is_label(text: str) -> bool:
@@ -127,14 +125,17 @@ def is_label(text: str) -> bool:
     words = re.findall(r"[^\W_]+", plain(text).lower())
     marked = f"_{'_'.join(words)}_"
     is_word = _PASSWORD.search(marked) or _LABEL_WORD.search(marked)
-    is_key = _KEY.search(marked) and any(word in _OF_SECRET for word in words)
     # Of one word in small letters it may be the password itself.
-    return bool(is_word or is_key) and (len(words) > 1 or text[:1] != text[:1].lower())
+    return bool(is_word or _is_secret_key(marked, words)) and (len(words) > 1 or text[:1] != text[:1].lower())
 
 
 def may_be(name: str, words: Sequence[str]) -> bool:
     """Whether a name may say so: it has other meanings as well. The arguments are those of `is_password`."""
     return _EAST_ASIAN_MAYBE.search(name) is not None or _MAYBE_PASSWORD.search(_marked(words)) is not None
+
+
+def _is_secret_key(marked: str, words: Sequence[str]) -> bool:
+    return _KEY.search(marked) is not None and any(word in _OF_SECRET for word in words)
 
 
 def _marked(words: Sequence[str]) -> str:
