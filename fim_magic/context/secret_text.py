@@ -13,21 +13,19 @@ from fim_magic.context.secret_numbers import keys_of_bytes
 from fim_magic.context.secret_pairs import secrets_in_rows
 from fim_magic.context.secret_shapes import Span
 from fim_magic.context.secret_values import SCHEMES, is_dense, is_harmless, is_made_up, is_short_number
+from fim_magic.context.secret_words import IN_SCRIPT
 
 _NAME = re.compile(
-    r"""
+    rf"""
     \\[nrt]
     | (?P<known>
         (?i:(?:api|access|secret|private|license|encryption|signing)[ ](?:access[ ])?keys? | access[ ]token
-          | identified[ ](?:by|with[ ]\w{1,40}[ ](?:by|as))
+          | identified[ ](?:by|with[ ]\w{{1,40}}[ ](?:by|as))
           | pin[ ]code | one-time[ ]code | convertto-securestring[ ]-string | convertto-securestring
           | key[ ](?:for|to|of)[ ](?:the[ ])?(?:api|account|service|server)
-          | mot[ ]de[ ]passe | contraseña | contrasenya | senha | wachtwoord | kennwort | hasło | heslo | lösenord
-          | passord | adgangskode | salasana | jelszó | parola | şifre | kata[ ]sandi | mật[ ]khẩu | пароль | κωδικός
-        )(?![^\W_])
-        | (?:API|api)[ _]?(?:密[鑰钥] | 金[鑰钥] | キー | 키) | 密碼 | 密码 | 密[鑰钥] | 金[鑰钥]
-        | 口令 | パスワード | 暗証番号 | 비밀번호 | 비번 | 암호
-        | كلمة[ ](?:المرور|السر) | סיסמה | รหัสผ่าน | पासवर्ड
+          | mot[ ]de[ ]passe | parola | kata[ ]sandi | mật[ ]khẩu | κωδικός
+        )(?!_?[^\W_]|[.-]\w)
+        | {IN_SCRIPT}
       )
     | [A-Za-z\u00c0-\u024f\u0370-\u04ff][A-Za-z0-9_\u00c0-\u024f\u0300-\u04ff]*
       (?:[.-][A-Za-z0-9_\u00c0-\u024f\u0300-\u04ff]+)*

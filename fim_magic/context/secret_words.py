@@ -65,6 +65,9 @@ _EAST_ASIAN_WORD = r"""
       | (?:API|api|アクセス|シークレット|秘密|認証)_?(?:キー|鍵) | シークレット | (?:アクセス|認証)トークン
       | (?:API|api|비밀|시크릿|인증|액세스|개인)_?(?:키|토큰) | 시크릿 | סיסמה | كلمة_(?:المرور|السر)
     )"""
+IN_SCRIPT = _EAST_ASIAN_WORD.replace("_?", "[ _]?").replace("_(", "[ _](") + " | รหัสผ่าน | पासवर्ड"
+"""The words in scripts other than Latin, Greek and Cyrillic as they stand in a text, as a part of a verbose pattern."""
+
 _EAST_ASIAN = re.compile(_EAST_ASIAN_WORD + r"_?\d{0,3}\Z", re.VERBOSE)
 _EAST_ASIAN_MAYBE = re.compile(r"(?:令牌|權杖|权杖|トークン|토큰)_?\d{0,3}\Z")
 
@@ -74,17 +77,13 @@ _LABEL_WORD = re.compile(
     r"_(?:password|passwort|passphrase|passcode|κωδικος|parola|parole|clave|geheimnis|segreto|segredo|secreto|jeton|anmelden"
     r"|login|connexion|se_connecter|iniciar_sesion|accedi|inloggen|logga_in|zaloguj_sie|войти|вход)_"
 )
-_LABEL_IN_SCRIPT = re.compile(
-    _EAST_ASIAN_WORD.replace("_?", "[ _]?").replace("_(", "[ _](")
-    + r" | รหัสผ่าน | पासवर्ड | ログイン | 登[录錄入] | 로그인",
-    re.VERBOSE,
-)
+_LABEL_IN_SCRIPT = re.compile(IN_SCRIPT + " | ログイン | 登[录錄入] | 로그인", re.VERBOSE)
 _LETTERS_OF_SCRIPT = re.compile(r"[^\x00-\u024f]")
 
 STEMS = (
     r"[^\x00-\x7f]|mdp|contras|senha|wort|woord|parool|woerter|schlu|zugang|daten|gegevens|toegang|parol|hasl"
     r"|sifre|hesl|gesl|lozink|zapork|losenord|adgang|kodeord|salasan|jelsz|slaptaz|pasahitza|sandi|laluan|khau"
-    r"|nywila|clave|geheim|segred|segret|sekret|jeton|chave|chiav|cle_|cle\b|_cle|clef|clau|sleutel|klucz|kljuc|klic|anahtar"
+    r"|nywila|clave|geheim|segred|segret|sekret|jeton|chave|chiav|cles?_|cles?\b|\bcle(?!a[nr])|_cle|clef|clau|sleutel|klucz|kljuc|klic|anahtar"
     r"|avain|nyckel|nokkel|nogle|kulcs|cheie"
 )
 """What some text of a name holds for which `is_password` or `may_be` holds, as a part of a regular expression.

@@ -164,7 +164,7 @@ NAMES = re.findall(
     mot_de_passe motDePasse mdp contraseña contrasena senha palavra_passe kennwort zugangsdaten api_schluessel
     schlüssel_api losungswort wachtwoord inloggegevens parola credenziali credenciales hasło haslo şifre sifresi heslo geslo
     lozinka zaporka lösenord passord adgangskode kodeord salasana jelszo jelszava slaptazodis parool pasahitza kata_sandi
-    kata_laluan mat_khau nywila clave clave_api chave_api chiave_api cle_api clef_api api_sleutel klucz_api kljuc_api klic_api
+    kata_laluan mat_khau nywila clave clave_api chave_api chiave_api cle_api cles_api clesApi clef_api api_sleutel klucz_api kljuc_api klic_api
     api_anahtari api_avain api_nyckel api_nokkel api_nogle api_kulcs cheie_api jeton geheim segredo segreto sekret
     пароль секретный_ключ 密碼 数据库密码 api密钥 パスワード 비밀번호
 """,
@@ -177,6 +177,14 @@ def test_names_of_secrets_are_looked_at(name):
     assert likelihood(name) is not Suspicion.NO
     assert HINT.search(name)
     assert "x7-ab-99" not in redacted(f'{name} = "x7-ab-99"')
+    assert "x7-ab-99" not in redacted(f"{name}: x7-ab-99", python=False)
+
+
+@pytest.mark.parametrize(
+    "name", ["senha_db", "contraseña-db", "пароль_бд", "lösenord_admin", "Wachtwoord.web", "通行碼"]
+)
+def test_a_name_in_a_text_goes_on_to_its_end(name):
+    assert redacted(f"{name}: hunter2", python=False) == f"{name}: …"
 
 
 RECORDED = {
