@@ -21,7 +21,7 @@ _NAME = re.compile(
     | (?P<known>
         (?i:(?:api|access|secret|private|license|encryption|signing)[ ](?:access[ ])?keys? | access[ ]token
           | identified[ ](?:by|with[ ]\w{{1,40}}[ ](?:by|as))
-          | pin[ ]code | one-time[ ]code | convertto-securestring[ ]-string | convertto-securestring
+          | pin[ ]code | one-time[ ]code | convertto-securestring(?:[ ]-string)?
           | key[ ](?:for|to|of)[ ](?:the[ ])?(?:api|account|service|server)
           | mot[ ]de[ ]passe | parola | kata[ ]sandi | mật[ ]khẩu | κωδικός
         )(?!_?[^\W_]|[.-]\w)
@@ -92,11 +92,11 @@ def secrets_in_text(text: str) -> Iterator[Span]:
     """Yield where secrets stand in a text by what is said of them: `password: …`, `X-Api-Key=…`, `curl -u me:…`."""
     for match in _NAME.finditer(text):
         found = Suspicion.YES if match["known"] else likelihood(match.group()[-LONGEST_NAME:])
+        if found is Suspicion.NO and not has_digits(match.group()):
+            continue
         if _OF_TABLE.match(text, match.end()) or _TAG.match(text[max(0, match.start() - 1) : match.end() + 1]):
             continue
-        if (found is not Suspicion.NO or has_digits(match.group())) and (
-            span := _value_after(text, match.end(), match.group(), found)
-        ):
+        if span := _value_after(text, match.end(), match.group(), found):
             yield span
     yield from secrets_in_columns(text)
     for match in _AUTHORIZATION.finditer(text):
