@@ -151,6 +151,28 @@ def _is_python(text: str) -> bool:
     return True
 
 
+# Each is decided by one rule alone, which no line of the set needs.
+DECIDED = {
+    "what stands beside a secret": ('credentials = {"host": "db1.example.org", "region": "eu-west-1a"}', None),
+    "a block of YAML": ("kind: Secret\nstringData:\n  config: |2\n", None),
+    "a sentence as long as a phrase": ('phrase = "the cat sat and the dog ran for the big red ball"', None),
+    "what asks": ('show_password = "toggle1"', None),
+    "a token of text": ('next_token = "covid19"', None),
+    "the next setting": ("%%bash\nAPI_KEY= DEBUG=x1 ./run", None),
+    "that there is none": ('password = "not-needed"', None),
+    "a sentence": ('password = "please ask your admin"', None),
+    "a token in another script": ('令牌 = "x7-ab-99"', '令牌 = "…"'),
+    "a key behind a host": ('x = "https://gpu.example.org=kirschbaum"', 'x = "https://gpu.example.org=…"'),
+    "a login in a comment": ("# Basic bWU6aHVudGVyMg==", "# Basic …"),
+    "settings with a comment": ("[db]\n# see f(x)\npassword = kirschbaum", '[db]\n# see f(x)\npassword = "…"'),
+}
+
+
+@pytest.mark.parametrize(("text", "shown"), DECIDED.values(), ids=DECIDED)
+def test_what_one_rule_alone_decides(text, shown):
+    assert redacted(text) == (text if shown is None else shown)
+
+
 def test_a_cell_of_python_stays_one():
     # Names are looked for in it (`fim_magic.kernel.defined_names`).
     cells = [case.text for case in POSITIVES + LATER_POSITIVES + KIND_POSITIVES if _is_python(case.text)]
