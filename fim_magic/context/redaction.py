@@ -13,6 +13,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 
 from fim_magic import lexing
 from fim_magic.cell_text import tree_of
@@ -37,7 +38,7 @@ _TARGETS = re.compile(r"\A[\w, \t]+")
 
 _NEAR = 100  # characters before a literal that say what it is
 _HINT = re.compile(  # in small letters: that takes a fifth of the time of any letters
-    HINT.pattern + r"|login|connect|ftp|encode|decode|fernet|hmac|create_|user|account|" + PEOPLE_STEMS
+    HINT.pattern + "|login|user|account|" + PEOPLE_STEMS
 )
 _OWNER = re.compile(
     r"""
@@ -148,9 +149,8 @@ def _cuts(source: str, python: bool | None) -> list[tuple[int, int, str]]:
     cuts += [(start, end, GAP) for start, end in private_keys(source) if literals.in_comment(start)]
     for start, end in literals.comments:
         cuts += [(start + a, start + b, GAP) for a, b in _in_text(source[start:end], hexadecimal=False)]
-    for start, end in _numbers(source, literals.code):
-        cuts.append((start, end, f'"{GAP}"'))
-    cuts += [(start, end, f'"{GAP}"') for start, end in _in_settings(source, literals.code)]
+    unquoted = chain(secret_numbers(source), _in_settings(source))
+    cuts += [(start, end, f'"{GAP}"') for start, end in unquoted if literals.in_code(start, end)]
     return sorted(cuts)
 
 
@@ -280,6 +280,10 @@ class _Literals:
         index = bisect_right(self.comments, (position, len(self._source)))
         return index > 0 and position < self.comments[index - 1][1]
 
+    def in_code(self, start: int, end: int) -> bool:
+        index = bisect_right(self.code, (start, len(self._source))) - 1
+        return index >= 0 and end <= self.code[index][1]
+
     def has_hint(self, start: int, end: int) -> bool:
         index = bisect_left(self.hints, start)
         return index < len(self.hints) and self.hints[index] < end
@@ -365,28 +369,17 @@ def _targets(head: str) -> list[str]:
     return [found[-2] if found[1:] and found[-1] in _HOLDS else found[-1] for found in names if found]
 
 
-def _in_settings(source: str, code: list[Span]) -> Iterator[Span]:
-    """Yield where secrets without quotes stand in settings that Python can read."""
+def _in_settings(source: str) -> Iterator[Span]:
+    """Yield where secrets stand in settings that Python can read, those in quotes among them."""
     is_sure = is_ini(source)
     if not is_sure and not are_words(source):
         return
     of_login = tell_of_login(source)
-    starts = [start for start, _ in code]
     for start, end in _in_text(source, hexadecimal=True):
-        index = bisect_right(starts, start) - 1
         value = source[start:end]
         is_word = of_login and len(value) >= _LEAST_WORD and value.isalpha()
-        if index >= 0 and end <= code[index][1] and (is_sure or is_word or is_dense(value)):
+        if is_sure or is_word or is_dense(value):
             yield start, end
 
 
 _LEAST_WORD = 6  # letters of a password in settings; names such as `pw` are shorter
-
-
-def _numbers(source: str, code: list[Span]) -> Iterator[Span]:
-    """Yield where numbers stand that are given to the name of a secret."""
-    starts = [start for start, _ in code]
-    for start, end in secret_numbers(source):
-        index = bisect_right(starts, start) - 1
-        if index >= 0 and end <= code[index][1]:
-            yield start, end

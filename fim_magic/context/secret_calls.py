@@ -18,11 +18,11 @@ _CALL = re.compile(
         | new[ ](?:pdo | mysqli)\( | (?:mysqli?_p?connect | hash_hmac | openssl_(?:en|de)crypt)\(
         | (?:imap_open | ftp_login | ldap_bind | ssh2_auth_password | drivermanager\.getconnection)\(
         | (?:mysqldb | pymysql | mysql\.connector | mariadb)\.connect(?:ion)?\(
-        | create_(?:super)?user\( | \w{1,30}(?:\.\w{1,30}){0,3}\.create_(?:super)?user\(
+        | create_(?:super)?user\(
       )
     | (?P<fourth>add_password\( | connect\((?=[^,()\n]{1,80},[ ]?\d{2,5},))
     | (?P<second>
-        (?:pika\.)?plaincredentials | (?-i:\w{0,30}(?<![a-z])Credentials)
+        plaincredentials | (?-i:\w{0,30}(?<![a-z])Credentials)
         | yagmail\.smtp | plaintextauthprovider | username_pw_set | smbconnection
         | (?:cx_oracle | oracledb | hdbcli\.dbapi)\.connect
         | (?:wlan | wifi | sta | sta_if | station | nic | wifi\.radio | wl)\.(?:connect | begin | softap)

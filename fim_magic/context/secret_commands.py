@@ -61,8 +61,10 @@ _USER_PASS = re.compile(
     r"(?<![\w/:.@-])[\w.@-]{1,40}[:/](?P<value>[^\s:/@]{3,60})[ ](?:as[ ])?\(?(?:user|login)(?:name)?[:/]pass",
     re.IGNORECASE,
 )
+_OF_POSTGRES = r":(?:1?54\d\d|6[45]\d\d|\*)"  # its ports, or that of its pool
 _PGPASS = re.compile(
-    r"(?<![\w.:/*-])(?:[A-Za-z*]|\d{1,3}\.)[\w.*-]{0,60}:(?:1?54\d\d|6[45]\d\d|\*):(?:\*|[\w-]{2,60}):(?:\*|[\w-]{2,60}):(?P<value>[^\s\"':]{3,100})"
+    r"(?<![\w.:/*-])(?:[A-Za-z*]|\d{1,3}\.)[\w.*-]{0,60}"
+    rf"{_OF_POSTGRES}:(?:\*|[\w-]{{2,60}}):(?:\*|[\w-]{{2,60}}):(?P<value>[^\s\"':]{{3,100}})"
 )
 _ORACLE = re.compile(
     r"(?<![\w/.])\w{1,30}/(?P<value>[^\s/@\"']{3,60})@(?:(?://)?[\w.-]{1,60}:\d{1,5}/|\w{1,30}(?![\w.]))"
@@ -97,7 +99,8 @@ _HERE_STRING = re.compile(
     r"--(?:with-token|password-stdin|token-stdin)[ ]{0,4}<<<[ ]{0,4}[\"']?(?P<value>[^\s\"'$]{3,200})"
 )
 _PGPASS_LINE = re.compile(
-    r"^(?:localhost|\*|[\w-]{1,40}(?:\.[\w-]{1,40}){1,6}):(?:1?54\d\d|6[45]\d\d|\*):[\w*-]{1,60}:[\w*-]{1,60}:(?P<value>[^\s\"':]{3,100})$",
+    r"^(?:localhost|\*|[\w-]{1,40}(?:\.[\w-]{1,40}){1,6})"
+    rf"{_OF_POSTGRES}:[\w*-]{{1,60}}:[\w*-]{{1,60}}:(?P<value>[^\s\"':]{{3,100}})$",
     re.MULTILINE,
 )
 _WHATEVER_IT_IS = (

@@ -87,7 +87,7 @@ _OF_LINE = re.compile(
 _OF_SNMP_USER = re.compile(
     r"\bsnmp-server[ ]user[ ][^\n]{1,60}[ ]auth[ ](?:md5|sha)[ ](?P<value>\S{3,100})", re.MULTILINE
 )
-_IS_DEVICE = re.compile(r"enable |username |community|key|snmp|passw|psk|secret")
+_IS_DEVICE = re.compile(r"community|key|snmp|passw|psk|secret")
 _NO_VALUE = frozenset(
     """
     authentication encryption expiry generation hashing key length login management option options password policy

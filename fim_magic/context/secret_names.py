@@ -25,7 +25,7 @@ _PIN = re.compile(r"(?:\w*_)?pin|\w*[a-z]Pin", re.ASCII)
 """With letters, it is one of a circuit."""
 
 HINT = re.compile(
-    r"pass|pwd|pw|psk|secret|cred|key|token|auth|bearer|jwt|otp|pin|cookie|sid|session|mnemonic|phrase|" + STEMS,
+    r"pass|pw|psk|secret|cred|key|token|auth|bearer|jwt|otp|pin|cookie|sid|session|mnemonic|phrase|" + STEMS,
     re.IGNORECASE,
 )
 """What stands in every name that is a secret's: without it, a text need not be looked at more closely."""
@@ -81,11 +81,16 @@ _BEFORE_PASS = frozenset(
 _MAYBE = frozenset("auth bearer cookie cookies jwt otp pass pincode sessionid sid token".split())
 
 
+def words_of(name: str) -> list[str]:
+    """Return the words of a name in lower case, without accents: `db`, `password` of `dbPassword`."""
+    return [word.lower() for word in _WORD.findall(plain(name))]
+
+
 @lru_cache(maxsize=4096)
 def likelihood(name: str) -> Suspicion:
     """Return how likely what has this name is a key, a password or the like."""
     name = name[-LONGEST_NAME:]
-    words = [word.lower() for word in _WORD.findall(plain(name))]
+    words = words_of(name)
     if not words:
         return Suspicion.NO
     last, before = words[-1], words[:-1]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from fim_magic.context.secret_names import HINT
+from fim_magic.context.secret_names import HINT, words_of
 
 _SAID = re.compile(
     r"sha|hash|digest|checksum|commit|revision|\brev\b|md5|etag|fingerprint|uuid|\boid\b|integrity|trace|\bblob\b(?!\.core)"
@@ -32,7 +32,6 @@ _NAMED = re.compile(
 _SET = re.compile(
     r"(?:assert|set|put|log|add|tag)\w{0,20}\([\"']?(?P<name>[\w.-]{1,64})[\"']?,[ ]?[brBR]?[\"']?\Z", re.IGNORECASE
 )
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _PUBLIC = frozenset(
     """
     actual addr address addresses block channel ciphertext ciphertexts contract contracts doi expected genesis guid id
@@ -66,7 +65,7 @@ def is_public(run: str, before: str) -> bool:
 def _is_public_name(name: str) -> bool:
     if _PUBLIC_KEY.fullmatch(name):
         return True
-    words = [word.lower() for word in _WORD.findall(name)]
+    words = words_of(name)
     if not words or words[-1] not in _PUBLIC or HINT.search(name):
         return False
     return words[-1] not in ("id", "ids") or not _OF_CLIENT & set(words)

@@ -27,7 +27,7 @@ def _is_setting(line: str) -> bool:
 
 def is_ini(source: str) -> bool:
     """Whether a text is sections with settings in them, as no code is: none of their values is a call or an index."""
-    lines = [text for line in source.split("\n") if (text := line.strip()) and not _COMMENT.fullmatch(text)]
+    lines = _without_comments(source)
     if not lines or not _SECTION.fullmatch(lines[0]):
         return False
     return len(lines) > 1 and all(_SECTION.fullmatch(line) or _is_plain(line) for line in lines)
@@ -35,7 +35,7 @@ def is_ini(source: str) -> bool:
 
 def are_words(source: str) -> bool:
     """Whether a text is settings of several words without quotes, none of which is a name that it has given before."""
-    lines = [text for line in source.split("\n") if (text := line.strip()) and not _COMMENT.fullmatch(text)]
+    lines = _without_comments(source)
     settings = [_SETTING.fullmatch(line) for line in lines]
     values = [match["value"] for match in settings if match and match["value"]]
     names = {match["name"] for match in settings if match}
@@ -50,6 +50,10 @@ def are_words(source: str) -> bool:
 def tell_of_login(source: str) -> bool:
     """Whether settings name a user or a host, beside which a password may be any word."""
     return any(_BESIDE_PASSWORD.match(line) for line in source.split("\n"))
+
+
+def _without_comments(source: str) -> list[str]:
+    return [text for line in source.split("\n") if (text := line.strip()) and not _COMMENT.fullmatch(text)]
 
 
 def _is_plain(line: str) -> bool:

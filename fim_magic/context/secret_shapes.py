@@ -25,7 +25,7 @@ _SERVICE_KEY = re.compile(
     | [sr]k-(?=[\w-]{0,200}\d)[\w-]{16,}                          # OpenAI, Anthropic, OpenRouter, LangFuse
     | [spr]k_(?:live|test|prod)_[A-Za-z0-9]{10,} | whsec_[A-Za-z0-9+/=]{16,}  # Stripe
     | (?:gsk|xai|pplx|pcsk|nvapi|fw|r8|lin_api|lsv2_[a-z]{2}|ntn|sbp|pnu|glsa|glc|dop_v1|doo_v1|figd|figo|npm
-        |dckr_pat|dckr_oat|rubygems|pscale_(?:tkn|pw|oauth)|sntry[su]|shp(?:at|ca|pa|ss)|tskey|esecret|sq0csp|re|cio
+        |dckr_pat|dckr_oat|rubygems|pscale_(?:tkn|pw|oauth)|sntry[su]|shp(?:at|ca|pa|ss)|tskey|esecret|re|cio
         |PMAK|NRAK|NRJS|NRII|HRKU|ATATT3xFfGF0|ATBB|EZAK|EZTK|GOCSPX|xkeysib|fio-u|pul|pypi|api_org|key|aio|secret
         |shippo_(?:live|test)|sq0[a-z]{3}|duffel_(?:live|test)|ghost|tfp)[_-]
       (?=[\w-]{0,40}?(?=[A-Za-z]{0,40}\d)[A-Za-z0-9]{12})[\w-]{20,}

@@ -12,22 +12,20 @@ from fim_magic.context.secret_names import LONGEST_NAME, Suspicion, has_digits, 
 from fim_magic.context.secret_numbers import keys_of_bytes
 from fim_magic.context.secret_pairs import secrets_in_rows
 from fim_magic.context.secret_shapes import Span
-from fim_magic.context.secret_values import is_dense, is_harmless, is_made_up, is_short_number
+from fim_magic.context.secret_values import SCHEMES, is_dense, is_harmless, is_made_up, is_short_number
+from fim_magic.context.secret_words import IN_SCRIPT
 
 _NAME = re.compile(
-    r"""
+    rf"""
     \\[nrt]
     | (?P<known>
         (?i:(?:api|access|secret|private|license|encryption|signing)[ ](?:access[ ])?keys? | access[ ]token
-          | identified[ ](?:by|with[ ]\w{1,40}[ ](?:by|as))
-          | pin[ ]code | one-time[ ]code | convertto-securestring[ ]-string | convertto-securestring
+          | identified[ ](?:by|with[ ]\w{{1,40}}[ ](?:by|as))
+          | pin[ ]code | one-time[ ]code | convertto-securestring(?:[ ]-string)?
           | key[ ](?:for|to|of)[ ](?:the[ ])?(?:api|account|service|server)
-          | mot[ ]de[ ]passe | contraseña | contrasenya | senha | wachtwoord | kennwort | hasło | heslo | lösenord
-          | passord | adgangskode | salasana | jelszó | parola | şifre | kata[ ]sandi | mật[ ]khẩu | пароль | κωδικός
-        )(?![^\W_])
-        | (?:API|api)[ _]?(?:密[鑰钥] | 金[鑰钥] | キー | 키) | 密碼 | 密码 | 密[鑰钥] | 金[鑰钥]
-        | 口令 | パスワード | 暗証番号 | 비밀번호 | 비번 | 암호
-        | كلمة[ ](?:المرور|السر) | סיסמה | รหัสผ่าน | पासवर्ड
+          | mot[ ]de[ ]passe | parola | kata[ ]sandi | mật[ ]khẩu | κωδικός
+        )(?!_?[^\W_]|[.-]\w)
+        | {IN_SCRIPT}
       )
     | [A-Za-z\u00c0-\u024f\u0370-\u04ff][A-Za-z0-9_\u00c0-\u024f\u0300-\u04ff]*
       (?:[.-][A-Za-z0-9_\u00c0-\u024f\u0300-\u04ff]+)*
@@ -64,11 +62,11 @@ _BETWEEN = re.compile(
     re.VERBOSE,
 )
 _VALUE = re.compile(
-    r"""
-    [rRbBfFuUN]{0,2}(?P<open>\\?["'`“「])(?![ ])
-        (?:(?:Bearer|Basic|[Tt]oken|ApiKey|Digest)[ ]+)?
-        (?P<quoted>(?:\\(?!["'])[^\n]|[^\\\n"'`”」…]|(?!(?P=open))["'`]){0,400})
-    | (?:(?:[Bb]earer|Basic|[Tt]oken|ApiKey|Digest)[ ]+(?=\S))?(?P<bare>[^\s"'`<>|,;&…()\[\]{}\\”」“「]{1,400})
+    rf"""
+    [rRbBfFuUN]{{0,2}}(?P<open>\\?["'`“「])(?![ ])
+        (?:(?:{SCHEMES})[ ]+)?
+        (?P<quoted>(?:\\(?!["'])[^\n]|[^\\\n"'`”」…]|(?!(?P=open))["'`]){{0,400}})
+    | (?:(?:bearer|{SCHEMES})[ ]+(?=\S))?(?P<bare>[^\s"'`<>|,;&…()\[\]{{}}\\”」“「]{{1,400}})
     """,
     re.VERBOSE,
 )
@@ -94,11 +92,11 @@ def secrets_in_text(text: str) -> Iterator[Span]:
     """Yield where secrets stand in a text by what is said of them: `password: …`, `X-Api-Key=…`, `curl -u me:…`."""
     for match in _NAME.finditer(text):
         found = Suspicion.YES if match["known"] else likelihood(match.group()[-LONGEST_NAME:])
+        if found is Suspicion.NO and not has_digits(match.group()):
+            continue
         if _OF_TABLE.match(text, match.end()) or _TAG.match(text[max(0, match.start() - 1) : match.end() + 1]):
             continue
-        if (found is not Suspicion.NO or has_digits(match.group())) and (
-            span := _value_after(text, match.end(), match.group(), found)
-        ):
+        if span := _value_after(text, match.end(), match.group(), found):
             yield span
     yield from secrets_in_columns(text)
     for match in _AUTHORIZATION.finditer(text):

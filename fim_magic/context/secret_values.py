@@ -29,7 +29,10 @@ _PLAIN_WORDS = frozenset(
     """.split()
 )
 _PLAIN = re.compile(r"\A(?:not?[ _-](?:required|needed|set)|see[ ].*)", re.IGNORECASE)
-_SCHEME = re.compile(r"\A(?:Bearer|Basic|Token|token|ApiKey|Digest)(?:[ ]+|\Z)")
+SCHEMES = "Bearer|Basic|[Tt]oken|ApiKey|Digest"
+"""What stands before a key in a header, as a part of a regular expression."""
+
+_SCHEME = re.compile(rf"\A(?:{SCHEMES})(?:[ ]+|\Z)")
 _PATH = re.compile(
     r"\A(?:(?:~|\.{1,2})?/(?=[\w.]).*/.*|[A-Za-z]:\\.*|[\w./~-]*\.(?:json|txt|pem|key|toml|ya?ml|env|cfg|ini|csv|crt|p12)|\w+://.*)"
 )

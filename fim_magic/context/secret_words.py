@@ -45,7 +45,7 @@ _OF_SECRET = frozenset(
     """
     api acces acceso access acesso accesso secreta secrete secret privada privee prive privata segreta geheim geheime
     geheimer privat privater zugang zugangs zugriff prywatny tajny dostepu gizli ozel erisim azure aws github gitlab
-    openai google stripe toegang prive доступа секретныи приватныи закрытыи апи
+    openai google stripe toegang доступа секретныи приватныи закрытыи апи
     """.split()
 )
 _KEYWORD = re.compile(r"_(?:palabras?_claves?|palavras?_chaves?|mots?_cles?|parol[ae]_chiave|parol[ae]_chiavi)_")
@@ -65,6 +65,9 @@ _EAST_ASIAN_WORD = r"""
       | (?:API|api|アクセス|シークレット|秘密|認証)_?(?:キー|鍵) | シークレット | (?:アクセス|認証)トークン
       | (?:API|api|비밀|시크릿|인증|액세스|개인)_?(?:키|토큰) | 시크릿 | סיסמה | كلمة_(?:المرور|السر)
     )"""
+IN_SCRIPT = _EAST_ASIAN_WORD.replace("_?", "[ _]?").replace("_(", "[ _](") + " | รหัสผ่าน | पासवर्ड"
+"""The words in scripts other than Latin, Greek and Cyrillic as they stand in a text, as a part of a verbose pattern."""
+
 _EAST_ASIAN = re.compile(_EAST_ASIAN_WORD + r"_?\d{0,3}\Z", re.VERBOSE)
 _EAST_ASIAN_MAYBE = re.compile(r"(?:令牌|權杖|权杖|トークン|토큰)_?\d{0,3}\Z")
 
@@ -74,20 +77,19 @@ _LABEL_WORD = re.compile(
     r"_(?:password|passwort|passphrase|passcode|κωδικος|parola|parole|clave|geheimnis|segreto|segredo|secreto|jeton|anmelden"
     r"|login|connexion|se_connecter|iniciar_sesion|accedi|inloggen|logga_in|zaloguj_sie|войти|вход)_"
 )
-_LABEL_IN_SCRIPT = re.compile(
-    _EAST_ASIAN_WORD.replace("_?", "[ _]?").replace("_(", "[ _](")
-    + r" | รหัสผ่าน | पासवर्ड | ログイン | 登[录錄入] | 로그인",
-    re.VERBOSE,
-)
+_LABEL_IN_SCRIPT = re.compile(IN_SCRIPT + " | ログイン | 登[录錄入] | 로그인", re.VERBOSE)
 _LETTERS_OF_SCRIPT = re.compile(r"[^\x00-\u024f]")
 
 STEMS = (
-    r"[^\x00-\x7f]|passe|mdp|contras|senha|wort|woord|parool|woerter|schlu|zugang|daten|gegevens|toegang|parol|credenz|credenc|hasl"
-    r"|sifre|hesl|gesl|lozink|zapork|losenord|passord|adgang|kodeord|salasan|jelsz|slaptaz|pasahitza|sandi|laluan|khau"
-    r"|nywila|clave|geheim|segred|segret|sekret|jeton|chave|chiav|cle_|cle\b|_cle|clef|clau|sleutel|klucz|kljuc|klic|anahtar"
+    r"[^\x00-\x7f]|mdp|contras|senha|wort|woord|parool|woerter|schlu|zugang|daten|gegevens|toegang|parol|hasl"
+    r"|sifre|hesl|gesl|lozink|zapork|losenord|adgang|kodeord|salasan|jelsz|slaptaz|pasahitza|sandi|laluan|khau"
+    r"|nywila|clave|geheim|segred|segret|sekret|jeton|chave|chiav|cles?_|cles?\b|\bcle(?!a[nr])|_cle|clef|clau|sleutel|klucz|kljuc|klic|anahtar"
     r"|avain|nyckel|nokkel|nogle|kulcs|cheie"
 )
-"""What some text of a name holds for which `is_password` or `may_be` holds, as a part of a regular expression."""
+"""What some text of a name holds for which `is_password` or `may_be` holds, as a part of a regular expression.
+
+`pass`, `cred` and what else stands in English names, too, is not said again.
+"""
 
 
 def plain(name: str) -> str:
@@ -110,9 +112,7 @@ def is_password(name: str, words: Sequence[str]) -> bool:
     marked = _marked(words)
     if not marked:
         return False
-    return _PASSWORD.search(marked) is not None or (
-        _KEY.search(marked) is not None and any(word in _OF_SECRET for word in words)
-    )
+    return _PASSWORD.search(marked) is not None or _is_secret_key(marked, words)
 
 
 def is_label(text: str) -> bool:
@@ -124,14 +124,17 @@ def is_label(text: str) -> bool:
     words = re.findall(r"[^\W_]+", plain(text).lower())
     marked = f"_{'_'.join(words)}_"
     is_word = _PASSWORD.search(marked) or _LABEL_WORD.search(marked)
-    is_key = _KEY.search(marked) and any(word in _OF_SECRET for word in words)
     # Of one word in small letters it may be the password itself.
-    return bool(is_word or is_key) and (len(words) > 1 or text[:1] != text[:1].lower())
+    return bool(is_word or _is_secret_key(marked, words)) and (len(words) > 1 or text[:1] != text[:1].lower())
 
 
 def may_be(name: str, words: Sequence[str]) -> bool:
     """Whether a name may say so: it has other meanings as well. The arguments are those of `is_password`."""
     return _EAST_ASIAN_MAYBE.search(name) is not None or _MAYBE_PASSWORD.search(_marked(words)) is not None
+
+
+def _is_secret_key(marked: str, words: Sequence[str]) -> bool:
+    return _KEY.search(marked) is not None and any(word in _OF_SECRET for word in words)
 
 
 def _marked(words: Sequence[str]) -> str:

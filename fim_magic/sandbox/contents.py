@@ -24,7 +24,7 @@ _MISSING = object()
 Undo = Callable[[], bool]
 """Puts one thing back, and says whether it had changed."""
 
-dict_of_class = type.__dict__["__dict__"].__get__  # past a metaclass
+_dict_of_class = type.__dict__["__dict__"].__get__  # past a metaclass
 
 
 def is_changeable(owner: type) -> bool:
@@ -125,7 +125,7 @@ def _dict_of(value: Any) -> dict[str, Any]:
 def _attributes(value: Any) -> Undo | None:
     """Keep the class, the attributes and the slots of an object."""
     owner, there = type(value), _dict_of(value)
-    slots = [part for base in type.mro(owner) for part in dict_of_class(base).values()]
+    slots = [part for base in type.mro(owner) for part in _dict_of_class(base).values()]
     slots = [part for part in slots if type(part) is MemberDescriptorType and is_changeable(part.__objclass__)]
     if not there and not slots and not is_changeable(owner):
         return None

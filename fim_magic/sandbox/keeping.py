@@ -20,7 +20,6 @@ _MOST_ENTRIES = 10_000  # of the user's data
 _CONSTANTS = (bool, int, float, complex, str)
 _CODE = (FunctionType, staticmethod, classmethod, property)
 _WITHOUT_CONTENT = (*_CONSTANTS, *_CODE, bytes, type, ModuleType)
-_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: others cannot be changed
 _OF_EVERY_CLASS = frozenset({"__dict__", "__weakref__"})
 _OVERRIDES = frozenset(
     "__bool__ __contains__ __eq__ __ge__ __getattr__ __getattribute__ __gt__ __le__ __len__ __lt__ __ne__".split()
@@ -116,7 +115,7 @@ class Kept:
             if self._is_new(value):
                 self._note_function(name, value, wholly)
                 self._note_code(name, wrapped, wholly)
-        elif isinstance(value, type) and _is_changeable(value) and self._is_new(value):
+        elif isinstance(value, type) and self._data.is_changeable(value) and self._is_new(value):
             is_users = _dict_of_class(value).get("__module__") == "__main__"
             self._undo.append((name, _members(value, self._namespace, all_of_it=wholly and is_users)))
             for part in [*_dict_of_class(value).values()] if is_users else ():
@@ -161,9 +160,9 @@ class Kept:
         for key, value in found.items():
             self._note_library_function(f"{name}.{key}", value)
         for key, value in found.items() if is_own else ():
-            if isinstance(value, type) and _is_changeable(value):
+            if isinstance(value, type) and self._data.is_changeable(value):
                 for owner in type.mro(value):
-                    if _is_changeable(owner) and self._is_new(owner):
+                    if self._data.is_changeable(owner) and self._is_new(owner):
                         self._undo.append((f"{name}.{key}", _members(owner, self._namespace, all_of_it=False)))
                         for part in _dict_of_class(owner).values():
                             self._note_library_function(f"{name}.{key}", part)
@@ -238,10 +237,6 @@ def _has_undone(undo: Undo) -> bool:
 def _is_made_in(namespace: dict[str, Any], value: Any) -> bool:
     value = value.__func__ if type(value) in (staticmethod, classmethod) else value
     return type(value) is FunctionType and value.__globals__ is namespace
-
-
-def _is_changeable(owner: type) -> bool:
-    return bool(type.__dict__["__flags__"].__get__(owner) & _HEAP_TYPE)
 
 
 def _entry(there: dict[str, Any], key: str, value: Any) -> Undo:

@@ -151,6 +151,28 @@ def _is_python(text: str) -> bool:
     return True
 
 
+# Each is decided by one rule alone, which no line of the set needs.
+DECIDED = {
+    "what stands beside a secret": ('credentials = {"host": "db1.example.org", "region": "eu-west-1a"}', None),
+    "a block of YAML": ("kind: Secret\nstringData:\n  config: |2\n", None),
+    "a sentence as long as a phrase": ('phrase = "the cat sat and the dog ran for the big red ball"', None),
+    "what asks": ('show_password = "toggle1"', None),
+    "a token of text": ('next_token = "covid19"', None),
+    "the next setting": ("%%bash\nAPI_KEY= DEBUG=x1 ./run", None),
+    "that there is none": ('password = "not-needed"', None),
+    "a sentence": ('password = "please ask your admin"', None),
+    "a token in another script": ('令牌 = "x7-ab-99"', '令牌 = "…"'),
+    "a key behind a host": ('x = "https://gpu.example.org=kirschbaum"', 'x = "https://gpu.example.org=…"'),
+    "a login in a comment": ("# Basic bWU6aHVudGVyMg==", "# Basic …"),
+    "settings with a comment": ("[db]\n# see f(x)\npassword = kirschbaum", '[db]\n# see f(x)\npassword = "…"'),
+}
+
+
+@pytest.mark.parametrize(("text", "shown"), DECIDED.values(), ids=DECIDED)
+def test_what_one_rule_alone_decides(text, shown):
+    assert redacted(text) == (text if shown is None else shown)
+
+
 def test_a_cell_of_python_stays_one():
     # Names are looked for in it (`fim_magic.kernel.defined_names`).
     cells = [case.text for case in POSITIVES + LATER_POSITIVES + KIND_POSITIVES if _is_python(case.text)]
@@ -164,7 +186,7 @@ NAMES = re.findall(
     mot_de_passe motDePasse mdp contraseña contrasena senha palavra_passe kennwort zugangsdaten api_schluessel
     schlüssel_api losungswort wachtwoord inloggegevens parola credenziali credenciales hasło haslo şifre sifresi heslo geslo
     lozinka zaporka lösenord passord adgangskode kodeord salasana jelszo jelszava slaptazodis parool pasahitza kata_sandi
-    kata_laluan mat_khau nywila clave clave_api chave_api chiave_api cle_api clef_api api_sleutel klucz_api kljuc_api klic_api
+    kata_laluan mat_khau nywila clave clave_api chave_api chiave_api cle_api cles_api clesApi clef_api api_sleutel klucz_api kljuc_api klic_api
     api_anahtari api_avain api_nyckel api_nokkel api_nogle api_kulcs cheie_api jeton geheim segredo segreto sekret
     пароль секретный_ключ 密碼 数据库密码 api密钥 パスワード 비밀번호
 """,
@@ -177,6 +199,14 @@ def test_names_of_secrets_are_looked_at(name):
     assert likelihood(name) is not Suspicion.NO
     assert HINT.search(name)
     assert "x7-ab-99" not in redacted(f'{name} = "x7-ab-99"')
+    assert "x7-ab-99" not in redacted(f"{name}: x7-ab-99", python=False)
+
+
+@pytest.mark.parametrize(
+    "name", ["senha_db", "contraseña-db", "пароль_бд", "lösenord_admin", "Wachtwoord.web", "通行碼"]
+)
+def test_a_name_in_a_text_goes_on_to_its_end(name):
+    assert redacted(f"{name}: hunter2", python=False) == f"{name}: …"
 
 
 RECORDED = {
