@@ -110,7 +110,9 @@ def _answer(text: str, options: dict[str, Any], *, complete: bool) -> Result:
 
 def _hosts_of_session(shell: Any) -> frozenset[str]:
     """Return the other hosts that the notebook that this runs in has allowed."""
-    magics = None if shell is None else shell.magics_manager.registry.get("FimMagics")
+    from fim_magic.kernel import magics_of
+
+    magics = magics_of(shell)
     return frozenset() if magics is None else magics.permission().hosts
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fim_magic.context import Context
-from fim_magic.engines import Destination, EngineInfo
+from fim_magic.engines import Destination, EngineInfo, ServerInfo
 from fim_magic.engines.server.address import ServerAddress, is_address
 from fim_magic.engines.server.hosts import is_listed, listed_host
 from fim_magic.errors import NotAllowedError
@@ -54,8 +54,11 @@ class Permission:
         """Whether text may go where this model computes."""
         if info.destination is not Destination.HOST:
             return True
-        server = info.server
-        return server is not None and is_listed(server.host, self.hosts, is_encrypted=server.is_encrypted)
+        return info.server is not None and self.lists(info.server)
+
+    def lists(self, server: ServerAddress | ServerInfo) -> bool:
+        """Whether the user has listed the host of a server."""
+        return is_listed(server.host, self.hosts, is_encrypted=server.is_encrypted)
 
     def require(self, info: EngineInfo) -> None:
         """Raise if it may not.
@@ -103,7 +106,7 @@ def announcement(name: str, permission: Permission) -> str:
     if not is_address(name):
         return ""
     address = ServerAddress.of(name)
-    if address.is_loopback or is_listed(address.host, permission.hosts, is_encrypted=address.is_encrypted):
+    if address.is_loopback or permission.lists(address):
         return ""
     return (
         f"{address.host} is another host. No text of yours goes there before you type %fim allow {address.host}; the "

@@ -158,7 +158,9 @@ def _fill(
 
 
 def _session(shell: Any) -> Session:
-    magics = None if shell is None else shell.magics_manager.registry.get("FimMagics")
+    from fim_magic.kernel import magics_of
+
+    magics = magics_of(shell)
     if magics is None:
         raise FimError("fim-magic is not loaded here. Load it with: %load_ext fim_magic")
     session: Session = magics.session

@@ -19,9 +19,7 @@ from fim_magic.visible import hand_over, notify, plain_text, say, say_in_colour
 if TYPE_CHECKING:
     from fim_magic.candidate import Result
     from fim_magic.cli_files import TextSource
-    from fim_magic.engines import EngineInfo
     from fim_magic.loading.manager import ModelManager
-    from fim_magic.request import Request
 
 DEMO = '''def count_words(path):
     """Return how often each word occurs in a text file."""
@@ -309,6 +307,9 @@ def _prove(options: argparse.Namespace) -> int:
 
 def _answer(source: TextSource, options: argparse.Namespace, *, complete: bool = False, live: bool) -> Result:
     """Run one request, with progress on standard error and, if `live`, the growing diff on a terminal."""
+    from dataclasses import replace
+
+    from fim_magic.cli_consent import permission_for
     from fim_magic.pipeline import follow
     from fim_magic.review.terminal import LiveDiff
     from fim_magic.settings import Settings, options_of
@@ -318,7 +319,8 @@ def _answer(source: TextSource, options: argparse.Namespace, *, complete: bool =
     model, request = settings.request(source.text, complete=complete, language=source.language, **given)
     request = source.in_notebook(request, getattr(options, "context", None), settings.markers)
     loaded = load(model, options)
-    request = _bound(request, loaded.engine.info, source)
+    permission = permission_for(loaded.engine.info, request.permission, is_public=source.is_ours)
+    request = replace(request, permission=permission)
     info, why = loaded.engine.info, f" ({loaded.why}; --model NAME takes another)" if loaded.why else ""
     notify(f"{info.model} on {info.runs_on}, loaded in {loaded.seconds:.1f} s{why}")
     view = LiveDiff(request.document, sys.stdout) if live else None
@@ -330,22 +332,6 @@ def _answer(source: TextSource, options: argparse.Namespace, *, complete: bool =
     if view is not None:
         view.clear()
     return result
-
-
-def _bound(request: Request, info: EngineInfo, source: TextSource) -> Request:
-    """Return a request that may go where the model computes; the user is asked first if that is another host.
-
-    Raises:
-        NotAllowedError: It may not.
-    """
-    from dataclasses import replace
-
-    from fim_magic.allowed_hosts import Permission
-    from fim_magic.cli_consent import HostConsent
-
-    if source.is_ours:  # nobody's secret
-        return replace(request, permission=Permission.for_own_text(info))
-    return replace(request, permission=HostConsent(request.permission).permission_for(info))
 
 
 def _status(result: Result) -> int:

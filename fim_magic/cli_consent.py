@@ -22,6 +22,22 @@ def ask(question: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
+def permission_for(info: EngineInfo, permission: Permission, *, is_public: bool) -> Permission:
+    """Return what lets a command's text go where a model computes; the user is asked first if that is another host.
+
+    Args:
+        info: Of the model.
+        permission: What the user has allowed already.
+        is_public: Whether the text is fim-magic's own, or public, and nobody need be asked.
+
+    Raises:
+        NotAllowedError: The user does not allow it. The message says what to type.
+    """
+    from fim_magic.allowed_hosts import Permission
+
+    return Permission.for_own_text(info) if is_public else HostConsent(permission).permission_for(info)
+
+
 class HostConsent:
     """Asks before text goes to a host, once for each.
 

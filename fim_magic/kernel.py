@@ -35,6 +35,11 @@ _MOST_DATA = 8  # that do not, but hold data which the code may be about
 _OWN = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open", "display"})
 
 
+def magics_of(shell: Any) -> Any:
+    """Return the magics of the extension in a shell; None where it is not loaded, or `shell` is None."""
+    return None if shell is None else shell.magics_manager.registry.get("FimMagics")
+
+
 def known_names(shell: Any) -> frozenset[str]:
     """Return the names that the user has defined or imported in this session."""
     hidden = entries_of(getattr(shell, "user_ns_hidden", None))

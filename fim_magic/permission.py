@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from fim_magic.classroom import FILLING, check, of_notebook, strictest
-from fim_magic.kernel import notebook_of
+from fim_magic.kernel import magics_of, notebook_of
 from fim_magic.markers import MARKERS
 from fim_magic.session_notebook import SessionNotebook
 
@@ -48,7 +48,7 @@ def check_allowed_in_python(shell: Any, filling: str, markers: Sequence[str]) ->
         filling: What the environment allows.
         markers: What marks a hole.
     """
-    magics = None if shell is None else shell.magics_manager.registry.get("FimMagics")
+    magics = magics_of(shell)
     if magics is not None:
         magics.session.check_allowed()
         return

@@ -12,7 +12,7 @@ from hypothesis import settings
 
 from fim_magic.weights import write_manifest
 
-pytest_plugins = ["real_servers"]
+pytest_plugins = ["real_servers", "server_fixtures"]
 pytest.register_assert_rewrite("contract")
 settings.register_profile("fim-magic", deadline=None, derandomize=True, max_examples=200)
 settings.load_profile("fim-magic")

@@ -128,6 +128,18 @@ def candidates_can_be_finished_before_the_first_step_and_one_after_another(engin
     return generation
 
 
+def two_generations_do_not_disturb_each_other(engine, prompt, other_prompt, **options):
+    """The options are the other one's."""
+    expected = ids(tokens_of(started(engine, prompt))[0])
+    generation = started(engine, prompt)
+    other = started(engine, other_prompt, **options)
+    found = []
+    for _ in range(STEPS):
+        found += tokens_of(generation, 1)[0]
+        tokens_of(other, 1)
+    assert ids(found) == expected
+
+
 def by_generate(engine, prompt, steps):
     """Return what transformers' `generate()` says greedily with the engine's model, whatever ends a text."""
     batch = torch.tensor([prompt])

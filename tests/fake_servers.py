@@ -11,7 +11,7 @@ import math
 import random
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +23,7 @@ from fim_magic.tokenization import TextTokenizer
 
 _SEEN = 8  # tokens that the next one depends on
 _NEVER = -30.0
+_HELD = 1e6  # what is added to the logit of a token that an answer is held to
 
 
 class Model(Protocol):
@@ -136,10 +137,26 @@ class FakeServer(ScriptedServer):
     def is_refused(self, exchange: Exchange) -> bool:
         return bool(self.key) and exchange.asked.headers.get("authorization") != f"Bearer {self.key}"
 
-    def _generated(
-        self, ids: Sequence[int], *, limit: int, temperature: float, top_p: float, seed: int, biased: dict[int, float]
+    def generated(
+        self,
+        ids: Sequence[int],
+        limit: int,
+        sampling: Mapping[str, Any],
+        *,
+        allowed: Sequence[int] = (),
+        biased: Mapping[int, float] | None = None,
     ) -> Iterator[tuple[int, list[float]]]:
-        """The tokens of an answer, each with the log-probabilities of all in its place; ends by nothing but length."""
+        """The tokens of an answer, each with the log-probabilities of all in its place; ends by nothing but length.
+
+        Args:
+            ids: Of the prompt.
+            limit: The most tokens.
+            sampling: The part of a request that holds `temperature`, `top_p` and, if it likes, `seed`.
+            allowed: The tokens that may come; none means all.
+            biased: What is added to the logits of tokens.
+        """
+        temperature, top_p, seed = sampling["temperature"], sampling["top_p"], sampling.get("seed", 0)
+        biased = {**(biased or {}), **dict.fromkeys(allowed, _HELD)}
         drawn, said = random.Random(seed), list(ids)
         for _ in range(min(limit, self.context - len(ids))):
             logits = self.model.logits(said, seed if temperature else None)
@@ -147,6 +164,10 @@ class FakeServer(ScriptedServer):
             chosen = [value + biased.get(token, 0.0) for token, value in enumerate(logits)]
             said.append(_choose(chosen, temperature, top_p, drawn))
             yield said[-1], logprobs
+
+    def logprobs_after(self, ids: Sequence[int]) -> list[float]:
+        """The log-probabilities of all that may follow."""
+        return _log_softmax(self.model.logits(ids, None))
 
 
 class FakeVllm(FakeServer):
@@ -177,24 +198,18 @@ class FakeVllm(FakeServer):
         elif body.get("stream"):
             self._stream(exchange, body)
         else:
-            self._score(exchange, body)
+            answer_scored(self, exchange, body)
 
     def _stream(self, exchange: Exchange, body: dict[str, Any]) -> None:
         exchange.head()
-        allowed, stops, count = body.get("allowed_token_ids"), set(body["stop_token_ids"]), body["logprobs"]
-        generated = self._generated(
-            body["prompt"],
-            limit=body["max_tokens"],
-            temperature=body["temperature"],
-            top_p=body["top_p"],
-            seed=body.get("seed", 0),
-            biased={} if allowed is None else dict.fromkeys(allowed, 1e6),
-        )
+        stops, count = set(body["stop_token_ids"]), body["logprobs"]
+        allowed = body.get("allowed_token_ids") or ()
+        generated = self.generated(body["prompt"], body["max_tokens"], body, allowed=allowed)
         length = min(body["max_tokens"], self.context - len(body["prompt"]))
         for number, (token, logprobs) in enumerate(generated):
             self.before_token(exchange, number)
             ended = "stop" if token in stops else "length" if number + 1 == length else None
-            places = {f"token_id:{other}": logprobs[other] for other in {*_ranked(logprobs)[:count], token}}
+            places = {f"token_id:{other}": logprobs[other] for other in {*ranked(logprobs)[:count], token}}
             told = {
                 "tokens": [f"token_id:{token}"],
                 "token_logprobs": [logprobs[token]],
@@ -211,26 +226,28 @@ class FakeVllm(FakeServer):
         exchange.event("[DONE]")
         exchange.end()
 
-    def _score(self, exchange: Exchange, body: dict[str, Any]) -> None:
-        ids, count = body["prompt"], body["prompt_logprobs"]
-        places: list[Any] = [None]
-        for at in range(1, len(ids)):
-            logprobs = _log_softmax(self.model.logits(ids[:at], None))
-            ranked = _ranked(logprobs)
-            ranks = {token: rank for rank, token in enumerate(ranked, start=1)}
-            told = dict.fromkeys([ids[at], *ranked[:count]])
-            places.append(
-                {
-                    str(token): {
-                        "logprob": logprobs[token],
-                        "rank": ranks[token],
-                        "decoded_token": self.tokenizer.decode([token]),
-                    }
-                    for token in told
+
+def answer_scored(server: FakeServer, exchange: Exchange, body: dict[str, Any]) -> None:
+    """Answer with the log-probabilities of a prompt's tokens, in vLLM's form."""
+    ids, count = body["prompt"], body["prompt_logprobs"]
+    places: list[Any] = [None]
+    for at in range(1, len(ids)):
+        logprobs = server.logprobs_after(ids[:at])
+        order = ranked(logprobs)
+        ranks = {token: rank for rank, token in enumerate(order, start=1)}
+        told = dict.fromkeys([ids[at], *order[:count]])
+        places.append(
+            {
+                str(token): {
+                    "logprob": logprobs[token],
+                    "rank": ranks[token],
+                    "decoded_token": server.tokenizer.decode([token]),
                 }
-            )
-        choice = {"index": 0, "text": "", "logprobs": None, "finish_reason": "length", "prompt_logprobs": places}
-        exchange.json({"id": "cmpl-1", "object": "text_completion", "model": self.name, "choices": [choice]})
+                for token in told
+            }
+        )
+    choice = {"index": 0, "text": "", "logprobs": None, "finish_reason": "length", "prompt_logprobs": places}
+    exchange.json({"id": "cmpl-1", "object": "text_completion", "model": server.name, "choices": [choice]})
 
 
 class FakeLlamaServer(FakeServer):
@@ -265,18 +282,12 @@ class FakeLlamaServer(FakeServer):
     def _stream(self, exchange: Exchange, body: dict[str, Any]) -> None:
         exchange.head(kind="text/event-stream")
         ends = {self.tokenizer.sentinel(sentinel) for sentinel in self.eog}
-        generated = self._generated(
-            body["prompt"],
-            limit=body["n_predict"],
-            temperature=body["temperature"],
-            top_p=body["top_p"],
-            seed=body.get("seed", 0),
-            biased=dict(body.get("logit_bias", ())),
-        )
+        biased = dict(body.get("logit_bias", ()))
+        generated = self.generated(body["prompt"], body["n_predict"], body, biased=biased)
         ended, number = "limit", 0
         for number, (token, logprobs) in enumerate(generated, start=1):
             self.before_token(exchange, number - 1)
-            places = [self._told(other, logprobs) for other in _ranked(logprobs)[: body["n_probs"]]]
+            places = [self._told(other, logprobs) for other in ranked(logprobs)[: body["n_probs"]]]
             event = {"index": 0, "content": self.tokenizer.decode([token]), "tokens": [token], "stop": False}
             event |= {"id_slot": -1, "tokens_predicted": number, "tokens_evaluated": len(body["prompt"])}
             told = self._told(token, logprobs) | {"top_logprobs": places}
@@ -314,17 +325,18 @@ def _log_softmax(logits: Sequence[float]) -> list[float]:
     return [value - total for value in logits]
 
 
-def _ranked(values: Sequence[float]) -> list[int]:
+def ranked(values: Sequence[float]) -> list[int]:
+    """The places of some values, the highest first."""
     return sorted(range(len(values)), key=lambda token: -values[token])
 
 
 def _choose(logits: Sequence[float], temperature: float, top_p: float, drawn: random.Random) -> int:
-    ranked = _ranked(logits)
+    order = ranked(logits)
     if not temperature:
-        return ranked[0]
-    weights = [math.exp(value) for value in _log_softmax([logits[token] / temperature for token in ranked])]
+        return order[0]
+    weights = [math.exp(value) for value in _log_softmax([logits[token] / temperature for token in order])]
     kept, sum_of_kept = 0, 0.0
     while kept < len(weights) and sum_of_kept < top_p:
         sum_of_kept += weights[kept]
         kept += 1
-    return drawn.choices(ranked[:kept], weights[:kept])[0]
+    return drawn.choices(order[:kept], weights[:kept])[0]

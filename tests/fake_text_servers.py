@@ -6,10 +6,10 @@ As of SGLang 0.5.23 (`managers/tokenizer_manager.py`), TGI 3.3 (`router/src/lib.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
 from typing import Any
 
-from fake_servers import FakeServer, FakeVllm
+from fake_servers import FakeServer, answer_scored, ranked
 from scripted_server import Exchange
 
 NDJSON = "application/x-ndjson"
@@ -45,16 +45,10 @@ class FakeSglang(FakeServer):
     def _stream(self, exchange: Exchange, body: dict[str, Any]) -> None:
         exchange.head()
         ids, sampling = body["input_ids"], body["sampling_params"]
-        biased = {int(token): value for token, value in sampling.get("logit_bias", {}).items()}
         stops, limit = set(sampling["stop_token_ids"]), sampling["max_new_tokens"]
-        generated = self._generated(
-            ids,
-            limit=limit,
-            temperature=sampling["temperature"],
-            top_p=sampling["top_p"],
-            seed=sampling.get("sampling_seed", 0),
-            biased=biased,
-        )
+        biased = {int(token): value for token, value in sampling.get("logit_bias", {}).items()}
+        seed = sampling.get("sampling_seed", 0)
+        generated = self.generated(ids, limit, sampling | {"seed": seed}, biased=biased)
         said: list[int] = []
         logprobs: list[Any] = []
         places: list[Any] = []
@@ -62,8 +56,7 @@ class FakeSglang(FakeServer):
             self.before_token(exchange, number)
             said.append(token)
             logprobs.append([told[token], token, None])
-            ranked = sorted(range(len(told)), key=lambda other: -told[other])[: body["top_logprobs_num"]]
-            places.append([[told[other], other, None] for other in ranked])
+            places.append([[told[other], other, None] for other in ranked(told)[: body["top_logprobs_num"]]])
             ended = None
             if token in stops:
                 ended = {"type": "stop", "matched": token}
@@ -86,14 +79,10 @@ class FakeSglang(FakeServer):
         for at in range(begin + 1, len(ids)):
             logprobs = self.logprobs_after(ids[:at])
             told.append([logprobs[ids[at]], ids[at], None])
-            ranked = sorted(range(len(logprobs)), key=lambda other: -logprobs[other])[: body["top_logprobs_num"]]
-            places.append([[logprobs[other], other, None] for other in ranked])
+            likely = ranked(logprobs)[: body["top_logprobs_num"]]
+            places.append([[logprobs[other], other, None] for other in likely])
         meta = {"finish_reason": {"type": "length", "length": 1}, "input_token_logprobs": told}
         exchange.json({"text": "", "output_ids": [0], "meta_info": meta | {"input_top_logprobs": places}})
-
-    def logprobs_after(self, ids: list[int]) -> list[float]:
-        (found,) = (told for _, told in self._generated(ids, limit=1, temperature=0.0, top_p=1.0, seed=0, biased={}))
-        return found
 
 
 class FakeTextServer(FakeServer):
@@ -104,12 +93,6 @@ class FakeTextServer(FakeServer):
     def prompt_ids(self, text: str) -> list[int]:
         """The ids of a prompt, with what the server puts before it."""
         return self._backend.encode(text, add_special_tokens=self.adds_bos).ids
-
-    def _answer_to(
-        self, ids: list[int], *, limit: int, temperature: float, top_p: float, seed: int, allowed: Sequence[int] = ()
-    ) -> Iterator[tuple[int, list[float]]]:
-        biased = dict.fromkeys(allowed, 1e6)
-        return self._generated(ids, limit=limit, temperature=temperature, top_p=top_p, seed=seed, biased=biased)
 
 
 class FakeTgi(FakeTextServer):
@@ -143,20 +126,14 @@ class FakeTgi(FakeTextServer):
         ends = self.tokenizer.sentinel("<|endoftext|>")
         stops = {self.tokenizer.sentinel(stop) for stop in wanted["stop"]}
         exchange.head()
-        generated = self._answer_to(
-            ids,
-            limit=limit,
-            temperature=wanted.get("temperature", 0.0),
-            top_p=wanted.get("top_p", 1.0),
-            seed=wanted.get("seed", 0),
-        )
-        for number, (token, told) in enumerate(generated, start=1):
+        sampling = {"temperature": 0.0, "top_p": 1.0, **wanted}  # it is greedy where it is told neither
+        for number, (token, told) in enumerate(self.generated(ids, limit, sampling), start=1):
             self.before_token(exchange, number - 1)
             reason = "length" if number == limit else "eos_token" if token == ends else None
             reason = reason or ("stop_sequence" if token in stops else None)
             event: dict[str, Any] = {"index": number, "token": self._told(token, told)}
-            ranked = sorted(range(len(told)), key=lambda other: -told[other])[: wanted.get("top_n_tokens", 0)]
-            event |= {"top_tokens": [self._told(other, told) for other in ranked]} if ranked else {}
+            likely = ranked(told)[: wanted.get("top_n_tokens", 0)]
+            event |= {"top_tokens": [self._told(other, told) for other in likely]} if likely else {}
             event |= {"generated_text": None, "details": None}
             if reason:
                 details = {"finish_reason": reason, "generated_tokens": number, "seed": None}
@@ -204,15 +181,8 @@ class FakeOllama(FakeTextServer):
         ids, limit = self.prompt_ids(body["prompt"]), options["num_predict"]
         ends = {self.tokenizer.sentinel(sentinel) for sentinel in self.eog}
         exchange.head(kind=NDJSON)
-        generated = self._answer_to(
-            ids,
-            limit=limit,
-            temperature=options["temperature"],
-            top_p=options["top_p"],
-            seed=options.get("seed", 0),
-        )
         reason, text, number = "length", self.tokenizer.stream(), 0
-        for number, (token, told) in enumerate(generated, start=1):
+        for number, (token, told) in enumerate(self.generated(ids, limit, options), start=1):
             self.before_token(exchange, number - 1)
             if token in ends:
                 reason = "stop"
@@ -227,8 +197,6 @@ class FakeOllama(FakeTextServer):
         exchange.end()
 
     def _line(self, exchange: Exchange, value: dict[str, Any]) -> None:
-        import json
-
         exchange.send(json.dumps(value).encode() + b"\n")
 
 
@@ -264,7 +232,7 @@ class FakeCompletions(FakeTextServer):
         elif isinstance(body["prompt"], list) and not self.takes_ids:
             exchange.json({"detail": "prompt must be a string."}, 400)
         elif "prompt_logprobs" in body:
-            FakeVllm._score(self, exchange, body)  # type: ignore[arg-type] # it needs no more than this one has
+            answer_scored(self, exchange, body)
         else:
             self._stream(exchange, body)
 
@@ -276,14 +244,7 @@ class FakeCompletions(FakeTextServer):
         stops.add(self.tokenizer.sentinel("<|endoftext|>"))
         exchange.head()
         text, reason, number = self.tokenizer.stream(), "length", 0
-        generated = self._answer_to(
-            ids,
-            limit=limit,
-            temperature=body["temperature"],
-            top_p=body["top_p"],
-            seed=body.get("seed", 0),
-            allowed=body.get("allowed_token_ids", ()),
-        )
+        generated = self.generated(ids, limit, body, allowed=body.get("allowed_token_ids", ()))
         for number, (token, told) in enumerate(generated):
             self.before_token(exchange, number)
             before = len(text.text)

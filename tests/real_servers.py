@@ -31,7 +31,6 @@ from fim_magic import catalog, weights
 MODEL = "qwen2.5-coder-0.5b"
 FIXTURES = ("vllm_server", "llama_server", "transformers_server")
 _MOST_SECONDS_TO_START = 600  # not how long it may take, but when it hangs
-_OWN = Path(__file__).parent / "servers"
 
 
 @dataclass(frozen=True)
@@ -219,18 +218,22 @@ def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer
 @pytest.fixture(scope="session")
 def llama_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
     key = secrets.token_urlsafe()
-    file = model_file()
     names = {
         "generated": "llamacpp:tokens_predicted_total",
         "steps": "llamacpp:n_decode_total",
         "prompt": "llamacpp:prompt_tokens_total",
         "running": "llamacpp:requests_processing",
     }
+    folder = tmp_path_factory.mktemp("llama-server")
+    (folder / "key").write_text(key, "ascii")
     yield from _start(
-        lambda **of: RealServer(kind="llama-server", key=key, model=str(file), names=names, **of),
-        [sys.executable, _OWN / "llama_server.py", file, "{port}"],
-        {"LLAMA_API_KEY": key},
-        tmp_path_factory.mktemp("llama-server"),
+        lambda **of: RealServer(kind="llama-server", key=key, model=MODEL, names=names, **of),
+        [
+            *(sys.executable, "-m", "fim_magic.serve.llama", "-m", model_file(), "--alias", MODEL, "--port", "{port}"),
+            *("-np", 4, "-c", 4 * 2048, "--api-key-file", folder / "key", "--metrics"),
+        ],
+        {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        folder,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
 
@@ -28,3 +29,10 @@ def extended_shell(folder: Path) -> Iterator[InteractiveShell]:
         yield shell
         shell.run_line_magic("unload_ext", "fim_magic")
         InteractiveShell.clear_instance()
+
+
+def run_cell(shell: InteractiveShell, cell: str) -> str:
+    """Run a cell as a user does, and return what it has printed, on both streams."""
+    with capture_output() as captured:
+        shell.run_cell(cell, store_history=True)
+    return str(captured.stdout + captured.stderr)

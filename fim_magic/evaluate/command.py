@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fim_magic.cli_loading import load
+from fim_magic.cli_process import INTERRUPTED
 from fim_magic.errors import OptionError
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 _Report = TypeVar("_Report")
 
-_INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 _ASKED = ("max_new_tokens", "temperature", "top_p", "order", "method")
 
 
@@ -102,7 +102,7 @@ def _add_options_of_own_files(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure, and print the report. Returns 130 where Ctrl-C ended it early."""
     whole = (_run_on_own_files if _is_of_own_files(options) else _run_on_benchmarks)(options)
-    return 0 if whole else _INTERRUPTED
+    return 0 if whole else INTERRUPTED
 
 
 def _is_of_own_files(options: argparse.Namespace) -> bool:
@@ -173,17 +173,10 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _permission_for(info: EngineInfo, permission: Permission, *, is_public: bool) -> Permission:
-    """Return what lets every context go where a model computes, which the arms compare.
+    """As `permission_for`, for every context: the arms compare them."""
+    from fim_magic.cli_consent import permission_for
 
-    Raises:
-        NotAllowedError: It is another host, and the user does not allow it.
-    """
-    from fim_magic.allowed_hosts import Permission
-    from fim_magic.cli_consent import HostConsent
-
-    if is_public:
-        return Permission.for_own_text(info)
-    return HostConsent(replace(permission, context="all")).permission_for(info)
+    return permission_for(info, replace(permission, context="all"), is_public=is_public)
 
 
 def _measured(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from fim_magic import catalog
 from fim_magic.allowed_hosts import NOTHING_ALLOWED, Permission
 from fim_magic.engines.server.address import ServerAddress, is_address
-from fim_magic.engines.server.hosts import is_listed
 from fim_magic.loading.fetch import is_here
 from fim_magic.loading.resolve import find_source
 
@@ -31,7 +30,7 @@ def needs_consent(spec: ModelSpec, manager: ModelManager, permission: Permission
     """
     if is_address(spec.name):
         address = ServerAddress.of(spec.name)
-        if is_listed(address.host, permission.hosts, is_encrypted=address.is_encrypted):
+        if permission.lists(address):
             return False
         return not (address.is_loopback and manager.loaded is not None and manager.loaded.answers(spec))
     if manager.loaded is not None and manager.loaded.answers(spec):

@@ -9,7 +9,6 @@ from fim_magic.allowed_hosts import Permission
 from fim_magic.engines.server.address import ServerAddress
 from fim_magic.engines.server.connection import ServerConnection
 from fim_magic.engines.server.dialects import identify
-from fim_magic.engines.server.hosts import is_listed
 from fim_magic.engines.server.keys import key_for
 from fim_magic.errors import FimError
 
@@ -43,7 +42,7 @@ def about_server(name: str, permission: Permission) -> Iterator[Finding]:
         yield "way there", "not encrypted", f"%fim use {address.encrypted().name}, if the server speaks https"
     if address.is_loopback:
         yield "your text", "stays on this machine", ""
-    elif is_listed(address.host, permission.hosts, is_encrypted=address.is_encrypted):
+    elif permission.lists(address):
         yield "your text", f"may go there, with --context {permission.context}", ""
     else:
         yield "your text", "may not go there yet", f"%fim allow {address.host}, or FIM_MAGIC_ALLOWED_HOSTS"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fim_magic.engines.memory import gigabytes
+from fim_magic.engines.server.address import is_loopback
 from fim_magic.errors import ModelError, OptionError
 from fim_magic.serve.machine import INSTALL_LLAMA_SERVER, INSTALL_VLLM, OWN_LLAMA_SERVER, ServingMachine
 from fim_magic.serve.model import ServedCheckpoint
@@ -21,6 +22,9 @@ USERS = 8
 
 CONTEXT = 8192
 """Tokens of prompt and answer together, where nothing else is said: more than notebooks need, as a rule."""
+
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""The addresses that mean all of a machine's own, each with the one at which it reaches itself."""
 
 _LEAST_CONTEXT = 2048
 _STEP = 256  # tokens that a context is rounded down to
@@ -108,6 +112,10 @@ class ServerCommand:
         if self.key_variable:
             variables.append(f'{self.key_variable}="$(cat {shlex.quote(str(self.key_file))})"')
         return " ".join([*variables, shlex.join(self.argv)])
+
+    def url_at(self, host: str) -> str:
+        """Where it answers on a host."""
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
     def uses_our_module(self) -> bool:
@@ -307,11 +315,6 @@ def _require_room(checkpoint: ServedCheckpoint, room: int, context: int) -> None
         f"{checkpoint.name} does not fit: with {context} tokens of context it takes {gigabytes(needed)}, and "
         f"{gigabytes(room * _SHARE)} can be had. Serve a smaller model, or with less context (--ctx N){more}."
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens on an address."""
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _why_host(host: str) -> str:

@@ -12,12 +12,12 @@ import secrets
 import stat
 from pathlib import Path
 
+from fim_magic.engines.server.keys import is_key
 from fim_magic.errors import OptionError
 from fim_magic.regular_files import read_bytes
 from fim_magic.weights.cache import cache_dir, own_folder
 
 _LARGEST = 4096  # bytes
-_KEY = re.compile(r"[!-~]+")  # what a header may hold
 
 
 def usual_key_file(host: str, port: int) -> Path:
@@ -62,7 +62,7 @@ def _read(path: Path) -> str:
         key = read_bytes(path, _LARGEST).decode("ascii").strip()
     except ValueError:  # no regular file, too large, no ASCII
         key = ""
-    if not _KEY.fullmatch(key):
+    if not is_key(key):
         raise OptionError(
             f"The file {str(path)!r} holds no key: one line of ASCII without blanks. Name another: --key-file"
         )

@@ -16,13 +16,11 @@ import httpx2
 
 from fim_magic.child_environment import without_keys
 from fim_magic.errors import OptionError, ServerError
-from fim_magic.serve.commands import ServerCommand
+from fim_magic.serve.commands import EVERYWHERE, ServerCommand
 
 _LOOK_SECONDS = 0.5
 _END_SECONDS = 30.0
 """For the requests that are under way, and for what the server's own processes hold."""
-
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where a server is asked that listens at all addresses
 
 
 def require_free(host: str, port: int) -> None:
@@ -81,8 +79,7 @@ def run_server(
 
 def answers(command: ServerCommand) -> bool:
     """Whether a server answers that it is ready; both kinds do so under /health, and ask for no key there."""
-    host = _EVERYWHERE.get(command.host, command.host)
-    url = f"http://{f'[{host}]' if ':' in host else host}:{command.port}/health"
+    url = command.url_at(EVERYWHERE.get(command.host, command.host)) + "/health"
     try:
         with httpx2.Client(trust_env=False, timeout=5.0) as client:
             return bool(client.get(url).status_code == httpx2.codes.OK)

@@ -7,11 +7,9 @@ import socket
 from dataclasses import replace
 from urllib.parse import quote
 
-from fim_magic.engines.server.address import ServerAddress
+from fim_magic.engines.server.address import ServerAddress, is_loopback
 from fim_magic.engines.server.keys import VARIABLE
-from fim_magic.serve.commands import VLLM, ServerCommand, is_loopback
-
-_EVERYWHERE = ("0.0.0.0", "::")  # addresses that mean all of a machine's own
+from fim_magic.serve.commands import EVERYWHERE, VLLM, ServerCommand
 
 
 def explained(command: ServerCommand) -> str:
@@ -62,6 +60,5 @@ def for_users(command: ServerCommand, hostname: str = "") -> str:
 
 def address_of(command: ServerCommand, hostname: str = "") -> ServerAddress:
     """Return where users find the server."""
-    host = (hostname or socket.gethostname()) if command.host in _EVERYWHERE else command.host
-    host = f"[{host}]" if ":" in host else host
-    return ServerAddress(command.server, f"http://{host}:{command.port}", command.model)
+    host = (hostname or socket.gethostname()) if command.host in EVERYWHERE else command.host
+    return ServerAddress(command.server, command.url_at(host), command.model)

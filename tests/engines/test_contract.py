@@ -72,14 +72,7 @@ def test_candidates_can_be_finished_before_the_first_step_and_one_after_another(
 
 
 def test_two_generations_do_not_disturb_each_other(loaded):
-    expected = ids(tokens_of(started(loaded, prompt_of(SHORT)))[0])
-    one = started(loaded, prompt_of(SHORT))
-    other = started(loaded, prompt_of(LONG))
-    found = []
-    for _ in range(STEPS):
-        found += one.step()
-        other.step()
-    assert ids(found)[:STEPS] == expected
+    contract.two_generations_do_not_disturb_each_other(loaded, prompt_of(SHORT), prompt_of(LONG))
 
 
 @pytest.fixture(params=["its own forward pass", "the library's"])

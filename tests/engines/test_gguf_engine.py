@@ -148,14 +148,7 @@ def test_candidates_can_be_finished_before_the_first_step_and_one_after_another(
 
 
 def test_two_generations_do_not_disturb_each_other(loaded):
-    expected = ids(tokens_of(started(loaded, prompt_of(SHORT)))[0])
-    one = started(loaded, prompt_of(SHORT))
-    other = started(loaded, prompt_of(LONG), candidates=2)
-    found = []
-    for _ in range(STEPS):
-        found += one.step()
-        other.step()
-    assert ids(found) == expected
+    contract.two_generations_do_not_disturb_each_other(loaded, prompt_of(SHORT), prompt_of(LONG), candidates=2)
 
 
 def test_only_allowed_tokens_come_and_only_where_they_are_asked_for(loaded):

@@ -8,7 +8,6 @@ import signal
 import threading
 
 import pytest
-from fake_servers import FakeLlamaServer, FakeVllm, write_served
 from scripted import ScriptedEngine
 from scripted_server import answer
 
@@ -26,17 +25,13 @@ from fim_magic.loading.spec import ModelSpec
 CONTEXT = 600
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_served(tmp_path_factory.mktemp("served"))
-
-
-@pytest.fixture(params=[FakeVllm, FakeLlamaServer], ids=lambda kind: kind.kind)
-def server(request, folder, monkeypatch):
-    with request.param(folder, context=CONTEXT, key="sesame") as server:
-        server.says("x = 1\n" * 4)
-        monkeypatch.setenv("FIM_MAGIC_SERVER_KEYS", f"{server.host}=sesame")
-        yield server
+@pytest.fixture
+def server(fake_server, monkeypatch):
+    fake_server.context = CONTEXT
+    fake_server.key = "sesame"
+    fake_server.says("x = 1\n" * 4)
+    monkeypatch.setenv("FIM_MAGIC_SERVER_KEYS", f"{fake_server.host}=sesame")
+    return fake_server
 
 
 @pytest.fixture

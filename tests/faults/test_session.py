@@ -19,9 +19,8 @@ import torch
 from checkpoints import build
 from gguf_files import write_gguf
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.utils.capture import capture_output
 from scripted import ScriptedEngine
-from shells import extended_shell
+from shells import extended_shell, run_cell
 from transformers import AutoModelForCausalLM
 
 import fim_magic
@@ -75,13 +74,6 @@ def shell(monkeypatch, tmp_path):
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     with extended_shell(tmp_path) as shell:
         yield shell
-
-
-def run_cell(shell, cell):
-    """Return what a cell has printed, on both streams."""
-    with capture_output() as captured:
-        shell.run_cell(cell, store_history=True)
-    return captured.stdout + captured.stderr
 
 
 # --- standard streams ----------------------------------------------------------------------------

@@ -193,6 +193,14 @@ def test_users_of_other_machines_are_told_the_name_and_what_is_not_encrypted():
     assert ServerAddress.of(name).host == "[::1]:8000"
 
 
+@pytest.mark.parametrize(("host", "is_open"), [("127.0.0.2", False), ("localhost", False), ("127.example", True)])
+def test_only_an_address_of_loopback_is_this_machine_alone(host, is_open):
+    command = build(host=host)
+    assert ("not encrypted" in for_users(command)) is is_open
+    assert ("others reach it" in explained(command)) is is_open
+    assert bool(command.remarks) is is_open
+
+
 @pytest.mark.parametrize(
     ("programs", "modules", "vllm", "llama"),
     [

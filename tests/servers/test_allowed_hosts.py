@@ -12,12 +12,11 @@ import sys
 
 import pytest
 import traitlets
-from fake_servers import FakeVllm, write_served
-from IPython.utils.capture import capture_output
+from fake_servers import FakeVllm
 from nbformat.v4 import new_code_cell, new_notebook, new_output, writes
 from scripted import ScriptedEngine
 from scripted_server import answer
-from shells import extended_shell
+from shells import extended_shell, run_cell
 
 import fim_magic
 from fim_magic import allowed_hosts, caret, cli
@@ -44,15 +43,10 @@ ABOVE = "def spread(xs):\n    return max(xs) - min(xs)"
 NAMES = "xs = [1, 2, 3]"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_served(tmp_path_factory.mktemp("served"))
-
-
 @pytest.fixture
-def server(folder, monkeypatch):
+def server(served_folder, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
-    with FakeVllm(folder, name="team/coder") as server:
+    with FakeVllm(served_folder, name="team/coder") as server:
         server.says(ANSWER)
         yield server
     MODELS.unload()
@@ -64,21 +58,15 @@ def host(server):
 
 
 @pytest.fixture
-def remote(host, folder):
+def remote(host, served_folder):
     """What is typed behind %fim use: another host does not say which folder of this machine holds a tokenizer."""
-    return f"vllm://{host} --tokenizer {folder}"
+    return f"vllm://{host} --tokenizer {served_folder}"
 
 
 @pytest.fixture
 def shell(tmp_path):
     with extended_shell(tmp_path) as shell:
         yield shell
-
-
-def ran(shell, cell):
-    with capture_output() as captured:
-        shell.run_cell(cell, store_history=True)
-    return captured.stdout + captured.stderr
 
 
 def prompts(server):
@@ -256,26 +244,26 @@ def test_the_refusal_is_one_paragraph_with_all_that_it_takes():
 
 
 def test_nothing_goes_before_the_user_has_allowed_it_and_it_is_asked_once(shell, server, host, remote):
-    used = ran(shell, f"%fim use {remote}")
+    used = run_cell(shell, f"%fim use {remote}")
     assert f"%fim allow {host}" in used
-    refused = ran(shell, f"%%fim\n{HOLE}")
+    refused = run_cell(shell, f"%%fim\n{HOLE}")
     assert f"%fim allow {host}" in refused
     assert "team/coder" in refused
     assert server.asked("/v1/completions") == []
     assert "mean" not in texts(server).replace(
         "def mean(xs):\\n    total = sum(xs)", ""
     )  # the vocabulary's proof has one
-    assert host in ran(shell, f"%fim allow {host}")
+    assert host in run_cell(shell, f"%fim allow {host}")
     for _ in range(2):
-        assert f"+     {ANSWER}" in ran(shell, f"%%fim\n{HOLE}")
+        assert f"+     {ANSWER}" in run_cell(shell, f"%%fim\n{HOLE}")
     assert prompts(server)
 
 
 def test_what_would_go_can_be_seen_before(shell, server, remote):
-    ran(shell, f"%fim use {remote}")
+    run_cell(shell, f"%fim use {remote}")
     long = "x = 1\n" * 2000
     for hole in (HOLE, long + HOLE):  # a long prompt is measured by sending a part of it
-        assert "fim_prefix" in ran(shell, f"%%fim --show-prompt --max-new-tokens 20\n{hole}")
+        assert "fim_prefix" in run_cell(shell, f"%%fim --show-prompt --max-new-tokens 20\n{hole}")
     assert server.asked("/v1/completions") == []
 
 
@@ -292,21 +280,21 @@ def test_what_would_go_can_be_seen_before(shell, server, remote):
     ],
 )
 def test_no_more_goes_along_than_is_allowed(configured, typed, cells, names, shell, server, host, remote):
-    ran(shell, f"{NAMES}\n{ABOVE}")
-    ran(shell, f"%config FimMagics.remote_context = '{configured}'")
-    ran(shell, f"%fim use {remote}")
-    ran(shell, f"%fim allow {host}")
-    ran(shell, f"%%fim {typed}\n{HOLE}")
+    run_cell(shell, f"{NAMES}\n{ABOVE}")
+    run_cell(shell, f"%config FimMagics.remote_context = '{configured}'")
+    run_cell(shell, f"%fim use {remote}")
+    run_cell(shell, f"%fim allow {host}")
+    run_cell(shell, f"%%fim {typed}\n{HOLE}")
     sent = texts(server)
     assert ("max(xs) - min(xs)" in sent) is cells
     assert ("# xs" in sent) is names
-    shown = ran(shell, "%fim prompt")
+    shown = run_cell(shell, "%fim prompt")
     assert ("context" in shown) is (cells or names)
 
 
 def test_ghost_text_obeys(shell, server, host, remote):
-    ran(shell, f"{NAMES}\n{ABOVE}")
-    ran(shell, f"%fim use {remote}")
+    run_cell(shell, f"{NAMES}\n{ABOVE}")
+    run_cell(shell, f"%fim use {remote}")
 
     async def filled():
         found = ""
@@ -317,21 +305,21 @@ def test_ghost_text_obeys(shell, server, host, remote):
     with pytest.raises(NotAllowedError, match="%fim allow"):
         asyncio.run(filled())
     assert server.asked("/v1/completions") == []
-    ran(shell, f"%fim allow {host}")
+    run_cell(shell, f"%fim allow {host}")
     assert asyncio.run(filled()) == ANSWER
     assert "max(xs)" not in texts(server)
 
 
 def test_what_was_gathered_for_this_machine_does_not_go_to_another_later(shell, server, host, remote):
     MODELS.adopt(ScriptedEngine(ANSWER))
-    ran(shell, f"{NAMES}\n{ABOVE}")
-    ran(shell, f"%%fim\n{HOLE}")  # with the model "auto", and so with whatever is loaded when it is made again
+    run_cell(shell, f"{NAMES}\n{ABOVE}")
+    run_cell(shell, f"%%fim\n{HOLE}")  # with the model "auto", and so with whatever is loaded when it is made again
     assert FimMagics(shell).session.history.entry("1").request.context.cells
-    ran(shell, f"%fim use {remote}")
-    assert "%fim allow" in ran(shell, "%fim replay 1")
+    run_cell(shell, f"%fim use {remote}")
+    assert "%fim allow" in run_cell(shell, "%fim replay 1")
     assert server.asked("/v1/completions") == []
-    ran(shell, f"%fim allow {host}")
-    ran(shell, "%fim replay 1")
+    run_cell(shell, f"%fim allow {host}")
+    run_cell(shell, "%fim replay 1")
     assert prompts(server)
     assert "max(xs)" not in texts(server)
 
@@ -341,12 +329,12 @@ def FimMagics(shell):
 
 
 def test_further_answers_ask_anew_whether_they_may(shell, server, host, remote):
-    ran(shell, f"%fim use {remote}")
-    ran(shell, f"%fim allow {host}")
-    ran(shell, f"%%fim\n{HOLE}")
+    run_cell(shell, f"%fim use {remote}")
+    run_cell(shell, f"%fim allow {host}")
+    run_cell(shell, f"%%fim\n{HOLE}")
     session = FimMagics(shell).session
     entry = session.history.entry("1")
-    ran(shell, "%config FimMagics.allowed_hosts = []")
+    run_cell(shell, "%config FimMagics.allowed_hosts = []")
     before = len(server.requests)
     with pytest.raises(NotAllowedError):
         session._another(entry.request, entry.model, entry.loading, None, lambda *_: None)
@@ -354,30 +342,30 @@ def test_further_answers_ask_anew_whether_they_may(shell, server, host, remote):
 
 
 def test_what_is_allowed_can_be_asked(shell, server, host, remote):
-    assert "no other host" in ran(shell, "%fim allow")
-    assert "HOST:PORT" in ran(shell, "%fim allow a b")
-    ran(shell, "%fim allow https://gateway.example/team/v1/owner/name")
-    assert "https://gateway.example" in ran(shell, "%fim allow")
-    ran(shell, f"%fim use {remote}")
-    ran(shell, "%%fim --show-prompt\nx = <cursor>")  # waits until it is loaded
-    assert f"%fim allow {host}" in ran(shell, "%fim allow")
-    assert "not allowed yet" in ran(shell, "%fim status")
-    assert f"{host}, https://gateway.example" in ran(shell, f"%fim allow {host}")
-    assert "allowed, with --context none" in ran(shell, "%fim status")
+    assert "no other host" in run_cell(shell, "%fim allow")
+    assert "HOST:PORT" in run_cell(shell, "%fim allow a b")
+    run_cell(shell, "%fim allow https://gateway.example/team/v1/owner/name")
+    assert "https://gateway.example" in run_cell(shell, "%fim allow")
+    run_cell(shell, f"%fim use {remote}")
+    run_cell(shell, "%%fim --show-prompt\nx = <cursor>")  # waits until it is loaded
+    assert f"%fim allow {host}" in run_cell(shell, "%fim allow")
+    assert "not allowed yet" in run_cell(shell, "%fim status")
+    assert f"{host}, https://gateway.example" in run_cell(shell, f"%fim allow {host}")
+    assert "allowed, with --context none" in run_cell(shell, "%fim status")
 
 
 def test_a_way_that_is_not_encrypted_is_told_once(shell, server, host, remote):
-    ran(shell, f"%fim use {remote}")
-    ran(shell, f"%fim allow {host}")
-    told = [ran(shell, f"%%fim\n{HOLE}") for _ in range(2)]
+    run_cell(shell, f"%fim use {remote}")
+    run_cell(shell, f"%fim allow {host}")
+    told = [run_cell(shell, f"%%fim\n{HOLE}") for _ in range(2)]
     assert [f"The way to {host} is not encrypted" in text for text in told] == [True, False]
 
 
 # --- from Python and from a shell ----------------------------------------------------------------
 
 
-def test_python_obeys(server, host, folder, monkeypatch):
-    ask = {"model": f"vllm://{host}", "tokenizer": str(folder)}
+def test_python_obeys(server, host, served_folder, monkeypatch):
+    ask = {"model": f"vllm://{host}", "tokenizer": str(served_folder)}
     with pytest.raises(NotAllowedError, match=f"FIM_MAGIC_ALLOWED_HOSTS={host}"):
         fim_magic.infill(HOLE, **ask)
     assert server.asked("/v1/completions") == []
@@ -386,10 +374,10 @@ def test_python_obeys(server, host, folder, monkeypatch):
     assert fim_magic.infill(HOLE, **ask).text == FILLED
 
 
-def test_python_in_a_notebook_may_what_its_session_may(shell, server, host, remote, folder):
-    ran(shell, f"%fim allow {host}")
-    code = f"import fim_magic\nmade = fim_magic.infill({HOLE!r}, model='vllm://{host}', tokenizer={str(folder)!r}).text"
-    ran(shell, code)
+def test_python_in_a_notebook_may_what_its_session_may(shell, server, host, remote, served_folder):
+    run_cell(shell, f"%fim allow {host}")
+    code = f"import fim_magic\nmade = fim_magic.infill({HOLE!r}, model='vllm://{host}', tokenizer={str(served_folder)!r}).text"
+    run_cell(shell, code)
     assert shell.user_ns.get("made") == FILLED
 
 
@@ -405,17 +393,17 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_command_that_nobody_watches_is_refused(server, host, folder, notebook, capsys):
-    assert cli.main(["infill", str(notebook), "--model", f"vllm://{host}", "--tokenizer", str(folder)]) == 1
+def test_a_command_that_nobody_watches_is_refused(server, host, served_folder, notebook, capsys):
+    assert cli.main(["infill", str(notebook), "--model", f"vllm://{host}", "--tokenizer", str(served_folder)]) == 1
     assert f"FIM_MAGIC_ALLOWED_HOSTS={host}" in capsys.readouterr().err
     assert server.asked("/v1/completions") == []
 
 
 @pytest.mark.parametrize(("typed", "goes"), [("y\n", True), ("n\n", False), ("", False)])
-def test_on_a_terminal_it_is_asked(typed, goes, server, host, folder, notebook, capsys, monkeypatch):
+def test_on_a_terminal_it_is_asked(typed, goes, server, host, served_folder, notebook, capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", Terminal(typed))
     monkeypatch.setattr(sys, "stderr", Terminal())
-    status = cli.main(["infill", str(notebook), "--model", f"vllm://{host}", "--tokenizer", str(folder)])
+    status = cli.main(["infill", str(notebook), "--model", f"vllm://{host}", "--tokenizer", str(served_folder)])
     assert (status, bool(prompts(server))) == ((0, True) if goes else (1, False))
     said = sys.stderr.getvalue()
     assert said.count("[y/N]") == 1
@@ -425,15 +413,17 @@ def test_on_a_terminal_it_is_asked(typed, goes, server, host, folder, notebook, 
 @pytest.mark.parametrize(
     ("configured", "typed", "goes"), [("none", (), False), ("cells", (), True), ("none", ("--context", "cells"), True)]
 )
-def test_other_cells_of_a_file_stay_here(configured, typed, goes, server, host, folder, notebook, monkeypatch):
+def test_other_cells_of_a_file_stay_here(configured, typed, goes, server, host, served_folder, notebook, monkeypatch):
     monkeypatch.setenv("FIM_MAGIC_ALLOWED_HOSTS", host)
     monkeypatch.setenv("FIM_MAGIC_REMOTE_CONTEXT", configured)
-    assert cli.main(["infill", str(notebook), "--model", f"vllm://{host}", "--tokenizer", str(folder), *typed]) == 0
+    assert (
+        cli.main(["infill", str(notebook), "--model", f"vllm://{host}", "--tokenizer", str(served_folder), *typed]) == 0
+    )
     assert ("max(xs)" in texts(server)) is goes
 
 
-def test_our_own_text_need_not_be_allowed(server, host, folder, capsys):
-    assert cli.main(["demo", "--model", f"vllm://{host}", "--tokenizer", str(folder)]) == 0
+def test_our_own_text_need_not_be_allowed(server, host, served_folder, capsys):
+    assert cli.main(["demo", "--model", f"vllm://{host}", "--tokenizer", str(served_folder)]) == 0
     assert prompts(server)
 
 
@@ -448,12 +438,12 @@ def test_own_files_of_an_evaluation_have_to_be_allowed_and_benchmarks_not():
 # --- records -------------------------------------------------------------------------------------
 
 
-def filled(server, folder, address):
-    return fim_magic.infill(HOLE, model=address, tokenizer=str(folder), allowed_hosts=[address])
+def filled(server, served_folder, address):
+    return fim_magic.infill(HOLE, model=address, tokenizer=str(served_folder), allowed_hosts=[address])
 
 
-def test_records_captions_and_the_log_name_host_and_server(shell, server, host, folder, remote):
-    result = filled(server, folder, f"vllm://{host}")
+def test_records_captions_and_the_log_name_host_and_server(shell, server, host, served_folder, remote):
+    result = filled(server, served_folder, f"vllm://{host}")
     assert isinstance(result, Result)
     told = {"host": host, "software": "vLLM 0.32.0", "model": "team/coder"}
     assert record(result)["server"] == told
@@ -462,11 +452,11 @@ def test_records_captions_and_the_log_name_host_and_server(shell, server, host, 
     facts = dict(caption.facts(result))
     assert facts["Model"].startswith(f"vllm://{host}")
     assert facts["Server"] == f"team/coder, run by vLLM 0.32.0 at {host} (another host, not encrypted)"
-    ran(shell, f"%fim allow {host}")
-    ran(shell, f"%fim use {remote}")
-    assert f"on {host}" in ran(shell, f"%%fim\n{HOLE}")
-    assert host in ran(shell, "%fim log")
-    assert host in ran(shell, "%fim log 1")
+    run_cell(shell, f"%fim allow {host}")
+    run_cell(shell, f"%fim use {remote}")
+    assert f"on {host}" in run_cell(shell, f"%%fim\n{HOLE}")
+    assert host in run_cell(shell, "%fim log")
+    assert host in run_cell(shell, "%fim log 1")
 
 
 def test_a_line_keeps_its_host_and_its_length():
@@ -481,9 +471,9 @@ def test_a_record_of_a_model_in_this_process_names_no_server():
     assert "server" not in record(fim_magic.infill(HOLE, model="scripted"))
 
 
-def recorded(tmp_path, server, folder, address):
+def recorded(tmp_path, server, served_folder, address):
     """A notebook whose record names a model on a server."""
-    saved = record(filled(server, folder, address))
+    saved = record(filled(server, served_folder, address))
     MODELS.unload()
     output = new_output("display_data", metadata={"fim_magic": saved})
     path = tmp_path / "theirs.ipynb"
@@ -493,36 +483,38 @@ def recorded(tmp_path, server, folder, address):
 
 
 @pytest.mark.parametrize("name", ["0.0.0.0", "127.0.0.1"])
-def test_a_server_that_only_a_notebook_names_is_not_even_asked_what_it_runs(name, server, folder, tmp_path, capsys):
-    path = recorded(tmp_path, server, folder, f"vllm://{name}:{server.port}")
-    assert cli.main(["replay", str(path), "--tokenizer", str(folder)]) == 1
+def test_a_server_that_only_a_notebook_names_is_not_even_asked_what_it_runs(
+    name, server, served_folder, tmp_path, capsys
+):
+    path = recorded(tmp_path, server, served_folder, f"vllm://{name}:{server.port}")
+    assert cli.main(["replay", str(path), "--tokenizer", str(served_folder)]) == 1
     assert "--model" in capsys.readouterr().out
     assert server.requests == []
 
 
 @pytest.mark.parametrize(("typed", "goes"), [("y\n", True), ("n\n", False)])
-def test_replaying_asks_once_for_both(typed, goes, server, host, folder, tmp_path, capsys, monkeypatch):
-    path = recorded(tmp_path, server, folder, f"vllm://{host}")
+def test_replaying_asks_once_for_both(typed, goes, server, host, served_folder, tmp_path, capsys, monkeypatch):
+    path = recorded(tmp_path, server, served_folder, f"vllm://{host}")
     monkeypatch.setattr(sys, "stdin", Terminal(typed))
     monkeypatch.setattr(sys, "stderr", Terminal())
-    assert cli.main(["replay", str(path), "--tokenizer", str(folder)]) == (0 if goes else 1)
+    assert cli.main(["replay", str(path), "--tokenizer", str(served_folder)]) == (0 if goes else 1)
     assert sys.stderr.getvalue().count("[y/N]") == 1
     assert bool(prompts(server)) is goes
 
 
-def test_another_server_is_a_reason_for_another_answer(server, host, folder, tmp_path, capsys, monkeypatch):
-    path = recorded(tmp_path, server, folder, f"vllm://{host}")
+def test_another_server_is_a_reason_for_another_answer(server, host, served_folder, tmp_path, capsys, monkeypatch):
+    path = recorded(tmp_path, server, served_folder, f"vllm://{host}")
     monkeypatch.setenv("FIM_MAGIC_ALLOWED_HOSTS", host)
     server.says("total = max(xs)")
     server.script("/version", answer({"version": "0.33.0"}))
-    assert cli.main(["replay", str(path), "--tokenizer", str(folder)]) == 1
+    assert cli.main(["replay", str(path), "--tokenizer", str(served_folder)]) == 1
     assert "it was made with team/coder by vLLM 0.32.0" in capsys.readouterr().out
 
 
-def test_a_host_that_is_allowed_is_asked_without_a_question(server, host, folder, tmp_path, monkeypatch):
-    path = recorded(tmp_path, server, folder, f"vllm://{host}")
+def test_a_host_that_is_allowed_is_asked_without_a_question(server, host, served_folder, tmp_path, monkeypatch):
+    path = recorded(tmp_path, server, served_folder, f"vllm://{host}")
     monkeypatch.setenv("FIM_MAGIC_ALLOWED_HOSTS", host)
-    assert cli.main(["replay", str(path), "--tokenizer", str(folder)]) == 0
+    assert cli.main(["replay", str(path), "--tokenizer", str(served_folder)]) == 0
 
 
 def test_a_record_does_not_choose_what_a_loaded_server_gets():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from fake_servers import FakeLlamaServer, FakeVllm, write_served
 from IPython.utils.capture import capture_output
 from scripted_server import stream
 from shells import extended_shell
@@ -18,16 +17,10 @@ ANSWER = "total = sum(xs)"
 FILLED = HOLE.replace("<cursor>", ANSWER)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_served(tmp_path_factory.mktemp("served"))
-
-
-@pytest.fixture(params=[FakeVllm, FakeLlamaServer], ids=lambda kind: kind.kind)
-def server(request, folder):
-    with request.param(folder) as server:
-        server.says(ANSWER)
-        yield server
+@pytest.fixture
+def server(fake_server):
+    fake_server.says(ANSWER)
+    yield fake_server
     MODELS.unload()
 
 

@@ -11,7 +11,7 @@ import sys
 from contextlib import contextmanager
 
 import pytest
-from fake_servers import FakeLlamaServer, FakeVllm, write_served
+from fake_servers import FakeLlamaServer, FakeVllm
 from IPython.utils.capture import capture_output
 from scripted_server import CUT, answer, content, nobody_listens, stream
 from shells import extended_shell
@@ -29,17 +29,12 @@ PARTIAL = "    total = su"
 KEY = "sesame-of-the-test"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_served(tmp_path_factory.mktemp("served"))
-
-
-@pytest.fixture(params=[FakeVllm, FakeLlamaServer], ids=lambda kind: kind.kind)
-def server(request, folder, monkeypatch):
-    with request.param(folder, key=KEY) as server:
-        server.says(ANSWER)
-        monkeypatch.setenv("FIM_MAGIC_SERVER_KEYS", f"{server.host}={KEY}")
-        yield server
+@pytest.fixture
+def server(fake_server, monkeypatch):
+    fake_server.key = KEY
+    fake_server.says(ANSWER)
+    monkeypatch.setenv("FIM_MAGIC_SERVER_KEYS", f"{fake_server.host}={KEY}")
+    yield fake_server
     MODELS.unload()
 
 
@@ -120,11 +115,11 @@ def test_a_server_that_is_not_there(tmp_path, file, capsys):
     assert f"No server answers at {host}" in capsys.readouterr().err
 
 
-def test_the_wrong_kind_and_the_wrong_model(folder, file, capsys):
-    with FakeLlamaServer(folder) as server:
+def test_the_wrong_kind_and_the_wrong_model(served_folder, file, capsys):
+    with FakeLlamaServer(served_folder) as server:
         assert cli.main(["infill", file, "--model", f"vllm://{server.host}"]) == 1
         assert f"%fim use vllm://{server.host}" in capsys.readouterr().err
-    with FakeVllm(folder) as server:
+    with FakeVllm(served_folder) as server:
         assert cli.main(["infill", file, "--model", f"{server.address}/other/model"]) == 1
         assert "no model called 'other/model'; it has tiny/qwen2" in capsys.readouterr().err
 

@@ -13,7 +13,6 @@ import traceback
 from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
-from fake_servers import FakeLlamaServer, FakeVllm, write_served
 from IPython.core.ultratb import VerboseTB
 from IPython.utils.capture import capture_output
 from scripted_server import answer, cut, stream
@@ -36,17 +35,12 @@ KEY = "sesame-4Fq8Zk2Lw9"
 HOLE = "def mean(xs):\n    <cursor>\n    return total / len(xs)\n"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_served(tmp_path_factory.mktemp("served"))
-
-
-@pytest.fixture(params=[FakeVllm, FakeLlamaServer], ids=lambda kind: kind.kind)
-def server(request, folder, monkeypatch):
-    with request.param(folder, key=KEY) as server:
-        server.says("total = sum(xs)")
-        monkeypatch.setenv(KEYS, f"other.example:8000=another {server.host}={KEY}")
-        yield server
+@pytest.fixture
+def server(fake_server, monkeypatch):
+    fake_server.key = KEY
+    fake_server.says("total = sum(xs)")
+    monkeypatch.setenv(KEYS, f"other.example:8000=another {fake_server.host}={KEY}")
+    yield fake_server
     MODELS.unload()
 
 
@@ -210,9 +204,9 @@ def test_a_wrong_one_is_not_repeated(wrong, server, tmp_path, monkeypatch):
     assert KEY not in out.getvalue() + err.getvalue()
 
 
-def test_another_host_does_not_get_it(server, folder, monkeypatch):
+def test_another_host_does_not_get_it(server, served_folder, monkeypatch):
     monkeypatch.setenv(KEYS, f"{server.host}={KEY}")
-    with type(server)(folder) as other:
+    with type(server)(served_folder) as other:
         other.says("total = max(xs)")
         fim_magic.infill(HOLE, model=other.address)
         assert other.requests

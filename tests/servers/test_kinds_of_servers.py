@@ -32,25 +32,15 @@ KINDS = [FakeVllm, FakeLlamaServer, FakeSglang, FakeTgi, FakeOllama, FakeComplet
 BY_TEXT = [FakeTgi, FakeOllama, FakeCompletions]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_served(tmp_path_factory.mktemp("served"))
-
-
-@pytest.fixture(params=KINDS, ids=lambda kind: kind.kind)
-def server(request, folder):
-    with request.param(folder) as server:
+def answering(request, served_folder):
+    with request.param(served_folder) as server:
         server.says(ANSWER)
         yield server
     MODELS.unload()
 
 
-@pytest.fixture(params=BY_TEXT, ids=lambda kind: kind.kind)
-def text_server(request, folder):
-    with request.param(folder) as server:
-        server.says(ANSWER)
-        yield server
-    MODELS.unload()
+server = pytest.fixture(params=KINDS, ids=lambda kind: kind.kind)(answering)
+text_server = pytest.fixture(params=BY_TEXT, ids=lambda kind: kind.kind)(answering)
 
 
 def filled(server, tmp_path, *options, text=HOLE, address="", code=0):
@@ -74,9 +64,9 @@ def test_each_kind_fills_a_cell(server, tmp_path, capsys):
     assert capsys.readouterr().out == FILLED
 
 
-def test_log_probabilities_stand_with_their_tokens(folder):
+def test_log_probabilities_stand_with_their_tokens(served_folder):
     """SGLang tells none of tokens that it was held to."""
-    with FakeSglang(folder) as server:
+    with FakeSglang(served_folder) as server:
         server.says(ANSWER)
         _, request = Settings().request(HOLE, candidates=1, max_new_tokens=12)
         *_, last = run(request, engine_of(server))
@@ -135,9 +125,9 @@ def test_text_that_looks_like_a_sentinel_is_not_sent(text_server, tmp_path, caps
     assert len(text_server.asked(text_server.completions)) - before == 2 * known  # those of the proof, twice
 
 
-def test_such_text_is_sent_to_those_that_take_ids(folder, tmp_path, capsys):
+def test_such_text_is_sent_to_those_that_take_ids(served_folder, tmp_path, capsys):
     text = f"# <|fim_middle|>\n{HOLE}"
-    with FakeSglang(folder) as server:
+    with FakeSglang(served_folder) as server:
         server.says(ANSWER)
         filled(server, tmp_path, text=text)
         assert capsys.readouterr().out == text.replace("<cursor>", ANSWER)
@@ -157,8 +147,8 @@ def test_another_vocabulary_is_refused(server, tmp_path):
 
 
 @pytest.mark.parametrize("takes_ids", ["", "plain", "as-vllm"])
-def test_an_endpoint_of_completions_gets_ids_if_it_shows_that_it_takes_them(folder, tmp_path, capsys, takes_ids):
-    with FakeCompletions(folder) as server:
+def test_an_endpoint_of_completions_gets_ids_if_it_shows_that_it_takes_them(served_folder, tmp_path, capsys, takes_ids):
+    with FakeCompletions(served_folder) as server:
         server.says(ANSWER)
         server.takes_ids = takes_ids
         engine = engine_of(server)
@@ -172,21 +162,21 @@ def test_an_endpoint_of_completions_gets_ids_if_it_shows_that_it_takes_them(fold
     MODELS.unload()
 
 
-def test_an_endpoint_that_reads_ids_as_something_else_gets_texts(folder, tmp_path):
-    with FakeCompletions(folder) as server:
+def test_an_endpoint_that_reads_ids_as_something_else_gets_texts(served_folder, tmp_path):
+    with FakeCompletions(served_folder) as server:
         server.takes_ids, server.shift = "plain", 1
         assert not engine_of(server).capabilities.takes_ids
 
 
-def test_an_endpoint_that_counts_nothing_is_used_and_that_is_said(folder, tmp_path):
-    with FakeCompletions(folder) as server:
+def test_an_endpoint_that_counts_nothing_is_used_and_that_is_said(served_folder, tmp_path):
+    with FakeCompletions(served_folder) as server:
         server.tells_usage = False
         (notice,) = engine_of(server).info.notices
         assert "not proved" in notice
 
 
-def test_transformers_is_given_a_whole_configuration(folder, tmp_path, capsys):
-    with FakeCompletions(folder) as server:
+def test_transformers_is_given_a_whole_configuration(served_folder, tmp_path, capsys):
+    with FakeCompletions(served_folder) as server:
         server.says(ANSWER)
         server.is_transformers = True
         filled(server, tmp_path, "--temperature", "0.5", "--seed", "3")
@@ -209,10 +199,10 @@ def test_transformers_is_given_a_whole_configuration(folder, tmp_path, capsys):
     MODELS.unload()
 
 
-def test_the_tokenizer_of_an_ollama_model_is_that_of_its_own_file(folder, tmp_path):
-    with FakeOllama(folder) as server:
+def test_the_tokenizer_of_an_ollama_model_is_that_of_its_own_file(served_folder, tmp_path):
+    with FakeOllama(served_folder) as server:
         _, served = identify(ServerConnection(ServerAddress.of(server.address)))
-        assert served.sources[0] == str(folder)
+        assert served.sources[0] == str(served_folder)
         assert served.context_length == server.context  # as it is loaded
         assert served.precision == "Q4_K_M"
         server.is_loaded = False
@@ -240,34 +230,34 @@ def test_a_file_of_ollama_s_is_known_by_what_is_in_it(tmp_path):
         ("qwen2.5-coder:7b-instruct-q4_0", {}, "qwen2.5-coder-7b"),
     ],
 )
-def test_where_the_tokenizer_of_an_ollama_model_may_come_from(folder, name, info, found):
-    with FakeOllama(folder, name=name) as server:
+def test_where_the_tokenizer_of_an_ollama_model_may_come_from(served_folder, name, info, found):
+    with FakeOllama(served_folder, name=name) as server:
         server.shown = {"model_info": info, "modelfile": ""}
         _, served = identify(ServerConnection(ServerAddress.of(f"{server.address}/{name}")))
         assert found in served.sources
 
 
-def test_an_ollama_model_that_runs_elsewhere_is_refused(folder):
-    with FakeOllama(folder) as server:
+def test_an_ollama_model_that_runs_elsewhere_is_refused(served_folder):
+    with FakeOllama(served_folder) as server:
         server.shown = {"remote_host": "https://ollama.com:443", "remote_model": "big"}
         with pytest.raises(ModelError, match=r"sends what it is asked on to https://ollama\.com:443"):
             identify(ServerConnection(ServerAddress.of(server.address)))
 
 
-def test_a_model_that_completes_no_text_is_refused_with_one_that_infills(folder):
-    with FakeOllama(folder, name="nomic:latest") as server:
+def test_a_model_that_completes_no_text_is_refused_with_one_that_infills(served_folder):
+    with FakeOllama(served_folder, name="nomic:latest") as server:
         server.shown = {"capabilities": ["embedding"]}
         with pytest.raises(ModelError, match=r"%fim use qwen2\.5-coder-0\.5b"):
             identify(ServerConnection(ServerAddress.of(server.address)))
 
 
-def test_a_tag_may_be_left_out(folder):
-    with FakeOllama(folder, name="mine:latest") as server:
+def test_a_tag_may_be_left_out(served_folder):
+    with FakeOllama(served_folder, name="mine:latest") as server:
         assert identify(ServerConnection(ServerAddress.of(f"{server.address}/mine")))[1].name == "mine:latest"
 
 
-def test_an_endpoint_that_only_chats_is_refused_with_one_that_infills(folder):
-    with FakeCompletions(folder) as server:
+def test_an_endpoint_that_only_chats_is_refused_with_one_that_infills(served_folder):
+    with FakeCompletions(served_folder) as server:
         server.script("/v1/completions", answer({"error": {"message": "Not Found", "code": 404}}, 404))
         with pytest.raises(FimError, match=r"chat.*%fim use qwen2\.5-coder-0\.5b"):
             engine_of(server)
@@ -285,13 +275,13 @@ def test_a_model_that_cannot_infill_says_so_as_local_ones_do(tmp_path, capsys):
     MODELS.unload()
 
 
-def test_a_server_of_no_known_kind_names_the_kinds(folder):
+def test_a_server_of_no_known_kind_names_the_kinds(served_folder):
     with ScriptedServer() as server, pytest.raises(ServerError, match="ollama://"):
         identify(ServerConnection(ServerAddress.of(server.url)))
 
 
-def test_a_key_that_lacks_is_asked_for_and_not_hidden_behind_the_kinds(folder):
-    with FakeLlamaServer(folder, key="sesame") as server:
+def test_a_key_that_lacks_is_asked_for_and_not_hidden_behind_the_kinds(served_folder):
+    with FakeLlamaServer(served_folder, key="sesame") as server:
         server.script("/openapi.json", answer({"error": "Invalid API Key"}, 401))
         server.script("/version", answer({"error": "Invalid API Key"}, 401))
         with pytest.raises(ServerError, match="wants a key"):
@@ -323,9 +313,9 @@ EVENTS = {
 
 
 @pytest.mark.parametrize("kind", [FakeSglang, FakeTgi, FakeOllama, FakeCompletions], ids=lambda kind: kind.kind)
-def test_a_wrong_value_in_any_field_of_an_event_is_told_or_makes_no_difference(folder, kind):
+def test_a_wrong_value_in_any_field_of_an_event_is_told_or_makes_no_difference(served_folder, kind):
     """Missing, null, of another type, huge, negative, beyond the vocabulary, not a number."""
-    with kind(folder) as server:
+    with kind(served_folder) as server:
         engine = engine_of(server)
         prompt = engine.tokenizer.encode("def f(x):\n    return")
         whole = EVENTS[kind.kind]

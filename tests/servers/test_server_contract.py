@@ -5,7 +5,7 @@ from __future__ import annotations
 import contract
 import pytest
 from contract import SAMPLED, STEPS, OneOf, ids, started, tokens_of
-from fake_servers import FakeLlamaServer, FakeVllm, write_served
+from fake_servers import FakeLlamaServer, FakeVllm
 
 from fim_magic.engines import Beginning, Destination, Sampling
 from fim_magic.engines.server.address import ServerAddress
@@ -28,14 +28,13 @@ def prompt_of(length):
 
 
 @pytest.fixture(scope="module")
-def engines(tmp_path_factory):
+def engines(served_folder):
     """An engine for each kind of server, whose model says anything."""
-    folder = write_served(tmp_path_factory.mktemp("served"))
-    servers = [kind(folder) for kind in KINDS]
+    servers = [kind(served_folder) for kind in KINDS]
     engines = {}
     for server in servers:
         connection = ServerConnection(ServerAddress.of(server.address))
-        engines[type(server)] = ServerEngine.load(connection, *identify(connection), folder, name=server.address)
+        engines[type(server)] = ServerEngine.load(connection, *identify(connection), served_folder, name=server.address)
     yield engines
     for server in servers:
         server.close()
@@ -77,13 +76,7 @@ def test_candidates_can_be_finished_before_the_first_step_and_one_after_another(
 
 
 def test_two_generations_do_not_disturb_each_other(loaded):
-    expected = ids(tokens_of(started(loaded, prompt_of(SHORT)))[0])
-    one, other = started(loaded, prompt_of(SHORT)), started(loaded, prompt_of(LONG))
-    found = []
-    for _ in range(STEPS):
-        found += tokens_of(one, 1)[0]
-        tokens_of(other, 1)
-    assert ids(found) == expected
+    contract.two_generations_do_not_disturb_each_other(loaded, prompt_of(SHORT), prompt_of(LONG))
 
 
 def test_only_allowed_tokens_come_and_only_where_they_are_asked_for(loaded):

@@ -15,7 +15,7 @@ from email.utils import format_datetime
 
 import httpx2
 import pytest
-from fake_servers import FakeLlamaServer, FakeVllm, write_served
+from fake_servers import FakeLlamaServer, FakeVllm
 from scripted_server import (
     CUT,
     SILENCE,
@@ -46,24 +46,18 @@ HOLE = "def mean(xs):\n    <cursor>\n    return total / len(xs)\n"
 ANSWER = "total = sum(xs)"
 KEY = "sesame-of-the-test"
 QUICK = TimeLimits(connect=2.0, answer=0.3, first=0.6, following=0.3, patience=0.0, drain=0.1)
-PATIENT = replace(QUICK, first=20.0, patience=6.0)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_served(tmp_path_factory.mktemp("served"))
-
-
-@pytest.fixture(params=[FakeVllm, FakeLlamaServer], ids=lambda kind: kind.kind)
-def server(request, folder):
-    with request.param(folder) as server:
-        server.says(ANSWER)
-        yield server
+PATIENT = replace(QUICK, answer=20.0, first=20.0, following=20.0, patience=6.0)
 
 
 @pytest.fixture
-def vllm(folder):
-    with FakeVllm(folder) as server:
+def server(fake_server):
+    fake_server.says(ANSWER)
+    return fake_server
+
+
+@pytest.fixture
+def vllm(served_folder):
+    with FakeVllm(served_folder) as server:
         server.says(ANSWER)
         yield server
 
@@ -359,9 +353,9 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("path", OTHERS)
-def test_a_wrong_value_in_any_field_of_another_answer_is_told_or_makes_no_difference(folder, path):
+def test_a_wrong_value_in_any_field_of_another_answer_is_told_or_makes_no_difference(served_folder, path):
     kind, whole = OTHERS[path]
-    with kind(folder) as server:
+    with kind(served_folder) as server:
         server.says(ANSWER)
         for place in fields_of(whole):
             for wrong in (*WRONG, *[CUT] * bool(place)):
@@ -520,13 +514,13 @@ def test_a_server_that_asks_for_too_long_or_for_nonsense_is_not_waited_for_longe
     assert "too busy (429)" in refused(engine)
 
 
-def test_a_server_that_comes_back_is_found_again(folder):
-    with FakeVllm(folder) as server:
+def test_a_server_that_comes_back_is_found_again(served_folder):
+    with FakeVllm(served_folder) as server:
         server.says(ANSWER)
         engine = engine_of(server, PATIENT)
         port = server.port
     events = events_of(engine)
-    timer = threading.Timer(0.4, lambda: later.append(FakeVllm(folder, port=port)))
+    timer = threading.Timer(0.4, lambda: later.append(FakeVllm(served_folder, port=port)))
     later = []
     timer.start()
     *_, last = events
@@ -636,8 +630,8 @@ def test_a_redirect_is_refused_and_the_other_host_gets_nothing(server, status):
         assert other.connections == 0
 
 
-def test_the_key_is_sent_and_told_nowhere(folder):
-    with FakeVllm(folder, key=KEY) as server:
+def test_the_key_is_sent_and_told_nowhere(served_folder):
+    with FakeVllm(served_folder, key=KEY) as server:
         server.says(ANSWER)
         engine = engine_of(server)
         assert result_of(engine).middle == ANSWER
@@ -661,8 +655,8 @@ def test_a_proxy_that_cannot_be_used_is_told(monkeypatch, proxy):
     told(caught.value)
 
 
-def test_ipv6_loopback(folder):
-    with FakeVllm(folder, host="::1") as server:
+def test_ipv6_loopback(served_folder):
+    with FakeVllm(served_folder, host="::1") as server:
         server.says(ANSWER)
         assert server.address.startswith("vllm://[::1]:")
         assert result_of(engine_of(server)).middle == ANSWER
@@ -689,36 +683,39 @@ def certificate(tmp_path_factory):
     return context, cert
 
 
-def test_an_unknown_certificate_is_refused(folder, certificate):
-    with FakeVllm(folder, tls=certificate[0]) as server:
+def test_an_unknown_certificate_is_refused(served_folder, certificate):
+    with FakeVllm(served_folder, tls=certificate[0]) as server:
         with pytest.raises(ServerError, match=r"certificate that is not trusted.*SSL_CERT_FILE") as caught:
             identify(connection_to(server, PATIENT))
         told(caught.value)
         assert server.requests == []
 
 
-def test_a_certificate_that_the_user_trusts_is_taken(folder, certificate, monkeypatch):
+def test_a_certificate_that_the_user_trusts_is_taken(served_folder, certificate, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[1]))
-    with FakeVllm(folder, tls=certificate[0]) as server:
+    with FakeVllm(served_folder, tls=certificate[0]) as server:
         server.says(ANSWER)
         assert server.address.startswith("vllm+https://")
         assert result_of(engine_of(server)).middle == ANSWER
 
 
-def test_certificates_that_cannot_be_read_are_told(folder, certificate, monkeypatch):
+def test_certificates_that_cannot_be_read_are_told(served_folder, certificate, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
-    with FakeVllm(folder, tls=certificate[0]) as server, pytest.raises(ServerError, match="SSL_CERT_FILE") as caught:
+    with (
+        FakeVllm(served_folder, tls=certificate[0]) as server,
+        pytest.raises(ServerError, match="SSL_CERT_FILE") as caught,
+    ):
         identify(connection_to(server))
     told(caught.value)
 
 
-def test_https_where_there_is_none_and_none_where_there_is(folder, certificate):
-    with FakeVllm(folder) as plain:
+def test_https_where_there_is_none_and_none_where_there_is(served_folder, certificate):
+    with FakeVllm(served_folder) as plain:
         address = ServerAddress.of(f"vllm+https://{plain.host}")
         with pytest.raises(ServerError, match="does not speak https") as caught:
             identify(ServerConnection(address, limits=QUICK))
         told(caught.value)
-    with FakeVllm(folder, tls=certificate[0]) as server:
+    with FakeVllm(served_folder, tls=certificate[0]) as server:
         address = ServerAddress.of(f"vllm://{server.host}")
         with pytest.raises(ServerError, match=rf"name it so: %fim use vllm\+https://{server.host}"):
             identify(ServerConnection(address, limits=QUICK))
@@ -784,28 +781,28 @@ def test_a_stop_frees_the_kernel_while_it_connects(vllm):
     wait_until(lambda: not candidate_threads())
 
 
-def test_a_stop_ends_a_request_over_tls(folder, certificate, monkeypatch):
+def stopped_at(middle, server, engine):
+    """Return what comes of a request that is stopped when the server has said so much and falls silent."""
+    server.script(server.completions, stream(*good(server, middle), SILENCE))
+    stop = threading.Event()
+    for event in events_of(engine, stop):
+        if getattr(event, "middle", "") == middle:
+            stop.set()
+    return event.result
+
+
+def test_a_stop_ends_a_request_over_tls(served_folder, certificate, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[1]))
-    with FakeVllm(folder, tls=certificate[0]) as server:
+    with FakeVllm(served_folder, tls=certificate[0]) as server:
         engine = engine_of(server, TimeLimits())
-        server.script(server.completions, stream(*good(server, "total = s"), SILENCE))
-        stop = threading.Event()
-        for event in events_of(engine, stop):
-            if getattr(event, "middle", "") == "total = s":
-                stop.set()
-        assert event.result.candidates[0].middle == "total = s"
+        assert stopped_at("total = s", server, engine).candidates[0].middle == "total = s"
         assert server.asked(server.completions)[-1].was_closed.wait(10)
         wait_until(lambda: not candidate_threads())
 
 
 def test_a_stop_in_the_stream_keeps_what_has_come_and_frees_the_server(server):
     engine = engine_of(server, TimeLimits())
-    server.script(server.completions, stream(*good(server, "total = s"), SILENCE))
-    stop = threading.Event()
-    for event in events_of(engine, stop):
-        if getattr(event, "middle", "") == "total = s":
-            stop.set()
-    (candidate,) = event.result.candidates
+    (candidate,) = stopped_at("total = s", server, engine).candidates
     assert (candidate.middle, candidate.ending) == ("total = s", Ending.INTERRUPTED)
     assert server.asked(server.completions)[-1].was_closed.wait(10)
     wait_until(lambda: not candidate_threads())

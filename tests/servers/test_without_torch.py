@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from fake_servers import FakeLlamaServer, FakeVllm, write_served
+from fake_servers import FakeLlamaServer, FakeVllm
 from gguf_files import write_gguf
 from without_torch import LEFT_OUT
 
@@ -26,13 +26,8 @@ ANSWER = "total = sum(xs)"
 FILLED = HOLE.replace("<cursor>", ANSWER)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_served(tmp_path_factory.mktemp("served"))
-
-
 @pytest.fixture(scope="module", params=[FakeVllm, FakeLlamaServer], ids=lambda kind: kind.kind)
-def told(request, folder, tmp_path_factory):
+def told(request, served_folder, tmp_path_factory):
     """What happened in a process without these libraries."""
     path = tmp_path_factory.mktemp("cells") / "cell.py"
     path.write_text(HOLE)
@@ -40,7 +35,7 @@ def told(request, folder, tmp_path_factory):
     offline = {"HF_HUB_OFFLINE": "1", "PIP_INDEX_URL": "http://127.0.0.1:1/", "PIP_NO_INDEX": "1"}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("FIM_MAGIC_")}
     environment = kept | offline | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONIOENCODING": "utf-8"}
-    with request.param(folder) as server:
+    with request.param(served_folder) as server:
         server.says(ANSWER, "total = len(xs)")
         done = subprocess.run(
             [sys.executable, str(Path(__file__).with_name("without_torch.py")), server.address, str(path)],

@@ -8,16 +8,14 @@ sandbox: a file that takes llama.cpp over, instead of breaking it, is not held.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 from fim_magic import weights
-from fim_magic.child_environment import without_keys
+from fim_magic.engines.apart import start_apart
 from fim_magic.engines.gguf_header import require_parts
 from fim_magic.engines.llama_cpp import library as llama_cpp
 from fim_magic.errors import ModelError
@@ -31,13 +29,6 @@ SLOWEST_DISK = 20e6
 SPARE_BYTES = 8 * 2**30
 """Of address space, beside the file: code, buffers, a small KV cache."""
 _POLL_SECONDS = 0.02
-
-# Where packages are is handed over: an isolated interpreter does not look at the environment or the current folder,
-# in which a user's own `numpy.py` may lie.
-_CODE = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
-    "from fim_magic.engines.llama_cpp.trial import run_here; run_here(sys.argv[1])"
-)
 
 
 def require_survival(gguf: Path, fingerprint: str, on_progress: OnProgress = silent) -> None:
@@ -70,13 +61,11 @@ def require_survival(gguf: Path, fingerprint: str, on_progress: OnProgress = sil
 def _try_out(gguf: Path, seconds: float, on_progress: OnProgress) -> tuple[int | None, str]:
     """Load a file in another process. Returns how that ended, None if it had to be ended, and llama.cpp's last word."""
     try:
-        process = subprocess.Popen(  # a list, of our own words and a path
-            [sys.executable, "-I", "-c", _CODE, str(gguf), json.dumps([path for path in sys.path if path])],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+        process = start_apart(
+            run_here,
+            str(gguf),
             stderr=subprocess.PIPE,
-            env={**without_keys(), "GGML_NO_BACKTRACE": "1"},  # without: it starts a debugger to print one
-            start_new_session=True,  # a Ctrl-C that is meant for us must not look like a fault of the file
+            variables={"GGML_NO_BACKTRACE": "1"},  # without: it starts a debugger to print one
         )
     except OSError:  # no interpreter of its own, no room for a process: nothing that a file can bring about
         _log.warning("%s could not be tried in another process; it is loaded as it is.", gguf, exc_info=True)

@@ -90,14 +90,7 @@ class ServerAddress:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether it is this machine by an address that nothing else can have."""
-        host = urlsplit(self.url).hostname or ""
-        if host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(urlsplit(self.url).hostname or "")
 
     @property
     def is_encrypted(self) -> bool:
@@ -110,6 +103,16 @@ class ServerAddress:
     @property
     def destination(self) -> Destination:
         return Destination.MACHINE if self.is_loopback else Destination.HOST
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, without its port, is this machine by an address that nothing else can have."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def is_address(name: str) -> bool:

@@ -21,7 +21,7 @@ SERVICE = "fim-magic"
 """Under which the keyring has them; the user's name there is as in the variable."""
 
 _log = logging.getLogger(__name__)
-_KEY = re.compile(r"[!-~]+")  # what a header may hold
+_KEY = re.compile(r"[!-~]+")
 
 
 class ServerKey(str):
@@ -29,6 +29,11 @@ class ServerKey(str):
 
     def __repr__(self) -> str:
         return "ServerKey('…')"
+
+
+def is_key(text: str) -> bool:
+    """Whether a header can hold a text as a key."""
+    return _KEY.fullmatch(text) is not None
 
 
 def key_for(address: ServerAddress) -> ServerKey:
@@ -55,7 +60,7 @@ def _from_environment() -> dict[str, str]:
             name = listed_host(host)
         except OptionError:
             name = ""
-        if not (name and _KEY.fullmatch(key)):  # of which nothing is told: any part of it may be a key
+        if not (name and is_key(key)):  # of which nothing is told: any part of it may be a key
             raise OptionError(
                 f"The environment variable {VARIABLE} holds what is no HOST:PORT=KEY. Change or unset it."
             ) from None

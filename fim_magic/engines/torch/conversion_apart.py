@@ -8,18 +8,12 @@ import sys
 import time
 from pathlib import Path
 
-from fim_magic.child_environment import without_keys
+from fim_magic.engines.apart import start_apart
 from fim_magic.engines.torch.gguf_conversion import convert_tokenizer, converted_tokenizer
 from fim_magic.errors import FetchError, FimError, ModelError
 from fim_magic.progress import OnNotice, OnProgress, Progress, ignore, silent
 
 _POLL_SECONDS = 0.05
-
-# As in `llama_cpp/trial.py`: an isolated interpreter is told where packages are.
-_CODE = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[3]); "
-    "from fim_magic.engines.torch.conversion_apart import convert_here; convert_here(*sys.argv[1:3])"
-)
 
 
 def tokenizer_of_gguf(gguf: Path, on_progress: OnProgress = silent, on_notice: OnNotice = ignore) -> Path:
@@ -34,22 +28,7 @@ def tokenizer_of_gguf(gguf: Path, on_progress: OnProgress = silent, on_notice: O
 
 def _convert_apart(gguf: Path, folder: Path, on_progress: OnProgress) -> None:
     try:
-        process = subprocess.Popen(  # a list, of our own words and two paths
-            [
-                sys.executable,
-                "-I",
-                "-c",
-                _CODE,
-                str(gguf),
-                str(folder),
-                json.dumps([path for path in sys.path if path]),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=without_keys(),
-            start_new_session=True,  # a Ctrl-C ends it by way of this process, which then cleans up
-        )
+        process = start_apart(convert_here, str(gguf), str(folder), stdout=subprocess.PIPE)
     except OSError as error:
         raise ModelError(
             f"The tokenizer of {gguf.name} could not be read: no process could be started ({error})."

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 
 from fim_magic.cli_loading import models_of
+from fim_magic.cli_process import INTERRUPTED
 from fim_magic.errors import OptionError
 from fim_magic.evaluate.serving import bench
 from fim_magic.loading.spec import ModelSpec
 from fim_magic.visible import notify
 
 _ROUNDS, _QUICK_ROUNDS = 5, 2
-_INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 _OF_OTHERS = ("random_weights", "threads", "plot")
 
 
@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     with TerminalProgress() as progress:
         report, whole = bench.run(asked, loaded.engine, progress, ["fim-magic", *options.typed])
     bench.show(report, asked)
-    return 0 if whole else _INTERRUPTED
+    return 0 if whole else INTERRUPTED
 
 
 def _options(options: argparse.Namespace) -> bench.ServingOptions:
