@@ -15,6 +15,7 @@ from fim_magic.errors import OptionError
 from fim_magic.streams import is_terminal
 from fim_magic.version import __version__
 from fim_magic.visible import hand_over, notify, plain_text, say, say_in_colour
+from fim_magic.working_folder import require_working_folder
 
 if TYPE_CHECKING:
     from fim_magic.candidate import Result
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None, models: ModelManager | None = N
 
     def command() -> int:
         options = _parser(typed).parse_args(typed, argparse.Namespace(typed=typed, models=models))
+        require_working_folder()
         return int(options.run(options))
 
     return run(command)

@@ -12,8 +12,9 @@ import os
 import tempfile
 import traceback
 
-from fim_magic.errors import FaultError, FimError
+from fim_magic.errors import FaultError, FimError, OptionError
 from fim_magic.version import __version__
+from fim_magic.working_folder import require_working_folder
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +43,11 @@ def in_words(error: BaseException) -> FimError:
             "There is not enough memory for this, or less than this process may take. Close what else uses it, restart "
             "the kernel, or take a smaller model (%fim models says which fit). Nothing was changed."
         )
+    if isinstance(error, FileNotFoundError):  # which may be the folder itself, in a library's own words
+        try:
+            require_working_folder()
+        except OptionError as gone:
+            return gone
     if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
         where = f": {error.filename}" if error.filename else ""
         return FaultError(

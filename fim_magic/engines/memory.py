@@ -11,6 +11,8 @@ from pathlib import Path
 
 import psutil
 
+from fim_magic.working_folder import require_working_folder
+
 _log = logging.getLogger(__name__)
 
 _GB = 10**9
@@ -25,7 +27,12 @@ def free_memory(ram: int | None = None) -> dict[str, int]:
 
     Args:
         ram: The CPU's, where that is known; None asks [`free_ram`][].
+
+    Raises:
+        OptionError: The folder that this process works in is gone, so that torch cannot be imported.
     """
+    if "torch" not in sys.modules:
+        require_working_folder()
     ram = free_ram() if ram is None else ram
     try:
         import torch

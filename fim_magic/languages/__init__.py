@@ -17,7 +17,7 @@ from fim_magic.languages.detection import (
 )
 from fim_magic.languages.grammars import GRAMMARS, Grammar
 from fim_magic.languages.parsed_hole import FilledHole, ParsedHole, parse_hole, verdict
-from fim_magic.languages.parsing import available, to_install
+from fim_magic.languages.parsing import SlowTextError, available, to_install
 from fim_magic.languages.structure import children_between, defined_name
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "FilledHole",
     "Grammar",
     "ParsedHole",
+    "SlowTextError",
     "available",
     "children_between",
     "defined_name",

@@ -8,8 +8,8 @@ from functools import cached_property, lru_cache
 
 from fim_magic.languages.detection import begins_at
 from fim_magic.languages.grammars import GRAMMARS, Grammar
-from fim_magic.languages.parsing import LONGEST, Tree, available, parse, to_install
-from fim_magic.languages.problems import Problem, innermost, problems, unclosed
+from fim_magic.languages.parsing import LONGEST, Patience, SlowTextError, Tree, available, parse, to_install
+from fim_magic.languages.problems import Opened, Problem, problems, unclosed
 from fim_magic.languages.structure import Boundary, Mark, boundary_at, marks, text_at
 
 _MOST_KEPT = 256  # fillings of one hole
@@ -86,11 +86,15 @@ class ParsedHole:
         return GRAMMARS[self.language]
 
     def fill(self, middle: str) -> FilledHole:
-        """Parse the text with a middle in the hole; of the same middle, once."""
+        """Parse the text with a middle in the hole; of the same middle, once.
+
+        Raises:
+            SlowTextError: It takes too long: from now on, the hole `is_too_slow`.
+        """
         if middle not in self._filled:
             if len(self._filled) >= _MOST_KEPT:
                 self._filled.clear()
-            tree = parse(self.language, self.prefix + middle + self.suffix)
+            tree = parse(self.language, self.prefix + middle + self.suffix, self.patience)
             assert tree is not None  # `parse_hole` has looked
             self._filled[middle] = FilledHole(tree, len(self.prefix), len(self.prefix) + len(middle))
         return self._filled[middle]
@@ -112,7 +116,7 @@ class ParsedHole:
         least = LONGEST
         for filler in (*(_IN_TEXT if self.inside else ()), *_FILLERS):
             text = filler + (f"\n{closing}" if closing else "") + opening
-            tree = parse(self.language, self.prefix + text + self.suffix)
+            tree = parse(self.language, self.prefix + text + self.suffix, self.patience)
             least = least if tree is None else min(least, len(problems(tree)))
             if not least:
                 break
@@ -140,14 +144,11 @@ class ParsedHole:
     def _unpaid(self) -> list[Mark]:
         if not self.grammar.tags:
             return self.open_here[len(self._outer) :]
-        left = [*self.open_here]
-        unpaid: list[Mark] = []
+        left = Opened(self.open_here)
+        unpaid: list[Mark] = []  # innermost first, of the first token that closes any
         for mark in self._outer:
-            index = innermost(left, mark.closer)
-            if index is not None:
-                unpaid[:0] = left[index + 1 :]
-                del left[index:]
-        return [*left, *unpaid]
+            unpaid += left.close(mark.closer)[:-1]
+        return [*left.marks, *reversed(unpaid)]
 
     @cached_property
     def _outer(self) -> list[Mark]:
@@ -184,6 +185,16 @@ class ParsedHole:
         line = next((line for line in self.suffix.split("\n")[1:] if line.strip()), "")
         return _indent(line) > _indent(own)
 
+    @property
+    def is_too_slow(self) -> bool:
+        """Whether parsing what was put into it has taken too long."""
+        return self.patience.seconds <= 0
+
+    @cached_property
+    def patience(self) -> Patience:
+        """How long the parser may go on, for all that is put into the hole."""
+        return Patience()
+
     @cached_property
     def _filled(self) -> dict[str, FilledHole]:
         return {}
@@ -217,6 +228,13 @@ def verdict(language: str, prefix: str, middle: str, suffix: str) -> tuple[bool 
     hole = parse_hole(language, prefix, suffix)
     if hole is None or len(middle) > LONGEST // 2:
         return None, "too long to look at"
+    try:
+        return _verdict(hole, middle)
+    except SlowTextError:
+        return None, "it takes too long to parse"
+
+
+def _verdict(hole: ParsedHole, middle: str) -> tuple[bool | None, str]:
     found = hole.fill(middle).problems
     if not found:
         return True, ""

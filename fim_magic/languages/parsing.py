@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import logging
-from bisect import bisect_right
+import time
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import accumulate
@@ -20,6 +23,45 @@ _log = logging.getLogger(__name__)
 
 LONGEST = 200_000
 """Characters of a text that is parsed; a longer one would make every line of an answer wait."""
+
+_PIECE = 512
+"""Bytes that a parser is given at once. It can be ended where it asks for more, and only there."""
+
+_SECONDS_PER_CHARACTER = 3e-6
+"""Of a processor. Parsers take a tenth of it for code, and the square of the length for some texts that are none."""
+
+
+class SlowTextError(Exception):
+    """A parser takes too long for a text."""
+
+
+@dataclass
+class Patience:
+    """How long parsers may take for some texts together, in seconds of a processor.
+
+    Attributes:
+        seconds: What is left of it. What any code takes does not count.
+    """
+
+    seconds: float = 1.0
+
+    @contextmanager
+    def parsing(self, text: str) -> Iterator[Callable[[], bool]]:
+        """Parse a text inside the block. It gets a function that tells whether that has taken too long.
+
+        Raises:
+            SlowTextError: It has.
+        """
+        began, usual = time.thread_time(), _SECONDS_PER_CHARACTER * len(text)
+
+        def is_over() -> bool:
+            return time.thread_time() - began > usual + self.seconds
+
+        yield is_over
+        if is_over():
+            self.seconds = 0.0
+            raise SlowTextError
+        self.seconds -= max(time.thread_time() - began - usual, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +94,14 @@ class Tree:
         """The byte at which a character begins."""
         return char if self._bytes is None else self._bytes[min(char, len(self.text))]
 
+    def line(self, position: int) -> int:
+        """The line, from 1, that a character stands in."""
+        return bisect_left(self._line_ends, position) + 1
+
+    @cached_property
+    def _line_ends(self) -> list[int]:
+        return [index for index, char in enumerate(self.text) if char == "\n"]
+
     @cached_property
     def _bytes(self) -> list[int] | None:
         """Where each character begins, for a text that has others than ASCII."""
@@ -70,24 +120,35 @@ def to_install(language: str) -> str:
     return "" if grammar is None or available(language) else f"fim-magic[{grammar.extra}]"
 
 
-def parse(language: str, text: str) -> Tree | None:
+def parse(language: str, text: str, patience: Patience | None = None) -> Tree | None:
     """Parse a text.
 
     Args:
         language: As `of_cell` and `of_file` call it.
         text: Without the magics of a cell.
+        patience: How long that may take; by default, as long as for a text alone.
 
     Returns:
         Its tree, also where the text has errors; None where the language's parser is not installed, none is known,
         or the text is longer than `LONGEST`.
+
+    Raises:
+        SlowTextError: It takes longer.
     """
     known = _loaded(language)
     if known is None or len(text) > LONGEST:
         return None
     from tree_sitter import Parser
 
-    # A parser is made for each text: several threads check candidates. Some grammars want a line end behind all lines.
-    return Tree(text, GRAMMARS[language], Parser(known).parse(_encoded(text) + b"\n"))
+    data = _encoded(text) + b"\n"  # some grammars want a line end behind all lines
+    with (patience or Patience()).parsing(text) as is_over:
+
+        def read(byte: int, _point: object) -> bytes:
+            return b"" if is_over() else data[byte : byte + _PIECE]
+
+        # A parser is made for each text: several threads check candidates.
+        tree = Parser(known).parse(read)
+    return Tree(text, GRAMMARS[language], tree)
 
 
 def _encoded(text: str) -> bytes:

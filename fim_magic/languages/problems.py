@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     from tree_sitter import Node
 
 _SHOWN = 24  # characters of what is wrong
+_BLANKS = re.compile(r"\s+")
 
 
 @dataclass(frozen=True)
@@ -48,36 +52,52 @@ def unclosed(found: list[Mark]) -> tuple[list[Mark], list[Mark]]:
     Both in order. A token that closes something else than what is open innermost closes it all the same, but for tags:
     of those that are open, it closes the one with its name.
     """
-    opened: list[Mark] = []
+    opened = Opened()
     outer: list[Mark] = []
     for mark in found:
         if mark.opens:
-            opened.append(mark)
-        elif mark.closer.startswith("</"):
-            index = innermost(opened, mark.closer)
-            if index is None:
-                outer.append(mark)
-            else:
-                del opened[index:]
-        elif opened:
-            opened.pop()
-        else:
+            opened.add(mark)
+        elif not (opened.close(mark.closer) if mark.closer.startswith("</") else opened.close_innermost()):
             outer.append(mark)
-    return opened, outer
+    return opened.marks, outer
 
 
-def innermost(opened: Sequence[Mark], closer: str) -> int | None:
-    """Return the index of the innermost of some open tokens that a token closes, or None."""
-    return next((index for index in reversed(range(len(opened))) if opened[index].closer == closer), None)
+class Opened:
+    """What is open at a place of a text, outermost first. Each token is looked at once, however many are open."""
+
+    def __init__(self, marks: Iterable[Mark] = ()) -> None:
+        self.marks: list[Mark] = []
+        self._count: Counter[str] = Counter()
+        for mark in marks:
+            self.add(mark)
+
+    def add(self, mark: Mark) -> None:
+        self.marks.append(mark)
+        self._count[mark.closer] += 1
+
+    def close(self, closer: str) -> list[Mark]:
+        """Close what a token closes, with all inside of it. Return what was open, innermost first; nothing if none."""
+        closed: list[Mark] = []
+        while self._count[closer] and not (closed and closed[-1].closer == closer):
+            closed += self.close_innermost()
+        return closed
+
+    def close_innermost(self) -> list[Mark]:
+        """As `close`, for a token that closes whatever is open innermost."""
+        closed = [self.marks.pop()] if self.marks else []
+        for mark in closed:
+            self._count[mark.closer] -= 1
+        return closed
 
 
 def _errors(tree: Tree) -> Iterator[Problem]:
     waiting = [tree.root]
+    blanks = [match.span() for match in _BLANKS.finditer(tree.text)]
     while waiting:
         node = waiting.pop()
         if node.is_missing:
             name = node.type.replace("_", " ")
-            end = len(tree.text[: tree.start(node)].rstrip())  # of the line that it is missing in
+            end = _without_blanks(blanks, tree.start(node))  # of the line that it is missing in
             yield _problem(tree, end, f"a {name} is missing" if node.is_named else f"{name!r} is missing")
         elif node.is_error:
             yield _unexpected(tree, node)
@@ -85,9 +105,15 @@ def _errors(tree: Tree) -> Iterator[Problem]:
             waiting.extend(reversed(node.children))
 
 
+def _without_blanks(blanks: list[tuple[int, int]], position: int) -> int:
+    """Where the blanks begin that end at a position or hold it; else the position."""
+    index = bisect_left(blanks, (position, 0)) - 1
+    return blanks[index][0] if index >= 0 and blanks[index][1] >= position else position
+
+
 def _unexpected(tree: Tree, node: Node) -> Problem:
     start, end = tree.start(node), tree.end(node)
-    opened, _ = unclosed(marks(tree, start, end))
+    opened, _ = unclosed(marks(tree, start, end, node))
     if opened:
         token = opened[-1]
         return _problem(tree, token.start, f"{tree.text[token.start : token.end]!r} is not closed")
@@ -96,4 +122,4 @@ def _unexpected(tree: Tree, node: Node) -> Problem:
 
 
 def _problem(tree: Tree, position: int, message: str) -> Problem:
-    return Problem(position, tree.text.count("\n", 0, position) + 1, message)
+    return Problem(position, tree.line(position), message)

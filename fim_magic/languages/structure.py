@@ -62,11 +62,26 @@ def _path_to(root: Node, node: Node) -> list[Node]:
     return path
 
 
+def _path_at(root: Node, byte: int) -> list[Node]:
+    """The nodes that hold a byte, from the root down.
+
+    Not by `descendant_for_byte_range` and `child_with_descendant`: of a node without a character, which the parser has
+    put in, the second calls itself for each level, at each level.
+    """
+    path = [root]
+    while (child := next((child for child in path[-1].children if _holds(child, byte)), None)) is not None:
+        path.append(child)
+    return path
+
+
+def _holds(node: Node, byte: int) -> bool:
+    return node.start_byte <= byte < node.end_byte or node.start_byte == byte == node.end_byte
+
+
 def text_at(tree: Tree, position: int) -> str:
     """Return "comment" or "string" for a position that is inside one, else "". What a string interpolates is code."""
     byte = tree.byte(position)
-    found = tree.root.descendant_for_byte_range(max(byte - 1, 0), max(byte - 1, 0))
-    for node in [] if found is None else reversed(_path_to(tree.root, found)):
+    for node in reversed(_path_at(tree.root, max(byte - 1, 0))):
         kind = node.type
         ends_here = node.end_byte == byte
         if "comment" in kind and (not ends_here or not tree.text_of(node).rstrip().endswith(("*/", "-->"))):
@@ -130,7 +145,7 @@ def statements(tree: Tree, start: int = 0, end: int | None = None) -> list[tuple
     """
     last = len(tree.text) if end is None else end
     found = []
-    for node, parent in _with_parents(tree, tree.byte(start), tree.byte(last)):
+    for node, parent in _with_parents(tree.root, tree.byte(start), tree.byte(last)):
         if parent is None or parent.type not in tree.grammar.blocks or node.type in tree.grammar.heads:
             continue
         if not node.is_named or node.is_extra:
@@ -154,15 +169,15 @@ def boundary_at(tree: Tree, position: int) -> Boundary:
     return Boundary(before, after, between, tree.root)
 
 
-def marks(tree: Tree, start: int = 0, end: int | None = None) -> list[Mark]:
+def marks(tree: Tree, start: int = 0, end: int | None = None, inside: Node | None = None) -> list[Mark]:
     """Return the tokens between two positions that open and close blocks and brackets, in order.
 
-    Those in strings and comments are none.
+    Those in strings and comments are none. Only those `inside` a node are looked for, by default of the whole tree.
     """
     first, last = tree.byte(start), tree.byte(len(tree.text) if end is None else end)
     pairs = tree.grammar.pairs
     found: list[Mark] = []
-    for node, parent in _with_parents(tree, first, last):
+    for node, parent in _with_parents(inside or tree.root, first, last):
         if node.is_missing or not first <= node.start_byte < last:
             continue
         if tree.grammar.tags:
@@ -201,12 +216,12 @@ def name_of_tag(tree: Tree, node: Node) -> str:
 
 def within(tree: Tree, first: int, last: int) -> Iterator[Node]:
     """Every node that has something of a range of bytes."""
-    return (node for node, _ in _with_parents(tree, first, last))
+    return (node for node, _ in _with_parents(tree.root, first, last))
 
 
-def _with_parents(tree: Tree, first: int, last: int) -> Iterator[tuple[Node, Node | None]]:
+def _with_parents(top: Node, first: int, last: int) -> Iterator[tuple[Node, Node | None]]:
     """The nodes of [`within`][], each with what it stands in."""
-    waiting: list[tuple[Node, Node | None]] = [(tree.root, None)]
+    waiting: list[tuple[Node, Node | None]] = [(top, None)]
     while waiting:
         node, parent = waiting.pop()
         yield node, parent

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fim_magic.loading.files import NO_FILES, ModelFiles
 from fim_magic.loading.resolve import Resolve, Resolved
 from fim_magic.progress import OnProgress, Progress
+from fim_magic.working_folder import require_working_folder
 
 if TYPE_CHECKING:
     from fim_magic.engines.torch.placement import Placement
@@ -64,9 +65,10 @@ def prepare(
 
     Raises:
         ModelError: There is no such model, or it does not fit.
-        OptionError: An option makes no sense for this model or on this machine.
+        OptionError: An option makes no sense for this model or on this machine; or the working folder is gone.
         FetchError: It could not be brought to this machine.
     """
+    require_working_folder()
     began = time.perf_counter()
     resolved = resolve(spec, loaders, memory)
     source, loader = resolved.source, loaders[resolved.engine_name]

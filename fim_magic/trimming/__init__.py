@@ -31,7 +31,7 @@ from fim_magic.trimming.never_runs import never_runs
 from fim_magic.trimming.next_cell import next_cell
 from fim_magic.trimming.only_comments import only_comments
 from fim_magic.trimming.opens_block import opens_block
-from fim_magic.trimming.parsed import parsed_hole, whole_ends
+from fim_magic.trimming.parsed import or_by_layout, parsed_hole, whole_ends
 from fim_magic.trimming.repeats_suffix import repeats_suffix
 from fim_magic.trimming.repetition import repetition
 from fim_magic.trimming.rewrites_suffix import rewrites_suffix
@@ -82,6 +82,7 @@ RULES: dict[str, Rule] = {
 """Every rule by the name that a result shows. Where two end a candidate at the same place, the first is named."""
 
 
+@or_by_layout
 def trim(hole: Hole, text: str, *, final: bool) -> Cut | None:
     """Return where the earliest rule ends `text`, or None if it may stand (or go on) as it is.
 
@@ -107,6 +108,7 @@ def adds_nothing(hole: Hole, middle: str) -> bool:
     return says_nothing(hole, middle) or bool(copied_from(hole, middle))
 
 
+@or_by_layout
 def statement_count(hole: Hole, text: str) -> int:
     """Return how many statements a text has, those of a block as one with what opens it.
 
@@ -116,6 +118,7 @@ def statement_count(hole: Hole, text: str) -> int:
     return sum(1 for _ in ends_in(hole, text, final=True)) if parsed is None else len(whole_ends(parsed, text))
 
 
+@or_by_layout
 def statement_ends(hole: Hole, text: str) -> list[int]:
     """Return where statements of a text end, behind their lines: of another language, if the whole text parses then.
 
@@ -128,6 +131,7 @@ def statement_ends(hole: Hole, text: str) -> list[int]:
     return [position + 1 for position in positions if text[:position].strip()]
 
 
+@or_by_layout
 def own_statement_ends(hole: Hole, text: str) -> list[int]:
     """Return those of `statement_ends` where a statement of the hole's own block ends, with its block."""
     text = in_place_of_cr(text, final=True)

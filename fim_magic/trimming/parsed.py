@@ -6,15 +6,34 @@ complete: then the text with all lines up to it in the hole is parsed, once for 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
-from fim_magic.languages import ParsedHole, parse_hole
+from fim_magic.languages import ParsedHole, SlowTextError, parse_hole
 from fim_magic.trimming.hole import Hole
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def or_by_layout(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Call a function once more where parsing a hole takes too long: then `parsed_hole` returns None for it."""
+
+    @wraps(function)
+    def called(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return function(*args, **kwargs)
+        except SlowTextError:
+            return function(*args, **kwargs)
+
+    return called
 
 
 def parsed_hole(hole: Hole) -> ParsedHole | None:
-    """Return the hole as the parser of its language sees it, or None if there is no parser."""
-    return None if hole.is_python else parse_hole(hole.language, hole.prefix, hole.suffix)
+    """Return the hole as the parser of its language sees it, or None if there is no parser, or it takes too long."""
+    parsed = None if hole.is_python else parse_hole(hole.language, hole.prefix, hole.suffix)
+    return None if parsed is None or parsed.is_too_slow else parsed
 
 
 def line_ends(text: str, final: bool) -> Iterator[int]:

@@ -539,6 +539,47 @@ def test_half_a_gigabyte_of_memory_is_told_to_be_too_little(tmp_path):
     assert "memory" in ran.stderr
 
 
+@pytest.fixture
+def folder_that_is_gone(tmp_path, monkeypatch):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    monkeypatch.setenv("FIM_MAGIC_CACHE", "a-relative-one")
+
+
+WHERE_IT_IS_GONE = "The folder that this works in is gone"
+EVERY_COMMAND = ["demo", "infill x.py", "infill -", "replay x.ipynb", "fetch", "models", "doctor", "doctor -m x.gguf"]
+EVERY_COMMAND += ["serve", "eval", "bench"]
+
+
+# torch's library ended the process, and with it a kernel.
+def test_a_working_folder_that_is_gone_is_told(folder_that_is_gone, engine, shell, capsys, tmp_path):
+    for command in EVERY_COMMAND:
+        through_cli(capsys, *command.split(), stdin=HOLE).check(WHERE_IT_IS_GONE)
+    through_shell(shell, f"%%fim -m scripted -n 1\n{HOLE}").check()  # what is loaded goes on
+    assert through_shell(shell, "%fim models").text
+    through_shell(shell, "%fim doctor").check(WHERE_IT_IS_GONE)  # of which the relative cache is a part
+    MODELS.unload()
+    for line in ("%fim use qwen2.5-coder-0.5b", "%fim use .", f"%%fim\n{HOLE}", f"%%complete\n{HOLE}"):
+        through_shell(shell, line).check(WHERE_IT_IS_GONE)
+    with pytest.raises(FimError, match=WHERE_IT_IS_GONE):
+        fim_magic.infill(HOLE)
+
+
+def test_torch_is_not_imported_where_it_would_end_the_process(tmp_path):
+    program = "import os; os.rmdir(os.getcwd())\nfrom fim_magic.engines import memory\n"
+    ran = subprocess.run(
+        [sys.executable, "-c", f"{program}memory.free_memory()"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(fim_magic.__file__).parents[1])},
+        check=False,
+    )
+    assert WHERE_IT_IS_GONE in ran.stderr
+
+
 # --- files ----------------------------------------------------------------------------------------
 
 

@@ -10,10 +10,15 @@ from scripted import ScriptedEngine
 
 import fim_magic.languages
 from fim_magic import complete, infill
-from fim_magic.document import parse
+from fim_magic.document import Document, parse
 from fim_magic.generation import prompt_for
+from fim_magic.languages import SlowTextError, verdict
+from fim_magic.languages.parsing import Patience
+from fim_magic.languages.parsing import parse as parse_text
 from fim_magic.loading.manager import MODELS
 from fim_magic.request import Request
+from fim_magic.trimming import Hole, trim
+from fim_magic.trimming.parsed import parsed_hole
 
 ANSWER = "x = 1"
 
@@ -60,6 +65,42 @@ def test_text_of_another_language_stays(magic, before, after, ask, engine):
     middle = result.middle.replace("\n", "\r\n") if "\r\n" in text else result.middle
     assert result.text == text.replace("<cursor>", middle)
     assert middle in ("", ANSWER)
+
+
+# Texts that are no code, of which some of tree-sitter's parsers take the square of the length, or go over them as often
+# as there are fillers: 50,001 quotation marks took 28 s, and as many brackets minutes.
+SLOW = {
+    "quotation-marks": ("javascript", '"' * 50_001),
+    "brackets": ("bash", "()" * 10_000),
+    "heredocs": ("bash", "<<A\n" * 4_000),
+    "comments-of-html": ("c", "<!--" * 3_000),
+    "arrows": ("css", "=>" * 5_000),
+}
+
+
+@pytest.mark.parametrize(("language", "text"), SLOW.values(), ids=SLOW)
+def test_a_text_that_takes_too_long_is_not_parsed(language, text):
+    patience = Patience(0.02)
+    hole = Hole(Document(f"%%{language}\n{text}", ""))
+    with pytest.raises(SlowTextError):
+        for _ in range(20):
+            parse_text(language, text, patience)
+    assert patience.seconds <= 0
+    parsed = parsed_hole(hole)
+    assert parsed is not None
+    parsed.patience.seconds = 0.02
+    assert trim(hole, "x = 1\n", final=True) is not None or parsed.is_too_slow
+    assert parsed.is_too_slow
+    assert parsed_hole(hole) is None  # the rules go by the layout of its lines
+    assert verdict(language, hole.prefix, "x = 1", "") == (None, "it takes too long to parse")
+
+
+def test_patience_is_for_all_that_is_put_into_a_hole():
+    patience = Patience(0.5)
+    parse_text("javascript", "f();\n" * 1000, patience)
+    assert patience.seconds == 0.5, "what any code takes does not count"
+    parse_text("javascript", '"' * 5_001, patience)
+    assert 0 < patience.seconds < 0.5
 
 
 def test_no_walk_asks_a_node_for_its_parent():

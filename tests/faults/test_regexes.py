@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 
 import pytest
 from regex_attacks import Found, attacks, patterns, seconds
@@ -16,6 +17,10 @@ from fim_magic.checks.names import read_names
 from fim_magic.context import cells
 from fim_magic.document import Document
 from fim_magic.examples import examples_in
+from fim_magic.languages.parsing import Tree
+from fim_magic.languages.parsing import parse as parse_text
+from fim_magic.languages.problems import problems, unclosed
+from fim_magic.languages.structure import marks, text_at
 from fim_magic.placing import import_place
 from fim_magic.review.diff import diff, elided
 from fim_magic.review.render import to_html
@@ -81,6 +86,24 @@ def drawn(text: str) -> str:
     return to_html(elided(diff(_HOLE, text)), "")
 
 
+def problems_in(language: str) -> Callable[[str], object]:
+    return lambda text: problems(tree_of(language, text))
+
+
+def tree_of(language: str, text: str) -> Tree:
+    tree = parse_text(language, text)
+    assert tree is not None
+    return tree
+
+
+def text_behind(text: str) -> object:
+    return text_at(tree_of("cpp", text), len(text))
+
+
+def tags(text: str) -> object:
+    return unclosed(marks(tree_of("html", text + text.replace("<a>", "</i>"))))
+
+
 def examples(text: str) -> object:
     return examples_in(ast.parse(f'def f(x):\n    """{text}"""\n'))
 
@@ -114,6 +137,10 @@ def likened(text: str) -> object:
         pytest.param(drawn, "a\u200d", id="joiners"),
         pytest.param(likened, "\n", id="cells of line ends"),
         pytest.param(likened, "x = 1\n", id="cells of one line"),
+        pytest.param(problems_in("java"), "if a; then\n", id="lines that do not parse"),
+        pytest.param(problems_in("c"), "if a; then\n", id="signs that are missing"),
+        pytest.param(text_behind, "<a>", id="operators that lack what follows"),
+        pytest.param(tags, "<a>", id="tags that close what is not open"),
         pytest.param(examples, " = ", id="a docstring of signs"),
         pytest.param(examples, "f(1) = 1 ", id="a docstring of calls"),
         pytest.param(examples, " ", id="a docstring of blanks"),
