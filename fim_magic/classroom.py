@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import unicodedata
 from pathlib import Path
 
 from fim_magic.errors import FimError
@@ -22,6 +23,8 @@ FILLING = ("on", "hints", "off")
 HINTS = ("line", "outline")
 """What `--hint` shows: the first line of the answer, or the kind of statement on every line."""
 
+_NAMES = ("fimmagic", "fimmagics")
+_KEY = "filling"
 _KEPT = frozenset({"k", "b"})  # keywords and builtins: they are no part of the exercise
 _GAP = "…"
 
@@ -67,8 +70,10 @@ def allowed_by(metadata: object) -> str:
     """
     if not isinstance(metadata, dict):
         raise TypeError("it is no notebook")
-    said = [value for key, value in metadata.items() if key.lower().replace("-", "_") == "fim_magic"]
-    return strictest("on", *map(_filling, said))
+    said = [(_letters(key), value) for key, value in metadata.items()]
+    under_name = (_filling(value) for key, value in said if key in _NAMES)
+    in_one = (_word(value) for key, value in said if key.removesuffix(_KEY) in _NAMES and key.endswith(_KEY))
+    return strictest("on", *under_name, *in_one)
 
 
 def _filling(said: object) -> str:
@@ -76,13 +81,22 @@ def _filling(said: object) -> str:
     if said is None:
         return "on"
     if isinstance(said, dict):
-        return strictest("on", *(_word(value) for key, value in said.items() if key.strip().lower() == "filling"))
+        is_meant = ((value, _letters(key) == _KEY or value is False or _is_word(value)) for key, value in said.items())
+        return strictest("on", *(_word(value) for value, meant in is_meant if meant))
     return _word(said)
 
 
 def _word(said: object) -> str:
-    word = said.strip().lower() if isinstance(said, str) else ""
-    return word if word in FILLING else "off"
+    return str(said).strip().lower() if _is_word(said) else "off"
+
+
+def _is_word(said: object) -> bool:
+    return isinstance(said, str) and said.strip().lower() in FILLING
+
+
+def _letters(key: str) -> str:
+    """Return a key in the one spelling of all that somebody may have given it: fim-magic, "FIM Magic", fimMagic."""
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", key).casefold()))
 
 
 def check(allowed: str, *, hint: bool) -> None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 from dataclasses import replace
 
 from fim_magic.candidate import Ending
 from fim_magic.cli_consent import HostConsent, ask
 from fim_magic.cli_loading import load, models_of, spec_of
-from fim_magic.errors import FimError, OptionError, ServerError
+from fim_magic.errors import OptionError, ServerError, is_failure
+from fim_magic.faults import in_words
 from fim_magic.pipeline import follow
 from fim_magic.replay import Recorded, compare, recorded, request_of
 from fim_magic.saved_record import read_record
 from fim_magic.visible import plain_text, say
+
+_TYPED = re.compile(r"[\w./~][\w ./~@:+-]*", re.ASCII)
+"""A name that stands in a line to type. What else somebody puts into a record might be run by whoever pastes it."""
 
 
 def replay(options: argparse.Namespace) -> int:
@@ -38,8 +43,10 @@ def replay(options: argparse.Namespace) -> int:
     for infill in infills:
         try:
             same, text = _made_again(infill, consent, options)
-        except FimError as error:
-            same, text = False, str(error)
+        except BaseException as error:
+            if not is_failure(error):
+                raise
+            same, text = False, str(in_words(error))  # others may be fine
         say(f"Cell {infill.cell}: {plain_text(text)}")
         all_same &= same
     return 0 if all_same else 1
@@ -81,13 +88,14 @@ class _Consent:
         Raises:
             OptionError: It may not. The message says what to type.
         """
-        from fim_magic.loading.consent import host_in, kind_of, needs_consent
+        from fim_magic.loading.consent import LONGEST_NAME, described, host_in, needs_consent
 
         spec = spec_of(name, self._options)
         if self._answers.get(name) or not needs_consent(spec, models_of(self._options), self._permission):
             return name
         if name not in self._answers:
-            self._answers[name] = ask(f"The notebook names the model {name!r}, {kind_of(name)}. Load it?")
+            asks = len(name) <= LONGEST_NAME
+            self._answers[name] = asks and ask(f"The notebook names the model {described(name)}. Load it?")
         if self._answers[name]:
             if host := host_in(spec.name):
                 self.hosts.allow(host)
@@ -96,10 +104,12 @@ class _Consent:
 
 
 def _refusal(name: str, notebook: str) -> str:
-    from fim_magic.loading.consent import kind_of
+    from fim_magic.loading.consent import LONGEST_NAME, described
 
+    is_short = len(name) <= LONGEST_NAME
+    told = f"the model {described(name)}" if is_short else f"a model in {len(name):,} characters"
+    typed = shlex.quote(name) if is_short and _TYPED.fullmatch(name) else "NAME"
     return (
-        f"It was not made again: its record names the model {name!r}, {kind_of(name)}. A notebook may come from "
-        "anybody, so it does not decide what is loaded. If you want this model, or another one: fim-magic replay "
-        f"{shlex.quote(notebook)} --model {shlex.quote(name)}"
+        f"It was not made again: its record names {told}. A notebook may come from anybody, so it does not decide what "
+        f"is loaded. If you want this model, or another one: fim-magic replay {shlex.quote(notebook)} --model {typed}"
     )

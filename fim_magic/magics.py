@@ -252,6 +252,7 @@ class FimMagics(Magics, Settings):
 
         session = self.session
         entry = session.history.entry(number)
+        session.check_allowed()
         with session.in_use():
             engine = session.load(entry.model, **entry.loading).engine
             request = replace(entry.request, permission=self.permission(entry.request.permission.context))

@@ -91,8 +91,9 @@ def is_notebook(text: str) -> bool:
 
 
 def _language(metadata: Any) -> str:
-    info, kernel = metadata.get("language_info", {}), metadata.get("kernelspec", {})
-    ending, name = info.get("file_extension"), kernel.get("language")
+    info, kernel = metadata.get("language_info"), metadata.get("kernelspec")
+    ending = info.get("file_extension") if isinstance(info, dict) else None
+    name = kernel.get("language") if isinstance(kernel, dict) else None
     language = of_file(f"cell{ending}") if isinstance(ending, str) else ""
     if not language and isinstance(name, str) and name:
         language = of_cell(f"%%{name}")

@@ -14,6 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from fim_magic.visible import plain_text
+
 _log = logging.getLogger(__name__)
 
 MIB = 2**20
@@ -58,7 +60,7 @@ def read_bytes(path: Path, at_most: int) -> bytes:
         _regular(path, os.fstat(descriptor))
         found = file.read(at_most + 1)
     if len(found) > at_most:
-        raise UnfitFileError(f"{path.name} is larger than the {at_most // MIB} MiB that it may have")
+        raise UnfitFileError(f"{plain_text(path.name)} is larger than the {at_most // MIB} MiB that it may have")
     return found
 
 
@@ -75,17 +77,36 @@ def read_text(path: Path, at_most: int = LARGEST_CONFIG) -> str:
 def read_json(path: Path, at_most: int = LARGEST_CONFIG) -> Any:
     """Return the value in a regular file of JSON of at most `at_most` bytes; see [`read_bytes`][].
 
+    It may be handed to what calls itself for each level.
+
     Raises:
         ValueError: As of `read_bytes`, or it is no JSON, or nests more than `DEEPEST` levels.
         OSError: It cannot be read.
     """
-    text = read_text(path, at_most)
+    value = _loaded(path, at_most)
     try:
-        value = json.loads(text)
         require_shallow(value)
     except RecursionError:
-        raise UnfitFileError(f"{path.name} nests more than {DEEPEST} levels deep") from None
+        raise UnfitFileError(f"{plain_text(path.name)} nests more than {DEEPEST} levels deep") from None
     return value
+
+
+def read_notebook_json(path: Path) -> Any:
+    """Return the value in a notebook's file. What a library has put into an output may nest deeper than ours do.
+
+    Raises:
+        ValueError: As of `read_bytes`, or it is no JSON, or nests deeper than Python reads.
+        OSError: It cannot be read.
+    """
+    return _loaded(path, LARGEST_NOTEBOOK)
+
+
+def _loaded(path: Path, at_most: int) -> Any:
+    text = read_text(path, at_most)
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise UnfitFileError(f"{plain_text(path.name)} nests deeper than it may") from None
 
 
 def require_shallow(value: Any) -> None:
@@ -118,7 +139,7 @@ def read_saved_notebook(path: Path) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _read_saved_notebook(path: Path, _changed: int, _size: int) -> dict[str, Any]:
-    notebook = read_json(path, LARGEST_NOTEBOOK)
+    notebook = read_notebook_json(path)
     if not isinstance(notebook, dict):
         raise TypeError("it is no notebook")
     cells = notebook.get("cells")
@@ -153,7 +174,7 @@ def irregular_files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
 
 def _regular(path: Path, found: os.stat_result) -> os.stat_result:
     if not stat.S_ISREG(found.st_mode):
-        raise UnfitFileError(f"{path.name} is {_kind(found.st_mode)}, not a regular file")
+        raise UnfitFileError(f"{plain_text(path.name)} is {_kind(found.st_mode)}, not a regular file")
     return found
 
 
@@ -165,7 +186,7 @@ def _fault(path: Path) -> str:
     except UnfitFileError as error:
         return str(error)
     except OSError as error:
-        return f"{path.name} cannot be looked at ({error.strerror or error})"
+        return f"{plain_text(path.name)} cannot be looked at ({error.strerror or error})"
     return ""
 
 

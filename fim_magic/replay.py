@@ -19,13 +19,14 @@ from fim_magic.holes import split
 from fim_magic.markers import MARKERS
 from fim_magic.own_text import own_texts, raw_texts
 from fim_magic.provenance import Record
-from fim_magic.regular_files import LARGEST_NOTEBOOK, read_json
+from fim_magic.regular_files import UnfitFileError, read_notebook_json
 from fim_magic.request import Request
 from fim_magic.saved_record import SavedAnswer, SavedRecord, read_record
 
 MOST_TOKENS = 65_536
 """What all answers of a record may come to, as a notebook from elsewhere may ask for any number: 64 of 1,024 tokens."""
 
+_LONGEST_CELL = 2**18  # characters: no more than somebody has written, as each is read several times
 _REVISION_LENGTH = 10
 
 
@@ -51,12 +52,15 @@ def recorded(path: Path) -> list[Recorded]:
         OptionError: The file cannot be read, or is no notebook.
     """
     try:
-        cells = read_json(path, LARGEST_NOTEBOOK)["cells"]
+        cells = read_notebook_json(path)["cells"]
         return [Recorded(number, _text(cell["source"]), record) for number, cell, record in _records(cells)]
     except OSError as error:
         raise OptionError(f"{str(path)!r} could not be read: {error.strerror}. Give a saved notebook.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise OptionError(f"{str(path)!r} is no notebook. Give a saved notebook, an .ipynb file.") from error
+        why = str(error) if isinstance(error, UnfitFileError) else "it has no cells as notebooks have them (nbformat 4)"
+        if isinstance(error, ValueError) and not isinstance(error, UnfitFileError):
+            why = "it is not JSON"
+        raise OptionError(f"{str(path)!r} is no notebook: {why}. Give a saved notebook, an .ipynb file.") from error
 
 
 def request_of(infill: Recorded, markers: Sequence[str] = MARKERS) -> Request:
@@ -69,6 +73,12 @@ def request_of(infill: Recorded, markers: Sequence[str] = MARKERS) -> Request:
     first, _, body = infill.source.partition("\n")
     text = body if first.startswith("%%") else infill.source
     record = read_record(infill.record)
+    if not record.answers:
+        raise OptionError("Its record holds no answer that another could be compared with. Fill the cell again.")
+    if len(text) > _LONGEST_CELL:
+        raise OptionError(
+            f"The cell has {len(text):,} characters. From a notebook, one of at most {_LONGEST_CELL:,} is filled again."
+        )
     try:
         document, blanks = split(text, markers, complete=record.method == "complete")
     except MarkerError as error:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fim_magic.errors import OptionError
-from fim_magic.limits import MOST_ANSWERS, MOST_LINES, SEEDS
+from fim_magic.limits import MOST_ANSWERS, MOST_LINES, SEEDS, TEMPERATURE_RULE, TEMPERATURES, is_temperature
 
 _MOST_CANDIDATES = 1000  # those of "Again" and "More" among them
 _MOST_TOKENS = 2**31
@@ -111,7 +111,7 @@ def read_record(saved: object) -> SavedRecord:
         max_new_tokens=fields.whole("max_new_tokens", 0, _MOST_TOKENS),
         max_prompt_tokens=fields.optional("max_prompt_tokens", lambda name: fields.whole(name, 0, _MOST_TOKENS)),
         lines=fields.whole("lines", 1, MOST_LINES, default=1),
-        temperature=fields.number("temperature", 0.0, _FINITE),
+        temperature=fields.temperature("temperature"),
         top_p=fields.number("top_p", math.ulp(0.0), 1.0),
         seed=fields.optional("seed", lambda name: fields.whole(name, *SEEDS)),
         count=fields.whole("answers", 0, MOST_ANSWERS, default=min(len(answers), MOST_ANSWERS)),
@@ -188,6 +188,12 @@ class _Fields:
         if not isinstance(found, int | float) or isinstance(found, bool) or not least <= found <= most:
             raise _refused(self._name + name, found, f"no number from {least:g} to {most:g}")
         return float(found)
+
+    def temperature(self, name: str) -> float:
+        found = self.number(name, 0.0, TEMPERATURES[1])
+        if not is_temperature(found):
+            raise _refused(self._name + name, found, f"none: it {TEMPERATURE_RULE}")
+        return found
 
     def one_of(self, name: str, known: tuple[Any, ...], *, default: Any = _REQUIRED) -> Any:
         found = self.value(name, default)

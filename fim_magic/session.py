@@ -322,6 +322,7 @@ class Session:
         from fim_magic.loading.spec import ModelSpec
         from fim_magic.pipeline import follow
 
+        self.check_allowed()
         new_request = request.again() if short is None else request.longer(short)
         new_request = replace(new_request, permission=self.settings.permission(request.permission.context))
         with self.in_use():

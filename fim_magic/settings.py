@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from traitlets.config import Configurable
 from fim_magic.classroom import FILLING
 from fim_magic.default_candidates import IN_DOUBT, ON_A_CPU, ON_A_GPU, TO_CHOOSE_FROM
 from fim_magic.errors import OptionError
-from fim_magic.limits import MOST_ANSWERS, MOST_LINES, SEED_RULE, is_seed
+from fim_magic.limits import MOST_ANSWERS, MOST_LINES, SEED_RULE, TEMPERATURE_RULE, is_seed, is_temperature
 from fim_magic.markers import MARKERS
 from fim_magic.options import Hosts, Markers, Option, Texts, number_or_word, options_of
 from fim_magic.unicode_text import check_whole
@@ -337,7 +336,7 @@ def _permission(values: Mapping[str, Any], context: str) -> Permission:
 def _sampling(values: Mapping[str, Any]) -> Sampling:
     from fim_magic.engines import Sampling, new_seed  # with the first request: %load_ext need not wait for it
 
-    temperature = _checked(values, "temperature", lambda v: 0 <= v <= sys.float_info.max, "is 0 or more (0 is greedy)")
+    temperature = _checked(values, "temperature", is_temperature, TEMPERATURE_RULE)
     seed = _checked(values, "seed", lambda v: v is None or is_seed(v), SEED_RULE)
     return Sampling(
         temperature=float(temperature),

@@ -907,6 +907,14 @@ def test_a_notebook_that_gives_hints_only_says_so(shell, engine, monkeypatch, tm
     assert "switched off" in Outcome(shell, f"%%fim --hint\n{BODY}").error
 
 
+def test_what_was_filled_before_is_not_made_again_where_filling_is_off(shell, engine):
+    assert "sum(xs)" in Outcome(shell, f"%%fim\n{BODY}").out
+    asked = len(engine.prompts)
+    shell.run_line_magic("config", "FimMagics.filling = 'off'")
+    assert "switched off" in Outcome(shell, "%fim replay").error
+    assert len(engine.prompts) == asked
+
+
 def test_vs_code_tells_which_notebook_it_is(shell, engine, tmp_path):
     path = tmp_path / "exercise.ipynb"
     write_exercise(path, "off")

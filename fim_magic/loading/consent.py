@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from fim_magic.loading.manager import ModelManager
     from fim_magic.loading.spec import ModelSpec
 
+LONGEST_NAME = 256
+"""Characters of a name that the user is asked about: nobody reads a longer one to its end."""
+
+_MOST_NAMED = 3  # letters that are told by their codes
 _ON_THE_HUB = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*(@.*)?", re.ASCII)
 
 
@@ -47,10 +51,23 @@ def host_in(name: str) -> str:
     return ServerAddress.of(name).host if is_address(name) else ""
 
 
-def kind_of(name: str) -> str:
-    """Say what a name is that the user is asked about, without looking for it."""
+def described(name: str) -> str:
+    """Say what a name is that the user is asked about, after the name, without looking for it.
+
+    A server's is told as it would be asked, and letters that may only look like others by their codes.
+    """
+    shown = ServerAddress.of(name).name if is_address(name) else name
+    others = list(dict.fromkeys(letter for letter in shown if not letter.isascii()))
+    codes = ", ".join(f"U+{ord(letter):04X}" for letter in others[:_MOST_NAMED])
+    more = " and others" if len(others) > _MOST_NAMED else ""
+    return f"{shown!r}, {_kind_of(name)}" + (f" (not of A to Z: {codes}{more})" if others else "")
+
+
+def _kind_of(name: str) -> str:
     if is_address(name):
         return "which a server there runs: it would be asked, and gets the text of the cells that were filled"
+    if name == "auto":
+        return "which is whatever suits this machine, and may be fetched"
     if catalog.find(name) is not None or catalog.by_repo(name) is not None:
         return "which is in the catalogue and would be fetched"
     if _ON_THE_HUB.fullmatch(name):

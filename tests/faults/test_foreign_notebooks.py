@@ -19,15 +19,17 @@ from fim_magic.document import parse
 from fim_magic.errors import FimError, OptionError
 from fim_magic.holes import split
 from fim_magic.loading import consent
-from fim_magic.loading.consent import needs_consent
+from fim_magic.loading.consent import described, needs_consent
 from fim_magic.loading.manager import ModelManager
 from fim_magic.loading.spec import ModelSpec
+from fim_magic.notebook_file import read_notebook
 from fim_magic.provenance import full_record, record
 from fim_magic.replay import MOST_TOKENS, Recorded, compare, recorded, request_of
 from fim_magic.saved_record import read_record
 
 BODY = "def mean(xs):\n    <cursor>\n    return total / len(xs)"
 ANSWER = "total = sum(xs)"
+NESTED = "[" * 300 + "]" * 300  # as a library may show a tree
 DEEP = "[" * 100_000  # more than any reader of JSON in Python takes
 
 
@@ -67,6 +69,9 @@ MALFORMED = {
     "temperature-infinite": {"temperature": float("inf")},
     "temperature-below-0": {"temperature": -1},
     "temperature-as-text": {"temperature": "0.8"},
+    "temperature-that-is-0-in-32-bits": {"temperature": 5e-324},
+    "temperature-that-is-infinite-in-32-bits": {"temperature": 1e308},
+    "no-answers-at-all": {"candidates": []},
     "top_p-0": {"top_p": 0},
     "top_p-2": {"top_p": 2},
     "seed-of-1000-bits": {"seed": 2**1000},
@@ -171,6 +176,28 @@ def test_a_record_of_before_that_kept_several_holes_as_one_text_can_be_compared(
     assert not compare(changed(candidates=[{"middles": ["1", "2", "3"]}]), now)[0]
 
 
+def test_a_cell_that_nobody_has_written_is_not_filled_again(tmp_path, capsys):
+    path = notebook_with(tmp_path, changed(), source="x = 1\n" * 50_000 + "<cursor>")
+    models = RecordingModels(ScriptedEngine(ANSWER))
+    assert cli.main(["replay", str(path)], models) == 1
+    assert "The cell has 300,008 characters" in capsys.readouterr().out
+    assert not models.specs
+
+
+def test_what_nobody_has_foreseen_in_one_record_leaves_the_others(tmp_path, capsys):
+    engine = ScriptedEngine(ANSWER)
+
+    def fail_once(_step):
+        engine.before_step = lambda _: None
+        raise ZeroDivisionError
+
+    engine.before_step = fail_once
+    assert cli.main(["replay", str(notebook_with(tmp_path, changed(), changed()))], RecordingModels(engine)) == 1
+    first, second = capsys.readouterr().out.splitlines()
+    assert "ZeroDivisionError" in first
+    assert second == "Cell 1: The same answer as before, character for character."
+
+
 # --- files that are no notebooks ------------------------------------------------------------------
 
 NO_NOTEBOOKS = {
@@ -196,6 +223,22 @@ def test_what_is_no_notebook_is_refused_in_a_paragraph(content, tmp_path, capsys
     path.write_bytes(content)
     assert cli.main(["replay", str(path)], RecordingModels(ScriptedEngine(ANSWER))) == 1
     assert "is no notebook" in capsys.readouterr().err
+
+
+def test_why_it_is_none_is_said(tmp_path):
+    old = tmp_path / "old.ipynb"
+    old.write_text('{"nbformat": 3, "worksheets": []}')
+    with pytest.raises(OptionError, match="nbformat 4"):
+        recorded(old)
+    with pytest.raises(OptionError, match="is a folder, not a regular file"):
+        recorded(tmp_path)
+
+
+def test_an_output_that_nests_deep_is_in_nobodys_way(tmp_path):
+    path = notebook_with(tmp_path, changed(), metadata={"fim_magic": "hints", "kernelspec": None})
+    path.write_text(path.read_text("utf-8").replace('"data": {}', f'"data": {{"application/json": {NESTED}}}'), "utf-8")
+    assert len(recorded(path)) == 1
+    assert of_notebook(path) == read_notebook(path.read_text("utf-8"), "it").filling == "hints"
 
 
 def test_a_byte_order_mark_is_no_part_of_a_notebook(tmp_path):
@@ -233,6 +276,24 @@ SWITCHES = {
 @pytest.mark.parametrize(("said", "allowed"), SWITCHES.values(), ids=SWITCHES.keys())
 def test_a_switch_that_was_mistyped_is_not_on(said, allowed, tmp_path):
     assert of_notebook(notebook_with(tmp_path, metadata={"fim_magic": said})) == allowed
+
+
+SPELLINGS = {
+    "as-messages-name-it": {"fim_magic.filling": "off"},
+    "as-the-configuration-names-it": {"FimMagics.filling": "off"},
+    "under-the-configurations-name": {"FimMagics": {"filling": "off"}},
+    "in-one-word": {"fimMagicFilling": False},
+    "with-a-blank": {"FIM Magic": "off"},
+    "with-blanks-around": {" fim_magic ": {" filling": "off"}},
+    "with-a-ligature": {"\ufb01m_magic": "off"},
+    "with-another-key": {"fim_magic": {"fill": "off"}},
+    "with-a-mistyped-key": {"fim_magic": {"filing": False}},
+}
+
+
+@pytest.mark.parametrize("metadata", SPELLINGS.values(), ids=SPELLINGS.keys())
+def test_a_switch_whose_name_was_mistyped_is_off(metadata, tmp_path):
+    assert of_notebook(notebook_with(tmp_path, metadata=metadata)) == "off"
 
 
 def test_a_switch_counts_as_soon_as_its_file_has_changed(tmp_path):
@@ -283,6 +344,12 @@ STRANGE_MODELS = [
     "\\\\server\\share\\model",
     "//server/share/model.gguf",
     "a\x1b[31m\n/b",
+    "--allow-code",
+    "auto",
+    "$(touch here)",
+    "m" * 300,
+    "Qw\u0435n/Qwen2.5-Coder-0.5B",
+    "vllm://api.\u043epenai.com/m",
     DEFAULT.name + "@main",
 ]
 
@@ -308,6 +375,44 @@ def test_a_model_that_only_a_notebook_names_is_not_loaded(model, tmp_path, capsy
     assert f"fim-magic replay {path} --model " in out
     assert "\x1b" not in out
     assert len(out.splitlines()) == 1
+
+
+PASTED = {
+    "a-command": "'; touch here; #",
+    "a-substitution": "$(touch here)",
+    "a-quote-that-a-long-word-ends-in": "a" * 195 + "'" + "b" * 1100 + " ; touch here ; #",
+    "an-option": "--allow-code",
+    "a-line-end": "a\ntouch here",
+}
+
+
+@pytest.mark.parametrize("model", PASTED.values(), ids=PASTED.keys())
+def test_the_line_to_type_holds_nothing_that_a_shell_would_run(model, tmp_path, capsys):
+    path = notebook_with(tmp_path, changed(model=model))
+    cli.main(["replay", str(path)], NoModels())
+    assert capsys.readouterr().out.endswith(f": fim-magic replay {path} --model NAME\n")
+
+
+LOOK_ALIKES = {
+    "a-repository": ("Qw\u0435n/Qwen2.5-Coder-0.5B", "(not of A to Z: U+0435)"),
+    "many-letters": ("\u0430\u0435\u043e\u0440/x", "(not of A to Z: U+0430, U+0435, U+043E and others)"),
+    "a-server": ("vllm://api.\u043epenai.com/m", "'vllm://api.xn--penai-iye.com:8000/m'"),
+    "a-models-name-there": ("vllm://here/m\u043e", "(not of A to Z: U+043E)"),
+}
+
+
+@pytest.mark.parametrize(("model", "told"), LOOK_ALIKES.values(), ids=LOOK_ALIKES.keys())
+def test_letters_that_look_like_others_are_told_where_the_user_is_asked(model, told):
+    assert told in described(model)
+
+
+def test_nobody_is_asked_about_a_name_that_is_too_long_to_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    models = NoModels()
+    cli.main(["replay", str(notebook_with(tmp_path, changed(model="m " * 1000)))], models)
+    assert not models.asked
+    assert "[y/N]" not in sys.stderr.getvalue()
 
 
 def test_nothing_is_looked_up_before_the_user_has_agreed(tmp_path, capsys, monkeypatch):
