@@ -95,7 +95,7 @@ def _limit(limits: dict[str, int]) -> bool:
         "RLIMIT_AS": limits["memory"],
         "RLIMIT_FSIZE": limits["file_size"],
         "RLIMIT_NOFILE": _OPEN_FILES,
-        "RLIMIT_CORE": 0,
+        "RLIMIT_CORE": 1,  # byte: unlike 0, it also keeps the kernel from starting a program that takes the core
     }
     if sys.platform == "darwin":
         wanted["RLIMIT_NPROC"] = 0  # Linux counts threads with it, and not root's
@@ -113,7 +113,7 @@ def _limit(limits: dict[str, int]) -> bool:
 def _confine(job: dict[str, Any]) -> tuple[str, ...]:
     """Put every layer of the job into force, and return those that hold."""
     wanted, limits = job["layers"], job["limits"]
-    kernel = _beside("kernel")
+    kernel, seccomp = _beside("kernel"), _beside("seccomp")  # neither can be read once files are restricted
     held = []
     if "tmpfs" in wanted and _beside("mounts").private_tmpfs(job["scratch"], limits["disk"], limits["files"]):
         held += ["tmpfs"]
@@ -127,7 +127,7 @@ def _confine(job: dict[str, Any]) -> tuple[str, ...]:
     writable = [job["scratch"], os.devnull, "/dev/zero", "/dev/full"]
     abi = kernel.restrict_files(job["readable"], writable) if "landlock" in wanted else 0
     held += [f"landlock {abi}"] if abi else []
-    held += ["seccomp"] if "seccomp" in wanted and kernel.refuse_system_calls() else []
+    held += ["seccomp"] if "seccomp" in wanted and kernel.refuse_system_calls(seccomp.program) else []
     sys.addaudithook(_guard(job["readable"], writable, files=not abi))
     return (*held, "audit")
 
