@@ -25,16 +25,20 @@ Place = tuple[int, int]
 _DEFINES = re.compile(rb"(?:async\s+)?(?:def|class)\s+")
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _COMPARES = "__bool__ __class__ __contains__ __eq__ __ge__ __gt__ __instancecheck__ __le__ __lt__ __ne__"
-# `abs(value - wanted) < tolerance`, `not value ^ wanted`, `np.allclose(value, wanted)`
-_COMPUTES = "__abs__ __array_function__ __array_ufunc__ __rsub__ __rxor__ __sub__ __subclasscheck__ __xor__"
+# `abs(value - wanted) < tolerance`, `value / wanted == 1`, `not value ^ wanted`, `np.allclose(value, wanted)`
+_COMPUTES = """
+    __abs__ __array_function__ __array_ufunc__ __mod__ __round__ __rmod__ __rsub__ __rtruediv__ __rxor__ __sub__
+    __subclasscheck__ __subclasshook__ __truediv__ __xor__
+"""
 _SHOWS = ("__format__", "__repr__", "__str__")  # doctests compare what is shown
-# unittest.mock.ANY equals everything; an iterator that stops early leaves a loop's assertions out; a test that skips
-# itself has not failed.
-_ANY = ("ANY", "SkipTest", "StopIteration", "mock")
+# unittest.mock.ANY equals everything, and pytest.approx as much as one likes; an iterator that stops early leaves a
+# loop's assertions out; a test that skips itself has not failed, nor has one of hypothesis that assumes too much.
+_ANY = ("ANY", "SkipTest", "StopAsyncIteration", "StopIteration", "approx", "assume", "hypothesis", "mock", "skipTest")
 # What changes a check from beneath while it runs.
 _REACHES_IN = """
-    _getframe addaudithook ctypes currentframe displayhook f_back f_locals get_objects get_referents get_referrers
-    monitoring setprofile settrace tb_frame
+    __array_interface__ __array_struct__ _ctypes _current_frames _getframe addaudithook ag_frame cffi cr_frame ctypes
+    currentframe displayhook f_back f_builtins f_code f_globals f_lineno f_locals f_trace get_objects get_referents
+    get_referrers getinnerframes getouterframes gi_frame monitoring setprofile settrace tb_frame walk_stack walk_tb
 """
 _ANSWERS_ITSELF = frozenset([*_COMPARES.split(), *_COMPUTES.split(), *_SHOWS, *_ANY, *_REACHES_IN.split()])
 

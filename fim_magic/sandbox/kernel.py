@@ -3,8 +3,9 @@
 The child loads this file by its path, before it runs anything: it needs nothing but Python's own library.
 
 Landlock allows by path and does not know chmod, chown, utime, extended attributes and stat. seccomp knows no paths.
-So the files' contents are Landlock's, and what would change a file's attributes is refused altogether; that a file is
-there, how large it is, and where a link leads, a program can still find out if it knows its path.
+So the files' contents are Landlock's, and what would change a file's attributes is refused altogether, but for modes
+and times where the mounts (`mounts.py`) keep a program to its own files. That a file is there, how large it is, and
+where a link leads, a program can still find out if it knows its path.
 
 References: Linux's Documentation/userspace-api/landlock.rst and seccomp_filter.rst, include/uapi/linux/landlock.h,
 seccomp.h, audit.h.
@@ -137,18 +138,19 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: str, rights: int) -> None:
         os.close(descriptor)
 
 
-def refuse_system_calls(program: Callable[[int, int, int], bytes]) -> bool:
+def refuse_system_calls(program: Callable[..., bytes], *, spares_attributes: bool) -> bool:
     """Refuse this process other processes, sockets and what changes the machine; by seccomp. Return whether it is so.
 
     Threads may be started. Signals reach only this process.
 
     Args:
         program: `seccomp.program`.
+        spares_attributes: As for that.
     """
     architecture = _architecture()
     if architecture is None:
         return False
-    code = program(architecture[0], architecture[1], os.getpid())
+    code = program(architecture[0], architecture[1], os.getpid(), spares_attributes=spares_attributes)
     text = ctypes.create_string_buffer(code, len(code))
     described = ctypes.create_string_buffer(
         struct.pack("@HP", len(code) // 8, ctypes.addressof(text)),

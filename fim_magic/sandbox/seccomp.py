@@ -176,6 +176,8 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "keyctl": (250, 219),
 }
 
+_MODES_AND_TIMES = frozenset("chmod fchmod fchmodat fchmodat2 futimesat utime utimensat utimes".split())
+
 # What reads files' attributes, wherever they lie: programs that copy files go on where there are none.
 _UNSUPPORTED: dict[str, tuple[int, int]] = {
     "getxattr": (191, 8),
@@ -194,15 +196,18 @@ _PRLIMIT, _SOCKETPAIR, _FCNTL, _IOCTL = (302, 261), (53, 199), (72, 25), (16, 29
 _PRCTL, _CLOSE_RANGE = (157, 167), (436, 436)
 
 
-def program(column: int, architecture: int, pid: int) -> bytes:
+def program(column: int, architecture: int, pid: int, *, spares_attributes: bool) -> bytes:
     """Return the program.
 
     Args:
         column: 0 on x86_64, 1 on aarch64.
         architecture: That one's AUDIT_ARCH_….
         pid: Of this process, which alone gets signals.
+        spares_attributes: Whether modes and times of files may be changed, as copying a file does, since none can that
+            is not the program's own.
     """
-    refused = [*_REFUSED_EVERYWHERE.values(), *(numbers[column] for numbers in _REFUSED.values())]
+    numbered = {**_REFUSED_EVERYWHERE, **{name: numbers[column] for name, numbers in _REFUSED.items()}}
+    refused = [number for name, number in numbered.items() if not (spares_attributes and name in _MODES_AND_TIMES)]
     low, third = _ARGUMENTS_AT, _ARGUMENTS_AT + 16  # each has 8 bytes, the low half first
     code = [
         _op(_LOAD, _ARCHITECTURE_AT),

@@ -24,7 +24,8 @@ import ctypes, errno, os
 libc = ctypes.CDLL(None, use_errno=True)
 def refused(result):
     assert result == -1, result
-    refusals = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EXDEV)  # the last from another file system
+    # The last two from another file system.
+    refusals = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EROFS, errno.EXDEV)
     assert ctypes.get_errno() in refusals, errno.errorcode[ctypes.get_errno()]
 """
 
