@@ -32,15 +32,18 @@ _COMPUTES = """
 """
 _SHOWS = ("__format__", "__repr__", "__str__")  # doctests compare what is shown
 # unittest.mock.ANY equals everything, and pytest.approx as much as one likes; an iterator that stops early leaves a
-# loop's assertions out; a test that skips itself has not failed, nor has one of hypothesis that assumes too much.
-_ANY = ("ANY", "SkipTest", "StopAsyncIteration", "StopIteration", "approx", "assume", "hypothesis", "mock", "skipTest")
+# loop's assertions out; a test that skips itself has not failed, nor has one of hypothesis that assumes too much;
+# unittest asks a module which tests are to be run.
+_ANY = """
+    ANY SkipTest StopAsyncIteration StopIteration approx assume hypothesis load_tests mock setUpModule skipTest
+"""
 # What changes a check from beneath while it runs.
 _REACHES_IN = """
     __array_interface__ __array_struct__ _ctypes _current_frames _getframe addaudithook ag_frame cffi cr_frame ctypes
     currentframe displayhook f_back f_builtins f_code f_globals f_lineno f_locals f_trace get_objects get_referents
     get_referrers getinnerframes getouterframes gi_frame monitoring setprofile settrace tb_frame walk_stack walk_tb
 """
-_ANSWERS_ITSELF = frozenset([*_COMPARES.split(), *_COMPUTES.split(), *_SHOWS, *_ANY, *_REACHES_IN.split()])
+_ANSWERS_ITSELF = frozenset([*_COMPARES.split(), *_COMPUTES.split(), *_SHOWS, *_ANY.split(), *_REACHES_IN.split()])
 
 
 @dataclass(frozen=True)
@@ -278,8 +281,11 @@ def _answers_itself(tree: ast.AST, written: Written) -> Iterator[str]:
     for node in ast.walk(tree):
         if not written.covers((getattr(node, "lineno", 0), getattr(node, "col_offset", 0))):
             continue
-        names = [getattr(node, field, None) for field in ("name", "attr", "id", "value", "arg")]
-        yield from (name for name in names if isinstance(name, str) and name in _ANSWERS_ITSELF)
+        names = [getattr(node, field, None) for field in ("name", "attr", "id", "value", "arg", "module")]
+        texts = [name for name in names if isinstance(name, str)]
+        if isinstance(node, (ast.alias, ast.ImportFrom)):
+            texts = [part for text in texts for part in text.split(".")]
+        yield from (name for name in texts if name in _ANSWERS_ITSELF)
 
 
 def shared_names(trees: Iterable[ast.Module]) -> frozenset[str]:

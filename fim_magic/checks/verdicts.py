@@ -12,6 +12,7 @@ from fim_magic.candidate import Check
 from fim_magic.cell_text import UNREADABLE, compiled
 from fim_magic.checks.claims import Claims
 from fim_magic.checks.parsing import short
+from fim_magic.quiet import without_warnings
 from fim_magic.sandbox import Limits, RunReport, StepResult
 
 # What these say may be the sandbox's fault, not the cell's: it has none of the user's files.
@@ -197,6 +198,7 @@ def _is_as_wanted(example: doctest.Example, outcome: str) -> bool:
 def _same_value(want: str, got: str) -> bool:
     """Whether both are the same literal: people write "a" where Python shows 'a'."""
     try:
-        return bool(want.strip()) and bool(ast.literal_eval(want.strip()) == ast.literal_eval(got.strip()))
+        with without_warnings():  # what a program prints may be close to Python
+            return bool(want.strip()) and bool(ast.literal_eval(want.strip()) == ast.literal_eval(got.strip()))
     except (*UNREADABLE, TypeError):
         return False

@@ -20,6 +20,7 @@ import os
 import sys
 import types
 from collections.abc import Callable
+from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
 from typing import Any
 
@@ -187,11 +188,11 @@ class _Runner:
     """Runs steps in one namespace, that of a module `__main__`."""
 
     def __init__(
-        self, steps: list[dict[str, Any]], reserved: dict[str, Any] | None, kept_in: Callable[..., Any]
+        self, steps: list[dict[str, Any]], reserved: dict[str, Any] | None, kept_in: Callable[..., Any], truth: Any
     ) -> None:
         self._module = types.ModuleType("__main__")
         self._module.__dict__["__builtins__"] = builtins  # or it would get our copy
-        self._reserved = reserved
+        self._reserved, self._truth = reserved, truth
         self._kept = kept_in(self._module.__dict__)
         self._checking: list[str] = []
         self._eval, self._repr, self._stream = eval, repr, io.StringIO
@@ -279,9 +280,10 @@ class _Runner:
     def _attempt(self, kind: str, code: types.CodeType | Exception) -> tuple[bool, tuple[str, ...]]:
         try:
             value = self._value(code, self._module.__dict__)
-            if kind == "cell" or value:
+            if kind == "cell" or self._truth.holds(value):
                 return True, ()
-            return False, (f"gave {_one_line(self._repr(value))}",)
+            always = ", which is always true" if self._truth.says_nothing(value) else ""
+            return False, (f"gave {_one_line(self._repr(value))}{always}",)
         except MemoryError:
             return False, ("MemoryError",)
         except BaseException as error:  # SystemExit too is no success
@@ -380,9 +382,10 @@ def main() -> None:
     job = json.loads(_read(source, int(_read(source, _HEADER))))
     sys.path += job["paths"]
     report = _reporter(source, target)
-    keeping, contents = _beside("keeping"), _beside("contents")
+    keeping, contents, definitions, truth = map(_beside, ("keeping", "contents", "definitions", "truth"))
     held = _confine(job)
-    runner = _Runner(job["steps"], job["reserved"], lambda namespace: keeping.Kept(namespace, contents))
+    kept_in = partial(keeping.Kept, data=contents, code=definitions)
+    runner = _Runner(job["steps"], job["reserved"], kept_in, truth)
     report(True, held)
     if all(any(layer.split()[0] == wanted for layer in held) for wanted in job["required"]):
         runner.run(report)

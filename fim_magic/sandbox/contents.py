@@ -57,9 +57,9 @@ def noted(value: Any) -> tuple[list[Undo], list[Any]]:
         columns = [value.iloc[:, place] for place in range(value.shape[1])] if value.ndim > 1 else [value]
         objects = [column for column in columns if column.dtype == object]
         return [undo], [part for column in objects for part in column.array]
-    attributes = _attributes(value)
-    if attributes is not None:
-        found.append(attributes)
+    own = attributes(value)
+    if own:
+        found += own
         held += _dict_of(value).values()
         held += [slot.__get__(value) for slot in _slots(value) if _is_filled(slot, value)]
     return found, held
@@ -147,12 +147,12 @@ def _dict_of(value: Any) -> dict[str, Any]:
     return found if type(found) is dict else {}
 
 
-def _attributes(value: Any) -> Undo | None:
-    """Keep the class, the attributes and the slots of an object."""
+def attributes(value: Any) -> list[Undo]:
+    """Keep the class, the attributes and the slots of an object; no more than one thing, and none if it has none."""
     owner, there, slots = type(value), _dict_of(value), _slots(value)
     if not there and not slots and not is_changeable(owner):
-        return None
-    attributes = dict(there)
+        return []
+    before = dict(there)
     filled = [(slot, slot.__get__(value)) for slot in slots if _is_filled(slot, value)]
 
     def undo() -> bool:
@@ -160,9 +160,9 @@ def _attributes(value: Any) -> Undo | None:
         if type(value) is not owner:
             object.__setattr__(value, "__class__", owner)
             changed = True
-        if not same(dict, _dict_of(value), attributes):
+        if not same(dict, _dict_of(value), before):
             dict.clear(_dict_of(value))
-            dict.update(_dict_of(value), attributes)
+            dict.update(_dict_of(value), before)
             changed = True
         for slot, content in filled:
             if not _is_filled(slot, value) or slot.__get__(value) is not content:
@@ -170,7 +170,7 @@ def _attributes(value: Any) -> Undo | None:
                 changed = True
         return changed
 
-    return undo
+    return [undo]
 
 
 def _slots(value: Any) -> list[Any]:
@@ -197,16 +197,39 @@ def _array(value: Any) -> Undo | None:
     if is_a(value, array):
         return None if len(value) * value.itemsize > _MOST_BYTES else _buffer(value)
     owner = _base(value, "numpy", ("ndarray",))
-    if owner is None or value.nbytes > _MOST_BYTES:
+    if owner is None:
+        return _tensor(value)
+    if value.nbytes > _MOST_BYTES:
         return None
     plain = owner.view(value, owner)  # without what a matrix or a masked array makes of it
-    content, shape = plain.copy(), plain.shape
+    content, shape, dtype = plain.copy(), plain.shape, plain.dtype
 
     def undo() -> bool:
         now = owner.view(value, owner)
-        if now.shape == shape and now.tobytes() == content.tobytes():
+        if now.shape == shape and now.dtype == dtype and now.tobytes() == content.tobytes():
             return False
-        now[...] = content
+        if now.dtype != dtype:
+            value.dtype = dtype
+        if now.shape != shape:
+            value.shape = shape
+        owner.view(value, owner)[...] = content
+        return True
+
+    return undo
+
+
+def _tensor(value: Any) -> Undo | None:
+    owner = _base(value, "torch", ("Tensor",))
+    if owner is None or value.device.type != "cpu" or value.element_size() * value.numel() > _MOST_BYTES:
+        return None
+    content = value.detach().clone()
+    detached, copied = owner.detach, owner.copy_
+
+    def undo() -> bool:
+        now = detached(value)
+        if now.shape == content.shape and bool(((now == content) | ((now != now) & (content != content))).all()):
+            return False
+        copied(now, content)
         return True
 
     return undo
@@ -226,7 +249,7 @@ def _buffer(value: array[Any]) -> Undo:
 
 def _objects_in(value: Any) -> list[Any]:
     dtype = getattr(value, "dtype", None)
-    return [*value.flat] if dtype is not None and dtype.kind == "O" else []
+    return [*value.flat] if getattr(dtype, "kind", "") == "O" else []
 
 
 def _frame(value: Any) -> Undo | None:
