@@ -25,18 +25,25 @@ Place = tuple[int, int]
 _DEFINES = re.compile(rb"(?:async\s+)?(?:def|class)\s+")
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _COMPARES = "__bool__ __class__ __contains__ __eq__ __ge__ __gt__ __instancecheck__ __le__ __lt__ __ne__"
-# `abs(value - wanted) < tolerance`, `not value ^ wanted`, `np.allclose(value, wanted)`
-_COMPUTES = "__abs__ __array_function__ __array_ufunc__ __rsub__ __rxor__ __sub__ __subclasscheck__ __xor__"
+# `abs(value - wanted) < tolerance`, `value / wanted == 1`, `not value ^ wanted`, `np.allclose(value, wanted)`
+_COMPUTES = """
+    __abs__ __array_function__ __array_ufunc__ __mod__ __round__ __rmod__ __rsub__ __rtruediv__ __rxor__ __sub__
+    __subclasscheck__ __subclasshook__ __truediv__ __xor__
+"""
 _SHOWS = ("__format__", "__repr__", "__str__")  # doctests compare what is shown
-# unittest.mock.ANY equals everything; an iterator that stops early leaves a loop's assertions out; a test that skips
-# itself has not failed.
-_ANY = ("ANY", "SkipTest", "StopIteration", "mock")
+# unittest.mock.ANY equals everything, and pytest.approx as much as one likes; an iterator that stops early leaves a
+# loop's assertions out; a test that skips itself has not failed, nor has one of hypothesis that assumes too much;
+# unittest asks a module which tests are to be run.
+_ANY = """
+    ANY SkipTest StopAsyncIteration StopIteration approx assume hypothesis load_tests mock setUpModule skipTest
+"""
 # What changes a check from beneath while it runs.
 _REACHES_IN = """
-    _getframe addaudithook ctypes currentframe displayhook f_back f_locals get_objects get_referents get_referrers
-    monitoring setprofile settrace tb_frame
+    __array_interface__ __array_struct__ _ctypes _current_frames _getframe addaudithook ag_frame cffi cr_frame ctypes
+    currentframe displayhook f_back f_builtins f_code f_globals f_lineno f_locals f_trace get_objects get_referents
+    get_referrers getinnerframes getouterframes gi_frame monitoring setprofile settrace tb_frame walk_stack walk_tb
 """
-_ANSWERS_ITSELF = frozenset([*_COMPARES.split(), *_COMPUTES.split(), *_SHOWS, *_ANY, *_REACHES_IN.split()])
+_ANSWERS_ITSELF = frozenset([*_COMPARES.split(), *_COMPUTES.split(), *_SHOWS, *_ANY.split(), *_REACHES_IN.split()])
 
 
 @dataclass(frozen=True)
@@ -274,8 +281,11 @@ def _answers_itself(tree: ast.AST, written: Written) -> Iterator[str]:
     for node in ast.walk(tree):
         if not written.covers((getattr(node, "lineno", 0), getattr(node, "col_offset", 0))):
             continue
-        names = [getattr(node, field, None) for field in ("name", "attr", "id", "value", "arg")]
-        yield from (name for name in names if isinstance(name, str) and name in _ANSWERS_ITSELF)
+        names = [getattr(node, field, None) for field in ("name", "attr", "id", "value", "arg", "module")]
+        texts = [name for name in names if isinstance(name, str)]
+        if isinstance(node, (ast.alias, ast.ImportFrom)):
+            texts = [part for text in texts for part in text.split(".")]
+        yield from (name for name in texts if name in _ANSWERS_ITSELF)
 
 
 def shared_names(trees: Iterable[ast.Module]) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import re
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,10 @@ from fim_magic.sandbox import KERNEL_LAYERS, Limits, Step, run_steps
 _NO_EXAMPLES = Check("doctests", None, "no example that you wrote stands in a docstring")
 _TOO_DEEP = "nested too deep to be looked into"
 _REFUSED = "not run, as this system cannot confine it"
+_FINDS_TESTS = re.compile(
+    r"\bunittest\.main\b|\bTestProgram\b|\bloadTestsFrom(Module|Name)|\btestmod\b|\bpytest\.main\b"
+)
+_DEFINITIONS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 _PRELUDE = "def display(*things, **options):\n    print(*things)\n\ndef get_ipython():\n    return None\n"
 
 
@@ -128,6 +133,7 @@ def _planned(
     if answer.rows and division is None and tree_of(cell) is None:
         raise RecursionError
     checks = [one.source for one in wanted] + [example.source for group in examples for example in group]
+    checks += _tests_found(checks, earlier)
     before = [Step("cell", _PRELUDE, "<cell 0>", vital=True), *_setup(cell, division, checks, earlier)]
     parts = (cell,) if division is None else division.parts
     steps = before + [Step("cell", part, "<cell>", vital=True, shown=cell) for part in parts]
@@ -199,9 +205,22 @@ def _test_called(name: str, cells: Sequence[str]) -> str | None:
     for cell in reversed(cells):
         if cell.lstrip().partition("\n")[0].lstrip("# ").rstrip() == name and cell.lstrip().startswith("#"):
             return cell
-    defines = re.compile(rf"^def {re.escape(name)}\(\s*\)", re.MULTILINE)
-    is_test = name.startswith("test") and any(map(defines.search, cells))
-    return f"{name}()" if is_test else None
+    defines = re.compile(rf"^(async +)?def {re.escape(name)}\(\s*\)", re.MULTILINE)
+    found = [match for match in map(defines.search, cells) if match] if name.startswith("test") else []
+    return f"{'await ' if found[-1][1] else ''}{name}()" if found else None
+
+
+def _tests_found(checks: Sequence[str], cells: Sequence[str]) -> list[str]:
+    """Return the names of the tests that checks find by themselves, as `unittest.main` and `doctest.testmod` do."""
+    text = "\n".join(checks)
+    sources = filter(None, map(without_magics, cells)) if _FINDS_TESTS.search(text) else ()
+    trees = [tree for tree in map(tree_of, sources) if tree]
+    return [node.name for tree in trees for node in tree.body if isinstance(node, _DEFINITIONS) and _is_test(node)]
+
+
+def _is_test(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    bases = map(ast.unparse, node.bases) if isinstance(node, ast.ClassDef) else ()
+    return any(base.endswith("TestCase") for base in bases) or ">>>" in ast.unparse(node)
 
 
 def _docstrings(text: str, written_rows: AbstractSet[int] = frozenset()) -> list[list[doctest.Example]]:

@@ -12,13 +12,18 @@ from fim_magic.candidate import Check
 from fim_magic.cell_text import UNREADABLE, compiled
 from fim_magic.checks.claims import Claims
 from fim_magic.checks.parsing import short
+from fim_magic.quiet import without_warnings
 from fim_magic.sandbox import Limits, RunReport, StepResult
 
 # What these say may be the sandbox's fault, not the cell's: it has none of the user's files.
 _OF_THE_SANDBOX = ("BlockingIOError", "FileNotFoundError", "ModuleNotFoundError", "PermissionError")
+_REFUSED = tuple(  # in the text of other errors
+    f"[Errno {number}] {text}"
+    for number, text in ((1, "Operation not permitted"), (13, "Permission denied"), (30, "Read-only file system"))
+)
 _SHOWN = 60  # characters of an example or of what it gave
 _DOCTEST_OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
-_CHANGES = "changes"  # before the names that a step has changed; as child.py has it
+_CHANGES = "\nchanges"  # before the names that a step has changed; as child.py has it
 
 Verdict = tuple[bool | None, str]
 """Whether a check has passed, None where that is not known, and what was found."""
@@ -101,7 +106,7 @@ def _judge_cell(run: Run) -> Verdict:
         return None, f"the sandbox did not start: {error}"
     if len(done) < before or (len(done) == before and done and not done[-1].ok):
         return None, short(f"an earlier cell does not run here: {error}")
-    if error.startswith(_OF_THE_SANDBOX):
+    if _is_of_the_sandbox(error):
         return None, short(f"does not run in the sandbox: {error}")
     return False, short(error)
 
@@ -135,7 +140,11 @@ def _judge_step(wanted: Wanted, index: int, run: Run) -> Verdict:
     message = " ".join(step.texts)
     if wanted.kind == "expression" and message.startswith("gave "):
         return False, short(f"{wanted.name} {message}")
-    return (None if message.startswith(_OF_THE_SANDBOX) else False), short(message)
+    return (None if _is_of_the_sandbox(message) else False), short(message)
+
+
+def _is_of_the_sandbox(error: str) -> bool:
+    return error.startswith(_OF_THE_SANDBOX) or any(refused in error for refused in _REFUSED)
 
 
 def _judge_changes(names: Sequence[str]) -> Verdict:
@@ -189,6 +198,7 @@ def _is_as_wanted(example: doctest.Example, outcome: str) -> bool:
 def _same_value(want: str, got: str) -> bool:
     """Whether both are the same literal: people write "a" where Python shows 'a'."""
     try:
-        return bool(want.strip()) and bool(ast.literal_eval(want.strip()) == ast.literal_eval(got.strip()))
+        with without_warnings():  # what a program prints may be close to Python
+            return bool(want.strip()) and bool(ast.literal_eval(want.strip()) == ast.literal_eval(got.strip()))
     except (*UNREADABLE, TypeError):
         return False

@@ -20,6 +20,7 @@ import os
 import sys
 import types
 from collections.abc import Callable
+from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
 from typing import Any
 
@@ -28,6 +29,7 @@ globals()["__builtins__"] = dict(vars(builtins))
 
 _TOKEN = 32  # characters
 _HEADER = 16  # digits
+_CHANGES = "\nchanges"  # before the names of what a step has changed; no error's line has a line end
 _MESSAGE = 500  # characters of a message
 _OUTPUT = 20_000  # characters of what an example printed
 _OPEN_FILES = 128
@@ -95,7 +97,7 @@ def _limit(limits: dict[str, int]) -> bool:
         "RLIMIT_AS": limits["memory"],
         "RLIMIT_FSIZE": limits["file_size"],
         "RLIMIT_NOFILE": _OPEN_FILES,
-        "RLIMIT_CORE": 0,
+        "RLIMIT_CORE": 1,  # byte: unlike 0, it also keeps the kernel from starting a program that takes the core
     }
     if sys.platform == "darwin":
         wanted["RLIMIT_NPROC"] = 0  # Linux counts threads with it, and not root's
@@ -113,13 +115,18 @@ def _limit(limits: dict[str, int]) -> bool:
 def _confine(job: dict[str, Any]) -> tuple[str, ...]:
     """Put every layer of the job into force, and return those that hold."""
     wanted, limits = job["layers"], job["limits"]
-    kernel = _beside("kernel")
-    held = []
-    if "tmpfs" in wanted and _beside("mounts").private_tmpfs(job["scratch"], limits["disk"], limits["files"]):
-        held += ["tmpfs"]
+    kernel, seccomp = _beside("kernel"), _beside("seccomp")  # neither can be read once files are restricted
+    held, is_alone = [], False
+    if "tmpfs" in wanted:
+        found, is_alone = _beside("mounts").private_tmpfs(job["scratch"], limits["disk"], limits["files"])
+        held += ["tmpfs"] if found else []
+    if held:
         for folder in ("home", "work"):
             os.mkdir(folder, 0o700)
         os.chdir("work")
+        nothing = os.open(os.devnull, os.O_RDWR)  # the other one is of a mount that may be changed
+        os.dup2(nothing, 0)
+        os.close(nothing)
     kernel.die_with_parent()
     held += ["limits"] if _limit(limits) else []
     given_up = ("capabilities" in wanted and kernel.drop_capabilities(), kernel.no_new_privileges())
@@ -127,7 +134,9 @@ def _confine(job: dict[str, Any]) -> tuple[str, ...]:
     writable = [job["scratch"], os.devnull, "/dev/zero", "/dev/full"]
     abi = kernel.restrict_files(job["readable"], writable) if "landlock" in wanted else 0
     held += [f"landlock {abi}"] if abi else []
-    held += ["seccomp"] if "seccomp" in wanted and kernel.refuse_system_calls() else []
+    is_alone &= "capabilities" in held
+    if "seccomp" in wanted and kernel.refuse_system_calls(seccomp.program, spares_attributes=is_alone):
+        held += ["seccomp"]
     sys.addaudithook(_guard(job["readable"], writable, files=not abi))
     return (*held, "audit")
 
@@ -179,18 +188,21 @@ class _Runner:
     """Runs steps in one namespace, that of a module `__main__`."""
 
     def __init__(
-        self, steps: list[dict[str, Any]], reserved: dict[str, Any] | None, kept_in: Callable[..., Any]
+        self, steps: list[dict[str, Any]], reserved: dict[str, Any] | None, kept_in: Callable[..., Any], truth: Any
     ) -> None:
         self._module = types.ModuleType("__main__")
         self._module.__dict__["__builtins__"] = builtins  # or it would get our copy
-        self._reserved = reserved
+        self._reserved, self._truth = reserved, truth
         self._kept = kept_in(self._module.__dict__)
-        self._loops: list[Any] = []
+        self._checking: list[str] = []
         self._eval, self._repr, self._stream = eval, repr, io.StringIO
         self._display = sys.displayhook
         self._steps = steps
         self._names = [step["name"] for step in steps]
         self._codes = [self._compile(step) for step in steps]
+        compiled = [code for codes in self._codes for code in codes if not isinstance(code, Exception)]
+        is_async = any(code.co_flags & _COROUTINE for code in compiled)
+        self._wait = self._event_loop() if is_async else None  # before a program can say what a loop is
         sys.modules["__main__"] = self._module
         sys.argv = [""]
 
@@ -224,9 +236,13 @@ class _Runner:
             return
         for stretch in reserved["stretches"]:
             if index == stretch["first"]:
-                self._import(reserved["modules"], reserved["attributes"])
+                self._checking = self._import(reserved["modules"], reserved["attributes"])
                 self._kept.note(
-                    stretch["only"], released=stretch["released"], data=stretch["data"], wholly=stretch["wholly"]
+                    stretch["only"],
+                    released=stretch["released"],
+                    data=stretch["data"],
+                    wholly=stretch["wholly"],
+                    modules=self._checking,
                 )
 
     def _put_back(self, index: int, parts: tuple[str, ...]) -> tuple[bool, tuple[str, ...]]:
@@ -238,14 +254,15 @@ class _Runner:
             changed = self._kept.put_back()
         if index == reserved["settled"]:
             changed += self._kept.put_back(reserved["spared"], contents=False)
-            self._kept.note(reserved["checked"])
+            self._kept.note(reserved["checked"], modules=self._checking)
         if index <= reserved["settled"]:
             return True, tuple(changed)
         changed = self._kept.put_back()
-        return (False, ("changes", *changed)) if changed else (True, parts)
+        return (False, (_CHANGES, *changed)) if changed else (True, parts)
 
-    def _import(self, modules: list[str], attributes: list[str]) -> None:
-        """Import what checks will import, before a program can change it."""
+    def _import(self, modules: list[str], attributes: list[str]) -> list[str]:
+        """Import what checks will import, before a program can change it; return the names of these modules."""
+        found = [*modules]
         for name in modules:
             with contextlib.suppress(BaseException):
                 __import__(name)
@@ -255,15 +272,18 @@ class _Runner:
             for name in rest:
                 if not isinstance(value, types.ModuleType):
                     break
+                found.append(value.__name__)
                 with contextlib.suppress(BaseException):
                     value = getattr(value, name)
+        return found
 
     def _attempt(self, kind: str, code: types.CodeType | Exception) -> tuple[bool, tuple[str, ...]]:
         try:
             value = self._value(code, self._module.__dict__)
-            if kind == "cell" or value:
+            if kind == "cell" or self._truth.holds(value):
                 return True, ()
-            return False, (f"gave {_one_line(self._repr(value))}",)
+            always = ", which is always true" if self._truth.says_nothing(value) else ""
+            return False, (f"gave {_one_line(self._repr(value))}{always}",)
         except MemoryError:
             return False, ("MemoryError",)
         except BaseException as error:  # SystemExit too is no success
@@ -274,14 +294,14 @@ class _Runner:
         if isinstance(code, Exception):
             raise code
         value = self._eval(code, namespace)
-        return self._awaited(value) if code.co_flags & _COROUTINE else value
+        return value if self._wait is None or not code.co_flags & _COROUTINE else self._wait(value)
 
-    def _awaited(self, coroutine: Any) -> object:
-        if not self._loops:
-            import asyncio
+    @staticmethod
+    def _event_loop() -> Callable[[Any], object]:
+        import asyncio
 
-            self._loops.append(asyncio.new_event_loop())
-        return self._loops[0].run_until_complete(coroutine)
+        wait: Callable[[Any], object] = asyncio.new_event_loop().run_until_complete
+        return wait
 
     def _examples(self, codes: list[types.CodeType | Exception]) -> tuple[bool, tuple[str, ...]]:
         """Run a docstring's examples in a copy of the namespace; whether they are right is for the parent to judge."""
@@ -303,7 +323,7 @@ class _Runner:
 
     def _words(self, error: BaseException) -> str:
         try:
-            name, text = type(error).__name__, _one_line(str(error))
+            name, text = _one_line(type(error).__name__), _one_line(str(error))
             if not text and name == "AssertionError":
                 text = self._line_of(error)
         except BaseException:  # its __str__ is the program's
@@ -362,9 +382,10 @@ def main() -> None:
     job = json.loads(_read(source, int(_read(source, _HEADER))))
     sys.path += job["paths"]
     report = _reporter(source, target)
-    keeping, contents = _beside("keeping"), _beside("contents")
+    keeping, contents, definitions, truth = map(_beside, ("keeping", "contents", "definitions", "truth"))
     held = _confine(job)
-    runner = _Runner(job["steps"], job["reserved"], lambda namespace: keeping.Kept(namespace, contents))
+    kept_in = partial(keeping.Kept, data=contents, code=definitions)
+    runner = _Runner(job["steps"], job["reserved"], kept_in, truth)
     report(True, held)
     if all(any(layer.split()[0] == wanted for layer in held) for wanted in job["required"]):
         runner.run(report)

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import builtins
 from array import array
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from functools import partial
-from types import MemberDescriptorType
+from types import FunctionType, MemberDescriptorType, MethodType
 from typing import Any
 
 globals()["__builtins__"] = dict(vars(builtins))
 
 _MOST_BYTES = 16 << 20  # of one array
-_CONTAINERS = (list, dict, set, bytearray, deque)
+_CONTAINERS = (list, OrderedDict, dict, set, bytearray, deque)
+_MAPPINGS = (OrderedDict, dict)
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: others cannot be changed
 _MISSING = object()
 
@@ -25,6 +26,11 @@ Undo = Callable[[], bool]
 """Puts one thing back, and says whether it had changed."""
 
 _dict_of_class = type.__dict__["__dict__"].__get__  # past a metaclass
+
+
+def is_a(value: object, kinds: Any) -> bool:
+    """Whether something is of a kind by its own type: `isinstance` would ask it for its `__class__`, which may fail."""
+    return issubclass(type(value), kinds)
 
 
 def is_changeable(owner: type) -> bool:
@@ -35,13 +41,14 @@ def is_changeable(owner: type) -> bool:
 def noted(value: Any) -> tuple[list[Undo], list[Any]]:
     """Note what a value holds; return how to put that back, and what else may be changed by way of it."""
     found: list[Undo] = []
-    held: list[Any] = [*value] if type(value) in (tuple, frozenset) else []
-    kind: Any = next((kind for kind in _CONTAINERS if isinstance(value, kind)), None)
+    held: list[Any] = _parts_of(value)
+    kind: Any = next((kind for kind in _CONTAINERS if is_a(value, kind)), None)
     if kind is not None:
         content = _copied(kind, value)
         found.append(container(kind, value, content))
-        held = [] if kind is bytearray else [*(content.values() if kind is dict else content)]
-        if isinstance(value, defaultdict):
+        held = [] if kind is bytearray else [*content]
+        held += content.values() if kind in _MAPPINGS else ()
+        if is_a(value, defaultdict):
             found.append(_factory(value))
     elif (undo := _array(value)) is not None:
         found.append(undo)
@@ -50,11 +57,25 @@ def noted(value: Any) -> tuple[list[Undo], list[Any]]:
         columns = [value.iloc[:, place] for place in range(value.shape[1])] if value.ndim > 1 else [value]
         objects = [column for column in columns if column.dtype == object]
         return [undo], [part for column in objects for part in column.array]
-    attributes = _attributes(value)
-    if attributes is not None:
-        found.append(attributes)
+    own = attributes(value)
+    if own:
+        found += own
         held += _dict_of(value).values()
+        held += [slot.__get__(value) for slot in _slots(value) if _is_filled(slot, value)]
     return found, held
+
+
+def _parts_of(value: Any) -> list[Any]:
+    """What is held by something that cannot be made to hold anything else."""
+    if is_a(value, tuple):
+        return [*tuple.__iter__(value)]
+    if is_a(value, frozenset):
+        return [*frozenset.__iter__(value)]
+    if type(value) is FunctionType:
+        return [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
+    if type(value) is MethodType:
+        return [value.__self__, value.__func__]
+    return [value.func, *value.args, *value.keywords.values()] if type(value) is partial else []
 
 
 def partial_function(value: Any) -> Undo:
@@ -72,7 +93,7 @@ def partial_function(value: Any) -> Undo:
 
 
 def _copied(kind: Any, value: Any) -> Any:
-    return kind(kind.items(value) if kind is dict else kind.__iter__(value))
+    return kind(kind.items(value) if kind in _MAPPINGS else kind.__iter__(value))
 
 
 def _factory(value: Any) -> Undo:
@@ -94,7 +115,11 @@ def container(kind: Any, value: Any, content: Any) -> Undo:
         if same(kind, value, content):
             return False
         kind.clear(value)
-        (kind.update if kind in (dict, set) else kind.extend)(value, content)
+        if kind is OrderedDict:
+            for key, part in content.items():
+                kind.__setitem__(value, key, part)
+        else:
+            (kind.update if kind in (dict, set) else kind.extend)(value, content)
         return True
 
     return undo
@@ -108,8 +133,8 @@ def same(kind: Any, value: Any, content: Any) -> bool:
         return bool(bytearray.__eq__(value, content))
     if kind is set:
         return {id(part) for part in set.__iter__(value)} == {id(part) for part in content}
-    if kind is dict:
-        pairs = zip(dict.items(value), content.items(), strict=True)
+    if kind in _MAPPINGS:
+        pairs = zip(kind.items(value), content.items(), strict=True)
         return all(one[0] is other[0] and one[1] is other[1] for one, other in pairs)
     return all(one is other for one, other in zip(kind.__iter__(value), content, strict=True))
 
@@ -122,14 +147,12 @@ def _dict_of(value: Any) -> dict[str, Any]:
     return found if type(found) is dict else {}
 
 
-def _attributes(value: Any) -> Undo | None:
-    """Keep the class, the attributes and the slots of an object."""
-    owner, there = type(value), _dict_of(value)
-    slots = [part for base in type.mro(owner) for part in _dict_of_class(base).values()]
-    slots = [part for part in slots if type(part) is MemberDescriptorType and is_changeable(part.__objclass__)]
+def attributes(value: Any) -> list[Undo]:
+    """Keep the class, the attributes and the slots of an object; no more than one thing, and none if it has none."""
+    owner, there, slots = type(value), _dict_of(value), _slots(value)
     if not there and not slots and not is_changeable(owner):
-        return None
-    attributes = dict(there)
+        return []
+    before = dict(there)
     filled = [(slot, slot.__get__(value)) for slot in slots if _is_filled(slot, value)]
 
     def undo() -> bool:
@@ -137,9 +160,9 @@ def _attributes(value: Any) -> Undo | None:
         if type(value) is not owner:
             object.__setattr__(value, "__class__", owner)
             changed = True
-        if not same(dict, _dict_of(value), attributes):
+        if not same(dict, _dict_of(value), before):
             dict.clear(_dict_of(value))
-            dict.update(_dict_of(value), attributes)
+            dict.update(_dict_of(value), before)
             changed = True
         for slot, content in filled:
             if not _is_filled(slot, value) or slot.__get__(value) is not content:
@@ -147,7 +170,12 @@ def _attributes(value: Any) -> Undo | None:
                 changed = True
         return changed
 
-    return undo
+    return [undo]
+
+
+def _slots(value: Any) -> list[Any]:
+    parts = [part for base in type.mro(type(value)) for part in _dict_of_class(base).values()]
+    return [part for part in parts if type(part) is MemberDescriptorType and is_changeable(part.__objclass__)]
 
 
 def _is_filled(slot: Any, value: Any) -> bool:
@@ -166,19 +194,42 @@ def _base(value: Any, package: str, names: tuple[str, ...]) -> Any:
 
 
 def _array(value: Any) -> Undo | None:
-    if isinstance(value, array):
+    if is_a(value, array):
         return None if len(value) * value.itemsize > _MOST_BYTES else _buffer(value)
     owner = _base(value, "numpy", ("ndarray",))
-    if owner is None or value.nbytes > _MOST_BYTES:
+    if owner is None:
+        return _tensor(value)
+    if value.nbytes > _MOST_BYTES:
         return None
     plain = owner.view(value, owner)  # without what a matrix or a masked array makes of it
-    content, shape = plain.copy(), plain.shape
+    content, shape, dtype = plain.copy(), plain.shape, plain.dtype
 
     def undo() -> bool:
         now = owner.view(value, owner)
-        if now.shape == shape and now.tobytes() == content.tobytes():
+        if now.shape == shape and now.dtype == dtype and now.tobytes() == content.tobytes():
             return False
-        now[...] = content
+        if now.dtype != dtype:
+            value.dtype = dtype
+        if now.shape != shape:
+            value.shape = shape
+        owner.view(value, owner)[...] = content
+        return True
+
+    return undo
+
+
+def _tensor(value: Any) -> Undo | None:
+    owner = _base(value, "torch", ("Tensor",))
+    if owner is None or value.device.type != "cpu" or value.element_size() * value.numel() > _MOST_BYTES:
+        return None
+    content = value.detach().clone()
+    detached, copied = owner.detach, owner.copy_
+
+    def undo() -> bool:
+        now = detached(value)
+        if now.shape == content.shape and bool(((now == content) | ((now != now) & (content != content))).all()):
+            return False
+        copied(now, content)
         return True
 
     return undo
@@ -198,7 +249,7 @@ def _buffer(value: array[Any]) -> Undo:
 
 def _objects_in(value: Any) -> list[Any]:
     dtype = getattr(value, "dtype", None)
-    return [*value.flat] if dtype is not None and dtype.kind == "O" else []
+    return [*value.flat] if getattr(dtype, "kind", "") == "O" else []
 
 
 def _frame(value: Any) -> Undo | None:

@@ -28,6 +28,7 @@ def variables(home: Path) -> dict[str, str]:
         "MPLCONFIGDIR": folder,
         "MPLBACKEND": "Agg",
         "LANG": "C.UTF-8",
+        "USER": "user",  # the list of users cannot be read
         "CUDA_VISIBLE_DEVICES": "",
         "MALLOC_ARENA_MAX": "2",  # each takes 64 MiB of address space
         **dict.fromkeys(_THREAD_COUNTS.split(), "1"),

@@ -8,54 +8,56 @@ functions and classes of modules. It uses its own copy of the builtins, and goes
 from __future__ import annotations
 
 import builtins
+import gc
 import sys
 from collections.abc import Callable, Iterable
 from functools import _lru_cache_wrapper, partial
-from types import CellType, FunctionType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 globals()["__builtins__"] = dict(vars(builtins))
 
 _MOST_ENTRIES = 10_000  # of the user's data
-_CONSTANTS = (bool, int, float, complex, str)
-_CODE = (FunctionType, staticmethod, classmethod, property)
-_WITHOUT_CONTENT = (*_CONSTANTS, *_CODE, bytes, type, ModuleType)
-_OF_EVERY_CLASS = frozenset({"__dict__", "__weakref__"})
-_OVERRIDES = frozenset(
-    "__bool__ __contains__ __eq__ __ge__ __getattr__ __getattribute__ __gt__ __le__ __len__ __lt__ __ne__".split()
+_NOTES = (bool, type(None))  # with which libraries note what they have done
+_WITHOUT_CONTENT = (bool, int, float, complex, str, bytes, staticmethod, classmethod, property)
+_OF_PYTHON = frozenset(
+    "__annotate__ __annotations__ __builtins__ __cached__ __conditional_annotations__ __doc__ __file__ __loader__"
+    " __package__ __spec__".split()
 )
 _BUILTINS = vars(builtins)
 _dict_of_class = type.__dict__["__dict__"].__get__  # past a metaclass
-_bases = type.__dict__["__bases__"]
+_size_of_dict = type.__dict__["__dictoffset__"].__get__  # of its objects; an error that is raised takes longer
 _set_trace, _set_profile, _modules = sys.settrace, sys.setprofile, sys.modules
+_collects, _collect_nothing, _collect_again = gc.isenabled, gc.disable, gc.enable
 _IMPORTS: tuple[Any, Any, Any] = (sys.path, sys.meta_path, sys.path_hooks)
+_finders = sys.path_importer_cache
 _MISSING = object()
 
 Undo = Callable[[], bool]
 """Puts one thing back, and says whether it had changed."""
 
-_Made = tuple[Any, Any, dict[str, Any] | None, dict[str, Any] | None]
-"""A function's code, its defaults, and those of its keywords twice: the dictionary, and what it holds."""
-
 
 class Kept:
     """What was noted, and putting it back."""
 
-    def __init__(self, namespace: dict[str, Any], data: Any) -> None:
-        """Keep a namespace; `data` is the module `contents.py`, which the child loads as well."""
+    def __init__(self, namespace: dict[str, Any], data: Any, code: Any) -> None:
+        """Keep a namespace; `data` and `code` are `contents.py` and `definitions.py`, which the child loads as well."""
         self._namespace = namespace
-        self._data = data
+        self._data, self._code = data, code
         self._clear()
 
     def _clear(self) -> None:
         self._undo: list[tuple[str, Undo]] = []
         self._contents: list[tuple[str, Undo]] = []
         self._noted_modules: list[tuple[str, ModuleType, dict[str, Any], bool]] = []
-        self._functions: dict[int, tuple[str, FunctionType, _Made]] = {}
+        self._functions: dict[int, tuple[str, FunctionType, Any]] = {}
         self._classes: dict[str, type] = {}
-        self._seen: set[int] = set()
+        self._seen: set[int] = set()  # code
+        self._looked_into: set[int] = set()  # data
         self._may_hide: Callable[[str], bool] = lambda _: True
         self._builtins = dict(_BUILTINS)
+        self._finders = dict(_finders)
+        self._main = _modules.get("__main__")
 
     def note(
         self,
@@ -64,15 +66,35 @@ class Kept:
         released: Iterable[str] = (),
         data: Iterable[str] = (),
         wholly: bool = False,
+        modules: Iterable[str] = (),
     ) -> None:
         """Note what is to be kept, and forget what was noted before.
+
+        Collecting garbage in between would take longer than the rest.
 
         Args:
             only: Where not None, the only names that stay what they are.
             released: Names that do not.
             data: Names whose lists, dictionaries and objects keep what they hold as well.
             wholly: Whether classes keep all that they have, and not their functions alone.
+            modules: Modules that are the user's as those are that names are bound to.
         """
+        collects = _collects()
+        _collect_nothing()
+        try:
+            self._note(only, released, data, wholly, modules)
+        finally:
+            if collects:
+                _collect_again()
+
+    def _note(
+        self,
+        only: Iterable[str] | None,
+        released: Iterable[str],
+        data: Iterable[str],
+        wholly: bool,
+        modules: Iterable[str],
+    ) -> None:
         self._clear()
         before = dict(self._namespace)
         among, left_out = None if only is None else frozenset(only), frozenset(released)
@@ -82,27 +104,27 @@ class Kept:
 
         self._may_hide = lambda name: name in before or not is_kept(name)
         for name, value in before.items():
-            if is_kept(name) and (name == "__name__" or not name.startswith("__")):
+            if is_kept(name) and name not in _OF_PYTHON:
                 self._undo.append((name, _entry(self._namespace, name, value)))
                 self._note_code(name, value, wholly)
         for name in data:
             if name in before:
                 self._note_content(name, before[name])
-        own = {id(value) for value in before.values() if isinstance(value, ModuleType)}
+        own = {id(value) for value in before.values() if _is_a(value, ModuleType)}
+        own |= {id(_modules.get(name)) for name in modules}
         for name, module in [*_modules.items()]:
-            if isinstance(module, ModuleType) and vars(module) is not self._namespace and module is not builtins:
-                self._note_module(name, module, id(module) in own)
+            if _is_a(module, ModuleType) and vars(module) is not self._namespace and module is not builtins:
+                self._note_module(name, module, id(module) in own, wholly)
         for name, listed in zip(("sys.path", "sys.meta_path", "sys.path_hooks"), _IMPORTS, strict=True):
             self._undo.append((name, self._data.container(list, listed, list(listed))))
 
     def _is_new(self, value: Any) -> bool:
-        if id(value) in self._seen:
-            return False
-        self._seen.add(id(value))
-        return len(self._seen) <= _MOST_ENTRIES
+        return _is_new(value, self._seen)
 
     def _note_code(self, name: str, value: Any, wholly: bool) -> None:
-        if type(value) is property:
+        if type(value) is MethodType:
+            self._note_code(name, value.__func__, wholly)
+        elif type(value) is property:
             for part in (value.fget, value.fset, value.fdel):
                 self._note_code(name, part, wholly)
         elif type(value) is partial:
@@ -115,9 +137,9 @@ class Kept:
             if self._is_new(value):
                 self._note_function(name, value, wholly)
                 self._note_code(name, wrapped, wholly)
-        elif isinstance(value, type) and self._data.is_changeable(value) and self._is_new(value):
+        elif _is_a(value, type) and self._data.is_changeable(value) and self._is_new(value):
             is_users = _dict_of_class(value).get("__module__") == "__main__"
-            self._undo.append((name, _members(value, self._namespace, all_of_it=wholly and is_users)))
+            self._undo.append((name, self._code.members(value, self._namespace, all_of_it=wholly and is_users)))
             for part in [*_dict_of_class(value).values()] if is_users else ():
                 self._note_code(name, part, wholly)
                 if wholly:
@@ -127,10 +149,10 @@ class Kept:
 
     def _note_function(self, name: str, value: Any, wholly: bool) -> None:
         if type(value) is _lru_cache_wrapper:
-            self._undo.append((name, _cache(value)))
+            self._undo.append((name, self._code.cache(value)))
         if type(value) is not FunctionType:
             return
-        self._undo.append((name, _function(value)))
+        self._undo.append((name, self._code.definition(value)))
         for cell in value.__closure__ or ():
             try:
                 content = cell.cell_contents
@@ -139,31 +161,47 @@ class Kept:
             if type(content) is FunctionType:
                 self._note_code(name, content, wholly)
             if wholly:
-                self._undo.append((name, _cell(cell, content)))
+                self._undo.append((name, self._code.closure(cell, content)))
                 self._note_content(name, content)
 
     def _note_content(self, name: str, value: Any) -> None:
-        if isinstance(value, _WITHOUT_CONTENT) or not self._is_new(value):
-            return
-        undo, held = self._data.noted(value)
-        self._contents += [(name, one) for one in undo]
-        for part in held:
-            self._note_content(name, part)
+        waiting = [value]  # data may be nested deeper than Python recurses
+        while waiting:
+            value = waiting.pop()
+            if type(value) in _WITHOUT_CONTENT or _is_a(value, (type, ModuleType)):
+                continue
+            if _is_new(value, self._looked_into):
+                undo, held = self._data.noted(value)
+                self._contents += [(name, one) for one in undo]
+                waiting += held
 
-    def _note_module(self, name: str, module: ModuleType, is_own: bool) -> None:
-        found = {key: value for key, value in vars(module).items() if callable(value)}
-        if is_own and module is not sys:
-            constants = {key: value for key, value in vars(module).items() if type(value) in _CONSTANTS}
-            found |= {key: value for key, value in constants.items() if not key.startswith("_")}
+    def _note_module(self, name: str, module: ModuleType, is_own: bool, wholly: bool) -> None:
+        there = dict(vars(module))
+        found = {key: value for key, value in there.items() if callable(value) or _is_a(value, ModuleType)}
+        if is_own:
+            kinds: Any = self._code.CONSTANTS if module is sys else object
+            public = {key: value for key, value in there.items() if not key.startswith("_")}
+            found |= {key: value for key, value in public.items() if _is_a(value, kinds) and type(value) not in _NOTES}
         self._noted_modules.append((name, module, found, is_own))
         self._classes[name] = type(module)
         for key, value in found.items():
             self._note_library_function(f"{name}.{key}", value)
         for key, value in found.items() if is_own else ():
-            if isinstance(value, type) and self._data.is_changeable(value):
-                for owner in type.mro(value):
-                    if self._data.is_changeable(owner) and self._is_new(owner):
-                        self._undo.append((f"{name}.{key}", _members(owner, self._namespace, all_of_it=False)))
+            if type(value) is _lru_cache_wrapper:
+                self._undo.append((f"{name}.{key}", self._code.cache(value)))
+            elif wholly and self._code.is_of_the_same_package(type(value), module):
+                self._contents += [(f"{name}.{key}", one) for one in self._data.attributes(value)]
+        self._note_classes(name, found, is_own)
+
+    def _note_classes(self, name: str, found: dict[str, Any], is_own: bool) -> None:
+        for key, value in found.items():
+            if _is_a(value, type) and self._data.is_changeable(value):
+                for owner in type.mro(value) if is_own else (value,):
+                    if self._data.is_changeable(owner) and id(owner) not in self._seen:
+                        self._seen.add(id(owner))
+                        self._undo.append(
+                            (f"{name}.{key}", self._code.members(owner, self._namespace, all_of_it=False))
+                        )
                         for part in _dict_of_class(owner).values():
                             self._note_library_function(f"{name}.{key}", part)
 
@@ -172,10 +210,14 @@ class Kept:
         value = value.__func__ if type(value) in (staticmethod, classmethod) else value
         while id(value) not in self._functions:
             if type(value) is FunctionType:
-                self._functions[id(value)] = name, value, _made_of(value)
+                self._functions[id(value)] = name, value, self._code.made_of(value)
+            elif _is_a(value, type) or not _size_of_dict(type(value)):
+                return
             try:
-                value = object.__getattribute__(value, "__dict__")["__wrapped__"]
-            except (AttributeError, KeyError, TypeError):
+                value = object.__getattribute__(value, "__dict__").get("__wrapped__", _MISSING)
+            except (AttributeError, TypeError):
+                return
+            if value is _MISSING:
                 return
 
     def put_back(self, spared: Iterable[str] = (), *, contents: bool = True) -> list[str]:
@@ -189,6 +231,10 @@ class Kept:
         _set_profile(None)
         sys.modules = _modules
         sys.path, sys.meta_path, sys.path_hooks = _IMPORTS
+        sys.path_importer_cache = _finders
+        _put_back(_finders, self._finders)
+        if self._main is not None:
+            _modules["__main__"] = self._main  # where unittest and doctest look for tests
         changed = {f"builtins.{key}": None for key in _put_back(_BUILTINS, self._builtins)}
         for name, module, parts, is_own in self._noted_modules:
             if name in spared:
@@ -199,10 +245,14 @@ class Kept:
             if _modules.get(name) is not module:
                 _modules[name] = module
             for key, value in _put_back(vars(module), parts).items():
-                if is_own or _is_made_in(self._namespace, value):
+                before = parts[key]  # some libraries make other things of theirs anew as they are used
+                is_certain = is_own and (
+                    type(before) in self._code.CONSTANTS or callable(before) or _is_a(before, ModuleType)
+                )
+                if is_certain or self._code.is_made_in(self._namespace, value):
                     changed[f"{name}.{key}"] = None
         for name, function, made in self._functions.values():
-            if name.partition(".")[0] not in spared and _remade(function, made):
+            if name.partition(".")[0] not in spared and self._code.remade(function, made):
                 changed[name] = None
         for name, undo in [*self._undo, *(self._contents if contents else ())]:
             if name.partition(".")[0] not in spared and _has_undone(undo):
@@ -213,6 +263,17 @@ class Kept:
                 changed[name] = None
         self._namespace["__builtins__"] = builtins
         return [*changed]
+
+
+def _is_a(value: object, kinds: Any) -> bool:
+    return issubclass(type(value), kinds)  # as contents.py does it
+
+
+def _is_new(value: Any, seen: set[int]) -> bool:
+    if id(value) in seen:
+        return False
+    seen.add(id(value))
+    return len(seen) <= _MOST_ENTRIES
 
 
 def _put_back(there: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
@@ -234,100 +295,11 @@ def _has_undone(undo: Undo) -> bool:
         return False
 
 
-def _is_made_in(namespace: dict[str, Any], value: Any) -> bool:
-    value = value.__func__ if type(value) in (staticmethod, classmethod) else value
-    return type(value) is FunctionType and value.__globals__ is namespace
-
-
 def _entry(there: dict[str, Any], key: str, value: Any) -> Undo:
     def undo() -> bool:
         if there.get(key, _MISSING) is value:
             return False
         there[key] = value
         return True
-
-    return undo
-
-
-def _made_of(function: FunctionType) -> _Made:
-    keywords = function.__kwdefaults__
-    return function.__code__, function.__defaults__, keywords, keywords and {**keywords}
-
-
-def _remade(function: FunctionType, made: _Made) -> bool:
-    """Make a function again of what it was made of; return whether it had changed."""
-    code, defaults, keywords, content = made
-    is_as_before = function.__code__ is code and function.__defaults__ is defaults
-    if is_as_before and function.__kwdefaults__ is keywords:
-        if keywords is None or content is None:
-            return False
-        if len(keywords) == len(content) and all(keywords.get(key, _MISSING) is content[key] for key in content):
-            return False
-    function.__code__, function.__defaults__ = code, defaults
-    function.__kwdefaults__ = content and {**content}
-    return True
-
-
-def _function(function: FunctionType) -> Undo:
-    made = _made_of(function)
-    return lambda: _remade(function, made)
-
-
-def _cache(function: Any) -> Undo:
-    """Have a cache forget: what a program has put there is not told from what belongs there."""
-    clear = _lru_cache_wrapper.cache_clear
-
-    def undo() -> bool:
-        clear(function)
-        return False
-
-    return undo
-
-
-def _cell(cell: CellType, content: Any) -> Undo:
-    def undo() -> bool:
-        try:
-            if cell.cell_contents is content:
-                return False
-        except ValueError:
-            pass
-        cell.cell_contents = content
-        return True
-
-    return undo
-
-
-def _is_plain(key: str) -> bool:
-    """Whether Python itself gives no class such an attribute as it goes."""
-    return not key.startswith("__") or key.startswith("__unittest_")
-
-
-def _members(owner: type, namespace: dict[str, Any], *, all_of_it: bool) -> Undo:
-    bases, there = _bases.__get__(owner), frozenset(_dict_of_class(owner))
-    before = {
-        key: value
-        for key, value in _dict_of_class(owner).items()
-        if key not in _OF_EVERY_CLASS and (all_of_it or key in _OVERRIDES or type(value) in (*_CODE, type))
-    }
-
-    def is_foreign(key: str, value: Any) -> bool:
-        """Whether what was added since then is a program's: libraries add to their classes as they are used."""
-        return key in _OVERRIDES or _is_made_in(namespace, value) or (all_of_it and _is_plain(key))
-
-    def undo() -> bool:
-        changed = False
-        now = dict(_dict_of_class(owner))
-        if _bases.__get__(owner) != bases:
-            _bases.__set__(owner, bases)
-            changed = True
-        for key in now.keys() - there:
-            if is_foreign(key, now[key]):
-                changed = True
-                type.__delattr__(owner, key)
-        for key, value in before.items():
-            if now.get(key, _MISSING) is not value:
-                changed = True
-                type.__setattr__(owner, key, value)
-        return changed
 
     return undo

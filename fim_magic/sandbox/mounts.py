@@ -13,16 +13,21 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 import sys
 
 _NEW_NAMESPACE = 0x00020000  # CLONE_NEWNS
 _NEW_USERS = 0x10000000  # CLONE_NEWUSER
 _NO_SUID, _NO_DEVICES, _NO_EXECUTION = 2, 4, 8
 _RECURSIVE, _PRIVATE = 1 << 14, 1 << 18
+_MOUNT_SETATTR = 442  # Linux 5.12; the same number everywhere
+_FROM_HERE, _ALL_BELOW, _READ_ONLY = -100, 0x8000, 1  # AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY
 
 
-def private_tmpfs(folder: str, size: int, inodes: int) -> bool:
-    """Put an empty file system over a folder, for this process alone. Return whether it is there.
+def private_tmpfs(folder: str, size: int, inodes: int) -> tuple[bool, bool]:
+    """Put an empty file system over a folder, for this process alone, and let it change no other.
+
+    Return whether it is there, and whether no other can be changed; what was opened before still can.
 
     This process must not have threads yet.
 
@@ -32,12 +37,12 @@ def private_tmpfs(folder: str, size: int, inodes: int) -> bool:
         inodes: Files and folders that fit in.
     """
     if not sys.platform.startswith("linux"):
-        return False
+        return False, False
     options = f"size={size},nr_inodes={inodes},mode=700".encode()
     for kinds in (_NEW_NAMESPACE, _NEW_NAMESPACE | _NEW_USERS):
         if _tried_elsewhere(kinds, folder, options):
             return _mount(kinds, folder, options)
-    return False
+    return False, False
 
 
 def _tried_elsewhere(kinds: int, folder: str, options: bytes) -> bool:
@@ -48,17 +53,17 @@ def _tried_elsewhere(kinds: int, folder: str, options: bytes) -> bool:
     if not pid:
         works = False
         try:
-            works = _mount(kinds, folder, options)
+            works, _ = _mount(kinds, folder, options)
         finally:
             os._exit(0 if works else 1)
     return os.waitpid(pid, 0)[1] == 0
 
 
-def _mount(kinds: int, folder: str, options: bytes) -> bool:
+def _mount(kinds: int, folder: str, options: bytes) -> tuple[bool, bool]:
     libc = ctypes.CDLL(None, use_errno=True)
     user, group = os.geteuid(), os.getegid()
     if libc.unshare(kinds):
-        return False
+        return False, False
     if kinds & _NEW_USERS:
         try:
             for name, text in (
@@ -69,12 +74,15 @@ def _mount(kinds: int, folder: str, options: bytes) -> bool:
                 with open(f"/proc/self/{name}", "w") as stream:
                     stream.write(text)
         except OSError:
-            return False
+            return False, False
     # What is mounted here must not show where this process came from.
     if libc.mount(b"none", b"/", None, ctypes.c_ulong(_RECURSIVE | _PRIVATE), None):
-        return False
+        return False, False
+    attributes = struct.pack("=4Q", _READ_ONLY, 0, 0, 0)  # struct mount_attr
+    size = ctypes.c_size_t(len(attributes))
+    is_read_only = libc.syscall(_MOUNT_SETATTR, _FROM_HERE, b"/", _ALL_BELOW, attributes, size) == 0
     flags = ctypes.c_ulong(_NO_SUID | _NO_DEVICES | _NO_EXECUTION)
     if libc.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", flags, options):
-        return False
+        return False, False
     os.chdir(folder)
-    return True
+    return True, is_read_only

@@ -232,7 +232,8 @@ class _Run:
     def _lines(self, most: int = -1) -> list[StepResult]:
         """The child's lines, the greeting and one for each step, up to the first that does not bear its token."""
         found = []
-        *lines, _ = bytes(self._answers).split(b"\n", most)  # what follows the last line end is not whole yet
+        # What follows the last line end is not whole yet; more lines than tokens are not ours.
+        *lines, _ = bytes(self._answers).split(b"\n", len(self._tokens) if most < 0 else most)
         for token, line in zip(self._tokens, lines, strict=False):
             if not line.startswith(token.encode()) or line[_TOKEN : _TOKEN + 1] not in (b"+", b"-"):
                 break

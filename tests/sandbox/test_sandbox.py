@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -23,7 +24,8 @@ import ctypes, errno, os
 libc = ctypes.CDLL(None, use_errno=True)
 def refused(result):
     assert result == -1, result
-    refusals = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EXDEV)  # the last from another file system
+    # The last two from another file system.
+    refusals = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EROFS, errno.EXDEV)
     assert ctypes.get_errno() in refusals, errno.errorcode[ctypes.get_errno()]
 """
 
@@ -157,6 +159,8 @@ def test_the_users_files_cannot_be_read(tmp_path, monkeypatch):
     secret = tmp_path / "secret"
     secret.write_text("mine")
     secret.chmod(0o644)
+    with contextlib.suppress(OSError):  # not every file system has such attributes
+        os.setxattr(secret, "user.from", b"mine")
     monkeypatch.chdir(tmp_path)
     places = [str(secret), "/etc/passwd", "/etc/shadow", "/proc/1/environ", f"/proc/{os.getpid()}/environ"]
     places += ["/proc/self/mem", str(Path(__file__))]
@@ -170,6 +174,9 @@ def test_the_users_files_cannot_be_read(tmp_path, monkeypatch):
             assert False, place
         for folder in ({str(tmp_path)!r}, {str(Path.home())!r}, "/", "/etc", "/proc", "/tmp"):
             refused(libc.open(folder.encode(), os.O_DIRECTORY))
+        text, path = ctypes.create_string_buffer(99), {str(secret)!r}.encode()
+        for size in (libc.getxattr(path, b"user.from", text, 99), libc.listxattr(path, text, 99)):
+            assert size == -1, text.value
         os.symlink({str(secret)!r}, "link")
         refused(libc.open(b"link", 0))
         os.chdir({str(tmp_path)!r})
@@ -246,6 +253,12 @@ def test_there_is_no_network():
                 for kind in (1, 2, 3):
                     refused(libc.socket(family, kind, 0))
             refused(libc.socketpair(1, 2, 0, (ctypes.c_int * 2)()))  # datagrams go to any address
+            refused(libc.socketpair(30, 1, 0, (ctypes.c_int * 2)()))  # another family
+            ours, theirs = socket.socketpair()
+            for request in (0x8901, 0x8912, 0x8927, 0x89FF):  # a signal's owner, addresses, the network card's number
+                refused(libc.ioctl(ours.fileno(), request, bytes(64)))
+            ours.sendall(b"x")
+            assert libc.ioctl(theirs.fileno(), 0x541B, ctypes.byref(ctypes.c_int())) == 0  # how much waits
             for connect in (
                 lambda: socket.create_connection(("127.0.0.1", {port})),
                 lambda: socket.getaddrinfo("localhost", 80),
@@ -277,7 +290,28 @@ def test_others_get_no_signal():
         refused(libc.syscall({"x86_64": 310, "aarch64": 270}[os.uname().machine], parent, None, 0, None, 0, 0))
         refused(libc.setpriority(0, parent, 19))
         refused(libc.setsid())
+        refused(libc.fcntl(os.open(os.__file__, os.O_RDONLY), 1024, 0))  # F_SETLEASE holds up who opens the file
+        refused(libc.fcntl(os.open("/usr", os.O_RDONLY), 1026, 1))  # F_NOTIFY tells what others do in a folder
         assert libc.kill(os.getpid(), 0) == 0
+    """)
+
+
+@kernel
+def test_it_cannot_leave_those_who_watch_it():
+    holds("""
+        import resource
+        for option in (1, 4, 35, 36, 0x59616D61):  # PR_SET_PDEATHSIG, _DUMPABLE, _MM, _CHILD_SUBREAPER, _PTRACER
+            refused(libc.prctl(option, 0, 0, 0, 0))
+        assert libc.prctl(3, 0, 0, 0, 0) == 1  # PR_GET_DUMPABLE
+        assert libc.prctl(15, b"a name", 0, 0, 0) == 0  # PR_SET_NAME
+        refused(libc.syscall(436, 1000, 2000, 2))  # close_range: a table of files of its own
+        assert libc.syscall(436, 1000, 2000, 0) == 0
+        thread = 0x10000 | 0x800 | 0x100  # CLONE_THREAD, CLONE_SIGHAND and CLONE_VM without CLONE_FILES
+        refused(libc.syscall({"x86_64": 56, "aarch64": 220}[os.uname().machine], thread, 0, 0, 0, 0))
+        for call in (444, 445, 446):  # Landlock's rules keep files that are deleted
+            refused(libc.syscall(call, None, 0, 0, 0))
+        refused(libc.syscall({"x86_64": 206, "aarch64": 0}[os.uname().machine], 1, ctypes.byref(ctypes.c_ulong())))  # io_setup
+        assert resource.getrlimit(resource.RLIMIT_CORE)[0] <= 1
     """)
 
 
