@@ -15,12 +15,13 @@ from fim_magic.context.secret_values import is_address, is_dense, is_harmless
 
 _ADJACENT = re.compile(
     r"""
-    (?<=[(,\s])(?:[bru]?(?P<quote>["'])(?P<user>[A-Za-z][\w.@+-]{2,80})(?P=quote)|(?P<name>[A-Za-z_][\w.]{1,60}))
-    \s{0,9},\s{0,40}(?=[bru]?(?P<other>["'])(?P<password>[^"'\s\\,;:/]{6,40})(?P=other)\s{0,9}[,)])
+    (?<=[(\[,\s])(?:[bru]?(?P<quote>["'])(?P<user>(?![A-Z]{1,2}\d{0,4}["'])[A-Za-z][\w.@+-]{1,80})(?P=quote)|(?P<name>[A-Za-z_][\w.]{1,60}))
+    \s{0,9},\s{0,40}(?=[bru]?(?P<other>["'])(?P<password>[^"'\s\\,;:/]{6,40})(?P=other)\s{0,9}[,)\]])
     """,
     re.VERBOSE,
 )
 _CALLEE = re.compile(r"(?<![\w.])[\w.]{1,60}\Z")
+_OUTSIDE = re.compile(r"\w\[\s{0,3}\Z")  # of an index
 _LONGEST_CALL = 200  # characters before a login, and behind it
 _LOGS_IN = re.compile(
     r"(?:\w{0,40}(?:log_?in|log_?on|sign_?in|auth\w{0,9}|connect(?:ion)?|session|credentials?)|client|api)",
@@ -45,7 +46,6 @@ _NUMBERED = re.compile(r"[A-Za-z]{1,4}[-_./]?\d{2,10}[-_./]?[A-Za-z]?|v?\d+(?:[.
 
 _ENTERED = re.compile(
     r"""
-    (?:(?<![\w.])(?P<name>\w{1,40})|(?P<found>\))|\.first|\.nth\(\d\))
     \.(?:send_keys|fill|type|setValue|set_value|press_sequentially|input|clear_and_type)\(\s{0,9}
     (?P<quote>["'])(?P<value>[^"'\n\\]{3,60})(?P=quote)
     """,
@@ -58,6 +58,8 @@ _IN_FIELD = re.compile(
     """,
     re.VERBOSE,
 )
+_NAME_BEFORE = re.compile(r"(?<![\w.])\w{1,40}\Z")
+_ONE_OF_THEM = re.compile(r"\.(?:first|last|nth\(\d\))\Z")
 _FARTHEST = 600  # characters between finding a field and filling it
 _STATEMENT = re.compile(r"[\n;]")
 _QUOTED = re.compile(r"[\"'][^\n]{1,200}")
@@ -66,7 +68,7 @@ _WORD = re.compile(r"[A-Za-z][\w-]{1,63}")
 
 def secrets_of_logins(text: str) -> Iterator[Span]:
     """Yield what looks like a password behind a user's name in a call, and what is entered in a password's field."""
-    if "(" not in text:
+    if "(" not in text and "[" not in text:
         return
     for match in _ADJACENT.finditer(text):
         if _is_password(text, match):
@@ -86,15 +88,14 @@ def _is_password(text: str, match: re.Match[str]) -> bool:
     needed = _evidence_needed(password)
     if needed is None or password.lower().startswith(user.lower()):
         return False
+    is_person = is_address(user) or _PERSON.fullmatch(user.rpartition(".")[2]) is not None
+    if (match["name"] and not is_person) or _OUTSIDE.search(text[max(0, match.start() - 4) : match.start()]):
+        return False
     opening = text.rfind("(", max(0, match.start() - _LONGEST_CALL), match.start())
-    if opening < 0:
-        return False
-    before = text[opening + 1 : match.start()]
-    callee = _CALLEE.search(text[max(0, opening - 60) : opening])
+    before = text[opening + 1 : match.start()] if opening >= 0 else ")"
+    callee = _CALLEE.search(text[max(0, opening - 60) : max(0, opening)])
     if callee is None or any(bracket in before for bracket in ")[]{}="):
-        return False
-    if match["name"] and not _PERSON.fullmatch(user.rpartition(".")[2]):
-        return False
+        return is_person and needed == 0
     rest = text[match.end("password") : match.end("password") + _LONGEST_CALL].partition(")")[0]
     return _evidence(user, callee.group().rpartition(".")[2], before, rest) >= needed
 
@@ -117,13 +118,13 @@ def _evidence(user: str, callee: str, before: str, rest: str) -> int:
 
 def _locator(text: str, match: re.Match[str]) -> str:
     """What the field was found with that something is entered into; "" where that is not seen."""
-    start = match.start()
-    before = text[max(0, start - _FARTHEST) : start]
-    if match["name"] is None:
-        return _last_arguments(before)
+    before = _ONE_OF_THEM.sub("", text[max(0, match.start() - _FARTHEST) : match.start()])
+    name = _NAME_BEFORE.search(before)
+    if name is None:
+        return _last_arguments(before[:-1]) if before.endswith(")") else ""
     for statement in reversed(_STATEMENT.split(before)):
         target, equals, locator = statement.partition("=")
-        if equals and target.strip() == match["name"]:
+        if equals and target.strip() == name.group():
             return locator
     return ""
 

@@ -59,9 +59,9 @@ _BEFORE_KEY = frozenset(
     """
     access account admin aes algolia anthropic api app auth aws azure bearer bot client cloud cohere consumer crypto
     deepseek deploy encryption fernet gcp gemini gh git github gitlab google groq hf hmac jwt kaggle license maps
-    master mistral nasa npm oauth openai pat personal pinecone private publishable pypi refresh reset rsa sas secret
-    security sendgrid server service signing slack ssh storage stripe subscription tmdb twilio user verify wandb weather
-    webhook
+    master mistral nasa npm oauth openai pat personal pinecone preshared private publishable pypi reset rsa sas
+    refresh secret security sendgrid server service signing slack ssh storage stripe subscription tmdb twilio user
+    verify wandb weather webhook
     """.split()
 )
 # Names that people who work with language models give to tokens of text.

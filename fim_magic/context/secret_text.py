@@ -31,7 +31,7 @@ _NAME = re.compile(
     | (?P<known>
         (?i:(?:api|access|secret|private|license|encryption|signing)[ ](?:access[ ])?keys? | access[ ]token
           | identified[ ](?:by|with[ ]\w{{1,40}}[ ](?:by|as))
-          | pin[ ]code | one-time[ ]code | convertto-securestring(?:[ ]-string)?
+          | pin[ ]code | pass[ -]phrase | pragma[ ](?:re)?key | one-time[ ]code | convertto-securestring(?:[ ]-string)?
           | key[ ](?:for|to|of)[ ](?:the[ ])?(?:api|account|service|server)
           | mot[ ]de[ ]passe | parola | kata[ ]sandi | mật[ ]khẩu | κωδικός
         )(?!_?[^\W_]|[.-]\w)
@@ -77,7 +77,9 @@ _VALUE = re.compile(
     [rRbBfFuUN]{{0,2}}(?P<open>\\?["'`“「])(?![ ])
         (?:(?:{SCHEMES})[ ]+)?
         (?P<quoted>(?:\\(?!["'])[^\n]|[^\\\n"'`”」…]|(?!(?P=open))["'`]){{0,400}})
-    | (?:(?:bearer|{SCHEMES})[ ]+(?=\S))?(?P<bare>[^\s"'`<>|,;&…()\[\]{{}}\\”」“「]{{1,400}})
+    | (?:(?:bearer|{SCHEMES})[ ]+(?=\S))?(?P<bare>
+        (?:[a-z]{{4}}[ ]){{3}}[a-z]{{4}}(?=[\n"'*`]|\Z)  # as Google shows a password for one program
+        | [^\s"'`<>|,;&…()\[\]{{}}\\”」“「]{{1,400}})
     """,
     re.VERBOSE,
 )
@@ -162,7 +164,11 @@ def is_table(text: str) -> bool:
 
 def is_heading(cell: str) -> bool:
     name = cell.strip(" \t\n\"'`#*")
-    return len(name) <= LONGEST_NAME and name.replace(" ", "_").isidentifier() and likelihood(name) is Suspicion.YES
+    return (
+        len(name) <= LONGEST_NAME
+        and name.replace(" ", "_").isidentifier()
+        and (name == "pass" or likelihood(name) is Suspicion.YES)
+    )
 
 
 def _cells(cells: list[str], secret: list[int], start: int, *, is_table: bool) -> Iterator[Span]:
@@ -176,6 +182,8 @@ def _cells(cells: list[str], secret: list[int], start: int, *, is_table: bool) -
 
 def _names_key(text: str, match: re.Match[str]) -> bool:
     """Whether a name ends with `key`, and no word before that says that it is no secret: `Kaggle Key`."""
+    if match.group()[-3:].lower() != "key":
+        return False
     words = words_of(match.group()[-LONGEST_NAME:])
     if words[-1:] != ["key"] or not OTHER_KEYS.isdisjoint(words):
         return False
@@ -206,7 +214,7 @@ def _value_after(text: str, position: int, name: str, found: Suspicion) -> Span 
     if span is None or found is not Suspicion.NO:
         return span
     bare = text[slice(*span)]
-    is_secret = (is_key(bare) and between["blank"] is None) if name.lower().endswith("key") else is_short_number(bare)
+    is_secret = is_key(bare) if name.lower().endswith("key") else is_short_number(bare)
     return span if is_secret else None
 
 
