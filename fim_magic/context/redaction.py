@@ -7,6 +7,7 @@ in any other text it may stand anywhere. This errs towards leaving out: a model 
 
 from __future__ import annotations
 
+import ast
 import keyword
 import re
 from bisect import bisect_left, bisect_right
@@ -16,17 +17,18 @@ from functools import lru_cache
 from itertools import chain
 
 from fim_magic import lexing
-from fim_magic.cell_text import tree_of
+from fim_magic.cell_text import tree_of, without_magics
 from fim_magic.context.secret_calls import secret_arguments
 from fim_magic.context.secret_commands import secrets_in_lists_of_words
 from fim_magic.context.secret_files import secrets_in_objects
+from fim_magic.context.secret_logins import secrets_of_logins
 from fim_magic.context.secret_names import HINT, Suspicion, has_digits, likelihood, secret_name
 from fim_magic.context.secret_numbers import secret_numbers
 from fim_magic.context.secret_pairs import PEOPLE_STEMS, is_login, is_second_of_pair, secrets_in_rows, used_as_secrets
 from fim_magic.context.secret_settings import are_settings, are_words, is_ini, tell_of_login
 from fim_magic.context.secret_shapes import Span, logins_in_urls, private_keys, random_runs, service_keys
-from fim_magic.context.secret_text import secrets_in_text
-from fim_magic.context.secret_values import is_dense, is_harmless, is_key_or_login, is_short_number
+from fim_magic.context.secret_text import is_table, secrets_in_text
+from fim_magic.context.secret_values import is_dense, is_harmless, is_key_or_login, is_short_number, looks_secret
 
 __all__ = ["GAP", "redacted", "requested_names", "secret_name", "secret_spans"]
 
@@ -96,6 +98,7 @@ def _requested_in(line: str) -> list[str]:
     return re.findall(r"\w+", target) if _REQUEST.search(value.partition("#")[0]) else []
 
 
+_MAGIC_LINE = re.compile(r"^[ \t]{0,40}[!%][^\n]*", re.MULTILINE)
 _SHORT_WORD = re.compile(r"[A-Za-z0-9_-]{0,15}")  # says nothing of itself
 
 
@@ -137,6 +140,7 @@ def _cuts(source: str, python: bool | None) -> list[tuple[int, int, str]]:
         return sorted((start, end, GAP) for start, end in _in_text(source, hexadecimal=is_ini(source)))
     placed = (
         *secret_arguments(source),
+        *secrets_of_logins(source),
         *secrets_in_objects(source),
         *secrets_in_rows(source),
         *secrets_in_lists_of_words(source),
@@ -162,11 +166,16 @@ def _gap_after(source: str, quote: int) -> str:
 @lru_cache(maxsize=64)
 def _is_python(source: str) -> bool:
     """Whether a text is Python. Lines such as `PASSWORD=x` or `Password: x` may be, and are settings all the same."""
-    if are_settings(source):
+    if are_settings(source) or is_table(source):
         return False
     # A line that begins something may stand alone.
     rests = ("", *["\n    pass"] * (":" in source), *["\ndef _(): pass"] * ("@" in source))
-    return any(tree_of(source + rest) is not None for rest in rests)
+    if any(tree_of(source + rest) is not None for rest in rests):
+        return True
+    # Between lines of IPython's there may be statements.
+    plain = without_magics(source) if _MAGIC_LINE.search(source) else None
+    tree = tree_of(plain) if plain and not are_settings(_MAGIC_LINE.sub("", source)) else None
+    return tree is not None and not all(isinstance(node, ast.Pass) for node in tree.body)
 
 
 def _in_text(text: str, before: str = "", *, hexadecimal: bool) -> Iterator[Span]:
@@ -334,7 +343,9 @@ def _is_owned(owner: re.Match[str], before: str, value: str) -> bool:
     opening = before[owner.start("name") - 2 : owner.start("name")]  # a bracket, and a quote
     if opening[1:] not in ("'", '"') and likelihood(owner["name"]) is Suspicion.MAYBE:
         return False  # `expect(token, "word1")`
-    return not (opening[1:] in ("'", '"') and _COLUMN.fullmatch(value)) and _is_secret(owner["name"], value, sure=False)
+    if opening[1:] in ("'", '"') and (_COLUMN.fullmatch(value) or likelihood(value.rstrip("0123456789"))):
+        return False
+    return _is_secret(owner["name"], value, sure=False)
 
 
 def _is_kept(source: str, literal: _Literal, before: str, value: str) -> bool:
@@ -356,7 +367,7 @@ def _is_secret(name: str, value: str, *, sure: bool) -> bool:
         return True
     if found is Suspicion.NO:
         return False
-    return not is_harmless(value) if sure and found is Suspicion.YES else is_dense(value)
+    return not is_harmless(value) if sure and found is Suspicion.YES else looks_secret(name, value)
 
 
 def _targets(head: str) -> list[str]:

@@ -23,13 +23,14 @@ _CALL = re.compile(
     | (?P<fourth>add_password\( | connect\((?=[^,()\n]{1,80},[ ]?\d{2,5},))
     | (?P<second>
         plaincredentials | (?-i:\w{0,30}(?<![a-z])Credentials)
-        | yagmail\.smtp | plaintextauthprovider | username_pw_set | smbconnection
+        | pbkdf2_hmac | yagmail\.smtp | plaintextauthprovider | username_pw_set | smbconnection
         | (?:cx_oracle | oracledb | hdbcli\.dbapi)\.connect
         | (?:wlan | wifi | sta | sta_if | station | nic | wifi\.radio | wl)\.(?:connect | begin | softap)
         | (?:jwt | jsonwebtoken)(?:\.|::)(?:sign | verify | (?:en|de)code) | create(?:hmac | (?:de)?cipher(?:iv)?)
         | cryptojs\.\w{1,12}\.(?:en|de)crypt | oci_p?connect | firebase\.begin
       )\(
-    | (?P<first>(?:reader|writer|pdf|doc|document)\.(?:en|de)crypt | cookieparser | bcrypt\.hash(?:sync)?
+    | (?P<first>(?:aes|des3?|arc4|blowfish|chacha20)\.new | pbkdf2(?:hmac)? | kdf\.derive | \w{0,12}timedserializer
+        | (?:reader|writer|pdf|doc|document)\.(?:en|de)crypt | cookieparser | bcrypt\.hash(?:sync|pw)?
         | blynk\.begin | redis(?:->|\.)auth)\(
     | (?P<login>\w{0,20}?(?:login|auth|from_credentials|(?:sym|aes)_(?:en|de)crypt))["']?[ ]?[=:]?[ ]?\(
     | (?P<known_later>

@@ -38,6 +38,13 @@ _OPTION = re.compile(
     """,
     re.VERBOSE,
 )
+_OF_ANY_COMMAND = re.compile(
+    r"(?<=[ ])(?:-[uUl]|--user(?:name)?)[ =]?[^\s-]\S{0,60}[ ](?:[^\n|;]{0,80}[ ])?-[pP][ ]?"
+    r"(?P<value>[^\s\"'<>$/-][^\s\"'<>]{4,99})"
+    r"|\bsnmp\w{2,9}[ ][^\n|;]{0,80}?(?<=[ ])-c[ ](?P<community>[^\s\"'<>$/-]\S{2,99})"
+)
+_OTHER_P = re.compile(r"(?<!\w)(?:mysql\w{0,9}|mariadb|psql|ssh|scp|rsync|nmap|docker|podman)[ ]")  # with another `-p`
+_FARTHEST = 100  # characters of a command before an option
 _SNMP_PRIVACY = re.compile(
     r"(?<![\w-])snmp\w{2,9}[ ][^\n|;]{0,160}?(?<=[ ])-X[ ][\"']?(?P<value>[^\s\"'<>$/-][^\s\"'<>]{2,99})"
 )
@@ -135,6 +142,10 @@ def secrets_in_commands(text: str) -> Iterator[Span]:
         for match in pattern.finditer(text):
             if is_dense(match["value"]):
                 yield match.span("value")
+    for match in _OF_ANY_COMMAND.finditer(text):
+        command = text[max(0, match.start() - _FARTHEST) : match.start()].rpartition("\n")[2]
+        if is_dense(match[match.lastgroup or 0]) and not _OTHER_P.search(command):
+            yield match.span(match.lastgroup or 0)
 
 
 def secrets_in_lists_of_words(text: str) -> Iterator[Span]:

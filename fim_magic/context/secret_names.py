@@ -59,18 +59,25 @@ _BEFORE_KEY = frozenset(
     """
     access account admin aes algolia anthropic api app auth aws azure bearer bot client cloud cohere consumer crypto
     deepseek deploy encryption fernet gcp gemini gh git github gitlab google groq hf hmac jwt kaggle license maps
-    master mistral nasa npm oauth openai pat personal pinecone private publishable pypi refresh reset rsa sas secret
-    security sendgrid server service signing slack ssh storage stripe subscription tmdb twilio user verify wandb weather
-    webhook
+    master mistral nasa npm oauth openai pat personal pinecone preshared private publishable pypi reset rsa sas
+    refresh secret security sendgrid server service signing slack ssh storage stripe subscription tmdb twilio user
+    verify wandb weather webhook
     """.split()
 )
 # Names that people who work with language models give to tokens of text.
 _BEFORE_TOKEN = frozenset(
     """
     best bos class cls curr current delimiter each end eos first image input last mask max min n new next num output
-    pad per prev previous sep special start stop sub text this top unk
+    page pad per prev previous sep special start stop sub text this top unk
     """.split()
 )
+OTHER_KEYS = frozenset(
+    """
+    answer bucket cache candidate composite cookie dataset file foreign gbif hash idempotency inchi index legend map
+    natural object partition primary public range record routing row s3 sort surrogate taxon test unique
+    """.split()
+)
+"""Before `key`, they say that it names something, or is for everybody."""
 _OF_TEXT = ("de", "multi", "non", "pre", "re", "sub", "tik", "un", "word")
 _BEFORE_PASS = frozenset(
     """
@@ -117,6 +124,11 @@ def likelihood(name: str) -> Suspicion:
         return Suspicion.YES
     is_maybe = last in _MAYBE or "jwt" in words or "auth" in words or may_be(name, words)
     return Suspicion.MAYBE if is_maybe else Suspicion.NO
+
+
+def may_be_word(name: str) -> bool:
+    """Whether what has this name may be a word as well: `token`, of a text, or `auth`, which says how."""
+    return words_of(name[-LONGEST_NAME:])[-1:] in (["token"], ["auth"], ["cookie"], ["cookies"], ["bearer"])
 
 
 def has_digits(name: str) -> bool:

@@ -52,6 +52,7 @@ _USED = re.compile(
     (?<![\w.-])(?P<name>[\w.-]{1,64})["']?\]?[ ]?(?::[ ]?\w{1,20}[ ]?)?[=:][ ]?
     (?:(?:dict|list|tuple|set|str|SecretStr)\()?(?P<used>[^\W\d]\w{0,63})
     (?=\)?[ ]?(?:[,)}\];\n]|\Z))
+    | \b(?:AES|DES3?|ARC[24]|Blowfish|ChaCha20)\.new\([ ]?(?P<cipher>[^\W\d]\w{0,63})(?=[,)])
     | \b(?:Bearer|Token|token)[ ](?:\{(?P<inserted>[^\W\d]\w{0,63})[^\w{}]{0,3}\}
       | ["'][ ]?\+[ ]?(?P<added>[^\W\d]\w{0,63})(?![\w.(\[]))
     """,
@@ -111,6 +112,8 @@ def used_as_secrets(source: str) -> Mapping[str, str]:
     for match in _USED.finditer(source):
         if alias := match["inserted"] or match["added"]:
             used[alias] = "bearer_token"
+        elif match["cipher"]:
+            used[match["cipher"]] = "secret_key"
         elif likelihood(match["name"]) is Suspicion.YES:
             used[match["used"]] = match["name"]
     return used

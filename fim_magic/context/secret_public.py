@@ -11,7 +11,8 @@ from fim_magic.context.secret_names import HINT, words_of
 
 _SAID = re.compile(
     r"sha|hash|digest|checksum|commit|revision|\brev\b|md5|etag|fingerprint|uuid|\boid\b|integrity|trace|\bblob\b(?!\.core)"
-    r"|(?:run|job|experiment)_?id|\bdoi\b|inchi_?key|\bopen_by_key|\bgdown\b|google_drive",
+    r"|(?:run|job|experiment)_?id|\bdoi\b|inchi_?key|\bopen_by_key|\bgdown\b|google_drive|\bpub(?:lic)?[ _]?key"
+    r"|\bget_(?:run|experiment|model|version|commit|dataset|file|job|task|node|page|item|record)\(",
     re.IGNORECASE,
 )
 """Words that say so anywhere near."""

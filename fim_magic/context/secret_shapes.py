@@ -51,6 +51,7 @@ _SERVICE_KEY = re.compile(
     | (?<=hooks\.slack\.com/services/)[\w/]+ | (?<=/api/webhooks/)\d+/[\w-]+  # Slack, Discord
     | (?<=AccountKey=)[A-Za-z0-9+/=]{20,} | (?<=SharedAccessKey=)[A-Za-z0-9+/=]{20,}  # Azure
     | (?<=\$2[aby]\$\d\d\$)[./A-Za-z0-9]{53} | (?<=\$6\$)[./A-Za-z0-9$=]{60,}  # hashes of passwords
+    | (?<=\$apr1\$)[./A-Za-z0-9$]{24,}
     """,
     re.VERBOSE,
 )
@@ -73,8 +74,10 @@ _PORT = re.compile(r"\d{1,5}(?:[/?#]|$)")
 
 _LONG_RUN = re.compile(r"[A-Za-z0-9+/=_-]{24,}")
 _PARTS = re.compile(r"[/_=-]")
+_LEAST_OF_PATH = 24  # characters
 _LEAST_PART = 14  # characters of a random run without a sign; the parts of names are shorter
 _HEX = re.compile(r"[0-9a-fA-F]{32,}")
+_WORDS_OF_PATH = re.compile(r"(?<![^/])[a-z_-]{3,}(?![^/])")
 _NO_SECRET = re.compile(
     r"""
     [a-z][a-z0-9+.-]{0,20}://[^\s"'<>`]*                # of URLs other rules see to logins, queries and known paths
@@ -145,6 +148,11 @@ def random_runs(text: str, before: str = "", *, hexadecimal: bool = True) -> Ite
 def _is_random(run: str, before: str, hexadecimal: bool) -> bool:
     if run.isdigit() or is_public(run, before):
         return False
+    if len(_WORDS_OF_PATH.findall(run)) > 1:  # what a path ends with may be a hash, as caches have them
+        longest = max(run.split("/"), key=len)
+        return (
+            len(longest) >= _LEAST_OF_PATH and not _HEX.fullmatch(longest) and _is_random(longest, before, hexadecimal)
+        )
     if _HEX.fullmatch(run):
         return hexadecimal and len(set(run)) >= _LEAST_DIFFERENT
     if max(map(len, _PARTS.split(run))) < _LEAST_PART:

@@ -8,11 +8,21 @@ from collections.abc import Iterator
 from fim_magic.context.secret_calls import secret_arguments
 from fim_magic.context.secret_commands import secrets_in_commands
 from fim_magic.context.secret_files import secrets_in_files, secrets_in_objects
-from fim_magic.context.secret_names import LONGEST_NAME, Suspicion, has_digits, likelihood
+from fim_magic.context.secret_logins import secrets_of_logins
+from fim_magic.context.secret_names import LONGEST_NAME, OTHER_KEYS, Suspicion, has_digits, likelihood, words_of
 from fim_magic.context.secret_numbers import keys_of_bytes
 from fim_magic.context.secret_pairs import secrets_in_rows
 from fim_magic.context.secret_shapes import Span
-from fim_magic.context.secret_values import SCHEMES, is_dense, is_harmless, is_made_up, is_short_number
+from fim_magic.context.secret_values import (
+    SCHEMES,
+    is_dense,
+    is_harmless,
+    is_jumbled,
+    is_key,
+    is_made_up,
+    is_short_number,
+    looks_secret,
+)
 from fim_magic.context.secret_words import IN_SCRIPT
 
 _NAME = re.compile(
@@ -21,7 +31,7 @@ _NAME = re.compile(
     | (?P<known>
         (?i:(?:api|access|secret|private|license|encryption|signing)[ ](?:access[ ])?keys? | access[ ]token
           | identified[ ](?:by|with[ ]\w{{1,40}}[ ](?:by|as))
-          | pin[ ]code | one-time[ ]code | convertto-securestring(?:[ ]-string)?
+          | pin[ ]code | pass[ -]phrase | pragma[ ](?:re)?key | one-time[ ]code | convertto-securestring(?:[ ]-string)?
           | key[ ](?:for|to|of)[ ](?:the[ ])?(?:api|account|service|server)
           | mot[ ]de[ ]passe | parola | kata[ ]sandi | mật[ ]khẩu | κωδικός
         )(?!_?[^\W_]|[.-]\w)
@@ -38,12 +48,13 @@ _BETWEEN = re.compile(
     r"""
     (?P<closed>(?:\[\d{0,4}\](?=[ ]?=))?(?:\\?["'`*_\]>)]|\*\*|[ ]?</?\w{1,9}>){0,4})
     (?:
-        ["']?[ \t]{0,4},?\s{1,20}(?:["']?(?P<attribute>value)["']?[:=][ ]?|\{[ ]?(?P<default>default)[ ]=[ ])
+        ["']?[ \t]{0,4},?\s{1,20}(?:["']?(?P<attribute>value)["']?[:=][ ]?
+          |\{(?:\s{1,9}\w{1,20}[ ]{1,9}=[ ][^\n{}]{1,80}){0,3}\s{1,20}(?P<default>default)[ ]{1,9}=[ ])
         | :?(?:[ \t]{1,2}[\w'-]{1,15}){0,4}?[ \t]
           (?P<verb>is|was|are|ist|lautet|es|est|é|è|är|er|jest|será|to|like|with)[ \t]{0,4}:?[ \t]{1,4}
         | (?P<of>[ ](?:for|of|to|in|fürs?|zu[mr]|vom|beim|[ia]m|de[rslmn]?|du|pour|para|d[oa]s?|per|di|от|для|к|voor|van
               |till?|dla|na)
-            (?:[ ][\w'-]{1,15}){1,3}[ ]?[:=][ ]{0,4})
+            (?:[ ][\w'-]{1,15}){1,3}[ ]?[:=](?!//)[ ]{0,4})
         | (?:[ ]\([^()\n]{0,40}\))?[ \t]{0,20}
           (?:
             :[ ]?[&A-Za-z][\w<>\[\]?|.& ]{0,30}?[ ]?=(?!=|[ \t]{0,20}(?:\n|\Z))    # with a type
@@ -66,7 +77,9 @@ _VALUE = re.compile(
     [rRbBfFuUN]{{0,2}}(?P<open>\\?["'`“「])(?![ ])
         (?:(?:{SCHEMES})[ ]+)?
         (?P<quoted>(?:\\(?!["'])[^\n]|[^\\\n"'`”」…]|(?!(?P=open))["'`]){{0,400}})
-    | (?:(?:bearer|{SCHEMES})[ ]+(?=\S))?(?P<bare>[^\s"'`<>|,;&…()\[\]{{}}\\”」“「]{{1,400}})
+    | (?:(?:bearer|{SCHEMES})[ ]+(?=\S))?(?P<bare>
+        (?:[a-z]{{4}}[ ]){{3}}[a-z]{{4}}(?=[\n"'*`]|\Z)  # as Google shows a password for one program
+        | [^\s"'`<>|,;&…()\[\]{{}}\\”」“「]{{1,400}})
     """,
     re.VERBOSE,
 )
@@ -82,6 +95,10 @@ _TAG = re.compile(r"!(?:secret|password|vault\w*)[ ]")  # of YAML; what follows 
 _OF_TABLE = re.compile(r"[ ](?:prim[aá]ri|for[aá]ne|estrangeir|étrang|estern|extern)", re.IGNORECASE)
 
 _AUTHORIZATION = re.compile(r"\b(?:[Bb]earer|BEARER)[ ]+([\w.~+/-]{4,2000}=*)|\bBasic[ ]+([A-Za-z0-9+/]{8,2000}={0,2})")
+_NO_CELL = re.compile(r"[()\[\]{}=]")
+_WORD_BEFORE = re.compile(r"(\w{1,20})[ _-]\Z")
+_NEAR = 24  # characters before a name that say of what it is
+_PREFIX = re.compile(r":\d{12}:\Z|\b(?:get|describe|delete|edit|patch|apply)[ ]\Z")  # of what is kept elsewhere
 _IN_QUERY = re.compile(r"[?&#](?P<name>[\w.-]{1,40})=(?P<value>[^&;\s\"'#<>`{}…]{1,2000})", re.IGNORECASE)
 _QUERY_NAMES = re.compile(
     r"key|sig|signature|x-amz-signature|x-amz-security-token|appid|app_id|code|auth|pwd|pass|sid", re.I
@@ -92,7 +109,9 @@ def secrets_in_text(text: str) -> Iterator[Span]:
     """Yield where secrets stand in a text by what is said of them: `password: …`, `X-Api-Key=…`, `curl -u me:…`."""
     for match in _NAME.finditer(text):
         found = Suspicion.YES if match["known"] else likelihood(match.group()[-LONGEST_NAME:])
-        if found is Suspicion.NO and not has_digits(match.group()):
+        if found is Suspicion.NO and not has_digits(match.group()) and not _names_key(text, match):
+            continue
+        if _PREFIX.search(text[max(0, match.start() - _NEAR) : match.start()]) and match.group().islower():
             continue
         if _OF_TABLE.match(text, match.end()) or _TAG.match(text[max(0, match.start() - 1) : match.end() + 1]):
             continue
@@ -103,12 +122,14 @@ def secrets_in_text(text: str) -> Iterator[Span]:
         if is_dense(match[match.lastindex or 0]):
             yield match.span(match.lastindex or 0)
     for match in _IN_QUERY.finditer(text):
-        if _QUERY_NAMES.fullmatch(match["name"]) and is_dense(match["value"]):
+        value = match["value"]
+        if _QUERY_NAMES.fullmatch(match["name"]) and (is_dense(value) or is_jumbled(value)):
             yield match.span("value")
     yield from secrets_in_files(text)
     yield from secrets_in_objects(text)
     yield from secrets_in_commands(text)
     yield from secret_arguments(text)
+    yield from secrets_of_logins(text)
     yield from secrets_in_rows(text)
     yield from keys_of_bytes(text)
 
@@ -131,9 +152,23 @@ def secrets_in_columns(text: str) -> Iterator[Span]:
         start += len(line)
 
 
+def is_table(text: str) -> bool:
+    """Whether a text is rows with commas or semicolons, under a heading such as `password`. Python may read them."""
+    lines = [line for line in text.split("\n") if line.strip()]
+    for delimiter in ",;":
+        headings = lines[0].split(delimiter) if lines[1:] else []
+        if len(headings) > 1 and any(map(is_heading, headings)) and not _NO_CELL.search(text):
+            return all(line.count(delimiter) == len(headings) - 1 for line in lines)
+    return False
+
+
 def is_heading(cell: str) -> bool:
     name = cell.strip(" \t\n\"'`#*")
-    return len(name) <= LONGEST_NAME and name.replace(" ", "_").isidentifier() and likelihood(name) is Suspicion.YES
+    return (
+        len(name) <= LONGEST_NAME
+        and name.replace(" ", "_").isidentifier()
+        and (name == "pass" or likelihood(name) is Suspicion.YES)
+    )
 
 
 def _cells(cells: list[str], secret: list[int], start: int, *, is_table: bool) -> Iterator[Span]:
@@ -143,6 +178,17 @@ def _cells(cells: list[str], secret: list[int], start: int, *, is_table: bool) -
             position = start + cell.index(value)
             yield position, position + len(value)
         start += len(cell) + 1
+
+
+def _names_key(text: str, match: re.Match[str]) -> bool:
+    """Whether a name ends with `key`, and no word before that says that it is no secret: `Kaggle Key`."""
+    if match.group()[-3:].lower() != "key":
+        return False
+    words = words_of(match.group()[-LONGEST_NAME:])
+    if words[-1:] != ["key"] or not OTHER_KEYS.isdisjoint(words):
+        return False
+    word = _WORD_BEFORE.search(text[max(0, match.start() - _NEAR) : match.start()])
+    return word is None or word[1].lower() not in OTHER_KEYS
 
 
 def _value_after(text: str, position: int, name: str, found: Suspicion) -> Span | None:
@@ -161,11 +207,14 @@ def _value_after(text: str, position: int, name: str, found: Suspicion) -> Span 
         sure = sure or (found is Suspicion.YES and between["comma"] is None)
         if between["called"] and found is not Suspicion.YES:
             return None
-        looks_like_one = found is not Suspicion.NO and is_dense(secret)
+        looks_like_one = is_key(secret) if found is Suspicion.NO else looks_secret(name, secret)
         good = not is_harmless(secret) if sure else looks_like_one or (is_short_number(secret) and has_digits(name))
         return (start, end) if good and end > start else None
     span = _bare(text, start, end, name, sure, between)
-    is_secret = span is not None and (found is not Suspicion.NO or is_short_number(text[span[0] : span[1]]))
+    if span is None or found is not Suspicion.NO:
+        return span
+    bare = text[slice(*span)]
+    is_secret = is_key(bare) if name.lower().endswith("key") else is_short_number(bare)
     return span if is_secret else None
 
 
@@ -195,8 +244,8 @@ def _bare(text: str, start: int, end: int, name: str, sure: bool, between: re.Ma
             and value.isidentifier()
             and likelihood(value.rstrip("0123456789")) is not Suspicion.NO
         )
-        return None if is_type else (start, end)
-    if not sure or value[:1] in "-$%" or (likelihood(value) is not Suspicion.NO and not is_made_up(value)):
+        return None if is_type or not looks_secret(name, value) else (start, end)
+    if not sure or value[:1] in "-$%?" or (likelihood(value) is not Suspicion.NO and not is_made_up(value)):
         return None
     is_sentence = between.group() != "=" and _MORE_WORDS.match(text[end : end + _NEXT]) is not None
     return None if is_sentence else (start, end)

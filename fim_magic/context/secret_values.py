@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import re
 
-from fim_magic.context.secret_names import LONGEST_NAME, Suspicion, likelihood
+from fim_magic.context.secret_names import LONGEST_NAME, Suspicion, likelihood, may_be_word
 from fim_magic.context.secret_words import is_label
 
+_LEAST_DIFFERENT = 5  # characters of a key
 LONGEST = 200
 """Characters of a value that are looked at."""
 
 _PLACEHOLDER = re.compile(
     r"""
-    \A(?:<.*> | \[.*\] | \{.*\} | \$.* | %.{0,2} | %\w{1,40}% | %\(\w+\)s | .{0,12}(?:\.\.\.|…).{0,4} | @\w+@
-    | (?:your|insert|replace|enter|put|paste|change|todo|fixme|redacted|hidden|dummy|placeholder)(?:[ _-].*|me)?
+    \A(?: \[.*\] | \{.*\} | \$.* | %.{0,2} | %\w{1,40}% | %\(\w+\)s | .{0,12}(?:\.\.\.|…).{0,20} | @\w+@
+    | (?:[a-z]{2,5}[-_])?(?: <.*>  # as a service's keys begin
+      | (?:your|insert|replace|enter|put|paste|change|todo|fixme|redacted|hidden|dummy|placeholder)(?:[ _-].*|me)?)
     | .*[ _-](?:here|goes[ _-]here|redacted)
     | (?:some|the|an?|any|new|old)[ _-](?:password|secret|token|key|api[ _-]?key)
-    | -{1,2}[a-z][a-z-]* | .{0,12}x{4,}.* | example | foo | bar | null | none)
+    | -{1,2}[a-z][a-z-]* | .{0,12}x{4,}.* | [a-z]{2,5}[-_]x{3} | example | foo | bar | null | none)
     """,
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
@@ -50,6 +52,12 @@ _DENSE = re.compile(r"\A(?:(?=\D*\d)(?=[^A-Za-z]*[A-Za-z])\S{5,}|(?=[^A-Za-z]*[A
 _KEY = re.compile(r"(?=[A-Z]{0,40}\d)(?=\d{0,40}[A-Z])[A-Z0-9]{16,40}")
 _TAG = re.compile(r"![A-Za-z]+(?:[_/.:-][A-Za-z]+){0,9}")  # of YAML
 _BYTES = re.compile(r"(?:[^\\]{0,4}\\x[0-9a-fA-F]{2}){8,64}[^\\]{0,4}")
+_UUID = re.compile(r"(?:\d{1,9}:)?[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+_HEX = re.compile(r"[0-9a-f]{32}(?:[0-9a-f]{8}){0,12}|[0-9A-F]{32}(?:[0-9A-F]{8}){0,4}")
+_MIXED = re.compile(r"(?=[^a-z]{0,99}[a-z])(?=[^A-Z]{0,99}[A-Z])(?=\D{0,99}\d\D{0,99}\d)[A-Za-z0-9_-]{20,100}")
+_OF_BOTH_CASES = re.compile(r"(?=[A-Z]{0,40}[a-z])(?=[a-z]{0,40}[A-Z])[A-Za-z]{8,40}")
+_NO_SYLLABLE = re.compile(r"[b-df-hj-np-tv-xz]{4}", re.IGNORECASE)
+_NUMBERED_WORD = re.compile(r"[A-Za-z]{3,}\d")
 _USER = frozenset(("user", "login", "userpwd"))
 _ORDINARY = re.compile(
     r"\A(?:(?:utf|latin|sha|md|base|mp|h|int|uint|float|rs|hs|es|v|col|column|layer|step|name|item|test)[_-]?\d+|\d+[a-z]{1,2}|n?(?:var)?char2?(?:\(\d+\))?"
@@ -79,7 +87,9 @@ def is_made_up(value: str) -> bool:
 def is_key_or_login(name: str, value: str) -> bool:
     """Whether a value is a secret where others of this name are none: `key="AKIA…"`, `user = "me:…"`."""
     if name.lower() == "key":
-        return _KEY.fullmatch(value) is not None or _BYTES.fullmatch(value) is not None
+        return any(pattern.fullmatch(value) for pattern in (_KEY, _BYTES, _UUID))
+    if name.lower().endswith("key") and ":" in value:
+        return _UUID.fullmatch(value) is not None
     user, colon, password = value.partition(":")
     return name.lower() in _USER and bool(colon) and user.isidentifier() and is_dense(password)
 
@@ -88,6 +98,21 @@ def is_dense(value: str) -> bool:
     """Whether a value looks like a secret by itself: letters with digits or signs, without a blank."""
     value = value[:LONGEST]
     return _DENSE.fullmatch(value) is not None and not _ORDINARY.fullmatch(value) and not is_harmless(value)
+
+
+def is_key(value: str) -> bool:
+    """Whether a value has the form of a key: a long number in base 16, a UUID, letters of both kinds with digits."""
+    return any(pattern.fullmatch(value) for pattern in (_UUID, _HEX, _MIXED)) and len(set(value)) > _LEAST_DIFFERENT
+
+
+def is_jumbled(value: str) -> bool:
+    """Whether letters are no words: some of both kinds, and four in a row that nobody can say."""
+    return _OF_BOTH_CASES.fullmatch(value) is not None and _NO_SYLLABLE.search(value) is not None
+
+
+def looks_secret(name: str, value: str) -> bool:
+    """Whether a value that is given to a name, which may be a secret's, looks like one."""
+    return is_dense(value) and not (_NUMBERED_WORD.fullmatch(value) and may_be_word(name))
 
 
 def is_harmless(value: str, *, quoted: bool = True) -> bool:
