@@ -142,7 +142,8 @@ class FimMagics(Magics, Settings):
 
           --family NAME       the model's family, where nothing in its files tells it
 
-          --engine gguf       or torch: what runs it; gguf is llama.cpp, for .gguf files
+          --engine gguf       or torch: what runs it; gguf is llama.cpp, for .gguf files; an address is run by its
+          server
 
           --allow-code        run the code that the model brings, if NAME@REVISION is a full commit: read it first
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from concurrent import futures
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from fim_magic.catalog import GgufFile
 from fim_magic.progress import Meter, OnProgress
+from fim_magic.retry_after import wanted_seconds
 from fim_magic.weights.cache import SourceFailedError, require_room, size_of
 from fim_magic.weights.pauses import LONGEST_PAUSE, Pauses
 from fim_magic.weights.streaming import AnotherFileError, stream_part
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 HUB_SECONDS = 4.0  # to find out whether the Hub answers; its own client would try for half a minute
-_SECONDS = re.compile(r"[0-9]{1,3}")
 
 T = TypeVar("T")
 
@@ -74,8 +73,8 @@ def _retry_after(error: BaseException | None) -> float | None:
     response = getattr(error, "response", None)
     if getattr(response, "status_code", None) not in (429, 503):
         return None
-    seconds = str(response.headers.get("Retry-After", "")) if response is not None else ""
-    return float(seconds) if _SECONDS.fullmatch(seconds) and int(seconds) <= LONGEST_PAUSE else None
+    seconds = None if response is None else wanted_seconds(response.headers)
+    return seconds if seconds is not None and seconds <= LONGEST_PAUSE else None
 
 
 @contextmanager

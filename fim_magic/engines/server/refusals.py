@@ -7,8 +7,6 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 
@@ -18,9 +16,9 @@ from fim_magic.engines.server.address import ServerAddress
 from fim_magic.engines.server.keys import VARIABLE
 from fim_magic.engines.server.lines import ServerLine
 from fim_magic.errors import ServerError
+from fim_magic.retry_after import wanted_seconds
 
 _MOST_TOLD = 300  # characters of a server's own words
-_LONGEST_WAIT = 86_400.0  # seconds: a server that asks for more may as well not be waited for
 _AGAIN = {429: "is too busy", 502: "cannot be reached behind its gateway", 503: "is not ready", 504: "takes too long"}
 """What passes by itself, most of the time."""
 
@@ -70,7 +68,7 @@ def _refusal(address: ServerAddress, response: httpx2.Response, content: bytes) 
     if status == 413:
         return ServerError(f"The text is too long for the server at {host} (413). Give less context: --context none")
     if status in _AGAIN:
-        wanted = _wanted(response)
+        wanted = wanted_seconds(response.headers) or 0.0
         when = f", and asks to wait {wanted:.0f} s" if wanted else ""
         return PassingServerError(
             f"The server at {host} {_AGAIN[status]} ({status}{said}){when}. Wait a little, and run this again.",
@@ -201,19 +199,6 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _wanted(response: httpx2.Response) -> float:
-    """Return how many seconds a server asks to wait; 0.0 where it does not."""
-    text = response.headers.get("retry-after", "").strip()
-    if text.isdecimal():
-        return float(min(int(text[:9]), _LONGEST_WAIT))
-    try:
-        then = parsedate_to_datetime(text)
-        then = then.replace(tzinfo=then.tzinfo or timezone.utc)
-        return min(max((then - datetime.now(timezone.utc)).total_seconds(), 0.0), _LONGEST_WAIT)
-    except (ValueError, TypeError, OverflowError):  # none, or no date
-        return 0.0
 
 
 def _words(content: bytes) -> str:
