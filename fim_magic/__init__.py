@@ -78,7 +78,7 @@ def _answer(text: str, options: dict[str, Any], *, complete: bool) -> Result:
 
     from IPython.core.getipython import get_ipython
 
-    from fim_magic.events import Finished
+    from fim_magic.events import Finished, Waits
     from fim_magic.interruption import BrokenOffError, Interrupted, interruptible
     from fim_magic.loading.manager import MODELS
     from fim_magic.loading.spec import ModelSpec
@@ -98,8 +98,10 @@ def _answer(text: str, options: dict[str, Any], *, complete: bool) -> Result:
         permission=replace(request.permission, hosts=hosts),
     )
     engine = MODELS.use(ModelSpec.of(model, **settings.loading(**options)), TerminalProgress()).engine
-    with interruptible() as stop:
-        *_, last = run(request, engine, stop, wait_seconds=settings.waiting(**options))
+    with TerminalProgress() as progress, interruptible() as stop:
+        for last in run(request, engine, stop, wait_seconds=settings.waiting(**options)):
+            if isinstance(last, Waits):
+                progress(last.progress)
     assert isinstance(last, Finished)  # `run` promises it
     if stop.is_set():
         raise Interrupted(last.result)

@@ -121,7 +121,7 @@ def _fill(
 ) -> None:
     """Do what `fill` says, on whatever thread this is."""
     # Imported at the first request: they bring the tokenizers library, which %load_ext need not wait for.
-    from fim_magic.events import Finished, Grew
+    from fim_magic.events import Finished, Grew, Waits
     from fim_magic.loading.spec import ModelSpec
     from fim_magic.pipeline import run
 
@@ -150,6 +150,8 @@ def _fill(
         for event in run(request, loaded.engine, stop):
             if isinstance(event, Grew):
                 put(event.middle)
+            if isinstance(event, Waits):
+                put(event.progress)
             # What was dropped on the way did not fill anything.
             if isinstance(event, Finished) and (fate.is_taken or not stop.is_set()):
                 fate.keep(session.remember(request, model, loading, event.result))

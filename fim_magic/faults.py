@@ -12,7 +12,7 @@ import os
 import tempfile
 import traceback
 
-from fim_magic.errors import FaultError, FimError
+from fim_magic.errors import FaultError, FimError, without_secrets
 from fim_magic.version import __version__
 
 _log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def _is_lack_of_memory(error: BaseException) -> bool:
 def _keep(error: BaseException) -> str:
     """Write the traceback into a file of the user's own; return its path, or "" where none can be written."""
     try:
-        text = "".join(traceback.format_exception(error))
+        text = without_secrets("".join(traceback.format_exception(error)))
         handle, path = tempfile.mkstemp(prefix="fim-magic-fault-", suffix=".txt")
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"fim-magic {__version__}\n{text}")
