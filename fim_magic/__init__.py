@@ -91,6 +91,8 @@ def _answer(text: str, options: dict[str, Any], *, complete: bool) -> Result:
     shell = get_ipython()
     check_allowed_in_python(shell, settings.filling, settings.markers)
     model, request = settings.request(text, complete=complete, **options)
+    if model == "auto":
+        _require_model(shell, options.get("model"))
     hosts = request.permission.hosts | _hosts_of_session(shell)
     request = replace(
         request,
@@ -108,6 +110,15 @@ def _answer(text: str, options: dict[str, Any], *, complete: bool) -> Result:
     if last.result.is_partial:
         raise BrokenOffError(last.result)
     return last.result
+
+
+def _require_model(shell: Any, named: str | None) -> None:
+    """Raise if the notebook that this runs in has no model, since its last `%fim use` failed."""
+    from fim_magic.kernel import magics_of
+
+    magics = magics_of(shell)
+    if magics is not None:
+        magics.session.choice.require(named)
 
 
 def _hosts_of_session(shell: Any) -> frozenset[str]:

@@ -135,6 +135,7 @@ def _fill(
     check_whole(document.prefix + document.suffix)
     # The text may hold markers, which are nothing but text here: the caret is the hole.
     model, request = session.settings.request("", complete=True, **{**options, "candidates": 1})
+    session.choice.require(options.get("model"))
     loading = session.loading_of(model, {name: options.get(name) for name in LOADING})
     with session.in_use():
         spec = ModelSpec.of(model, **loading)

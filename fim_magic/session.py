@@ -16,6 +16,7 @@ from fim_magic.frontends import accept_now
 from fim_magic.frontends.interface import KernelMessage
 from fim_magic.history import History, typed_number
 from fim_magic.loading.idle import IdleLimit
+from fim_magic.model_choice import ModelChoice
 from fim_magic.settings import LOADING, Settings
 from fim_magic.visible import say
 
@@ -43,6 +44,7 @@ class Session:
         last_prompt: Lays out the prompt of the last request, or None.
         history: The requests that are finished.
         used: What the last `%fim use` said, by option.
+        choice: Whether there is a model for the next request.
     """
 
     def __init__(self, shell: Any, settings: Settings, models: ModelManager | None = None) -> None:
@@ -53,6 +55,7 @@ class Session:
         self.last_prompt: Callable[[], PromptSheet] | None = None
         self.history = History()
         self.used: dict[str, Any] = {}
+        self.choice = ModelChoice(settings, lambda: self.models)
         self._shell = shell
         self._shown_notices: tuple[str, set[str]] = ("", set())  # a model, and what was shown of it
         self._uses = 0  # of models, after the last request of this notebook

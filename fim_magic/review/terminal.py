@@ -44,11 +44,9 @@ class LiveDiff:
 
     def wait(self, pause: Progress | None) -> None:
         """Show how far a pause has come, in the place of the diff; None when it is over."""
-        if pause is None:
-            self._waiting.close()
-            return
-        self.clear()
-        self._waiting(pause)
+        if pause is not None:
+            self.clear()
+        self._waiting.wait(pause)
 
     def clear(self) -> None:
         """Take the drawing away, so that the finished diff can stand in its place."""

@@ -222,7 +222,7 @@ def _no_tls(address: ServerAddress, error: ssl.SSLError) -> ServerError:
         )
     return ServerError(
         f"The server at {address.host} does not speak https ({error.reason or 'TLS failed'}), so nothing was sent. If "
-        "it is on a network that you trust, name it without +https."
+        f"it is on a network that you trust, name it without https: %fim use {address.unencrypted().name}"
     )
 
 
