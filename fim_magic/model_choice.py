@@ -39,6 +39,8 @@ class ModelChoice:
         try:
             yield
         except BaseException:
+            if not typed:
+                raise
             kept = self._in_use()
             self._failed = not kept
             if kept and kept not in typed.split():

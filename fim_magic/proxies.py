@@ -28,7 +28,9 @@ def secrets(environment: Mapping[str, str] = os.environ) -> Iterator[str]:
 
 
 def is_about_proxy(error: BaseException) -> bool:
-    """Whether an error of the HTTP library says that a proxy's address cannot be used."""
+    """Whether an error of an HTTP library may say that a proxy's address cannot be used, and repeat a part of it."""
+    if type(error).__name__ == "InvalidURL":  # by name: libraries differ in whose it is
+        return True
     return isinstance(error, (ValueError, ImportError)) and "proxy" in str(error).lower()
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from fim_magic import proxies
 from fim_magic.catalog import GgufFile
 from fim_magic.progress import Meter, OnProgress
 from fim_magic.retry_after import wanted_seconds
@@ -86,7 +87,7 @@ def _hub_reasons() -> Iterator[None]:
         reason = hub_reason(error)
         if reason is None:
             raise
-        raise SourceFailedError(reason) from error
+        raise SourceFailedError(reason) from cause_of(error)
 
 
 def hub_reason(error: Exception) -> str | None:
@@ -100,10 +101,17 @@ def hub_reason(error: Exception) -> str | None:
         return "HF_HUB_OFFLINE is set, so the Hugging Face Hub was not asked"
     if isinstance(error, HfHubHTTPError):
         return f"the Hugging Face Hub answered {error.response.status_code}"
+    if proxies.is_about_proxy(error):
+        return f"the proxy on the way to the Hugging Face Hub cannot be used (it is that of {proxies.variables()})"
     # Other OSErrors are the disk's.
     if isinstance(error, (ConnectionError, TimeoutError)) or _is_from_http_library(error):
         return "the Hugging Face Hub could not be reached"
     return None
+
+
+def cause_of(error: Exception) -> Exception | None:
+    """Return an error as the cause of ours, for tracebacks; None where there may be a proxy's password in it."""
+    return None if proxies.is_about_proxy(error) else error
 
 
 def _is_from_http_library(error: Exception) -> bool:

@@ -102,7 +102,10 @@ def _of_another_kind(connection: ServerConnection, error: AnotherKindError) -> S
             f"The server at {address.host} is no {_TITLES[address.kind]}: {error.why}. It answers as "
             f"{kind}. Name it so: %fim use {found}"
         )
-    return error
+    return ServerError(
+        f"The server at {address.host} is no {_TITLES[address.kind]}: {error.why}. Nor is it of another kind that "
+        f"fim-magic knows. See whether host and port are right, and run this again: %fim use {address.name}"
+    )
 
 
 def _probed(connection: ServerConnection) -> tuple[Dialect, ServedModel]:
