@@ -78,7 +78,7 @@ def _answer(text: str, options: dict[str, Any], *, complete: bool) -> Result:
 
     from IPython.core.getipython import get_ipython
 
-    from fim_magic.events import Finished
+    from fim_magic.events import Finished, Waits
     from fim_magic.interruption import BrokenOffError, Interrupted, interruptible
     from fim_magic.loading.manager import MODELS
     from fim_magic.loading.spec import ModelSpec
@@ -91,6 +91,8 @@ def _answer(text: str, options: dict[str, Any], *, complete: bool) -> Result:
     shell = get_ipython()
     check_allowed_in_python(shell, settings.filling, settings.markers)
     model, request = settings.request(text, complete=complete, **options)
+    if model == "auto":
+        _require_model(shell, options.get("model"))
     hosts = request.permission.hosts | _hosts_of_session(shell)
     request = replace(
         request,
@@ -98,14 +100,25 @@ def _answer(text: str, options: dict[str, Any], *, complete: bool) -> Result:
         permission=replace(request.permission, hosts=hosts),
     )
     engine = MODELS.use(ModelSpec.of(model, **settings.loading(**options)), TerminalProgress()).engine
-    with interruptible() as stop:
-        *_, last = run(request, engine, stop, wait_seconds=settings.waiting(**options))
+    with TerminalProgress() as progress, interruptible() as stop:
+        for last in run(request, engine, stop, wait_seconds=settings.waiting(**options)):
+            if isinstance(last, Waits):
+                progress(last.progress)
     assert isinstance(last, Finished)  # `run` promises it
     if stop.is_set():
         raise Interrupted(last.result)
     if last.result.is_partial:
         raise BrokenOffError(last.result)
     return last.result
+
+
+def _require_model(shell: Any, named: str | None) -> None:
+    """Raise if the notebook that this runs in has no model, since its last `%fim use` failed."""
+    from fim_magic.kernel import magics_of
+
+    magics = magics_of(shell)
+    if magics is not None:
+        magics.session.choice.require(named)
 
 
 def _hosts_of_session(shell: Any) -> frozenset[str]:

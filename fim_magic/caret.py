@@ -121,7 +121,7 @@ def _fill(
 ) -> None:
     """Do what `fill` says, on whatever thread this is."""
     # Imported at the first request: they bring the tokenizers library, which %load_ext need not wait for.
-    from fim_magic.events import Finished, Grew
+    from fim_magic.events import Finished, Grew, Waits
     from fim_magic.loading.spec import ModelSpec
     from fim_magic.pipeline import run
 
@@ -135,6 +135,7 @@ def _fill(
     check_whole(document.prefix + document.suffix)
     # The text may hold markers, which are nothing but text here: the caret is the hole.
     model, request = session.settings.request("", complete=True, **{**options, "candidates": 1})
+    session.choice.require(options.get("model"))
     loading = session.loading_of(model, {name: options.get(name) for name in LOADING})
     with session.in_use():
         spec = ModelSpec.of(model, **loading)
@@ -150,6 +151,8 @@ def _fill(
         for event in run(request, loaded.engine, stop):
             if isinstance(event, Grew):
                 put(event.middle)
+            if isinstance(event, Waits):
+                put(event.progress)
             # What was dropped on the way did not fill anything.
             if isinstance(event, Finished) and (fate.is_taken or not stop.is_set()):
                 fate.keep(session.remember(request, model, loading, event.result))

@@ -325,14 +325,10 @@ def _answer(source: TextSource, options: argparse.Namespace, *, complete: bool =
     request = replace(request, permission=permission)
     info, why = loaded.engine.info, f" ({loaded.why}; --model NAME takes another)" if loaded.why else ""
     notify(f"{info.model} on {info.runs_on}, loaded in {loaded.seconds:.1f} s{why}")
-    view = LiveDiff(request.document, sys.stdout) if live else None
-    result = follow(
-        request,
-        loaded.engine,
-        None if view is None else lambda middle, _tokens, _seconds, kept: view.show(middle, kept),
-    )
-    if view is not None:
-        view.clear()
+    view = LiveDiff(request.document, sys.stdout)
+    grow = (lambda middle, _tokens, _seconds, kept: view.show(middle, kept)) if live else None
+    result = follow(request, loaded.engine, grow, on_wait=view.wait)
+    view.clear()
     return result
 
 

@@ -13,6 +13,7 @@ from fim_magic.cli_loading import load, models_of, spec_of
 from fim_magic.errors import OptionError, ServerError, is_failure
 from fim_magic.faults import in_words
 from fim_magic.pipeline import follow
+from fim_magic.progress import TerminalProgress
 from fim_magic.replay import Recorded, compare, recorded, request_of
 from fim_magic.saved_record import read_record
 from fim_magic.visible import plain_text, say
@@ -59,7 +60,9 @@ def _made_again(infill: Recorded, consent: _Consent, options: argparse.Namespace
     request = request_of(infill, Settings().markers)
     model = options.model or consent.model_of(read_record(infill.record).model)
     engine = load(model, options).engine
-    result = follow(replace(request, permission=consent.hosts.permission_for(engine.info)), engine)
+    request = replace(request, permission=consent.hosts.permission_for(engine.info))
+    with TerminalProgress() as progress:
+        result = follow(request, engine, on_wait=progress.wait)
     if any(candidate.ending is Ending.INTERRUPTED for candidate in result.candidates):
         raise KeyboardInterrupt
     if result.broken_off:

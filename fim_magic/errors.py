@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from fim_magic import proxies
 from fim_magic.visible import plain_lines
 
 _LONG_WORD = re.compile(r"\S{1000}\S*")
@@ -27,6 +28,14 @@ def hide(text: str) -> None:
         _hidden.add(str(text))
 
 
+def without_secrets(text: str) -> str:
+    """Return a text without what is hidden, and without the secrets in the addresses of proxies."""
+    for secret in sorted({*_hidden, *proxies.secrets()}, key=len, reverse=True):  # one may be a part of another
+        if len(secret) >= _LEAST_HIDDEN:
+            text = text.replace(secret, "…")
+    return text
+
+
 class FimError(Exception):
     """Something the user can mend. The message is one paragraph that says how.
 
@@ -35,8 +44,7 @@ class FimError(Exception):
     """
 
     def __init__(self, message: str = "") -> None:
-        for text in _hidden:
-            message = message.replace(text, "…")
+        message = without_secrets(message)
         message = _LONG_WORD.sub(lambda word: f"{word[0][:_KEPT]}…", message)
         super().__init__(message if len(message) <= _MOST else f"{message[: _MOST - _END]} … {message[-_END:]}")
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fim_magic.candidate import Result
+from fim_magic.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,13 @@ class PromptRead:
 
     done: int
     total: int
+
+
+@dataclass(frozen=True)
+class Waits:
+    """The machine that computes has asked for a pause before the request is sent again. It comes now and then."""
+
+    progress: Progress
 
 
 @dataclass(frozen=True)
@@ -41,10 +49,13 @@ class Finished:
     result: Result
 
 
-Event = PromptRead | Grew | Offered | Finished
+Event = PromptRead | Waits | Grew | Offered | Finished
 
 OnOffer = Callable[[Result, Callable[[], None]], None]
 """Called with the first answer as soon as it may be taken, and with what ends the request, if no other is of use."""
 
 OnGrow = Callable[[str, int, float, tuple[tuple[int, int], ...]], None]
 """Called with all of the middle so far, its number of tokens, the seconds it took, and the ranges that are kept."""
+
+OnWait = Callable[[Progress | None], None]
+"""Called while a pause lasts with how far it has come, and with None when it is over."""

@@ -12,7 +12,7 @@ import os
 import tempfile
 import traceback
 
-from fim_magic.errors import FaultError, FimError, OptionError
+from fim_magic.errors import FaultError, FimError, OptionError, without_secrets
 from fim_magic.version import __version__
 from fim_magic.working_folder import require_working_folder
 
@@ -82,7 +82,7 @@ def _is_lack_of_memory(error: BaseException) -> bool:
 def _keep(error: BaseException) -> str:
     """Write the traceback into a file of the user's own; return its path, or "" where none can be written."""
     try:
-        text = "".join(traceback.format_exception(error))
+        text = without_secrets("".join(traceback.format_exception(error)))
         handle, path = tempfile.mkstemp(prefix="fim-magic-fault-", suffix=".txt")
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"fim-magic {__version__}\n{text}")

@@ -17,7 +17,7 @@ from fim_magic.candidate import Candidate, Ending, Result
 from fim_magic.drafts import Draft
 from fim_magic.engines import Beginning, Engine, Token, TokenLogprob
 from fim_magic.errors import OptionError, ServerError
-from fim_magic.events import Event, Grew, PromptRead
+from fim_magic.events import Event, Grew, PromptRead, Waits
 from fim_magic.formats import Prompt, as_text, completion_prompt, fim_prompt
 from fim_magic.holes import combine
 from fim_magic.reading_speed import LEAST_TOKENS, SECONDS_TO_READ, readable_tokens
@@ -223,7 +223,7 @@ def decode_loop(
     first_token, broken_off = 0.0, ""
     with closing(generation):
         for done in generation.prefill():
-            yield PromptRead(done, len(prompt.ids))
+            yield Waits(pause) if (pause := generation.waits) else PromptRead(done, len(prompt.ids))
             if stop.is_set():
                 break
         while not stop.is_set() and any(draft.ending is None for draft in drafts):
@@ -235,6 +235,8 @@ def decode_loop(
                 broken_off = _broken_off(drafts[known:], error)
                 break
             if tokens is None:
+                if pause := generation.waits:
+                    yield Waits(pause)
                 continue
             if not tokens:
                 for draft in drafts:
@@ -248,8 +250,7 @@ def decode_loop(
                 if token.candidate >= known and (draft.tokens or draft.ending is not None):
                     yield Grew(first + token.candidate, draft.middle, draft.tokens, elapsed)
     seconds = time.perf_counter() - began
-    drops_partial = branching is not None and branching.deadline < math.inf
-    candidates = _finished(drafts[known:], drops_partial=drops_partial)
+    candidates = _finished(drafts[known:], drops_partial=branching is not None and branching.deadline < math.inf)
     alternatives = tuple(drafts[0].alternatives)
     yield Answered(prompt, candidates, first_token, seconds, generation.reused, alternatives, broken_off)
 

@@ -142,7 +142,8 @@ class FimMagics(Magics, Settings):
 
           --family NAME       the model's family, where nothing in its files tells it
 
-          --engine gguf       or torch: what runs it; gguf is llama.cpp, for .gguf files
+          --engine gguf       or torch: what runs it; gguf is llama.cpp, for .gguf files; an address is run by its
+          server
 
           --allow-code        run the code that the model brings, if NAME@REVISION is a full commit: read it first
 
@@ -206,6 +207,7 @@ class FimMagics(Magics, Settings):
             session.check_allowed(hint=hint is not None)
         context = options["context"]
         model, request = self.request(self._body(method, line, cell), complete=method == "complete", **options)
+        session.choice.require(options["model"])
         loading = session.loading_of(model, options)
         # The cell that began to load says that it is loaded; the output of one with a hole is the answer.
         keeps_progress = not self._raw_cell.lstrip().startswith("%%")
@@ -296,9 +298,14 @@ class FimMagics(Magics, Settings):
         from fim_magic import reports
 
         session = self.session
-        say(reports.status(session.last, self.idle_minutes, session.models, self.permission()))
+        refusal = session.choice.refusal()
+        say(reports.status(session.last, self.idle_minutes, session.models, self.permission(), refusal=refusal))
 
     def _use(self, line: str) -> None:
+        with self.session.choice.changed(line):
+            self._begin_to_use(line)
+
+    def _begin_to_use(self, line: str) -> None:
         used = _parse_use(line)
         if not used["model"]:
             raise OptionError(

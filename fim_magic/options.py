@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import traitlets
 from traitlets.config import Configurable
+
+from fim_magic.errors import OptionError
 
 
 class Texts(traitlets.List[str]):
@@ -70,3 +72,88 @@ def options_of(settings: type[Configurable]) -> dict[str, Option]:
         )
         for name, trait in traits.items()
     }
+
+
+def variable_of(name: str) -> str:
+    """Return the environment variable that an option may come from."""
+    return f"FIM_MAGIC_{name.upper()}"
+
+
+@dataclass(frozen=True)
+class OptionValues:
+    """The options of one call, and where each comes from, so that an error names what the user can change.
+
+    Attributes:
+        values: Each by its name.
+        typed: Those that came with the call.
+        flags: Those that can be typed behind `--`.
+        environment: What environment variables hold, by the option's name, whether it counts or not.
+    """
+
+    values: Mapping[str, Any]
+    typed: frozenset[str] = frozenset()
+    flags: frozenset[str] = frozenset()
+    environment: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+    def origin(self, name: str, item: object = None) -> str:
+        """Say what the user has to change: the environment variable, or the option as it was typed or configured.
+
+        Args:
+            name: The option's name.
+            item: One of its values, where it has several: they may come from two places.
+        """
+        if name in self.typed:
+            return "--" + name.replace("_", "-") if name in self.flags else name
+        held = self.environment.get(name)
+        if held is not None and (held == self[name] if item is None else item in held):
+            return f"the environment variable {variable_of(name)}"
+        return f"FimMagics.{name}"
+
+    def refusal(self, name: str, rule: str) -> OptionError:
+        """Return the error for a value that breaks a rule, which is half a sentence."""
+        origin = self.origin(name)
+        return OptionError(f"{origin[0].upper()}{origin[1:]} {rule}; {self[name]!r} is not.{mend(origin)}")
+
+    def checked(self, name: str, valid: Callable[[Any], bool], rule: str) -> Any:
+        """Return a value.
+
+        Raises:
+            OptionError: It is not valid, or of a type that cannot be.
+        """
+        try:
+            fine = valid(self[name])
+        except TypeError:
+            fine = False
+        if not fine:
+            raise self.refusal(name, rule)
+        return self[name]
+
+    def one_of(self, name: str, known: Sequence[str], *, nothing: str) -> str | None:
+        """Return a value as it is known, in whatever case it was typed; None for `nothing`.
+
+        Raises:
+            OptionError: It is none of those.
+        """
+        by_lower: dict[Any, str | None] = {word.lower(): word for word in known} | {nothing: None, None: None}
+        value = self[name]
+        typed = value.lower() if isinstance(value, str) else value
+        self.checked(name, lambda _: typed in by_lower, f"is one of {', '.join((nothing, *known))}")
+        return by_lower[typed]
+
+
+def mend(origin: str) -> str:
+    """Say behind an error how it is mended, if its value has come from an environment variable: nobody has typed it."""
+    return " Change or unset it." if "FIM_MAGIC_" in origin else ""
+
+
+def unreadable(trait: Any, name: str, value: str) -> OptionError:
+    """Return the error for an environment variable that does not hold what its option can be."""
+    words = f": it is one of {', '.join(map(str, trait.values or ()))}" if isinstance(trait, traitlets.Enum) else ""
+    shown = "--" + name.replace("_", "-") if trait.metadata.get("flags") else name
+    return OptionError(
+        f"The environment variable {variable_of(name)} holds {value!r}, which {shown} cannot be{words}. Change or "
+        "unset it."
+    )

@@ -17,7 +17,7 @@ from fim_magic.candidate import Result
 from fim_magic.default_candidates import IN_DOUBT, ON_A_CPU
 from fim_magic.engines import Engine
 from fim_magic.errors import FimError, ServerError
-from fim_magic.events import Event, Finished, Grew, Offered, OnGrow, OnOffer
+from fim_magic.events import Event, Finished, Grew, Offered, OnGrow, OnOffer, OnWait, Waits
 from fim_magic.generation import Answered, Branching, broken_off, candidates_of, generate, prompt_for, result_of
 from fim_magic.interruption import interruptible
 from fim_magic.request import Request
@@ -67,13 +67,24 @@ def run(
         yield from _answer(request, engine, stop, further_seconds if left_to_us else None)
 
 
-def follow(request: Request, engine: Engine, on_grow: OnGrow | None = None, on_offer: OnOffer | None = None) -> Result:
+def follow(
+    request: Request,
+    engine: Engine,
+    on_grow: OnGrow | None = None,
+    on_offer: OnOffer | None = None,
+    on_wait: OnWait | None = None,
+) -> Result:
     """Answer `request` at once, with the errors of [`run`][]. Ctrl-C ends it with what is there.
 
-    `on_grow` is called as the first candidate grows, `on_offer` with the first answer when others are on their way.
+    `on_grow` is called as the first candidate grows, `on_offer` with the first answer when others are on their way,
+    and `on_wait` while a server has asked for a pause.
     """
+    waits = False
     with interruptible() as stop:
         for event in run(request, engine, stop):
+            if on_wait is not None and (waits or isinstance(event, Waits)):
+                waits = isinstance(event, Waits)
+                on_wait(event.progress if isinstance(event, Waits) else None)
             if isinstance(event, Grew) and event.candidate == 0 and on_grow is not None:
                 on_grow(event.middle, event.tokens, event.seconds, event.kept)
             if isinstance(event, Offered) and on_offer is not None:

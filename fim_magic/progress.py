@@ -164,6 +164,13 @@ class TerminalProgress:
             self._ended = True
             self.close()
 
+    def wait(self, pause: Progress | None) -> None:
+        """Show how far a pause has come; None when it is over."""
+        if pause is None:
+            self.close()
+        else:
+            self(pause)
+
     def __enter__(self) -> TerminalProgress:  # `Self` is of Python 3.11
         return self
 

@@ -16,6 +16,7 @@ from fim_magic.frontends import accept_now
 from fim_magic.frontends.interface import KernelMessage
 from fim_magic.history import History, typed_number
 from fim_magic.loading.idle import IdleLimit
+from fim_magic.model_choice import ModelChoice
 from fim_magic.settings import LOADING, Settings
 from fim_magic.visible import say
 
@@ -24,7 +25,7 @@ from fim_magic.visible import say
 if TYPE_CHECKING:
     from fim_magic.candidate import Candidate, Result
     from fim_magic.engines import Engine
-    from fim_magic.events import OnGrow
+    from fim_magic.events import OnGrow, OnWait
     from fim_magic.formats import Prompt
     from fim_magic.loading.loaded import Loaded
     from fim_magic.loading.manager import ModelManager
@@ -43,6 +44,7 @@ class Session:
         last_prompt: Lays out the prompt of the last request, or None.
         history: The requests that are finished.
         used: What the last `%fim use` said, by option.
+        choice: Whether there is a model for the next request.
     """
 
     def __init__(self, shell: Any, settings: Settings, models: ModelManager | None = None) -> None:
@@ -53,6 +55,7 @@ class Session:
         self.last_prompt: Callable[[], PromptSheet] | None = None
         self.history = History()
         self.used: dict[str, Any] = {}
+        self.choice = ModelChoice(settings, lambda: self.models)
         self._shell = shell
         self._shown_notices: tuple[str, set[str]] = ("", set())  # a model, and what was shown of it
         self._uses = 0  # of models, after the last request of this notebook
@@ -298,14 +301,14 @@ class Session:
             details=self.settings.details,
         )
         try:
-            result = view.settle(follow(request, engine, view.grow, view.offer))
+            result = view.settle(follow(request, engine, view.grow, view.offer, view.wait))
         except BaseException:
             view.stop("it was stopped before it was done")
             raise
         record = self.remember(request, model, loading, result)
 
         def ask(short: Candidate | None, on_grow: OnGrow) -> Result:
-            return self._another(request, model, loading, short, on_grow)
+            return self._another(request, model, loading, short, on_grow, view.wait)
 
         view.finish(result, record=record, ask=ask)
         if result.broken_off:
@@ -316,7 +319,13 @@ class Session:
         return result
 
     def _another(
-        self, request: Request, model: str, loading: dict[str, Any], short: Candidate | None, on_grow: OnGrow
+        self,
+        request: Request,
+        model: str,
+        loading: dict[str, Any],
+        short: Candidate | None,
+        on_grow: OnGrow,
+        on_wait: OnWait | None = None,
     ) -> Result:
         """Ask for one other answer to a request, or for one that goes on where a short one ends."""
         from fim_magic.loading.spec import ModelSpec
@@ -326,7 +335,8 @@ class Session:
         new_request = request.again() if short is None else request.longer(short)
         new_request = replace(new_request, permission=self.settings.permission(request.permission.context))
         with self.in_use():
-            other = follow(new_request, self.models.use(ModelSpec.of(model, **loading)).engine, on_grow)
+            engine = self.models.use(ModelSpec.of(model, **loading)).engine
+            other = follow(new_request, engine, on_grow, on_wait=on_wait)
         if short is not None and other.middle == short.middle:
             raise ModelError("The model has nothing to add to it.")
         if self.last is not None and self.last.document is request.document:  # no other cell was filled meanwhile

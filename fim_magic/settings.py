@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import traitlets
@@ -19,7 +19,18 @@ from fim_magic.default_candidates import IN_DOUBT, ON_A_CPU, ON_A_GPU, TO_CHOOSE
 from fim_magic.errors import OptionError
 from fim_magic.limits import MOST_ANSWERS, MOST_LINES, SEED_RULE, TEMPERATURE_RULE, is_seed, is_temperature
 from fim_magic.markers import MARKERS
-from fim_magic.options import Hosts, Markers, Option, Texts, number_or_word, options_of
+from fim_magic.options import (
+    Hosts,
+    Markers,
+    Option,
+    OptionValues,
+    Texts,
+    mend,
+    number_or_word,
+    options_of,
+    unreadable,
+    variable_of,
+)
 from fim_magic.unicode_text import check_whole
 
 if TYPE_CHECKING:
@@ -116,7 +127,8 @@ class Settings(Configurable):
     ).tag(config=True, flags=("--family",))
     engine = traitlets.Unicode(
         "auto",
-        help="what runs the model: torch, gguf (llama.cpp, for .gguf files), or auto for the faster one here",
+        help="what runs the model: torch, gguf (llama.cpp, for .gguf files), server (for its address), or auto for the "
+        "faster one here",
     ).tag(config=True, flags=("--engine",))
     tokenizer = traitlets.Unicode(
         "auto",
@@ -179,15 +191,17 @@ class Settings(Configurable):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._unreadable: dict[str, str] = {}  # an error when they are used, so that the extension loads
+        self._environment: dict[str, Any] = {}  # what has come from there
         configured = {*kwargs, *self.config.get(type(self).__name__, {})}
         for name, trait in self.traits(config=True).items():
             if not (trait.metadata.get("flags") or trait.metadata.get("from_environment")):
                 continue
-            value = os.environ.get(f"FIM_MAGIC_{name.upper()}")
+            value = os.environ.get(variable_of(name))
             if value is None or name in configured:
                 continue
             try:
                 setattr(self, name, trait.from_string(value))
+                self._environment[name] = getattr(self, name)
             except (ValueError, traitlets.TraitError):
                 self._unreadable[name] = value
 
@@ -212,20 +226,21 @@ class Settings(Configurable):
 
         values = self._values(options)
         markers, every = self.markers_for(**options)
-        method = _checked(values, "method", lambda v: v in METHODS, f"is one of {', '.join(METHODS)}")
+        method = values.checked("method", lambda v: v in METHODS, f"is one of {', '.join(METHODS)}")
         document, blanks = split(text, markers, complete=complete, every=every, language=language)
-        return _checked(values, "model", _is_name, "is a name or a path"), Request(
+        values.checked("context", lambda v: v in REMOTE_CONTEXTS, f"is one of {', '.join(REMOTE_CONTEXTS)}")
+        return values.checked("model", _is_name, "is a name or a path"), Request(
             document=document,
             blanks=blanks,
             method="complete" if complete else method,
-            order=_checked(values, "order", lambda v: v in ORDERS, f"is one of {', '.join(ORDERS)}"),
+            order=values.checked("order", lambda v: v in ORDERS, f"is one of {', '.join(ORDERS)}"),
             candidates=_candidates(values),
-            max_new_tokens=_checked(values, "max_new_tokens", lambda v: _whole(v) and v >= 1, "is at least 1"),
+            max_new_tokens=values.checked("max_new_tokens", lambda v: _whole(v) and v >= 1, "is at least 1"),
             max_prompt_tokens=_prompt_tokens(values),
             sampling=_sampling(values),
             check_spec=_check_spec(values, confined_only=self.unconfined_checks == "refuse"),
             permission=_permission(values, options.get("context") or self.remote_context),
-            lines=_checked(values, "lines", lambda v: _whole(v) and 1 <= v <= MOST_LINES, f"is from 1 to {MOST_LINES}"),
+            lines=values.checked("lines", lambda v: _whole(v) and 1 <= v <= MOST_LINES, f"is from 1 to {MOST_LINES}"),
         )
 
     def markers_for(self, **options: Any) -> tuple[list[str], bool]:
@@ -251,12 +266,12 @@ class Settings(Configurable):
 
         values = self._values(options)
         return {
-            "quantize": _one_of(values, "quantize", QUANTIZATIONS, nothing="none"),
-            "family": _one_of(values, "family", family_names(), nothing="auto"),
-            "engine": _one_of(values, "engine", ENGINES, nothing="auto"),
+            "quantize": values.one_of("quantize", QUANTIZATIONS, nothing="none"),
+            "family": values.one_of("family", family_names(), nothing="auto"),
+            "engine": values.one_of("engine", ENGINES, nothing="auto"),
             "tokenizer": None
             if values["tokenizer"] == "auto"
-            else _checked(values, "tokenizer", _is_name, "is a name or a path"),
+            else values.checked("tokenizer", _is_name, "is a name or a path"),
         }
 
     def permission(self, context: str | None = None) -> Permission:
@@ -277,95 +292,75 @@ class Settings(Configurable):
             OptionError: An option is unknown or its value makes no sense.
         """
         rule = "is a number of seconds, 0 or more"
-        return float(_checked(self._values(options), "wait_seconds", lambda v: 0 <= v < math.inf, rule))
+        return float(self._values(options).checked("wait_seconds", lambda v: 0 <= v < math.inf, rule))
 
-    def _values(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        names = (*options_of(Settings), *self.traits(in_python=True))
-        values = {name: getattr(self, name) for name in names}
+    def _values(self, given: Mapping[str, Any]) -> OptionValues:
+        flags = frozenset(options_of(Settings))
+        values = {name: getattr(self, name) for name in (*flags, *self.traits(in_python=True))}
         unknown = sorted(set(given) - set(values))
         if unknown:
             raise OptionError(f"There is no option called {unknown[0]!r}; the options are {', '.join(sorted(values))}.")
         chosen = {name: value for name, value in given.items() if value is not None}
         for name, value in self._unreadable.items():
-            if name not in chosen and getattr(self, name) == self.traits()[name].default(self):
-                raise OptionError(
-                    f"The environment variable FIM_MAGIC_{name.upper()} holds {value!r}, which {_flag(name)} cannot "
-                    "be. Change or unset it."
-                )
-        return values | chosen
+            trait = self.traits()[name]
+            if name not in chosen and getattr(self, name) == trait.default(self):
+                raise unreadable(trait, name, value)
+        return OptionValues(values | chosen, frozenset(chosen), flags, self._environment)
 
 
-def _candidates(values: Mapping[str, Any]) -> int:
+def _candidates(values: OptionValues) -> int:
     """Return the number of candidates, 0 for as many as the machine makes cheap."""
     rule = f"is auto, or from 1 to {MOST_ANSWERS}"
-    number = _checked(values, "candidates", lambda v: v == "auto" or (_whole(v) and 1 <= v <= MOST_ANSWERS), rule)
+    number = values.checked("candidates", lambda v: v == "auto" or (_whole(v) and 1 <= v <= MOST_ANSWERS), rule)
     return 0 if number == "auto" else int(number)
 
 
-def _prompt_tokens(values: Mapping[str, Any]) -> int:
+def _prompt_tokens(values: OptionValues) -> int:
     """Return the most tokens of a prompt, 0 for as many as the machine reads in some seconds."""
     rule = f"is auto, or at least {_LEAST_PROMPT}"
-    number = _checked(values, "max_prompt_tokens", lambda v: v == "auto" or (_whole(v) and v >= _LEAST_PROMPT), rule)
+    number = values.checked("max_prompt_tokens", lambda v: v == "auto" or (_whole(v) and v >= _LEAST_PROMPT), rule)
     return 0 if number == "auto" else int(number)
 
 
-def _check_spec(values: Mapping[str, Any], *, confined_only: bool) -> CheckSpec:
+def _check_spec(values: OptionValues, *, confined_only: bool) -> CheckSpec:
     from fim_magic.checks import CheckSpec
 
     check = values["check"]
     texts = [check] if isinstance(check, str) else check
-    _checked(values, "check", lambda _: all(isinstance(text, str) for text in texts), "is an expression, or several")
+    values.checked("check", lambda _: all(isinstance(text, str) for text in texts), "is an expression, or several")
     for text in texts:
-        check_whole(text, "--check")
+        check_whole(text, values.origin("check"))
     expressions = tuple(text for text in texts if text != DOCTESTS)
     return CheckSpec(expressions=expressions, doctests=DOCTESTS in texts, confined_only=confined_only)
 
 
-def _permission(values: Mapping[str, Any], context: str) -> Permission:
+def _permission(values: OptionValues, context: str) -> Permission:
     """Return what may go to another host; a context that was typed with the call is meant for it."""
     from fim_magic.allowed_hosts import Permission
+    from fim_magic.engines.server.hosts import listed_host
 
     hosts = values["allowed_hosts"]
-    _checked(values, "allowed_hosts", lambda _: all(isinstance(host, str) for host in hosts), "is a list of hosts")
-    try:
-        return Permission.of([hosts] if isinstance(hosts, str) else hosts, context)
-    except OptionError as error:
-        raise OptionError(f"Among the allowed hosts (FimMagics.allowed_hosts), {error}") from None
+    values.checked("allowed_hosts", lambda _: all(isinstance(host, str) for host in hosts), "is a list of hosts")
+    listed = set()
+    for host in [hosts] if isinstance(hosts, str) else hosts:
+        try:
+            listed.add(listed_host(host))
+        except OptionError as error:
+            origin = values.origin("allowed_hosts", host)
+            raise OptionError(f"Among the allowed hosts ({origin}), {error}{mend(origin)}") from None
+    return Permission(frozenset(listed), context)
 
 
-def _sampling(values: Mapping[str, Any]) -> Sampling:
+def _sampling(values: OptionValues) -> Sampling:
     from fim_magic.engines import Sampling, new_seed  # with the first request: %load_ext need not wait for it
 
-    temperature = _checked(values, "temperature", is_temperature, TEMPERATURE_RULE)
-    seed = _checked(values, "seed", lambda v: v is None or is_seed(v), SEED_RULE)
+    temperature = values.checked("temperature", is_temperature, TEMPERATURE_RULE)
+    seed = values.checked("seed", lambda v: v is None or is_seed(v), SEED_RULE)
     return Sampling(
         temperature=float(temperature),
-        top_p=float(_checked(values, "top_p", lambda v: 0 < v <= 1, "is above 0 and at most 1")),
+        top_p=float(values.checked("top_p", lambda v: 0 < v <= 1, "is above 0 and at most 1")),
         seed=new_seed() if seed is None else seed,
     )
-
-
-def _checked(values: Mapping[str, Any], name: str, valid: Callable[[Any], bool], rule: str) -> Any:
-    value = values[name]
-    try:
-        fine = valid(value)
-    except TypeError:
-        fine = False
-    if not fine:
-        raise OptionError(f"{_flag(name)} {rule}; {value!r} is not.")
-    return value
-
-
-def _one_of(values: Mapping[str, Any], name: str, known: Sequence[str], *, nothing: str) -> str | None:
-    """Return a value as it is known, in whatever case it was typed; None for `nothing`."""
-    by_lower: dict[Any, str | None] = {word.lower(): word for word in known} | {nothing: None, None: None}
-    typed = values[name].lower() if isinstance(values[name], str) else values[name]
-    _checked(values, name, lambda _: typed in by_lower, f"is one of {', '.join((nothing, *known))}")
-    return by_lower[typed]
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-") if name in options_of(Settings) else name
 
 
 def _is_name(value: Any) -> bool:
@@ -376,17 +371,19 @@ def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _markers(values: Mapping[str, Any]) -> list[str]:
+def _markers(values: OptionValues) -> list[str]:
     markers = values["markers"]
     if isinstance(markers, str):
         markers = [markers]
     texts = isinstance(markers, list | tuple) and all(isinstance(marker, str) and marker for marker in markers)
     if not markers or not texts:
-        raise OptionError(f"markers is a list of texts, none of them empty; {markers!r} is not.")
+        raise values.refusal("markers", "is a list of texts, none of them empty")
     for marker in markers:
         check_whole(marker, "A marker")
         if not (marker.strip() and marker.isprintable()):
+            origin = values.origin("markers")
             raise OptionError(
-                f'A marker is a text that can be seen, on one line; {marker!a} is not. --markers "@@" is.'
+                f"A marker is a text that can be seen, on one line; {marker!a} is not ({origin}). "
+                f'--markers "@@" is.{mend(origin)}'
             )
     return list(markers)

@@ -160,6 +160,7 @@ class ScriptedEngine:
 
 class ScriptedGeneration:
     reused = 0
+    waits = None
 
     def __init__(self, engine: ScriptedEngine, prompt_length: int, running: Running, *, first: int) -> None:
         self._engine = engine

@@ -37,6 +37,7 @@ class StreamingEngine(ScriptedEngine):
 
 class StreamingGeneration:
     reused = 0
+    waits = None
 
     def __init__(self, engine: StreamingEngine, prompt_length: int, running: Running, *, turn: int) -> None:
         self._prompt_length = prompt_length

@@ -7,10 +7,12 @@ import pytest
 from traitlets import TraitError
 from traitlets.config import Config
 
+from fim_magic.context import MODES
 from fim_magic.errors import MarkerError, OptionError
-from fim_magic.formats import family_names
+from fim_magic.formats import ORDERS, family_names
+from fim_magic.loading.loaders import ENGINES
 from fim_magic.markers import MARKERS
-from fim_magic.settings import LOADING, Settings, options_of
+from fim_magic.settings import LOADING, METHODS, QUANTIZATIONS, Settings, options_of
 
 BUILT_IN = {
     "model": "auto",
@@ -206,6 +208,88 @@ def test_an_unreadable_environment_is_told_when_it_matters(name, value, monkeypa
     assert asked(settings, **{name: 1})[name] == 1
 
 
+WRONG = {  # in an environment variable: what each setting cannot be, though it may be read
+    "model": "",
+    "method": "guess",
+    "candidates": "0",
+    "max_new_tokens": "0",
+    "max_prompt_tokens": "1",
+    "lines": "0",
+    "temperature": "-1",
+    "top_p": "2",
+    "seed": f"{2**70}",
+    "order": "mps",
+    "context": "most",
+    "quantize": "3bit",
+    "family": "Nobody",
+    "engine": "steam",
+    "tokenizer": "",
+    "markers": "\u200b",
+    "idle_minutes": "-1",
+    "wait_seconds": "inf",
+    "auto": "maybe",
+    "details": "everything",
+    "filling": "some",
+    "allowed_hosts": "a/b",
+    "remote_context": "everything",
+    "unconfined_checks": "never",
+}
+ANYTHING = {"check"}  # an expression may be any text
+
+
+def use(settings):
+    settings.request("a <cursor> b")
+    settings.loading()
+    settings.waiting()
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_a_wrong_environment_variable_holds_is_told_by_its_name(name, monkeypatch):
+    variable = f"FIM_MAGIC_{name.upper()}"
+    monkeypatch.setenv(variable, WRONG[name])
+    settings = Settings()
+    with pytest.raises(OptionError, match=variable) as told:
+        use(settings)
+    assert "Change or unset it" in str(told.value)
+    assert "FimMagics" not in str(told.value)
+    monkeypatch.delenv(variable)
+    use(Settings())
+
+
+def test_each_setting_that_has_a_variable_has_a_wrong_value():
+    traits = Settings.class_traits(config=True)
+    assert {name for name, trait in traits.items() if {"flags", "from_environment"} & trait.metadata.keys()} == {
+        *WRONG,
+        *ANYTHING,
+    }
+
+
+def test_an_error_names_what_can_be_changed(monkeypatch):
+    monkeypatch.setenv("FIM_MAGIC_LINES", "0")
+    monkeypatch.setenv("FIM_MAGIC_ALLOWED_HOSTS", "gpu.example:8000,a/b")
+    monkeypatch.setenv("FIM_MAGIC_DETAILS", "all")
+    settings = Settings()
+    with pytest.raises(OptionError, match="it is one of line, full"):
+        use(settings)
+    settings.details = "full"
+    with pytest.raises(OptionError, match=r"allowed hosts \(the environment variable FIM_MAGIC_ALLOWED_HOSTS\), 'a/b'"):
+        settings.permission()
+    settings.allowed_hosts = [*settings.allowed_hosts, "c:1"]  # as %fim allow does
+    with pytest.raises(OptionError, match="FIM_MAGIC_ALLOWED_HOSTS"):
+        settings.permission()
+    settings.allowed_hosts = ["c d"]
+    with pytest.raises(OptionError, match=r"FimMagics\.allowed_hosts"):
+        settings.permission()
+    settings.allowed_hosts = []
+    with pytest.raises(OptionError, match="variable FIM_MAGIC_LINES is from 1"):
+        use(settings)
+    settings.lines = -3
+    with pytest.raises(OptionError, match=r"FimMagics\.lines is from 1"):
+        use(settings)
+    with pytest.raises(OptionError, match=r"^--lines is from 1"):
+        settings.request("<cursor>", lines=-3)
+
+
 def test_an_option_that_does_not_exist_is_told_with_those_that_do():
     with pytest.raises(OptionError, match=r"'colour'.*candidates, check, context, engine, family, lines, markers"):
         Settings().request("<cursor>", colour="red")
@@ -231,6 +315,16 @@ def test_infilling_needs_a_marker_and_completion_does_not():
     assert (request.document.prefix, request.method) == ("x = ", "complete")
 
 
+WORDS = {
+    "engine": ("auto", *ENGINES),
+    "method": METHODS,
+    "context": MODES,
+    "order": ORDERS,
+    "quantize": QUANTIZATIONS,
+}
+"""What some options take: their help names it all."""
+
+
 def test_every_option_can_be_typed_and_has_a_help_text_for_argparse():
     options = options_of(Settings)
     # The context is about the notebook around the text, the markers about the text itself.
@@ -238,6 +332,7 @@ def test_every_option_can_be_typed_and_has_a_help_text_for_argparse():
     for name, option in options.items():
         assert "--" + name.replace("_", "-") in option.flags
         assert option.help % {}
+        assert all(word in option.help for word in WORDS.get(name, ()))
         for value in VALUES.get(name, ["cells"]):
             for each in value if option.repeats else [value]:
                 assert option.type(str(each)) == each

@@ -72,6 +72,11 @@ class Entry:
         return tuple(repo for repo in (self.repo, *gguf, *self.also) if repo)
 
     @property
+    def tokenizer_repos(self) -> tuple[str, ...]:
+        """Those that have the model's tokenizer as a file of its own, and not only within a GGUF file."""
+        return tuple(repo for repo in (self.repo, *self.also) if repo)
+
+    @property
     def unhindered(self) -> bool:
         """Whether it can be loaded at once: no login, no limits of its licence, no code of its own."""
         return not (self.gated or self.licence_note or self.remote_code)

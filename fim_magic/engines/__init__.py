@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # what imports this module need not wait for the tokenizers library
     from fim_magic.formats import Family
+    from fim_magic.progress import Progress
     from fim_magic.tokenization import TextTokenizer
 
 TEMPERATURE_FOR_MANY = 0.8
@@ -249,6 +250,11 @@ class Generation(Protocol):
     @property
     def reused(self) -> int:
         """How many of the prompt's tokens an earlier request has read already."""
+        ...
+
+    @property
+    def waits(self) -> Progress | None:
+        """How far it has come with a pause that the machine which computes has asked for; None while there is none."""
         ...
 
     def prefill(self) -> Iterator[int]:

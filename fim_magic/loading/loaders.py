@@ -31,6 +31,7 @@ class Loader:
         is_here: Whether nothing has to be fetched for a checkpoint.
         require_room: Refuses what cannot fit before gigabytes are fetched, as far as that is known, or cannot be
             quantised so (ModelError, OptionError).
+        identify: Asks what runs a source what it is, where that is no file; returns the source with it (ServerError).
         fetch: Brings a checkpoint to this machine, with its code if the third argument says so; the last one is told
             what was damaged and brought again. Returns where it is, and what tells its version (ModelError,
             FetchError).
@@ -46,6 +47,7 @@ class Loader:
     fetch: Callable[[Source, OnProgress, bool, OnNotice], tuple[Path, str]]
     place: Callable[[Path, str, str | None, MemoryProbe], Placement | None]
     load: Callable[[Ready, OnProgress], Engine]
+    identify: Callable[[Source, OnProgress], Source] = lambda source, _on_progress: source
 
 
 def _has_llama_cpp() -> bool:
@@ -81,6 +83,7 @@ LOADERS = {
         fetch=served.fetch_tokenizer,
         place=lambda _path, _name, _quantize, _memory: None,
         load=served.load_from_server,
+        identify=served.identify_server,
     ),
 }
 """Every engine by its name."""

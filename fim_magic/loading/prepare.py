@@ -71,18 +71,20 @@ def prepare(
     require_working_folder()
     began = time.perf_counter()
     resolved = resolve(spec, loaders, memory)
-    source, loader = resolved.source, loaders[resolved.engine_name]
+    loader = loaders[resolved.engine_name]
+    source = resolved.source
     if not fetch and not loader.is_here(source):
         return None
     files = ModelFiles.of(*source.named_paths)
     on_progress(Progress(f"Loading {source.name}", done=0, total=0, unit=""))
     loader.require_room(source, spec.quantize, memory)
+    source = loader.identify(source, on_progress)
     remarks = [source.remark] if source.remark else []
     path, revision = loader.fetch(source, on_progress, spec.allow_code, remarks.append)
     placement = loader.place(path, source.name, spec.quantize, memory)
     free = {} if placement is None else memory.for_next()
     return Ready(
-        **vars(resolved),
+        **{**vars(resolved), "source": source},
         path=path,
         revision=revision,
         placement=placement,

@@ -21,6 +21,7 @@ from fim_magic.loading.spec import is_on_disk, split_revision
 if TYPE_CHECKING:
     from fim_magic.loading.loaders import Loader
     from fim_magic.loading.memory import MemoryProbe
+    from fim_magic.loading.served import IdentifiedServer
     from fim_magic.loading.spec import ModelSpec
 
 _log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Source:
         address: or a server that runs it.
         revision: Of the repository; None is its main branch.
         tokenizer: Whose tokenizer a server's model has, where the user says it.
+        server: What the server has said of itself, when it was asked.
         adapter: The folder of a LoRA adapter that is merged into the checkpoint's weights; None without one.
     """
 
@@ -59,6 +61,7 @@ class Source:
     revision: str | None = None
     adapter: Path | None = None
     tokenizer: str | None = None
+    server: IdentifiedServer | None = None
 
     @property
     def is_gguf(self) -> bool:

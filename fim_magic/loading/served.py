@@ -3,40 +3,73 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fim_magic.errors import FimError, ModelError
-from fim_magic.progress import OnNotice, OnProgress, ignore
+from fim_magic.errors import FetchError, FimError, ModelError
+from fim_magic.progress import OnNotice, OnProgress, Progress, ignore, silent
 
 if TYPE_CHECKING:
+    from fim_magic.catalog import Entry, GgufFile
     from fim_magic.engines import Engine
     from fim_magic.engines.server.address import ServerAddress
     from fim_magic.engines.server.connection import ServerConnection
+    from fim_magic.engines.server.dialect import Dialect, ServedModel
     from fim_magic.loading.prepare import Ready
     from fim_magic.loading.resolve import Source
 
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class IdentifiedServer:
+    """A server that has said what it runs. Each load asks that once.
+
+    Attributes:
+        connection: To it.
+        dialect: How it is asked.
+        served: What it says of its model.
+    """
+
+    connection: ServerConnection
+    dialect: Dialect
+    served: ServedModel
+
+
+def identify_server(source: Source, on_progress: OnProgress) -> Source:
+    """Ask a server what it is and what it runs, and return the source with what it says.
+
+    Raises:
+        ServerError: The server cannot be reached, is of another kind, or has no such model.
+        ModelError: Its model is of no use here.
+    """
+    from fim_magic.engines.server.dialects import identify
+
+    assert source.address is not None  # only such a source has this engine
+    connection = connection_to(source.address)
+    with _reporting(connection, on_progress):
+        return replace(source, server=IdentifiedServer(connection, *identify(connection)))
+
+
 def fetch_tokenizer(
     source: Source, on_progress: OnProgress, _with_code: bool = False, on_notice: OnNotice = ignore
 ) -> tuple[Path, str]:
-    """Ask a server what it runs, and bring the tokenizer and the configuration of that; see `fetch.fetch_folder`.
+    """Bring the tokenizer and the configuration of what a server runs; see `fetch.fetch_folder`.
 
     They come from where the user says, else from the model that the server names: from the Hub, or from this machine's
     own disk where the server is on it, too.
 
     Raises:
-        ServerError: The server cannot be reached, or has no such model.
         ModelError: Nothing tells what its tokenizer is.
         FetchError: It could not be brought.
     """
-    from fim_magic.engines.server.dialects import identify
     from fim_magic.engines.server.models import sources_of
 
-    address = _address_of(source)
-    _, served = identify(connection_to(address))
+    found = _server_of(source)
+    address, served = found.connection.address, found.served
     if source.tokenizer:
         return _bring(source.tokenizer, on_progress, on_notice, own_disk=True)
     failures: list[str] = []
@@ -55,22 +88,21 @@ def fetch_tokenizer(
 
 def load_from_server(ready: Ready, on_progress: OnProgress) -> Engine:
     """Return the engine for a server whose tokenizer is here, when it is proved to be the right one."""
-    from fim_magic.engines.server.dialects import identify
     from fim_magic.engines.server.engine import ServerEngine
 
-    connection = connection_to(_address_of(ready.source))
-    dialect, served = identify(connection)
+    found = _server_of(ready.source)
     engine = ServerEngine.load(
-        connection,
-        dialect,
-        served,
+        found.connection,
+        found.dialect,
+        found.served,
         ready.path,
         name=ready.source.name,
         revision=ready.revision,
         named=ready.family,
-        notices=_notices(connection.address),
+        notices=_notices(found.connection.address),
     )
-    return engine.proved(ready.path, ready.source.tokenizer or served.name)
+    with _reporting(found.connection, on_progress):
+        return engine.proved(ready.path, ready.source.tokenizer or found.served.name)
 
 
 def connection_to(address: ServerAddress) -> ServerConnection:
@@ -92,9 +124,19 @@ def _notices(address: ServerAddress) -> tuple[str, ...]:
     )
 
 
-def _address_of(source: Source) -> ServerAddress:
-    assert source.address is not None  # only such a source has this engine
-    return source.address
+def _server_of(source: Source) -> IdentifiedServer:
+    assert source.server is not None  # it was identified before
+    return source.server
+
+
+@contextmanager
+def _reporting(connection: ServerConnection, on_progress: OnProgress) -> Iterator[None]:
+    """Report the pauses that a server asks for as long as the block lasts."""
+    connection.on_wait = on_progress
+    try:
+        yield
+    finally:
+        connection.on_wait = silent
 
 
 def _bring(name: str, on_progress: OnProgress, on_notice: OnNotice, *, own_disk: bool) -> tuple[Path, str]:
@@ -110,11 +152,34 @@ def _bring(name: str, on_progress: OnProgress, on_notice: OnNotice, *, own_disk:
     if not own_disk and source.path != Path():
         raise ModelError(f"{name!r} is a path here, and the server is elsewhere")
     if source.gguf is not None:
-        file = weights.fetch(source.gguf, on_progress, on_notice)
-        return tokenizer_of_gguf(file, on_progress, on_notice), source.gguf.sha256[:12]
+        return _bring_of_file(source.gguf, source.entry, on_progress, on_notice)
     if source.repo:
         folder = weights.snapshot_tokenizer(source.repo, source.revision, on_progress)
         return folder, folder.name[:12]
     if source.is_gguf:
         return tokenizer_of_gguf(source.path, on_progress, on_notice), "local file"
     return source.path, "local folder"
+
+
+def _bring_of_file(
+    gguf: GgufFile, entry: Entry | None, on_progress: OnProgress, on_notice: OnNotice
+) -> tuple[Path, str]:
+    """Bring the tokenizer of one of the catalogue's files: of the model's own repository rather than the whole file."""
+    from fim_magic import weights
+    from fim_magic.engines.torch.conversion_apart import tokenizer_of_gguf
+
+    is_here = weights.cached(gguf) is not None
+    for repo in () if is_here or entry is None else entry.tokenizer_repos:
+        try:
+            folder = weights.snapshot_tokenizer(repo, None, on_progress)
+            return folder, folder.name[:12]
+        except FetchError:
+            _log.info("The tokenizer of %s could not be brought alone.", gguf.filename, exc_info=True)
+    if not is_here:
+        size = f"{gguf.size / 1e6:.0f} MB"
+        on_progress(Progress(f"Fetching all of {gguf.filename} for its tokenizer, {size}", 0, 0, ""))
+        on_notice(
+            f"All of {gguf.filename} ({size}) was fetched, since its tokenizer could not be had alone. --tokenizer "
+            "takes a folder, or OWNER/NAME on the Hub, that has one."
+        )
+    return tokenizer_of_gguf(weights.fetch(gguf, on_progress, on_notice), on_progress, on_notice), gguf.sha256[:12]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import stat
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from importlib import metadata
@@ -25,6 +26,7 @@ from fim_magic.loading.manager import MODELS, ModelManager
 from fim_magic.reports.machine import this_machine
 from fim_magic.reports.models import model, models
 from fim_magic.reports.servers import about_server
+from fim_magic.review.text import both_ends
 from fim_magic.sandbox import protections
 from fim_magic.version import __version__
 from fim_magic.visible import plain_text
@@ -42,6 +44,9 @@ _NOT_NEEDED = ("jupyterlab", "notebook", "ipykernel")
 _FOR_LOADING = ("torch", "transformers", "accelerate")
 _LOW_MEMORY = 3.5e9  # bytes: the default model on a CPU, loaded
 _LONGEST_NAME = 255  # bytes of a file's name on nearly every system
+_WIDTH = 120  # columns of a terminal that is not narrow, and of a notebook's cell
+_INDENT = 10  # columns
+_LONGEST_SHOWN = 80  # columns of a name
 _LOW_DISK = 3e9  # bytes: the default model, fetched and converted
 
 
@@ -50,6 +55,8 @@ def status(
     idle_minutes: float = 0.0,
     manager: ModelManager = MODELS,
     permission: Permission = NOTHING_ALLOWED,
+    *,
+    refusal: str = "",
 ) -> str:
     """Say which model is loaded, or being loaded, where, and what the last request came to.
 
@@ -58,6 +65,7 @@ def status(
         idle_minutes: After how many of them without a request a model is unloaded; 0 is never.
         manager: Where it is loaded.
         permission: Which other hosts may get text.
+        refusal: Why the next request would not load a model by itself, where it would not.
     """
     loaded, coming = manager.loaded, manager.loading
     lines = []
@@ -66,31 +74,45 @@ def status(
     elif loaded is not None:
         lines += _loaded(loaded, permission)
     elif manager.unloaded_idle:
-        lines.append(f"Model     {manager.unloaded_idle}, unloaded after {idle_minutes:g} idle minutes")
+        lines.append(f"Model     {_name(manager.unloaded_idle)}, unloaded after {idle_minutes:g} idle minutes")
         lines.append("          the next %%fim loads it again")
+    elif refusal:
+        lines.append(refusal)
     else:
         lines.append("No model is loaded. The first %%fim loads one; so does %fim use NAME.")
     memory = psutil.Process().memory_info().rss
     lines.append(f"Memory    this process holds {gigabytes(memory)}, {gigabytes(free_ram())} are free")
     if last is not None:
         lines += _last(last)
-    return "\n".join(map(plain_text, lines))
+    return "\n".join(wrapped for line in lines for wrapped in _wrapped(plain_text(line)))
+
+
+def _wrapped(line: str) -> list[str]:
+    """Cut a line that is too long, such as one with a long name in it, where it has blanks if it has any."""
+    return textwrap.wrap(
+        line, _WIDTH, subsequent_indent=" " * _INDENT, break_on_hyphens=False, drop_whitespace=True
+    ) or [line]
+
+
+def _name(text: str) -> str:
+    """Return a name as it is shown among other things: a server may call itself and its model anything."""
+    return both_ends(plain_text(text), _LONGEST_SHOWN)
 
 
 def _coming(coming: PendingLoad) -> str:
     if coming.failed:
-        return f"Model     {coming.name} could not be loaded: {coming.load.error}"
-    return f"Model     loading {coming.name}, {coming.load.seconds:.0f} s so far; the next %%fim waits for it"
+        return f"Model     {_name(coming.name)} could not be loaded: {coming.load.error}"
+    return f"Model     loading {_name(coming.name)}, {coming.load.seconds:.0f} s so far; the next %%fim waits for it"
 
 
 def _loaded(loaded: Loaded, permission: Permission) -> Iterator[str]:
     engine = loaded.engine
-    yield f"Model     {engine.info.model} ({engine.info.revision}), {engine.family.name}"
+    yield f"Model     {_name(engine.info.model)} ({engine.info.revision}), {engine.family.name}"
     if loaded.why:
         yield f"          chosen because {loaded.why}; %fim use NAME takes another"
-    yield f"Runs on   {engine.info.runs_on}, context {engine.context_length} tokens"
+    yield f"Runs on   {_name(engine.info.runs_on)}, context {engine.context_length} tokens"
     if (server := engine.info.server) is not None:
-        yield f"Server    {server.model}, run by {server.describe()}"
+        yield f"Server    {_name(server.model)}, run by {_name(server.describe())}"
     if engine.info.destination is Destination.HOST:
         may = f"allowed, with --context {permission.context}" if permission.allows(engine.info) else "not allowed yet"
         yield f"          your text may go there: {may}; %fim allow says more"

@@ -11,6 +11,10 @@ from fim_magic.engines.server.connection import ServerConnection
 from fim_magic.engines.server.dialects import identify
 from fim_magic.engines.server.keys import key_for
 from fim_magic.errors import FimError
+from fim_magic.review.text import both_ends
+from fim_magic.visible import plain_text
+
+_LONGEST_NAME = 80  # columns
 
 Finding = tuple[str, str, str]
 """A label, what was found, and what to do about it; "" where there is nothing to be done."""
@@ -28,7 +32,7 @@ def about_server(name: str, permission: Permission) -> Iterator[Finding]:
     """
     address = ServerAddress.of(name)
     key = key_for(address)
-    yield "server", address.name, ""
+    yield "server", both_ends(address.name, _LONGEST_NAME), ""
     try:
         with closing(ServerConnection(address, key)) as connection:
             _, served = identify(connection)
@@ -36,7 +40,8 @@ def about_server(name: str, permission: Permission) -> Iterator[Finding]:
         yield "answers", "no", str(error)
     else:
         length = f", context {served.context_length} tokens" if served.context_length else ""
-        yield "answers", f"yes: {served.software} with {served.name}{length}", ""
+        software, name = (both_ends(plain_text(text), _LONGEST_NAME) for text in (served.software, served.name))
+        yield "answers", f"yes: {software} with {name}{length}", ""
     yield "key", "there is one for this host" if key else "none for this host", ""
     if not (address.is_loopback or address.is_encrypted):
         yield "way there", "not encrypted", f"%fim use {address.encrypted().name}, if the server speaks https"

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from fim_magic.candidate import Candidate, Ending, Result
+from fim_magic.progress import Progress
 from fim_magic.review.checks import NOT_CONFINED, failures, passes, unconfined, unknowns
 from fim_magic.review.text import columns_of, counted, shortened
 from fim_magic.visible import plain_text
@@ -72,6 +73,11 @@ def progress_line(model: str, tokens: int, seconds: float, holes: int = 1) -> st
     """Say in one such line how far a request has come."""
     filled = "the hole" if holes == 1 else counted(holes, "hole")
     return _fitted(model, [f"filling {filled}… {counted(tokens, 'token')}, {seconds:.1f} s"], ())
+
+
+def waiting_line(model: str, pause: Progress) -> str:
+    """Say in one such line what a request waits for, and for how many seconds more."""
+    return _fitted(model, [f"{pause.what}, {pause.total - pause.done} s"], ())
 
 
 def stopped_line(model: str, reason: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from fim_magic.document import Document
 from fim_magic.holes import Spans
+from fim_magic.progress import Progress, TerminalProgress
 from fim_magic.review.diff import CONTEXT, Line, diff, writing_at
 from fim_magic.review.render import to_ansi
 from fim_magic.streams import is_terminal, write
@@ -26,6 +27,7 @@ class LiveDiff:
         self._active = is_terminal(stream)
         self._lines_drawn = 0
         self._drawn_at = 0.0
+        self._waiting = TerminalProgress()
 
     def show(self, middle: str, kept: Spans = ()) -> None:
         """Draw the diff with `middle` in the hole, unless it was drawn a moment ago. `kept` is as of [`diff`][]."""
@@ -39,6 +41,12 @@ class LiveDiff:
         self.clear()
         self._active = write(self._stream, "\n".join(drawn) + "\n")
         self._lines_drawn, self._drawn_at = len(drawn), now
+
+    def wait(self, pause: Progress | None) -> None:
+        """Show how far a pause has come, in the place of the diff; None when it is over."""
+        if pause is not None:
+            self.clear()
+        self._waiting.wait(pause)
 
     def clear(self) -> None:
         """Take the drawing away, so that the finished diff can stand in its place."""

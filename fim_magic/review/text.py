@@ -49,6 +49,17 @@ def shortened(text: str, room: int) -> str:
     return "".join(graphemes) + "…"
 
 
+def both_ends(text: str, room: int) -> str:
+    """Return `text`, or its beginning and its end around an ellipsis where it takes more than `room` columns.
+
+    Of a path or an address, both tell more than what is between them.
+    """
+    if columns_of(text) <= room:
+        return text
+    end = clipped(text[::-1], room // 2)[::-1]  # by signs: a mark may lose its letter, which is shown all the same
+    return shortened(text, room - columns_of(end)) + end
+
+
 def counted(number: int, what: str) -> str:
     """Return a number of things in words: 1 token, 1,234 tokens."""
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

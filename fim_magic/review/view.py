@@ -15,9 +15,10 @@ from fim_magic.errors import is_failure
 from fim_magic.faults import in_words
 from fim_magic.frontends import Owner
 from fim_magic.holes import Spans
+from fim_magic.progress import Progress
 from fim_magic.provenance import Record, add_answer, decide, of_cell
 from fim_magic.provenance import record as record_of
-from fim_magic.review.caption import Fact, about, facts, line, progress_line, stopped_line, title_of_other
+from fim_magic.review.caption import Fact, about, facts, line, progress_line, stopped_line, title_of_other, waiting_line
 from fim_magic.review.checks import has_failed
 from fim_magic.review.details import details_html, details_text
 from fim_magic.review.diff import Gap, Line, addition, diff, elided
@@ -123,6 +124,16 @@ class View:
         if self._owner.is_watched and now - self._drawn_at >= SECONDS_BETWEEN_DRAWINGS:
             self._drawn_at = now
             self._draw_progress()
+
+    def wait(self, pause: Progress | None) -> None:
+        """Show how far a pause has come that the server has asked for; None when it is over."""
+        if not self._owner.front_end.has_kernel:
+            self._terminal.wait(pause)
+            return
+        now = self._clock()
+        if self._owner.is_watched and (pause is None or now - self._drawn_at >= SECONDS_BETWEEN_DRAWINGS):
+            self._drawn_at = now
+            self._draw_progress(pause)
 
     def offer(self, result: Result, stop: Callable[[], None]) -> None:
         """Show the first answer, with buttons, while others are on their way. Nothing, where nobody could click them.
@@ -275,8 +286,10 @@ class View:
     def _rows_of(self, candidate: Candidate) -> tuple[Line | Gap, ...]:
         return self._rows(candidate.middle, candidate.kept, candidate.imports if self._with_imports else ())
 
-    def _draw_progress(self) -> None:
+    def _draw_progress(self, pause: Progress | None = None) -> None:
         words = progress_line(self._title, self._tokens, self._seconds, self._document.holes)
+        if pause is not None:
+            words = waiting_line(self._title, pause)
         self._draw(self._rows(self._middle, self._kept), words, live=True)
 
     def _draw_answers(self, index: int = 0) -> None:

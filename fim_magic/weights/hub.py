@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from concurrent import futures
@@ -10,8 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from fim_magic import proxies
 from fim_magic.catalog import GgufFile
 from fim_magic.progress import Meter, OnProgress
+from fim_magic.retry_after import wanted_seconds
 from fim_magic.weights.cache import SourceFailedError, require_room, size_of
 from fim_magic.weights.pauses import LONGEST_PAUSE, Pauses
 from fim_magic.weights.streaming import AnotherFileError, stream_part
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 HUB_SECONDS = 4.0  # to find out whether the Hub answers; its own client would try for half a minute
-_SECONDS = re.compile(r"[0-9]{1,3}")
 
 T = TypeVar("T")
 
@@ -74,8 +74,8 @@ def _retry_after(error: BaseException | None) -> float | None:
     response = getattr(error, "response", None)
     if getattr(response, "status_code", None) not in (429, 503):
         return None
-    seconds = str(response.headers.get("Retry-After", "")) if response is not None else ""
-    return float(seconds) if _SECONDS.fullmatch(seconds) and int(seconds) <= LONGEST_PAUSE else None
+    seconds = None if response is None else wanted_seconds(response.headers)
+    return seconds if seconds is not None and seconds <= LONGEST_PAUSE else None
 
 
 @contextmanager
@@ -87,7 +87,7 @@ def _hub_reasons() -> Iterator[None]:
         reason = hub_reason(error)
         if reason is None:
             raise
-        raise SourceFailedError(reason) from error
+        raise SourceFailedError(reason) from cause_of(error)
 
 
 def hub_reason(error: Exception) -> str | None:
@@ -101,10 +101,17 @@ def hub_reason(error: Exception) -> str | None:
         return "HF_HUB_OFFLINE is set, so the Hugging Face Hub was not asked"
     if isinstance(error, HfHubHTTPError):
         return f"the Hugging Face Hub answered {error.response.status_code}"
+    if proxies.is_about_proxy(error):
+        return f"the proxy on the way to the Hugging Face Hub cannot be used (it is that of {proxies.variables()})"
     # Other OSErrors are the disk's.
     if isinstance(error, (ConnectionError, TimeoutError)) or _is_from_http_library(error):
         return "the Hugging Face Hub could not be reached"
     return None
+
+
+def cause_of(error: Exception) -> Exception | None:
+    """Return an error as the cause of ours, for tracebacks; None where there may be a proxy's password in it."""
+    return None if proxies.is_about_proxy(error) else error
 
 
 def _is_from_http_library(error: Exception) -> bool:

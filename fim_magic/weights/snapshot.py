@@ -13,7 +13,7 @@ from fim_magic.progress import Meter, OnNotice, OnProgress, ignore, silent
 from fim_magic.regular_files import read_json
 from fim_magic.weights.blobs import damaged_files
 from fim_magic.weights.cache import require_room
-from fim_magic.weights.hub import HUB_SECONDS, hub_reason, within
+from fim_magic.weights.hub import HUB_SECONDS, cause_of, hub_reason, within
 from fim_magic.weights.shards import PICKLED, SAFETENSORS, weight_files
 
 if TYPE_CHECKING:
@@ -342,7 +342,7 @@ def _snapshot_errors(repo: str, revision: str | None, instead: str) -> Iterator[
         message = _snapshot_error(error, repo, revision, instead)
         if message is None:
             raise
-        raise FetchError(message) from error
+        raise FetchError(message) from cause_of(error)
 
 
 def _snapshot_error(error: Exception, repo: str, revision: str | None, instead: str) -> str | None:

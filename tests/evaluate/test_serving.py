@@ -9,18 +9,19 @@ import threading
 
 import pytest
 from scripted import ScriptedEngine
-from scripted_server import answer
+from scripted_server import CUT, answer, content, stream
 
 from fim_magic import cli
 from fim_magic.errors import OptionError, ServerError
 from fim_magic.evaluate.serving import bench
 from fim_magic.evaluate.serving.bench import ServingOptions, run
 from fim_magic.evaluate.serving.crowd import Crowd, CrowdTiming, percentile
-from fim_magic.evaluate.serving.overhead import OverheadTiming, ratio
+from fim_magic.evaluate.serving.overhead import ByHand, OverheadTiming, ratio
 from fim_magic.evaluate.serving.report import ServingReport, table
 from fim_magic.evaluate.speed.workloads import spread_prompts
 from fim_magic.loading.manager import ModelManager
 from fim_magic.loading.spec import ModelSpec
+from fim_magic.settings import Settings
 
 CONTEXT = 600
 
@@ -140,6 +141,26 @@ def test_a_server_that_fails_ends_all_users(server, engine):
     server.script(server.completions, answer({"error": {"message": "out of order"}}, 500))
     with pytest.raises(ServerError, match="out of order"):
         run(ServingOptions(rounds=2, users=(3,), new_tokens=6), engine)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "says"),
+    [
+        (stream("nonsense"), "no JSON"),
+        (stream("[" * 100_000), "no JSON"),
+        (content(b"<html>", 200, "text/html"), "no JSON"),
+        (stream([]), "in a form that"),
+        (stream({"error": {"message": "out of memory"}}), "failed while it answered: out of memory"),
+        (content(b"", 500), "did not answer a plain request"),
+        (stream(CUT), "did not answer a plain request"),
+    ],
+)
+def test_what_comes_instead_of_a_plain_answer_is_told(server, engine, behaviour, says):
+    by_hand = ByHand(engine._connection.address, engine._dialect, engine._served)
+    _, request = Settings().request("def f(x):\n    return <cursor>\n", candidates=1, max_new_tokens=6)
+    server.script(server.completions, behaviour)
+    with by_hand.client() as client, pytest.raises(ServerError, match=says):
+        by_hand.ask(client, request, engine, 4)
 
 
 def test_the_command_measures_a_server_and_writes_json(server, tmp_path, capsys):

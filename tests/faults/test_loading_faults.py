@@ -931,9 +931,11 @@ def test_a_web_page_between_two_parts_takes_nothing_away(hub: Hub, cache: Path) 
     assert hub.seen[-1]["range"] == f"bytes={HALF}-"
 
 
-@pytest.mark.parametrize("status", [429, 503])
-def test_a_busy_server_is_given_the_time_that_it_asks_for(status: int, hub: Hub) -> None:
-    hub.answers = [Answer(b"", status, {"Retry-After": "1"})]
+@pytest.mark.parametrize(
+    ("status", "when"), [(429, "1"), (503, "1"), (503, " 0"), (429, "Sun, 06 Nov 1994 08:49:37 GMT")]
+)
+def test_a_busy_server_is_given_the_time_that_it_asks_for(status: int, when: str, hub: Hub) -> None:
+    hub.answers = [Answer(b"", status, {"Retry-After": when})]
     assert weights.fetch(FILE).read_bytes() == CONTENT
     assert len(hub.seen) == 2
 

@@ -84,6 +84,7 @@ class Saying:
         return self
 
     reused = 0
+    waits = None
 
     def prefill(self) -> Iterator[int]:
         yield len(self.prompt)

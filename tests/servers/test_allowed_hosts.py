@@ -94,6 +94,7 @@ def texts(server):
         ("https://gpu.example:8443", "https://gpu.example:8443"),
         ("http://gpu.example", "gpu.example:80"),
         ("vllm://gpu.example/owner/name", "gpu.example:8000"),
+        ("openai://api.example/v1/owner/name", "https://api.example"),
         ("vllm+https://gpu.example/owner/name", "https://gpu.example"),
         ("[::1]:8000", "[::1]:8000"),
         ("ехample:8000", "xn--ample-ywe6i:8000"),  # the first two letters are Cyrillic
@@ -187,6 +188,16 @@ def test_what_no_request_can_hold_is_no_address(address):
         ("http://gpu/v1/a/v1/b", "http://gpu:80", "a/v1/b"),
         ("https://gpu/a%3Fb%20c/v1/m", "https://gpu/a%3Fb%20c", "m"),
         ("vllm://[0:0:0:0:0:0:0:1]", "http://[::1]:8000", ""),
+        ("openai://api.example/v1/m", "https://api.example", "m"),
+        ("openai://api.example:8000/m", "http://api.example:8000", "m"),
+        ("openai+http://api.example/m", "http://api.example:8000", "m"),
+        ("openai+https://gpu/m", "https://gpu", "m"),
+        ("openai://gpu/m", "http://gpu:8000", "m"),
+        ("openai://gpu.local/m", "http://gpu.local:8000", "m"),
+        ("openai://10.0.0.5/m", "http://10.0.0.5:8000", "m"),
+        ("openai://[fe80::1]/m", "http://[fe80::1]:8000", "m"),
+        ("openai://localhost", "http://localhost:8000", ""),
+        ("vllm://gpu.example/m", "http://gpu.example:8000", "m"),
         ("vllm://[FE80:0::1%25eth0]:80/m", "http://[fe80::1%eth0]:80", "m"),
     ],
 )
@@ -194,6 +205,21 @@ def test_an_address_is_read_from_its_own_name(address, url, model):
     found = ServerAddress.of(address)
     assert (found.url, found.model) == (url, model)
     assert ServerAddress.of(found.name) == found
+
+
+@pytest.mark.parametrize(
+    ("address", "line"),
+    [
+        ("vllm+https://gpu", "vllm://gpu:8000"),
+        ("openai://api.example/v1/m", "openai://api.example:8000/m"),
+        ("openai+https://gpu:8443/a/v1/m", "openai://gpu:8443/a/v1/m"),
+        ("https://gpu", "http://gpu:80"),
+    ],
+)
+def test_a_way_without_https_is_named_so_that_it_has_none(address, line):
+    found = ServerAddress.of(address).unencrypted()
+    assert found.name == line
+    assert not ServerAddress.of(line).is_encrypted
 
 
 def test_a_name_that_a_server_gives_stands_in_the_line_to_type():

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from contextlib import suppress
 
 import checkpoints
 import pytest
 from fake_servers import FakeLlamaServer, FakeVllm, write_served
 from fake_text_servers import FakeCompletions, FakeOllama, FakeSglang, FakeTgi
-from scripted_server import ScriptedServer, answer, stream
+from scripted_server import ScriptedServer, answer, content, stream
 from test_server_faults import changed, fields_of
 
 from fim_magic import cli
@@ -83,6 +84,79 @@ def test_a_plain_url_is_asked_what_it_is(server, tmp_path):
     dialect, served = identify(connection)
     assert dialect.name == server.kind
     assert served.name == server.name
+
+
+def test_another_kind_is_told_with_the_line_to_type(server):
+    for kind in set(KIND_NAMES) - {server.kind, "openai"}:
+        with pytest.raises(ServerError, match=f"It answers as {server.kind}") as told:
+            identify(ServerConnection(ServerAddress.of(f"{kind}://{server.host}/{server.name}")))
+        line = str(told.value).partition("%fim use ")[2]
+        assert line == f"{server.address}/{server.name}"
+        assert identify(ServerConnection(ServerAddress.of(line)))[1].name == server.name
+
+
+def test_another_model_is_refused_with_the_line_to_type(server):
+    kinds = [server.kind, "http", next(kind for kind in ("vllm", "tgi") if kind != server.kind)]
+    for kind in kinds:
+        with pytest.raises(ServerError) as told:
+            identify(ServerConnection(ServerAddress.of(f"{kind}://{server.host}/other/model")))
+        line = str(told.value).partition("%fim use ")[2]
+        if kind != kinds[-1]:
+            assert "no model called 'other/model" in str(told.value)
+        assert line == f"{server.kind if kind != 'http' else kind}://{server.host}/{server.name}"
+        assert identify(ServerConnection(ServerAddress.of(line)))[1].name == server.name
+
+
+@pytest.mark.parametrize(
+    ("instead", "why"),
+    [
+        (answer({}, 404), "refused (404)"),
+        (answer({}, 405), "refused (405)"),
+        (content(b"<html>", 200, "text/html"), "no JSON"),
+        (answer([1]), "does not tell its version"),
+        (answer({"version": None}), "does not tell its version"),
+    ],
+)
+def test_what_is_not_of_its_kind_is_asked_what_it_is(served_folder, instead, why):
+    with FakeTgi(served_folder) as server:
+        server.script("/version", instead)
+        with pytest.raises(ServerError) as told:
+            identify(ServerConnection(ServerAddress.of(f"vllm://{server.host}")))
+        assert why in str(told.value)
+        assert f"%fim use tgi://{server.host}" in str(told.value)
+
+
+def test_a_key_that_another_kind_lacks_is_told(served_folder):
+    with FakeSglang(served_folder, key="sesame") as server:
+        server.script("/version", answer({}, 404))
+        with pytest.raises(ServerError, match="wants a key"):
+            identify(ServerConnection(ServerAddress.of(f"vllm://{server.host}")))
+
+
+@pytest.mark.parametrize("wanted", ["tiny/qwen2", "coder", "/models/q.gguf", "models/q.gguf", "q.gguf", "q", "q4"])
+def test_a_llama_server_s_model_has_several_names(served_folder, wanted):
+    with FakeLlamaServer(served_folder) as server:
+        props = {"default_generation_settings": {"n_ctx": 512}, "model_path": "/models/q.gguf"}
+        server.script("/props", answer(props | {"model_alias": server.name}))
+        server.script("/v1/models", answer({"data": [{"id": server.name, "aliases": [server.name, "coder", "q4"]}]}))
+        assert identify(ServerConnection(ServerAddress.of(f"{server.address}/{wanted}")))[1].name == server.name
+
+
+@pytest.mark.parametrize("name", ["/models/qwen", "/models/qwen/", "a b", "C:\\models\\qwen"])
+@pytest.mark.parametrize("kind", [FakeVllm, FakeTgi], ids=lambda kind: kind.kind)
+def test_the_line_to_type_for_any_name_is_right(served_folder, name, kind):
+    with kind(served_folder, name=name) as server:
+        with pytest.raises(ServerError) as told:
+            identify(ServerConnection(ServerAddress.of(f"{server.address}/other")))
+        line = str(told.value).partition("%fim use ")[2]
+        assert identify(ServerConnection(ServerAddress.of(line)))[1].name == name
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_server_is_asked_what_it_is_once_for_each_load(server, tmp_path, plain):
+    filled(server, tmp_path, address=server.url if plain else "")
+    asked = Counter(request.path for request in server.requests if request.method == "GET")
+    assert set(asked.values()) == {1}, asked
 
 
 def test_each_says_what_it_can(server):
@@ -276,8 +350,11 @@ def test_a_model_that_cannot_infill_says_so_as_local_ones_do(tmp_path, capsys):
 
 
 def test_a_server_of_no_known_kind_names_the_kinds(served_folder):
-    with ScriptedServer() as server, pytest.raises(ServerError, match="ollama://"):
-        identify(ServerConnection(ServerAddress.of(server.url)))
+    with ScriptedServer() as server:
+        with pytest.raises(ServerError, match="ollama://"):
+            identify(ServerConnection(ServerAddress.of(server.url)))
+        with pytest.raises(ServerError, match=r"no SGLang.*Nor is it of another kind"):
+            identify(ServerConnection(ServerAddress.of(f"sglang://{server.host}")))
 
 
 def test_a_key_that_lacks_is_asked_for_and_not_hidden_behind_the_kinds(served_folder):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import gc
 import gzip
+import os
 import re
+import signal
 import ssl
 import subprocess
+import sys
 import threading
 import time
+import traceback
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
@@ -28,6 +32,7 @@ from scripted_server import (
     stream,
 )
 
+from fim_magic import proxies
 from fim_magic.candidate import Ending
 from fim_magic.engines import ANY, GREEDY, Beginning
 from fim_magic.engines.server.address import ServerAddress
@@ -39,6 +44,7 @@ from fim_magic.engines.server.lines import Lines
 from fim_magic.engines.server.time_limits import TimeLimits
 from fim_magic.engines.server.vocabulary import require_same_vocabulary
 from fim_magic.errors import FimError, ServerError
+from fim_magic.events import Waits
 from fim_magic.pipeline import run
 from fim_magic.settings import Settings
 
@@ -142,6 +148,8 @@ def test_a_server_that_is_not_there_is_told_at_once():
         (answer({"error": {"message": f"Incorrect API key provided: {KEY}"}}, 400), "provided: …"),
         (answer({"error": "no"}, 403), "wants a key"),
         (answer({"detail": "Not Found"}, 404), "refused (404: Not Found)"),
+        (answer({"detail": "Method Not Allowed"}, 405), "refused (405: Method Not Allowed)"),
+        (content(b"", 501), "refused (501)"),
         (content(b"", 413), "too long"),
         (answer({"error": {"message": "slow down"}}, 429), "too busy (429: slow down)"),
         (answer({}, 429, Retry_After="3000"), "asks to wait 3000 s"),
@@ -501,8 +509,12 @@ def test_a_server_is_waited_for_as_long_as_it_asks(server, when):
         stream(*good(server), *end_events(server))(exchange)
 
     server.script(server.completions, busy, ready)
-    assert result_of(engine).middle == ANSWER
+    *_, last = events = list(events_of(engine))
+    assert last.result.middle == ANSWER
     assert times[1] - times[0] >= 0.9
+    pauses = [event.progress for event in events if isinstance(event, Waits)]
+    assert {pause.what for pause in pauses} == {f"Waiting for {server.host}"}
+    assert all(0 <= pause.done < pause.total <= 2 for pause in pauses)
 
 
 @pytest.mark.parametrize(
@@ -647,12 +659,54 @@ def test_proxies_are_not_used_for_this_machine(server, monkeypatch, name):
         assert proxy.connections == 0
 
 
-@pytest.mark.parametrize("proxy", ["nonsense", "ftp://127.0.0.1:1", "http://[::", "socks5://127.0.0.1:1"])
-def test_a_proxy_that_cannot_be_used_is_told(monkeypatch, proxy):
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "nonsense",
+        "ftp://127.0.0.1:1",
+        "http://[::",
+        "socks5://127.0.0.1:1",
+        f"nonsense://me:{KEY}@127.0.0.1:1",
+        f"nonsense://{KEY}@127.0.0.1:1",
+        f"http://me:{KEY}/x@127.0.0.1:1",
+        f"http://me:{KEY}@127.0.0.1:port",
+        f"socks5://me:{KEY}@127.0.0.1:1",
+        f"http://me:{KEY}@127.0.0.1:1",
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_told_without_its_password(monkeypatch, proxy):
     monkeypatch.setenv("ALL_PROXY", proxy)
     with pytest.raises(ServerError) as caught:
         identify(ServerConnection(ServerAddress.of("vllm://server.invalid"), limits=QUICK))
     told(caught.value)
+    assert KEY not in "".join(traceback.format_exception(caught.value))
+    if "cannot be used" in str(caught.value):
+        assert "environment: ALL_PROXY. Change" in str(caught.value)
+
+
+def test_a_proxy_that_repeats_its_password_is_not_repeated(monkeypatch):
+    with ScriptedServer() as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://me:{KEY}%21@{proxy.host}")
+        proxy.answer = lambda exchange: exchange.json({"detail": f"me:{KEY}! may not"}, 418)
+        with pytest.raises(ServerError, match=r"me:…!? may not") as caught:
+            identify(ServerConnection(ServerAddress.of("vllm://server.invalid"), limits=QUICK))
+    assert proxy.requests
+    told(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "hidden"),
+    [
+        ("http://me:ses/ame@gpu:80", {"ses/ame", "ame"}),
+        ("http://me:a%40bcd@gpu", {"a%40bcd", "a@bcd"}),
+        ("me:sesame@gpu", {"sesame"}),
+        ("http://token@gpu", {"token"}),
+        ("http://gpu:80/@", set()),
+    ],
+)
+def test_what_is_secret_in_the_address_of_a_proxy(value, hidden):
+    assert hidden <= set(proxies.secrets({"https_proxy": value, "OTHER": "http://a:else@x"}))
+    assert "else" not in set(proxies.secrets({"OTHER": "http://a:else@x"}))
 
 
 def test_ipv6_loopback(served_folder):
@@ -832,6 +886,31 @@ def test_a_generation_that_is_dropped_ends_its_streams(server):
     for asked in server.asked(server.completions):
         assert asked.was_closed.wait(10)
     wait_until(lambda: not candidate_threads())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal to send to one process")
+@pytest.mark.parametrize("path", ["/health", "/version"])
+def test_ctrl_c_ends_the_asking_what_a_server_is(vllm, path):
+    def never(exchange):
+        os.kill(os.getpid(), signal.SIGINT)
+        exchange.wait()
+
+    vllm.script(path, never)
+    address = ServerAddress.of(vllm.url if path == "/health" else vllm.address)
+    with pytest.raises(KeyboardInterrupt):
+        identify(ServerConnection(address, KEY, limits=TimeLimits(answer=60.0)))
+    assert vllm.asked(path)[-1].was_closed.wait(10)
+    wait_until(lambda: not candidate_threads())
+
+
+def test_pauses_before_a_server_says_what_it_is_are_reported(vllm):
+    vllm.script("/version", answer({}, 503, Retry_After="1"), answer({"version": "0.32.0"}))
+    seen = []
+    connection = connection_to(vllm, PATIENT)
+    connection.on_wait = lambda pause: seen.append((threading.current_thread(), pause.what, pause.total))
+    identify(connection)
+    assert set(seen) <= {(threading.main_thread(), f"Waiting for {vllm.host}", total) for total in (1, 2)}
+    assert seen
 
 
 def test_a_stop_ends_the_waiting_for_scores(vllm):

@@ -258,6 +258,7 @@ class GgufGeneration:
         self, pool: _SequencePool, prompt: Sequence[int], running: Running, sampling: Sampling, context_length: int
     ) -> None:
         self.reused = 0
+        self.waits = None
         self._pool = pool
         self._prompt = list(prompt)
         self._sampling = sampling

@@ -16,6 +16,8 @@ KINDS = ("vllm", "llama-server", "sglang", "ollama", "tgi", "openai")
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _PORTS = {"": 80, "vllm": 8000, "llama-server": 8080, "sglang": 30000, "ollama": 11434, "tgi": 3000, "openai": 8000}
 """What each listens on by its own default."""
+_HOSTED_KIND = "openai"
+_OWN_NETWORK = ("local", "localhost", "lan", "internal", "home", "localdomain")
 _HTTPS = 443
 _API = "/v1"
 _HOST = re.compile(r"[a-z0-9._-]+")
@@ -46,6 +48,9 @@ class ServerAddress:
         What stands behind the host is the model's name. A path before the interface, as a gateway has it, ends with
         `/v1`: `https://gateway.example/team/v1/owner/name`.
 
+        Without a port, a server is where its kind listens by its own default; with https at 443. `openai` is no
+        program, and has no such default: by the name of a host on the internet, a service is meant, which has https.
+
         Raises:
             ModelError: It is none. The message says what one looks like.
         """
@@ -70,6 +75,8 @@ class ServerAddress:
             raise _no_address(name, "there is no host in it" if not parts.hostname else "it has a ? or a #")
         before, model = _split_path(parts)
         host = _in_brackets(name, parts.hostname) if "[" in parts.netloc else _in_ascii(name, parts.hostname)
+        if kind == _HOSTED_KIND and not transport and port is None and _is_hosted(host):
+            transport = "https"
         number = port if port is not None else _HTTPS if transport == "https" else _PORTS[kind]
         # One host has one name, by which keys and permissions are kept: only that of https has no port.
         shown = "" if number == _HTTPS and transport == "https" else f":{number}"
@@ -100,6 +107,12 @@ class ServerAddress:
         """Return the same by https."""
         return replace(self, url=self.url.replace("http://", "https://", 1))
 
+    def unencrypted(self) -> ServerAddress:
+        """Return the same without https, at the port where its kind listens if none was named."""
+        parts = urlsplit(self.url)
+        host = parts.netloc if parts.port is not None else f"{parts.netloc}:{_PORTS[self.kind]}"
+        return replace(self, url=f"http://{host}{parts.path}")
+
     @property
     def destination(self) -> Destination:
         return Destination.MACHINE if self.is_loopback else Destination.HOST
@@ -113,6 +126,15 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _is_hosted(host: str) -> bool:
+    """Whether a host is named as on the internet: neither by its number, nor by one word as in a network of one's own.
+
+    Names that end as those of such a network do, `.local` and others, are of one.
+    """
+    first, dot, last = host.rpartition(".")
+    return bool(dot and first) and not last.isdigit() and last not in _OWN_NETWORK
 
 
 def is_address(name: str) -> bool:

@@ -19,9 +19,10 @@ from fim_magic.engines.server.answers import read_json, read_whole
 from fim_magic.engines.server.event_stream import EventStream
 from fim_magic.engines.server.lines import Lines, ServerLine
 from fim_magic.engines.server.patience import Patience
-from fim_magic.engines.server.refusals import in_words, refusal
+from fim_magic.engines.server.refusals import in_words, proxy_in_words, refusal
 from fim_magic.engines.server.time_limits import USUAL, TimeLimits
 from fim_magic.errors import ServerError
+from fim_magic.progress import OnProgress, Progress, silent
 
 _MOMENT = 0.05  # seconds between two looks at whether an answer is still wanted
 _IDLE_SECONDS = 4.0  # that a connection is kept: vLLM and llama-server close one after five
@@ -36,6 +37,9 @@ class ServerConnection:
         transport: Takes the place of the network, for tests.
         limits: How long it is waited for.
         is_stopped: Whether the request of the thread that asks is to end; it is called now and then.
+
+    Attributes:
+        on_wait: Told of the pauses that a server asks for, on the thread that waits for its answer.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class ServerConnection:
     ) -> None:
         self.address = address
         self.limits = limits
+        self.on_wait: OnProgress = silent
         self._key = key
         self._transport = transport
         self._is_stopped = is_stopped
@@ -62,7 +67,7 @@ class ServerConnection:
         Raises:
             ServerError: There is none.
         """
-        return self._ask("GET", path, None)
+        return self._ask(lambda line: self._answer(line, "GET", path, None))
 
     def require_answer(self) -> None:
         """Ask for anything at all, to tell a server that is of another kind from none.
@@ -70,9 +75,7 @@ class ServerConnection:
         Raises:
             ServerError: Nothing answers there.
         """
-        timeout = httpx2.Timeout(self.limits.answer, connect=self.limits.connect)
-        with self._lines.taken() as line, in_words(self.address, line), line.request("GET", "/health", None, timeout):
-            pass
+        self._ask(self._has_answered)
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """Send JSON and return the JSON that comes back.
@@ -80,33 +83,38 @@ class ServerConnection:
         Raises:
             ServerError: None comes.
         """
-        return self._ask("POST", path, body)
+        return self._ask(lambda line: self._answer(line, "POST", path, body))
 
     def stream(self, path: str, body: dict[str, Any]) -> EventStream:
         """Begin to send a request whose answer comes in events; see [`EventStream`][]."""
         return EventStream(self._lines, self.address, path, body, self.limits)
 
-    def require_wanted(self) -> None:
-        """Look whether the request of this thread is to end.
+    def require_wanted(self, waits: Progress | None = None) -> None:
+        """Look whether the request of this thread is to end, and report a pause if there is one.
 
         Raises:
             ServerError: It is.
         """
         if self._is_stopped():
             raise _stopped()
+        if waits is not None:
+            self.on_wait(waits)
 
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
-        return _Asking(lambda asking: self._try(asking, method, path, body)).answer(self._is_stopped)
+    def _ask(self, send: Callable[[ServerLine], Any]) -> Any:
+        """Return what `send` does, which sends a request over a line. It may be interrupted at any time."""
+        return _Asking(lambda asking: self._try(asking, send)).answer(self.require_wanted)
 
-    def _try(self, asking: _Asking, method: str, path: str, body: dict[str, Any] | None) -> Any:
-        patience = Patience(self.limits.patience, lambda seconds: not asking.is_ended.wait(seconds))
+    def _try(self, asking: _Asking, send: Callable[[ServerLine], Any]) -> Any:
+        asking.patience = patience = Patience(
+            self.address.host, self.limits.patience, lambda seconds: not asking.is_ended.wait(seconds)
+        )
         fresh = False
         while True:
             line = None
             try:
                 with self._lines.taken(fresh=fresh) as line:
                     asking.see(line)
-                    answer = self._answer(line, method, path, body)
+                    answer = send(line)
                     asking.see(None)  # before another request has it
                     return answer
             except ServerError as error:
@@ -114,32 +122,35 @@ class ServerConnection:
                     raise
                 fresh = True
 
+    def _has_answered(self, line: ServerLine) -> None:
+        with in_words(self.address, line), line.request("GET", "/health", None, self._timeout):
+            pass
+
     def _answer(self, line: ServerLine, method: str, path: str, body: dict[str, Any] | None) -> Any:
-        timeout = httpx2.Timeout(self.limits.answer, connect=self.limits.connect)
-        with in_words(self.address, line), line.request(method, path, body, timeout) as response:
+        with in_words(self.address, line), line.request(method, path, body, self._timeout) as response:
             content = read_whole(response, self.address)
             if response.status_code != 200:
                 raise refusal(self.address, response, content)
         return read_json(content, self.address)
 
+    @property
+    def _timeout(self) -> httpx2.Timeout:
+        return httpx2.Timeout(self.limits.answer, connect=self.limits.connect)
+
     def _client(self) -> httpx2.Client:
         """Make a client that has one connection, which is kept for the next request."""
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        try:
+        verify = self._certificates if self.address.is_encrypted else _no_certificates()
+        with proxy_in_words(self.address):
             return httpx2.Client(
                 base_url=self.address.url,
                 headers=headers,
                 follow_redirects=False,
                 trust_env=not self.address.is_loopback,
                 transport=self._transport,
-                verify=self._certificates if self.address.is_encrypted else _no_certificates(),
+                verify=verify,
                 limits=httpx2.Limits(max_connections=1, keepalive_expiry=_IDLE_SECONDS),
             )
-        except (ValueError, ImportError, httpx2.InvalidURL) as error:
-            raise ServerError(
-                f"The way to {self.address.host} leads over a proxy that cannot be used ({error}). It comes from the "
-                "environment: HTTPS_PROXY, HTTP_PROXY or ALL_PROXY. Change it, and restart the kernel."
-            ) from error
 
     @functools.cached_property
     def _certificates(self) -> ssl.SSLContext:
@@ -170,11 +181,13 @@ class _Asking:
 
     Attributes:
         is_ended: Set when nobody waits any more.
+        patience: Counts the tries, as soon as there is one.
     """
 
     def __init__(self, ask: Callable[[_Asking], Any]) -> None:
         self._line: ServerLine | None = None
         self.is_ended = threading.Event()
+        self.patience: Patience | None = None
         self._ask = ask
         self._lock = threading.Lock()
         self._is_answered = threading.Event()
@@ -187,11 +200,11 @@ class _Asking:
             if line is not None and self.is_ended.is_set():
                 line.cut()
 
-    def answer(self, is_stopped: Callable[[], bool]) -> Any:
+    def answer(self, look: Callable[[Progress | None], None]) -> Any:
         """Return the answer.
 
         Args:
-            is_stopped: Whether it is not wanted any more, asked now and then.
+            look: Called now and then, with a pause if there is one. What it raises ends the request.
 
         Raises:
             ServerError: There is none.
@@ -199,8 +212,7 @@ class _Asking:
         threading.Thread(target=self._run, name="fim-magic-asks", daemon=True).start()
         try:
             while not self._is_answered.wait(_MOMENT):
-                if is_stopped():
-                    raise _stopped()
+                look(None if self.patience is None else self.patience.waits)
         except BaseException:
             self._end()
             raise

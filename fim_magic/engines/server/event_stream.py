@@ -16,6 +16,7 @@ from fim_magic.engines.server.patience import Patience
 from fim_magic.engines.server.refusals import in_words, refusal, said_in_stream
 from fim_magic.engines.server.time_limits import TimeLimits
 from fim_magic.errors import ServerError
+from fim_magic.progress import Progress
 
 _END = "[DONE]"
 
@@ -48,11 +49,17 @@ class EventStream:
         self._lock = threading.RLock()
         self._closed = threading.Event()
         self._timer: threading.Timer | None = None  # runs when nothing more is expected
+        self._patience = Patience(address.host, limits.patience, lambda seconds: not self._closed.wait(seconds))
         self._events = self._read()
 
     @property
     def is_closed(self) -> bool:
         return self._closed.is_set()
+
+    @property
+    def waits(self) -> Progress | None:
+        """How far a pause has come, before the request is sent again; None while there is none."""
+        return self._patience.waits
 
     def __iter__(self) -> Iterator[Any]:
         """Send the request, and yield each event's JSON; nothing more once it is closed.
@@ -98,7 +105,6 @@ class EventStream:
         self._events.close()
 
     def _read(self) -> Generator[Any, None, None]:
-        patience = Patience(self._limits.patience, lambda seconds: not self._closed.wait(seconds))
         has_begun = fresh = False
         while not self.is_closed:
             line = None
@@ -112,7 +118,7 @@ class EventStream:
                 if self.is_closed or self._timer is not None:  # what closing has broken is no failure
                     _log.debug("A stream was closed while it was read.", exc_info=True)
                     return
-                if has_begun or not patience.allows(error, line):
+                if has_begun or not self._patience.allows(error, line):
                     raise
                 fresh = True
 

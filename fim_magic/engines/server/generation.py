@@ -25,6 +25,7 @@ from fim_magic.engines.server.sense import in_known_form, require_sense
 from fim_magic.engines.server.text_answers import pieces_of
 from fim_magic.engines.server.time_limits import TimeLimits
 from fim_magic.errors import ServerError
+from fim_magic.progress import Progress
 from fim_magic.tokenization import TextTokenizer
 
 _MOMENT = 0.05  # seconds that one look into the queue lasts
@@ -80,6 +81,11 @@ class ServerGeneration:
     def read(self) -> int | None:
         """As how many tokens the server has read the whole prompt; None where it has not told."""
         return next((stream.prompt_tokens for stream in self._streams if stream.prompt_tokens is not None), None)
+
+    @property
+    def waits(self) -> Progress | None:
+        found = (stream.waits for stream in self._streams if stream.candidate in self._running.candidates)
+        return next(filter(None, found), None)
 
     def prefill(self) -> Iterator[int]:
         """Send the request, and wait for the first token: no server says how far it has read."""
@@ -191,6 +197,12 @@ class CandidateStream:
         self._stream: EventStream | None = None
         self._lock = threading.RLock()  # as that of `EventStream`
         self._is_closed = False
+
+    @property
+    def waits(self) -> Progress | None:
+        """How far a pause has come; None while there is none."""
+        stream = self._stream
+        return None if stream is None else stream.waits
 
     def start(self, arrived: queue.SimpleQueue[Token | _Ended]) -> None:
         """Read the answer on a thread of its own, for which the end of the process does not wait."""
@@ -332,7 +344,7 @@ def tokens_of(generation: ServerGeneration, connection: ServerConnection) -> Ite
     """
     tokens: list[Token] | None = None
     while tokens is None or tokens:
-        connection.require_wanted()
+        connection.require_wanted(generation.waits)
         tokens = generation.step()
         yield from tokens or ()
 

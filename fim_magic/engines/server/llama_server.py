@@ -6,13 +6,14 @@ stop ids are seen here, and the stream is closed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fim_magic.engines import Capabilities, TokenLogprob
 from fim_magic.engines.server.connection import ServerConnection
 from fim_magic.engines.server.dialect import BIAS, AnswerPiece, Asked, Dialect, ServedModel, ServedToken
-from fim_magic.engines.server.models import sources_of
+from fim_magic.engines.server.models import require_model, sources_of
 from fim_magic.engines.server.refusals import another_kind
 from fim_magic.engines.server.sense import tokens_in
 
@@ -38,10 +39,13 @@ class LlamaServerDialect:
             raise another_kind(connection.address, "llama-server", "it has no /props")
         path, build = str(props.get("model_path") or ""), str(props.get("build_info") or "")
         length = settings.get("n_ctx")
+        name = str(props.get("model_alias") or path)
+        if wanted and wanted != name:
+            require_model(connection.address, name, wanted, also=(*_file_names(path), *_aliases(connection)))
         return ServedModel(
-            name=str(props.get("model_alias") or path),
+            name=name,
             context_length=tokens_in(length),
-            sources=sources_of(path, wanted),
+            sources=sources_of(path),
             software=f"llama-server {build}".strip(),
         )
 
@@ -107,6 +111,17 @@ class LlamaServerDialect:
     ) -> list[ServedToken] | None:
         """Return None: it says nothing of tokens that it has not generated."""
         return None
+
+
+def _file_names(path: str) -> tuple[str, str, str]:
+    file = re.split(r"[/\\]", path)[-1]  # of its machine, whatever system that has
+    return path, file, file.removesuffix(".gguf")
+
+
+def _aliases(connection: ServerConnection) -> list[str]:
+    """What its one model may be called as well: `/props` tells one name."""
+    listed = connection.get("/v1/models")["data"]
+    return [str(name) for entry in listed for name in (entry["id"], *entry.get("aliases", ()))]
 
 
 def _tokens(event: Mapping[str, Any]) -> tuple[ServedToken, ...]:

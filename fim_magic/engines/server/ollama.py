@@ -117,7 +117,7 @@ def _chosen(connection: ServerConnection, wanted: str, loaded: Mapping[str, Mapp
         return next(iter(loaded))
     models = _models(connection.get("/api/tags"))
     with_tag = wanted if not wanted or ":" in wanted.rpartition("/")[2] else f"{wanted}:latest"
-    return str(chosen_of(connection.address, models, with_tag)["name"])
+    return str(chosen_of(connection.address, models, with_tag if with_tag in models else wanted)["name"])
 
 
 def _require_use(connection: ServerConnection, name: str, shown: Mapping[str, Any]) -> None:

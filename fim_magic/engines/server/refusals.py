@@ -6,21 +6,19 @@ import json
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 
 import httpx2
 
+from fim_magic import proxies
 from fim_magic.engines.server.address import ServerAddress
 from fim_magic.engines.server.keys import VARIABLE
 from fim_magic.engines.server.lines import ServerLine
 from fim_magic.errors import ServerError
+from fim_magic.retry_after import wanted_seconds
 
 _MOST_TOLD = 300  # characters of a server's own words
-_LONGEST_WAIT = 86_400.0  # seconds: a server that asks for more may as well not be waited for
 _AGAIN = {429: "is too busy", 502: "cannot be reached behind its gateway", 503: "is not ready", 504: "takes too long"}
 """What passes by itself, most of the time."""
 
@@ -47,6 +45,18 @@ class PassingServerError(ServerError):
         self.wanted = wanted
 
 
+class AnotherKindError(ServerError):
+    """A server answers, and not as its kind does: it may be of another kind.
+
+    Attributes:
+        why: What it does instead: a sentence whose subject is "it", without its end.
+    """
+
+    def __init__(self, message: str, why: str) -> None:
+        super().__init__(message)
+        self.why = why
+
+
 def refusal(address: ServerAddress, response: httpx2.Response, content: bytes) -> ServerError:
     """Return the error for an answer that is not 200."""
     error = _refusal(address, response, content)
@@ -70,20 +80,21 @@ def _refusal(address: ServerAddress, response: httpx2.Response, content: bytes) 
     if status == 413:
         return ServerError(f"The text is too long for the server at {host} (413). Give less context: --context none")
     if status in _AGAIN:
-        wanted = _wanted(response)
+        wanted = wanted_seconds(response.headers) or 0.0
         when = f", and asks to wait {wanted:.0f} s" if wanted else ""
         return PassingServerError(
             f"The server at {host} {_AGAIN[status]} ({status}{said}){when}. Wait a little, and run this again.",
             Passing.BUSY,
             wanted,
         )
-    if status >= 500:
-        return ServerError(
-            f"The server at {host} failed ({status}{said}). Its own log says why. Run this again when it is well."
+    if status == 501 or status < 500:
+        return AnotherKindError(
+            f"The server at {host} refused ({status}{said}). See whether the address is right, and which model runs "
+            f"there: %fim use {address.name}",
+            f"it refused ({status}{said})",
         )
     return ServerError(
-        f"The server at {host} refused ({status}{said}). See whether the address is right, and which model runs there: "
-        f"%fim use {address.name}"
+        f"The server at {host} failed ({status}{said}). Its own log says why. Run this again when it is well."
     )
 
 
@@ -100,9 +111,10 @@ def said_in_stream(address: ServerAddress, event: Any) -> ServerError | None:
 
 def no_json(address: ServerAddress) -> ServerError:
     """Return the error for an answer that is no JSON, or too deep to be looked at."""
-    return ServerError(
+    return AnotherKindError(
         f"The server at {address.host} answered what is no JSON. See whether it is the server that you mean, and of "
-        f"the kind that its address says: %fim use {address.name}"
+        f"the kind that its address says: %fim use {address.name}",
+        "it answered what is no JSON",
     )
 
 
@@ -129,20 +141,38 @@ def ended_early(address: ServerAddress) -> ServerError:
     )
 
 
-def another_kind(address: ServerAddress, kind: str, why: str) -> ServerError:
-    """Return the error for a server that is not of the kind that its address says; `why` is half a sentence."""
-    return ServerError(
-        f"The server at {address.host} is no {kind}: {why}. To have it asked what it is, name its URL: "
-        f"%fim use {replace(address, kind='').name}"
+def another_kind(address: ServerAddress, kind: str, why: str) -> AnotherKindError:
+    """Return the error for a server that is not of a kind; `why` is a sentence whose subject is "it"."""
+    return AnotherKindError(
+        f"The server at {address.host} is no {kind}: {why}. See whether the address and its port are right, and run "
+        f"this again: %fim use {address.name}",
+        why,
     )
 
 
-def unreadable(address: ServerAddress, why: str) -> ServerError:
+def unreadable(address: ServerAddress, why: str) -> AnotherKindError:
     """Return the error for an answer that is JSON, and not what it should be; `why` is a part of a sentence."""
-    return ServerError(
+    return AnotherKindError(
         f"The server at {address.host} answered in a form that fim-magic does not know ({why}). See whether it is the "
-        f"kind of server that its address says, and runs the model that it says: %fim use {address.name}"
+        f"kind of server that its address says, and runs the model that it says: %fim use {address.name}",
+        f"it answered in a form that fim-magic does not know ({why})",
     )
+
+
+@contextmanager
+def proxy_in_words(address: ServerAddress) -> Iterator[None]:
+    """Raise a ServerError where a client is made in the block, and a proxy stands in its way.
+
+    Nothing of the proxy's address is repeated, in a traceback neither: there may be a password in it.
+    """
+    try:
+        yield
+    except (ValueError, ImportError, httpx2.InvalidURL) as error:
+        lacking = f" ({error})" if isinstance(error, ImportError) else ""  # the package that one over SOCKS needs
+        raise ServerError(
+            f"The way to {address.host} leads over a proxy that cannot be used{lacking}. It comes from the "
+            f"environment: {proxies.variables()}. Change it, and restart the kernel."
+        ) from None
 
 
 @contextmanager
@@ -161,8 +191,8 @@ def _unreachable(address: ServerAddress, error: httpx2.HTTPError, *, was_answere
     host, why = address.host, str(error) or type(error).__name__
     if isinstance(error, httpx2.ProxyError):
         return ServerError(
-            f"The proxy on the way to {host} refused ({why}). It comes from the environment: HTTPS_PROXY, HTTP_PROXY "
-            f"or ALL_PROXY. Add the host to NO_PROXY if it can be reached without, and restart the kernel."
+            f"The proxy on the way to {host} refused ({why}). It comes from the environment: {proxies.variables()}. "
+            "Add the host to NO_PROXY if it can be reached without, and restart the kernel."
         )
     tls = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
     if tls is not None:
@@ -192,7 +222,7 @@ def _no_tls(address: ServerAddress, error: ssl.SSLError) -> ServerError:
         )
     return ServerError(
         f"The server at {address.host} does not speak https ({error.reason or 'TLS failed'}), so nothing was sent. If "
-        "it is on a network that you trust, name it without +https."
+        f"it is on a network that you trust, name it without https: %fim use {address.unencrypted().name}"
     )
 
 
@@ -201,19 +231,6 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _wanted(response: httpx2.Response) -> float:
-    """Return how many seconds a server asks to wait; 0.0 where it does not."""
-    text = response.headers.get("retry-after", "").strip()
-    if text.isdecimal():
-        return float(min(int(text[:9]), _LONGEST_WAIT))
-    try:
-        then = parsedate_to_datetime(text)
-        then = then.replace(tzinfo=then.tzinfo or timezone.utc)
-        return min(max((then - datetime.now(timezone.utc)).total_seconds(), 0.0), _LONGEST_WAIT)
-    except (ValueError, TypeError, OverflowError):  # none, or no date
-        return 0.0
 
 
 def _words(content: bytes) -> str:

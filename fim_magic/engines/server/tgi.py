@@ -11,7 +11,7 @@ from typing import Any
 from fim_magic.engines import Capabilities, TokenLogprob
 from fim_magic.engines.server.connection import ServerConnection
 from fim_magic.engines.server.dialect import AnswerPiece, Asked, Dialect, ServedModel, ServedToken, falling
-from fim_magic.engines.server.models import chosen_of
+from fim_magic.engines.server.models import require_model
 from fim_magic.engines.server.refusals import another_kind
 from fim_magic.engines.server.sense import tokens_in
 
@@ -36,7 +36,7 @@ class TgiDialect:
         if not isinstance(info, dict) or not {"model_id", "max_total_tokens"} <= info.keys():
             raise another_kind(connection.address, "Text Generation Inference", "it has no /info")
         name = str(info["model_id"])
-        chosen_of(connection.address, {name: info}, wanted)
+        require_model(connection.address, name, wanted)
         total, prompt = tokens_in(info["max_total_tokens"]), tokens_in(info.get("max_input_tokens"))
         return ServedModel(
             name=name,

@@ -44,6 +44,7 @@ class LocalGeneration:
         self._guesses = guesses
         self._lookup = None if guesses is None else PromptLookup(prompt)
         self.reused = reused
+        self.waits = None
         self.on_end: weakref.finalize[..., Any] | None = None
 
     def prefill(self) -> Iterator[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import threading
 import time
@@ -16,8 +15,11 @@ from fim_magic.allowed_hosts import Permission
 from fim_magic.document import Document
 from fim_magic.engines import GREEDY, Engine
 from fim_magic.engines.server.address import ServerAddress
+from fim_magic.engines.server.answers import read_json
 from fim_magic.engines.server.dialect import Asked, Dialect, ServedModel
 from fim_magic.engines.server.keys import key_for
+from fim_magic.engines.server.refusals import proxy_in_words, said_in_stream
+from fim_magic.engines.server.sense import in_known_form
 from fim_magic.errors import ServerError
 from fim_magic.events import Finished
 from fim_magic.generation import prompt_for
@@ -62,8 +64,9 @@ class ByHand:
     def client(self) -> httpx2.Client:
         key = key_for(self.address)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        proxies = not self.address.is_loopback
-        return httpx2.Client(base_url=self.address.url, headers=headers, timeout=_SECONDS, trust_env=proxies)
+        by_proxy = not self.address.is_loopback
+        with proxy_in_words(self.address):
+            return httpx2.Client(base_url=self.address.url, headers=headers, timeout=_SECONDS, trust_env=by_proxy)
 
     def ask(self, client: httpx2.Client, request: Request, engine: Engine, tokens: int) -> float:
         """Send the prompt of a request, and return the seconds until so many tokens were there.
@@ -74,17 +77,37 @@ class ByHand:
         prompt = prompt_for(request, engine)
         asked = Asked(self.served.name, list(prompt.ids), GREEDY, prompt.stop_ids, request.max_new_tokens)
         path, body = self.dialect.request(asked)
-        began, found = time.perf_counter(), 0
-        try:
-            with client.stream("POST", path, json=body) as response:
-                response.raise_for_status()
-                for piece in self.dialect.pieces(_events(response), asked):
-                    found += len(piece.tokens)
-                    if found >= tokens:
-                        break
-        except httpx2.HTTPError as error:
-            raise ServerError(f"The server at {self.address.host} did not answer a plain request ({error}).") from error
+        began = time.perf_counter()
+        with in_known_form(self.address):
+            try:
+                self._read(client, path, body, asked, tokens)
+            except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+                raise ServerError(
+                    f"The server at {self.address.host} did not answer a plain request ({error}). Run this again when "
+                    "it is well."
+                ) from error
         return time.perf_counter() - began
+
+    def _read(self, client: httpx2.Client, path: str, body: dict[str, Any], asked: Asked, tokens: int) -> None:
+        found = 0
+        with client.stream("POST", path, json=body) as response:
+            response.raise_for_status()
+            for piece in self.dialect.pieces(self._events(response), asked):
+                found += len(piece.tokens)
+                if found >= tokens:
+                    break
+
+    def _events(self, response: httpx2.Response) -> Iterator[Any]:
+        for line in response.iter_lines():
+            text = line.removeprefix("data:").strip()
+            if text == "[DONE]":
+                return
+            if text:
+                event = read_json(text, self.address)
+                failure = said_in_stream(self.address, event)
+                if failure is not None:
+                    raise failure
+                yield event
 
 
 def measure_overhead(
@@ -162,12 +185,3 @@ def _infilled(engine: Engine, request: Request, stop: threading.Event) -> tuple[
     if stop.is_set():
         raise KeyboardInterrupt
     return time.perf_counter() - began, tokens
-
-
-def _events(response: httpx2.Response) -> Iterator[Any]:
-    for line in response.iter_lines():
-        text = line.removeprefix("data:").strip()
-        if text == "[DONE]":
-            return
-        if text:
-            yield json.loads(text)
