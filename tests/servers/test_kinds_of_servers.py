@@ -11,6 +11,7 @@ from fake_servers import FakeLlamaServer, FakeVllm, write_served
 from fake_text_servers import FakeCompletions, FakeOllama, FakeSglang, FakeTgi
 from scripted_server import ScriptedServer, answer, stream
 from test_server_faults import changed, fields_of
+from tokenizers import decoders, pre_tokenizers
 
 from fim_magic import cli
 from fim_magic.engines import ANY, GREEDY
@@ -138,12 +139,38 @@ def test_another_vocabulary_is_refused(server, tmp_path):
     other = write_served(tmp_path / "other")
     written = json.loads((other / "tokenizer.json").read_text())
     written["model"]["merges"] = written["model"]["merges"][:20]
+    ids = written["model"]["vocab"]
+    ids["e"], ids["t"] = ids["t"], ids["e"]
     (other / "tokenizer.json").write_text(json.dumps(written))
     connection = ServerConnection(ServerAddress.of(server.address))
     dialect, served = identify(connection)
     engine = ServerEngine.load(connection, dialect, served, other, name="x")
     with pytest.raises(ModelError, match="encodes text in another way"):
         engine.proved(other, "the other")
+
+
+REBUILT = (pre_tokenizers.Split(" ", "merged_with_previous"), decoders.Replace("▁", " "))
+"""What transformers puts into tokenizers that it takes for Llama's."""
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+def test_a_tokenizer_that_the_server_has_rebuilt_matters_where_texts_are_sent(served_folder, kind):
+    with kind(served_folder) as server:
+        server.says(ANSWER)
+        server.rebuild_tokenizer(*REBUILT)
+        if kind in BY_TEXT:
+            with pytest.raises(ModelError, match=r"If the folder is the model's own: .* %fim use vllm://"):
+                engine_of(server)
+            return
+        engine = engine_of(server)
+        (notice,) = engine.info.notices
+        assert "makes no difference if this tokenizer is the model's own" in notice
+        _, request = Settings().request(HOLE, candidates=1, max_new_tokens=12)
+        *_, last = run(request, engine)
+        assert last.result.candidates[0].middle == ANSWER
+        server.script("/detokenize", answer({"error": "Not Found"}, 404))
+        with pytest.raises(ModelError, match="encodes text in another way"):
+            engine_of(server)
 
 
 @pytest.mark.parametrize("takes_ids", ["", "plain", "as-vllm"])

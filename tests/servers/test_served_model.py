@@ -55,7 +55,9 @@ def engine_for(server, kind, folder, model=""):
     connection = ServerConnection(address, server.key or "")
     dialect, served = identify(connection)
     engine = ServerEngine.load(connection, dialect, served, folder, name=address.name)
-    assert require_same_vocabulary(connection, dialect, served.name, engine.tokenizer, engine.family, source=MODEL)
+    assert (
+        require_same_vocabulary(connection, dialect, served.name, engine.tokenizer, engine.family, source=MODEL) == ()
+    )
     return engine
 
 

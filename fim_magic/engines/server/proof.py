@@ -98,8 +98,9 @@ class Prover:
             raise
 
     def _by_ids(self, dialect: Dialect) -> Proven:
-        if self._has_same_vocabulary(dialect):
-            return Proven(dialect)
+        notices = self._same_vocabulary(dialect)
+        if notices is not None:
+            return Proven(dialect, notices=notices)
         text, _ = self._read_as_text(CompletionsDialect(), [*self._prompts(), self._plain()])[0]
         read = self._ask(dialect, text.ids, "")
         if text.count is None or read != text:
@@ -108,14 +109,14 @@ class Prover:
 
     def _by_text(self, dialect: Dialect) -> Proven:
         """Prove what it makes of a text: by its own ids, or by their number."""
-        if self._has_same_vocabulary(dialect):
+        if self._same_vocabulary(dialect) is not None:
             plain = self.tokenizer.encode(TEXTS[0])
             adds_bos = self._encoded(dialect, TEXTS[0]) != plain
             prompts = self._texts(adds_bos)
             for ids in self._prompts():
                 text = prompts.text_of(ids)
                 if self._encoded(dialect, text) != ids:
-                    raise another_vocabulary(self.connection, self.served.name, self.source)
+                    raise another_vocabulary(self.connection, self.served.name, self.source, takes_ids=False)
             return Proven(dialect, prompts)
         found = self._read_as_text(dialect, self._prompts())
         if all(read.count is not None for read, _ in found):
@@ -139,7 +140,7 @@ class Prover:
     def _encoded(self, dialect: Dialect, text: str) -> list[int] | None:
         return encoded(self.connection, dialect, self.served.name, text)
 
-    def _has_same_vocabulary(self, dialect: Dialect) -> bool:
+    def _same_vocabulary(self, dialect: Dialect) -> tuple[str, ...] | None:
         return require_same_vocabulary(
             self.connection, dialect, self.served.name, self.tokenizer, self.family, source=self.source
         )
@@ -177,7 +178,7 @@ class Prover:
             read = self._ask(dialect, ids, text)
             if read.count in (None, len(ids)):
                 return read, prompts
-            refused = another_vocabulary(self.connection, self.served.name, self.source)
+            refused = another_vocabulary(self.connection, self.served.name, self.source, takes_ids=False)
         assert refused is not None  # there is a way
         raise refused
 
