@@ -18,6 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,22 @@ import psutil
 import pytest
 from server_environments import TRANSFORMERS, VLLM, python_of
 
+import fim_magic
 from fim_magic import catalog, weights
+from fim_magic.serve.keys import ready_key
 
 MODEL = "qwen2.5-coder-0.5b"
 FIXTURES = ("vllm_server", "llama_server", "transformers_server")
 _MOST_SECONDS_TO_START = 600  # not how long it may take, but when it hangs
+_MOST_SECONDS_TO_END = 120  # likewise
+_OUR_COMMAND = f"""\
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal, also where the tests run in the background
+sys.path.insert(0, {str(Path(fim_magic.__file__).parent.parent)!r})
+from fim_magic.cli import main
+sys.exit(main())
+"""
+"""`fim-magic`, without a PYTHONPATH, which servers of other environments would inherit."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +75,7 @@ class RealServer:
         model: The name that its requests have to give.
         process: Its first process, the leader of a group of its own.
         log: The file with all that it printed.
+        ends_by: The signal that ends it.
         names: What it calls the [`Counters`][] that it has.
     """
 
@@ -72,6 +85,7 @@ class RealServer:
     model: str
     process: subprocess.Popen[bytes]
     log: Path
+    ends_by: signal.Signals = signal.SIGTERM
     names: Mapping[str, str] = field(default_factory=dict)
 
     def ask(self, path: str, body: Any = None, *, seconds: float = 300) -> Any:
@@ -104,16 +118,18 @@ class RealServer:
         return "\n".join(self.log.read_text("utf-8", errors="replace").splitlines()[-lines:])
 
     def stop(self) -> None:
-        """End all of its processes: asked first, and made to if they do not go."""
-        for signum in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(self.process.pid, signum)
-                self.process.wait(20)
-            except ProcessLookupError:
-                break
-            except subprocess.TimeoutExpired:
-                continue
-        self.process.wait(20)
+        """End it, and see that none of its processes is left."""
+        if self.process.poll() is not None:
+            return
+        first = psutil.Process(self.process.pid)
+        processes = [first, *first.children(recursive=True)]
+        first.send_signal(self.ends_by)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(_MOST_SECONDS_TO_END)
+        _, left = psutil.wait_procs(processes, 5)
+        for process in left:
+            process.kill()
+        assert not left, f"{self.kind} has left processes of its own:\n{self.end_of_log()}"
 
 
 def _metric(text: str, name: str) -> int:
@@ -184,7 +200,7 @@ def model_folder() -> Path:
 
 
 def _named(folder: Path, links: Path) -> Path:
-    """Return `links`, with the files of a model's folder and the name of its class, which transformers serve asks for."""
+    """Return `links`: a folder with the model's name and files, and the class of it, which transformers serve asks for."""
     links.mkdir()
     for file in folder.iterdir():
         (links / file.name).symlink_to(file)
@@ -196,7 +212,9 @@ def _named(folder: Path, links: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
-    key = secrets.token_urlsafe()
+    """vLLM as a user starts it: by `fim-magic serve --run`, with vLLM's environment first on the PATH."""
+    folder = tmp_path_factory.mktemp("vllm")
+    key = ready_key(folder / "key", is_ours=False)
     names = {
         "generated": "vllm:generation_tokens_total",
         "steps": "vllm:iteration_tokens_total_count",
@@ -204,14 +222,14 @@ def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer
         "running": "vllm:num_requests_running",
     }
     yield from _start(
-        lambda **of: RealServer(kind="vllm", key=key, model=MODEL, names=names, **of),
+        lambda **of: RealServer(kind="vllm", key=key, model=MODEL, names=names, ends_by=signal.SIGINT, **of),
         [
-            *(python_of(VLLM), "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", "{port}"),
-            *("--model", model_folder(), "--served-model-name", MODEL, "--dtype", "float32", "--enforce-eager"),
-            *("--max-model-len", 2048, "--max-num-seqs", 16, "--enable-prefix-caching"),
+            *(sys.executable, "-c", _OUR_COMMAND, "serve", _named(model_folder(), folder / MODEL), "--run"),
+            *("--server", "vllm", "--users", 16, "--ctx", 2048, "--port", "{port}", "--key-file", folder / "key"),
+            *("--", "--dtype", "float32", "--enforce-eager"),
         ],
-        {"VLLM_API_KEY": key, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"},
-        tmp_path_factory.mktemp("vllm"),
+        {"PATH": f"{python_of(VLLM).parent}{os.pathsep}{os.environ['PATH']}", "VLLM_CPU_KVCACHE_SPACE": "1"},
+        folder,
     )
 
 

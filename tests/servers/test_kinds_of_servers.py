@@ -149,6 +149,26 @@ def test_another_vocabulary_is_refused(server, tmp_path):
         engine.proved(other, "the other")
 
 
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (FakeVllm, "go as token ids; that the server reads them as they are meant is proved by its own ids"),
+        (FakeTgi, "go as text; that the server reads them as they are meant is proved by its own ids"),
+        (FakeCompletions, "go as text; that the server reads them as they are meant is proved by how many tokens"),
+    ],
+)
+def test_doctor_says_by_what_it_is_proved_that_prompts_arrive(served_folder, monkeypatch, capsys, kind, said):
+    with kind(served_folder, key="sesame") as server:
+        server.says(ANSWER)
+        monkeypatch.setenv("FIM_MAGIC_SERVER_KEYS", f"{server.host}=sesame")
+        words = ["doctor", "--model", server.address, "--tokenizer", str(served_folder), "--prove"]
+        assert cli.main(words) == 1  # it answers the same to everything
+        shown = capsys.readouterr()
+        assert said in " ".join(shown.out.split())
+        assert "sesame" not in shown.out + shown.err
+    MODELS.unload()
+
+
 REBUILT = (pre_tokenizers.Split(" ", "merged_with_previous"), decoders.Replace("▁", " "))
 """What transformers puts into tokenizers that it takes for Llama's."""
 
@@ -165,6 +185,7 @@ def test_a_tokenizer_that_the_server_has_rebuilt_matters_where_texts_are_sent(se
         engine = engine_of(server)
         (notice,) = engine.info.notices
         assert "makes no difference if this tokenizer is the model's own" in notice
+        assert "other tokens" in engine.info.server.proved_by
         _, request = Settings().request(HOLE, candidates=1, max_new_tokens=12)
         *_, last = run(request, engine)
         assert last.result.candidates[0].middle == ANSWER
