@@ -1,7 +1,8 @@
 """Real servers on loopback, started for the tests that ask for them, with the real model of 0.5B.
 
 The fixtures `vllm_server`, `llama_server` and `transformers_server` start each once a session. A test that asks for one
-has the marker `servers`; where it fails, the end of the server's log stands in its report.
+has the marker `servers`; where it fails, the end of the server's log stands in its report. Those that ask for vLLM come
+last: it starts while others run.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,10 +146,11 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _start(
+@contextmanager
+def _started(
     server: Callable[..., RealServer], command: Sequence[Any], variables: Mapping[str, str], folder: Path
 ) -> Iterator[RealServer]:
-    """Start a server, wait until it answers, give it to the tests, and stop it."""
+    """Start a server, which answers at some later time, and stop it at the end."""
     port = _free_port()
     log = folder / "server.log"
     ours = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
@@ -164,20 +166,20 @@ def _start(
         )
     started = server(url=f"http://127.0.0.1:{port}", process=process, log=log)
     try:
-        _wait(started)
         yield started
     finally:
         started.stop()
 
 
-def _wait(server: RealServer) -> None:
+def _waited_for(server: RealServer) -> RealServer:
+    """Return a server as soon as it answers."""
     deadline = time.monotonic() + _MOST_SECONDS_TO_START
     while time.monotonic() < deadline:
         if server.process.poll() is not None:
             pytest.fail(f"{server.kind} ended while it started:\n{server.end_of_log()}")
         try:
             server.ask("/v1/models", seconds=10)
-            return
+            return server
         except (urllib.error.HTTPError, OSError):
             time.sleep(0.2)
     pytest.fail(f"{server.kind} did not answer:\n{server.end_of_log()}")
@@ -211,7 +213,19 @@ def _named(folder: Path, links: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
+def vllm_server(vllm_that_starts: RealServer) -> RealServer:
+    return _waited_for(vllm_that_starts)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _vllm_starts_meanwhile(request: pytest.FixtureRequest) -> None:
+    """It takes a minute, in which other tests run: those that need it stand last."""
+    if any("vllm_server" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.getfixturevalue("vllm_that_starts")
+
+
+@pytest.fixture(scope="session")
+def vllm_that_starts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
     """vLLM as a user starts it: by `fim-magic serve --run`, with vLLM's environment first on the PATH."""
     folder = tmp_path_factory.mktemp("vllm")
     key = ready_key(folder / "key", is_ours=False)
@@ -221,7 +235,7 @@ def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer
         "prompt": "vllm:prompt_tokens_total",
         "running": "vllm:num_requests_running",
     }
-    yield from _start(
+    with _started(
         lambda **of: RealServer(kind="vllm", key=key, model=MODEL, names=names, ends_by=signal.SIGINT, **of),
         [
             *(sys.executable, "-c", _OUR_COMMAND, "serve", _named(model_folder(), folder / MODEL), "--run"),
@@ -230,7 +244,8 @@ def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer
         ],
         {"PATH": f"{python_of(VLLM).parent}{os.pathsep}{os.environ['PATH']}", "VLLM_CPU_KVCACHE_SPACE": "1"},
         folder,
-    )
+    ) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -244,7 +259,7 @@ def llama_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServe
     }
     folder = tmp_path_factory.mktemp("llama-server")
     (folder / "key").write_text(key, "ascii")
-    yield from _start(
+    with _started(
         lambda **of: RealServer(kind="llama-server", key=key, model=MODEL, names=names, **of),
         [
             *(sys.executable, "-m", "fim_magic.serve.llama", "-m", model_file(), "--alias", MODEL, "--port", "{port}"),
@@ -252,14 +267,15 @@ def llama_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServe
         ],
         {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         folder,
-    )
+    ) as server:
+        yield _waited_for(server)
 
 
 @pytest.fixture(scope="session")
 def transformers_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
     own = tmp_path_factory.mktemp("transformers")
     served = _named(model_folder(), own / MODEL)
-    yield from _start(
+    with _started(
         lambda **of: RealServer(kind="transformers", key=None, model=str(served), **of),
         [
             *(python_of(TRANSFORMERS), "-m", "transformers.cli.transformers", "serve", served),
@@ -267,13 +283,21 @@ def transformers_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Re
         ],
         {},
         own,
-    )
+    ) as server:
+        yield _waited_for(server)
 
 
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if not set(FIXTURES).isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker("servers")
+    items.sort(key=_waits_for_vllm)
+
+
+def _waits_for_vllm(item: pytest.Item) -> bool:
+    if item.get_closest_marker("servers") is None:
+        return False
+    return "vllm_server" in getattr(item, "fixturenames", ()) or "vllm" in item.name
 
 
 @pytest.hookimpl(wrapper=True)

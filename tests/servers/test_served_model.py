@@ -20,6 +20,7 @@ from fim_magic.generation import prompt_for
 from fim_magic.loading.manager import ModelManager
 from fim_magic.loading.spec import ModelSpec
 from fim_magic.pipeline import follow
+from fim_magic.regular_files import read_json
 from fim_magic.request import Request
 
 pytestmark = [pytest.mark.servers, pytest.mark.real_model]
@@ -52,17 +53,22 @@ MARGIN = 0.05
 
 
 def engine_for(server, kind, folder, model=""):
-    address = ServerAddress.of(f"{kind}://{server.url.removeprefix('http://')}/{model}")
-    connection = ServerConnection(address, server.key or "")
+    connection = connection_to(server, kind, model)
     dialect, served = identify(connection)
-    engine = ServerEngine.load(connection, dialect, served, folder, name=address.name)
+    engine = ServerEngine.load(connection, dialect, served, folder, name=connection.address.name)
     assert (
         require_same_vocabulary(connection, dialect, served.name, engine.tokenizer, engine.family, source=MODEL) == ()
     )
     return engine
 
 
-@pytest.fixture(scope="module")
+def connection_to(server, kind, model=""):
+    return ServerConnection(
+        ServerAddress.of(f"{kind}://{server.url.removeprefix('http://')}/{model}"), server.key or ""
+    )
+
+
+@pytest.fixture(scope="session")
 def local():
     """The engine of this process, in float32, which is what vLLM computes in here."""
     models = ModelManager()
@@ -70,32 +76,31 @@ def local():
     models.unload()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def answers(local):
     return Answers(local)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def local_gguf():
     models = ModelManager()
     yield models.use(ModelSpec.of(MODEL, engine="gguf")).engine
     models.unload()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def vllm(vllm_server):
     return engine_for(vllm_server, "vllm", model_folder(), MODEL)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def transformers(transformers_server):
-    address = ServerAddress.of(f"openai://{transformers_server.url.removeprefix('http://')}")
-    connection = ServerConnection(address, "")
+    connection = connection_to(transformers_server, "openai")
     dialect, served = identify(connection)
     return ServerEngine.load(connection, dialect, served, model_folder(), name="it").proved(model_folder(), MODEL)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def llama(llama_server):
     return engine_for(llama_server, "llama-server", model_folder())
 
@@ -234,7 +239,9 @@ def answer_alone(engine, number):
 def test_sixteen_notebooks_at_once_are_not_mixed_up(request, name, server_name):
     server = request.getfixturevalue(server_name)
     kind, model = ("vllm", MODEL) if name == "vllm" else ("llama-server", "")
-    engines = [engine_for(server, kind, model_folder(), model) for _ in range(16)]
+    tokenizer, config = request.getfixturevalue(name).tokenizer, read_json(model_folder() / "config.json")
+    connections = [connection_to(server, kind, model) for _ in range(16)]
+    engines = [ServerEngine(way, *identify(way), tokenizer, config, name="it") for way in connections]
     numbers = range(101, 101 + 16)
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(answer_alone, engines, numbers))
