@@ -41,11 +41,21 @@ def main(arguments: Sequence[str] | None = None, models: ModelManager | None = N
     typed = list(sys.argv[1:] if arguments is None else arguments)
 
     def command() -> int:
-        options = _parser(typed).parse_args(typed, argparse.Namespace(typed=typed, models=models))
+        own, more = _split_off(typed)
+        options = _parser(typed).parse_args(own, argparse.Namespace(typed=typed, models=models, more=more))
         require_working_folder()
         return int(options.run(options))
 
     return run(command)
+
+
+def _split_off(typed: list[str]) -> tuple[list[str], list[str]]:
+    """Return what is ours of what is typed, and what a server that is started gets as it is."""
+    if "serve" not in typed[:1]:
+        return typed, []
+    from fim_magic.serve.command import split_off
+
+    return split_off(typed)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -25,6 +25,15 @@ def print_proof(loaded: Loaded, proof: Proof) -> None:
     _print_field("Model", f"{engine.info.model} ({engine.info.revision}), {engine.info.runs_on}")
     _print_field("Family", f"{engine.family.name}: {recognised(engine.family, stated_by)}")
     _print_field("Source", engine.family.source)
+    if engine.info.server is not None:
+        way = "token ids" if engine.capabilities.takes_ids else "text"
+        by = engine.info.server.proved_by
+        proved = (
+            f"that the server reads them as they are meant is proved by {by}"
+            if by
+            else "how they are read is not proved"
+        )
+        _print_field("Prompts", f"go as {way}; {proved}")
     say("\nIts tokenizer and its prompts:")
     for check in proof.checks:
         _print_check(check)

@@ -12,7 +12,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cached_property
 from pathlib import Path
@@ -135,6 +135,10 @@ class TextTokenizer:
         """Return the text of `ids`, sentinels included; the inverse of `encode` with the same `unspaced`."""
         text = b"".join(map(self._shown, ids)).decode(errors="replace")
         return text.removeprefix(" ") if self._guard and not unspaced else text
+
+    def written(self, ids: Sequence[int]) -> str:
+        """Return tokens as the vocabulary's file writes them, with its own signs for spaces and bytes, one by one."""
+        return "".join(self._backend.id_to_token(token) or "" for token in ids)
 
     def sentinel(self, token: str) -> int | None:
         """Return the id of a sentinel, or None if the model has no such token.

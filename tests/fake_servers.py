@@ -134,6 +134,14 @@ class FakeServer(ScriptedServer):
         """Encode a text, in which sentinels are found, as servers do."""
         return self._backend.encode(text, add_special_tokens=False).ids
 
+    def text_of(self, ids: Sequence[int]) -> str:
+        """Decode ids, as servers do where they are asked to."""
+        return self._backend.decode(ids, skip_special_tokens=False)
+
+    def rebuild_tokenizer(self, split: Any, decoder: Any) -> None:
+        """Cut texts in another way than the tokenizer's file says, as transformers does for some models."""
+        self._backend.pre_tokenizer, self._backend.decoder = split, decoder
+
     def is_refused(self, exchange: Exchange) -> bool:
         return bool(self.key) and exchange.asked.headers.get("authorization") != f"Bearer {self.key}"
 
@@ -190,6 +198,8 @@ class FakeVllm(FakeServer):
         elif path == "/tokenize":
             ids = self.ids_of(body["prompt"])
             exchange.json({"count": len(ids), "max_model_len": self.context, "tokens": ids, "token_strs": None})
+        elif path == "/detokenize":
+            exchange.json({"prompt": self.text_of(body["tokens"])})
         elif path != "/v1/completions":
             exchange.json({"detail": "Not Found"}, 404)
         elif body["model"] != self.name:
@@ -273,6 +283,8 @@ class FakeLlamaServer(FakeServer):
             exchange.json({"object": "list", "data": [{"id": self.name, "owned_by": "llamacpp", "meta": meta}]})
         elif path == "/tokenize":
             exchange.json({"tokens": self.ids_of(body["content"])})
+        elif path == "/detokenize":
+            exchange.json({"content": self.text_of(body["tokens"])})
         elif path == "/completion":
             self._stream(exchange, body)
         else:

@@ -35,6 +35,8 @@ class FakeSglang(FakeServer):
         elif path == "/tokenize":
             ids = self.ids_of(body["prompt"])
             exchange.json({"tokens": ids, "count": len(ids), "max_model_len": self.context})
+        elif path == "/detokenize":
+            exchange.json({"text": self.text_of(body["tokens"])})
         elif path == "/generate" and body.get("stream"):
             self._stream(exchange, body)
         elif path == "/generate":

@@ -1,7 +1,8 @@
 """Real servers on loopback, started for the tests that ask for them, with the real model of 0.5B.
 
 The fixtures `vllm_server`, `llama_server` and `transformers_server` start each once a session. A test that asks for one
-has the marker `servers`; where it fails, the end of the server's log stands in its report.
+has the marker `servers`; where it fails, the end of the server's log stands in its report. Those that ask for vLLM come
+last: it starts while others run.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,11 +28,22 @@ import psutil
 import pytest
 from server_environments import TRANSFORMERS, VLLM, python_of
 
+import fim_magic
 from fim_magic import catalog, weights
+from fim_magic.serve.keys import ready_key
 
 MODEL = "qwen2.5-coder-0.5b"
 FIXTURES = ("vllm_server", "llama_server", "transformers_server")
 _MOST_SECONDS_TO_START = 600  # not how long it may take, but when it hangs
+_MOST_SECONDS_TO_END = 120  # likewise
+_OUR_COMMAND = f"""\
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal, also where the tests run in the background
+sys.path.insert(0, {str(Path(fim_magic.__file__).parent.parent)!r})
+from fim_magic.cli import main
+sys.exit(main())
+"""
+"""`fim-magic`, without a PYTHONPATH, which servers of other environments would inherit."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,7 @@ class RealServer:
         model: The name that its requests have to give.
         process: Its first process, the leader of a group of its own.
         log: The file with all that it printed.
+        ends_by: The signal that ends it.
         names: What it calls the [`Counters`][] that it has.
     """
 
@@ -72,6 +86,7 @@ class RealServer:
     model: str
     process: subprocess.Popen[bytes]
     log: Path
+    ends_by: signal.Signals = signal.SIGTERM
     names: Mapping[str, str] = field(default_factory=dict)
 
     def ask(self, path: str, body: Any = None, *, seconds: float = 300) -> Any:
@@ -104,16 +119,18 @@ class RealServer:
         return "\n".join(self.log.read_text("utf-8", errors="replace").splitlines()[-lines:])
 
     def stop(self) -> None:
-        """End all of its processes: asked first, and made to if they do not go."""
-        for signum in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(self.process.pid, signum)
-                self.process.wait(20)
-            except ProcessLookupError:
-                break
-            except subprocess.TimeoutExpired:
-                continue
-        self.process.wait(20)
+        """End it, and see that none of its processes is left."""
+        if self.process.poll() is not None:
+            return
+        first = psutil.Process(self.process.pid)
+        processes = [first, *first.children(recursive=True)]
+        first.send_signal(self.ends_by)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(_MOST_SECONDS_TO_END)
+        _, left = psutil.wait_procs(processes, 5)
+        for process in left:
+            process.kill()
+        assert not left, f"{self.kind} has left processes of its own:\n{self.end_of_log()}"
 
 
 def _metric(text: str, name: str) -> int:
@@ -129,10 +146,11 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _start(
+@contextmanager
+def _started(
     server: Callable[..., RealServer], command: Sequence[Any], variables: Mapping[str, str], folder: Path
 ) -> Iterator[RealServer]:
-    """Start a server, wait until it answers, give it to the tests, and stop it."""
+    """Start a server, which answers at some later time, and stop it at the end."""
     port = _free_port()
     log = folder / "server.log"
     ours = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
@@ -148,20 +166,20 @@ def _start(
         )
     started = server(url=f"http://127.0.0.1:{port}", process=process, log=log)
     try:
-        _wait(started)
         yield started
     finally:
         started.stop()
 
 
-def _wait(server: RealServer) -> None:
+def _waited_for(server: RealServer) -> RealServer:
+    """Return a server as soon as it answers."""
     deadline = time.monotonic() + _MOST_SECONDS_TO_START
     while time.monotonic() < deadline:
         if server.process.poll() is not None:
             pytest.fail(f"{server.kind} ended while it started:\n{server.end_of_log()}")
         try:
             server.ask("/v1/models", seconds=10)
-            return
+            return server
         except (urllib.error.HTTPError, OSError):
             time.sleep(0.2)
     pytest.fail(f"{server.kind} did not answer:\n{server.end_of_log()}")
@@ -184,7 +202,7 @@ def model_folder() -> Path:
 
 
 def _named(folder: Path, links: Path) -> Path:
-    """Return `links`, with the files of a model's folder and the name of its class, which transformers serve asks for."""
+    """Return `links`: a folder with the model's name and files, and the class of it, which transformers serve asks for."""
     links.mkdir()
     for file in folder.iterdir():
         (links / file.name).symlink_to(file)
@@ -195,24 +213,39 @@ def _named(folder: Path, links: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def vllm_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
-    key = secrets.token_urlsafe()
+def vllm_server(vllm_that_starts: RealServer) -> RealServer:
+    return _waited_for(vllm_that_starts)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _vllm_starts_meanwhile(request: pytest.FixtureRequest) -> None:
+    """It takes a minute, in which other tests run: those that need it stand last."""
+    if any("vllm_server" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.getfixturevalue("vllm_that_starts")
+
+
+@pytest.fixture(scope="session")
+def vllm_that_starts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
+    """vLLM as a user starts it: by `fim-magic serve --run`, with vLLM's environment first on the PATH."""
+    folder = tmp_path_factory.mktemp("vllm")
+    key = ready_key(folder / "key", is_ours=False)
     names = {
         "generated": "vllm:generation_tokens_total",
         "steps": "vllm:iteration_tokens_total_count",
         "prompt": "vllm:prompt_tokens_total",
         "running": "vllm:num_requests_running",
     }
-    yield from _start(
-        lambda **of: RealServer(kind="vllm", key=key, model=MODEL, names=names, **of),
+    with _started(
+        lambda **of: RealServer(kind="vllm", key=key, model=MODEL, names=names, ends_by=signal.SIGINT, **of),
         [
-            *(python_of(VLLM), "-m", "vllm.entrypoints.openai.api_server", "--host", "127.0.0.1", "--port", "{port}"),
-            *("--model", model_folder(), "--served-model-name", MODEL, "--dtype", "float32", "--enforce-eager"),
-            *("--max-model-len", 2048, "--max-num-seqs", 16, "--enable-prefix-caching"),
+            *(sys.executable, "-c", _OUR_COMMAND, "serve", _named(model_folder(), folder / MODEL), "--run"),
+            *("--server", "vllm", "--users", 16, "--ctx", 2048, "--port", "{port}", "--key-file", folder / "key"),
+            *("--", "--dtype", "float32", "--enforce-eager"),
         ],
-        {"VLLM_API_KEY": key, "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"},
-        tmp_path_factory.mktemp("vllm"),
-    )
+        {"PATH": f"{python_of(VLLM).parent}{os.pathsep}{os.environ['PATH']}", "VLLM_CPU_KVCACHE_SPACE": "1"},
+        folder,
+    ) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
@@ -226,7 +259,7 @@ def llama_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServe
     }
     folder = tmp_path_factory.mktemp("llama-server")
     (folder / "key").write_text(key, "ascii")
-    yield from _start(
+    with _started(
         lambda **of: RealServer(kind="llama-server", key=key, model=MODEL, names=names, **of),
         [
             *(sys.executable, "-m", "fim_magic.serve.llama", "-m", model_file(), "--alias", MODEL, "--port", "{port}"),
@@ -234,14 +267,15 @@ def llama_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServe
         ],
         {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         folder,
-    )
+    ) as server:
+        yield _waited_for(server)
 
 
 @pytest.fixture(scope="session")
 def transformers_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
     own = tmp_path_factory.mktemp("transformers")
     served = _named(model_folder(), own / MODEL)
-    yield from _start(
+    with _started(
         lambda **of: RealServer(kind="transformers", key=None, model=str(served), **of),
         [
             *(python_of(TRANSFORMERS), "-m", "transformers.cli.transformers", "serve", served),
@@ -249,13 +283,21 @@ def transformers_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Re
         ],
         {},
         own,
-    )
+    ) as server:
+        yield _waited_for(server)
 
 
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if not set(FIXTURES).isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker("servers")
+    items.sort(key=_waits_for_vllm)
+
+
+def _waits_for_vllm(item: pytest.Item) -> bool:
+    if item.get_closest_marker("servers") is None:
+        return False
+    return "vllm_server" in getattr(item, "fixturenames", ()) or "vllm" in item.name
 
 
 @pytest.hookimpl(wrapper=True)

@@ -87,6 +87,7 @@ class ServerInfo:
         model: As the server calls it.
         is_encrypted: Whether what goes there is.
         is_here: Whether it is this machine.
+        proved_by: What has shown that it reads prompts as they are meant; "" where that is not proved.
     """
 
     host: str
@@ -94,6 +95,7 @@ class ServerInfo:
     model: str
     is_encrypted: bool
     is_here: bool
+    proved_by: str = ""
 
     def describe(self) -> str:
         """Say in a few words what it is, and where."""

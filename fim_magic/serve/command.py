@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +46,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="run the code that the model brings, if MODEL is owner/name@COMMIT with all of the commit: read it first",
     )
+    parser.usage = parser.format_usage().removeprefix("usage: ").rstrip() + " [-- OPTIONS OF THE SERVER]"
+
+
+def split_off(typed: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return what is typed for us, and the server's own options, which stand behind `--`."""
+    own = list(itertools.takewhile(lambda word: word != "--", typed))
+    return own, list(typed[len(own) + 1 :])
 
 
 def run(options: argparse.Namespace, machine: ServingMachine | None = None) -> int:
@@ -103,5 +112,7 @@ def _command(checkpoint: ServedCheckpoint, machine: ServingMachine, options: arg
     server, _ = choose_server(checkpoint, machine, options.server)
     port = options.port or PORTS[server]
     key_file = options.key_file or usual_key_file(options.host, port)
-    wanted = ServeOptions(options.server, options.users, options.ctx, options.gpus, options.host, options.port)
+    wanted = ServeOptions(
+        options.server, options.users, options.ctx, options.gpus, options.host, options.port, tuple(options.more)
+    )
     return build_command(checkpoint, machine, wanted, key_file.expanduser().absolute())

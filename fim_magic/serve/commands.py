@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fim_magic.engines.memory import gigabytes
@@ -26,6 +26,9 @@ CONTEXT = 8192
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 """The addresses that mean all of a machine's own, each with the one at which it reaches itself."""
 
+_NAMES = {"--model", "-m", "--served-model-name", "--alias", "-a"}
+_FIXED = _NAMES | {"--host", "--port", "--api-key", "--api-key-file"}
+"""Options of servers on which the lines for users depend."""
 _LEAST_CONTEXT = 2048
 _STEP = 256  # tokens that a context is rounded down to
 _SHARE = 0.9  # of the memory, for weights and KV caches; vLLM's own default
@@ -43,6 +46,7 @@ class ServeOptions:
         gpus: How many a model is spread over; None for those that are there.
         host: The address that it listens on.
         port: Of the host; None for the server's own.
+        more: Further options of the server, in its own words.
     """
 
     server: str = ""
@@ -51,6 +55,7 @@ class ServeOptions:
     gpus: int | None = None
     host: str = "127.0.0.1"
     port: int | None = None
+    more: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,7 @@ class ServerCommand:
         key_file: The file that has the key.
         missing: What to type so that the server is there; "" where it is.
         remarks: What else the user should know.
+        more: What the user adds to the options; those of the same name are left out of `flags`.
     """
 
     server: str
@@ -99,11 +105,13 @@ class ServerCommand:
     key_variable: str = ""
     missing: str = ""
     remarks: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
 
     @property
     def argv(self) -> list[str]:
         """The words of the command. The key is none of them: every user of a machine sees those."""
-        return [*self.program, *(word for flag in self.flags for word in (flag.name, flag.value) if word)]
+        flags = (word for flag in self.flags for word in (flag.name, flag.value) if word)
+        return [*self.program, *flags, *self.more]
 
     @property
     def shell_line(self) -> str:
@@ -172,9 +180,16 @@ def build_command(
         raise OptionError(f"{checkpoint.name} reads {checkpoint.context} tokens at most: --ctx {checkpoint.context}")
     if options.port is not None and not 0 < options.port < 1 << 16:
         raise OptionError(f"--port is from 1 to {(1 << 16) - 1}; {options.port} is not.")
+    typed = {word.partition("=")[0] for word in options.more}
+    if typed & _FIXED:
+        raise OptionError(
+            f"{min(typed & _FIXED)} cannot stand behind --, as the lines for users depend on it. Before it, --host, "
+            "--port and --key-file say where the server is and where its key."
+        )
     server, why = choose_server(checkpoint, machine, options.server)
     build = _vllm_command if server == VLLM else _llama_server_command
-    return build(checkpoint, machine, options, key_file, why)
+    command = build(checkpoint, machine, options, key_file, why)
+    return replace(command, flags=tuple(flag for flag in command.flags if flag.name not in typed), more=options.more)
 
 
 # --- vLLM, as of 0.32: vllm/engine/arg_utils.py and vllm/entrypoints/launchers/cli_args.py --------

@@ -68,7 +68,7 @@ def _vllm(which: Callable[[str], str | None], has_module: Callable[[str], bool])
     """
     command = which(_VLLM)
     if command is not None:
-        python = Path(command).parent / "python"
+        python = Path(command).resolve().parent / "python"  # pipx and uv put a link on the PATH
         renamed = _has_distribution(python, "vllm_*") and not _has_distribution(python, "vllm-*")
         return (str(python), "-m", _VLLM_MODULE) if renamed else (_VLLM, "serve")
     return (sys.executable, "-m", _VLLM_MODULE) if has_module(_VLLM) else ()

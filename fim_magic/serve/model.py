@@ -82,11 +82,12 @@ def checkpoint_for(source: Source, spec: ModelSpec, on_progress: OnProgress | No
     _require_commit(source, spec)
     if source.gguf is not None:
         return _of_gguf(_catalogued(source, on_progress), source.name)
+    path = source.path.absolute()  # the command may be run, and its server asked for the path, from elsewhere
     if source.is_gguf:
-        return _of_gguf(source.path, source.path.stem)
+        return _of_gguf(path, path.stem)
     if source.repo:
         return _of_repository(source, spec)
-    return _measured(ServedCheckpoint(source.path.resolve().name, source.path), source.path)
+    return _measured(ServedCheckpoint(path.resolve().name, path), path)
 
 
 def _require_commit(source: Source, spec: ModelSpec) -> None:

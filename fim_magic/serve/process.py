@@ -108,7 +108,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is not None:
         return
     try:
-        process.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
+        process.send_signal(signal.SIGTERM if os.name != "posix" or _is_deaf_to_ctrl_c() else signal.SIGINT)
         process.wait(_END_SECONDS)
     except (KeyboardInterrupt, subprocess.TimeoutExpired):
         with suppress(OSError):  # it has ended by itself
@@ -117,6 +117,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             else:
                 process.kill()
         process.wait()
+
+
+def _is_deaf_to_ctrl_c() -> bool:
+    """Whether Ctrl-C is ignored here, as in what a script starts with `&`: a server inherits that."""
+    return signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 @contextmanager

@@ -19,6 +19,8 @@ def explained(command: ServerCommand) -> str:
         what += ", out of the package xllamacpp: there is no llama-server on the PATH"
     lines = [f"{command.model} is served by {what} ({command.why}).", ""]
     options = [(f"{flag.name} {flag.value}".strip(), flag.why) for flag in command.flags]
+    if command.more:
+        options.append((shlex.join(command.more), "as you say"))
     width = min(max(len(option) for option, _ in options), 44)
     lines += [f"  {option:<{width}}  {why}".rstrip() for option, why in options]
     lines += ["", "The command:", "", f"  {command.shell_line}"]

@@ -65,6 +65,8 @@ def test_the_server_that_suits(checkpoint, machine, wanted, server):
         (STARCODER, ONE_GPU, {"context": 20000}, OptionError, "--ctx 16384"),
         (STARCODER, ONE_GPU, {"port": 70000}, OptionError, "--port"),
         (STARCODER, ONE_GPU, {"port": 0}, OptionError, "--port"),
+        (STARCODER, ONE_GPU, {"more": ("--dtype", "half", "--port=9")}, OptionError, "--port cannot stand behind --"),
+        (GGUF, ONE_GPU, {"more": ("--api-key", "sesame")}, OptionError, "--key-file"),
     ],
 )
 def test_what_cannot_work_is_refused_with_what_to_type(checkpoint, machine, options, kind, said):
@@ -88,6 +90,13 @@ def test_vllm_gets_what_a_class_needs():
     }
     assert all(flag.why for flag in command.flags)
     assert (command.key_variable, command.environment) == ("VLLM_API_KEY", {"VLLM_NO_USAGE_STATS": "1"})
+
+
+def test_a_server_s_own_options_stand_in_the_place_of_ours():
+    command = build(more=("--dtype", "float32", "--enforce-eager"))
+    assert command.argv.count("--dtype") == 1
+    assert command.argv[-3:] == ["--dtype", "float32", "--enforce-eager"]
+    assert "--dtype float32 --enforce-eager" in explained(command)
 
 
 def test_llama_server_gets_a_context_for_each_user():

@@ -146,12 +146,15 @@ def test_what_cannot_be_served_is_refused(cache, name, allow_code, kind, said):
 # --- the command line ----------------------------------------------------------------------------
 
 
-def test_the_command_is_printed_and_nothing_is_started(cache, tiny, capsys):
-    assert cli.main(["serve", str(tiny), "--users", "2", "--port", "9123", "--ctx", "300"]) == 0
+def test_the_command_is_printed_and_nothing_is_started(cache, tiny, capsys, monkeypatch):
+    monkeypatch.chdir(tiny.parent)
+    words = ["--users", "2", "--port", "9123", "--ctx", "300", "--", "--threads", "3"]
+    assert cli.main(["serve", tiny.name, *words]) == 0
     told = capsys.readouterr().out
     assert "--port 9123" in told
     assert "-c 600 -np 2" in told
     assert f"-m '{tiny}'" in told
+    assert "--metrics --threads 3" in told
     assert "%fim use llama-server://127.0.0.1:9123/tiny%20one" in told
     assert (cache / "server-keys" / "127.0.0.1-9123").read_text("ascii").strip() not in told
 
@@ -200,6 +203,21 @@ def test_a_server_that_does_not_heed_ctrl_c_is_ended_all_the_same(tmp_path):
 
     assert process.run_server(command, "sesame", on_ready, look_seconds=0.02) == 0
     assert not process.answers(command)
+
+
+def test_a_server_that_is_started_where_ctrl_c_is_ignored_is_told_to_end(tmp_path):
+    """As by a script, with `&`: what is started inherits that."""
+    told = "def told(*_):\n    open(sys.argv[2], 'w').write('told')\n    sys.exit()\nsignal.signal(15, told)\n"
+    command = command_for(
+        tmp_path, FAKE.replace("http.server.HTTPServer", f"{told}http.server.HTTPServer"), free_port()
+    )
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with pytest.raises(SystemExit):
+            process.run_server(command, "k", lambda _: os.kill(os.getpid(), signal.SIGTERM), look_seconds=0.02)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (tmp_path / "seen").read_text("utf-8") == "told"
 
 
 def test_a_server_that_ends_before_it_answers_is_an_error(tmp_path):

@@ -12,6 +12,7 @@ from fake_servers import FakeLlamaServer, FakeVllm, write_served
 from fake_text_servers import FakeCompletions, FakeOllama, FakeSglang, FakeTgi
 from scripted_server import ScriptedServer, answer, content, stream
 from test_server_faults import changed, fields_of
+from tokenizers import decoders, pre_tokenizers
 
 from fim_magic import cli
 from fim_magic.engines import ANY, GREEDY
@@ -212,12 +213,59 @@ def test_another_vocabulary_is_refused(server, tmp_path):
     other = write_served(tmp_path / "other")
     written = json.loads((other / "tokenizer.json").read_text())
     written["model"]["merges"] = written["model"]["merges"][:20]
+    ids = written["model"]["vocab"]
+    ids["e"], ids["t"] = ids["t"], ids["e"]
     (other / "tokenizer.json").write_text(json.dumps(written))
     connection = ServerConnection(ServerAddress.of(server.address))
     dialect, served = identify(connection)
     engine = ServerEngine.load(connection, dialect, served, other, name="x")
     with pytest.raises(ModelError, match="encodes text in another way"):
         engine.proved(other, "the other")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (FakeVllm, "go as token ids; that the server reads them as they are meant is proved by its own ids"),
+        (FakeTgi, "go as text; that the server reads them as they are meant is proved by its own ids"),
+        (FakeCompletions, "go as text; that the server reads them as they are meant is proved by how many tokens"),
+    ],
+)
+def test_doctor_says_by_what_it_is_proved_that_prompts_arrive(served_folder, monkeypatch, capsys, kind, said):
+    with kind(served_folder, key="sesame") as server:
+        server.says(ANSWER)
+        monkeypatch.setenv("FIM_MAGIC_SERVER_KEYS", f"{server.host}=sesame")
+        words = ["doctor", "--model", server.address, "--tokenizer", str(served_folder), "--prove"]
+        assert cli.main(words) == 1  # it answers the same to everything
+        shown = capsys.readouterr()
+        assert said in " ".join(shown.out.split())
+        assert "sesame" not in shown.out + shown.err
+    MODELS.unload()
+
+
+REBUILT = (pre_tokenizers.Split(" ", "merged_with_previous"), decoders.Replace("▁", " "))
+"""What transformers puts into tokenizers that it takes for Llama's."""
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+def test_a_tokenizer_that_the_server_has_rebuilt_matters_where_texts_are_sent(served_folder, kind):
+    with kind(served_folder) as server:
+        server.says(ANSWER)
+        server.rebuild_tokenizer(*REBUILT)
+        if kind in BY_TEXT:
+            with pytest.raises(ModelError, match=r"If the folder is the model's own: .* %fim use vllm://"):
+                engine_of(server)
+            return
+        engine = engine_of(server)
+        (notice,) = engine.info.notices
+        assert "makes no difference if this tokenizer is the model's own" in notice
+        assert "other tokens" in engine.info.server.proved_by
+        _, request = Settings().request(HOLE, candidates=1, max_new_tokens=12)
+        *_, last = run(request, engine)
+        assert last.result.candidates[0].middle == ANSWER
+        server.script("/detokenize", answer({"error": "Not Found"}, 404))
+        with pytest.raises(ModelError, match="encodes text in another way"):
+            engine_of(server)
 
 
 @pytest.mark.parametrize("takes_ids", ["", "plain", "as-vllm"])

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import http.client
 import json
+import subprocess
 import time
 import urllib.error
 from contextlib import closing
 from urllib.parse import urlsplit
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 from real_servers import RealServer, model_folder
+from shells import new_shell, run_cell
 from tokenizers import Tokenizer
+
+from fim_magic.loading.manager import MODELS
 
 pytestmark = pytest.mark.servers
 
@@ -88,6 +93,35 @@ def test_a_server_with_a_key_refuses_another(llama_server, vllm_server, completi
         with pytest.raises(urllib.error.HTTPError) as refused:
             request.ask("/v1/completions", {**completion, "model": server.model})
         assert refused.value.code == 401
+
+
+def test_the_lines_that_serve_prints_fill_a_cell(vllm_server, tmp_path, monkeypatch):
+    lines = lines_for_users(vllm_server)
+    exports = [line for line in lines if line.startswith("export FIM_MAGIC_SERVER_KEYS")]
+    say = f'{exports[0]}\nprintf %s "$FIM_MAGIC_SERVER_KEYS"'
+    keys = subprocess.run(["bash", "-c", say], check=True, stdout=subprocess.PIPE, text=True).stdout
+    monkeypatch.setenv("FIM_MAGIC_SERVER_KEYS", keys)
+    shell = new_shell(monkeypatch, tmp_path)
+    told = [run_cell(shell, line) for line in lines if line.startswith("%")]
+    assert len(told) == 2
+    told.append(run_cell(shell, f"%%fim -n 1\n{PREFIX}<cursor>{SUFFIX}"))
+    assert "+     total = " in told[-1]
+    assert vllm_server.key in keys
+    assert vllm_server.key not in vllm_server.log.read_text("utf-8", errors="replace") + "".join(told)
+    shell.run_line_magic("unload_ext", "fim_magic")
+    InteractiveShell.clear_instance()
+    MODELS.unload()
+
+
+def lines_for_users(server):
+    """What `fim-magic serve --run` has printed for users; it does so at the next look after the server answers."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        _, ready, told = server.log.read_text("utf-8", errors="replace").rpartition("\nReady after ")
+        if ready and "The key is in" in told:
+            return [line.strip() for line in told.splitlines()]
+        time.sleep(0.1)
+    pytest.fail(server.end_of_log())
 
 
 @pytest.mark.parametrize(("name", "path"), [("llama_server", "/completion"), ("vllm_server", "/v1/completions")])

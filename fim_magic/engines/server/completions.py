@@ -62,6 +62,10 @@ class CompletionsDialect:
         """Return None: the form has no place for that."""
         return None
 
+    def detokenize(self, connection: ServerConnection, model: str, ids: Sequence[int]) -> str | None:
+        """Return None: nor for that."""
+        return None
+
     def request(self, asked: Asked) -> tuple[str, dict[str, Any]]:
         body: dict[str, Any] = {
             "model": asked.model,
@@ -109,6 +113,10 @@ class VllmBehindGateway(VllmDialect):
 
     def tokenize(self, connection: ServerConnection, model: str, text: str) -> list[int] | None:
         """Return None: `/tokenize` is not behind a gateway."""
+        return None
+
+    def detokenize(self, connection: ServerConnection, model: str, ids: Sequence[int]) -> str | None:
+        """Return None: nor is `/detokenize`."""
         return None
 
 

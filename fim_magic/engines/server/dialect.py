@@ -149,6 +149,14 @@ class Dialect(Protocol):
         """
         ...
 
+    def detokenize(self, connection: ServerConnection, model: str, ids: Sequence[int]) -> str | None:
+        """Return the server's own text of some ids; None where it does not tell.
+
+        Raises:
+            ServerError: It cannot be asked.
+        """
+        ...
+
     def request(self, asked: Asked) -> tuple[str, dict[str, Any]]:
         """Return the path and the body of a streamed request."""
         ...

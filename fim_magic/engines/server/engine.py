@@ -86,6 +86,7 @@ class ServerEngine:
         self._revision = revision
         self._notices = tuple(notices)
         self._prompts = prompts
+        self._proved_by = ""
 
     @classmethod
     def load(
@@ -130,6 +131,7 @@ class ServerEngine:
         engine = copy.copy(self)
         engine._dialect, engine._prompts = proven.dialect, proven.prompts
         engine._notices = (*self._notices, *proven.notices)
+        engine._proved_by = proven.by
         return engine
 
     @property
@@ -148,6 +150,7 @@ class ServerEngine:
                 model=self._served.name[:_LONGEST_NAME],
                 is_encrypted=self._connection.address.is_encrypted,
                 is_here=self._connection.address.is_loopback,
+                proved_by=self._proved_by,
             ),
         )
 

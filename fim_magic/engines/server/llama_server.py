@@ -53,6 +53,9 @@ class LlamaServerDialect:
         body = {"content": text, "add_special": False, "parse_special": True}
         return [int(token) for token in connection.post("/tokenize", body)["tokens"]]
 
+    def detokenize(self, connection: ServerConnection, model: str, ids: Sequence[int]) -> str | None:
+        return str(connection.post("/detokenize", {"tokens": list(ids)})["content"])
+
     def request(self, asked: Asked) -> tuple[str, dict[str, Any]]:
         body: dict[str, Any] = {
             "prompt": list(asked.ids),

@@ -58,6 +58,10 @@ class OllamaDialect:
         """Return None: it does not tell."""
         return None
 
+    def detokenize(self, connection: ServerConnection, model: str, ids: Sequence[int]) -> str | None:
+        """Return None: it takes no ids."""
+        return None
+
     def request(self, asked: Asked) -> tuple[str, dict[str, Any]]:
         options: dict[str, Any] = {
             "num_predict": asked.limit,

@@ -30,6 +30,10 @@ _log = logging.getLogger(__name__)
 _ROOM = 1024
 _SAID = 4  # tokens of the answers that are compared
 
+_BY_IDS = "its own ids of some texts and of each sentinel"
+_BY_MEANING = "what our ids stand for there; it cuts texts into other tokens"
+_BY_COUNT = "how many tokens it counts in a prompt"
+
 
 @dataclass(frozen=True)
 class Proven:
@@ -39,11 +43,13 @@ class Proven:
         dialect: The way that was proved.
         prompts: What turns prompts into texts, where it takes no ids.
         notices: What could not be proved, for the user.
+        by: What has proved it, in a few words; "" where nothing has.
     """
 
     dialect: Dialect
     prompts: TextPrompts | None = None
     notices: tuple[str, ...] = ()
+    by: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,28 +104,29 @@ class Prover:
             raise
 
     def _by_ids(self, dialect: Dialect) -> Proven:
-        if self._has_same_vocabulary(dialect):
-            return Proven(dialect)
+        notices = self._same_vocabulary(dialect)
+        if notices is not None:
+            return Proven(dialect, notices=notices, by=_BY_MEANING if notices else _BY_IDS)
         text, _ = self._read_as_text(CompletionsDialect(), [*self._prompts(), self._plain()])[0]
         read = self._ask(dialect, text.ids, "")
         if text.count is None or read != text:
             raise another_vocabulary(self.connection, self.served.name, self.source)
-        return Proven(dialect)
+        return Proven(dialect, by=_BY_COUNT)
 
     def _by_text(self, dialect: Dialect) -> Proven:
         """Prove what it makes of a text: by its own ids, or by their number."""
-        if self._has_same_vocabulary(dialect):
+        if self._same_vocabulary(dialect) is not None:
             plain = self.tokenizer.encode(TEXTS[0])
             adds_bos = self._encoded(dialect, TEXTS[0]) != plain
             prompts = self._texts(adds_bos)
             for ids in self._prompts():
                 text = prompts.text_of(ids)
                 if self._encoded(dialect, text) != ids:
-                    raise another_vocabulary(self.connection, self.served.name, self.source)
-            return Proven(dialect, prompts)
+                    raise another_vocabulary(self.connection, self.served.name, self.source, takes_ids=False)
+            return Proven(dialect, prompts, by=_BY_IDS)
         found = self._read_as_text(dialect, self._prompts())
         if all(read.count is not None for read, _ in found):
-            return Proven(dialect, found[0][1])
+            return Proven(dialect, found[0][1], by=_BY_COUNT)
         notice = (
             f"{self.connection.address.host} does not say how it reads a prompt, so it is not proved that the "
             f"tokenizer of {self.source} is that of {self.served.name}."
@@ -139,7 +146,7 @@ class Prover:
     def _encoded(self, dialect: Dialect, text: str) -> list[int] | None:
         return encoded(self.connection, dialect, self.served.name, text)
 
-    def _has_same_vocabulary(self, dialect: Dialect) -> bool:
+    def _same_vocabulary(self, dialect: Dialect) -> tuple[str, ...] | None:
         return require_same_vocabulary(
             self.connection, dialect, self.served.name, self.tokenizer, self.family, source=self.source
         )
@@ -177,7 +184,7 @@ class Prover:
             read = self._ask(dialect, ids, text)
             if read.count in (None, len(ids)):
                 return read, prompts
-            refused = another_vocabulary(self.connection, self.served.name, self.source)
+            refused = another_vocabulary(self.connection, self.served.name, self.source, takes_ids=False)
         assert refused is not None  # there is a way
         raise refused
 

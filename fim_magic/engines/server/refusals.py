@@ -102,7 +102,7 @@ def said_in_stream(address: ServerAddress, event: Any) -> ServerError | None:
     """Return the error that a server tells in an event in the place of tokens, or None."""
     if not isinstance(event, dict) or not event.get("error"):
         return None
-    told = _told(event)
+    told = _told(event).rstrip(".")
     return ServerError(
         f"The server at {address.host} failed while it answered{told}. Its own log says why. Run this again when it is "
         "well."

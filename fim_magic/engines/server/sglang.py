@@ -50,6 +50,9 @@ class SglangDialect:
         found = connection.post("/tokenize", {"model": model, "prompt": text, "add_special_tokens": False})
         return [int(token) for token in found["tokens"]]
 
+    def detokenize(self, connection: ServerConnection, model: str, ids: Sequence[int]) -> str | None:
+        return str(connection.post("/detokenize", {"model": model, "tokens": list(ids)})["text"])
+
     def request(self, asked: Asked) -> tuple[str, dict[str, Any]]:
         sampling: dict[str, Any] = {
             "max_new_tokens": asked.limit,

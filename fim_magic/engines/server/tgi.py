@@ -49,6 +49,10 @@ class TgiDialect:
     def tokenize(self, connection: ServerConnection, model: str, text: str) -> list[int] | None:
         return [int(token["id"]) for token in connection.post("/tokenize", {"inputs": text})]
 
+    def detokenize(self, connection: ServerConnection, model: str, ids: Sequence[int]) -> str | None:
+        """Return None: it takes no ids."""
+        return None
+
     def request(self, asked: Asked) -> tuple[str, dict[str, Any]]:
         parameters: dict[str, Any] = {
             "max_new_tokens": asked.limit,

@@ -49,6 +49,9 @@ class VllmDialect:
         found = connection.post("/tokenize", {"model": model, "prompt": text, "add_special_tokens": False})
         return [int(token) for token in found["tokens"]]
 
+    def detokenize(self, connection: ServerConnection, model: str, ids: Sequence[int]) -> str | None:
+        return str(connection.post("/detokenize", {"model": model, "tokens": list(ids)})["prompt"])
+
     def request(self, asked: Asked) -> tuple[str, dict[str, Any]]:
         body: dict[str, Any] = {
             "model": asked.model,
