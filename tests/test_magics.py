@@ -404,7 +404,7 @@ def test_what_there_is_to_know_about_a_model_is_said_once(shell, uses):
         ("%%fim\n<cursor>█", "2 different cursor markers"),
         ("%%fim\n<cursor><cursor>", "Two cursor markers have nothing between them"),
         ("%%fim -n 0\n<cursor>", "--candidates is auto, or from 1 to 64"),
-        ("%%fim --temperature -1\n<cursor>", "--temperature is 0 or more"),
+        ("%%fim --temperature -1\n<cursor>", "--temperature is 0 (greedy)"),
         ("%%fim --top-p 0\n<cursor>", "--top-p is above 0"),
         ("%%fim --order psmm\n<cursor>", "--order is one of"),
         ("%%fim --max-new-tokens 0\n<cursor>", "--max-new-tokens is at least 1"),
@@ -715,7 +715,7 @@ def test_load_ext_loads_nothing_that_was_not_configured(configured, slowly, conf
 def test_options_that_cannot_be_do_not_keep_the_extension_from_loading(configured, slowly, checkpoint):
     shell = configured(model=str(checkpoint("qwen2")), quantize="5bit")
     assert slowly.models.loading is None
-    assert "--quantize is one of" in Outcome(shell, f"%%fim\n{BODY}").error
+    assert "FimMagics.quantize is one of" in Outcome(shell, f"%%fim\n{BODY}").error
 
 
 def test_load_ext_with_a_configured_model_imports_torch_only_in_the_background(tmp_path):
