@@ -98,6 +98,8 @@ ATTACK_POSITIVES = read("attack_positives.txt")
 ATTACK_NEGATIVES = read("attack_negatives.txt")
 KIND_POSITIVES = read("kinds_positives.txt")
 KIND_NEGATIVES = read("kinds_negatives.txt")
+DOCUMENTED_POSITIVES = read("documented_positives.txt")
+DOCUMENTED_NEGATIVES = read("documented_negatives.txt")
 
 
 def part(cases: list[Case], held: bool) -> list[Case]:
@@ -106,8 +108,8 @@ def part(cases: list[Case], held: bool) -> list[Case]:
 
 @pytest.mark.parametrize(
     "cases",
-    [part(POSITIVES, False), part(POSITIVES, True), LATER_POSITIVES, KIND_POSITIVES],
-    ids=["tuned on", "held back", "later", "kinds"],
+    [part(POSITIVES, False), part(POSITIVES, True), LATER_POSITIVES, KIND_POSITIVES, DOCUMENTED_POSITIVES],
+    ids=["tuned on", "held back", "later", "kinds", "documented"],
 )
 def test_secrets_go(cases):
     left = [case for case in cases if case.leaks(redacted(case.text))]
@@ -122,8 +124,9 @@ def test_secrets_go(cases):
         LATER_NEGATIVES,
         ATTACK_NEGATIVES,
         KIND_NEGATIVES,
+        DOCUMENTED_NEGATIVES,
     ],
-    ids=["tuned on", "held back", "later", "attack", "kinds"],
+    ids=["tuned on", "held back", "later", "attack", "kinds", "documented"],
 )
 def test_harmless_texts_stay(cases):
     changed = [case for case in cases if redacted(case.text) != case.text]
@@ -139,8 +142,12 @@ def test_most_of_what_an_attack_tried_goes():
 def test_the_set_is_large():
     assert len(POSITIVES) >= 300
     assert len(NEGATIVES) >= 300
-    assert all(case.secrets for case in POSITIVES + LATER_POSITIVES + ATTACK_POSITIVES + KIND_POSITIVES)
-    assert not any(case.secrets for case in NEGATIVES + LATER_NEGATIVES + ATTACK_NEGATIVES + KIND_NEGATIVES)
+    assert all(
+        case.secrets for case in POSITIVES + LATER_POSITIVES + ATTACK_POSITIVES + KIND_POSITIVES + DOCUMENTED_POSITIVES
+    )
+    assert not any(
+        case.secrets for case in NEGATIVES + LATER_NEGATIVES + ATTACK_NEGATIVES + KIND_NEGATIVES + DOCUMENTED_NEGATIVES
+    )
 
 
 def _is_python(text: str) -> bool:
