@@ -11,7 +11,7 @@ from fim_magic.context.secret_values import is_dense, is_harmless
 # A tool's option that takes a password. Only so much of a command is looked through.
 _OPTION = re.compile(
     r"""
-    (?<![\w-])(?:
+    (?<![\w.-])(?:
       (?:sshpass|(?:docker|podman|az)[ ]login|mongo(?:sh|s|dump|restore|export|import)?|twine|cqlsh|cypher-shell
         |beeline|psexec|rdesktop|steghide)[ ][^\n|;]{0,120}?(?<=[ ])-p[ ]?
     | (?:mysql(?:dump|admin)?|7z[ar]?|rar|unrar)[ ][^\n|;]{0,120}?(?<=[ ])["']?-h?p(?=\S)
@@ -39,7 +39,7 @@ _OPTION = re.compile(
     re.VERBOSE,
 )
 _OF_ANY_COMMAND = re.compile(
-    r"(?<=[ ])(?:-[uUl]|--user(?:name)?)[ =]?[^\s-]\S{0,60}[ ](?:[^\n|;]{0,80}[ ])?-[pP][ ]?"
+    r"(?<=[ ])(?:-[uUl]|--user(?:name)?)[ =]?[^\s-][^\s.]{0,60}(?:@\S{1,60})?[ ](?:[^\n|;]{0,80}[ ])?-[pP][ ]?"
     r"(?P<value>[^\s\"'<>$/-][^\s\"'<>]{4,99})"
     r"|\bsnmp\w{2,9}[ ][^\n|;]{0,80}?(?<=[ ])-c[ ](?P<community>[^\s\"'<>$/-]\S{2,99})"
 )

@@ -95,6 +95,9 @@ _TAG = re.compile(r"!(?:secret|password|vault\w*)[ ]")  # of YAML; what follows 
 _OF_TABLE = re.compile(r"[ ](?:prim[aá]ri|for[aá]ne|estrangeir|étrang|estern|extern)", re.IGNORECASE)
 
 _AUTHORIZATION = re.compile(r"\b(?:[Bb]earer|BEARER)[ ]+([\w.~+/-]{4,2000}=*)|\bBasic[ ]+([A-Za-z0-9+/]{8,2000}={0,2})")
+_MOST_COLUMNS = 50
+_USERS = frozenset(("user", "username", "user name", "login", "email", "account"))
+_OF_MYSTERY = re.compile(r"[ ](?!key|token|value|is\b|for\b|of\b|to\b|in\b|here\b|=)[a-z]{3,15}[ ](?:is|was)[ ]")
 _NO_CELL = re.compile(r"[()\[\]{}=]")
 _WORD_BEFORE = re.compile(r"(\w{1,20})[ _-]\Z")
 _NEAR = 24  # characters before a name that say of what it is
@@ -142,8 +145,11 @@ def secrets_in_columns(text: str) -> Iterator[Span]:
     for line in text.splitlines(keepends=True):
         for delimiter in "|,;\t":
             cells = line.split(delimiter) if delimiter in line else []
-            if len(cells) > 1 and any(is_heading(cell) for cell in cells) and len(line) <= 1000:
-                secret[delimiter] = [index for index, cell in enumerate(cells) if is_heading(cell)]
+            headed = [index for index, cell in enumerate(cells) if is_heading(cell)] or (
+                _passes(cells) if "pass" in line else []
+            )
+            if len(cells) > 1 and headed and len(line) <= 1000:
+                secret[delimiter] = headed
                 widths[delimiter] = len(cells)
             elif len(cells) != widths.get(delimiter):
                 widths.pop(delimiter, None)
@@ -164,11 +170,13 @@ def is_table(text: str) -> bool:
 
 def is_heading(cell: str) -> bool:
     name = cell.strip(" \t\n\"'`#*")
-    return (
-        len(name) <= LONGEST_NAME
-        and name.replace(" ", "_").isidentifier()
-        and (name == "pass" or likelihood(name) is Suspicion.YES)
-    )
+    return len(name) <= LONGEST_NAME and name.replace(" ", "_").isidentifier() and likelihood(name) is Suspicion.YES
+
+
+def _passes(cells: list[str]) -> list[int]:
+    """Which cells of a heading are `pass`, beside one of a user: of a test it says something else."""
+    names = [cell.strip(" \t\n\"'`#*").lower() for cell in cells[:_MOST_COLUMNS]]
+    return [index for index, name in enumerate(names) if name == "pass"] if _USERS.intersection(names) else []
 
 
 def _cells(cells: list[str], secret: list[int], start: int, *, is_table: bool) -> Iterator[Span]:
@@ -198,6 +206,10 @@ def _value_after(text: str, position: int, name: str, found: Suspicion) -> Span 
     value = _VALUE.match(text, between.end())
     if value is None:
         return None
+    if _OF_MYSTERY.match(between.group()) and name.lower() == "secret":
+        return None  # "the secret ingredient is …"
+    if value["open"] == "`" and between.group()[-1:] == "=" and " " in value["quoted"]:
+        return None  # what a command prints
     start, end = value.span("bare" if value["open"] is None else "quoted")
     sure = found is Suspicion.YES and not any(
         between[kind] for kind in ("comma", "verb", "of", "called", "blank", "attribute", "dash")

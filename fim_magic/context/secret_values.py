@@ -18,7 +18,8 @@ _PLACEHOLDER = re.compile(
       | (?:your|insert|replace|enter|put|paste|change|todo|fixme|redacted|hidden|dummy|placeholder)(?:[ _-].*|me)?)
     | .*[ _-](?:here|goes[ _-]here|redacted)
     | (?:some|the|an?|any|new|old)[ _-](?:password|secret|token|key|api[ _-]?key)
-    | -{1,2}[a-z][a-z-]* | .{0,12}x{4,}.* | [a-z]{2,5}[-_]x{3} | example | foo | bar | null | none)
+    | -{1,2}[a-z][a-z-]* | --[a-z][\w-]*=.* | (?:process\.)?env[.:(].* | .{0,12}x{4,}.* | [a-z]{2,5}[-_]x{3} | example
+    | test | foo | bar | null | none)
     """,
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
@@ -57,7 +58,7 @@ _HEX = re.compile(r"[0-9a-f]{32}(?:[0-9a-f]{8}){0,12}|[0-9A-F]{32}(?:[0-9A-F]{8}
 _MIXED = re.compile(r"(?=[^a-z]{0,99}[a-z])(?=[^A-Z]{0,99}[A-Z])(?=\D{0,99}\d\D{0,99}\d)[A-Za-z0-9_-]{20,100}")
 _OF_BOTH_CASES = re.compile(r"(?=[A-Z]{0,40}[a-z])(?=[a-z]{0,40}[A-Z])[A-Za-z]{8,40}")
 _NO_SYLLABLE = re.compile(r"[b-df-hj-np-tv-xz]{4}", re.IGNORECASE)
-_NUMBERED_WORD = re.compile(r"[A-Za-z]{3,}\d")
+_NUMBERED_WORD = re.compile(r"(?:\#\#|Ġ|▁)?[A-Za-z]{3,}\d")
 _USER = frozenset(("user", "login", "userpwd"))
 _ORDINARY = re.compile(
     r"\A(?:(?:utf|latin|sha|md|base|mp|h|int|uint|float|rs|hs|es|v|col|column|layer|step|name|item|test)[_-]?\d+|\d+[a-z]{1,2}|n?(?:var)?char2?(?:\(\d+\))?"
