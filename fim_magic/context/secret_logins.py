@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from fim_magic.context.secret_names import Suspicion, likelihood
 from fim_magic.context.secret_shapes import Span
-from fim_magic.context.secret_values import is_address, is_dense, is_harmless, is_mixed
+from fim_magic.context.secret_values import is_address, is_dense, is_harmless
 
 _SECOND = re.compile(
     r",\s{0,40}[bru]?(?P<quote>[\"'])(?P<password>[^\"'\s\\,;:/]{6,40})(?P=quote)(?=\s{0,9}[,)\]])",
@@ -26,8 +26,6 @@ _FIRST = re.compile(
 )
 _LONGEST_FIRST = 100  # characters
 _TEMPLATE = re.compile(r"://(?:%s|\{\w{0,20}\}):(?:%s|\{\w{0,20}\})@")  # of a URL, which a login comes into
-_KEY_ALONE = re.compile(r"\([\"'](?P<value>[A-Za-z0-9]{16,40})[\"'][,)]")
-_CLASS = re.compile(r"(?<!\w)[A-Z]\w{1,40}(?<!Id)(?<!ID)(?<!Video)(?<!Playlist)\Z")
 _CALLEE = re.compile(r"(?<![\w.])[\w.]{1,60}\Z")
 _OUTSIDE = re.compile(r"\w\[\s{0,3}\Z")  # of an index
 _LONGEST_CALL = 200  # characters before a login, and behind it
@@ -81,9 +79,6 @@ def secrets_of_logins(text: str) -> Iterator[Span]:
     for match in _SECOND.finditer(text):
         if _is_password(text, match):
             yield match.span("password")
-    for match in _KEY_ALONE.finditer(text):
-        if is_mixed(match["value"]) and _CLASS.search(text[max(0, match.start() - 42) : match.start()]):
-            yield match.span("value")
     for match in _ENTERED.finditer(text):
         if _is_of_secret(_locator(text, match)) and not is_harmless(match["value"]):
             yield match.span("value")

@@ -56,7 +56,7 @@ _TAG = re.compile(r"![A-Za-z]+(?:[_/.:-][A-Za-z]+){0,9}")  # of YAML
 _BYTES = re.compile(r"(?:[^\\]{0,4}\\x[0-9a-fA-F]{2}){8,64}[^\\]{0,4}")
 _UUID = re.compile(r"(?:\d{1,9}:)?[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _HEX = re.compile(r"[0-9a-f]{32}(?:[0-9a-f]{8}){0,12}|[0-9A-F]{32}(?:[0-9A-F]{8}){0,4}")
-_MIXED = re.compile(r"(?=[^a-z]{0,99}[a-z])(?=[^A-Z]{0,99}[A-Z])(?=\D{0,99}\d)[A-Za-z0-9_-]{16,100}")
+_MIXED = re.compile(r"(?=[^a-z]{0,99}[a-z])(?=[^A-Z]{0,99}[A-Z])(?=\D{0,99}\d)[A-Za-z0-9_-]{20,100}")
 _PIECE = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
 _OF_BOTH_CASES = re.compile(r"(?=[A-Z]{0,40}[a-z])(?=[a-z]{0,40}[A-Z])[A-Za-z]{8,40}")
 _NO_SYLLABLE = re.compile(r"[b-df-hj-np-tv-xz]{4}", re.IGNORECASE)
@@ -106,13 +106,13 @@ def is_dense(value: str) -> bool:
 def is_key(value: str) -> bool:
     """Whether a value has the form of a key: a long number in base 16, a UUID, letters of both kinds with digits."""
     has_form = _UUID.fullmatch(value) or _HEX.fullmatch(value)
-    return len(set(value)) > _LEAST_DIFFERENT if has_form else len(value) >= _LEAST_KEY and is_mixed(value)
+    return len(set(value)) > _LEAST_DIFFERENT if has_form else _is_mixed(value)
 
 
-def is_mixed(value: str) -> bool:
+def _is_mixed(value: str) -> bool:
     """Whether letters and digits are as mixed as in what has been drawn by chance: those of names are not."""
-    is_mixed = _MIXED.fullmatch(value) is not None or _KEY.fullmatch(value) is not None
-    return is_mixed and len(_PIECE.findall(value)) * 3 >= len(value)
+    has_kinds = _MIXED.fullmatch(value) is not None or _KEY.fullmatch(value) is not None
+    return has_kinds and len(value) >= _LEAST_KEY and len(_PIECE.findall(value)) * 3 >= len(value)
 
 
 def is_jumbled(value: str) -> bool:
