@@ -11,7 +11,7 @@ from fim_magic.context.secret_values import is_dense, is_harmless
 # A tool's option that takes a password. Only so much of a command is looked through.
 _OPTION = re.compile(
     r"""
-    (?<![\w-])(?:
+    (?<![\w.-])(?:
       (?:sshpass|(?:docker|podman|az)[ ]login|mongo(?:sh|s|dump|restore|export|import)?|twine|cqlsh|cypher-shell
         |beeline|psexec|rdesktop|steghide)[ ][^\n|;]{0,120}?(?<=[ ])-p[ ]?
     | (?:mysql(?:dump|admin)?|7z[ar]?|rar|unrar)[ ][^\n|;]{0,120}?(?<=[ ])["']?-h?p(?=\S)
@@ -39,10 +39,11 @@ _OPTION = re.compile(
     re.VERBOSE,
 )
 _OF_ANY_COMMAND = re.compile(
-    r"(?<=[ ])(?:-[uUl]|--user(?:name)?)[ =]?[^\s-]\S{0,60}[ ](?:[^\n|;]{0,80}[ ])?-[pP][ ]?"
+    r"(?<=[ ])(?:-[uUl]|--user(?:name)?)[ =]?[^\s-][^\s.]{0,60}(?:@\S{1,60})?[ ](?:[^\n|;]{0,80}[ ])?-[pP][ ]?"
     r"(?P<value>[^\s\"'<>$/-][^\s\"'<>]{4,99})"
     r"|\bsnmp\w{2,9}[ ][^\n|;]{0,80}?(?<=[ ])-c[ ](?P<community>[^\s\"'<>$/-]\S{2,99})"
 )
+_HAS_P = re.compile(r"-[pP]|snmp")
 _OTHER_P = re.compile(r"(?<!\w)(?:mysql\w{0,9}|mariadb|psql|ssh|scp|rsync|nmap|docker|podman)[ ]")  # with another `-p`
 _FARTHEST = 100  # characters of a command before an option
 _SNMP_PRIVACY = re.compile(
@@ -83,7 +84,7 @@ _LOGIN = re.compile(
     | sqlplus | zugangsdaten | identifiants | zugang | acceso | accès | accesso | --user | -u | -U | user(?:name)?
     )
     ["'`]?(?:[ ]?[:=][ ]{0,4}|[ ](?:is[ ])?)["'`]?
-    [\w.@+-]{1,40}["'`]?(?:[ ]?[/:%|][ ]?|[ ],[ ])["'`]?(?P<value>[^\s"'`,;|()…/]{3,100})
+    [\w.@+-]{1,40}["'`]?(?:[ ]?[/:%|][ ]?|[ ],[ ]|[ ]with[ ])["'`]?(?P<value>[^\s"'`,;|()…/]{3,100})
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -142,7 +143,7 @@ def secrets_in_commands(text: str) -> Iterator[Span]:
         for match in pattern.finditer(text):
             if is_dense(match["value"]):
                 yield match.span("value")
-    for match in _OF_ANY_COMMAND.finditer(text):
+    for match in _OF_ANY_COMMAND.finditer(text) if _HAS_P.search(text) else ():
         command = text[max(0, match.start() - _FARTHEST) : match.start()].rpartition("\n")[2]
         if is_dense(match[match.lastgroup or 0]) and not _OTHER_P.search(command):
             yield match.span(match.lastgroup or 0)

@@ -13,13 +13,19 @@ from fim_magic.context.secret_names import Suspicion, likelihood
 from fim_magic.context.secret_shapes import Span
 from fim_magic.context.secret_values import is_address, is_dense, is_harmless
 
-_ADJACENT = re.compile(
+_SECOND = re.compile(
+    r",\s{0,40}[bru]?(?P<quote>[\"'])(?P<password>[^\"'\s\\,;:/]{6,40})(?P=quote)(?=\s{0,9}[,)\]])",
+)
+_FIRST = re.compile(
     r"""
-    (?<=[(\[,\s])(?:[bru]?(?P<quote>["'])(?P<user>(?![A-Z]{1,2}\d{0,4}["'])[A-Za-z][\w.@+-]{1,80})(?P=quote)|(?P<name>[A-Za-z_][\w.]{1,60}))
-    \s{0,9},\s{0,40}(?=[bru]?(?P<other>["'])(?P<password>[^"'\s\\,;:/]{6,40})(?P=other)\s{0,9}[,)\]])
+    (?: (?P<quote>["'])(?P<user>(?![A-Z]{1,2}\d{0,4}["'])[A-Za-z+][\w.@+-]{0,80})(?P=quote)
+      | (?<![\w."'])(?P<name>[A-Za-z_][\w.]{1,60}) )
+    \s{0,9}\Z
     """,
     re.VERBOSE,
 )
+_LONGEST_FIRST = 100  # characters
+_TEMPLATE = re.compile(r"://(?:%s|\{\w{0,20}\}):(?:%s|\{\w{0,20}\})@")  # of a URL, which a login comes into
 _CALLEE = re.compile(r"(?<![\w.])[\w.]{1,60}\Z")
 _OUTSIDE = re.compile(r"\w\[\s{0,3}\Z")  # of an index
 _LONGEST_CALL = 200  # characters before a login, and behind it
@@ -70,7 +76,7 @@ def secrets_of_logins(text: str) -> Iterator[Span]:
     """Yield what looks like a password behind a user's name in a call, and what is entered in a password's field."""
     if "(" not in text and "[" not in text:
         return
-    for match in _ADJACENT.finditer(text):
+    for match in _SECOND.finditer(text):
         if _is_password(text, match):
             yield match.span("password")
     for match in _ENTERED.finditer(text):
@@ -82,17 +88,24 @@ def secrets_of_logins(text: str) -> Iterator[Span]:
 
 
 def _is_password(text: str, match: re.Match[str]) -> bool:
-    password, user = match["password"], match["user"] or match["name"]
-    if not is_dense(password) or is_address(password) or _NUMBERED.fullmatch(password):
-        return False
+    password = match["password"]
     needed = _evidence_needed(password)
-    if needed is None or password.lower().startswith(user.lower()):
+    if needed is None or not is_dense(password) or is_address(password) or _NUMBERED.fullmatch(password):
         return False
+    near = max(0, match.start() - _LONGEST_FIRST)
+    first = _FIRST.search(text[near : match.start()])
+    if first is None:
+        return False
+    user, start = first["user"] or first["name"], near + first.start()
     is_person = is_address(user) or _PERSON.fullmatch(user.rpartition(".")[2]) is not None
-    if (match["name"] and not is_person) or _OUTSIDE.search(text[max(0, match.start() - 4) : match.start()]):
+    if (first["name"] and not is_person) or password.lower().startswith(user.lower()):
         return False
-    opening = text.rfind("(", max(0, match.start() - _LONGEST_CALL), match.start())
-    before = text[opening + 1 : match.start()] if opening >= 0 else ")"
+    if _OUTSIDE.search(text[max(0, start - 4) : start]):
+        return False
+    opening = text.rfind("(", max(0, start - _LONGEST_CALL), start)
+    if _TEMPLATE.search(text[max(0, opening - _LONGEST_CALL) : max(0, opening)]):
+        return True
+    before = text[opening + 1 : start] if opening >= 0 else ")"
     callee = _CALLEE.search(text[max(0, opening - 60) : max(0, opening)])
     if callee is None or any(bracket in before for bracket in ")[]{}="):
         return is_person and needed == 0

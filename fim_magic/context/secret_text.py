@@ -95,11 +95,21 @@ _TAG = re.compile(r"!(?:secret|password|vault\w*)[ ]")  # of YAML; what follows 
 _OF_TABLE = re.compile(r"[ ](?:prim[aá]ri|for[aá]ne|estrangeir|étrang|estern|extern)", re.IGNORECASE)
 
 _AUTHORIZATION = re.compile(r"\b(?:[Bb]earer|BEARER)[ ]+([\w.~+/-]{4,2000}=*)|\bBasic[ ]+([A-Za-z0-9+/]{8,2000}={0,2})")
+_MOST_COLUMNS = 50
+_USERS = frozenset(("user", "username", "user name", "login", "email", "account"))
+_OF_MYSTERY = re.compile(r"[ ](?!key|token|value|is\b|for\b|of\b|to\b|in\b|here\b|=)[a-z]{3,15}[ ](?:is|was)[ ]")
 _NO_CELL = re.compile(r"[()\[\]{}=]")
 _WORD_BEFORE = re.compile(r"(\w{1,20})[ _-]\Z")
 _NEAR = 24  # characters before a name that say of what it is
 _PREFIX = re.compile(r":\d{12}:\Z|\b(?:get|describe|delete|edit|patch|apply)[ ]\Z")  # of what is kept elsewhere
 _IN_QUERY = re.compile(r"[?&#](?P<name>[\w.-]{1,40})=(?P<value>[^&;\s\"'#<>`{}…]{1,2000})", re.IGNORECASE)
+_IN_PATH = re.compile(
+    r"/(?<=[\w.]/)(?:v\d|keys?|token|forecast|webhook|IncomingWebhook)/(?P<value>[A-Za-z0-9_-]{20,100})(?![\w-])"
+)
+_BEHIND_ADDRESS = re.compile(
+    r"@(?<=\w@)[\w-]{1,40}(?:\.[\w-]{1,40}){1,4}[ ]?[:/|][ ]?"
+    r"(?P<value>(?=\S{0,30}[a-z])(?=\S{0,30}[A-Z])(?=\S{0,30}\d)(?=\S{0,30}[!@#$^&*])[\w!@#$^&*.+?-]{7,40})(?![\w/:])"
+)
 _QUERY_NAMES = re.compile(
     r"key|sig|signature|x-amz-signature|x-amz-security-token|appid|app_id|code|auth|pwd|pass|sid", re.I
 )
@@ -125,6 +135,10 @@ def secrets_in_text(text: str) -> Iterator[Span]:
         value = match["value"]
         if _QUERY_NAMES.fullmatch(match["name"]) and (is_dense(value) or is_jumbled(value)):
             yield match.span("value")
+    for pattern in (_IN_PATH, _BEHIND_ADDRESS):
+        for match in pattern.finditer(text):
+            if is_key(match["value"]) or pattern is _BEHIND_ADDRESS:
+                yield match.span("value")
     yield from secrets_in_files(text)
     yield from secrets_in_objects(text)
     yield from secrets_in_commands(text)
@@ -141,9 +155,15 @@ def secrets_in_columns(text: str) -> Iterator[Span]:
     start = 0
     for line in text.splitlines(keepends=True):
         for delimiter in "|,;\t":
-            cells = line.split(delimiter) if delimiter in line else []
-            if len(cells) > 1 and any(is_heading(cell) for cell in cells) and len(line) <= 1000:
-                secret[delimiter] = [index for index, cell in enumerate(cells) if is_heading(cell)]
+            if delimiter not in line:
+                widths.pop(delimiter, None)
+                continue
+            cells = line.split(delimiter)
+            headed = [index for index, cell in enumerate(cells) if is_heading(cell)] or (
+                _passes(cells) if "pass" in line else []
+            )
+            if headed and len(line) <= 1000:
+                secret[delimiter] = headed
                 widths[delimiter] = len(cells)
             elif len(cells) != widths.get(delimiter):
                 widths.pop(delimiter, None)
@@ -164,11 +184,13 @@ def is_table(text: str) -> bool:
 
 def is_heading(cell: str) -> bool:
     name = cell.strip(" \t\n\"'`#*")
-    return (
-        len(name) <= LONGEST_NAME
-        and name.replace(" ", "_").isidentifier()
-        and (name == "pass" or likelihood(name) is Suspicion.YES)
-    )
+    return len(name) <= LONGEST_NAME and name.replace(" ", "_").isidentifier() and likelihood(name) is Suspicion.YES
+
+
+def _passes(cells: list[str]) -> list[int]:
+    """Which cells of a heading are `pass`, beside one of a user: of a test it says something else."""
+    names = [cell.strip(" \t\n\"'`#*").lower() for cell in cells[:_MOST_COLUMNS]]
+    return [index for index, name in enumerate(names) if name == "pass"] if _USERS.intersection(names) else []
 
 
 def _cells(cells: list[str], secret: list[int], start: int, *, is_table: bool) -> Iterator[Span]:
@@ -185,7 +207,7 @@ def _names_key(text: str, match: re.Match[str]) -> bool:
     if match.group()[-3:].lower() != "key":
         return False
     words = words_of(match.group()[-LONGEST_NAME:])
-    if words[-1:] != ["key"] or not OTHER_KEYS.isdisjoint(words):
+    if not words[-1].endswith("key") or not OTHER_KEYS.isdisjoint(words):
         return False
     word = _WORD_BEFORE.search(text[max(0, match.start() - _NEAR) : match.start()])
     return word is None or word[1].lower() not in OTHER_KEYS
@@ -198,6 +220,10 @@ def _value_after(text: str, position: int, name: str, found: Suspicion) -> Span 
     value = _VALUE.match(text, between.end())
     if value is None:
         return None
+    if _OF_MYSTERY.match(between.group()) and name.lower() == "secret":
+        return None  # "the secret ingredient is …"
+    if value["open"] == "`" and between.group()[-1:] == "=" and " " in value["quoted"]:
+        return None  # what a command prints
     start, end = value.span("bare" if value["open"] is None else "quoted")
     sure = found is Suspicion.YES and not any(
         between[kind] for kind in ("comma", "verb", "of", "called", "blank", "attribute", "dash")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
-from fim_magic.context.secret_names import LONGEST_NAME, Suspicion, likelihood, may_be_word
+from fim_magic.context.secret_names import LONGEST_NAME, OTHER_KEYS, Suspicion, likelihood, may_be_word, words_of
 from fim_magic.context.secret_words import is_label
 
 _LEAST_DIFFERENT = 5  # characters of a key
+_LEAST_KEY = 20  # characters of one that is letters and digits
 LONGEST = 200
 """Characters of a value that are looked at."""
 
@@ -18,7 +19,8 @@ _PLACEHOLDER = re.compile(
       | (?:your|insert|replace|enter|put|paste|change|todo|fixme|redacted|hidden|dummy|placeholder)(?:[ _-].*|me)?)
     | .*[ _-](?:here|goes[ _-]here|redacted)
     | (?:some|the|an?|any|new|old)[ _-](?:password|secret|token|key|api[ _-]?key)
-    | -{1,2}[a-z][a-z-]* | .{0,12}x{4,}.* | [a-z]{2,5}[-_]x{3} | example | foo | bar | null | none)
+    | -{1,2}[a-z][a-z-]* | --[a-z][\w-]*=.* | (?:process\.)?env[.:(].* | .{0,12}x{4,}.* | [a-z]{2,5}[-_]x{3} | example
+    | test | foo | bar | null | none)
     """,
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
@@ -54,10 +56,11 @@ _TAG = re.compile(r"![A-Za-z]+(?:[_/.:-][A-Za-z]+){0,9}")  # of YAML
 _BYTES = re.compile(r"(?:[^\\]{0,4}\\x[0-9a-fA-F]{2}){8,64}[^\\]{0,4}")
 _UUID = re.compile(r"(?:\d{1,9}:)?[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _HEX = re.compile(r"[0-9a-f]{32}(?:[0-9a-f]{8}){0,12}|[0-9A-F]{32}(?:[0-9A-F]{8}){0,4}")
-_MIXED = re.compile(r"(?=[^a-z]{0,99}[a-z])(?=[^A-Z]{0,99}[A-Z])(?=\D{0,99}\d\D{0,99}\d)[A-Za-z0-9_-]{20,100}")
+_MIXED = re.compile(r"(?=[^a-z]{0,99}[a-z])(?=[^A-Z]{0,99}[A-Z])(?=\D{0,99}\d)[A-Za-z0-9_-]{20,100}")
+_PIECE = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
 _OF_BOTH_CASES = re.compile(r"(?=[A-Z]{0,40}[a-z])(?=[a-z]{0,40}[A-Z])[A-Za-z]{8,40}")
 _NO_SYLLABLE = re.compile(r"[b-df-hj-np-tv-xz]{4}", re.IGNORECASE)
-_NUMBERED_WORD = re.compile(r"[A-Za-z]{3,}\d")
+_NUMBERED_WORD = re.compile(r"(?:\#\#|Ġ|▁)?[A-Za-z]{3,}\d")
 _USER = frozenset(("user", "login", "userpwd"))
 _ORDINARY = re.compile(
     r"\A(?:(?:utf|latin|sha|md|base|mp|h|int|uint|float|rs|hs|es|v|col|column|layer|step|name|item|test)[_-]?\d+|\d+[a-z]{1,2}|n?(?:var)?char2?(?:\(\d+\))?"
@@ -88,8 +91,8 @@ def is_key_or_login(name: str, value: str) -> bool:
     """Whether a value is a secret where others of this name are none: `key="AKIA…"`, `user = "me:…"`."""
     if name.lower() == "key":
         return any(pattern.fullmatch(value) for pattern in (_KEY, _BYTES, _UUID))
-    if name.lower().endswith("key") and ":" in value:
-        return _UUID.fullmatch(value) is not None
+    if name.lower().endswith("key") and OTHER_KEYS.isdisjoint(words_of(name[-LONGEST_NAME:])):
+        return is_key(value) and (":" in value or not _UUID.fullmatch(value))
     user, colon, password = value.partition(":")
     return name.lower() in _USER and bool(colon) and user.isidentifier() and is_dense(password)
 
@@ -102,7 +105,14 @@ def is_dense(value: str) -> bool:
 
 def is_key(value: str) -> bool:
     """Whether a value has the form of a key: a long number in base 16, a UUID, letters of both kinds with digits."""
-    return any(pattern.fullmatch(value) for pattern in (_UUID, _HEX, _MIXED)) and len(set(value)) > _LEAST_DIFFERENT
+    has_form = _UUID.fullmatch(value) or _HEX.fullmatch(value)
+    return len(set(value)) > _LEAST_DIFFERENT if has_form else _is_mixed(value)
+
+
+def _is_mixed(value: str) -> bool:
+    """Whether letters and digits are as mixed as in what has been drawn by chance: those of names are not."""
+    has_kinds = _MIXED.fullmatch(value) is not None or _KEY.fullmatch(value) is not None
+    return has_kinds and len(value) >= _LEAST_KEY and len(_PIECE.findall(value)) * 3 >= len(value)
 
 
 def is_jumbled(value: str) -> bool:
