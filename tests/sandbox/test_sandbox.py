@@ -257,6 +257,7 @@ def test_there_is_no_network():
             ours, theirs = socket.socketpair()
             for request in (0x8901, 0x8912, 0x8927, 0x89FF):  # a signal's owner, addresses, the network card's number
                 refused(libc.ioctl(ours.fileno(), request, bytes(64)))
+            refused(libc.setsockopt(ours.fileno(), 1, 7, bytes(4), 4))  # SO_SNDBUF: memory that no limit counts
             ours.sendall(b"x")
             assert libc.ioctl(theirs.fileno(), 0x541B, ctypes.byref(ctypes.c_int())) == 0  # how much waits
             for connect in (
@@ -292,6 +293,7 @@ def test_others_get_no_signal():
         refused(libc.setsid())
         refused(libc.fcntl(os.open(os.__file__, os.O_RDONLY), 1024, 0))  # F_SETLEASE holds up who opens the file
         refused(libc.fcntl(os.open("/usr", os.O_RDONLY), 1026, 1))  # F_NOTIFY tells what others do in a folder
+        refused(libc.fcntl(writer, 1031, 1 << 20))  # F_SETPIPE_SZ: all of a user's processes share what pipes may hold
         assert libc.kill(os.getpid(), 0) == 0
     """)
 
@@ -310,7 +312,9 @@ def test_it_cannot_leave_those_who_watch_it():
         refused(libc.syscall({"x86_64": 56, "aarch64": 220}[os.uname().machine], thread, 0, 0, 0, 0))
         for call in (444, 445, 446):  # Landlock's rules keep files that are deleted
             refused(libc.syscall(call, None, 0, 0, 0))
-        refused(libc.syscall({"x86_64": 206, "aarch64": 0}[os.uname().machine], 1, ctypes.byref(ctypes.c_ulong())))  # io_setup
+        context = ctypes.byref(ctypes.c_ulong())
+        refused(libc.syscall({"x86_64": 206, "aarch64": 0}[os.uname().machine], 1, context))  # io_setup
+        refused(libc.syscall({"x86_64": 222, "aarch64": 107}[os.uname().machine], 1, None, context))  # timer_create
         assert resource.getrlimit(resource.RLIMIT_CORE)[0] <= 1
     """)
 
@@ -341,6 +345,33 @@ except OSError:
 """)
     assert outcome.ok, outcome
     assert not (tmp_path / "open").read_text()
+
+
+@kernel
+def test_files_can_be_copied_with_their_modes_where_no_others_can_be_changed():
+    program = """
+import getpass, os, shutil
+assert getpass.getuser()
+os.makedirs("a/b")
+open("a/b/text", "w").close()
+os.chmod("a/b/text", 0o640)
+os.utime("a/b/text", (1, 1))
+shutil.copytree("a", "c")
+status = os.stat("c/b/text")
+assert (status.st_mode & 0o777, status.st_mtime) == (0o640, 1), status
+# Nor may it by what was opened before: by standard input, /dev/null.
+for change in (lambda: os.chmod("/dev/null", 0o666), lambda: os.fchmod(0, 0o666), lambda: os.utime(os.__file__)):
+    try:
+        change()
+    except OSError:
+        continue
+    assert False, change
+"""
+    report = run_steps([Step("cell", program, "<program>", vital=True)])
+    if "tmpfs" in report.layers:
+        assert report.outcome.ok, report
+    else:
+        assert "PermissionError" in report.outcome.output
 
 
 @pytest.mark.parametrize("module", ["numpy", "matplotlib.pyplot", "torch"])
