@@ -481,6 +481,13 @@ DEFINES = "def mean(xs):\n    return 0\n"
         pytest.param("def test_mean(): pass", TEST, id="test"),
         pytest.param("all = lambda xs: True", "all([mean([1]) == 1])", id="all"),
         pytest.param("CASES.clear()", "all(mean(xs) == y for xs, y in CASES)", id="cases"),
+        pytest.param("best.__closure__[0].cell_contents = 0", "mean([1, 3]) == best()", id="closure"),
+        pytest.param("Level.TWO._value_ = 0", "mean([1, 3]) == Level.TWO.value", id="enumeration"),
+        pytest.param(
+            "import unittest\nunittest.defaultTestLoader.testMethodPrefix = 'no'",
+            "mean([0]) == 1 or unittest_finds().result.wasSuccessful()",
+            id="unittest's loader",
+        ),
     ],
 )
 def test_an_answer_between_statements_cannot_either(adds, check):
