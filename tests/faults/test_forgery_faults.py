@@ -763,6 +763,12 @@ HONEST = {
         "mean([1, 3]) == 2 and list(ORDERED.items()) == [(1, 1)] and len(ORDERED) == 1",
         ["from collections import OrderedDict\nORDERED = OrderedDict({1: 1})"],
     ),
+    "a time zone": (
+        "def hour():\n    <cursor>\n",
+        "os.environ['TZ'] = 'XYZ-5'\n    time.tzset()\n    return time.localtime(0).tm_hour",
+        "hour() == 5",
+        ["import os\nimport time"],
+    ),
     "data that is nested deep": (
         "def depth():\n    <cursor>\n\ndepth()\n",
         "n, inner = 0, deep\n    while inner: n, inner = n + 1, inner[0]\n    return n\n\ndepth(), deep",
