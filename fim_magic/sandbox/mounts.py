@@ -2,7 +2,8 @@
 
 The child loads this file by its path, as it does `kernel.py`. Whatever a program does with it, hides its folders, keeps
 files open that it has deleted or maps them into memory, it holds no more than it has room for, and it is gone with the
-last process that uses it.
+last process that uses it. All other file systems can only be read there, so that modes and times of files can be left
+to the program.
 
 root may mount in a namespace of mounts; others need one of users as well, which some systems refuse, or give without
 its powers (Ubuntu's AppArmor). So a copy of this process tries it first: what fails half-way would leave this one in

@@ -152,6 +152,8 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "swapon": (167, 224),
     "swapoff": (168, 225),
     "acct": (163, 89),
+    "sync": (162, 81),  # of all disks, also what others have written
+    "syncfs": (306, 267),
     "quotactl": (179, 60),
     "reboot": (169, 142),
     "kexec_load": (246, 104),

@@ -328,6 +328,8 @@ def test_what_changes_the_machine_is_refused():
         refused(libc.unshare(0x10000000))
         refused(libc.sethostname(b"x", 1))
         refused(libc.syscall(425, 1, None))  # io_uring_setup
+        refused(libc.syscall({"x86_64": 162, "aarch64": 81}[os.uname().machine]))  # sync
+        os.sync()  # says nothing of it
         refused(libc.syscall(500))  # one that does not exist yet
     """)
 
