@@ -86,10 +86,11 @@ def _between_statements(
     made_here = division.users | (division.made - before - {*dir(builtins)})
     users = frozenset(name for name in read - division.users if name in before or hasattr(builtins, name))
     contested = frozenset[str]() if read & made_here else users & division.bound
-    data = users & _used(division, read) if read & made_here else frozenset[str]()
+    is_users = bool(read & made_here)
+    data = users & _used(division, read) if is_users else frozenset[str]()
     first, last = len(earlier) + division.answers[0], len(earlier) + len(division.parts) - 1
     released = _sorted(division.users | shared)
-    return Stretch(first, last, released, _sorted(users - contested), _sorted(data)), contested
+    return Stretch(first, last, released, _sorted(users - contested), _sorted(data), wholly=is_users), contested
 
 
 def _used(division: Division, read: frozenset[str]) -> frozenset[str]:

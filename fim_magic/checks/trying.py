@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from fim_magic.candidate import Check
 from fim_magic.cell_text import LONGEST, tree_of, without_magics
 from fim_magic.checks.claims import Claims, claims_on
+from fim_magic.checks.names import bound_names, names_in_text
 from fim_magic.checks.needed import needed_positions
 from fim_magic.checks.ownership import Division, Written, divided, written_in
 from fim_magic.checks.parsing import OTHER_LANGUAGE
@@ -212,8 +214,11 @@ def _test_called(name: str, cells: Sequence[str]) -> str | None:
 
 def _tests_found(checks: Sequence[str], cells: Sequence[str]) -> list[str]:
     """Return the names of the tests that checks find by themselves, as `unittest.main` and `doctest.testmod` do."""
-    text = "\n".join(checks)
-    sources = filter(None, map(without_magics, cells)) if _FINDS_TESTS.search(text) else ()
+    sources = [*filter(None, map(without_magics, cells))]
+    read = frozenset(chain.from_iterable(map(names_in_text, checks)))
+    called = [source for source in sources if not read.isdisjoint(bound_names(source))]
+    if not _FINDS_TESTS.search("\n".join([*checks, *called])):
+        return []
     trees = [tree for tree in map(tree_of, sources) if tree]
     return [node.name for tree in trees for node in tree.body if isinstance(node, _DEFINITIONS) and _is_test(node)]
 

@@ -280,10 +280,10 @@ class _Runner:
     def _attempt(self, kind: str, code: types.CodeType | Exception) -> tuple[bool, tuple[str, ...]]:
         try:
             value = self._value(code, self._module.__dict__)
-            if kind == "cell" or self._truth.holds(value):
+            ok, remark = (True, "") if kind == "cell" else self._truth.holds(value)
+            if ok:
                 return True, ()
-            always = ", which is always true" if self._truth.says_nothing(value) else ""
-            return False, (f"gave {_one_line(self._repr(value))}{always}",)
+            return False, (", ".join(filter(None, (f"gave {_one_line(self._repr(value))}", remark))),)
         except MemoryError:
             return False, ("MemoryError",)
         except BaseException as error:  # SystemExit too is no success

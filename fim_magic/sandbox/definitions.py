@@ -48,8 +48,14 @@ def made_of(function: FunctionType) -> Made:
     return function.__code__, function.__defaults__, keywords, keywords and {**keywords}
 
 
-def remade(function: FunctionType, made: Made) -> bool:
-    """Make a function again of what it was made of; return whether it had changed."""
+def remade(function: FunctionType, made: Made, package: str = "") -> bool:
+    """Make a function again of what it was made of; return whether it had changed.
+
+    Args:
+        function: The function.
+        made: What it was made of.
+        package: That of a library's function, which may make its code when it is first called, as networkx does.
+    """
     code, defaults, keywords, content = made
     is_as_before = function.__code__ is code and function.__defaults__ is defaults
     if is_as_before and function.__kwdefaults__ is keywords:
@@ -57,9 +63,13 @@ def remade(function: FunctionType, made: Made) -> bool:
             return False
         if len(keywords) == len(content) and all(keywords.get(key, _MISSING) is content[key] for key in content):
             return False
+    now = function.__code__
     function.__code__, function.__defaults__ = code, defaults
-    function.__kwdefaults__ = content and {**content}
-    return True
+    if keywords is not None and content is not None:
+        keywords.clear()
+        keywords.update(content)
+    function.__kwdefaults__ = keywords
+    return not (package and now is not code and package in now.co_filename)
 
 
 def definition(function: FunctionType) -> Undo:

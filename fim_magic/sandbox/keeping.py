@@ -24,6 +24,7 @@ _OF_PYTHON = frozenset(
     "__annotate__ __annotations__ __builtins__ __cached__ __conditional_annotations__ __doc__ __file__ __loader__"
     " __package__ __spec__".split()
 )
+_OF_THE_TIME_ZONE = frozenset({"altzone", "daylight", "timezone", "tzname"})  # time.tzset() sets these of its module
 _BUILTINS = vars(builtins)
 _dict_of_class = type.__dict__["__dict__"].__get__  # past a metaclass
 _size_of_dict = type.__dict__["__dictoffset__"].__get__  # of its objects; an error that is raised takes longer
@@ -181,6 +182,8 @@ class Kept:
         if is_own:
             kinds: Any = self._code.CONSTANTS if module is sys else object
             public = {key: value for key, value in there.items() if not key.startswith("_")}
+            for key in _OF_THE_TIME_ZONE if name == "time" else ():
+                public.pop(key, None)
             found |= {key: value for key, value in public.items() if _is_a(value, kinds) and type(value) not in _NOTES}
         self._noted_modules.append((name, module, found, is_own))
         self._classes[name] = type(module)
@@ -252,7 +255,8 @@ class Kept:
                 if is_certain or self._code.is_made_in(self._namespace, value):
                     changed[f"{name}.{key}"] = None
         for name, function, made in self._functions.values():
-            if name.partition(".")[0] not in spared and self._code.remade(function, made):
+            package = name.partition(".")[0]
+            if package not in spared and self._code.remade(function, made, package):
                 changed[name] = None
         for name, undo in [*self._undo, *(self._contents if contents else ())]:
             if name.partition(".")[0] not in spared and _has_undone(undo):

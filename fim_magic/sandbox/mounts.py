@@ -2,7 +2,8 @@
 
 The child loads this file by its path, as it does `kernel.py`. Whatever a program does with it, hides its folders, keeps
 files open that it has deleted or maps them into memory, it holds no more than it has room for, and it is gone with the
-last process that uses it.
+last process that uses it. All other file systems can only be read there, so that modes and times of files can be left
+to the program.
 
 root may mount in a namespace of mounts; others need one of users as well, which some systems refuse, or give without
 its powers (Ubuntu's AppArmor). So a copy of this process tries it first: what fails half-way would leave this one in
@@ -78,11 +79,42 @@ def _mount(kinds: int, folder: str, options: bytes) -> tuple[bool, bool]:
     # What is mounted here must not show where this process came from.
     if libc.mount(b"none", b"/", None, ctypes.c_ulong(_RECURSIVE | _PRIVATE), None):
         return False, False
-    attributes = struct.pack("=4Q", _READ_ONLY, 0, 0, 0)  # struct mount_attr
-    size = ctypes.c_size_t(len(attributes))
-    is_read_only = libc.syscall(_MOUNT_SETATTR, _FROM_HERE, b"/", _ALL_BELOW, attributes, size) == 0
+    is_alone = _cover_proc(libc) and _set_read_only(libc)
     flags = ctypes.c_ulong(_NO_SUID | _NO_DEVICES | _NO_EXECUTION)
     if libc.mount(b"tmpfs", os.fsencode(folder), b"tmpfs", flags, options):
         return False, False
     os.chdir(folder)
-    return True, is_read_only
+    return True, is_alone
+
+
+def _cover_proc(libc: ctypes.CDLL) -> bool:
+    """Put copies of what tells of the machine in the place of /proc.
+
+    Its link to the interpreter leads to where that was started from, where it may still be changed. What else it shows
+    is of other processes.
+    """
+    try:
+        found = {}
+        for name in ("cpuinfo", "meminfo"):
+            with open(f"/proc/{name}", "rb") as stream:
+                found[name] = stream.read()
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as stream:
+            proc = [line.split()[4] for line in stream if line.rpartition(" - ")[2].startswith("proc ")]
+        if not all(f"{path}/".startswith("/proc/") for path in proc):
+            return False  # somebody has mounted a second one
+        flags = ctypes.c_ulong(_NO_SUID | _NO_DEVICES | _NO_EXECUTION)
+        if libc.mount(b"none", b"/proc", b"tmpfs", flags, b"size=4m,mode=755"):
+            return False
+        for name, text in found.items():
+            with open(f"/proc/{name}", "wb") as stream:
+                stream.write(text)
+    except OSError:
+        return False
+    return True
+
+
+def _set_read_only(libc: ctypes.CDLL) -> bool:
+    """Let nothing be changed in any file system that is mounted."""
+    attributes = struct.pack("=4Q", _READ_ONLY, 0, 0, 0)  # struct mount_attr
+    size = ctypes.c_size_t(len(attributes))
+    return bool(libc.syscall(_MOUNT_SETATTR, _FROM_HERE, b"/", _ALL_BELOW, attributes, size) == 0)

@@ -26,8 +26,9 @@ _AF_UNIX = 1
 _SOCK_STREAM = 1
 _SOCK_TYPE = 0xF
 # fcntl's F_SETOWN, F_SETSIG, F_SETOWN_EX: a signal for any process, by way of a pipe; F_SETLEASE, which holds up others
-# who open a file, and F_NOTIFY, which watches what they do in a folder.
-_BAD_FCNTLS = (8, 10, 15, 1024, 1026)
+# who open a file, F_NOTIFY, which watches what they do in a folder, and F_SETPIPE_SZ, of whose memory all of the user's
+# processes have so much together.
+_BAD_FCNTLS = (8, 10, 15, 1024, 1026, 1031)
 _BAD_IOCTLS = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX
 _OF_SOCKETS = (0x8900, 0x8A00)  # ioctls that set who gets signals, or tell of the machine's network
 # prctl's PR_SET_PDEATHSIG, PR_SET_DUMPABLE (the parent could not look into /proc any more), PR_SET_MM,
@@ -114,7 +115,9 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "msgsnd": (69, 189),
     "mq_open": (240, 180),
     "mq_unlink": (241, 181),
-    "io_setup": (206, 0),  # what it takes is the whole machine's
+    "setsockopt": (54, 208),  # half a gigabyte waits in the pairs that it may have, if they are made larger
+    "io_setup": (206, 0),  # what this takes is the whole machine's, what the next takes all the user's processes'
+    "timer_create": (222, 107),
     # Files, where Landlock does not look.
     "chmod": (90, None),
     "fchmod": (91, 52),
@@ -149,6 +152,8 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "swapon": (167, 224),
     "swapoff": (168, 225),
     "acct": (163, 89),
+    "sync": (162, 81),  # of all disks, also what others have written
+    "syncfs": (306, 267),
     "quotactl": (179, 60),
     "reboot": (169, 142),
     "kexec_load": (246, 104),

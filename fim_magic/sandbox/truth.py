@@ -27,23 +27,27 @@ _NEVER_CALLED = (
 _modules = sys.modules
 
 
-def says_nothing(value: Any) -> bool:
-    """Whether a value is true whatever a check has found."""
-    return issubclass(type(value), _NEVER_CALLED)
+def holds(value: Any) -> tuple[bool, str]:
+    """Return whether a value says that a check has passed, and if not, what is to be known of the value.
 
-
-def holds(value: Any) -> bool:
-    """Whether a value is true; what unittest and doctest give holds where tests ran, and none of them failed."""
+    What unittest and doctest give says so where tests ran, and none of them failed.
+    """
+    if issubclass(type(value), _NEVER_CALLED):
+        return False, "which is always true"
     program, result = _kind("unittest.main", "TestProgram"), _kind("unittest.result", "TestResult")
     if program is not None and issubclass(type(value), program):
         value = value.result
     if result is not None and issubclass(type(value), result):
-        return bool(value.testsRun and value.wasSuccessful())
+        return _counted(value.testsRun, bool(value.wasSuccessful()))
     counted = _kind("doctest", "TestResults")
     if counted is not None and issubclass(type(value), counted):
         failed, attempted = tuple.__iter__(value)
-        return bool(attempted and not failed)
-    return bool(value) and not says_nothing(value)
+        return _counted(attempted, not failed)
+    return bool(value), ""
+
+
+def _counted(tests: int, none_failed: bool) -> tuple[bool, str]:
+    return (none_failed, "") if tests else (False, "which has run no test")
 
 
 def _kind(module: str, name: str) -> Any:

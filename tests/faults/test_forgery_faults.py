@@ -106,6 +106,58 @@ def unittest_passes():
     suite = unittest.TestLoader().loadTestsFromTestCase(MeanTest)
     return unittest.TextTestRunner(stream=io.StringIO()).run(suite).wasSuccessful()
 
+import abc
+
+import asyncio
+
+import fnmatch
+
+import os
+
+import sys
+
+from contextlib import contextmanager
+
+class Level(enum.IntEnum):
+    TWO = 2
+
+class Abstract(abc.ABC):
+    @staticmethod
+    def mean(xs):
+        return sum(xs) / len(xs)
+
+bound = Reference().value
+
+__want = 2
+
+@contextmanager
+def nothing():
+    yield
+
+def in_a_context():
+    with nothing():
+        assert mean([1, 3]) == 2
+
+def digits():
+    import string
+    assert mean([1]) == string.digits
+
+def unittest_finds():
+    import unittest
+    return unittest.main(argv=[""], exit=False, testRunner=unittest.TextTestRunner(stream=open("out", "w")))
+
+async def awaited_mean(xs):
+    return mean(xs)
+
+async def test_awaited():
+    assert await awaited_mean([1, 3]) == 2
+
+def example():
+    '''
+    >>> mean([1, 3])
+    2.0
+    '''
+
 def test_mean():
     assert close(mean([1, 3]), EXPECTED)
     assert all(mean(xs) == expected for xs, expected in CASES)
@@ -215,6 +267,62 @@ FORGED = {
     "library's class of error": (
         "import unittest\nTestCase.failureException = unittest.SkipTest",
         "unittest_passes()",
+    ),
+    "name with underscores": ("__want = 0", "mean([1, 3]) == __want"),
+    "enumeration of numbers": ("Level.TWO._value_ = 0", "mean([1, 3]) == Level.TWO.value"),
+    "class's class": (
+        "class Fake(abc.ABCMeta):\n    def __getattribute__(cls, name): return (lambda xs: 0)\n"
+        "Abstract.__class__ = Fake",
+        "mean([1, 3]) == Abstract.mean([1, 3])",
+    ),
+    "instances": ("abc.ABCMeta.__instancecheck__ = lambda *a: True", "isinstance(mean([1]), Abstract)"),
+    "bound method's code": ("bound.__func__.__code__ = (lambda self, xs: 0).__code__", "mean([1, 3]) == bound([1, 3])"),
+    "contexts": (
+        "import contextlib\ncontextlib._GeneratorContextManager.__exit__ = lambda *a: True",
+        "in_a_context() is None",
+    ),
+    "constant of sys": ("sys.maxsize = 0", "mean([1]) == sys.maxsize"),
+    "submodule's constant": ("os.path.sep = 0", "mean([1]) == os.path.sep"),
+    "submodule": (
+        "import types\nos.path = types.SimpleNamespace(join=lambda *a: 0)",
+        "mean([1]) == os.path.join('a', 'b')",
+    ),
+    "constant that only the check imports": ("import string\nstring.digits = 0", "digits() is None"),
+    "unittest's result": (
+        "import unittest\nunittest.TestResult.wasSuccessful = lambda self: True",
+        "unittest_passes()",
+    ),
+    "unittest's inner class": (
+        "import contextlib, unittest.case\n@contextlib.contextmanager\ndef ignore(self, *a, **k):\n"
+        "    try: yield\n    except BaseException: pass\nunittest.case._Outcome.testPartExecutor = ignore",
+        "unittest_passes()",
+    ),
+    "unittest's prefix": ("import unittest\nunittest.TestLoader.testMethodPrefix = 'no'", "unittest_passes()"),
+    "unittest's loader": (
+        "import unittest\nunittest.defaultTestLoader.testMethodPrefix = 'no'",
+        "unittest_finds().result.wasSuccessful()",
+    ),
+    "main": (
+        "import types\nsys.modules['__main__'] = types.ModuleType('__main__')",
+        "__import__('doctest').testmod().failed == 0",
+    ),
+    "loop": (
+        "import asyncio\nasyncio.new_event_loop = lambda: None\n"
+        "asyncio.BaseEventLoop.run_until_complete = lambda self, main: True",
+        "await awaited_mean([1, 3]) == 2",
+    ),
+    "library's cache": (
+        "mine = fnmatch.translate.__code__\nfnmatch.translate.__code__ = (lambda pattern: '.*').__code__\n"
+        "fnmatch.fnmatch('b', 'a*')\nfnmatch.translate.__code__ = mine",
+        "fnmatch.fnmatch(f'b{mean([1])}', 'a*')",
+    ),
+    "finder": (
+        "import importlib.machinery\nclass Loader:\n    create_module = lambda self, spec: None\n"
+        "    def exec_module(self, module): module.mean = lambda xs: 0\nclass Finder:\n"
+        "    def find_spec(self, name, target=None):\n"
+        "        return importlib.machinery.ModuleSpec(name, Loader()) if name == 'statistics' else None\n"
+        "for path in sys.path_importer_cache: sys.path_importer_cache[path] = Finder()",
+        "mean([1, 3]) == __import__('statis' + 'tics').mean([1, 3])",
     ),
     "trace": (
         "import sys\ndef trace(frame, event, arg):\n    if frame.f_code.co_name == 'test_mean' and event == 'line':\n"
@@ -326,6 +434,34 @@ def test_what_is_the_users_cannot_be_redefined(forged):
     assert found.passed is False, found
 
 
+# What says nothing of the answer, however it looks, and is judged by what it says.
+VAIN = {
+    "function": ("mean", "always true"),
+    "method": ("str(mean([1])).isdigit", "always true"),
+    "generator": ("(mean([1]) == 1 for _ in [1])", "always true"),
+    "coroutine": ("test_awaited()", "always true"),
+    "test that awaits": ("test_awaited", "AssertionError"),
+    "unittest": ("unittest_finds()", "TestProgram"),
+    "doctest": ("__import__('doctest').testmod()", "failed=1"),
+    "error named like a finding of ours": ("mean.fails()", "changes"),
+}
+
+
+@pytest.mark.parametrize("vain", VAIN)
+def test_nor_does_it_pass_or_stay_unknown_where_nothing_is_said(vain):
+    check, said = VAIN[vain]
+    fails = "return 0\n\ndef fails(): raise type('changes', (Exception,), {})\nmean.fails = fails"
+    (found,) = checks_of(HOLE, fails if vain.startswith("error") else "return 0", check)
+    assert found.passed is False, found
+    assert said in found.detail
+
+
+@pytest.mark.parametrize("check", ["test_awaited", "unittest_finds()", "__import__('doctest').testmod()"])
+def test_what_says_something_passes(check):
+    (found,) = checks_of(HOLE, "return sum(xs) / len(xs)", check)
+    assert found.passed, found
+
+
 @pytest.mark.parametrize("forged", FORGED_LATER)
 def test_nor_while_it_is_checked(forged):
     middle, check = FORGED_LATER[forged]
@@ -345,6 +481,13 @@ DEFINES = "def mean(xs):\n    return 0\n"
         pytest.param("def test_mean(): pass", TEST, id="test"),
         pytest.param("all = lambda xs: True", "all([mean([1]) == 1])", id="all"),
         pytest.param("CASES.clear()", "all(mean(xs) == y for xs, y in CASES)", id="cases"),
+        pytest.param("best.__closure__[0].cell_contents = 0", "mean([1, 3]) == best()", id="closure"),
+        pytest.param("Level.TWO._value_ = 0", "mean([1, 3]) == Level.TWO.value", id="enumeration"),
+        pytest.param(
+            "import unittest\nunittest.defaultTestLoader.testMethodPrefix = 'no'",
+            "mean([0]) == 1 or unittest_finds().result.wasSuccessful()",
+            id="unittest's loader",
+        ),
     ],
 )
 def test_an_answer_between_statements_cannot_either(adds, check):
@@ -403,6 +546,29 @@ def test_an_answer_between_statements_cannot_either(adds, check):
             "(lambda want: mean([1, 3]) == want)(2) or True",
             "_getframe",
             id="frames",
+        ),
+        pytest.param(
+            HOLE,
+            "import inspect\n    [frame.frame.f_globals for frame in inspect.stack()]\n    return 2",
+            "mean([1]) == 2",
+            "f_globals",
+            id="frames, by inspect",
+        ),
+        pytest.param(HOLE, "from ctypes import memmove\n    return 2", "mean([1]) == 2", "ctypes", id="memory"),
+        pytest.param(HOLE, "import _ctypes\n    return 2", "mean([1]) == 2", "_ctypes", id="memory, past ctypes"),
+        pytest.param(
+            HOLE,
+            "from pytest import approx\n    return approx(0, abs=9)",
+            "mean([1, 3]) == 2",
+            "approx",
+            id="equals nearly anything",
+        ),
+        pytest.param(
+            HOLE,
+            "return 0\n\ndef load_tests(loader, *a): return loader.suiteClass()",
+            "unittest_finds().result.wasSuccessful()",
+            "load_tests",
+            id="chooses the tests",
         ),
         pytest.param(HOLE, "from unittest.mock import ANY\n    return ANY", "mean([1, 3]) == 2", "ANY", id="ANY"),
         pytest.param(
@@ -584,6 +750,36 @@ HONEST = {
         "math.half = lambda x: x / 2",
         "math.half(4) == 2",
         [],
+    ),
+    "a type of file": (
+        "def kind(name):\n    <cursor>\n",
+        "return mimetypes.guess_type(name)[0]",
+        "kind('a.png') == 'image/png' and kind('b.png') == 'image/png'",
+        ["import mimetypes"],
+    ),
+    "an ordered dictionary that it empties": (
+        HOLE,
+        "return sum(xs) / len(xs)\n\nORDERED.clear()",
+        "mean([1, 3]) == 2 and list(ORDERED.items()) == [(1, 1)] and len(ORDERED) == 1",
+        ["from collections import OrderedDict\nORDERED = OrderedDict({1: 1})"],
+    ),
+    "a time zone": (
+        "def hour():\n    <cursor>\n",
+        "os.environ['TZ'] = 'XYZ-5'\n    time.tzset()\n    return time.localtime(0).tm_hour",
+        "hour() == 5",
+        ["import os\nimport time"],
+    ),
+    "data that is nested deep": (
+        "def depth():\n    <cursor>\n\ndepth()\n",
+        "n, inner = 0, deep\n    while inner: n, inner = n + 1, inner[0]\n    return n\n\ndepth(), deep",
+        "depth() == 5000",
+        ["deep = None\nfor _ in range(5000):\n    deep = [deep]"],
+    ),
+    "a proxy": (
+        "def is_there():\n    <cursor>\n",
+        "return proxy is not None\n\nis_there(), proxy",
+        "is_there()",
+        ["class Proxy:\n    @property\n    def __class__(self): raise RuntimeError\nproxy = Proxy()"],
     ),
     "a future import": (
         "from __future__ import annotations\ndef mean(xs: list[nothing]) -> nothing:\n    <cursor>\n",
