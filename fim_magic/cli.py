@@ -240,7 +240,8 @@ def _replay(options: argparse.Namespace) -> int:
 
 def _fetch(options: argparse.Namespace) -> int:
     loaded = load(options.model, options)
-    say(f"{loaded.engine.info.model} ({loaded.engine.info.revision}) is ready; that took {loaded.seconds:.1f} s.")
+    ready = f"{loaded.engine.info.model} ({loaded.engine.info.revision}) is ready; that took {loaded.seconds:.1f} s."
+    say(plain_text(ready))
     return 0
 
 
@@ -334,7 +335,7 @@ def _answer(source: TextSource, options: argparse.Namespace, *, complete: bool =
     permission = permission_for(loaded.engine.info, request.permission, is_public=source.is_ours)
     request = replace(request, permission=permission)
     info, why = loaded.engine.info, f" ({loaded.why}; --model NAME takes another)" if loaded.why else ""
-    notify(f"{info.model} on {info.runs_on}, loaded in {loaded.seconds:.1f} s{why}")
+    notify(plain_text(f"{info.model} on {info.runs_on}, loaded in {loaded.seconds:.1f} s{why}"))
     view = LiveDiff(request.document, sys.stdout)
     grow = (lambda middle, _tokens, _seconds, kept: view.show(middle, kept)) if live else None
     result = follow(request, loaded.engine, grow, on_wait=view.wait)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from fim_magic.visible import notify
+from fim_magic.visible import notify, plain_text
 
 if TYPE_CHECKING:
     from fim_magic.loading.loaded import Loaded
@@ -24,7 +24,7 @@ def load(model: str, options: argparse.Namespace) -> Loaded:
     with TerminalProgress() as progress:
         loaded = models_of(options).use(spec, progress)
     for notice in loaded.notices:
-        notify(notice)
+        notify(plain_text(notice))
     return loaded
 
 

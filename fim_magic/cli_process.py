@@ -13,6 +13,7 @@ from typing import Any
 
 from fim_magic.errors import OptionError, is_failure
 from fim_magic.faults import in_words
+from fim_magic.streams import failure_of
 from fim_magic.visible import notify
 
 INTERRUPTED = 130
@@ -102,10 +103,14 @@ def _hold_closed_streams() -> None:
 def _flushed(command: Callable[[], int]) -> int:
     """Run a command, and then write what is still waiting to be: the end of the process can only complain of that."""
     try:
-        return command()
+        status = command()
     finally:
         if not _output_is_closed():
             sys.stdout.flush()
+    lost = failure_of(sys.stdout)  # what had no room in the buffer, or has none, has failed by now
+    if lost is not None:
+        raise lost
+    return status
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from fim_magic import proxies
-from fim_magic.visible import plain_lines
+from fim_magic.visible import plain_text
 
 _LONG_WORD = re.compile(r"\S{1000}\S*")
 _KEPT = 200  # characters of such a word
@@ -49,8 +49,8 @@ class FimError(Exception):
         super().__init__(message if len(message) <= _MOST else f"{message[: _MOST - _END]} … {message[-_END:]}")
 
     def __str__(self) -> str:
-        """Return the message, fit to be shown wherever it is."""
-        return plain_lines(super().__str__())
+        """Return the message, fit to be shown wherever it is: a line end in a name begins no line of ours."""
+        return plain_text(super().__str__())
 
 
 class MarkerError(FimError):

@@ -22,7 +22,7 @@ from fim_magic.frontends import accept_now
 from fim_magic.mistyped import MistypedMagic
 from fim_magic.session import Session, prompt_sheet
 from fim_magic.settings import LOADING, Option, Settings, options_of
-from fim_magic.visible import plain_lines, say
+from fim_magic.visible import plain_lines, plain_text, say
 
 if TYPE_CHECKING:
     from fim_magic.loading.manager import ModelManager
@@ -260,7 +260,7 @@ class FimMagics(Magics, Settings):
             request = replace(entry.request, permission=self.permission(entry.request.permission.context))
             result = session.answer(request, engine, entry.model, entry.loading)
         if not result.broken_off:
-            say(compare(entry.record, result)[1])
+            say(plain_text(compare(entry.record, result)[1]))
 
     def _auto(self, word: str) -> None:
         if word not in ("", "on", "off"):
@@ -350,7 +350,7 @@ class FimMagics(Magics, Settings):
         coming = self.session.models.loading
         had_one = self.session.models.unload()
         if coming is not None and coming.load.abandoned:
-            say(f"{coming.name} is not loaded any further. What it has taken is given back.")
+            say(plain_text(f"{coming.name} is not loaded any further. What it has taken is given back."))
         else:
             say("The model is unloaded." if had_one else "No model was loaded.")
 

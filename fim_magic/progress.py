@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from fim_magic.columns import clipped, columns_of
 from fim_magic.streams import can_encode, is_terminal, write
 from fim_magic.visible import plain_text
 
@@ -145,7 +146,7 @@ class TerminalProgress:
         self._draws = is_terminal(self._stream)
         self._what: str | None = None
         self._drawn_at = 0.0
-        self._drawn_length = 0  # of the line that is open
+        self._drawn_columns = 0  # of the line that is open
         self._next_percent = 0
         self._ended = False
 
@@ -179,26 +180,28 @@ class TerminalProgress:
 
     def close(self) -> None:
         """End the line that is being drawn, if there is one."""
-        if self._drawn_length:
+        if self._drawn_columns:
             write(self._stream, "\n")
-        self._drawn_length = 0
+        self._drawn_columns = 0
 
     def _draw(self, progress: Progress, *, now: bool) -> None:
         time_now = self._clock()
         if not now and time_now - self._drawn_at < SECONDS_BETWEEN_DRAWINGS:
             return
         line = self._fitted(progress)
-        write(self._stream, "\r" + line.ljust(self._drawn_length))  # blanks over the rest of a longer line
-        self._drawn_at, self._drawn_length = time_now, len(line)
+        columns = columns_of(line)
+        rest = " " * (self._drawn_columns - columns)  # over that of a longer line
+        write(self._stream, f"\r{line}{rest}")
+        self._drawn_at, self._drawn_columns = time_now, columns
 
     def _fitted(self, progress: Progress) -> str:
         # A line as wide as the terminal would wrap, and `\r` would then return to its second half.
         room = max(shutil.get_terminal_size().columns - 1, 1)
         for width in (BAR_CELLS, BAR_CELLS // 2, 0):
             line = bar(progress, width, ascii_only=self._ascii_only)
-            if len(line) <= room:
+            if columns_of(line) <= room:
                 return line
-        return line[:room]
+        return clipped(line, room)
 
     def _log(self, progress: Progress) -> None:
         percent = int(progress.fraction * 100)

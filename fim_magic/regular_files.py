@@ -156,7 +156,7 @@ def read_optional_object(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError):
-        _log.info("%s cannot be read, and counts as empty.", path, exc_info=True)
+        _log.info("%r cannot be read, and counts as empty.", path, exc_info=True)
         return {}
     return found if isinstance(found, dict) else {}
 

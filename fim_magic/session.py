@@ -18,7 +18,7 @@ from fim_magic.history import History, typed_number
 from fim_magic.loading.idle import IdleLimit
 from fim_magic.model_choice import ModelChoice
 from fim_magic.settings import LOADING, Settings
-from fim_magic.visible import say
+from fim_magic.visible import plain_text, say
 
 # What brings the tokenizers library or more is imported at the first request: %load_ext imports this.
 
@@ -149,7 +149,7 @@ class Session:
                 progress.begun(there)
                 self.tell(there.name, there.notices)
             else:
-                say(f"{there.engine.info.model} is loaded on {there.engine.info.runs_on}.")
+                say(plain_text(f"{there.engine.info.model} is loaded on {there.engine.info.runs_on}."))
                 self.tell(there.engine.info.model, there.notices)
 
     def begin_configured(self) -> None:
@@ -172,7 +172,7 @@ class Session:
         for notice in notices:
             if notice not in self._shown_notices[1]:
                 self._shown_notices[1].add(notice)
-                say(notice)
+                say(plain_text(notice))
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -201,7 +201,7 @@ class Session:
         if info is not None and info.destination is Destination.HOST:
             tell = question_of if permission.allows(info) else refusal
             lines.append(tell(info, permission.context))
-        return "\n".join(lines)
+        return "\n".join(map(plain_text, lines))
 
     def rest(self) -> bool:
         """Unload the idle model; not if the Python interface has used it meanwhile. Returns whether it may be idle."""

@@ -8,9 +8,13 @@ from __future__ import annotations
 import codecs
 import logging
 import os
+from contextlib import suppress
 from typing import Any
+from weakref import WeakKeyDictionary
 
 _log = logging.getLogger(__name__)
+
+_failures: WeakKeyDictionary[Any, OSError] = WeakKeyDictionary()
 
 
 def is_tty(stream: Any) -> bool:
@@ -62,7 +66,17 @@ def put(stream: Any, text: str) -> bool:
         except UnicodeEncodeError:
             encoding = known_encoding(stream)
             stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-    except Exception:
+    except Exception as error:
         _log.debug("A stream does not take what is written for the user.", exc_info=True)
+        if isinstance(error, OSError):
+            with suppress(TypeError):  # a class of somebody's that no dictionary takes
+                _failures[stream] = error.with_traceback(None)
         return False
     return True
+
+
+def failure_of(stream: Any) -> OSError | None:
+    """Return why the system did not take something that was [`put`][] into a stream, and forget it; else None."""
+    with suppress(TypeError):
+        return _failures.pop(stream, None)
+    return None

@@ -182,7 +182,7 @@ def plain(text: str) -> str:
     [
         (["infill", "no-such-file.py"], "could not be read"),
         (["infill", "FILE", "-n", "0"], "--candidates is auto, or from 1 to 64"),
-        (["infill", "FILE", "--temperature", "-1"], "--temperature is 0 or more"),
+        (["infill", "FILE", "--temperature", "-1"], "--temperature is 0 (greedy), or from 0.000001 to 1000000"),
         (["infill", "FILE", "--order", "mps"], "--order is one of"),
         (["infill", "FILE", "--order", "spm"], "was not trained in that order"),
         (["infill", "FILE", "--max-new-tokens", "5000"], "leaves no room"),

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fim_magic.candidate import Candidate, Ending, Result
+from fim_magic.columns import columns_of
 from fim_magic.document import parse
 from fim_magic.engines import Sampling
 from fim_magic.errors import OptionError
@@ -14,7 +15,6 @@ from fim_magic.history import History
 from fim_magic.provenance import add_answer, decide, of_cell, record
 from fim_magic.reports.log import log
 from fim_magic.request import Request
-from fim_magic.review.text import columns_of
 
 
 def result(*middles, text="def f(x):\n    <cursor>\n", **more):

@@ -404,7 +404,7 @@ def test_what_there_is_to_know_about_a_model_is_said_once(shell, uses):
         ("%%fim\n<cursor>█", "2 different cursor markers"),
         ("%%fim\n<cursor><cursor>", "Two cursor markers have nothing between them"),
         ("%%fim -n 0\n<cursor>", "--candidates is auto, or from 1 to 64"),
-        ("%%fim --temperature -1\n<cursor>", "--temperature is 0 (greedy)"),
+        ("%%fim --temperature -1\n<cursor>", "--temperature is 0 (greedy), or from"),
         ("%%fim --top-p 0\n<cursor>", "--top-p is above 0"),
         ("%%fim --order psmm\n<cursor>", "--order is one of"),
         ("%%fim --max-new-tokens 0\n<cursor>", "--max-new-tokens is at least 1"),

@@ -16,6 +16,7 @@ import psutil
 
 from fim_magic import languages, weights
 from fim_magic.allowed_hosts import NOTHING_ALLOWED, Permission
+from fim_magic.columns import both_ends
 from fim_magic.engines import Destination
 from fim_magic.engines.memory import free_ram, gigabytes
 from fim_magic.engines.server.address import is_address
@@ -26,7 +27,6 @@ from fim_magic.loading.manager import MODELS, ModelManager
 from fim_magic.reports.machine import this_machine
 from fim_magic.reports.models import model, models
 from fim_magic.reports.servers import about_server
-from fim_magic.review.text import both_ends
 from fim_magic.sandbox import protections
 from fim_magic.version import __version__
 from fim_magic.visible import plain_text

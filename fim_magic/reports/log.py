@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from fim_magic.columns import clipped, columns_of, shortened
 from fim_magic.context.redaction import redacted
 from fim_magic.document import Document
 from fim_magic.history import HistoryEntry
 from fim_magic.review.caption import facts
 from fim_magic.review.checks import tally
 from fim_magic.review.details import details_text
-from fim_magic.review.text import clipped, columns_of, shortened
 from fim_magic.saved_record import read_record
 from fim_magic.visible import plain_text
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from fim_magic.allowed_hosts import Permission
+from fim_magic.columns import both_ends
 from fim_magic.engines.server.address import ServerAddress
 from fim_magic.engines.server.connection import ServerConnection
 from fim_magic.engines.server.dialects import identify
 from fim_magic.engines.server.keys import key_for
 from fim_magic.errors import FimError
-from fim_magic.review.text import both_ends
 from fim_magic.visible import plain_text
 
 _LONGEST_NAME = 80  # columns

@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterator, Sequence
 
 from fim_magic.candidate import Candidate, Ending, Result
+from fim_magic.columns import columns_of, shortened
 from fim_magic.progress import Progress
 from fim_magic.review.checks import NOT_CONFINED, failures, passes, unconfined, unknowns
-from fim_magic.review.text import columns_of, counted, shortened
+from fim_magic.review.text import counted
 from fim_magic.visible import plain_text
 
 COLUMNS = 80

@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 
 from fim_magic.candidate import Candidate
+from fim_magic.columns import columns_of
 from fim_magic.holes import written
 from fim_magic.review.caption import Fact
 from fim_magic.review.checks import list_html, score, verdicts
-from fim_magic.review.text import columns_of, counted, html_text
+from fim_magic.review.text import counted, html_text
 from fim_magic.visible import plain_lines
 
 SURE = 0.9

@@ -67,7 +67,7 @@ class NotebookProgress:
         line = f"{coming.name} is being loaded. You can go on; the next %%fim waits for it."
         if self._terminal is not None:
             self._terminal.close()
-            say(line)
+            say(plain_text(line))
             return
         self._show(line)
 
@@ -99,7 +99,7 @@ class NotebookProgress:
 
     def _show(self, line: str) -> None:
         if not self._updates:
-            say(line)
+            say(plain_text(line))
             return
         bundle = {
             "text/plain": plain_text(line),

@@ -19,10 +19,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from fim_magic.columns import columns_of
 from fim_magic.formats import Piece, Prompt
 from fim_magic.frontends import recognise
 from fim_magic.review.render import VIEW, styles
-from fim_magic.review.text import DIM, RESET, columns_of, counted, html_text
+from fim_magic.review.text import DIM, RESET, counted, html_text
 from fim_magic.streams import is_terminal
 from fim_magic.visible import plain_text, say_in_colour
 

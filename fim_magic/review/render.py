@@ -17,9 +17,10 @@ from html import escape
 from itertools import chain, count
 from pathlib import Path
 
+from fim_magic.columns import clipped, columns_of
 from fim_magic.review.diff import Gap, Kind, Line, Segment, writing_at
 from fim_magic.review.highlight import python_spans
-from fim_magic.review.text import DIM, RESET, clipped, columns_of, html_text
+from fim_magic.review.text import DIM, RESET, html_text
 from fim_magic.visible import plain_lines, plain_text
 
 MARKS: dict[Kind, str] = {"same": " ", "added": "+", "changed": "~"}

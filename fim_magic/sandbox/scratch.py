@@ -109,7 +109,7 @@ def remove(folder: Path, seconds: float = REMOVAL_SECONDS) -> bool:
         else:
             shutil.rmtree(folder)
     except Exception:  # a scratch folder that stays must not cost the user an answer
-        _log.warning("The scratch folder %s cannot be removed; remove it by hand.", folder, exc_info=True)
+        _log.warning("The scratch folder %r cannot be removed; remove it by hand.", folder, exc_info=True)
         return False
     return True
 

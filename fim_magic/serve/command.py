@@ -14,7 +14,7 @@ from fim_magic.serve.keys import ready_key, usual_key_file
 from fim_magic.serve.machine import ServingMachine, look_at_machine
 from fim_magic.serve.model import checkpoint_for
 from fim_magic.serve.shown import explained, for_users
-from fim_magic.visible import notify, say
+from fim_magic.visible import notify, plain_text, say
 
 if TYPE_CHECKING:
     from fim_magic.serve.commands import ServerCommand
@@ -101,7 +101,7 @@ def _checkpoint(options: argparse.Namespace) -> ServedCheckpoint:
     spec = ModelSpec.of(options.model, allow_code=options.allow_code)
     source, why = find_source(spec.name, THIS_MACHINE)
     if why:
-        notify(f"{source.name}: {why}.")
+        notify(plain_text(f"{source.name}: {why}."))
     if not options.start:
         return checkpoint_for(source, spec)
     with TerminalProgress() as progress:

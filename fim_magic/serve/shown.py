@@ -10,6 +10,7 @@ from urllib.parse import quote
 from fim_magic.engines.server.address import ServerAddress, is_loopback
 from fim_magic.engines.server.keys import VARIABLE
 from fim_magic.serve.commands import EVERYWHERE, VLLM, ServerCommand
+from fim_magic.visible import plain_text
 
 
 def explained(command: ServerCommand) -> str:
@@ -26,7 +27,7 @@ def explained(command: ServerCommand) -> str:
     lines += ["", "The command:", "", f"  {command.shell_line}"]
     if command.missing:
         lines += ["", f"{what} is not installed here. This installs it: {command.missing}"]
-    return "\n".join(lines)
+    return "\n".join(map(plain_text, lines))
 
 
 def for_users(command: ServerCommand, hostname: str = "") -> str:
@@ -57,7 +58,7 @@ def for_users(command: ServerCommand, hostname: str = "") -> str:
     if not is_loopback(command.host):
         https = f"{command.server}+https://HOST"
         lines += ["", f"What goes over the network is not encrypted. Put a proxy with TLS before it, and name {https}"]
-    return "\n".join([*lines, *(f"\n{remark}" for remark in command.remarks)])
+    return "\n".join([*map(plain_text, lines), *(f"\n{plain_text(remark)}" for remark in command.remarks)])
 
 
 def address_of(command: ServerCommand, hostname: str = "") -> ServerAddress:

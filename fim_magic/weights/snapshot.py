@@ -221,7 +221,7 @@ def _is_whole(folder: Path, *, code: bool) -> bool:
     try:
         files = weight_files(folder)
     except (OSError, ValueError):
-        _log.info("The index in %s cannot be read: the checkpoint counts as not here.", folder, exc_info=True)
+        _log.info("The index in %r cannot be read: the checkpoint counts as not here.", folder, exc_info=True)
         return False
     return bool(files) and all(file.is_file() for file in files)
 

@@ -14,6 +14,7 @@ from regex_attacks import Found, attacks, patterns, seconds
 from fim_magic import lexing
 from fim_magic.cell_text import python_of
 from fim_magic.checks.names import read_names
+from fim_magic.columns import columns_of
 from fim_magic.context import cells
 from fim_magic.document import Document
 from fim_magic.examples import examples_in
@@ -24,7 +25,6 @@ from fim_magic.languages.structure import marks, text_at
 from fim_magic.placing import import_place
 from fim_magic.review.diff import diff, elided
 from fim_magic.review.render import to_html
-from fim_magic.review.text import columns_of
 from fim_magic.trimming import Hole, trim
 from fim_magic.visible import plain_text
 

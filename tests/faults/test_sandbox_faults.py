@@ -16,6 +16,7 @@ from traitlets.config import Config
 
 from fim_magic.candidate import Candidate, Check, Ending, Result
 from fim_magic.checks import CheckSpec, tried
+from fim_magic.columns import columns_of
 from fim_magic.document import parse
 from fim_magic.errors import OptionError
 from fim_magic.history import History
@@ -24,7 +25,6 @@ from fim_magic.reports.log import log
 from fim_magic.request import Request
 from fim_magic.review.caption import COLUMNS, about, line
 from fim_magic.review.checks import list_html, score, verdicts
-from fim_magic.review.text import columns_of
 from fim_magic.sandbox import KERNEL_LAYERS, Limits, Step, run, run_steps
 from fim_magic.sandbox.scratch import bytes_in, remove
 from fim_magic.settings import Settings

@@ -250,11 +250,16 @@ PIPES = {
 PRINTS = "import sys; from fim_magic.cli_process import run; sys.exit(run(lambda: print('line\\n' * 99999) or 0))"
 
 
+SAYS = PRINTS.replace("import sys;", "import sys; from fim_magic.visible import say;").replace("print(", "say(")
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="of Linux")
+@pytest.mark.parametrize("program", [PRINTS, SAYS], ids=["prints", "says"])
 @pytest.mark.parametrize(("rest", "status", "said"), PIPES.values(), ids=PIPES)
-def test_commands_end_as_their_neighbours_do(rest, status, said):
+def test_commands_end_as_their_neighbours_do(rest, status, said, program):
     ended = subprocess.run(
-        ["bash", "-c", f'"{sys.executable}" -c "{PRINTS}" {rest}; exit ${{PIPESTATUS[0]}}'],
+        ["bash", "-c", f'"{sys.executable}" -c "{program}" {rest}; exit ${{PIPESTATUS[0]}}'],
+        env={**os.environ, "PYTHONUNBUFFERED": ""},  # with it, Python itself forgets what a pipe did not take
         capture_output=True,
         text=True,
         timeout=60,

@@ -11,13 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from scripted import ScriptedEngine
+from scripted import RecordingModels, ScriptedEngine
 
 import fim_magic
 from fim_magic import cli, progress, reports
+from fim_magic.columns import columns_of
+from fim_magic.engines import ServerInfo
 from fim_magic.errors import FimError, OptionError
 from fim_magic.frontends.terminal import Terminal
 from fim_magic.loading.manager import MODELS, ModelManager
+from fim_magic.regular_files import read_optional_object
 from fim_magic.reports.machine import Machine
 from fim_magic.review.text import html_text
 from fim_magic.visible import hand_over, plain_lines, plain_text, say, say_in_colour
@@ -200,8 +203,6 @@ def test_the_command_line_on_a_terminal(arguments, engine, file, capsys, monkeyp
 
 
 def _holding(engine: ScriptedEngine) -> ModelManager:
-    from scripted import RecordingModels
-
     return RecordingModels(engine, f"a notice of {ATTACK}")
 
 
@@ -243,7 +244,62 @@ def test_an_option_that_there_is_not_is_repeated_harmless(capsys):
 def test_errors_are_fit_to_be_shown_wherever_they_are():
     error = OptionError(f"No model {ATTACK}.\nType this.")
     assert is_harmless(str(error))
-    assert str(error).endswith("\nType this.")
+    assert str(error).endswith("↵Type this.")  # a line of its own would look like one of ours
+
+
+FORGED = f"evil{ATTACK}\nfim-magic: all is well"
+
+DOORS = {
+    "infill": ["infill", "FILE"],
+    "diff": ["infill", "FILE", "--diff"],
+    "demo": ["demo"],
+    "fetch": ["fetch"],
+    "proof": ["doctor", "--prove"],
+}
+
+
+@pytest.mark.parametrize("arguments", DOORS.values(), ids=DOORS)
+def test_no_name_begins_a_line_that_looks_like_ours(arguments, engine, file, capsys):
+    server = ServerInfo("here:1", f"software {FORGED}", f"served {FORGED}", is_encrypted=False, is_here=True)
+    names = {"model": FORGED, "revision": FORGED, "device": FORGED, "precision": FORGED, "runtime": FORGED}
+    engine.info = replace(engine.info, **names, server=server)
+    typed = [file if argument == "FILE" else argument for argument in arguments]
+    model = [FORGED] if arguments == ["fetch"] else ["--model", FORGED]
+    cli.main([*typed, *model], RecordingModels(engine, f"a notice of {FORGED}"))
+    told = capsys.readouterr()
+    assert "all is well" in told.out + told.err
+    assert not re.search("^fim-magic: all is well", told.out + told.err, re.MULTILINE)
+    assert is_harmless(told.err.replace("\r", ""))
+
+
+def test_logs_name_files_harmless(tmp_path, caplog):
+    folder = tmp_path / f"evil{ATTACK.replace('/', '')}\nfim_magic: all is well"
+    folder.mkdir()
+    (folder / "c.json").write_text("{")
+    with caplog.at_level("DEBUG", "fim_magic"):
+        read_optional_object(folder / "c.json")
+    assert is_harmless(caplog.text)
+    assert "\nfim_magic: all is well" not in caplog.text
+
+
+# What is put into a log by `%s`: our own words, names of types, and errors, whose texts are fit to be shown.
+LOGGED_AS_THEY_ARE = {"error", "fault", "language", "type(variant).__name__", "type(error).__name__"}
+
+
+def test_logs_hold_the_texts_of_others_as_representations():
+    calls = [
+        node
+        for path in ROOT.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("_log.") and len(node.args) > 1
+    ]
+    as_they_are = {
+        ast.unparse(value)
+        for call in calls
+        for kind, value in zip(re.findall("%.*?([a-z])", ast.literal_eval(call.args[0])), call.args[1:], strict=True)
+        if kind == "s"
+    }
+    assert as_they_are <= LOGGED_AS_THEY_ARE
 
 
 def test_the_name_of_what_is_fetched():
@@ -255,6 +311,15 @@ def test_the_name_of_what_is_fetched():
     with progress.TerminalProgress(stream) as on_progress:
         on_progress(step)
     assert is_harmless(stream.getvalue().replace("\r", ""))
+
+
+def test_a_line_of_progress_fits_where_its_characters_take_two_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    stream = Screen()
+    with progress.TerminalProgress(stream) as on_progress:
+        on_progress(progress.Progress("Loading /家/模型/程式碼/補全/模型/家/模型/程式碼/補全", 5, 10))
+        on_progress(progress.Progress("Loading x", 5, 10))
+    assert all(columns_of(line) < 40 for line in re.split("[\r\n]", stream.getvalue()))
 
 
 @pytest.mark.parametrize("field", ["model_type", "architectures"])

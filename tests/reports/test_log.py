@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from fim_magic.candidate import Candidate, Ending, Result
+from fim_magic.columns import columns_of
 from fim_magic.document import parse
 from fim_magic.history import History
 from fim_magic.provenance import decide, record
 from fim_magic.reports.log import log
 from fim_magic.request import Request
-from fim_magic.review.text import columns_of
 
 
 def entries(*passed, model="tiny", text="def f(x):\n    <cursor>\n"):

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from fim_magic import holes
 from fim_magic.candidate import Candidate, Check, Cut, Ending, Result
+from fim_magic.columns import clipped, columns_of, shortened
 from fim_magic.context import Context, ContextCell, NameDescription
 from fim_magic.document import parse
 from fim_magic.review.caption import COLUMNS, about, facts, line, progress_line, stopped_line, title_of_other
-from fim_magic.review.text import clipped, columns_of, shortened
 
 PARSES, NAMES = Check("parses", True), Check("names", True)
 UNDEFINED = Check("names", False, "undefined: Counter")

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fim_magic import holes
+from fim_magic.columns import clipped, columns_of
 from fim_magic.document import Document, parse
 from fim_magic.review.diff import diff, elided
 from fim_magic.review.render import note_html, to_ansi, to_html, to_text
-from fim_magic.review.text import clipped, columns_of
 
 CODE = "def mean(xs):\n    total = <cursor>\n    return total / len(xs)\n"
 

@@ -68,7 +68,7 @@ def _try_out(gguf: Path, seconds: float, on_progress: OnProgress) -> tuple[int |
             variables={"GGML_NO_BACKTRACE": "1"},  # without: it starts a debugger to print one
         )
     except OSError:  # no interpreter of its own, no room for a process: nothing that a file can bring about
-        _log.warning("%s could not be tried in another process; it is loaded as it is.", gguf, exc_info=True)
+        _log.warning("%r could not be tried in another process; it is loaded as it is.", gguf, exc_info=True)
         return 0, ""
     began = time.monotonic()
     try:

@@ -98,7 +98,7 @@ def weights_in(folder: Path, config: Mapping[str, Any]) -> WeightsSize:
     try:
         files = [file for file in weight_files(folder) if file.is_file()]
     except (OSError, ValueError):
-        _log.info("Which files hold the weights in %s cannot be read.", folder, exc_info=True)
+        _log.info("Which files hold the weights in %r cannot be read.", folder, exc_info=True)
         return WeightsSize()
     try:
         if files and all(file.suffix == ".safetensors" for file in files):
@@ -107,7 +107,7 @@ def weights_in(folder: Path, config: Mapping[str, Any]) -> WeightsSize:
             _require_at_most(MOST_WEIGHTS, sum(map(len, headers)), "weights")
             return _from_headers({name: tensor for header in headers for name, tensor in header.items()}, config)
     except (OSError, ValueError, SafetensorsParsingError, KeyError, TypeError, AttributeError, RecursionError):
-        _log.info("The headers of the weights in %s cannot be read: their files count by size.", folder, exc_info=True)
+        _log.info("The headers of the weights in %r cannot be read: their files count by size.", folder, exc_info=True)
     return _from_sizes(files, config)
 
 

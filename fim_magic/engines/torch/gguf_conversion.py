@@ -154,7 +154,7 @@ def _cached(
     try:
         with weights.locked(name, on_progress, waiting):
             if folder.is_dir() and (fault := weights.fault_in(folder, on_progress)):
-                _log.info("%s is converted again, as %s.", folder, fault)
+                _log.info("%r is converted again, as %s.", folder, fault)
                 shutil.rmtree(folder)
                 on_notice(f"The converted form of {gguf.name} in the cache is made again: {fault}.")
             if not folder.is_dir():

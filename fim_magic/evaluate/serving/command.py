@@ -9,7 +9,7 @@ from fim_magic.cli_process import INTERRUPTED
 from fim_magic.errors import OptionError
 from fim_magic.evaluate.serving import bench
 from fim_magic.loading.spec import ModelSpec
-from fim_magic.visible import notify
+from fim_magic.visible import notify, plain_text
 
 _ROUNDS, _QUICK_ROUNDS = 5, 2
 _OF_OTHERS = ("random_weights", "threads", "plot")
@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     with TerminalProgress() as progress:
         loaded = models_of(options).use(ModelSpec.of(options.model, tokenizer=options.tokenizer), progress)
     for notice in loaded.notices:
-        notify(notice)
+        notify(plain_text(notice))
     with TerminalProgress() as progress:
         report, whole = bench.run(asked, loaded.engine, progress, ["fim-magic", *options.typed])
     bench.show(report, asked)

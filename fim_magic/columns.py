@@ -1,0 +1,41 @@
+"""Text in the columns of a terminal, where a character takes none, one or two."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+
+import wcwidth
+
+
+def columns_of(text: str) -> int:
+    """Return how many columns of a terminal a text takes, each grapheme by itself, as it is cut between them."""
+    return sum(map(wcwidth.width, wcwidth.iter_graphemes(text)))
+
+
+def clipped(text: str, room: float) -> str:
+    """Return as much of the beginning of `text` as takes at most `room` columns of a terminal."""
+    graphemes = list(wcwidth.iter_graphemes(text))
+    ends = accumulate(map(wcwidth.width, graphemes))
+    return "".join(grapheme for grapheme, end in zip(graphemes, ends, strict=True) if end <= room)
+
+
+def shortened(text: str, room: int) -> str:
+    """Return `text`, or its beginning and an ellipsis where it takes more than `room` columns of a terminal."""
+    if columns_of(text) <= room:
+        return text
+    graphemes = list(wcwidth.iter_graphemes(clipped(text, room - 1)))
+    # Few scripts have signs that make one grapheme with what follows, the ellipsis too.
+    while graphemes and columns_of("".join(graphemes) + "…") > room:
+        graphemes.pop()
+    return "".join(graphemes) + "…"
+
+
+def both_ends(text: str, room: int) -> str:
+    """Return `text`, or its beginning and its end around an ellipsis where it takes more than `room` columns.
+
+    Of a path or an address, both tell more than what is between them.
+    """
+    if columns_of(text) <= room:
+        return text
+    end = clipped(text[::-1], room // 2)[::-1]  # by signs: a mark may lose its letter, which is shown all the same
+    return shortened(text, room - columns_of(end)) + end
