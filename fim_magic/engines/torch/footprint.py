@@ -145,6 +145,11 @@ def context_of(config: Mapping[str, Any]) -> int | None:
     return _first(config, "max_position_embeddings", "n_positions", "seq_length", "n_ctx")
 
 
+def vocabulary_of(config: Mapping[str, Any]) -> int | None:
+    """Return how many rows the configuration says that the embedding has, or None where it does not say."""
+    return _first(config, "vocab_size")
+
+
 # --- the weights ---------------------------------------------------------------------------------
 
 
