@@ -894,6 +894,17 @@ def test_a_flipped_bit_of_converted_weights_is_found_out_and_said(tmp_path: Path
     assert stored.read_bytes() == right
 
 
+@pytest.mark.parametrize("key", [b"qwen2.attention.head_count_kv", b"qwen2.feed_forward_length"])
+def test_a_header_of_a_larger_model_takes_no_memory(key: bytes, tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "tiny.gguf").path
+    before, found, after = path.read_bytes().partition(text(key) + struct.pack("<I", 4))
+    assert found
+    path.write_bytes(before + found + struct.pack("<I", 10**6) + after[4:])
+    with pytest.raises(ModelError, match=r"its header describes a model of .* numbers, and its files hold") as error:
+        converted(path)
+    assert is_one_paragraph(error.value)
+
+
 ABSENT = {
     "a-layers-weight": (b"blk.1.attn_q.weight", b"blk.1.attn_x.weight"),
     "a-norm": (b"output_norm.weight", b"output_norn.weight"),

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from fim_magic import weights
 from fim_magic.engines.gguf_header import cannot_read, read_gguf_header, require_gguf
+from fim_magic.engines.torch.footprint import numbers_of
 from fim_magic.engines.torch.gguf_source import GgufSource, by_itself
 from fim_magic.engines.torch.quiet import quiet_transformers
 from fim_magic.errors import FetchError, FimError, ModelError, is_failure
@@ -200,7 +201,7 @@ def _whole_or_nothing(folder: Path) -> Iterator[Path]:
 
 def _read_header(gguf: GgufSource, on_progress: OnProgress) -> _Header:
     meter = Meter(on_progress, f"Reading {gguf.name}", 1, unit="steps")
-    read_gguf_header(gguf.path)
+    stated = read_gguf_header(gguf.path)
     from transformers import AutoConfig
     from transformers.integrations.gguf import read_gguf_metadata
 
@@ -208,7 +209,7 @@ def _read_header(gguf: GgufSource, on_progress: OnProgress) -> _Header:
         metadata, tensors = read_gguf_metadata(str(gguf.path))
         config = AutoConfig.from_pretrained(**gguf.arguments)
     meter.report(1)
-    return _Header(config, str(metadata.get("tokenizer.ggml.pre", "")), len(tensors))
+    return _Header(config, str(metadata.get("tokenizer.ggml.pre", "")), len(tensors), stated.elements)
 
 
 @contextmanager
@@ -247,25 +248,28 @@ class _Header:
         config: As transformers has it.
         pre_tokenizer: The name of the way in which its tokenizer splits text.
         tensors: How many it holds.
+        elements: How many numbers are in them.
     """
 
     config: Any
     pre_tokenizer: str
     tensors: int
+    elements: int
 
 
 def _converted_size(gguf: GgufSource, header: _Header) -> int:
     """About how many bytes the converted form takes.
 
     Raises:
-        ModelError: It is of a kind that completes no text.
+        ModelError: It is of a kind that completes no text, or describes a much larger model than it holds.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
     with _readable(gguf), torch.device("meta"):  # shapes without numbers
         model = AutoModelForCausalLM.from_config(header.config)
-    return sum(4 * parameter.numel() for parameter in model.parameters())
+    with _readable(gguf):
+        return 4 * numbers_of(model, held=header.elements, where="its header")
 
 
 # --- the tokenizer -------------------------------------------------------------------------------
