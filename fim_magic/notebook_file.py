@@ -18,6 +18,7 @@ from fim_magic.languages import PYTHON, of_cell, of_file
 from fim_magic.unicode_text import HALF, without_mark
 
 _SPACE = re.compile(r"[ \t\r\n]*")
+_SAYS_LANGUAGE = ("language_info", "kernelspec")  # some programs write null for what they do not know
 _DECODER = json.JSONDecoder()
 
 
@@ -91,7 +92,7 @@ def is_notebook(text: str) -> bool:
 
 
 def _language(metadata: Any) -> str:
-    info, kernel = metadata.get("language_info", {}), metadata.get("kernelspec", {})
+    info, kernel = (found if isinstance(found := metadata.get(key), dict) else {} for key in _SAYS_LANGUAGE)
     ending, name = info.get("file_extension"), kernel.get("language")
     language = of_file(f"cell{ending}") if isinstance(ending, str) else ""
     if not language and isinstance(name, str) and name:
@@ -107,7 +108,10 @@ def _no_notebook(name: str, why: str) -> OptionError:
 
 def _cells(notebook: Any) -> Iterator[FileCell]:
     for number, cell in enumerate(notebook["cells"], 1):
-        yield FileCell(number, str(cell["cell_type"]), "".join(cell["source"]))
+        source = cell["source"]
+        if not isinstance(source, str | list):
+            raise TypeError("a source is a text, or a list of its lines")
+        yield FileCell(number, str(cell["cell_type"]), "".join(source))
 
 
 def _like(written: str, source: str) -> str:
