@@ -1254,5 +1254,16 @@ def test_what_lies_beside_a_file_is_not_read(tmp_path: Path) -> None:
     assert (converted_tokenizer(path) / "tokenizer_config.json").read_bytes() == right
 
 
-def test_a_file_with_the_longest_name_is_converted(tmp_path: Path) -> None:
-    assert converted_tokenizer(write_gguf(tmp_path / f"{'m' * 250}.gguf").path).is_dir()
+@linux
+@pytest.mark.parametrize(
+    "name", ["m" * 250, "模" * 83, "\udcff", "a\nb", "\x1b[2J", "%s{0}$(x)", "'\"", "", " "], ids=ascii
+)
+def test_a_file_of_any_name_is_converted(name: str, tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "tiny.gguf").path.rename(tmp_path / f"{name}.gguf")
+    assert (converted_tokenizer(path) / "tokenizer.json").is_file()
+
+
+def test_a_cache_whose_name_is_no_text_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIM_MAGIC_CACHE", str(tmp_path / "\udcff"))
+    with pytest.raises(FetchError, match="which is not UTF-8"):
+        converted_tokenizer(write_gguf(tmp_path / "tiny.gguf").path)

@@ -42,10 +42,10 @@ TOKENIZER_LAYOUT = "tokenizer-2"
 """As LAYOUT, of a folder that has no weights."""
 
 _LONGEST_STEM = 100
-"""Characters of a file's name that its folder keeps: with what follows them, a name on a disk has 255 bytes at most."""
+"""Bytes of a file's name that its folder keeps, those that are UTF-8: a name on a disk has 255 at most."""
 
 _HEAD = 32 * 2**20
-"""Bytes at a file's beginning that hold all it says about its tokenizer; the largest vocabularies take half of them."""
+"""Bytes at a file's beginning with all it says about its tokenizer; the largest vocabularies take half of them."""
 
 DIGITS_APART = frozenset({"smollm", "starcoder", "refact"})
 """Names for `tokenizer.ggml.pre` that split before and after each digit, then as GPT-2 does.
@@ -55,7 +55,6 @@ transformers leaves out the digits, so `1  2` gets other tokens than the model w
 
 DEEPSEEK_CODER = "deepseek-coder"
 """The name for DeepSeek-Coder's way to split, which transformers takes for GPT-2's."""
-
 
 Convert = Callable[[Path, Path, OnProgress], None]
 """Makes a folder of a file."""
@@ -145,7 +144,8 @@ def _cached(
     """Return a file's folder in the cache; if there is none that is whole, let `convert` fill a new one."""
     require_gguf(gguf)
     try:
-        name = f"{gguf.stem[:_LONGEST_STEM]}-{sha256()[:12]}-{layout}"
+        stem = gguf.stem.encode("utf-8", "ignore")[:_LONGEST_STEM].decode("utf-8", "ignore")
+        name = f"{stem}-{sha256()[:12]}-{layout}"
     except OSError as error:
         raise ModelError(cannot_read(gguf, error)) from error
     folder = weights.cache_dir() / "converted" / name
