@@ -206,8 +206,7 @@ def _infill(options: argparse.Namespace) -> int:
     from fim_magic.settings import Settings
 
     require_output()
-    if options.in_place:
-        check_writable(options.file)
+    target = check_writable(options.file) if options.in_place else None
     settings = Settings()
     markers, named = settings.markers_for(markers=options.markers)
     source = read_source(options.file, markers, named=named)
@@ -220,13 +219,18 @@ def _infill(options: argparse.Namespace) -> int:
         hand_over(json.dumps({**told, **full_record(result)}, indent=2) + "\n")
     elif options.diff:
         _print_diff(result, all_of_them=options.candidates is not None)
-    elif options.in_place and _status(result):
+    elif target is not None and _status(result):
         notify(f"{options.file!r} is as it was, since the answer is partial.")
     else:
-        if options.in_place:
-            write_in_place(options.file, source.whole(result.text))
+        whole = source.whole(result.text)
+        if target is None:
+            hand_over(whole)
         else:
-            hand_over(source.whole(result.text))
+            try:
+                write_in_place(target, whole)
+            except OptionError:
+                hand_over(whole)  # so that the answer is not lost
+                raise
         for line in lines:
             notify(f"Added, since the answer needs it: {line}")
     return _status(result)

@@ -148,45 +148,94 @@ def read_source(file: str, markers: Sequence[str], *, named: bool = False) -> Te
     )
 
 
-def check_writable(file: str) -> None:
-    """Raise where a file could not be filled in place: before an answer is made that would be lost.
+@dataclass(frozen=True)
+class InPlace:
+    """A file that is filled in place, as it was before it was read.
+
+    Attributes:
+        file: As the user named it.
+        path: Where it is, behind all links.
+        state: What tells one version of it from another; None where it is not there.
+    """
+
+    file: str
+    path: Path
+    state: tuple[int, ...] | None
+
+    @classmethod
+    def of(cls, file: str) -> InPlace:
+        """Look at a file.
+
+        Raises:
+            OSError: It cannot be looked at; links in a circle, too.
+        """
+        path = Path(os.path.realpath(file))
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return cls(file, path, None)
+        return cls(file, path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
+
+
+def check_writable(file: str) -> InPlace:
+    """Return a file that can be filled in place, or raise: before an answer is made that would be lost.
 
     Raises:
         OptionError: It is no file, or its folder may not be written in.
     """
     if file == STANDARD_INPUT:
         raise OptionError("--in-place needs a file's name; standard input is none.")
-    target = Path(file).resolve()
-    if target.exists() and not target.is_file():
+    try:
+        target = InPlace.of(file)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OptionError(f"{file!r} could not be read: {reason}. Give the name of a text file.") from error
+    if target.state is not None and not target.path.is_file():
         raise OptionError(f"--in-place fills a file, and {file!r} is none. Omit it to have the text printed.")
-    if target.exists() and not os.access(target.parent, os.W_OK):
+    if target.state is not None and not os.access(target.path.parent, os.W_OK):
         raise OptionError(
             f"{file!r} could not be written: its folder is read-only. Omit --in-place to have it printed."
         )
+    return target
 
 
-def write_in_place(file: str, text: str) -> None:
+def write_in_place(target: InPlace, text: str) -> None:
     """Put a text into a file: all of it or, where that fails, nothing. A link stays one, and so do the file's rights.
 
     Raises:
-        OptionError: It cannot be written.
+        OptionError: It cannot be written; or somebody has written to it since it was read, or put another in its place.
     """
-    target = Path(file).resolve()
     try:
-        before = target.stat()
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        if InPlace.of(target.file) != target:
+            raise OptionError(
+                f"{target.file!r} has changed while the answer was made, and is as it is now: the text with the answer "
+                "is printed in its place. Save it, and try again."
+            )
+        before = target.path.stat()
+        descriptor, temporary = tempfile.mkstemp(prefix=".fim-magic-", dir=target.path.parent)
         try:
             with os.fdopen(descriptor, "wb") as stream:
                 stream.write(text.encode("utf-8"))
-            Path(temporary).chmod(before.st_mode & 0o7777)
-            with suppress(OSError, AttributeError):  # only root may give a file away, and Windows has no such thing
-                os.chown(temporary, before.st_uid, before.st_gid)
-            Path(temporary).replace(target)
+            _like(target.path, before, Path(temporary))
+            Path(temporary).replace(target.path)
         except BaseException:
             Path(temporary).unlink()
             raise
     except OSError as error:
-        raise OptionError(f"{file!r} could not be written: {error.strerror}. It is as it was.") from error
+        raise OptionError(
+            f"{target.file!r} could not be written: {error.strerror}. It is as it was, and the text with the answer is "
+            "printed in its place."
+        ) from error
+
+
+def _like(path: Path, status: os.stat_result, temporary: Path) -> None:
+    """Give a file the rights of another: its owner, its mode, and lists of who may what."""
+    with suppress(OSError, AttributeError):  # only root may give a file away, and Windows has no such thing
+        os.chown(temporary, status.st_uid, status.st_gid)
+    temporary.chmod(status.st_mode & 0o7777)  # behind that, which takes some of it away
+    with suppress(OSError, AttributeError):  # Linux alone has them, and not on every disk
+        for name in os.listxattr(path):
+            os.setxattr(temporary, name, os.getxattr(path, name))
 
 
 def _bytes_of(file: str) -> bytes:

@@ -15,6 +15,7 @@ from fim_magic.candidate import Candidate, Cut, Ending, told
 from fim_magic.document import Document
 from fim_magic.document import parse as parse_one
 from fim_magic.errors import MarkerError
+from fim_magic.limits import MOST_HOLES
 from fim_magic.line_ends import line_and_column, line_end_of, with_line_ends
 from fim_magic.markers import MARKERS, marked_places, no_marker, too_many
 from fim_magic.unicode_text import check_whole
@@ -98,7 +99,8 @@ def parse(text: str, markers: Sequence[str] = MARKERS, *, every: bool = False, l
         language: What the text is in, as `languages.of_file` calls it; "" for a cell.
 
     Raises:
-        MarkerError: There is no marker; there are different ones; or nothing on their line parts two of them.
+        MarkerError: There is no marker; there are different ones; nothing on their line parts two of them; or there
+            are more than `MOST_HOLES`.
         UnreadableTextError: The text holds half a character.
     """
     check_whole(text)
@@ -107,6 +109,11 @@ def parse(text: str, markers: Sequence[str] = MARKERS, *, every: bool = False, l
         raise MarkerError(no_marker(markers))
     if len({marker for _, marker in found}) > 1:
         raise MarkerError(too_many(text, found, "holes are made with markers of one kind"))
+    if len(found) > MOST_HOLES:
+        raise MarkerError(
+            f"There are {len(found)} holes, and {MOST_HOLES} are the most that are filled at a time: each is asked for "
+            'with all others around it. Keep those markers, or name another one for the holes: --markers "@@".'
+        )
     marker = found[0][1]
     for (one, _), (other, _) in pairwise(found):
         between = text[one + len(marker) : other]

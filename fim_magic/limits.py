@@ -5,6 +5,9 @@ from __future__ import annotations
 MOST_ANSWERS = 64
 """As for `--candidates`."""
 
+MOST_HOLES = 100
+"""In one text. Twice as many take four times as long."""
+
 MOST_LINES = 10_000
 """As for `--lines`."""
 

@@ -108,7 +108,10 @@ def _no_notebook(name: str, why: str) -> OptionError:
 
 def _cells(notebook: Any) -> Iterator[FileCell]:
     for number, cell in enumerate(notebook["cells"], 1):
-        yield FileCell(number, str(cell["cell_type"]), "".join(cell["source"]))
+        source = cell["source"]
+        if not isinstance(source, str | list):
+            raise TypeError("a source is a text, or a list of its lines")
+        yield FileCell(number, str(cell["cell_type"]), "".join(source))
 
 
 def _like(written: str, source: str) -> str:

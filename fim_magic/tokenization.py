@@ -22,6 +22,7 @@ from tokenizers import AddedToken, Encoding, Tokenizer
 
 from fim_magic.errors import ModelError, is_failure
 from fim_magic.regular_files import LARGEST_VOCABULARY, read_bytes, read_optional_object
+from fim_magic.tokenizer_growth import require_bounded
 
 _GUARD = "☺"
 """A character that no token joins with another. Behind it, text is encoded as in the middle of a text.
@@ -41,14 +42,18 @@ _ESCAPED_LETTER = re.compile(rb"\\u00(?:5[fF]|[67])")
 
 
 def read_tokenizer(path: Path) -> Tokenizer:
-    """Read a tokenizer.json.
+    """Read a tokenizer.json; what it says of the length of texts is left out.
 
     Raises:
         Exception: It cannot be read. The library also panics (`errors.is_failure`).
     """
     content = read_bytes(path, LARGEST_VOCABULARY)
     _require_whole_characters(content)
-    return Tokenizer.from_buffer(content)
+    backend = Tokenizer.from_buffer(content)
+    backend.no_truncation()
+    backend.no_padding()  # to as many tokens as it likes
+    require_bounded(backend)
+    return backend
 
 
 def _require_whole_characters(content: bytes) -> None:
@@ -241,7 +246,14 @@ class TextTokenizer:
             return list(encoding.ids)
         # Code Llama's sentinels are pieces like any other, to which the merges of " <PRE>" lead: encode halves of them.
         pairs = zip(encoding.ids, encoding.offsets, strict=True)
-        cuts = [(start + end + 1) // 2 for token, (start, end) in pairs if token in sentinels]
+        spans = [span for token, span in pairs if token in sentinels]
+        if any(end - start < 2 for start, end in spans):
+            raise ModelError(
+                "The tokenizer of this checkpoint makes a control token of a plain character, so that a text cannot be "
+                "kept apart from it: its tokenizer.json is damaged. Take the one that belongs to these weights, or "
+                "another model; %fim models lists those that are known to work."
+            )
+        cuts = [(start + end + 1) // 2 for start, end in spans]
         first, *others = [text[start:end] for start, end in itertools.pairwise([0, *cuts, len(text)])]
         ids = self._plain(first, apart)
         for other in others:

@@ -78,6 +78,11 @@ class GgufHeader:
         return count if isinstance(count, int) and count > 1 else 1
 
     @property
+    def elements(self) -> int:
+        """How many numbers are in all its tensors."""
+        return sum(math.prod(tensor.shape) for tensor in self.tensors)
+
+    @property
     def architecture(self) -> str:
         return str(self.values["general.architecture"])
 

@@ -13,7 +13,7 @@ from fim_magic.allowed_hosts import NOTHING_ALLOWED, Permission
 from fim_magic.catalog import Entry
 from fim_magic.engines.memory import gigabytes
 from fim_magic.engines.server.address import is_address
-from fim_magic.engines.torch.footprint import weights_in
+from fim_magic.engines.torch.footprint import vocabulary_of, weights_in
 from fim_magic.errors import ModelError
 from fim_magic.formats import family_of
 from fim_magic.loading.manager import MODELS
@@ -233,7 +233,7 @@ def _about_folder(name: str, folder: Path, machine: Machine) -> Iterator[str]:
 
 def _family_in(folder: Path, config: dict[str, Any]) -> str:
     try:
-        family = family_of(config, TextTokenizer.from_folder(folder, config.get("vocab_size")))
+        family = family_of(config, TextTokenizer.from_folder(folder, vocabulary_of(config)))
     except ModelError as error:
         return f"not known before it is loaded: {error}"
     if family.can_infill:

@@ -33,12 +33,18 @@ def cache_dir() -> Path:
     """Return the folder in which everything is kept: `$FIM_MAGIC_CACHE`, or the system's place.
 
     Raises:
-        FetchError: `$FIM_MAGIC_CACHE` begins with the home of nobody.
+        FetchError: `$FIM_MAGIC_CACHE` begins with the home of nobody, or holds bytes that are no UTF-8.
     """
     chosen = os.environ.get("FIM_MAGIC_CACHE")
     if chosen:
         try:
+            chosen.encode()
             return Path(chosen).expanduser().absolute()
+        except UnicodeEncodeError as error:  # libraries in Rust write there, and take no other names
+            raise FetchError(
+                f"FIM_MAGIC_CACHE is {chosen!r}, which is not UTF-8. Set this environment variable to a folder whose "
+                "name is, or unset it."
+            ) from error
         except RuntimeError as error:
             raise FetchError(
                 f"FIM_MAGIC_CACHE is {chosen!r}, and there is no such user here. Set this environment variable to a "

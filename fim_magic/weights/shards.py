@@ -9,6 +9,9 @@ from fim_magic.regular_files import LARGEST_VOCABULARY, read_json
 SAFETENSORS, PICKLED = WEIGHTS = "model.safetensors", "pytorch_model.bin"
 """Weights in one file, the preferred one first; in several, `.index.json` behind the name says which."""
 
+MOST_SHARDS = 4096
+"""Of one checkpoint. DeepSeek-V3, with 671 billion parameters, has 163."""
+
 
 def weight_files(folder: Path) -> list[Path]:
     """Return the files that transformers would load: safetensors before pickles, one file before shards.
@@ -43,6 +46,8 @@ def shards_of(index: Path) -> list[Path]:
         names = set(read_json(index, LARGEST_VOCABULARY)["weight_map"].values())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{index.name} is damaged ({error})") from error
+    if len(names) > MOST_SHARDS:
+        raise ValueError(f"{index.name} names {len(names)} files, and {MOST_SHARDS} are the most that are loaded")
     for name in names:
         if not isinstance(name, str) or not _is_plain(name) or Path(name).suffix != kind:
             raise ValueError(

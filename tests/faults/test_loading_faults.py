@@ -26,13 +26,18 @@ import torch
 from checkpoints import change_config
 from gguf_files import array, header, tensor, text, write_gguf
 from huggingface_hub import constants
+from transformers import PretrainedConfig
 
-from fim_magic import weights
+from fim_magic import reports, weights
 from fim_magic.catalog import GgufFile
 from fim_magic.document import parse
 from fim_magic.engines.gguf_header import read_gguf_header, require_parts
 from fim_magic.engines.llama_cpp.gguf import GgufEngine
-from fim_magic.engines.torch.configuration import read_configuration, without_foreign_parts
+from fim_magic.engines.torch.configuration import (
+    read_configuration,
+    read_generation_config,
+    without_foreign_parts,
+)
 from fim_magic.engines.torch.footprint import LARGEST_HEADERS, MOST_WEIGHTS
 from fim_magic.engines.torch.gguf_conversion import converted, converted_tokenizer
 from fim_magic.engines.torch.local import LocalEngine
@@ -48,11 +53,11 @@ from fim_magic.pipeline import run
 from fim_magic.progress import Meter, Progress, silent
 from fim_magic.regular_files import DEEPEST, UnfitFileError, read_bytes, read_json
 from fim_magic.request import Request
-from fim_magic.tokenization import TextTokenizer
+from fim_magic.tokenization import TextTokenizer, read_tokenizer
 from fim_magic.weights.cache import SourceFailedError
 from fim_magic.weights.manifest import MANIFEST, fault_in
 from fim_magic.weights.pauses import LONGEST_PAUSE, MOST_TRIES, Pauses
-from fim_magic.weights.shards import shards_of
+from fim_magic.weights.shards import MOST_SHARDS, shards_of
 from fim_magic.weights.streaming import stream_part
 
 KERNEL = "somebody/kernel"
@@ -536,6 +541,77 @@ def test_such_a_tokenizer_is_refused_however_it_is_written(
         TextTokenizer.from_folder(tmp_path)
 
 
+def steps(part: str, *given: dict[str, Any]) -> dict[str, Any]:
+    inner = "normalizers" if part == "normalizer" else "pretokenizers"
+    return {part: {"type": "Sequence", inner: list(given)}}
+
+
+def replaced(pattern: str, content: str, kind: str = "String") -> dict[str, Any]:
+    return {"type": "Replace", "pattern": {kind: pattern}, "content": content}
+
+
+BYTES_AGAIN = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+GROWING = {
+    "bytes-as-characters-again": steps("pre_tokenizer", *[BYTES_AGAIN] * 50),
+    "a-letter-twice-again": steps("normalizer", *[replaced("e", "ee")] * 18),
+    "a-long-text-for-a-letter": {"normalizer": replaced("e", "e" * 1000)},
+    "a-text-between-all": steps("normalizer", *[replaced("", "abc", "Regex")] * 5),
+    "a-long-beginning": {"normalizer": {"type": "Prepend", "prepend": "x" * 5000}},
+    "in-a-list-of-a-list": steps("normalizer", steps("normalizer", *[replaced("e", "ee")] * 18)["normalizer"]),
+    "in-both": steps("pre_tokenizer", *[BYTES_AGAIN] * 6) | steps("normalizer", *[replaced("e", "ee")] * 6),
+    "many-steps": steps("normalizer", *[{"type": "Lowercase"}] * 200),
+}
+
+
+def with_tokenizer(folder: Path, change: dict[str, Any]) -> None:
+    whole = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps(whole | change))
+
+
+@pytest.mark.parametrize("change", GROWING.values(), ids=GROWING)
+def test_a_tokenizer_that_takes_all_memory_for_a_letter_is_refused(
+    change: dict[str, Any], checkpoint: Any, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(checkpoint("qwen2"), tmp_path / "model")
+    with_tokenizer(folder, change)
+    with pytest.raises(ModelError, match=r"as long|the most that are taken") as error:
+        TextTokenizer.from_folder(folder)
+    assert is_one_paragraph(error.value)
+
+
+VENDORS = {
+    "Llama": {"normalizer": steps("normalizer", {"type": "Prepend", "prepend": "▁"}, replaced(" ", "▁"))["normalizer"]},
+    "Gemma": {"normalizer": replaced(" ", "▁")},
+    "XLM": steps("normalizer", {"type": "NFKC"}, {"type": "Nmt"}, replaced(" {2,}", "▁", "Regex")),
+}
+
+
+@pytest.mark.parametrize("change", VENDORS.values(), ids=VENDORS)
+def test_what_the_vendors_do_to_a_text_is_done(change: dict[str, Any], checkpoint: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint("qwen2"), tmp_path / "model")
+    with_tokenizer(folder, change)
+    assert TextTokenizer.from_folder(folder).encode("def f(x):")
+
+
+def test_a_tokenizer_fills_no_text_up(checkpoint: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint("qwen2"), tmp_path / "model")
+    right = TextTokenizer.from_folder(folder).encode("a b")
+    filled = {"strategy": {"Fixed": 10**6}, "direction": "Left", "pad_to_multiple_of": None, "pad_id": 0}
+    cut = {"direction": "Left", "max_length": 1, "strategy": "LongestFirst", "stride": 0}
+    with_tokenizer(folder, {"padding": filled | {"pad_type_id": 0, "pad_token": "x"}, "truncation": cut})
+    assert read_tokenizer(folder / "tokenizer.json").encode("a b").ids == right  # it took room for them all
+    assert TextTokenizer.from_folder(folder).encode("a b") == right
+
+
+def test_a_control_token_of_a_plain_letter_is_told(checkpoint: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint("qwen2"), tmp_path / "model")
+    whole = json.loads((folder / "tokenizer.json").read_text())
+    whole["model"]["vocab"] |= {token["content"]: number for number, token in enumerate(whole["added_tokens"])}
+    with_tokenizer(folder, whole)
+    with pytest.raises(ModelError, match="makes a control token of a plain character"):
+        TextTokenizer.from_folder(folder).encode('!"#$%')
+
+
 # --- an index of shards --------------------------------------------------------------------------
 
 OUTSIDE = {
@@ -579,6 +655,13 @@ def weight_names(folder: Path) -> list[str]:
 
     with safe_open(folder / "model.safetensors", "pt") as file:
         return list(file.keys())
+
+
+def test_an_index_of_more_files_than_any_model_has_is_refused(tmp_path: Path) -> None:
+    names = {f"w{number}": f"model-{number}.safetensors" for number in range(MOST_SHARDS + 1)}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    with pytest.raises(ValueError, match="the most that are loaded"):
+        shards_of(tmp_path / "model.safetensors.index.json")
 
 
 def test_a_shard_outside_is_not_loaded(checkpoint: Any, tmp_path: Path) -> None:
@@ -633,6 +716,36 @@ def test_a_configuration_reaches_for_nothing(extra: dict[str, Any], checkpoint: 
     assert KERNEL not in str(found.to_dict())
     for gone in ("transformers_weights", "fusion_config", "custom_generate", "auto_map"):
         assert not hasattr(found, gone)
+
+
+def test_no_label_is_named_for_each_of_a_number(checkpoint: Any) -> None:
+    config = json.loads((checkpoint("qwen2") / "config.json").read_text())
+    labels = {"num_labels": 10**6, "id2label": {"0": "x"}, "label2id": {"x": 0}}
+    assert read_configuration(config | labels).num_labels == 2
+
+
+ENDS = {"none": (-1, None), "one": (3, 3), "some": ([-1, 3], [3]), "beyond": (10**12, None)}
+
+
+@pytest.mark.parametrize(("stated", "found"), ENDS.values(), ids=ENDS)
+def test_tokens_that_end_a_text_are_read(stated: Any, found: Any, tmp_path: Path) -> None:
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": stated, "pad_token_id": -1}))
+    read = read_generation_config(tmp_path, PretrainedConfig())
+    assert (read.eos_token_id, read.pad_token_id) == (found, None)
+
+
+@pytest.mark.parametrize("stated", ["x", [[1]], {}, True, [None], 1.5], ids=str)
+def test_what_is_no_token_ends_no_text(stated: Any, tmp_path: Path) -> None:
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": stated}))
+    with pytest.raises(ValueError, match=r"its eos_token_id is .* which is no token"):
+        read_generation_config(tmp_path, PretrainedConfig())
+
+
+@pytest.mark.parametrize("rows", ["x", [], {}, -1, 1.5, True, None], ids=str)
+def test_the_doctor_looks_at_a_configuration_of_wrong_kinds(rows: Any, checkpoint: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(checkpoint("qwen2"), tmp_path / "model")
+    change_config(folder, vocab_size=rows)
+    assert "it infills" in reports.model(str(folder)) or rows is True
 
 
 STORED_ODDLY = {
@@ -779,6 +892,17 @@ def test_a_flipped_bit_of_converted_weights_is_found_out_and_said(tmp_path: Path
     found = ModelManager().use(ModelSpec(str(path), engine="torch"))
     assert any("tiny.gguf" in notice and "made again" in notice for notice in found.notices)
     assert stored.read_bytes() == right
+
+
+@pytest.mark.parametrize("key", [b"qwen2.attention.head_count_kv", b"qwen2.feed_forward_length"])
+def test_a_header_of_a_larger_model_takes_no_memory(key: bytes, tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "tiny.gguf").path
+    before, found, after = path.read_bytes().partition(text(key) + struct.pack("<I", 4))
+    assert found
+    path.write_bytes(before + found + struct.pack("<I", 10**6) + after[4:])
+    with pytest.raises(ModelError, match=r"its header describes a model of .* numbers, and its files hold") as error:
+        converted(path)
+    assert is_one_paragraph(error.value)
 
 
 ABSENT = {
@@ -1132,5 +1256,16 @@ def test_what_lies_beside_a_file_is_not_read(tmp_path: Path) -> None:
     assert (converted_tokenizer(path) / "tokenizer_config.json").read_bytes() == right
 
 
-def test_a_file_with_the_longest_name_is_converted(tmp_path: Path) -> None:
-    assert converted_tokenizer(write_gguf(tmp_path / f"{'m' * 250}.gguf").path).is_dir()
+@linux
+@pytest.mark.parametrize(
+    "name", ["m" * 250, "模" * 83, "\udcff", "a\nb", "\x1b[2J", "%s{0}$(x)", "'\"", "", " "], ids=ascii
+)
+def test_a_file_of_any_name_is_converted(name: str, tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "tiny.gguf").path.rename(tmp_path / f"{name}.gguf")
+    assert (converted_tokenizer(path) / "tokenizer.json").is_file()
+
+
+def test_a_cache_whose_name_is_no_text_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIM_MAGIC_CACHE", str(tmp_path / "\udcff"))
+    with pytest.raises(FetchError, match="which is not UTF-8"):
+        converted_tokenizer(write_gguf(tmp_path / "tiny.gguf").path)

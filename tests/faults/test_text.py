@@ -600,6 +600,12 @@ def test_a_notebook_of_another_language_is_filled_in_it(metadata, notebook, engi
     assert not [check for check in said["candidates"][0]["checks"] if check["name"] == "names"]
 
 
+@pytest.mark.parametrize("said", [{"kernelspec": None}, {"language_info": None, "kernelspec": []}], ids=str)
+def test_a_notebook_that_does_not_know_its_language_is_one_of_python(said, notebook, engine, capsys):
+    assert run(notebook(notebook_of(*CELLS).replace('"metadata": {}', f'"metadata": {json.dumps(said)}'))) == 0
+    assert json.loads(capsys.readouterr().out)["metadata"] == said
+
+
 NO_NOTEBOOKS = {
     "no marker": (notebook_of("x = 1"), "no cursor marker in any of the notebook's code cells"),
     "a marker in a text": (notebook_of("# <cursor>"), "no cursor marker"),
@@ -613,6 +619,7 @@ NO_NOTEBOOKS = {
     "a cell without a source": ('{"cells": [{"cell_type": "code"}]}', "it has no cells"),
     "a source that is a number": ('{"cells": [{"cell_type": "code", "source": 3}]}', "it has no cells"),
     "lines that are numbers": ('{"cells": [{"cell_type": "code", "source": [3]}]}', "it has no cells"),
+    "a source that is an object": ('{"cells": [{"cell_type": "code", "source": {"<cursor>": 1}}]}', "it has no cells"),
     "cells that are none": ('{"cells": [3]}', "it has no cells"),
     "cells that are null": ('{"cells": null}', "it has no cells"),
     "half a character": (
@@ -658,6 +665,92 @@ def test_a_file_in_place_keeps_its_line_ends_and_mark(tmp_path, engine):
     path.write_bytes(data)
     assert run(path, "--in-place") == 0
     assert path.read_bytes() == data.replace(b"<cursor>", ANSWER.encode())
+
+
+def other_rights(path):
+    path.chmod(0o4750)
+
+
+def a_note(path):
+    os.setxattr(path, "user.note", b"mine")
+
+
+KEPT = {
+    "a mode that a change of owner takes away": (other_rights, lambda path: path.stat().st_mode & 0o7777),
+    "what the system keeps beside": (a_note, lambda path: os.listxattr(path)),
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "setxattr"), reason="of Linux")
+@pytest.mark.parametrize(("change", "look"), KEPT.values(), ids=KEPT)
+def test_a_file_in_place_keeps_its_rights(change, look, tmp_path, engine):
+    path = tmp_path / ("a" * 252 + ".py")  # the longest name there is: one that is longer was made beside it
+    path.write_text(MEAN, "utf-8")
+    change(path)
+    before = look(path)
+    assert run(path, "--in-place") == 0
+    assert path.read_text("utf-8") == FILLED
+    assert look(path) == before
+
+
+def saved_by_an_editor(path):
+    path.write_text("# mine\n", "utf-8")
+
+
+def saved_at_once(path):
+    path.write_text(MEAN.replace("mean", "MEAN"), "utf-8")
+
+
+def replaced_by_a_link(path):
+    (path.parent / "other.py").write_text("# mine\n", "utf-8")
+    path.unlink()
+    path.symlink_to("other.py")
+
+
+MEANWHILE = {
+    "saved by an editor": saved_by_an_editor,
+    "saved, of the same length": saved_at_once,
+    "another in its place": replaced_by_a_link,
+    "deleted": lambda path: path.unlink(),
+    "a folder in its place": lambda path: (path.unlink(), path.mkdir()),
+}
+
+
+# What somebody had saved meanwhile was lost, and a link was written through.
+@pytest.mark.parametrize("change", MEANWHILE.values(), ids=MEANWHILE)
+def test_what_changes_while_the_answer_is_made_is_not_written_over(change, tmp_path, engine, capsys):
+    path = tmp_path / "cell.py"
+    path.write_text(MEAN, "utf-8")
+    seen = []
+
+    def meanwhile(_step):
+        if not seen:
+            change(path)
+            seen.append({file.name: file.read_text("utf-8") for file in tmp_path.iterdir() if file.is_file()})
+
+    engine.before_step = meanwhile
+    try:
+        assert run(path, "--in-place") == 1
+    finally:
+        engine.before_step = lambda _step: None
+    out, err = capsys.readouterr()
+    assert "has changed while the answer was made" in err
+    assert out == FILLED, "the answer is lost"
+    assert {file.name: file.read_text("utf-8") for file in tmp_path.iterdir() if file.is_file()} == seen[0]
+
+
+def test_links_in_a_circle_are_told(tmp_path, engine, capsys):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    for option in ([], ["--in-place"]):
+        assert run(tmp_path / "a", *option) == 1
+        assert "could not be read: Too many levels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["<cursor>\n" * 101, "x = <cursor>\n" * 20_000])
+def test_more_holes_than_can_be_filled_are_refused(text, engine):
+    with pytest.raises(MarkerError, match="100 are the most that are filled at a time"):
+        infill(text, model="scripted")
 
 
 def test_what_cannot_be_written_stays_as_it_was(tmp_path, engine, capsys):

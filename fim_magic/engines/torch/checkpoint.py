@@ -29,7 +29,7 @@ from fim_magic.engines.torch.configuration import (
     read_generation_config,
 )
 from fim_magic.engines.torch.conversions import added_tokens, byte_level, codegen2, codegen25, santacoder
-from fim_magic.engines.torch.footprint import WeightsSize, weights_in
+from fim_magic.engines.torch.footprint import WeightsSize, numbers_of, weights_in
 from fim_magic.engines.torch.placement import Placement, plan
 from fim_magic.engines.torch.quiet import quiet_transformers
 from fim_magic.errors import FimError, ModelError, is_failure
@@ -42,7 +42,6 @@ from fim_magic.weights.shards import weight_files
 _OPENED = (".json", ".safetensors", ".bin", ".txt", ".model", ".jinja", ".py")
 """How the names end that transformers looks for in a checkpoint's folder."""
 
-_TOLERANCE = 4  # of pickles, only the size is known, and what they are stored in is guessed
 _IN_A_FILE = re.compile(r"[^\W\d]\w*\.[^\W\d]\w*")
 """How a configuration names a class of its own: the file beside it, without .py, and the class."""
 
@@ -162,10 +161,9 @@ def _require_shape_of_files(config: PretrainedConfig, stored: WeightsSize) -> No
     config.json, all of the memory.
     """
     with without_warnings(), torch.device("meta"):  # shapes without numbers
-        expected = sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())
+        model = AutoModelForCausalLM.from_config(config)
     held = stored.elements + 2 * stored.packed  # of a byte, two numbers at most
-    if expected > _TOLERANCE * held + 2**20:
-        raise ValueError(f"its config.json describes a model of {expected:,} numbers, and its files hold {held:,}")
+    numbers_of(model, held=held, where="its config.json")
 
 
 def _are_pickles(files: list[Path]) -> bool:

@@ -36,6 +36,9 @@ _NOT_THEIRS = frozenset(
         "_name_or_path",
         "name_or_path",
         "_commit_hash",
+        "num_labels",  # of a classifier: each gets a name, and there may be 2^63 of them
+        "id2label",
+        "label2id",
     }
 )
 """Keys that are left out, on every level."""
@@ -53,6 +56,7 @@ transformers fetches the programs for the others (fp8, mxfp4, metal, nvfp4) from
 """
 
 _FLOAT = "__float__"  # how transformers writes numbers that JSON does not have
+_IDS = 2**31  # more than there are ids
 _ENDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
@@ -109,7 +113,16 @@ def read_generation_config(folder: Path, config: PretrainedConfig) -> Generation
         stated = {key: getattr(config, key, None) for key in _ENDS}
     if not isinstance(stated, dict):
         raise TypeError("generation_config.json is no JSON object")
-    return GenerationConfig(**{key: stated.get(key) for key in _ENDS})
+    return GenerationConfig(**{key: _ids(key, stated.get(key)) for key in _ENDS})
+
+
+def _ids(key: str, value: Any) -> Any:
+    """The ids of tokens that a key names, or None: -1 is how some say that there is none."""
+    ids = value if isinstance(value, list) else [] if value is None else [value]
+    if any(isinstance(token, bool) or not isinstance(token, int) for token in ids):
+        raise ValueError(f"its {key} is {str(value)[:40]!r}, which is no token")
+    known = [token for token in ids if 0 <= token < _IDS]
+    return known if isinstance(value, list) else next(iter(known), None)
 
 
 def _cleaned(value: Any) -> Any:

@@ -42,6 +42,7 @@ place for; DeepSeek-V3, with 671 billion parameters, has 92,000."""
 LARGEST_HEADERS = 24 * 2**20
 """Bytes of all headers together: they are read before the weights in them are counted."""
 
+_TOLERANCE = 4  # of pickles, only the size is known, and what they are stored in is guessed
 _COUNTS_OF_LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
 _STORED_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 _LAYER = re.compile(r".*?\.\d+(?=\.)")
@@ -143,6 +144,28 @@ def require_plausible(config: Mapping[str, Any]) -> None:
 def context_of(config: Mapping[str, Any]) -> int | None:
     """Return how many tokens the configuration says the model can read, or None where it does not say."""
     return _first(config, "max_position_embeddings", "n_positions", "seq_length", "n_ctx")
+
+
+def vocabulary_of(config: Mapping[str, Any]) -> int | None:
+    """Return how many rows the configuration says that the embedding has, or None where it does not say."""
+    return _first(config, "vocab_size")
+
+
+def numbers_of(model: Any, *, held: int, where: str) -> int:
+    """Return how many numbers a model of torch has.
+
+    Args:
+        model: Its shapes are enough.
+        held: How many its files hold.
+        where: What describes the model.
+
+    Raises:
+        ValueError: It has many more than its files hold.
+    """
+    expected = sum(int(weight.numel()) for weight in model.parameters())
+    if expected > _TOLERANCE * held + 2**20:
+        raise ValueError(f"{where} describes a model of {expected:,} numbers, and its files hold {held:,}")
+    return expected
 
 
 # --- the weights ---------------------------------------------------------------------------------

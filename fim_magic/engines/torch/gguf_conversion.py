@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from fim_magic import weights
 from fim_magic.engines.gguf_header import cannot_read, read_gguf_header, require_gguf
+from fim_magic.engines.torch.footprint import numbers_of
 from fim_magic.engines.torch.gguf_source import GgufSource, by_itself
 from fim_magic.engines.torch.quiet import quiet_transformers
 from fim_magic.errors import FetchError, FimError, ModelError, is_failure
@@ -41,10 +42,10 @@ TOKENIZER_LAYOUT = "tokenizer-2"
 """As LAYOUT, of a folder that has no weights."""
 
 _LONGEST_STEM = 100
-"""Characters of a file's name that its folder keeps: with what follows them, a name on a disk has 255 bytes at most."""
+"""Bytes of a file's name that its folder keeps, those that are UTF-8: a name on a disk has 255 at most."""
 
 _HEAD = 32 * 2**20
-"""Bytes at a file's beginning that hold all it says about its tokenizer; the largest vocabularies take half of them."""
+"""Bytes at a file's beginning with all it says about its tokenizer; the largest vocabularies take half of them."""
 
 DIGITS_APART = frozenset({"smollm", "starcoder", "refact"})
 """Names for `tokenizer.ggml.pre` that split before and after each digit, then as GPT-2 does.
@@ -54,7 +55,6 @@ transformers leaves out the digits, so `1  2` gets other tokens than the model w
 
 DEEPSEEK_CODER = "deepseek-coder"
 """The name for DeepSeek-Coder's way to split, which transformers takes for GPT-2's."""
-
 
 Convert = Callable[[Path, Path, OnProgress], None]
 """Makes a folder of a file."""
@@ -144,7 +144,8 @@ def _cached(
     """Return a file's folder in the cache; if there is none that is whole, let `convert` fill a new one."""
     require_gguf(gguf)
     try:
-        name = f"{gguf.stem[:_LONGEST_STEM]}-{sha256()[:12]}-{layout}"
+        stem = gguf.stem.encode("utf-8", "ignore")[:_LONGEST_STEM].decode("utf-8", "ignore")
+        name = f"{stem}-{sha256()[:12]}-{layout}"
     except OSError as error:
         raise ModelError(cannot_read(gguf, error)) from error
     folder = weights.cache_dir() / "converted" / name
@@ -200,7 +201,7 @@ def _whole_or_nothing(folder: Path) -> Iterator[Path]:
 
 def _read_header(gguf: GgufSource, on_progress: OnProgress) -> _Header:
     meter = Meter(on_progress, f"Reading {gguf.name}", 1, unit="steps")
-    read_gguf_header(gguf.path)
+    stated = read_gguf_header(gguf.path)
     from transformers import AutoConfig
     from transformers.integrations.gguf import read_gguf_metadata
 
@@ -208,7 +209,7 @@ def _read_header(gguf: GgufSource, on_progress: OnProgress) -> _Header:
         metadata, tensors = read_gguf_metadata(str(gguf.path))
         config = AutoConfig.from_pretrained(**gguf.arguments)
     meter.report(1)
-    return _Header(config, str(metadata.get("tokenizer.ggml.pre", "")), len(tensors))
+    return _Header(config, str(metadata.get("tokenizer.ggml.pre", "")), len(tensors), stated.elements)
 
 
 @contextmanager
@@ -247,25 +248,28 @@ class _Header:
         config: As transformers has it.
         pre_tokenizer: The name of the way in which its tokenizer splits text.
         tensors: How many it holds.
+        elements: How many numbers are in them.
     """
 
     config: Any
     pre_tokenizer: str
     tensors: int
+    elements: int
 
 
 def _converted_size(gguf: GgufSource, header: _Header) -> int:
     """About how many bytes the converted form takes.
 
     Raises:
-        ModelError: It is of a kind that completes no text.
+        ModelError: It is of a kind that completes no text, or describes a much larger model than it holds.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
     with _readable(gguf), torch.device("meta"):  # shapes without numbers
         model = AutoModelForCausalLM.from_config(header.config)
-    return sum(4 * parameter.numel() for parameter in model.parameters())
+    with _readable(gguf):
+        return 4 * numbers_of(model, held=header.elements, where="its header")
 
 
 # --- the tokenizer -------------------------------------------------------------------------------
