@@ -123,19 +123,18 @@ def vllm(served_folder):
     MODELS.unload()
 
 
-@pytest.mark.parametrize("typed", FAILING)
-def test_where_the_first_use_has_failed_nothing_is_filled_by_another_model(typed, vllm, tmp_path):
+def test_where_the_first_use_has_failed_nothing_is_filled_by_another_model(vllm, tmp_path):
+    refusal = "No model is chosen: the last %fim use failed"
     with nobody_listens() as host, extended_shell(tmp_path) as shell:
-        run_cell(shell, f"%fim use {typed.replace('NOBODY', host)}")
-        for cell in (
-            f"%%fim\n{HOLE}",
-            f"%%complete\n{HOLE}",
-            f"%%fim --show-prompt\n{HOLE}",
-            "%fim",
-            f"import fim_magic\nfim_magic.infill({HOLE!r})",
-        ):
+        for typed in FAILING:
+            shell.run_line_magic("unload_ext", "fim_magic")
+            shell.run_line_magic("load_ext", "fim_magic")
+            run_cell(shell, f"%fim use {typed.replace('NOBODY', host)}")
+            assert refusal in run_cell(shell, f"%%fim\n{HOLE}").stderr, typed
+        python = f"import fim_magic\nfim_magic.infill({HOLE!r})"
+        for cell in (f"%%complete\n{HOLE}", f"%%fim --show-prompt\n{HOLE}", "%fim", python):
             captured = run_cell(shell, cell)
-            assert "No model is chosen: the last %fim use failed" in captured.stdout + captured.stderr, cell
+            assert refusal in captured.stdout + captured.stderr, cell
         with pytest.raises(ModelError, match="%fim use auto"):
             asyncio.run(anext(caret.fill(shell, Document("x = ", ""))))
         assert MODELS.loaded is None
@@ -146,40 +145,34 @@ def test_where_the_first_use_has_failed_nothing_is_filled_by_another_model(typed
         assert ANSWER in run_cell(shell, f"%%fim -n 1\n{HOLE}").stdout
 
 
-@pytest.mark.parametrize("typed", FAILING)
-@pytest.mark.parametrize("way", ["%fim use", "configured"])
-def test_the_model_in_use_stays_where_another_cannot_be_used(typed, way, vllm, tmp_path):
+@pytest.mark.parametrize("line", ["%fim use {}", "%config FimMagics.model = '{}'"])
+def test_the_model_in_use_stays_where_another_cannot_be_used(line, vllm, tmp_path):
     with nobody_listens() as host, extended_shell(tmp_path) as shell:
-        if way == "configured":
-            run_cell(shell, f"%config FimMagics.model = {vllm.address!r}")
-        else:
-            run_cell(shell, f"%fim use {vllm.address}")
-        told = run_cell(shell, f"%fim use {typed.replace('NOBODY', host)}")
-        assert f"{vllm.address} stays in use." in told.stdout
+        run_cell(shell, line.format(vllm.address))
+        for typed in FAILING:
+            told = run_cell(shell, f"%fim use {typed.replace('NOBODY', host)}")
+            assert f"{vllm.address} stays in use." in told.stdout, typed
         assert "stays in use" not in run_cell(shell, "%fim use").stdout  # nothing was named
         assert ANSWER in run_cell(shell, f"%%fim -n 1\n{HOLE}").stdout
         assert f"Model     {vllm.address}" in run_cell(shell, "%fim").stdout
 
 
-def test_a_pause_that_a_server_asks_for_is_shown(fake_server, file, capsys):
-    fake_server.says(ANSWER)
-    first = "/version" if fake_server.kind == "vllm" else "/props"
-    behave = fake_server.answer
-    refused = {first, fake_server.completions}
+def test_a_pause_that_a_server_asks_for_is_shown(vllm, file, capsys):
+    behave = vllm.answer
+    refused = {"/version", vllm.completions}
 
     def busy_once(exchange):
         if exchange.asked.path in refused:
             refused.discard(exchange.asked.path)
-            exchange.json({}, 429, Retry_After="1")
+            exchange.json({}, 429)
         else:
             behave(exchange)
 
-    fake_server.answer = busy_once
-    assert cli.main(["infill", file, "--model", fake_server.address]) == 0
+    vllm.answer = busy_once
+    assert cli.main(["infill", file, "--model", vllm.address]) == 0
     told = capsys.readouterr()
     assert told.out == HOLE.replace("<cursor>", ANSWER)
-    assert len(re.findall(rf"Waiting for {fake_server.host} .*/ [12] s", told.err)) >= 2
-    MODELS.unload()
+    assert told.err.count(f"Waiting for {vllm.host} ") >= 2
 
 
 def test_a_server_that_is_not_there(tmp_path, file, capsys):
