@@ -715,7 +715,7 @@ def test_load_ext_loads_nothing_that_was_not_configured(configured, slowly, conf
 def test_options_that_cannot_be_do_not_keep_the_extension_from_loading(configured, slowly, checkpoint):
     shell = configured(model=str(checkpoint("qwen2")), quantize="5bit")
     assert slowly.models.loading is None
-    assert "--quantize is one of" in Outcome(shell, f"%%fim\n{BODY}").error
+    assert "FimMagics.quantize is one of" in Outcome(shell, f"%%fim\n{BODY}").error
 
 
 def test_load_ext_with_a_configured_model_imports_torch_only_in_the_background(tmp_path):
