@@ -116,7 +116,8 @@ class OptionValues:
     def refusal(self, name: str, rule: str) -> OptionError:
         """Return the error for a value that breaks a rule, which is half a sentence."""
         origin = self.origin(name)
-        return OptionError(f"{origin[0].upper()}{origin[1:]} {rule}; {self[name]!r} is not.{mend(origin)}")
+        begin = origin.replace("the env", "The env", 1)  # a name stays as it is typed
+        return OptionError(f"{begin} {rule}; {self[name]!r} is not.{mend(origin)}")
 
     def checked(self, name: str, valid: Callable[[Any], bool], rule: str) -> Any:
         """Return a value.
