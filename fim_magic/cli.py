@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from fim_magic.cli_loading import load
 from fim_magic.cli_process import INTERRUPTED, require_output, run
-from fim_magic.errors import OptionError
+from fim_magic.errors import FimError, OptionError
 from fim_magic.streams import is_terminal
 from fim_magic.version import __version__
 from fim_magic.visible import hand_over, notify, plain_text, say, say_in_colour
@@ -44,7 +44,16 @@ def main(arguments: Sequence[str] | None = None, models: ModelManager | None = N
         own, more = _split_off(typed)
         options = _parser(typed).parse_args(own, argparse.Namespace(typed=typed, models=models, more=more))
         require_working_folder()
-        return int(options.run(options))
+        try:
+            return int(options.run(options))
+        except FimError as error:
+            from fim_magic.options import origin_note
+            from fim_magic.settings import Settings
+
+            note = origin_note(Settings(), str(error), " ".join(typed))
+            if not note:
+                raise
+            raise FimError(f"{error}{note}") from error
 
     return run(command)
 

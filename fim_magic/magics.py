@@ -20,6 +20,7 @@ from fim_magic.classroom import hint as hint_of
 from fim_magic.errors import OptionError, ServerError, is_failure
 from fim_magic.frontends import accept_now
 from fim_magic.mistyped import MistypedMagic
+from fim_magic.options import origin_note
 from fim_magic.session import Session, prompt_sheet
 from fim_magic.settings import LOADING, Option, Settings, options_of
 from fim_magic.visible import plain_lines, plain_text, say
@@ -48,6 +49,7 @@ def _with_errors_for_the_user(method: Callable[_P, None]) -> Callable[_P, None]:
             from fim_magic.faults import in_words
 
             message = str(in_words(error))
+            message += origin_note(args[0], message, " ".join(map(str, args[1:3])))
         # Not within the except: shells keep the last error, an error keeps the one that it was raised from, and that
         # one's frames the request's memory, which is wanted back when it has run out.
         raise UsageError(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -115,7 +116,8 @@ class OptionValues:
     def refusal(self, name: str, rule: str) -> OptionError:
         """Return the error for a value that breaks a rule, which is half a sentence."""
         origin = self.origin(name)
-        return OptionError(f"{origin[0].upper()}{origin[1:]} {rule}; {self[name]!r} is not.{mend(origin)}")
+        begin = origin.replace("the env", "The env", 1)  # a name stays as it is typed
+        return OptionError(f"{begin} {rule}; {self[name]!r} is not.{mend(origin)}")
 
     def checked(self, name: str, valid: Callable[[Any], bool], rule: str) -> Any:
         """Return a value.
@@ -147,6 +149,25 @@ class OptionValues:
 def mend(origin: str) -> str:
     """Say behind an error how it is mended, if its value has come from an environment variable: nobody has typed it."""
     return " Change or unset it." if "FIM_MAGIC_" in origin else ""
+
+
+def origin_note(settings: Any, message: str, typed: str) -> str:
+    """Say of the options that an error names which of them nobody has typed: they come from environment variables.
+
+    Args:
+        settings: The `Settings` that count.
+        message: Of the error. It may say what to omit.
+        typed: What the user typed.
+    """
+    words = {word.partition("=")[0] for word in typed.split()}
+    found = []
+    for name, trait in settings.traits(flags=lambda flags: flags is not None).items():
+        option = f"--{name.replace('_', '-')}"
+        counts = name in settings.environment and getattr(settings, name) == settings.environment[name]
+        is_named = re.search(rf"{option}(?![\w-])", message) and variable_of(name) not in message
+        if counts and is_named and words.isdisjoint(trait.metadata["flags"]):
+            found.append(f" {option} comes from the environment variable {variable_of(name)}; change or unset it.")
+    return "".join(found)
 
 
 def unreadable(trait: Any, name: str, value: str) -> OptionError:

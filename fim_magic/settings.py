@@ -65,7 +65,11 @@ _LEAST_PROMPT = 16  # tokens, without which a request makes no sense
 
 
 class Settings(Configurable):
-    """The options' defaults. Each can be set with `%config FimMagics.<name> = value`."""
+    """The options' defaults. Each can be set with `%config FimMagics.<name> = value`.
+
+    Attributes:
+        environment: What has come from environment variables, by option.
+    """
 
     model = traitlets.Unicode(
         "auto",
@@ -191,7 +195,7 @@ class Settings(Configurable):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._unreadable: dict[str, str] = {}  # an error when they are used, so that the extension loads
-        self._environment: dict[str, Any] = {}  # what has come from there
+        self.environment: dict[str, Any] = {}
         configured = {*kwargs, *self.config.get(type(self).__name__, {})}
         for name, trait in self.traits(config=True).items():
             if not (trait.metadata.get("flags") or trait.metadata.get("from_environment")):
@@ -201,7 +205,7 @@ class Settings(Configurable):
                 continue
             try:
                 setattr(self, name, trait.from_string(value))
-                self._environment[name] = getattr(self, name)
+                self.environment[name] = getattr(self, name)
             except (ValueError, traitlets.TraitError):
                 self._unreadable[name] = value
 
@@ -305,7 +309,7 @@ class Settings(Configurable):
             trait = self.traits()[name]
             if name not in chosen and getattr(self, name) == trait.default(self):
                 raise unreadable(trait, name, value)
-        return OptionValues(values | chosen, frozenset(chosen), flags, self._environment)
+        return OptionValues(values | chosen, frozenset(chosen), flags, self.environment)
 
 
 def _candidates(values: OptionValues) -> int:

@@ -4,14 +4,18 @@ import subprocess
 import sys
 
 import pytest
+from shells import extended_shell, run_cell
 from traitlets import TraitError
 from traitlets.config import Config
 
+from fim_magic import cli
 from fim_magic.context import MODES
 from fim_magic.errors import MarkerError, OptionError
 from fim_magic.formats import ORDERS, family_names
 from fim_magic.loading.loaders import ENGINES
+from fim_magic.loading.manager import ModelManager
 from fim_magic.markers import MARKERS
+from fim_magic.options import origin_note
 from fim_magic.settings import LOADING, METHODS, QUANTIZATIONS, Settings, options_of
 
 BUILT_IN = {
@@ -254,6 +258,36 @@ def test_what_a_wrong_environment_variable_holds_is_told_by_its_name(name, monke
     assert "FimMagics" not in str(told.value)
     monkeypatch.delenv(variable)
     use(Settings())
+
+
+@pytest.mark.parametrize(
+    ("typed", "is_told"),
+    [
+        ("", True),
+        ("--engine gguf", False),
+        ("--engine=gguf", False),
+        ("-n 3 --engines", True),
+        ("--quantize 4bit", True),
+    ],
+)
+def test_an_option_to_omit_that_nobody_has_typed_is_told_by_its_variable(typed, is_told, monkeypatch):
+    monkeypatch.setenv("FIM_MAGIC_ENGINE", "gguf")
+    monkeypatch.setenv("FIM_MAGIC_MODEL", "tiny")
+    settings = Settings()
+    note = origin_note(settings, "--engine gguf runs .gguf files. Omit it, or --models.", typed)
+    assert note == is_told * " --engine comes from the environment variable FIM_MAGIC_ENGINE; change or unset it."
+    assert origin_note(settings, "--model PATH", "-m there") == ""
+    settings.engine = "torch"
+    assert origin_note(settings, "Omit --engine torch.", typed) == ""
+
+
+def test_both_doors_tell_it(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("FIM_MAGIC_ENGINE", "gguf")
+    assert cli.main(["fetch", "starcoder2-3b"], ModelManager()) == 1
+    assert "--engine comes from the environment variable FIM_MAGIC_ENGINE" in capsys.readouterr().err
+    with extended_shell(tmp_path) as shell:
+        assert "variable FIM_MAGIC_ENGINE" in run_cell(shell, "%fim use starcoder2-3b")
+        assert "variable FIM_MAGIC_ENGINE" not in run_cell(shell, "%fim use starcoder2-3b --engine gguf")
 
 
 def test_each_setting_that_has_a_variable_has_a_wrong_value():

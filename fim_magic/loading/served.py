@@ -152,7 +152,7 @@ def _bring(name: str, on_progress: OnProgress, on_notice: OnNotice, *, own_disk:
     if not own_disk and source.path != Path():
         raise ModelError(f"{name!r} is a path here, and the server is elsewhere")
     if source.gguf is not None:
-        return _bring_of_file(source.gguf, source.entry, on_progress, on_notice)
+        return bring_of_file(source.gguf, source.entry, on_progress, on_notice)
     if source.repo:
         folder = weights.snapshot_tokenizer(source.repo, source.revision, on_progress)
         return folder, folder.name[:12]
@@ -161,7 +161,7 @@ def _bring(name: str, on_progress: OnProgress, on_notice: OnNotice, *, own_disk:
     return source.path, "local folder"
 
 
-def _bring_of_file(
+def bring_of_file(
     gguf: GgufFile, entry: Entry | None, on_progress: OnProgress, on_notice: OnNotice
 ) -> tuple[Path, str]:
     """Bring the tokenizer of one of the catalogue's files: of the model's own repository rather than the whole file."""
@@ -175,11 +175,13 @@ def _bring_of_file(
             return folder, folder.name[:12]
         except FetchError:
             _log.info("The tokenizer of %s could not be brought alone.", gguf.filename, exc_info=True)
+    size = f"{gguf.size / 1e6:.0f} MB"
     if not is_here:
-        size = f"{gguf.size / 1e6:.0f} MB"
         on_progress(Progress(f"Fetching all of {gguf.filename} for its tokenizer, {size}", 0, 0, ""))
+    file = weights.fetch(gguf, on_progress, on_notice)
+    if not is_here:
         on_notice(
             f"All of {gguf.filename} ({size}) was fetched, since its tokenizer could not be had alone. --tokenizer "
             "takes a folder, or OWNER/NAME on the Hub, that has one."
         )
-    return tokenizer_of_gguf(weights.fetch(gguf, on_progress, on_notice), on_progress, on_notice), gguf.sha256[:12]
+    return tokenizer_of_gguf(file, on_progress, on_notice), gguf.sha256[:12]

@@ -12,6 +12,7 @@ from scripted import ScriptedEngine
 from fim_magic import catalog, reports
 from fim_magic.candidate import Candidate, Ending, Result
 from fim_magic.document import Document
+from fim_magic.engines import Destination, ServerInfo
 from fim_magic.engines.torch.local import LocalEngine
 from fim_magic.errors import ModelError
 from fim_magic.loading.loaded import Loaded
@@ -128,6 +129,19 @@ def test_status_tells_the_engine_and_why(runtime, asked, told):
     models = ModelManager()
     models.loaded = Loaded(engine, spec, "", 1.0, engine_name=runtime, engine_reason="it is faster")
     assert told in reports.status(None, manager=models)
+
+
+def test_status_cuts_long_names_and_lines():
+    engine = ScriptedEngine("x")
+    name = "vllm://gpu.example:8000/" + "folder/" * 60 + "starcoder"
+    server = ServerInfo("gpu.example:8000", "vLLM " + "9" * 300, name, is_encrypted=True, is_here=False)
+    engine.info = replace(engine.info, model=name, server=server, destination=Destination.HOST)
+    MODELS.adopt(engine)
+    lines = reports.status(None).splitlines()
+    assert max(map(len, lines)) <= 120
+    assert sum("vllm://gpu.example:8000/folder/" in line for line in lines) == 2
+    assert sum("/starcoder" in line for line in lines) == 2
+    assert lines[-1].startswith("Memory    this process")
 
 
 # --- the list of models --------------------------------------------------------------------------

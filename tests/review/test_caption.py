@@ -10,10 +10,20 @@ from hypothesis import strategies as st
 
 from fim_magic import holes
 from fim_magic.candidate import Candidate, Check, Cut, Ending, Result
-from fim_magic.columns import clipped, columns_of, shortened
+from fim_magic.columns import both_ends, clipped, columns_of, shortened
 from fim_magic.context import Context, ContextCell, NameDescription
 from fim_magic.document import parse
-from fim_magic.review.caption import COLUMNS, about, facts, line, progress_line, stopped_line, title_of_other
+from fim_magic.progress import Progress
+from fim_magic.review.caption import (
+    COLUMNS,
+    about,
+    facts,
+    line,
+    progress_line,
+    stopped_line,
+    title_of_other,
+    waiting_line,
+)
 
 PARSES, NAMES = Check("parses", True), Check("names", True)
 UNDEFINED = Check("names", False, "undefined: Counter")
@@ -261,3 +271,20 @@ def test_a_failure_that_is_wider_whole_than_in_parts_is_shortened(text):
     failed = Check("test", False, f"AssertionError: {text}")
     for name in ("qwen2.5-coder-1.5b", "tiny"):
         assert columns_of(line(result(checked(failed), model=name))) <= COLUMNS
+
+
+@pytest.mark.parametrize("host", ["gpu.example:8000", "a-very-long-name-of-a-host." * 9 + "example:8000"])
+def test_a_pause_is_told_with_the_seconds_that_are_left(host):
+    told = waiting_line("vllm://" + host, Progress(f"Waiting for {host}", 1, 4, "s", 1.2))
+    assert told.endswith(f"Waiting for {host}, 3 s")
+
+
+@pytest.mark.parametrize(
+    "text", ["vllm://gpu.example:8000/" + "x" * 500 + "/the-end", "名" * 300, "e\u0301" * 200, "short"]
+)
+def test_of_a_long_name_both_ends_are_shown(text):
+    shown = both_ends(text, 40)
+    assert columns_of(shown) <= 40
+    assert shown == text or "…" in shown
+    assert text.startswith(shown.partition("…")[0])
+    assert text.endswith(shown.rpartition("…")[2])

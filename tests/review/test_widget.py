@@ -24,6 +24,7 @@ from fim_magic.document import Document, parse
 from fim_magic.errors import BusyError
 from fim_magic.frontends import Connection, Owner, Placed
 from fim_magic.frontends.jupyter_server import JupyterLab
+from fim_magic.progress import Progress
 from fim_magic.provenance import record
 from fim_magic.review import View, widget
 from fim_magic.review.buttons import BUTTONS
@@ -468,6 +469,22 @@ def test_view_on_a_page(shell):
     assert set(finished.data) == {"text/html", "text/plain"}
     assert finished.metadata["fim_magic"] == {"model": "tiny"}
     assert WIDGET_MIME in buttons.data
+
+
+def test_view_of_a_request_that_waits(shell):
+    now = 0.0
+    with capture_output() as captured:
+        view = View(shell, parse("a = <cursor>\n"), title="tiny", clock=lambda: now)
+        for passed in (0, 1, 2):
+            now += 1.0
+            view.wait(Progress("Waiting for gpu:8000", passed, 3, "s"))
+        view.wait(Progress("Waiting for gpu:8000", 2, 3, "s"))  # too early to draw again
+        view.wait(None)
+        view.finish(result("1"))
+    waits = [output.data["text/plain"] for output in captured.outputs[1:4]]
+    for left, shown in zip((3, 2, 1), waits, strict=True):
+        assert f"tiny · Waiting for gpu:8000, {left} s" in shown
+    assert "filling the hole" in captured.outputs[4].data["text/plain"]
 
 
 def test_view_without_question(shell):

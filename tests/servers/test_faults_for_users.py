@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -17,9 +18,10 @@ from scripted_server import CUT, answer, content, nobody_listens, stream
 from shells import extended_shell
 
 import fim_magic
-from fim_magic import cli
+from fim_magic import caret, cli
 from fim_magic.candidate import Ending
-from fim_magic.errors import ServerError
+from fim_magic.document import Document
+from fim_magic.errors import ModelError, ServerError
 from fim_magic.interruption import BrokenOffError
 from fim_magic.loading.manager import MODELS
 
@@ -109,6 +111,70 @@ def test_a_cell_tells_it_in_a_paragraph_and_the_next_one_runs(server, tmp_path):
         assert ANSWER in run_cell(shell, f"%%fim -n 1\n{HOLE}").stdout
 
 
+FAILING = ["vllm://NOBODY", "there/is/no/such-model", "qwen2.5-coder-0.5b --engine steam", "starcoder2-3b --bogus"]
+"""What may stand behind %fim use, and fails."""
+
+
+@pytest.fixture
+def vllm(served_folder):
+    with FakeVllm(served_folder) as server:
+        server.says(ANSWER)
+        yield server
+    MODELS.unload()
+
+
+def test_where_the_first_use_has_failed_nothing_is_filled_by_another_model(vllm, tmp_path):
+    refusal = "No model is chosen: the last %fim use failed"
+    with nobody_listens() as host, extended_shell(tmp_path) as shell:
+        for typed in FAILING:
+            shell.run_line_magic("unload_ext", "fim_magic")
+            shell.run_line_magic("load_ext", "fim_magic")
+            run_cell(shell, f"%fim use {typed.replace('NOBODY', host)}")
+            assert refusal in run_cell(shell, f"%%fim\n{HOLE}").stderr, typed
+        python = f"import fim_magic\nfim_magic.infill({HOLE!r})"
+        for cell in (f"%%complete\n{HOLE}", f"%%fim --show-prompt\n{HOLE}", "%fim", python):
+            captured = run_cell(shell, cell)
+            assert refusal in captured.stdout + captured.stderr, cell
+        with pytest.raises(ModelError, match="%fim use auto"):
+            asyncio.run(anext(caret.fill(shell, Document("x = ", ""))))
+        assert MODELS.loaded is None
+        assert MODELS.loading is None
+        assert ANSWER in run_cell(shell, f"%%fim -n 1 --model {vllm.address}\n{HOLE}").stdout
+        run_cell(shell, "%fim unload")
+        run_cell(shell, f"%fim use {vllm.address}")
+        assert ANSWER in run_cell(shell, f"%%fim -n 1\n{HOLE}").stdout
+
+
+@pytest.mark.parametrize("line", ["%fim use {}", "%config FimMagics.model = '{}'"])
+def test_the_model_in_use_stays_where_another_cannot_be_used(line, vllm, tmp_path):
+    with nobody_listens() as host, extended_shell(tmp_path) as shell:
+        run_cell(shell, line.format(vllm.address))
+        for typed in FAILING:
+            told = run_cell(shell, f"%fim use {typed.replace('NOBODY', host)}")
+            assert f"{vllm.address} stays in use." in told.stdout, typed
+        assert "stays in use" not in run_cell(shell, "%fim use").stdout  # nothing was named
+        assert ANSWER in run_cell(shell, f"%%fim -n 1\n{HOLE}").stdout
+        assert f"Model     {vllm.address}" in run_cell(shell, "%fim").stdout
+
+
+def test_a_pause_that_a_server_asks_for_is_shown(vllm, file, capsys):
+    behave = vllm.answer
+    refused = {"/version", vllm.completions}
+
+    def busy_once(exchange):
+        if exchange.asked.path in refused:
+            refused.discard(exchange.asked.path)
+            exchange.json({}, 429)
+        else:
+            behave(exchange)
+
+    vllm.answer = busy_once
+    assert cli.main(["infill", file, "--model", vllm.address]) == 0
+    told = capsys.readouterr()
+    assert told.out == HOLE.replace("<cursor>", ANSWER)
+    assert told.err.count(f"Waiting for {vllm.host} ") >= 2
+
+
 def test_a_server_that_is_not_there(tmp_path, file, capsys):
     with nobody_listens() as host:
         assert cli.main(["infill", file, "--model", f"vllm://{host}"]) == 1
@@ -118,7 +184,7 @@ def test_a_server_that_is_not_there(tmp_path, file, capsys):
 def test_the_wrong_kind_and_the_wrong_model(served_folder, file, capsys):
     with FakeLlamaServer(served_folder) as server:
         assert cli.main(["infill", file, "--model", f"vllm://{server.host}"]) == 1
-        assert f"%fim use vllm://{server.host}" in capsys.readouterr().err
+        assert f"It answers as llama-server. Name it so: %fim use {server.address}" in capsys.readouterr().err
     with FakeVllm(served_folder) as server:
         assert cli.main(["infill", file, "--model", f"{server.address}/other/model"]) == 1
         assert "no model called 'other/model'; it has tiny/qwen2" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from contextlib import suppress
 
@@ -10,20 +11,23 @@ import checkpoints
 import pytest
 from fake_servers import FakeLlamaServer, FakeVllm, write_served
 from fake_text_servers import FakeCompletions, FakeOllama, FakeSglang, FakeTgi
+from huggingface_hub import constants
 from scripted_server import ScriptedServer, answer, content, stream
 from test_server_faults import changed, fields_of
 from tokenizers import decoders, pre_tokenizers
 
-from fim_magic import cli
+from fim_magic import catalog, cli
+from fim_magic.catalog import GgufFile
 from fim_magic.engines import ANY, GREEDY
 from fim_magic.engines.server.address import KINDS as KIND_NAMES
 from fim_magic.engines.server.address import ServerAddress
 from fim_magic.engines.server.connection import ServerConnection
 from fim_magic.engines.server.dialects import DIALECTS, identify
 from fim_magic.engines.server.engine import ServerEngine
-from fim_magic.errors import FimError, ModelError, ServerError
+from fim_magic.errors import FetchError, FimError, ModelError, ServerError
 from fim_magic.loading.manager import MODELS
 from fim_magic.loading.resolve import named_source
+from fim_magic.loading.served import bring_of_file
 from fim_magic.pipeline import run
 from fim_magic.settings import Settings
 
@@ -357,6 +361,37 @@ def test_where_the_tokenizer_of_an_ollama_model_may_come_from(served_folder, nam
         server.shown = {"model_info": info, "modelfile": ""}
         _, served = identify(ServerConnection(ServerAddress.of(f"{server.address}/{name}")))
         assert found in served.sources
+
+
+def test_a_tokenizer_alone_is_brought_where_a_repository_has_it(served_folder, tmp_path, monkeypatch, capsys):
+    """And not the whole file of the catalogue, in which it is as well."""
+    monkeypatch.setenv("FIM_MAGIC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    (repo,) = catalog.find("qwen2.5-coder-0.5b").tokenizer_repos
+    commit = "1" * 40
+    cached = tmp_path / f"models--{repo.replace('/', '--')}"
+    shutil.copytree(served_folder, cached / "snapshots" / commit)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(commit)
+    with FakeOllama(served_folder, name="qwen2.5-coder:0.5b") as server:
+        server.says(ANSWER)
+        server.shown = {"modelfile": ""}
+        path = tmp_path / "cell.py"
+        path.write_text(HOLE)
+        assert cli.main(["infill", str(path), "--model", server.address]) == 0
+    assert capsys.readouterr().out == FILLED
+    assert not list((tmp_path / "cache").rglob("*.gguf"))
+    MODELS.unload()
+
+
+def test_the_size_of_a_file_that_is_fetched_for_its_tokenizer_is_told_before(tmp_path, monkeypatch):
+    monkeypatch.setenv("FIM_MAGIC_CACHE", str(tmp_path / "cache"))
+    gguf = GgufFile("alone.gguf", 491_400_064, "0" * 64)
+    seen = []
+    with pytest.raises(FetchError):  # nobody has it
+        bring_of_file(gguf, None, lambda progress: seen.append(progress.what), pytest.fail)
+    assert seen[0] == "Fetching all of alone.gguf for its tokenizer, 491 MB"
 
 
 def test_an_ollama_model_that_runs_elsewhere_is_refused(served_folder):
