@@ -46,7 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="run the code that the model brings, if MODEL is owner/name@COMMIT with all of the commit: read it first",
     )
-    parser.usage = parser.format_usage().removeprefix("usage: ").rstrip() + " [-- OPTIONS OF THE SERVER]"
+    parser.epilog = "What stands behind -- goes to the server as it is, such as -- --gpu-memory-utilization 0.5"
 
 
 def split_off(typed: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -180,7 +180,7 @@ def build_command(
         raise OptionError(f"{checkpoint.name} reads {checkpoint.context} tokens at most: --ctx {checkpoint.context}")
     if options.port is not None and not 0 < options.port < 1 << 16:
         raise OptionError(f"--port is from 1 to {(1 << 16) - 1}; {options.port} is not.")
-    typed = {word.partition("=")[0] for word in options.more}
+    typed = {word.partition("=")[0].replace("_", "-") for word in options.more}  # vLLM takes either
     if typed & _FIXED:
         raise OptionError(
             f"{min(typed & _FIXED)} cannot stand behind --, as the lines for users depend on it. Before it, --host, "

@@ -108,7 +108,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is not None:
         return
     try:
-        process.send_signal(signal.SIGTERM if os.name != "posix" or _is_deaf_to_ctrl_c() else signal.SIGINT)
+        process.send_signal(signal.SIGTERM if os.name != "posix" or _is_ignored(signal.SIGINT) else signal.SIGINT)
         process.wait(_END_SECONDS)
     except (KeyboardInterrupt, subprocess.TimeoutExpired):
         with suppress(OSError):  # it has ended by itself
@@ -119,14 +119,17 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _is_deaf_to_ctrl_c() -> bool:
-    """Whether Ctrl-C is ignored here, as in what a script starts with `&`: a server inherits that."""
-    return signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+def _is_ignored(number: int) -> bool:
+    """Whether a signal is ignored here, as Ctrl-C in what a script starts with `&`: a server inherits that."""
+    return signal.getsignal(number) is signal.SIG_IGN
 
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """As long as the block lasts, end in an orderly way when this process is told to end, or its terminal closes."""
+    """As long as the block lasts, end in an orderly way when this process is told to end, or its terminal closes.
+
+    Where that is ignored, as by nohup, it stays so.
+    """
 
     def leave(number: int, _frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
@@ -135,7 +138,7 @@ def _ended_by_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, leave) for number in numbers}
+    before = {number: signal.signal(number, leave) for number in numbers if not _is_ignored(number)}
     try:
         yield
     finally:

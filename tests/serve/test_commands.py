@@ -67,6 +67,7 @@ def test_the_server_that_suits(checkpoint, machine, wanted, server):
         (STARCODER, ONE_GPU, {"port": 0}, OptionError, "--port"),
         (STARCODER, ONE_GPU, {"more": ("--dtype", "half", "--port=9")}, OptionError, "--port cannot stand behind --"),
         (GGUF, ONE_GPU, {"more": ("--api-key", "sesame")}, OptionError, "--key-file"),
+        (STARCODER, ONE_GPU, {"more": ("--served_model_name", "x")}, OptionError, "--served-model-name cannot"),
     ],
 )
 def test_what_cannot_work_is_refused_with_what_to_type(checkpoint, machine, options, kind, said):

@@ -220,6 +220,19 @@ def test_a_server_that_is_started_where_ctrl_c_is_ignored_is_told_to_end(tmp_pat
     assert (tmp_path / "seen").read_text("utf-8") == "told"
 
 
+def test_a_server_that_is_started_by_nohup_outlives_its_terminal(tmp_path):
+    def on_ready(_seconds: float) -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        command = command_for(tmp_path, FAKE, free_port())
+        assert process.run_server(command, "k", on_ready, look_seconds=0.02) == 0  # ended by Ctrl-C, not before
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_server_that_ends_before_it_answers_is_an_error(tmp_path):
     command = command_for(tmp_path, "raise SystemExit(3)", free_port())
     with pytest.raises(ServerError, match="ended with status 3 before it answered"):

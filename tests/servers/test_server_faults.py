@@ -41,6 +41,7 @@ from fim_magic.engines.server.dialects import DIALECTS, identify
 from fim_magic.engines.server.engine import ServerEngine
 from fim_magic.engines.server.event_stream import EventStream
 from fim_magic.engines.server.lines import Lines
+from fim_magic.engines.server.refusals import said_in_stream
 from fim_magic.engines.server.time_limits import TimeLimits
 from fim_magic.engines.server.vocabulary import require_same_vocabulary
 from fim_magic.errors import FimError, ServerError
@@ -419,6 +420,19 @@ BREAKS = {
     "an id of no token comes": ({"choices": [{"token_ids": [10**6]}], "tokens": [10**6]},),
     "too much comes": (b"data: " + b"x" * 5 * 2**20,),
 }
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("EngineCore encountered an issue. ", "while it answered: EngineCore encountered an issue. Its own log"),
+        ({"message": ""}, "while it answered. Its own log"),  # vLLM's, where its engine has failed
+        ({"code": 500}, "while it answered. Its own log"),
+    ],
+)
+def test_an_error_in_a_stream_is_told_in_whole_sentences(error, said):
+    found = said_in_stream(ServerAddress.of("vllm://127.0.0.1:8000"), {"error": error})
+    assert said in str(found)
 
 
 @pytest.mark.parametrize("how", BREAKS)

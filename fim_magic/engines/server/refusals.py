@@ -102,7 +102,7 @@ def said_in_stream(address: ServerAddress, event: Any) -> ServerError | None:
     """Return the error that a server tells in an event in the place of tokens, or None."""
     if not isinstance(event, dict) or not event.get("error"):
         return None
-    told = _told(event).rstrip(".")
+    told = _told(event)
     return ServerError(
         f"The server at {address.host} failed while it answered{told}. Its own log says why. Run this again when it is "
         "well."
@@ -245,7 +245,8 @@ def _told(found: Any) -> str:
     for key in ("error", "message", "detail"):
         if isinstance(found, dict) and key in found:
             found = found[key]
-    return f": {found[:_MOST_TOLD]}" if isinstance(found, str) else ""
+    said = found[:_MOST_TOLD].strip().rstrip(".") if isinstance(found, str) else ""
+    return f": {said}" if said else ""
 
 
 def _without_key(said: str, response: httpx2.Response) -> str:
