@@ -42,8 +42,8 @@ def needs_consent(spec: ModelSpec, manager: ModelManager, permission: Permission
     if catalog.find(spec.name) is None and catalog.by_repo(spec.name) is None:
         return True
     source, _ = find_source(spec.name, manager.memory)
-    # A folder may have the name of a known repository: that one has no entry.
-    return source.entry is None or not is_here(source)
+    # A folder may have the name of a known repository. One with an adapter has the entry of the model that it changes.
+    return source.entry is None or bool(source.named_paths) or not is_here(source)
 
 
 def host_in(name: str) -> str:
