@@ -74,7 +74,13 @@ def test_the_tokens_together_are_the_middle():
     ends = (1, 5, 5, 20, 30, len(middle) + 4)
     html = details_html(FACTS, candidate(middle + " tail", *[0.5] * 6, ends=ends, cut=Cut("dedent", len(middle))))
     sure = html[html.index("fim-sureness") :]
-    shown = text_of(sure[sure.index("<pre") :]).replace("&lt;", "<").replace("&gt;", ">").replace("&#x27;", "'").replace("&#10;", "\n")
+    shown = (
+        text_of(sure[sure.index("<pre") :])
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&#x27;", "'")
+        .replace("&#10;", "\n")
+    )
     assert shown == middle
     assert "5 of 5 tokens" in sure
 
