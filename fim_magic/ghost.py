@@ -25,7 +25,7 @@ from fim_magic.document import Document
 from fim_magic.errors import is_failure
 from fim_magic.faults import in_words
 from fim_magic.progress import bar
-from fim_magic.visible import plain_lines, plain_text
+from fim_magic.visible import plain_text
 
 KEY = "f8"
 """The key that fills at the caret.
@@ -228,7 +228,7 @@ class Ghost:
         # Not the session's bottom toolbar: that may be the user's, does not wrap, and waits for the terminal to tell
         # where its cursor is, which not all do.
         window = Window(
-            FormattedTextControl(lambda: [("class:bottom-toolbar.text", plain_lines(self.message))]),
+            FormattedTextControl(lambda: [("class:bottom-toolbar.text", self.message)]),
             style="class:bottom-toolbar",
             wrap_lines=True,
             dont_extend_height=True,
