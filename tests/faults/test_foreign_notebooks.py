@@ -143,7 +143,7 @@ def test_three_thousand_markers_are_bounded(tmp_path, capsys):
     path = notebook_with(tmp_path, changed(), source="x = <cursor>\n" * 3000)
     models = RecordingModels(ScriptedEngine(ANSWER))
     assert cli.main(["replay", str(path)], models) == 1
-    assert "asks for 384,000 tokens" in capsys.readouterr().out
+    assert "There are 3000 holes, and 100 are the most" in capsys.readouterr().out
     assert not models.specs
 
 
@@ -184,6 +184,13 @@ def test_a_cell_that_nobody_has_written_is_not_filled_again(tmp_path, capsys):
     assert cli.main(["replay", str(path)], models) == 1
     assert "The cell has 300,008 characters" in capsys.readouterr().out
     assert not models.specs
+
+
+def test_the_text_of_a_cell_is_kept_once_for_all_its_records(tmp_path):
+    # A cell of one MB with a hundred thousand outputs would take all memory there is.
+    path = notebook_with(tmp_path, changed(), changed(), source=[BODY, "\n# more"])
+    first, second = recorded(path)
+    assert first.source is second.source
 
 
 def test_what_nobody_has_foreseen_in_one_record_leaves_the_others(tmp_path, capsys):
