@@ -454,6 +454,7 @@ def test_a_folder_in_the_place_of_a_known_repository_is_not_loaded(file, content
     (tmp_path / KNOWN / file).write_text(content)
     assert cli.main(["replay", str(path)], models) == 1
     assert not models.asked
+    assert f"'{KNOWN}', a folder here, which has the name of one in the catalogue" in capsys.readouterr().out
 
 
 def test_a_model_of_the_catalogue_runs_at_once_where_it_is_here(put_in_cache, tmp_path, capsys):
