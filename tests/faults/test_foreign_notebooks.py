@@ -277,6 +277,8 @@ SWITCHES = {
     "unknown": ("none", "off"),
     "another-language": ({"filling": "關"}, "off"),
     "empty": ({"filling": ""}, "off"),
+    "all-of-it-below-our-name": ({"fim_magic": {"filling": "off"}}, "off"),
+    "the-stricter-of-both-places": ({"filling": "on", "fim_magic": {"filling": "hints"}}, "hints"),
     "nothing-said": ({}, "on"),
     "something-else-said": ({"theme": "dark"}, "on"),
 }
