@@ -8,6 +8,10 @@ from collections.abc import Mapping
 KEYS = "FIM_MAGIC_SERVER_KEYS"
 """The environment variable with the keys of servers; `engines/server/keys.py` reads it."""
 
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+"""For `python -m`, which else finds modules in the current folder first: one that came with a notebook may bring a
+`torch.py` along. Python 3.10 does not know of it."""
+
 
 def without_keys(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return an environment without the keys."""

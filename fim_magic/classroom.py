@@ -81,7 +81,10 @@ def _filling(said: object) -> str:
     if said is None:
         return "on"
     if isinstance(said, dict):
-        is_meant = ((value, _letters(key) == _KEY or value is False or _is_word(value)) for key, value in said.items())
+        # All of it may be pasted below our name, with our name once more.
+        inner = [value for key, value in said.items() if _letters(key) in _NAMES and isinstance(value, dict)]
+        pairs = [pair for part in (said, *inner) for pair in part.items()]
+        is_meant = ((value, _letters(key) == _KEY or value is False or _is_word(value)) for key, value in pairs)
         return strictest("on", *(_word(value) for value, meant in is_meant if meant))
     return _word(said)
 

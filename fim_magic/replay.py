@@ -53,7 +53,7 @@ def recorded(path: Path) -> list[Recorded]:
     """
     try:
         cells = read_notebook_json(path)["cells"]
-        return [Recorded(number, _text(cell["source"]), record) for number, cell, record in _records(cells)]
+        return list(_records(cells))
     except OSError as error:
         raise OptionError(f"{str(path)!r} could not be read: {error.strerror}. Give a saved notebook.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -82,7 +82,7 @@ def request_of(infill: Recorded, markers: Sequence[str] = MARKERS) -> Request:
     try:
         document, blanks = split(text, markers, complete=record.method == "complete")
     except MarkerError as error:
-        raise OptionError("The cell does not hold its hole any more.") from error
+        raise OptionError(f"The cell does not hold what was filled any more. {error}") from error
     candidates = record.count or 1
     tokens = candidates * document.holes * record.max_new_tokens
     if not 0 < tokens <= MOST_TOKENS:
@@ -161,12 +161,12 @@ def _why(record: SavedRecord, result: Result) -> str:
     return ", though model and prompt are the same: arithmetic in another order rounds differently"
 
 
-def _records(cells: Any) -> Iterator[tuple[int, Any, Record]]:
+def _records(cells: Any) -> Iterator[Recorded]:
     for number, cell in enumerate(cells, 1):
-        for output in cell.get("outputs", []):
-            record = output.get("metadata", {}).get("fim_magic")
-            if isinstance(record, dict) and "model" in record:
-                yield number, cell, record
+        metadata = (output.get("metadata", {}).get("fim_magic") for output in cell.get("outputs", []))
+        records = [record for record in metadata if isinstance(record, dict) and "model" in record]
+        source = _text(cell["source"]) if records else ""  # once: a cell may have more outputs than there is memory for
+        yield from (Recorded(number, source, record) for record in records)
 
 
 def _text(source: Any) -> str:

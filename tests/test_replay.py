@@ -97,7 +97,7 @@ def test_a_cell_that_was_edited_since_is_said(notebook, capsys):
     nbformat.write(read, notebook)
     assert cli.main(["replay", str(notebook)]) == 1
     out = capsys.readouterr().out
-    assert "Cell 4: The cell does not hold its hole any more." in out
+    assert "Cell 4: The cell does not hold what was filled any more. " in out
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"cells": [1]}', '{"cells": 1}'])

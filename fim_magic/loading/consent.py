@@ -10,6 +10,7 @@ from fim_magic.allowed_hosts import NOTHING_ALLOWED, Permission
 from fim_magic.engines.server.address import ServerAddress, is_address
 from fim_magic.loading.fetch import is_here
 from fim_magic.loading.resolve import find_source
+from fim_magic.loading.spec import is_on_disk
 
 if TYPE_CHECKING:
     from fim_magic.loading.manager import ModelManager
@@ -42,8 +43,8 @@ def needs_consent(spec: ModelSpec, manager: ModelManager, permission: Permission
     if catalog.find(spec.name) is None and catalog.by_repo(spec.name) is None:
         return True
     source, _ = find_source(spec.name, manager.memory)
-    # A folder may have the name of a known repository: that one has no entry.
-    return source.entry is None or not is_here(source)
+    # A folder may have the name of a known repository. One with an adapter has the entry of the model that it changes.
+    return source.entry is None or bool(source.named_paths) or not is_here(source)
 
 
 def host_in(name: str) -> str:
@@ -52,7 +53,7 @@ def host_in(name: str) -> str:
 
 
 def described(name: str) -> str:
-    """Say what a name is that the user is asked about, after the name, without looking for it.
+    """Say what a name is that the user is asked about, after the name, without looking for one that is not ours.
 
     A server's is told as it would be asked, and letters that may only look like others by their codes.
     """
@@ -68,6 +69,8 @@ def _kind_of(name: str) -> str:
         return "which a server there runs: it would be asked, and gets the text of the cells that were filled"
     if name == "auto":
         return "which is whatever suits this machine, and may be fetched"
+    if catalog.by_repo(name) is not None and is_on_disk(name):  # a name of ours, so it may be looked for
+        return "a folder here, which has the name of one in the catalogue and is not that"
     if catalog.find(name) is not None or catalog.by_repo(name) is not None:
         return "which is in the catalogue and would be fetched"
     if _ON_THE_HUB.fullmatch(name):

@@ -101,7 +101,8 @@ def _token(text: str, probability: float | None) -> str:
 
 
 def _lines(text: str) -> str:
-    return "\n".join(map(html_text, text.split("\n")))
+    # Not as they are: in Markdown, to which notebooks are exported, HTML ends at an empty line.
+    return "&#10;".join(map(html_text, text.split("\n")))
 
 
 def _folded(name: str, title: str, body: str) -> str:

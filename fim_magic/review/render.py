@@ -29,8 +29,11 @@ MARKS: dict[Kind, str] = {"same": " ", "added": "+", "changed": "~"}
 OPEN, CLOSE = "⟦", "⟧"
 """What stands around the new part of a changed line where there are no colours."""
 
-VIEW = "fim-view mathjax_ignore tex2jax_ignore"
-"""The classes of everything that is drawn. Names and checks may hold `$`, which MathJax (3 and 2) must not typeset."""
+UNTYPESET = ("mathjax_ignore", "tex2jax_ignore")
+"""Classes of what MathJax (3 and 2) must not typeset: names, checks and messages may hold `$`."""
+
+VIEW = " ".join(("fim-view", *UNTYPESET))
+"""The classes of everything that is drawn."""
 
 _STATIC = Path(__file__).parent / "static"
 _UNDECIDED = "Not decided before the kernel ended. Run the cell again to be asked again."

@@ -21,7 +21,8 @@ from fim_magic.frontends import Owner, Placed
 from fim_magic.provenance import Record
 from fim_magic.review.buttons import BUTTONS
 from fim_magic.review.diff import Addition
-from fim_magic.review.render import note_html
+from fim_magic.review.render import UNTYPESET, note_html
+from fim_magic.visible import plain_text
 
 if TYPE_CHECKING:
     from fim_magic.frontends.bridge import PageAnswer
@@ -152,10 +153,10 @@ class Actions:
     def busy(self, busy: bool, status: str = "") -> None:
         """Say that the model is being asked again, or no longer."""
         if self._toolbar is not None:
-            self._toolbar.busy, self._toolbar.status = busy, status
+            self._toolbar.busy, self._toolbar.status = busy, plain_text(status)
         else:
             self._enable(not busy)
-            self._status.value = status
+            self._status.value = plain_text(status)
 
     def _open(self) -> None:
         self._decided = False
@@ -174,6 +175,8 @@ class Actions:
         self._importer = _toggle("imports", self._with_imports)
         self._importer.observe(lambda change: self._import(change["new"]), "value")
         self._status = ipywidgets.Label()
+        for name in UNTYPESET:  # a label's text is typeset as well
+            self._status.add_class(name)
         self._chooser: Any = None
         self._row = ipywidgets.HBox(layout=ipywidgets.Layout(flex_flow="row wrap"))
         self._row.add_class(self._owner.anchor)
@@ -254,7 +257,7 @@ class Actions:
         except Exception as error:
             self._decided = False
             self._enable(True)
-            self._status.value = f"Not accepted: {error}"
+            self._status.value = plain_text(f"Not accepted: {error}")
             raise
 
     def _drop(self, note: str = _REJECTED) -> None:

@@ -14,7 +14,7 @@ from types import FrameType
 
 import httpx2
 
-from fim_magic.child_environment import without_keys
+from fim_magic.child_environment import SAFE_PATH, without_keys
 from fim_magic.errors import OptionError, ServerError
 from fim_magic.serve.commands import EVERYWHERE, ServerCommand
 
@@ -58,7 +58,7 @@ def run_server(
     Raises:
         ServerError: It cannot be started, or ended before it answered.
     """
-    variables = {**without_keys(), **command.environment}
+    variables = {**without_keys(), **SAFE_PATH, **command.environment}
     if command.key_variable:
         variables[command.key_variable] = key
     with _ended_by_signals():

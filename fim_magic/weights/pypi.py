@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 import zlib
 from contextlib import contextmanager
@@ -96,8 +97,8 @@ def _run_pip(project: str, version: str, scratch: Path, errors: IO[bytes], meter
     here = str(scratch)
     process = subprocess.Popen(  # a list, of the catalogue's words only
         command,
-        # Python finds modules in the current folder first, and a user's own `random.py` there
-        # would break pip.
+        # Python finds modules in the current folder first: a user's own `random.py` there would break pip, and a
+        # folder that came with a notebook may bring a `pip` along.
         cwd=here,
         env={**without_keys(), "TMPDIR": here, "TEMP": here, "TMP": here},
         stdin=subprocess.DEVNULL,
@@ -183,15 +184,17 @@ def index_answers() -> bool:
     ]
     # fmt: on
     try:
-        done = subprocess.run(  # a list, of our own words only
-            command,
-            env=without_keys(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=2 * INDEX_SECONDS,
-            check=False,
-        )
+        with tempfile.TemporaryDirectory() as empty:
+            done = subprocess.run(  # a list, of our own words only
+                command,
+                cwd=empty,  # as of `_run_pip`
+                env=without_keys(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=2 * INDEX_SECONDS,
+                check=False,
+            )
     except (OSError, subprocess.SubprocessError):
         return False
     return done.returncode == 0

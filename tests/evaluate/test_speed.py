@@ -789,6 +789,13 @@ def test_a_fresh_process_loads_answers_and_says_what_that_took(checkpoint):
     assert all(found.peak > 0 for found in record.fresh)
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="an older Python always looks into the current folder")
+def test_a_process_of_the_bench_imports_nothing_from_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "random.py").write_text("raise SystemExit('Not asked for.')")
+    monkeypatch.chdir(tmp_path)
+    assert fresh._run([sys.executable, "-c", "import random; print(random.__name__)"], "", {}) == "random\n"
+
+
 def test_weights_made_in_place_are_not_loaded():
     job = {"subject": {"name": "r", "size": "1M"}, "arm": GENERATE, "prompt": [1, 2], "new_tokens": 2}
     told = fresh.answer_job({**job, "threads": torch.get_num_threads()})

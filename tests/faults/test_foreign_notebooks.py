@@ -8,17 +8,18 @@ import os
 import signal
 import sys
 
+import huggingface_hub.constants
 import pytest
 from scripted import RecordingModels, ScriptedEngine
 
 from fim_magic import cli
 from fim_magic.candidate import Candidate, Check, Cut, Ending, Result
-from fim_magic.catalog import DEFAULT
+from fim_magic.catalog import DEFAULT, ENTRIES
 from fim_magic.classroom import of_notebook
 from fim_magic.document import parse
 from fim_magic.errors import FimError, OptionError
 from fim_magic.holes import split
-from fim_magic.loading import consent
+from fim_magic.loading import consent, resolve
 from fim_magic.loading.consent import described, needs_consent
 from fim_magic.loading.manager import ModelManager
 from fim_magic.loading.spec import ModelSpec
@@ -30,6 +31,7 @@ from fim_magic.saved_record import read_record
 BODY = "def mean(xs):\n    <cursor>\n    return total / len(xs)"
 ANSWER = "total = sum(xs)"
 NESTED = "[" * 300 + "]" * 300  # as a library may show a tree
+KNOWN = ENTRIES[1].repo
 DEEP = "[" * 100_000  # more than any reader of JSON in Python takes
 
 
@@ -141,7 +143,7 @@ def test_three_thousand_markers_are_bounded(tmp_path, capsys):
     path = notebook_with(tmp_path, changed(), source="x = <cursor>\n" * 3000)
     models = RecordingModels(ScriptedEngine(ANSWER))
     assert cli.main(["replay", str(path)], models) == 1
-    assert "asks for 384,000 tokens" in capsys.readouterr().out
+    assert "There are 3000 holes, and 100 are the most" in capsys.readouterr().out
     assert not models.specs
 
 
@@ -182,6 +184,13 @@ def test_a_cell_that_nobody_has_written_is_not_filled_again(tmp_path, capsys):
     assert cli.main(["replay", str(path)], models) == 1
     assert "The cell has 300,008 characters" in capsys.readouterr().out
     assert not models.specs
+
+
+def test_the_text_of_a_cell_is_kept_once_for_all_its_records(tmp_path):
+    # A cell of one MB with a hundred thousand outputs would take all memory there is.
+    path = notebook_with(tmp_path, changed(), changed(), source=[BODY, "\n# more"])
+    first, second = recorded(path)
+    assert first.source is second.source
 
 
 def test_what_nobody_has_foreseen_in_one_record_leaves_the_others(tmp_path, capsys):
@@ -268,6 +277,8 @@ SWITCHES = {
     "unknown": ("none", "off"),
     "another-language": ({"filling": "關"}, "off"),
     "empty": ({"filling": ""}, "off"),
+    "all-of-it-below-our-name": ({"fim_magic": {"filling": "off"}}, "off"),
+    "the-stricter-of-both-places": ({"filling": "on", "fim_magic": {"filling": "hints"}}, "hints"),
     "nothing-said": ({}, "on"),
     "something-else-said": ({"theme": "dark"}, "on"),
 }
@@ -421,14 +432,31 @@ def test_nothing_is_looked_up_before_the_user_has_agreed(tmp_path, capsys, monke
     assert needs_consent(ModelSpec("//server/share/model"), NoModels())
 
 
-def test_a_folder_in_the_place_of_a_known_repository_is_not_loaded(tmp_path, capsys, monkeypatch):
-    folder = tmp_path / DEFAULT.repos[0]
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text("{}")
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("config.json", "{}"), ("adapter_config.json", json.dumps({"base_model_name_or_path": KNOWN}))],
+    ids=["a-checkpoint", "an-adapter"],
+)
+def test_a_folder_in_the_place_of_a_known_repository_is_not_loaded(file, content, tmp_path, capsys, monkeypatch):
+    # The repository itself is here, and may run at once.
+    cached = tmp_path / "hub" / f"models--{KNOWN.replace('/', '--')}" / "snapshots" / ("a" * 40)
+    cached.mkdir(parents=True)
+    (cached.parent.parent / "refs").mkdir()
+    (cached.parent.parent / "refs" / "main").write_text("a" * 40)
+    (cached / "config.json").write_text("{}")
+    (cached / "model.safetensors").touch()
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(resolve, "can_merge", lambda: True)
     monkeypatch.chdir(tmp_path)
-    path, models = notebook_with(tmp_path, changed(model=DEFAULT.repos[0])), NoModels()
+    path, models = notebook_with(tmp_path, changed(model=KNOWN)), NoModels()
+    cli.main(["replay", str(path)], models)
+    assert [spec.name for spec in models.asked] == [KNOWN]
+    models.asked.clear()
+    (tmp_path / KNOWN).mkdir(parents=True)
+    (tmp_path / KNOWN / file).write_text(content)
     assert cli.main(["replay", str(path)], models) == 1
     assert not models.asked
+    assert f"'{KNOWN}', a folder here, which has the name of one in the catalogue" in capsys.readouterr().out
 
 
 def test_a_model_of_the_catalogue_runs_at_once_where_it_is_here(put_in_cache, tmp_path, capsys):

@@ -43,7 +43,7 @@ def test_nothing_more_is_folded_away_where_there_is_nothing_to_say():
 def test_what_was_trimmed_is_struck_out_and_stays_text():
     html = details_html(FACTS, Candidate(f"abc{EVIL}\nmore", Ending.RULE, Cut("repeats-suffix", 3)))
     assert "Trimmed by repeats-suffix: 23 characters" in html
-    assert "<del>&lt;script&gt;x&lt;/script&gt;\nmore</del>" in html
+    assert "<del>&lt;script&gt;x&lt;/script&gt;&#10;more</del>" in html
     assert "<script" not in html
 
 
@@ -74,7 +74,13 @@ def test_the_tokens_together_are_the_middle():
     ends = (1, 5, 5, 20, 30, len(middle) + 4)
     html = details_html(FACTS, candidate(middle + " tail", *[0.5] * 6, ends=ends, cut=Cut("dedent", len(middle))))
     sure = html[html.index("fim-sureness") :]
-    shown = text_of(sure[sure.index("<pre") :]).replace("&lt;", "<").replace("&gt;", ">").replace("&#x27;", "'")
+    shown = (
+        text_of(sure[sure.index("<pre") :])
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&#x27;", "'")
+        .replace("&#10;", "\n")
+    )
     assert shown == middle
     assert "5 of 5 tokens" in sure
 
@@ -110,3 +116,12 @@ def test_the_users_text_between_holes_is_not_a_token():
     sure = html[html.index("fim-sureness") :]
     assert text_of(sure[sure.index("<pre") :]) == "a1\n⋯\nb2"
     assert "2 of 4 tokens below 90%" in sure
+
+
+def test_no_line_of_the_html_is_empty_as_markdown_would_read_what_follows():
+    text = "a\n\n \n![x](http://example.org/x.png)\n"
+    one = candidate(text, 0.1, 0.95, ends=(3, len(text)))
+    other = Candidate(text, Ending.RULE, Cut("dedent", 0))
+    html = "".join(details_html([("Model", text)], each) for each in (one, other))
+    assert "http" in html
+    assert all(line.strip() for line in html.split("\n"))

@@ -163,11 +163,14 @@ def test_reject(shell):
 
 
 def test_after_a_failure_the_buttons_work_again(shell):
-    actions = asking(["a"], Cell(OSError("no disk")))
-    with pytest.raises(OSError, match="no disk"):
+    actions = asking(["a"], Cell(OSError("no $disk$\u202e")))
+    with pytest.raises(OSError, match="disk"):
         actions._place("accept")
     assert not actions._accept.disabled
-    assert actions._status.value == "Not accepted: no disk"
+    assert actions._status.value == "Not accepted: no $disk$<U+202E>"
+    assert "mathjax_ignore" in actions._status._dom_classes  # or `disk` would be a formula
+    actions.busy(False, "The server says: \u202e")
+    assert actions._status.value == "The server says: <U+202E>"
 
 
 def test_the_chosen_candidate_is_placed(shell):
@@ -227,6 +230,8 @@ def test_the_toolbar_comes_when_a_page_has_answered(shell):
         "record": {},
     }
     assert actions._toolbar.owner == {"cell_id": "abc", "anchor": "fim-abc"}
+    actions.busy(False, "The server says: \u202e")
+    assert actions._toolbar.status == "The server says: <U+202E>"
 
 
 def owner(shell):

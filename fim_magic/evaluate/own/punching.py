@@ -11,6 +11,7 @@ import io
 import keyword
 import re
 import tokenize
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -54,15 +55,21 @@ def python_holes(text: str) -> list[Punched]:
     found = [*_rests(source), *_arguments(source)]
     for block in _blocks(source):
         found += [*_lines(source, block), *_runs(source, block), *_bodies(source, block)]
-    return sorted((hole for hole in found if _is_worth_it(text, hole)), key=lambda hole: (hole.start, hole.end))
+    words = _words(text)
+    return sorted((hole for hole in found if _is_worth_it(text, hole, words)), key=lambda hole: (hole.start, hole.end))
 
 
-def _is_worth_it(text: str, hole: Punched) -> bool:
+def _is_worth_it(text: str, hole: Punched, words: int) -> bool:
+    """Whether enough is missing and enough is left of a text with so many characters of words."""
     missing = text[hole.start : hole.end]
-    left = text[: hole.start] + text[hole.end :]
-    if min(len(re.findall(r"\w", missing)), len(re.findall(r"\w", left))) < _LEAST:
+    taken = _words(missing)
+    if min(taken, words - taken) < _LEAST:
         return False
     return missing.strip() != "pass" and missing.count("\n") < _MOST_LINES[hole.kind]
+
+
+def _words(text: str) -> int:
+    return len(re.findall(r"\w", text))
 
 
 @dataclass(frozen=True)
@@ -89,13 +96,17 @@ class _Source:
         return self.position(line, column), self.position(last.end_lineno, last.end_col_offset)  # type: ignore[attr-defined]
 
     def is_plain(self, start: int, end: int) -> bool:
-        first = self.text.count("\n", 0, start)
+        first = bisect_right(self.starts, start) - 1
         return all(self.same[first : first + self.text.count("\n", start, end) + 1])
 
     def stands_alone(self, start: int, end: int) -> bool:
         """Whether nothing else stands on the first and the last line, not even a comment."""
         before = self.text[self.text.rfind("\n", 0, start) + 1 : start]
-        return not before.strip() and not self.text[end:].partition("\n")[0].strip() and self.is_plain(start, end)
+        return not before.strip() and not self.rest_of_line(end).strip() and self.is_plain(start, end)
+
+    def rest_of_line(self, start: int) -> str:
+        end = self.text.find("\n", start)
+        return self.text[start : len(self.text) if end < 0 else end]
 
 
 def _read(text: str) -> _Source | None:
@@ -224,9 +235,9 @@ def _rests(source: _Source) -> Iterator[Punched]:
     units = [source.span([statement])[0] for statement in source.tree.body]
     for line in _logical_lines(source.plain):
         start, end = (source.starts[row - 1] + column for row, column in (line[0].start, line[-1].end))
-        if not source.is_plain(start, end) or source.text[end:].partition("\n")[0].strip():
+        if not source.is_plain(start, end) or source.rest_of_line(end).strip():
             continue
-        unit = max(sum(begins <= start for begins in units) - 1, 0)
+        unit = max(bisect_right(units, start) - 1, 0)
         formatted = 0  # f-strings that are open: inside one is no place for a hole
         for token, following in pairwise(line):
             name = tokenize.tok_name[token.type]

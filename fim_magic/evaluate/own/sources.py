@@ -12,6 +12,7 @@ from typing import Any
 from fim_magic.context.cells import LARGEST_FILE, NotebookCell
 from fim_magic.errors import OptionError
 from fim_magic.languages import PYTHON, of_file
+from fim_magic.regular_files import UnfitFileError, read_text, require_regular
 
 NOTEBOOK = ".ipynb"
 _LANGUAGES = """
@@ -81,15 +82,18 @@ def read(path: Path, name: str) -> OwnFile | Unread:
     """Read a file as `files_of` gives it, under a name."""
     is_notebook = path.suffix.lower() == NOTEBOOK
     try:
-        if path.stat().st_size > (LARGEST_FILE if is_notebook else _LARGEST_SOURCE):
+        largest = LARGEST_FILE if is_notebook else _LARGEST_SOURCE
+        if require_regular(path).st_size > largest:
             return Unread(name, "it is too large")
-        text = path.read_text("utf-8-sig")  # line ends become LF
+        text = read_text(path, largest)  # line ends become LF
         if not is_notebook:
             return OwnFile(name, path, of_file(path.name), (NotebookCell(text, markdown=False),), is_notebook=False)
         notebook = json.loads(text)
         return OwnFile(name, path, _language(notebook), tuple(_cells(notebook)), is_notebook=True)
     except OSError as error:
         return Unread(name, str(error.strerror))
+    except UnfitFileError as error:
+        return Unread(name, str(error))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return Unread(name, "it is no notebook of format 4" if is_notebook else "it is not UTF-8 text")
 

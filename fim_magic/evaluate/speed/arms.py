@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import torch
 
-from fim_magic.child_environment import without_keys
+from fim_magic.child_environment import SAFE_PATH, without_keys
 from fim_magic.engines import ANY, Engine, Sampling
 from fim_magic.engines.torch.local import LocalEngine, bytes_read
 from fim_magic.errors import ModelError
@@ -201,7 +201,7 @@ class LlamaCppArm:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**without_keys(), "PYTHONPATH": os.pathsep.join(sys.path)},
+            env={**without_keys(), **SAFE_PATH, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             text=True,
             encoding="utf-8",
             start_new_session=True,  # Ctrl-C is for the bench, which then ends with what it has

@@ -22,6 +22,7 @@ import psutil
 import torch
 from transformers import AutoTokenizer
 
+from fim_magic.child_environment import SAFE_PATH
 from fim_magic.errors import ModelError
 from fim_magic.evaluate.speed.arms import GENERATE, OURS, Arm, EngineArm, GenerateArm
 from fim_magic.evaluate.speed.measure import Fresh, OnStep, Record, rotated
@@ -86,7 +87,7 @@ def measure_load_ext(rounds: int, record: Record, on_step: OnStep) -> None:
         # No configuration of the user's: it may load a model at once.
         environment = {
             "IPYTHONDIR": folder,
-            "PYTHONPATH": os.pathsep.join((folder, *sys.path)),
+            "PYTHONPATH": os.pathsep.join((folder, *filter(None, sys.path))),
             # An installed package has its bytecode. It is written here, also where the user has none written.
             "PYTHONDONTWRITEBYTECODE": "",
             "PYTHONPYCACHEPREFIX": str(Path(folder) / "bytecode"),
@@ -106,7 +107,7 @@ def _run(command: list[str], given: str, changes: dict[str, str]) -> str:
     """Run a process that finds the modules that this one finds, and return what it printed."""
     # The user's settings stay out: with a default model of theirs, %load_ext begins to load it.
     kept = {n: value for n, value in os.environ.items() if not n.startswith("FIM_MAGIC_") or n == "FIM_MAGIC_CACHE"}
-    environment = {**kept, "PYTHONPATH": os.pathsep.join(sys.path), **changes}
+    environment = {**kept, **SAFE_PATH, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **changes}
     done = subprocess.run(command, input=given, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
