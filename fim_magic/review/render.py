@@ -29,8 +29,11 @@ MARKS: dict[Kind, str] = {"same": " ", "added": "+", "changed": "~"}
 OPEN, CLOSE = "⟦", "⟧"
 """What stands around the new part of a changed line where there are no colours."""
 
-VIEW = "fim-view mathjax_ignore tex2jax_ignore"
-"""The classes of everything that is drawn. Names and checks may hold `$`, which MathJax (3 and 2) must not typeset."""
+NO_MATHS = ("mathjax_ignore", "tex2jax_ignore")
+"""Classes of what holds names, checks or errors: they may have `$`, which MathJax (3 and 2) must not typeset."""
+
+VIEW = " ".join(("fim-view", *NO_MATHS))
+"""The classes of everything that is drawn."""
 
 _STATIC = Path(__file__).parent / "static"
 _UNDECIDED = "Not decided before the kernel ended. Run the cell again to be asked again."
