@@ -14,6 +14,7 @@ import traceback
 
 from fim_magic.errors import FaultError, FimError, OptionError, without_secrets
 from fim_magic.version import __version__
+from fim_magic.visible import plain_lines
 from fim_magic.working_folder import require_working_folder
 
 _log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ def _keep(error: BaseException) -> str:
         text = without_secrets("".join(traceback.format_exception(error)))
         handle, path = tempfile.mkstemp(prefix="fim-magic-fault-", suffix=".txt")
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(f"fim-magic {__version__}\n{text}")
+            file.write(plain_lines(f"fim-magic {__version__}\n{text}"))  # to be looked through, on a terminal too
     except Exception:
         _log.info("The details of an error could not be kept.", exc_info=True)
         return ""
