@@ -18,6 +18,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from fim_magic.columns import clipped, columns_of
+from fim_magic.line_ends import lines_with_ends
 from fim_magic.review.diff import Gap, Kind, Line, Segment, writing_at
 from fim_magic.review.highlight import python_spans
 from fim_magic.review.text import DIM, RESET, html_text
@@ -110,7 +111,7 @@ def _below(caption: str, details: str) -> Iterator[str]:
 def code_html(title: str, code: str) -> str:
     """Draw some Python below a line that says what it is."""
     lines = [
-        Line(number, (Segment(text, added=False),), "same") for number, text in enumerate(code.splitlines(True), 1)
+        Line(number, (Segment(text, added=False),), "same") for number, text in enumerate(lines_with_ends(code), 1)
     ]
     return (
         f'<div class="{VIEW}"><style>{styles()}</style>'
