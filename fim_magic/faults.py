@@ -11,6 +11,7 @@ import logging
 import os
 import tempfile
 import traceback
+from contextlib import suppress
 
 from fim_magic.errors import FaultError, FimError, OptionError, without_secrets
 from fim_magic.version import __version__
@@ -33,8 +34,9 @@ def in_words(error: BaseException) -> FimError:
     """Return what to tell the user of an error that reached a door: one paragraph, with what to do about it.
 
     Args:
-        error: If it is a `FimError`, it is returned as it is.
+        error: If it is a `FimError`, it is returned as it is; what it came from is made fit to be shown.
     """
+    _make_causes_plain(error)
     if isinstance(error, FimError):
         return error
     # Not as an error: where nobody has set logging up, Python would print it all below the paragraph.
@@ -61,6 +63,24 @@ def in_words(error: BaseException) -> FimError:
         f"This did not work: {_summary(error)}. It is a fault of fim-magic that it cannot say more. Nothing was "
         f"changed, and you can go on. Please report it with this line{with_file}: {REPORT}"
     )
+
+
+def _make_causes_plain(error: BaseException) -> None:
+    """Make what others say in an error, and in those that it came from, fit for a traceback on a terminal."""
+    seen: set[int] = set()
+    links: list[BaseException | None] = [error]
+    while links:
+        link = links.pop()
+        if link is None or id(link) in seen:
+            continue
+        seen.add(id(link))
+        links += [link.__cause__, link.__context__]
+        for name in ("args", "__notes__"):  # notes are of Python 3.11
+            with suppress(Exception):  # of a class that somebody else has written
+                said = getattr(link, name, ())
+                shown = [plain_lines(without_secrets(each)) if isinstance(each, str) else each for each in said]
+                if shown != list(said):
+                    setattr(link, name, tuple(shown) if name == "args" else shown)
 
 
 def _summary(error: BaseException) -> str:

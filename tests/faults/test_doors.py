@@ -14,6 +14,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 
 import pytest
@@ -639,6 +640,8 @@ def test_what_nobody_has_foreseen_is_a_paragraph_with_the_place_to_report_it(
     with pytest.raises(FaultError) as raised:
         fim_magic.infill(HOLE, model="scripted")
     assert raised.value.__cause__ is error
+    traceback_text = "".join(traceback.format_exception(raised.value))
+    assert plain_lines(traceback_text) == traceback_text
     texts = [
         str(raised.value),
         through_cli(capsys, "infill", str(file), *SCRIPTED).error,

@@ -6,6 +6,7 @@ import ast
 import io
 import json
 import re
+import traceback
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ import fim_magic
 from fim_magic import cli, progress, reports
 from fim_magic.columns import columns_of
 from fim_magic.engines import ServerInfo
-from fim_magic.errors import FimError, OptionError
+from fim_magic.errors import FimError, ModelError, OptionError
 from fim_magic.frontends.terminal import Terminal
 from fim_magic.loading.manager import MODELS, ModelManager
 from fim_magic.regular_files import read_optional_object
@@ -252,6 +253,22 @@ def test_errors_are_fit_to_be_shown_wherever_they_are():
     error = OptionError(f"No model {ATTACK}.\nType this.")
     assert is_harmless(str(error))
     assert str(error).endswith("↵Type this.")  # a line of its own would look like one of ours
+
+
+def test_what_an_error_came_from_is_fit_for_a_traceback(engine):
+    def fail(_step):
+        try:
+            raise ValueError(f"no such tokenizer: {ATTACK}")
+        except ValueError as error:
+            error.__notes__ = [f"in {ATTACK}"]
+            raise ModelError("It could not be read.") from error
+
+    engine.before_step = fail
+    with pytest.raises(ModelError) as raised:
+        fim_magic.infill("x = <cursor>", model=engine.info.model)
+    shown = "".join(traceback.format_exception(raised.value))
+    assert "no such tokenizer: <U+001B>" in shown
+    assert is_harmless(shown)
 
 
 FORGED = f"evil{ATTACK}\nfim-magic: all is well"
