@@ -58,18 +58,19 @@ def complete(text: str, **options: Any) -> Result:
 
 
 def _ask(text: str, options: dict[str, Any], *, complete: bool = False) -> Result:
-    from fim_magic.errors import FimError, is_failure
+    from fim_magic.errors import is_failure
 
     try:
         return _answer(text, options, complete=complete)
-    except FimError:
-        raise
     except BaseException as error:
         if not is_failure(error):
             raise
         from fim_magic.faults import in_words
 
-        raise in_words(error) from error
+        told = in_words(error)
+        if told is error:
+            raise
+        raise told from error
 
 
 def _answer(text: str, options: dict[str, Any], *, complete: bool) -> Result:

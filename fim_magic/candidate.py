@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -59,12 +60,17 @@ class Check:
 
 def known_of(logprobs: Sequence[float | None]) -> list[float]:
     """Return those log-probabilities that are known."""
-    return [logprob for logprob in logprobs if logprob is not None]
+    return [logprob for logprob in logprobs if logprob is not None and math.isfinite(logprob)]
 
 
 def told(logprobs: Sequence[float | None]) -> tuple[float | None, ...]:
-    """Return log-probabilities as a candidate has them: nothing at all where none is known."""
-    return tuple(logprobs) if known_of(logprobs) else ()
+    """Return log-probabilities as a candidate has them: nothing at all where none is known.
+
+    One that is no finite number, as of weights that overflow, is not known.
+    """
+    if not known_of(logprobs):
+        return ()
+    return tuple(logprob if known_of([logprob]) else None for logprob in logprobs)
 
 
 @dataclass(frozen=True)

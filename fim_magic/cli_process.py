@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 
 from fim_magic.errors import OptionError, is_failure
 from fim_magic.faults import in_words
-from fim_magic.streams import failure_of
+from fim_magic.streams import failure_of, is_tty
 from fim_magic.visible import notify
 
 INTERRUPTED = 130
@@ -26,7 +27,7 @@ PIPE_CLOSED = 141
 def run(command: Callable[[], int]) -> int:
     """Run a command to its exit status, and say on standard error why it failed."""
     _hold_closed_streams()
-    with _every_character(), _noted_interrupts() as interrupts:
+    with _buffered_output(), _every_character(), _noted_interrupts() as interrupts:
         try:
             return _flushed(command)
         except BaseException as error:
@@ -111,6 +112,27 @@ def _flushed(command: Callable[[], int]) -> int:
     if lost is not None:
         raise lost
     return status
+
+
+@contextmanager
+def _buffered_output() -> Iterator[None]:
+    """Put a buffer before a standard output that has none (`python -u`), as long as it is no terminal.
+
+    Of what a full disk or a pipe takes only a part of, Python would forget the rest without a word.
+    """
+    unbuffered = sys.stdout
+    raw = getattr(unbuffered, "buffer", None)
+    if not isinstance(raw, io.RawIOBase) or is_tty(unbuffered):
+        yield
+        return
+    lines = io.TextIOWrapper(io.BufferedWriter(raw), unbuffered.encoding, unbuffered.errors, line_buffering=True)
+    sys.stdout = lines
+    try:
+        yield
+    finally:
+        sys.stdout = unbuffered
+        with suppress(Exception):  # what is left by now has been told of
+            lines.detach().detach()
 
 
 @contextmanager

@@ -11,9 +11,11 @@ import logging
 import os
 import tempfile
 import traceback
+from contextlib import suppress
 
 from fim_magic.errors import FaultError, FimError, OptionError, without_secrets
 from fim_magic.version import __version__
+from fim_magic.visible import plain_lines
 from fim_magic.working_folder import require_working_folder
 
 _log = logging.getLogger(__name__)
@@ -32,8 +34,9 @@ def in_words(error: BaseException) -> FimError:
     """Return what to tell the user of an error that reached a door: one paragraph, with what to do about it.
 
     Args:
-        error: If it is a `FimError`, it is returned as it is.
+        error: If it is a `FimError`, it is returned as it is; what it came from is made fit to be shown.
     """
+    _make_causes_plain(error)
     if isinstance(error, FimError):
         return error
     # Not as an error: where nobody has set logging up, Python would print it all below the paragraph.
@@ -62,6 +65,24 @@ def in_words(error: BaseException) -> FimError:
     )
 
 
+def _make_causes_plain(error: BaseException) -> None:
+    """Make what others say in an error, and in those that it came from, fit for a traceback on a terminal."""
+    seen: set[int] = set()
+    links: list[BaseException | None] = [error]
+    while links:
+        link = links.pop()
+        if link is None or id(link) in seen:
+            continue
+        seen.add(id(link))
+        links += [link.__cause__, link.__context__]
+        for name in ("args", "__notes__"):  # notes are of Python 3.11
+            with suppress(Exception):  # of a class that somebody else has written
+                said = getattr(link, name, ())
+                shown = [plain_lines(without_secrets(each)) if isinstance(each, str) else each for each in said]
+                if shown != list(said):
+                    setattr(link, name, tuple(shown) if name == "args" else shown)
+
+
 def _summary(error: BaseException) -> str:
     """Return an error's type and the first line of its message."""
     try:
@@ -85,7 +106,7 @@ def _keep(error: BaseException) -> str:
         text = without_secrets("".join(traceback.format_exception(error)))
         handle, path = tempfile.mkstemp(prefix="fim-magic-fault-", suffix=".txt")
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(f"fim-magic {__version__}\n{text}")
+            file.write(plain_lines(f"fim-magic {__version__}\n{text}"))  # to be looked through, on a terminal too
     except Exception:
         _log.info("The details of an error could not be kept.", exc_info=True)
         return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime, timezone
 from typing import Any
 
@@ -154,4 +155,4 @@ def _check(check: Check) -> dict[str, Any]:
 
 
 def _rounded(logprob: float | None) -> float | None:
-    return None if logprob is None else round(logprob, 4)
+    return None if logprob is None or not math.isfinite(logprob) else round(logprob, 4)  # JSON has no other numbers

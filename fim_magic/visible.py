@@ -28,13 +28,15 @@ _EMOJI = (
 )
 _IDEOGRAPHS = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
 _MARKS = "\u0300-\u034e\u0350-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f"
+_GLYPHS = "\U00013000-\U0001342f"  # hieroglyphs
+_PLANE_ENDS = "".join(chr(plane << 16 | last) for plane in range(1, 17) for last in (0xFFFE, 0xFFFF))
 
 # C0 and C1 controls but the tab; marks that reorder; what takes no room and what looks like a blank and is a letter;
 # notes between lines, tags; lone surrogates, which no UTF-8 file can hold, and codes that are no characters.
 _UNSEEN = re.compile(
     "[\x00-\x08\x0a-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
-    "\u2060-\u206f\u3164\ud800-\udfff\ufdd0-\ufdef\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
-    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+    "\u2060-\u206f\u2800\u3164\ud800-\udfff\ufdd0-\ufdef\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffc\ufffe\uffff"
+    f"\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d159\U0001d173-\U0001d17a\U000e0000-\U000e0fff{_PLANE_ENDS}]"
 )
 
 # What of these people write, and where.
@@ -53,6 +55,8 @@ _WRITTEN = re.compile(
             r"(?<=\U0001f3f4)[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f",  # the flag of a region
             r"\u115f(?=[\u1161-\u11a7])|(?<=[\u1100-\u115e\ua960-\ua97c])\u1160",  # a syllable of old Hangul
             rf"\u034f(?=[{_MARKS}])",
+            r"(?<=[\u2801-\u28ff])\u2800|\u2800(?=[\u2801-\u28ff])",  # Braille's blank
+            rf"(?<=[{_GLYPHS}])[\U00013430-\U0001343f]|[\U00013430-\U0001343f](?=[{_GLYPHS}])",  # a group of them
         )
     )
 )

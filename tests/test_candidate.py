@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
-from fim_magic.candidate import Candidate, Cut, Ending, Result
+from fim_magic.candidate import Candidate, Cut, Ending, Result, told
 from fim_magic.document import Document
 
 
@@ -54,6 +56,11 @@ def test_an_ending_is_told_in_words(ending, cut, told):
 def test_mean_logprob():
     assert Candidate("", Ending.STOP_TOKEN).mean_logprob is None
     assert Candidate("x", Ending.STOP_TOKEN, None, (1, 2), (-1.0, -2.0)).mean_logprob == -1.5
+
+
+def test_a_logprob_that_is_no_finite_number_is_not_known():
+    assert told((-1.0, math.nan, -math.inf)) == (-1.0, None, None)
+    assert told((math.nan, None)) == ()
 
 
 def test_a_result_speaks_of_its_first_candidate_and_counts_all():

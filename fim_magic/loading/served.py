@@ -174,7 +174,7 @@ def bring_of_file(
             folder = weights.snapshot_tokenizer(repo, None, on_progress)
             return folder, folder.name[:12]
         except FetchError:
-            _log.info("The tokenizer of %s could not be brought alone.", gguf.filename, exc_info=True)
+            _log.info("The tokenizer of %r could not be brought alone.", gguf.filename, exc_info=True)
     size = f"{gguf.size / 1e6:.0f} MB"
     if not is_here:
         on_progress(Progress(f"Fetching all of {gguf.filename} for its tokenizer, {size}", 0, 0, ""))

@@ -19,6 +19,8 @@ SURE = 0.9
 _DOUBTS = ((0.5, "a little unsure"), (0.2, "unsure"), (0.0, "guessed"))
 """The least probability of each shade, and what it is called."""
 
+_LINE_END = "&#10;"
+
 _BETWEEN_HOLES = '\n<span class="fim-gap">⋯</span>\n'
 """In the place of the user's text between two holes, which no token of the model is for."""
 
@@ -101,8 +103,8 @@ def _token(text: str, probability: float | None) -> str:
 
 
 def _lines(text: str) -> str:
-    # Not as they are: in Markdown, to which notebooks are exported, HTML ends at an empty line.
-    return "&#10;".join(map(html_text, text.split("\n")))
+    """Return several lines as HTML on one: what an exporter takes for Markdown ends HTML at the first blank line."""
+    return _LINE_END.join(map(html_text, text.split("\n")))
 
 
 def _folded(name: str, title: str, body: str) -> str:

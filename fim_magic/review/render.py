@@ -18,6 +18,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from fim_magic.columns import clipped, columns_of
+from fim_magic.line_ends import lines_with_ends
 from fim_magic.review.diff import Gap, Kind, Line, Segment, writing_at
 from fim_magic.review.highlight import python_spans
 from fim_magic.review.text import DIM, RESET, html_text
@@ -29,10 +30,10 @@ MARKS: dict[Kind, str] = {"same": " ", "added": "+", "changed": "~"}
 OPEN, CLOSE = "⟦", "⟧"
 """What stands around the new part of a changed line where there are no colours."""
 
-UNTYPESET = ("mathjax_ignore", "tex2jax_ignore")
-"""Classes of what MathJax (3 and 2) must not typeset: names, checks and messages may hold `$`."""
+NO_MATHS = ("mathjax_ignore", "tex2jax_ignore")
+"""Classes of what holds names, checks or errors: they may have `$`, which MathJax (3 and 2) must not typeset."""
 
-VIEW = " ".join(("fim-view", *UNTYPESET))
+VIEW = " ".join(("fim-view", *NO_MATHS))
 """The classes of everything that is drawn."""
 
 _STATIC = Path(__file__).parent / "static"
@@ -110,7 +111,7 @@ def _below(caption: str, details: str) -> Iterator[str]:
 def code_html(title: str, code: str) -> str:
     """Draw some Python below a line that says what it is."""
     lines = [
-        Line(number, (Segment(text, added=False),), "same") for number, text in enumerate(code.splitlines(True), 1)
+        Line(number, (Segment(text, added=False),), "same") for number, text in enumerate(lines_with_ends(code), 1)
     ]
     return (
         f'<div class="{VIEW}"><style>{styles()}</style>'

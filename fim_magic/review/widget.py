@@ -21,7 +21,7 @@ from fim_magic.frontends import Owner, Placed
 from fim_magic.provenance import Record
 from fim_magic.review.buttons import BUTTONS
 from fim_magic.review.diff import Addition
-from fim_magic.review.render import UNTYPESET, note_html
+from fim_magic.review.render import NO_MATHS, note_html
 from fim_magic.visible import plain_text
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ class Actions:
         self._importer = _toggle("imports", self._with_imports)
         self._importer.observe(lambda change: self._import(change["new"]), "value")
         self._status = ipywidgets.Label()
-        for name in UNTYPESET:  # a label's text is typeset as well
+        for name in NO_MATHS:  # a label is typeset as well
             self._status.add_class(name)
         self._chooser: Any = None
         self._row = ipywidgets.HBox(layout=ipywidgets.Layout(flex_flow="row wrap"))

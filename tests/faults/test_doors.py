@@ -14,6 +14,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ from fim_magic.errors import FaultError, FimError, is_failure
 from fim_magic.faults import REPORT, in_words
 from fim_magic.loading.manager import MODELS, ModelManager
 from fim_magic.loading.spec import ModelSpec
+from fim_magic.visible import plain_lines
 
 HOLE = "def mean(xs):\n    <cursor>\n    return total / len(xs)\n"
 ANSWER = "total = sum(xs)"
@@ -638,6 +640,8 @@ def test_what_nobody_has_foreseen_is_a_paragraph_with_the_place_to_report_it(
     with pytest.raises(FaultError) as raised:
         fim_magic.infill(HOLE, model="scripted")
     assert raised.value.__cause__ is error
+    traceback_text = "".join(traceback.format_exception(raised.value))
+    assert plain_lines(traceback_text) == traceback_text
     texts = [
         str(raised.value),
         through_cli(capsys, "infill", str(file), *SCRIPTED).error,
@@ -650,7 +654,9 @@ def test_what_nobody_has_foreseen_is_a_paragraph_with_the_place_to_report_it(
         assert type(error).__name__ in text
         assert len(text) < 1500
         (kept,) = re.findall(r"the file (\S+),", text)
-        assert "in fail" in Path(kept).read_text("utf-8")
+        details = Path(kept).read_text("utf-8")
+        assert "in fail" in details
+        assert plain_lines(details) == details  # to be looked through, on a terminal too
         assert Path(kept).stat().st_mode & 0o077 == 0  # it may hold a line of the user's
     assert any(record.exc_info and record.levelno < logging.WARNING for record in caplog.records)
     engine.before_step = lambda _step: None

@@ -243,6 +243,7 @@ def test_without_standard_error_its_texts_are_not_put_into_the_answer(monkeypatc
 PIPES = {
     "head": ("| head -1", 141, ""),
     "full": ("> /dev/full", 1, "could not be written: No space left on device"),
+    "takes-a-part": ("> file", 1, "could not be written: File too large"),
     "closed": (">&-", 0, ""),
     "all-closed": ("<&- >&- 2>&-", 0, ""),
     "both-to-head": ("2>&1 | head -1", 141, ""),
@@ -254,12 +255,17 @@ SAYS = PRINTS.replace("import sys;", "import sys; from fim_magic.visible import 
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="of Linux")
-@pytest.mark.parametrize("program", [PRINTS, SAYS], ids=["prints", "says"])
+@pytest.mark.parametrize(
+    ("program", "unbuffered"),
+    [(PRINTS, ""), (SAYS, ""), (PRINTS, "1"), (SAYS, "1")],
+    ids=["prints", "says", "prints-unbuffered", "says-unbuffered"],
+)
 @pytest.mark.parametrize(("rest", "status", "said"), PIPES.values(), ids=PIPES)
-def test_commands_end_as_their_neighbours_do(rest, status, said, program):
+def test_commands_end_as_their_neighbours_do(rest, status, said, program, unbuffered, tmp_path):
     ended = subprocess.run(
-        ["bash", "-c", f'"{sys.executable}" -c "{program}" {rest}; exit ${{PIPESTATUS[0]}}'],
-        env={**os.environ, "PYTHONUNBUFFERED": ""},  # with it, Python itself forgets what a pipe did not take
+        ["bash", "-c", f'ulimit -f 4; "{sys.executable}" -c "{program}" {rest}; exit ${{PIPESTATUS[0]}}'],
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=60,

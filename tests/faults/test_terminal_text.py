@@ -6,6 +6,7 @@ import ast
 import io
 import json
 import re
+import traceback
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ import fim_magic
 from fim_magic import cli, progress, reports
 from fim_magic.columns import columns_of
 from fim_magic.engines import ServerInfo
-from fim_magic.errors import FimError, OptionError
+from fim_magic.errors import FimError, ModelError, OptionError
 from fim_magic.frontends.terminal import Terminal
 from fim_magic.loading.manager import MODELS, ModelManager
 from fim_magic.regular_files import read_optional_object
@@ -81,6 +82,11 @@ class Screen(io.StringIO):
         pytest.param("a\U0001d173b", "a<U+1D173>b", id="musical control"),
         pytest.param("a\ud800b", "a<U+D800>b", id="half a character"),
         pytest.param("a\ufdd0\ufffe", "a<U+FDD0><U+FFFE>", id="no characters"),
+        pytest.param("a\u2800b", "a<U+2800>b", id="Braille's blank in Latin"),
+        pytest.param("a\ufffcb", "a<U+FFFC>b", id="in the place of an object"),
+        pytest.param("a\U0001d159b", "a<U+1D159>b", id="musical note that is not seen"),
+        pytest.param("a\U00013430b", "a<U+13430>b", id="joiner of hieroglyphs"),
+        pytest.param("a\U0001ffff\U0010fffe", "a<U+1FFFF><U+10FFFE>", id="no characters of further planes"),
         pytest.param("می\u200d\u200d\u200d", "می\u200d<U+200D><U+200D>", id="more than one joiner"),
     ],
 )
@@ -106,6 +112,8 @@ def test_what_cannot_be_seen_is_shown_by_name(text, shown):
         pytest.param("葛\U000e0100飾区", id="variant of an ideograph"),
         pytest.param("ᠮᠣᠩᠭᠣᠯ\u180b", id="Mongolian"),
         pytest.param("\u115f\u1161 \u1100\u1160", id="old Hangul"),
+        pytest.param("⠓⠑⠇⠇⠕\u2800⠺", id="Braille"),
+        pytest.param("\U00013000\U00013430\U00013001", id="hieroglyphs"),
         pytest.param("≨\ufe00 ∅", id="variant of a sign"),
         pytest.param("日本語 中文 한국어 Ελληνικά", id="other scripts"),
         pytest.param("a\tb", id="tab"),
@@ -245,6 +253,22 @@ def test_errors_are_fit_to_be_shown_wherever_they_are():
     error = OptionError(f"No model {ATTACK}.\nType this.")
     assert is_harmless(str(error))
     assert str(error).endswith("↵Type this.")  # a line of its own would look like one of ours
+
+
+def test_what_an_error_came_from_is_fit_for_a_traceback(engine):
+    def fail(_step):
+        try:
+            raise ValueError(f"no such tokenizer: {ATTACK}")
+        except ValueError as error:
+            error.__notes__ = [f"in {ATTACK}"]
+            raise ModelError("It could not be read.") from error
+
+    engine.before_step = fail
+    with pytest.raises(ModelError) as raised:
+        fim_magic.infill("x = <cursor>", model=engine.info.model)
+    shown = "".join(traceback.format_exception(raised.value))
+    assert "no such tokenizer: <U+001B>" in shown
+    assert is_harmless(shown)
 
 
 FORGED = f"evil{ATTACK}\nfim-magic: all is well"

@@ -14,7 +14,7 @@ from fim_magic import holes
 from fim_magic.columns import clipped, columns_of
 from fim_magic.document import Document, parse
 from fim_magic.review.diff import diff, elided
-from fim_magic.review.render import note_html, to_ansi, to_html, to_text
+from fim_magic.review.render import code_html, note_html, to_ansi, to_html, to_text
 
 CODE = "def mean(xs):\n    total = <cursor>\n    return total / len(xs)\n"
 
@@ -149,6 +149,11 @@ def test_untrusted_text_is_escaped_everywhere(evil):
 def test_text_that_reorders_is_shown_by_name():
     drawn = Outline(to_html(rows("a = <cursor>", "'\u202e)'"), ""))
     assert drawn.new == "'<U+202E>)'"
+
+
+def test_the_lines_of_a_hint_are_those_of_python():
+    drawn = code_html("Hint", "a\x0cb\nc\u2028d\re\n")
+    assert re.findall(r'fim-gutter">(\d+) ', drawn) == ["1", "2", "3"]
 
 
 def test_html_marks_what_is_new_without_any_style():

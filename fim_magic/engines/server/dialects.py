@@ -70,7 +70,7 @@ def _of_kind(connection: ServerConnection, kind: str) -> tuple[Dialect, ServedMo
         try:
             return _asked_as(connection, dialect)
         except ServerError:
-            _log.debug("A server is no %s.", type(dialect).__name__, exc_info=True)
+            _log.debug("A server is no %r.", type(dialect).__name__, exc_info=True)
     return _asked_as(connection, last)
 
 
@@ -95,7 +95,7 @@ def _of_another_kind(connection: ServerConnection, error: AnotherKindError) -> S
         except ModelError:  # its model is of no use, and the next message says why
             pass
         except ServerError as other:
-            _log.info("A server could not be asked whether it is %s.", kind, exc_info=True)
+            _log.info("A server could not be asked whether it is %r.", kind, exc_info=True)
             return other if other.status in (401, 403) else error  # what it is, it says with a key
         found = replace(address, kind=kind, model=model).name
         return ServerError(
