@@ -12,6 +12,7 @@ from typing import Any
 from fim_magic.context.cells import LARGEST_FILE, NotebookCell
 from fim_magic.errors import OptionError
 from fim_magic.languages import PYTHON, of_file
+from fim_magic.regular_files import UnfitFileError, read_text
 
 NOTEBOOK = ".ipynb"
 _LANGUAGES = """
@@ -83,11 +84,13 @@ def read(path: Path, name: str) -> OwnFile | Unread:
     try:
         if path.stat().st_size > (LARGEST_FILE if is_notebook else _LARGEST_SOURCE):
             return Unread(name, "it is too large")
-        text = path.read_text("utf-8-sig")  # line ends become LF
+        text = read_text(path, LARGEST_FILE)  # line ends become LF
         if not is_notebook:
             return OwnFile(name, path, of_file(path.name), (NotebookCell(text, markdown=False),), is_notebook=False)
         notebook = json.loads(text)
         return OwnFile(name, path, _language(notebook), tuple(_cells(notebook)), is_notebook=True)
+    except UnfitFileError as error:
+        return Unread(name, str(error))
     except OSError as error:
         return Unread(name, str(error.strerror))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -95,9 +98,11 @@ def read(path: Path, name: str) -> OwnFile | Unread:
 
 
 def _language(notebook: dict[str, Any]) -> str:
-    about = notebook.get("metadata", {})
-    named = about.get("language_info", {}).get("name") or about.get("kernelspec", {}).get("language") or PYTHON
-    return str(named).lower()
+    about = notebook.get("metadata")
+    found = [about.get(key) for key in ("language_info", "kernelspec")] if isinstance(about, dict) else [None, None]
+    info, kernel = (part if isinstance(part, dict) else {} for part in found)
+    named = info.get("name") or kernel.get("language")
+    return named.lower() if isinstance(named, str) else PYTHON
 
 
 def _cells(notebook: dict[str, Any]) -> Iterator[NotebookCell]:
