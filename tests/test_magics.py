@@ -879,7 +879,7 @@ def test_fim_auto_can_be_configured_and_ends_with_the_extension(shell, engine):
 @pytest.mark.parametrize(("asked", "shown"), [("--hint", "total = 0"), ("--hint outline", "… = …\n    for … in …:")])
 def test_a_hint_shows_less_than_the_answer_and_can_be_accepted_by_nobody(shell, engine, asked, shown):
     engine.answers = ("total = 0\n    for x in xs:\n        total += x",)
-    outcome = Outcome(shell, f"%%fim {asked}\n{BODY}")
+    outcome = Outcome(shell, f"%%fim {asked} --lines 3\n{BODY}")
     assert outcome.result.success, outcome.error
     assert f"{shown}\n" in outcome.out
     assert "for x" not in outcome.out
