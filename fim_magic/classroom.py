@@ -21,11 +21,11 @@ FILLING = ("on", "hints", "off")
 """What a notebook may allow, most first."""
 
 HINTS = ("line", "outline")
-"""What `--hint` shows: the first line of the answer, or the kind of statement on every line."""
+"""What `--hint` shows: the first line of the answer, where there are others, or the kind of statement on every line."""
 
 _NAMES = ("fimmagic", "fimmagics")
 _KEY = "filling"
-_KEPT = frozenset({"k", "b"})  # keywords and builtins: they are no part of the exercise
+_KEPT = "k"  # keywords say what kind of statement it is; builtins such as `sum` may be what a beginner is to find
 _GAP = "…"
 
 
@@ -120,25 +120,44 @@ def check(allowed: str, *, hint: bool) -> None:
         )
 
 
+def hint_kind(middle: str, kind: str) -> str:
+    """Return which of `HINTS` an answer gets where `kind` is asked for: no line of it that is all of it."""
+    lines = [line.strip() for line in with_lf(middle).split("\n")]
+    telling = [line for line in lines if any(map(str.isalnum, line)) and not line.startswith("#")]
+    return kind if len(telling) > 1 else "outline"
+
+
 def hint(middle: str, kind: str) -> str:
-    """Return what a hint of a kind, one of `HINTS`, shows of an answer."""
+    """Return what a hint shows of an answer; `kind` is as of `hint_kind`."""
     lines = [line for line in with_lf(middle).split("\n") if line.strip()]
     if not lines:
         return ""
-    return lines[0] if kind == "line" else "\n".join(map(_outline, lines))
+    return lines[0] if kind == "line" else "\n".join(map(_outline, lines, _with_gaps("\n".join(lines))))
 
 
-def _outline(line: str) -> str:
-    """Return a line with a gap for each run of names, numbers, strings and comments."""
+def _with_gaps(text: str) -> list[str]:
+    """Return the lines of a text with a gap for each run of names, numbers, strings and comments.
+
+    They are read as one text: a string may go on in the next line, and its words are no keywords there.
+    """
     from fim_magic.review.highlight import python_spans
 
-    indent = line[: len(line) - len(line.lstrip())]
-    kept, start = "", len(indent)
-    for name, end in python_spans(line):
-        piece = line[start:end]
+    found, start = [""], 0
+    for name, end in python_spans(text):
+        first, *others = (_shown(part, name) for part in text[start:end].split("\n"))
+        found[-1] += first
+        found += others
         start = max(start, end)
-        is_word = any(character.isalnum() or character == "_" for character in piece)
-        kept += _GAP if name in ("s", "c", "n") or (is_word and name not in _KEPT) else piece
+    return found
+
+
+def _shown(piece: str, name: str) -> str:
+    is_word = any(character.isalnum() or character == "_" for character in piece)
+    return _GAP if piece and (name in ("s", "c", "n") or (is_word and name != _KEPT)) else piece
+
+
+def _outline(line: str, kept: str) -> str:
+    indent = line[: len(line) - len(line.lstrip())]
     while _GAP * 2 in kept or f"{_GAP}.{_GAP}" in kept:
         kept = kept.replace(f"{_GAP}.{_GAP}", _GAP).replace(_GAP * 2, _GAP)
     return indent + re.sub(r"\s+", " ", kept.strip())

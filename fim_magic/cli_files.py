@@ -26,6 +26,7 @@ from fim_magic.unicode_text import decoded
 
 STANDARD_INPUT = "-"
 _NOTEBOOK = ".ipynb"
+_MOST_CELLS = 100  # nearest to the hole, on each side, that a model may be shown: a session has as many
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,12 @@ class TextSource:
         in_python = [] if self.language else _scripts([cell for cell in others if cell.kind == "code"], markers=markers)
         return replace(
             request,
-            context=gather(request.document, above=script(above), below=script(below), mode=mode or "auto"),
+            context=gather(
+                request.document,
+                above=script(above[-_MOST_CELLS:]),
+                below=script(below[:_MOST_CELLS]),
+                mode=mode or "auto",
+            ),
             known=frozenset[str]().union(*(bound_names(cell.source) for cell in in_python)),
             check_spec=in_cells(request.check_spec, tuple(cell.source for cell in above if cell.kind == "code")),
         )

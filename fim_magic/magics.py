@@ -15,7 +15,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class, no_
 from IPython.core.magic_arguments import MagicArgumentParser, argument, magic_arguments, parse_argstring
 
 from fim_magic.auto import AutoFill
-from fim_magic.classroom import HINTS
+from fim_magic.classroom import HINTS, hint_kind
 from fim_magic.classroom import hint as hint_of
 from fim_magic.errors import OptionError, ServerError, is_failure
 from fim_magic.frontends import accept_now
@@ -227,6 +227,7 @@ class FimMagics(Magics, Settings):
                 result = follow(request, engine)
                 if result.is_partial:  # its outline would leave out what did not come
                     raise ServerError(result.broken_off)
+                hint = hint_kind(result.middle, hint)
                 show_hint(self.shell, hint, hint_of(result.middle, hint))
                 return
             result = session.answer(request, engine, model, loading, accept=accept)

@@ -9,9 +9,9 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from fim_magic.classroom import FILLING, check, of_notebook, strictest
+from fim_magic.frontends import Connection
 from fim_magic.kernel import magics_of, notebook_of
 from fim_magic.markers import MARKERS
-from fim_magic.session_notebook import SessionNotebook
 
 
 def check_allowed(
@@ -34,10 +34,20 @@ def check_allowed(
     Raises:
         FillingOffError: They do not, or what the notebook says cannot be read.
     """
-    notebook = SessionNotebook() if shell is None else notebook_of(shell, "", cell_ids, markers)
+    check(strictest(filling, _said_by_notebook(shell, cell_ids, markers)), hint=hint)
+
+
+def _said_by_notebook(shell: Any, cell_ids: Collection[str], markers: Sequence[str]) -> str:
+    if shell is None:
+        return "on"
+    notebook = notebook_of(shell, "", cell_ids, markers)
     # One that cannot be read may be this session's, so it does not allow all for that.
-    path = None if notebook.is_another else notebook.named
-    check(strictest(filling, of_notebook(path)), hint=hint)
+    allowed = of_notebook(None if notebook.is_another else notebook.named)
+    said = Connection.of(shell).filling
+    if notebook.path is not None:
+        said[notebook.path] = allowed
+    # Renamed, moved or deleted while the kernel runs, it is the same notebook still.
+    return strictest(allowed, "on" if notebook.named is None else said.get(notebook.named, "on"))
 
 
 def check_allowed_in_python(shell: Any, filling: str, markers: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from fim_magic import infill
-from fim_magic.classroom import FILLING, FillingOffError, check, hint, of_notebook, strictest
+from fim_magic.classroom import FILLING, FillingOffError, check, hint, hint_kind, of_notebook, strictest
 
 
 def notebook(folder, metadata):
@@ -76,6 +76,34 @@ def test_an_outline_keeps_the_kind_of_each_line_and_gives_no_name_away():
     assert hint(MIDDLE, "outline") == (
         "    … = … …\n    for … in …():\n        … += …(…, …, …)\n    if not …:\n        return None"
     )
+
+
+@pytest.mark.parametrize(
+    ("middle", "shown"),
+    [
+        ("return sum(xs) / len(xs)", "return …(…) / …(…)"),  # what to call is the exercise
+        ('"""Return what is\nnot in any list.\n"""\nreturn 1', "…\n…\n…\nreturn …"),
+        ("x = [\n    # not this\n]\npass", "… = [\n    …\n]\npass"),
+    ],
+)
+def test_an_outline_gives_away_no_builtin_and_no_word_of_a_string(middle, shown):
+    assert hint(middle, "outline") == shown
+
+
+@pytest.mark.parametrize(
+    ("middle", "kind"),
+    [
+        (MIDDLE, "line"),
+        ("return sum(xs)", "outline"),
+        ("\n    # add them\n    return sum(xs)\n", "outline"),
+        ("total = max(\n    xs\n)", "line"),
+        ("return max(xs\n)", "outline"),
+        ("", "outline"),
+    ],
+)
+def test_a_first_line_that_is_all_of_the_answer_is_no_hint(middle, kind):
+    assert hint_kind(middle, "line") == kind
+    assert hint_kind(middle, "outline") == "outline"
 
 
 @pytest.mark.parametrize("kind", ["line", "outline"])

@@ -876,13 +876,13 @@ def test_fim_auto_can_be_configured_and_ends_with_the_extension(shell, engine):
     shell.run_line_magic("load_ext", "fim_magic")
 
 
-@pytest.mark.parametrize(("asked", "shown"), [("--hint", "total = sum(xs)"), ("--hint outline", "… = sum(…)")])
+@pytest.mark.parametrize(("asked", "shown"), [("--hint", "total = 0"), ("--hint outline", "… = …\n    for … in …:")])
 def test_a_hint_shows_less_than_the_answer_and_can_be_accepted_by_nobody(shell, engine, asked, shown):
-    engine.answers = ("total = sum(xs)\n    count = len(xs)",)
-    outcome = Outcome(shell, f"%%fim {asked}\n{BODY}")
+    engine.answers = ("total = 0\n    for x in xs:\n        total += x",)
+    outcome = Outcome(shell, f"%%fim {asked} --lines 3\n{BODY}")
     assert outcome.result.success, outcome.error
     assert f"{shown}\n" in outcome.out
-    assert "count" not in outcome.out
+    assert "for x" not in outcome.out
     assert "no answer to accept" in Outcome(shell, "%fim accept").error
     assert "Nothing was filled" in Outcome(shell, "%fim log").out
 
@@ -901,7 +901,9 @@ def test_a_notebook_that_gives_hints_only_says_so(shell, engine, monkeypatch, tm
         assert not outcome.result.success
         assert "hints, not answers" in outcome.error
     assert engine.prompts == []
-    assert "Hint: the first line" in Outcome(shell, f"%%fim --hint\n{BODY}").out
+    shown = Outcome(shell, f"%%fim --hint\n{BODY}").out  # the answer has one line
+    assert "Hint: what kind of lines they are" in shown
+    assert "sum" not in shown
     assert "<|fim_middle|>" in Outcome(shell, f"%%fim --show-prompt\n{BODY}").out
     shell.run_line_magic("config", "FimMagics.filling = 'off'")
     assert "switched off" in Outcome(shell, f"%%fim --hint\n{BODY}").error

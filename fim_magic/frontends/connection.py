@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fim_magic.frontends.front_ends import FRONT_ENDS, recognise
@@ -24,6 +25,7 @@ class Connection:
         pending: A text that goes out with the next cell that the user runs, or None.
         answer_seconds: How long a page has to answer before a text is kept for the next cell.
         call_later: Calls something after so many seconds.
+        filling: Which of `classroom.FILLING` a notebook allowed when its file was last read, by the file.
     """
 
     def __init__(self, shell: Any) -> None:
@@ -31,6 +33,7 @@ class Connection:
         self.pending: str | None = None
         self.answer_seconds = 2.0
         self.call_later: Callable[[float, Callable[[], None]], None] = _call_later
+        self.filling: dict[Path, str] = {}
         self._shell = shell
         self._undecided: Callable[[], dict[str, str]] | None = None
         self._gives_pending = False

@@ -41,7 +41,7 @@ def notebook_path(shell: Any) -> Path | None:
     """
     files = (front_end.notebook_file(shell) for front_end in FRONT_ENDS)
     path = Path(next(filter(None, files), ""))
-    return path if path.suffix == ".ipynb" else None
+    return path if path.suffix.lower() == ".ipynb" else None
 
 
 def has_prompt(shell: Any) -> bool:

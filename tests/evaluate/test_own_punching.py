@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import textwrap
 from collections import Counter
@@ -265,6 +266,19 @@ def test_files_are_found_and_read(tmp_path):
     julia = write_notebook(tmp_path / "j.ipynb", kernelspec={"language": "julia", "name": "julia-1.11"})
     assert read(julia, "j").language == "julia"
     assert read(write_notebook(tmp_path / "p.ipynb"), "p").language == "python"
+    odd = write_notebook(tmp_path / "o.ipynb")
+    for metadata in (None, [], {"language_info": None, "kernelspec": []}, {"language_info": {"name": [["R"]]}}):
+        odd.write_text(json.dumps({**json.loads(odd.read_text("utf-8")), "metadata": metadata}), "utf-8")
+        assert read(odd, "o").language == "python"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no pipes among its files")
+@pytest.mark.parametrize("name", ["a.ipynb", "a.py"])
+def test_what_has_no_end_is_left_out(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    assert read(tmp_path / name, name) == Unread(name, f"{name} is a pipe, not a regular file")
+    (tmp_path / "zero.ipynb").symlink_to("/dev/zero")
+    assert read(tmp_path / "zero.ipynb", "zero").why == "zero.ipynb is a device, not a regular file"
 
 
 @pytest.mark.parametrize(

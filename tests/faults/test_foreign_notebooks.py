@@ -16,6 +16,7 @@ from fim_magic import cli
 from fim_magic.candidate import Candidate, Check, Cut, Ending, Result
 from fim_magic.catalog import DEFAULT, ENTRIES
 from fim_magic.classroom import of_notebook
+from fim_magic.cli_files import read_source
 from fim_magic.document import parse
 from fim_magic.errors import FimError, OptionError
 from fim_magic.holes import split
@@ -23,9 +24,11 @@ from fim_magic.loading import consent, resolve
 from fim_magic.loading.consent import described, needs_consent
 from fim_magic.loading.manager import ModelManager
 from fim_magic.loading.spec import ModelSpec
+from fim_magic.markers import MARKERS
 from fim_magic.notebook_file import read_notebook
 from fim_magic.provenance import full_record, record
 from fim_magic.replay import MOST_TOKENS, Recorded, compare, recorded, request_of
+from fim_magic.request import Request
 from fim_magic.saved_record import read_record
 
 BODY = "def mean(xs):\n    <cursor>\n    return total / len(xs)"
@@ -255,6 +258,18 @@ def test_a_byte_order_mark_is_no_part_of_a_notebook(tmp_path):
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert len(recorded(path)) == 1
     assert of_notebook(path) == "off"
+
+
+def test_of_thousands_of_cells_the_nearest_are_looked_at(tmp_path):
+    path = notebook_with(tmp_path)
+    cell = json.loads(path.read_text("utf-8"))["cells"][0]
+    sources = [*(f"x{n} = {n}" for n in range(300)), BODY, *(f"y{n} = {n}" for n in range(300))]
+    path.write_text(json.dumps({"cells": [{**cell, "source": source} for source in sources]}), "utf-8")
+    source = read_source(str(path), MARKERS)
+    request = source.in_notebook(Request(parse(BODY)), "all", MARKERS)
+    assert [cell.source for cell in request.context.cells] == [f"x{n} = {n}" for n in range(200, 300)]
+    assert [cell.source for cell in request.context.below] == [f"y{n} = {n}" for n in range(100)]
+    assert {"x0", "y299"} <= request.known  # names are known from all of them
 
 
 # --- what a notebook allows -----------------------------------------------------------------------

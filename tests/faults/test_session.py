@@ -749,6 +749,27 @@ def test_this_notebook_switches_itself_off(shell, named, engine, ran):
     assert "Untitled.ipynb\n" in doctor
 
 
+# What becomes of the file behind the kernel's back, after it has said "off" once.
+GONE = {
+    "renamed": lambda path: path.rename(path.with_name("mine.ipynb")),
+    "deleted": lambda path: path.unlink(),
+    "emptied": lambda path: path.write_text(""),
+    "another-in-its-place": lambda path: write_notebook(path, OTHER),
+}
+
+
+@pytest.mark.parametrize("change", GONE.values(), ids=GONE)
+def test_a_notebook_that_was_renamed_stays_switched_off(shell, named, engine, change):
+    shell.run_line_magic("config", "FimMagics.model = 'scripted'")
+    write_notebook(named, [HOLE], filling="off")
+    assert "switched off" in run_cell(shell, "%%fim\n" + HOLE)
+    change(named)
+    assert "switched off" in run_cell(shell, "%%fim\n" + HOLE)
+    assert engine.prompts == []
+    write_notebook(named, [HOLE], filling="on")  # as its teacher says now
+    assert "switched off" not in run_cell(shell, "%%fim\n" + HOLE)
+
+
 # Python's interface asked only the settings in the environment: not the notebook, and not IPython's configuration.
 SWITCHES = {
     "on": ("on", "on", ""),

@@ -90,18 +90,20 @@ def read(path: Path, name: str) -> OwnFile | Unread:
             return OwnFile(name, path, of_file(path.name), (NotebookCell(text, markdown=False),), is_notebook=False)
         notebook = json.loads(text)
         return OwnFile(name, path, _language(notebook), tuple(_cells(notebook)), is_notebook=True)
-    except OSError as error:
-        return Unread(name, str(error.strerror))
     except UnfitFileError as error:
         return Unread(name, str(error))
+    except OSError as error:
+        return Unread(name, str(error.strerror))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return Unread(name, "it is no notebook of format 4" if is_notebook else "it is not UTF-8 text")
 
 
 def _language(notebook: dict[str, Any]) -> str:
-    about = notebook.get("metadata", {})
-    named = about.get("language_info", {}).get("name") or about.get("kernelspec", {}).get("language") or PYTHON
-    return str(named).lower()
+    about = notebook.get("metadata")
+    found = [about.get(key) for key in ("language_info", "kernelspec")] if isinstance(about, dict) else [None, None]
+    info, kernel = (part if isinstance(part, dict) else {} for part in found)
+    named = info.get("name") or kernel.get("language")
+    return named.lower() if isinstance(named, str) else PYTHON
 
 
 def _cells(notebook: dict[str, Any]) -> Iterator[NotebookCell]:
