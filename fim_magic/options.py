@@ -12,6 +12,8 @@ from traitlets.config import Configurable
 
 from fim_magic.errors import OptionError
 
+_FLAG = re.compile(r"--[a-z][\w-]*")
+
 
 class Texts(traitlets.List[str]):
     """Texts; from the environment one text, which is no list of Python's."""
@@ -160,11 +162,12 @@ def origin_note(settings: Any, message: str, typed: str) -> str:
         typed: What the user typed.
     """
     words = {word.partition("=")[0] for word in typed.split()}
+    named = _FLAG.findall(message)
     found = []
     for name, trait in settings.traits(flags=lambda flags: flags is not None).items():
         option = f"--{name.replace('_', '-')}"
         counts = name in settings.environment and getattr(settings, name) == settings.environment[name]
-        is_named = re.search(rf"{option}(?![\w-])", message) and variable_of(name) not in message
+        is_named = option in named and variable_of(name) not in message
         if counts and is_named and words.isdisjoint(trait.metadata["flags"]):
             found.append(f" {option} comes from the environment variable {variable_of(name)}; change or unset it.")
     return "".join(found)

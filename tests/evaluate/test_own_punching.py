@@ -293,20 +293,6 @@ def test_what_cannot_be_read_is_said(tmp_path, name, text):
     assert tasks_of(path) == []
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
-@pytest.mark.parametrize("name", ["a.ipynb", "a.py"])
-@pytest.mark.parametrize("kind", ["a pipe", "a device"])
-def test_what_has_no_end_is_not_read(kind, name, tmp_path):
-    path = tmp_path / name
-    if kind == "a pipe":
-        os.mkfifo(path)
-    else:
-        path.symlink_to("/dev/zero")
-    found = read(path, name)
-    assert isinstance(found, Unread)
-    assert kind in found.why
-
-
 def test_folder_without_files_is_refused(tmp_path):
     (tmp_path / "README.md").write_text("# Nothing", "utf-8")
     for path in (tmp_path, tmp_path / "README.md", tmp_path / "no-such"):
