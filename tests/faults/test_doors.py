@@ -563,10 +563,10 @@ def test_a_working_folder_that_is_gone_is_told(folder_that_is_gone, engine, shel
     assert through_shell(shell, "%fim models").text
     through_shell(shell, "%fim doctor").check(WHERE_IT_IS_GONE)  # of which the relative cache is a part
     MODELS.unload()
-    for line in ("%fim use qwen2.5-coder-0.5b", "%fim use .", f"%%fim\n{HOLE}", f"%%complete\n{HOLE}"):
-        through_shell(shell, line).check(WHERE_IT_IS_GONE)
     with pytest.raises(FimError, match=WHERE_IT_IS_GONE):
         fim_magic.infill(HOLE)
+    for line in (f"%%fim\n{HOLE}", f"%%complete\n{HOLE}", "%fim use qwen2.5-coder-0.5b", "%fim use ."):
+        through_shell(shell, line).check(WHERE_IT_IS_GONE)
 
 
 def test_torch_is_not_imported_where_it_would_end_the_process(tmp_path):

@@ -89,9 +89,12 @@ def sentencepiece(name, metaspace):
     return table.tokenizer(metaspace=metaspace), ours, table.processor()
 
 
+CONTROL = ("<s>", "</s>", "<unk>")  # SentencePiece takes them for text, as our encoding does; a backend alone does not
+
+
 @LAYOUTS
 @pytest.mark.parametrize("name", SENTENCEPIECE)
-@given(text=TEXT)
+@given(text=TEXT.filter(lambda text: not any(token in text for token in CONTROL)))
 @example("x = '<PRE>' <PRE><EOT> <EOT> ")
 @example("2023 👩‍👩‍👧 e\u0301 العربية ½\r\n\n\n\t")
 def test_merges_give_what_sentencepiece_gives(name, metaspace, text):
