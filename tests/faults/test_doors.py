@@ -563,6 +563,7 @@ def test_a_working_folder_that_is_gone_is_told(folder_that_is_gone, engine, shel
     assert through_shell(shell, "%fim models").text
     through_shell(shell, "%fim doctor").check(WHERE_IT_IS_GONE)  # of which the relative cache is a part
     MODELS.unload()
+    shell.run_line_magic("reload_ext", "fim_magic")  # in which no model was chosen in vain
     with pytest.raises(FimError, match=WHERE_IT_IS_GONE):
         fim_magic.infill(HOLE)
     for line in (f"%%fim\n{HOLE}", f"%%complete\n{HOLE}", "%fim use qwen2.5-coder-0.5b", "%fim use ."):
