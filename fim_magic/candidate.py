@@ -59,18 +59,14 @@ class Check:
 
 
 def known_of(logprobs: Sequence[float | None]) -> list[float]:
-    """Return those log-probabilities that are known."""
+    """Return those log-probabilities that are known: not one that is no finite number, as of weights that overflow."""
     return [logprob for logprob in logprobs if logprob is not None and math.isfinite(logprob)]
 
 
 def told(logprobs: Sequence[float | None]) -> tuple[float | None, ...]:
-    """Return log-probabilities as a candidate has them: nothing at all where none is known.
-
-    One that is no finite number, as of weights that overflow, is not known.
-    """
-    if not known_of(logprobs):
-        return ()
-    return tuple(logprob if known_of([logprob]) else None for logprob in logprobs)
+    """Return log-probabilities as a candidate has them: nothing at all where none is known."""
+    known = set(known_of(logprobs))
+    return tuple(logprob if logprob in known else None for logprob in logprobs) if known else ()
 
 
 @dataclass(frozen=True)

@@ -56,11 +56,16 @@ def recorded(path: Path) -> list[Recorded]:
         return list(_records(cells))
     except OSError as error:
         raise OptionError(f"{str(path)!r} could not be read: {error.strerror}. Give a saved notebook.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        why = str(error) if isinstance(error, UnfitFileError) else "it has no cells as notebooks have them (nbformat 4)"
-        if isinstance(error, ValueError) and not isinstance(error, UnfitFileError):
-            why = "it is not JSON"
-        raise OptionError(f"{str(path)!r} is no notebook: {why}. Give a saved notebook, an .ipynb file.") from error
+    except UnfitFileError as error:
+        raise _no_notebook(path, str(error)) from error
+    except ValueError as error:
+        raise _no_notebook(path, "it is not JSON") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _no_notebook(path, "it has no cells as notebooks have them (nbformat 4)") from error
+
+
+def _no_notebook(path: Path, why: str) -> OptionError:
+    return OptionError(f"{str(path)!r} is no notebook: {why}. Give a saved notebook, an .ipynb file.")
 
 
 def request_of(infill: Recorded, markers: Sequence[str] = MARKERS) -> Request:
