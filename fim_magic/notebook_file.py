@@ -14,6 +14,7 @@ from typing import Any
 
 from fim_magic.classroom import allowed_by
 from fim_magic.errors import OptionError
+from fim_magic.foreign_json import DEEPEST_NOTEBOOK, TooDeepError, parsed
 from fim_magic.languages import PYTHON, of_cell, of_file
 from fim_magic.unicode_text import HALF, without_mark
 
@@ -69,11 +70,13 @@ def read_notebook(text: str, name: str) -> NotebookFile:
         OptionError: It is no notebook.
     """
     try:
-        notebook = json.loads(without_mark(text))
+        notebook = parsed(without_mark(text), DEEPEST_NOTEBOOK)
         cells = tuple(_cells(notebook))
         metadata = notebook.get("metadata", {})
         return NotebookFile(text, cells, _language(metadata), allowed_by(metadata))
-    except (ValueError, RecursionError) as error:
+    except TooDeepError as error:
+        raise _no_notebook(name, f"it {error}") from error
+    except ValueError as error:
         raise _no_notebook(name, "it is not JSON") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise _no_notebook(name, "it has no cells as notebooks have them (nbformat 4)") from error
@@ -84,8 +87,8 @@ def is_notebook(text: str) -> bool:
     if '"nbformat"' not in text or not without_mark(text).lstrip().startswith("{"):
         return False
     try:
-        found = json.loads(without_mark(text))
-    except (ValueError, RecursionError):
+        found = parsed(without_mark(text), DEEPEST_NOTEBOOK)
+    except ValueError:
         return False
     return isinstance(found.get("cells"), list)
 

@@ -5,15 +5,14 @@ A pipe in the place of a config.json makes a reader wait for ever, and a link to
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import stat
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from fim_magic.foreign_json import DEEPEST, DEEPEST_NOTEBOOK, TooDeepError, parsed
 from fim_magic.visible import plain_text
 
 _log = logging.getLogger(__name__)
@@ -25,8 +24,6 @@ LARGEST_VOCABULARY = 256 * MIB
 """Bytes of a tokenizer.json, a vocabulary or an index of shards. Vocabularies of 262,000 pieces take 33 MB."""
 LARGEST_NOTEBOOK = 256 * MIB
 """Bytes of a notebook, whose outputs may hold pictures."""
-DEEPEST = 64
-"""Levels to which JSON may nest. What reads it afterwards calls itself for each level, and configurations have six."""
 
 _QUICKLY = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOCTTY", 0)
 _AS_BYTES = getattr(os, "O_BINARY", 0)  # Windows would change line ends
@@ -83,44 +80,25 @@ def read_json(path: Path, at_most: int = LARGEST_CONFIG) -> Any:
         ValueError: As of `read_bytes`, or it is no JSON, or nests more than `DEEPEST` levels.
         OSError: It cannot be read.
     """
-    value = _loaded(path, at_most)
-    try:
-        require_shallow(value)
-    except RecursionError:
-        raise UnfitFileError(f"{plain_text(path.name)} nests more than {DEEPEST} levels deep") from None
-    return value
+    return _parsed(path, at_most, DEEPEST)
 
 
 def read_notebook_json(path: Path) -> Any:
     """Return the value in a notebook's file. What a library has put into an output may nest deeper than ours do.
 
     Raises:
-        ValueError: As of `read_bytes`, or it is no JSON, or nests deeper than Python reads.
+        ValueError: As of `read_bytes`, or it is no JSON, or nests more than `DEEPEST_NOTEBOOK` levels.
         OSError: It cannot be read.
     """
-    return _loaded(path, LARGEST_NOTEBOOK)
+    return _parsed(path, LARGEST_NOTEBOOK, DEEPEST_NOTEBOOK)
 
 
-def _loaded(path: Path, at_most: int) -> Any:
+def _parsed(path: Path, at_most: int, deepest: int) -> Any:
     text = read_text(path, at_most)
     try:
-        return json.loads(text)
-    except RecursionError:
-        raise UnfitFileError(f"{plain_text(path.name)} nests deeper than it may") from None
-
-
-def require_shallow(value: Any) -> None:
-    """Refuse JSON that nests more than `DEEPEST` levels.
-
-    Raises:
-        RecursionError: It does.
-    """
-    level = [value]
-    for _ in range(DEEPEST):
-        level = [part for whole in level for part in _parts(whole)]
-        if not level:
-            return
-    raise RecursionError(f"it nests more than {DEEPEST} levels deep")
+        return parsed(text, deepest)
+    except TooDeepError as error:
+        raise UnfitFileError(f"{plain_text(path.name)} {error}") from None
 
 
 def read_saved_notebook(path: Path) -> dict[str, Any]:
@@ -188,13 +166,6 @@ def _fault(path: Path) -> str:
     except OSError as error:
         return f"{plain_text(path.name)} cannot be looked at ({error.strerror or error})"
     return ""
-
-
-def _parts(value: Any) -> Iterator[Any]:
-    if isinstance(value, dict):
-        yield from value.values()
-    elif isinstance(value, list):
-        yield from value
 
 
 def _kind(mode: int) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import bisect
 import codecs
 import itertools
-import json
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from typing import Any
 from tokenizers import AddedToken, Encoding, Tokenizer
 
 from fim_magic.errors import ModelError, is_failure
+from fim_magic.foreign_json import TooDeepError, parsed
 from fim_magic.regular_files import LARGEST_VOCABULARY, read_bytes, read_optional_object
 from fim_magic.tokenizer_growth import require_bounded
 
@@ -65,10 +65,12 @@ def _require_whole_characters(content: bytes) -> None:
     if not _CUTS_PREFIX.search(content) and not _ESCAPED_LETTER.search(content):
         return
     try:
-        model = json.loads(content)["model"]
+        model = parsed(content)["model"]
         prefix = model.get("continuing_subword_prefix")
         merges = model["merges"] if prefix else ()
-    except (LookupError, TypeError, AttributeError, RecursionError):
+    except TooDeepError as error:  # the library goes twice as deep
+        raise ValueError(f"it {error}") from None
+    except (LookupError, TypeError, AttributeError):
         return  # no model of merges, or nothing that the library reads either
     for merge in merges:
         second = (merge.split(" ") if isinstance(merge, str) else merge)[-1]

@@ -124,7 +124,7 @@ def of_notebook(path: Path | None, *, largest: int = LARGEST_FILE) -> tuple[Note
             for cell in cells
             if cell["cell_type"] in ("code", "markdown")
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         _log.info("The notebook's file could not be read, so its cells are no context.", exc_info=True)
         return ()
 

@@ -27,7 +27,7 @@ def base_of(folder: Path) -> str:
     """Return the name of the model that an adapter was trained on, or "" where its configuration does not tell."""
     try:
         name = read_json(folder / CONFIG).get("base_model_name_or_path")
-    except (OSError, ValueError, AttributeError, RecursionError):
+    except (OSError, ValueError, AttributeError):
         return ""
     return name if isinstance(name, str) else ""
 

@@ -43,6 +43,7 @@ from fim_magic.engines.torch.gguf_conversion import converted, converted_tokeniz
 from fim_magic.engines.torch.local import LocalEngine
 from fim_magic.errors import FetchError, FimError, ModelError
 from fim_magic.events import Finished
+from fim_magic.foreign_json import DEEPEST
 from fim_magic.loading.fetch import fetch_folder
 from fim_magic.loading.manager import ModelManager
 from fim_magic.loading.memory import THIS_MACHINE
@@ -51,7 +52,7 @@ from fim_magic.loading.resolve import find_source
 from fim_magic.loading.spec import ModelSpec
 from fim_magic.pipeline import run
 from fim_magic.progress import Meter, Progress, silent
-from fim_magic.regular_files import DEEPEST, UnfitFileError, read_bytes, read_json
+from fim_magic.regular_files import UnfitFileError, read_bytes, read_json
 from fim_magic.request import Request
 from fim_magic.tokenization import TextTokenizer, read_tokenizer
 from fim_magic.weights.cache import SourceFailedError
@@ -538,6 +539,17 @@ def test_such_a_tokenizer_is_refused_however_it_is_written(
     whole = json.dumps(written).replace('"model": {', '"model": {"' + key + '"' + between + '"##", ')
     (tmp_path / "tokenizer.json").write_text(whole)
     with pytest.raises(ModelError, match="merges do not go with"):
+        TextTokenizer.from_folder(tmp_path)
+
+
+def test_nor_is_one_loaded_that_is_too_deep_to_be_looked_at(checkpoint: Any, tmp_path: Path) -> None:
+    written = json.loads((checkpoint("qwen2") / "tokenizer.json").read_text())
+    written["model"]["continuing_subword_prefix"] = "##"
+    normalizer: dict[str, Any] = {"type": "NFC"}
+    for _ in range(DEEPEST // 2):  # two levels each: the library reads 128
+        normalizer = {"type": "Sequence", "normalizers": [normalizer]}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(written | {"normalizer": normalizer}))
+    with pytest.raises(ModelError, match="nests more than"):
         TextTokenizer.from_folder(tmp_path)
 
 

@@ -612,7 +612,7 @@ NO_NOTEBOOKS = {
     "two cells": (notebook_of("x = <cursor>", "y", "z = <cursor>"), "cells 1, 3"),
     "empty": ("", "it is not JSON"),
     "no JSON": ("x = <cursor>\n", "it is not JSON"),
-    "nested too deep": ('{"cells": ' + "[" * 100_000, "it is not JSON"),
+    "nested too deep": ('{"cells": ' + "[" * 100_000, "it nests more than 500 levels deep"),
     "a list": ("[]", "it has no cells"),
     "no cells": ("{}", "it has no cells"),
     "cells of version 3": ('{"worksheets": [{"cells": []}]}', "it has no cells"),

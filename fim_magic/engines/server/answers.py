@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +9,8 @@ import httpx2
 
 from fim_magic.engines.server.address import ServerAddress
 from fim_magic.engines.server.refusals import no_json, too_large
-from fim_magic.regular_files import MIB, require_shallow
+from fim_magic.foreign_json import parsed
+from fim_magic.regular_files import MIB
 
 LARGEST_ANSWER = 64 * MIB
 LARGEST_EVENT = 4 * MIB
@@ -63,11 +63,9 @@ def read_json(content: bytes | str, address: ServerAddress) -> Any:
         ServerError: It is none, or too deep.
     """
     try:
-        value = json.loads(content)
-        require_shallow(value)
-    except (ValueError, RecursionError) as error:
+        return parsed(content)
+    except ValueError as error:
         raise no_json(address) from error
-    return value
 
 
 def _texts(lines: list[bytes]) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from fim_magic.engines.server.address import ServerAddress
 from fim_magic.engines.server.keys import VARIABLE
 from fim_magic.engines.server.lines import ServerLine
 from fim_magic.errors import ServerError
+from fim_magic.foreign_json import parsed
 from fim_magic.retry_after import wanted_seconds
 
 _MOST_TOLD = 300  # characters of a server's own words
@@ -236,8 +236,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _words(content: bytes) -> str:
     """What a server says of its refusal, behind a colon; "" where it says nothing that can be read."""
     try:
-        return _told(json.loads(content))
-    except (ValueError, RecursionError):
+        return _told(parsed(content))
+    except ValueError:
         return ""
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fim_magic.errors import ModelError
+from fim_magic.foreign_json import require_shallow
 from fim_magic.weights.shards import weight_files
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def weights_in(folder: Path, config: Mapping[str, Any]) -> WeightsSize:
             headers = [parse_local_safetensors_file_metadata(file).tensors for file in files]
             _require_at_most(MOST_WEIGHTS, sum(map(len, headers)), "weights")
             return _from_headers({name: tensor for header in headers for name, tensor in header.items()}, config)
-    except (OSError, ValueError, SafetensorsParsingError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, SafetensorsParsingError, KeyError, TypeError, AttributeError):
         _log.info("The headers of the weights in %r cannot be read: their files count by size.", folder, exc_info=True)
     return _from_sizes(files, config)
 
@@ -172,11 +173,20 @@ def numbers_of(model: Any, *, held: int, where: str) -> int:
 
 
 def _require_readable_headers(files: Iterable[Path]) -> None:
-    size = 0
+    """Look at the headers before the Hub's client does, which parses them whatever they are.
+
+    Raises:
+        ModelError: They are larger than those of any model.
+        ValueError: One nests too deep.
+    """
+    lengths: dict[Path, int] = {}
     for path in files:
         with path.open("rb") as file:
-            size += min(int.from_bytes(file.read(8), "little"), path.stat().st_size)
-    _require_at_most(LARGEST_HEADERS, size, "bytes in the headers of its files")
+            lengths[path] = min(int.from_bytes(file.read(8), "little"), path.stat().st_size)
+    _require_at_most(LARGEST_HEADERS, sum(lengths.values()), "bytes in the headers of its files")
+    for path, length in lengths.items():
+        with path.open("rb") as file:
+            require_shallow(file.read(8 + length)[8:].decode(errors="ignore"))
 
 
 def _require_at_most(most: int, found: int, what: str) -> None:

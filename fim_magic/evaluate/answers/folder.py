@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fim_magic.errors import BusyError, OptionError
 from fim_magic.evaluate.printing import write
+from fim_magic.regular_files import read_json
 from fim_magic.visible import notify
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def make(folder: Path) -> None:
 def settings(folder: Path) -> dict[str, Any]:
     """Return what the run in a folder was asked; an OptionError where there is none."""
     try:
-        found: dict[str, Any] = json.loads((folder / SETTINGS).read_text("utf-8"))
+        found: dict[str, Any] = read_json(folder / SETTINGS)
         complete = all(found[name] for name in ("keys", "sets", "arms", "began")) and found["about"]["model"]
     except (OSError, ValueError, KeyError, TypeError):
         complete = False

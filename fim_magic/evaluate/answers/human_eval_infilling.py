@@ -7,7 +7,6 @@ whether the rebuilt function is right. All four sets have the same fields.
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from fim_magic.document import Document
 from fim_magic.errors import FetchError, OptionError
+from fim_magic.foreign_json import TooDeepError, parsed
 
 _COMMIT = "88062ff9859c875d04db115b698ed4b0f0395170"
 _URL = f"https://raw.githubusercontent.com/openai/human-eval-infilling/{_COMMIT}/data"
@@ -108,8 +108,10 @@ def _task(path: Path, number: int, line: str) -> HumanEvalTask:
     wrong = ""
     row: Any = None
     try:
-        row = json.loads(line)
-    except json.JSONDecodeError:
+        row = parsed(line)
+    except TooDeepError as error:
+        wrong = str(error)
+    except ValueError:
         wrong = "is not JSON"
     else:
         texts = isinstance(row, dict) and all(isinstance(row.get(name), str) for name in _FIELDS)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fim_magic.errors import OptionError
+from fim_magic.foreign_json import parsed
 
 _POLL_SECONDS = 0.2
 
@@ -51,7 +52,7 @@ def _rows(path: Path, text: bytes) -> Iterator[Mapping[str, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parsed(line)
         except ValueError:
             row = None
         if not isinstance(row, dict):

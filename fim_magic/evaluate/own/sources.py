@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from fim_magic.context.cells import LARGEST_FILE, NotebookCell
 from fim_magic.errors import OptionError
+from fim_magic.foreign_json import DEEPEST_NOTEBOOK, TooDeepError, parsed
 from fim_magic.languages import PYTHON, of_file
 from fim_magic.regular_files import UnfitFileError, read_text, require_regular
 
@@ -88,13 +88,15 @@ def read(path: Path, name: str) -> OwnFile | Unread:
         text = read_text(path, largest)  # line ends become LF
         if not is_notebook:
             return OwnFile(name, path, of_file(path.name), (NotebookCell(text, markdown=False),), is_notebook=False)
-        notebook = json.loads(text)
+        notebook = parsed(text, DEEPEST_NOTEBOOK)
         return OwnFile(name, path, _language(notebook), tuple(_cells(notebook)), is_notebook=True)
     except UnfitFileError as error:
         return Unread(name, str(error))
+    except TooDeepError as error:
+        return Unread(name, f"it {error}")
     except OSError as error:
         return Unread(name, str(error.strerror))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return Unread(name, "it is no notebook of format 4" if is_notebook else "it is not UTF-8 text")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from fim_magic.loading.memory import THIS_MACHINE, MemoryProbe
 from fim_magic.loading.resolve import find_source
 from fim_magic.loading.spec import ModelSpec
 from fim_magic.progress import OnProgress, ignore, silent
+from fim_magic.regular_files import read_json
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def load_engine(subject: Subject, device: torch.device) -> LocalEngine:
         model = build(subject.size, subject.layout, device, dtype_for(device))
         return LocalEngine(model, tokenizer_for(model), subject.name, subject.revision)
     folder = Path(subject.folder)
-    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config = read_json(folder / "config.json")
     placement = plan(weights_in(folder, config), config, name=subject.name)
     return LocalEngine.load(
         folder, name=subject.name, revision=subject.revision, placement=placement, named=subject.family
