@@ -235,12 +235,16 @@ def write_in_place(target: InPlace, text: str) -> None:
 
 
 def _like(path: Path, status: os.stat_result, temporary: Path) -> None:
-    """Give a file the rights of another: its owner, its mode, and lists of who may what."""
-    with suppress(OSError, AttributeError):  # only root may give a file away, and Windows has no such thing
-        os.chown(temporary, status.st_uid, status.st_gid)
+    """Give a file the rights of another: its owner, its mode, and lists of who may what. Each is tried."""
+    for owner, group in ((-1, status.st_gid), (status.st_uid, -1)):
+        with suppress(OSError, AttributeError):  # only root may give a file away, and Windows has no such thing
+            os.chown(temporary, owner, group)
     temporary.chmod(status.st_mode & 0o7777)  # behind that, which takes some of it away
+    names: list[str] = []
     with suppress(OSError, AttributeError):  # Linux alone has them, and not on every disk
-        for name in os.listxattr(path):
+        names = os.listxattr(path)
+    for name in names:
+        with suppress(OSError):  # the system's own may be read by all, and set by few
             os.setxattr(temporary, name, os.getxattr(path, name))
 
 

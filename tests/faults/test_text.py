@@ -5,10 +5,12 @@ Each row is one input and what is right. How it once went wrong stands beside ro
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import nbformat
@@ -691,6 +693,51 @@ def test_a_file_in_place_keeps_its_rights(change, look, tmp_path, engine):
     assert run(path, "--in-place") == 0
     assert path.read_text("utf-8") == FILLED
     assert look(path) == before
+
+
+NOTES = ["user.first", "user.second", "user.third"]
+
+
+# No file can be made here whose attributes the system refuses to whoever made it.
+@pytest.mark.skipif(not hasattr(os, "setxattr"), reason="of Linux")
+@pytest.mark.parametrize("call", ["getxattr", "setxattr"])
+@pytest.mark.parametrize("refused", NOTES)
+def test_a_file_in_place_keeps_what_may_be_kept(call, refused, tmp_path, engine, monkeypatch):
+    path = tmp_path / "cell.py"
+    path.write_text(MEAN, "utf-8")
+    for name in NOTES:
+        os.setxattr(path, name, name.encode())
+    allowed = getattr(os, call)
+
+    def refuse(file, name, *value):
+        if name == refused:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        return allowed(file, name, *value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, refuse)
+        assert run(path, "--in-place") == 0
+    assert path.read_text("utf-8") == FILLED
+    assert {name: os.getxattr(path, name) for name in os.listxattr(path)} == {
+        name: name.encode() for name in NOTES if name != refused
+    }
+
+
+@pytest.mark.skipif(not hasattr(os, "chown"), reason="Windows has no owners")
+def test_a_file_in_place_keeps_its_group_where_its_owner_cannot_be_kept(tmp_path, engine, monkeypatch):
+    path = tmp_path / "cell.py"
+    path.write_text(MEAN, "utf-8")
+    given = []
+
+    def as_for_others_than_root(file, owner, group):
+        if owner != -1:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        given.append((Path(file).stat().st_size, group))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "chown", as_for_others_than_root)
+        assert run(path, "--in-place") == 0
+    assert given == [(len(FILLED), path.stat().st_gid)]
 
 
 def saved_by_an_editor(path):
