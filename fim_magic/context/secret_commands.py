@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from fim_magic.context.nested_commands import with_own_lines
 from fim_magic.context.secret_shapes import Span
 from fim_magic.context.secret_values import is_dense, is_harmless
 
@@ -12,7 +13,8 @@ from fim_magic.context.secret_values import is_dense, is_harmless
 _OPTION = re.compile(
     r"""
     (?<![\w.-])(?:
-      (?:sshpass|(?:docker|podman|az)[ ]login|mongo(?:sh|s|dump|restore|export|import)?|twine|cqlsh|cypher-shell
+      sshpass[ ](?:(?:-[ev]|-[dfP][ ]?\S{1,40})[ ]){0,4}-p[ ]?
+    | (?:(?:docker|podman|az)[ ]login|mongo(?:sh|s|dump|restore|export|import)?|twine|cqlsh|cypher-shell
         |beeline|psexec|rdesktop|steghide)[ ][^\n|;]{0,120}?(?<=[ ])-p[ ]?
     | (?:mysql(?:dump|admin)?|7z[ar]?|rar|unrar)[ ][^\n|;]{0,120}?(?<=[ ])["']?-h?p(?=\S)
     | (?:zip|unzip|sqlcmd|bcp|osql|isql|ipmitool|mosquitto_(?:pub|sub|rr))[ ][^\n|;]{0,120}?(?<=[ ])-P[ ]?
@@ -38,16 +40,20 @@ _OPTION = re.compile(
     """,
     re.VERBOSE,
 )
+_SNMP = r"(?<![\w-])snmp(?!trapd)\w{2,9}[ ][^\n|;]{0,160}?(?<=[ ])-c[ ]?[\"']?"
+_SNMP_VALUE = r"[^\s\"'<>$/-][^\s\"'<>]{2,99}"
 _OF_ANY_COMMAND = re.compile(
     r"(?<=[ ])(?:-[uUl]|--user(?:name)?)[ =]?[^\s-][^\s.]{0,60}(?:@\S{1,60})?[ ](?:[^\n|;]{0,80}[ ])?-[pP][ ]?"
     r"(?P<value>[^\s\"'<>$/-][^\s\"'<>]{4,99})"
-    r"|\bsnmp\w{2,9}[ ][^\n|;]{0,80}?(?<=[ ])-c[ ](?P<community>[^\s\"'<>$/-]\S{2,99})"
+    rf"|{_SNMP}(?P<community>{_SNMP_VALUE})"
 )
 _HAS_P = re.compile(r"-[pP]|snmp")
 _OTHER_P = re.compile(r"(?<!\w)(?:mysql\w{0,9}|mariadb|psql|ssh|scp|rsync|nmap|docker|podman)[ ]")  # with another `-p`
+_END_OF_COMMAND = re.compile(r"[\n;|&]")
 _FARTHEST = 100  # characters of a command before an option
-_SNMP_PRIVACY = re.compile(
-    r"(?<![\w-])snmp\w{2,9}[ ][^\n|;]{0,160}?(?<=[ ])-X[ ][\"']?(?P<value>[^\s\"'<>$/-][^\s\"'<>]{2,99})"
+_SNMP_PRIVACY = re.compile(rf"(?<![\w-])snmp\w{{2,9}}[ ][^\n|;]{{0,160}}?(?<=[ ])-X[ ][\"']?(?P<value>{_SNMP_VALUE})")
+_SNMP_COMMUNITY = re.compile(
+    rf"(?=snmp\w{{2,9}}[ ][^\n|;]{{0,160}}?-v[ ]?[12]){_SNMP}(?!(?:community|private|public)\b)(?P<value>{_SNMP_VALUE})"
 )
 _FTP_LINES = re.compile(
     r"(?<![\w-])ftp[ ][^\n]{0,80}<<[^\n]{0,20}\n(?:[^\n]{0,80}\n){0,3}?[ \t]{0,8}(?:quote[ ])?user[ ]\S{1,40}[ ]"
@@ -119,6 +125,7 @@ _WHATEVER_IT_IS = (
     _HERE_STRING,
     _OPTION,
     _SNMP_PRIVACY,
+    _SNMP_COMMUNITY,
     _FTP_LINES,
     _PIPED,
     _LOGIN_COMMAND,
@@ -143,9 +150,11 @@ def secrets_in_commands(text: str) -> Iterator[Span]:
         for match in pattern.finditer(text):
             if is_dense(match["value"]):
                 yield match.span("value")
-    for match in _OF_ANY_COMMAND.finditer(text) if _HAS_P.search(text) else ():
-        command = text[max(0, match.start() - _FARTHEST) : match.start()].rpartition("\n")[2]
-        if is_dense(match[match.lastgroup or 0]) and not _OTHER_P.search(command):
+    lines = with_own_lines(text) if _HAS_P.search(text) else ""
+    for match in _OF_ANY_COMMAND.finditer(lines):
+        command = _END_OF_COMMAND.split(lines[max(0, match.start() - _FARTHEST) : match.start()])[-1]
+        has_other = match["community"] is None and _OTHER_P.search(command) is not None
+        if is_dense(match[match.lastgroup or 0]) and not has_other:
             yield match.span(match.lastgroup or 0)
 
 

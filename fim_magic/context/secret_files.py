@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 
+from fim_magic.context.nested_commands import with_own_lines
 from fim_magic.context.secret_names import Suspicion, likelihood
 from fim_magic.context.secret_shapes import Span
 from fim_magic.context.secret_values import is_dense, is_harmless
@@ -117,10 +118,11 @@ def secrets_in_files(text: str) -> Iterator[Span]:
         if is_dense(match["value"]) if found is Suspicion.MAYBE else found and not is_harmless(match["value"]):
             yield match.span("value")
     if _IS_DEVICE.search(text):
-        for pattern in (_DEVICE, _OF_LINE, _OF_SNMP_USER):
-            for match in pattern.finditer(text):
-                if match["value"].lower() not in _NO_VALUE and not is_harmless(match["value"].lstrip("$")):
-                    yield match.span("value")
+        lines = with_own_lines(text)  # of `ssh ROUTER enable secret …`
+        behind = _DEVICE.finditer(lines) if lines != text else ()
+        for match in chain(*(pattern.finditer(text) for pattern in (_DEVICE, _OF_LINE, _OF_SNMP_USER)), behind):
+            if match["value"].lower() not in _NO_VALUE and not is_harmless(match["value"].lstrip("$")):
+                yield match.span("value")
 
 
 def secrets_in_objects(text: str) -> Iterator[Span]:

@@ -186,6 +186,74 @@ def test_a_cell_of_python_stays_one():
     assert not [text for text in cells if not _is_python(redacted(text, python=True))]
 
 
+RUNNERS = [
+    "",
+    "!",
+    "ssh h ",
+    "ssh -p 2222 -i ~/.ssh/id_a2 -o StrictHostKeyChecking=no ada@gw.example.org ",
+    "ssh h2 -l user1 -tt ",
+    'ssh "$HOST" ',
+    "sshpass -e ssh h ",
+    "sudo ",
+    "sudo -u postgres1 ",
+    "sudo -EHu ada1 X=1 ",
+    "/usr/bin/sudo -n -- ",
+    "env X=1 ",
+    'env -i -u HOME A="b c" ',
+    "docker exec web ",
+    "docker exec -it -u root1 -e A=b --workdir /srv web ",
+    "docker run --rm -p 8080:80 -v $PWD:/app img:v2 ",
+    "docker --context far compose -f a2.yml exec -T db ",
+    "docker-compose exec db ",
+    "podman exec web ",
+    "kubectl exec pod-1 -- ",
+    "kubectl -n prod2 exec -it pod-1 -c app -- ",
+    "ssh h sudo -u ada1 docker exec web env X=1 ",
+    "docker ps; ",
+    "ssh h uptime && ",
+    "mysql -u root -p shop2 | ",
+]
+RUN = {
+    "snmpwalk -v2c -c pr1vmhnes 10.0.0.1": "snmpwalk -v2c -c … 10.0.0.1",
+    "snmpwalk -v 2c -c 'monitorme' h": "snmpwalk -v 2c -c '…' h",
+    "snmpget -c monitorme -v1 h sysName.0": "snmpget -c … -v1 h sysName.0",
+    "snmpset -v1 -cpr1vmhnes h sysName.0 s x": "snmpset -v1 -c… h sysName.0 s x",
+    "snmpbulkwalk -Cr20 -c pr1vmhnes h": "snmpbulkwalk -Cr20 -c … h",
+    "snmpwalk -v3 -u ada -A brombeere -X himbeere h": "snmpwalk -v3 -u ada -A … -X … h",
+    "python kaggle_dl.py -u me -p Viking@958": "python kaggle_dl.py -u me -p …",
+    "mysql -u root -pbrombeere shop": "mysql -u root -p… shop",
+    "sshpass -p brombeere ssh h uptime": "sshpass -p … ssh h uptime",
+    "snmpwalk -v2c -c public h": None,
+    "snmpwalk -v2c -c $C h": None,
+    "snmptrapd -c traps2.conf -f": None,
+    "mysql -u root -p shop2": None,
+    "psql -U ada -p p5432x": None,
+    "wget -c https://example.org/a1.zip -P data2": None,
+    "python train.py -p configs/v2.yaml": None,
+    "mkdir -p a1/b2": None,
+}
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+@pytest.mark.parametrize(("command", "shown"), RUN.items(), ids=RUN)
+def test_a_command_behind_another_is_the_command(command, shown, runner):
+    assert redacted(runner + command) == runner + (command if shown is None else shown)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "ssh -l user1 -p p2222 host2",
+        "ssh -l user1 -p p2222 host2 uptime",
+        "docker run -u user1 -p v8080:80 img",
+        "docker exec -u root1 web tool -p data2/x",
+        "sudo -u ada1 tool -p data2/x",
+    ],
+)
+def test_options_of_what_runs_a_command_are_no_login(command):
+    assert redacted(command) == command
+
+
 NAMES = re.findall(
     r"\w+",
     """
@@ -405,6 +473,10 @@ SLOW = {
     "fields": 'a = find("password")\na.send_keys("bcd")\n',
     "fields never found": ').send_keys("bcd")',
     "options of any command": "-u a -p ",
+    "commands behind others": "ssh h sudo -u a env X=1 docker exec -it a kubectl exec a -- ",
+    "hosts": "ssh -p a -p a ",
+    "settings before a command": "env A=b A=b ",
+    "communities": "snmpwalk -v2c -c ",
     "addresses": "a@b.c:Aa1!",
     "keys in paths": "a/key/",
     "lines of a shell": "!a\n",
