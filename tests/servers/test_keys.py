@@ -87,6 +87,7 @@ def logged():
         ("https://gpu:8000=a", "vllm://gpu:8000", ""),
         ("gpu:8000=a https://gpu:8000=b", "vllm+https://gpu:8000", "b"),
         ("gpu:8000=a=b==", "vllm://gpu", "a=b=="),
+        ("gpu:8000=a,b", "vllm://gpu", "a,b"),
         ("", "vllm://gpu", ""),
     ],
 )
@@ -100,6 +101,26 @@ def test_what_cannot_be_read_is_not_repeated(kept, monkeypatch):
     monkeypatch.setenv(KEYS, kept)
     with pytest.raises(OptionError, match=KEYS) as told:
         key_for(ServerAddress.of("vllm://gpu"))
+    assert KEY not in "".join(traceback.format_exception(told.value))
+
+
+@pytest.mark.parametrize(
+    ("kept", "mark"),
+    [
+        (f"gpu:8000={KEY},other:8000=b", ","),
+        (f"gpu:8000={KEY}, other:8000=b", ","),
+        (f"other:8000=b,https://gpu={KEY}", ","),
+        (f"gpu={KEY},other=b,third=c", ","),
+        (f"gpu:8000={KEY};other:8000=b", ";"),
+        (f"gpu:8000={KEY};", ";"),
+    ],
+)
+def test_items_with_other_marks_between_them_are_no_key(kept, mark, monkeypatch):
+    monkeypatch.setenv(KEYS, kept)
+    with pytest.raises(OptionError) as told:
+        key_for(ServerAddress.of("vllm://gpu"))
+    assert f"has '{mark}' between its items" in str(told.value)
+    assert f'export {KEYS}="HOST:PORT=KEY HOST:PORT=KEY"' in str(told.value)
     assert KEY not in "".join(traceback.format_exception(told.value))
 
 

@@ -22,6 +22,7 @@ SERVICE = "fim-magic"
 
 _log = logging.getLogger(__name__)
 _KEY = re.compile(r"[!-~]+")
+_MARK_BETWEEN = re.compile(r"[,;](?=[^,;=]+=|\Z)")  # between items, or behind one: no token has such a mark
 
 
 class ServerKey(str):
@@ -60,12 +61,20 @@ def _from_environment() -> dict[str, str]:
             name = listed_host(host)
         except OptionError:
             name = ""
-        if not (name and is_key(key)):  # of which nothing is told: any part of it may be a key
-            raise OptionError(
-                f"The environment variable {VARIABLE} holds what is no HOST:PORT=KEY. Change or unset it."
-            ) from None
+        if mark := _MARK_BETWEEN.search(key):
+            raise _unreadable(f"has {mark.group()!r} between its items, where white space belongs")
+        if not (name and is_key(key)):
+            raise _unreadable("holds what is no HOST:PORT=KEY")
         found[name] = key
     return found
+
+
+def _unreadable(why: str) -> OptionError:
+    """Return the error for the variable, of which nothing is told: any part of it may be a key."""
+    return OptionError(
+        f"The environment variable {VARIABLE} {why}. Unset it, or set it anew before the kernel starts, and run this "
+        f'again: export {VARIABLE}="HOST:PORT=KEY HOST:PORT=KEY"'
+    )
 
 
 def _from_keyring(host: str) -> str:
