@@ -27,7 +27,6 @@ _OF_FIELD = re.compile(
     """,
     re.VERBOSE,
 )
-_LONGEST_STATEMENT = 400  # characters
 
 # The first strings of pairs are people, and the second what they log in with, if it looks like that.
 _PEOPLE = re.compile(

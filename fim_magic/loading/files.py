@@ -5,7 +5,6 @@ Only what `stat` says is compared. It costs microseconds, and is asked before ea
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import stat
@@ -13,8 +12,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-_log = logging.getLogger(__name__)
 
 _PARTS = re.compile(
     r"(?:config|generation_config|adapter_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json"

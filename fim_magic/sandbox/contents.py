@@ -20,7 +20,6 @@ _MOST_BYTES = 16 << 20  # of one array
 _CONTAINERS = (list, OrderedDict, dict, set, bytearray, deque)
 _MAPPINGS = (OrderedDict, dict)
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: others cannot be changed
-_MISSING = object()
 
 Undo = Callable[[], bool]
 """Puts one thing back, and says whether it had changed."""
