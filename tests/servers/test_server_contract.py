@@ -5,7 +5,7 @@ from __future__ import annotations
 import contract
 import pytest
 from contract import SAMPLED, STEPS, OneOf, ids, started, tokens_of
-from fake_servers import FakeLlamaServer, FakeVllm
+from fake_servers import FakeLlamaServer, FakeVllm, ranked
 
 from fim_magic.engines import Beginning, Destination, Sampling
 from fim_magic.engines.server.address import ServerAddress
@@ -87,6 +87,29 @@ def test_only_allowed_tokens_come_and_only_where_they_are_asked_for(loaded):
     assert found[1][0].id == free.id
     alone = tokens_of(started(loaded, [*prompt_of(SHORT), found[0][0].id]), STEPS - 1)[0]
     assert ids(found[0][1:]) == ids(alone)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "requests", "lists"),
+    [((0, 250), 1, 0), ((1, 250), 2, 0), ((250, 7), 2, 0), ((9, 250), 3, 1), ((250,), 3, 1)],
+    ids=["the most probable", "another", "the last that is told", "none that is told", "the least probable"],
+)
+def test_what_may_come_is_listed_only_where_the_answer_tells_none_of_it(served_folder, ranks, requests, lists):
+    for kind in KINDS:
+        with kind(served_folder) as server:
+            connection = ServerConnection(ServerAddress.of(server.address))
+            engine = ServerEngine.load(connection, *identify(connection), served_folder, name=server.address)
+            probable = ranked(server.logprobs_after(prompt_of(SHORT)))
+            bound = OneOf(choices=tuple(probable[rank] for rank in ranks))
+            found = tokens_of(started(engine, prompt_of(SHORT), beginnings=[bound]))[0]
+            asked = server.asked(server.completions)
+            assert found[0].id == probable[min(ranks)]
+            assert found[0].logprob == pytest.approx(server.logprobs_after(prompt_of(SHORT))[found[0].id], abs=1e-6)
+            assert ids(found[1:]) == ids(tokens_of(started(engine, [*prompt_of(SHORT), found[0].id]), STEPS - 1)[0])
+            listed = [
+                body for body in (one.body for one in asked) if "logit_bias" in body or "allowed_token_ids" in body
+            ]
+            assert (len(asked), len(listed)) == (requests, lists)
 
 
 def test_a_candidate_begins_as_it_has_to(loaded):

@@ -10,7 +10,8 @@ import queue
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -228,36 +229,67 @@ class CandidateStream:
         arrived.put(_Ended(self.candidate, error))
 
     def _tokens(self) -> Iterator[ServedToken]:
-        """The answer's tokens: those that it has to begin with, and those that come by themselves.
-
-        What it has to begin with is asked for one token at a time: the server keeps what it has read of the prompt.
-        """
+        """The answer's tokens: those that it has to begin with, and those that come by themselves."""
         generated = list(self._beginning.ids)
         unknown = [None] * (len(generated) - len(self._beginning.logprobs))
         yield from map(ServedToken, generated, (*self._beginning.logprobs, *unknown))
-        if not self._asked.stop_ids.isdisjoint(generated):  # nothing comes behind its end
-            return
-        while len(generated) < self._asked.limit:
-            allowed = self._beginning.allowed(generated, self._tokenizer)
-            if allowed is None:
-                yield from self._rest(generated)
+        while len(generated) < self._asked.limit and self._asked.stop_ids.isdisjoint(generated):
+            unfit: ServedToken | None = None
+            if not self._is_held_to(generated):
+                with closing(self._rest(generated)) as rest:
+                    for token in rest:
+                        if not self._may_come(token.id, generated):
+                            unfit = token
+                            break
+                        generated.append(token.id)
+                        yield token
+                if unfit is None:
+                    return
+            chosen = self._instead_of(unfit, generated)
+            if chosen is None:  # it has been closed
                 return
-            one = replace(self._continued(generated), limit=1, allowed=tuple(allowed))
-            found: list[ServedToken] = []
-            for piece in self._pieces(one):
+            generated.append(chosen.id)
+            yield chosen
+
+    def _is_held_to(self, generated: Sequence[int]) -> bool:
+        """Whether the server has to be told which tokens may come.
+
+        A greedy answer goes its own way first: most begin as they have to by themselves, and a list of what may come
+        can be half the vocabulary. A token that is drawn among all says nothing of how those that may come are drawn.
+        """
+        return bool(self._asked.sampling.temperature) and self._allowed(generated) is not None
+
+    def _may_come(self, token: int, generated: Sequence[int]) -> bool:
+        allowed = self._allowed(generated)
+        return allowed is None or token in allowed
+
+    def _allowed(self, generated: Sequence[int]) -> list[int] | None:
+        return self._beginning.allowed(generated, self._tokenizer)
+
+    def _instead_of(self, unfit: ServedToken | None, generated: Sequence[int]) -> ServedToken | None:
+        """Return the token that comes in the place of one that may not, or None where the stream has been closed.
+
+        Of a greedy answer it is the most probable one that may come: the first such among the alternatives, if there is
+        one, since these are more probable than all others.
+        """
+        allowed = self._allowed(generated) or []
+        if unfit is not None:
+            for told in unfit.alternatives:
+                if told.id in allowed:
+                    return ServedToken(told.id, told.logprob, unfit.alternatives)
+        found: list[ServedToken] = []
+        with closing(self._pieces(replace(self._continued(generated), limit=1, allowed=tuple(allowed)))) as pieces:
+            for piece in pieces:
                 found += piece.tokens
                 if len(found) > 1:  # it would go on
                     break
-            if self._is_closed:
-                return
-            if not found or found[0].id not in allowed:
-                raise unreadable(self._connection.address, "it does not keep to the tokens that it is asked for")
-            generated.append(found[0].id)
-            yield found[0]
-            if found[0].id in self._asked.stop_ids:
-                return
+        if self._is_closed:
+            return None
+        if not found or found[0].id not in allowed:
+            raise unreadable(self._connection.address, "it does not keep to the tokens that it is asked for")
+        return found[0]
 
-    def _rest(self, generated: Sequence[int]) -> Iterator[ServedToken]:
+    def _rest(self, generated: Sequence[int]) -> Generator[ServedToken]:
         """The tokens that come by themselves, with the one that ends them: some servers keep it for themselves."""
         last = None
         for piece in self._pieces(self._continued(generated)):
@@ -270,7 +302,7 @@ class CandidateStream:
     def _continued(self, generated: Sequence[int]) -> Asked:
         return replace(self._asked, ids=[*self._asked.ids, *generated], limit=self._asked.limit - len(generated))
 
-    def _pieces(self, asked: Asked) -> Iterator[AnswerPiece]:
+    def _pieces(self, asked: Asked) -> Generator[AnswerPiece]:
         stream = self._connection.stream(*self._dialect.request(asked))
         with self._lock:
             self._stream = stream
