@@ -11,12 +11,12 @@ import pytest
 from scripted import ScriptedEngine
 from scripted_server import CUT, answer, content, stream
 
-from fim_magic import cli
+from fim_magic import cli, pipeline
 from fim_magic.errors import OptionError, ServerError
 from fim_magic.evaluate.serving import bench
 from fim_magic.evaluate.serving.bench import ServingOptions, run
 from fim_magic.evaluate.serving.crowd import Crowd, CrowdTiming, percentile
-from fim_magic.evaluate.serving.overhead import ByHand, OverheadTiming, ratio
+from fim_magic.evaluate.serving.overhead import ByHand, OverheadTiming, infilled, ratio
 from fim_magic.evaluate.serving.report import ServingReport, table
 from fim_magic.evaluate.speed.workloads import spread_prompts
 from fim_magic.loading.manager import ModelManager
@@ -135,6 +135,36 @@ def test_ctrl_c_keeps_what_was_measured(server, engine):
     assert not whole
     assert [crowd.users for crowd in report.crowds] == [1]
     assert "interrupted" in report.warnings[0]
+
+
+def test_ctrl_c_among_the_pairs_leaves_those_that_are_there(server, engine):
+    def interrupt(progress):
+        if progress.done == 1 + 1 + 3 + 1:  # the first of all, the user's, the round that is not counted, one pair
+            os.kill(os.getpid(), signal.SIGINT)
+
+    report, whole = run(ServingOptions(rounds=1, users=(1,), new_tokens=6), engine, interrupt)
+    assert not whole
+    assert len(report.overhead) == 1
+    assert "interrupted" in report.warnings[0]
+
+
+def test_tokens_behind_the_end_of_an_answer_are_counted_as_well(monkeypatch):
+    """The server has made them too: a plain request would have to wait for them."""
+    engine = ScriptedEngine("total\n\n\ndef other(y):\n    return y\n")
+    _, request = Settings().request("def f(x):\n    return <cursor>\n", candidates=1, max_new_tokens=40)
+    *_, finished = pipeline.run(request, engine)
+    wanted = len(finished.result.candidates[0].token_ids)
+    assert infilled(engine, request, threading.Event())[1] == wanted
+    generate = engine.generate
+
+    def in_one_burst(*prompt, **options):
+        generation = generate(*prompt, **options)
+        one = generation.step
+        generation.step = lambda: [token for _ in range(wanted + 3) for token in one()]
+        return generation
+
+    monkeypatch.setattr(engine, "generate", in_one_burst)
+    assert infilled(engine, request, threading.Event())[1] == wanted + 3
 
 
 def test_a_server_that_fails_ends_all_users(server, engine):

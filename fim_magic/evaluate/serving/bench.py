@@ -76,10 +76,10 @@ def run(
     """
     address = ServerAddress.of(engine.info.model)
     connection = connection_to(address)
-    by_hand = ByHand(address, *identify(connection))
     report = ServingReport(_about(options, engine, command))
     whole = True
     try:
+        by_hand = ByHand(address, *identify(connection))
         with interruptible() as stop:
             _measure(options, engine, by_hand, report, _Steps(on_progress, _steps(options)).add, stop)
     except KeyboardInterrupt:
@@ -119,9 +119,9 @@ def _measure(
     # By hand, a prompt is sent as ids: where the server takes none, there is nothing to compare with.
     if engine.family.can_infill and engine.capabilities.takes_ids and by_hand.dialect.capabilities.takes_ids:
         documents = documents_of(engine, length, _INFILLS)
-        report.overhead += measure_overhead(
-            engine, by_hand, documents, options.rounds, options.new_tokens, on_done, stop=stop
-        )
+        pairs = measure_overhead(engine, by_hand, documents, options.rounds, options.new_tokens, on_done, stop=stop)
+        for pair in pairs:  # one by one: an interrupt leaves those that are there
+            report.overhead.append(pair)
 
 
 def _steps(options: ServingOptions) -> int:

@@ -6,10 +6,12 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 from fim_magic.engines import ANY, GREEDY, Engine
+
+_MOMENT = 0.1  # seconds: a wait without an end can sleep through a Ctrl-C
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,11 @@ def ask_as_crowd(
         together.wait()
         began = time.perf_counter()
         try:
+            waiting = set(asking)
+            while waiting:
+                done, waiting = wait(waiting, _MOMENT)
+                for future in done:
+                    future.result()  # what has failed ends all
             timings = tuple(timing for future in asking for timing in future.result())
         except BaseException:
             stop.set()  # the others need not go on

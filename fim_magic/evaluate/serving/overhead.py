@@ -7,13 +7,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 
 from fim_magic.allowed_hosts import Permission
 from fim_magic.document import Document
-from fim_magic.engines import GREEDY, Engine
+from fim_magic.engines import GREEDY, Engine, Generation, Token
 from fim_magic.engines.server.address import ServerAddress
 from fim_magic.engines.server.answers import read_json
 from fim_magic.engines.server.dialect import Asked, Dialect, ServedModel
@@ -39,7 +39,7 @@ class OverheadTiming:
     Attributes:
         ours: Seconds until the infill was whole: prompt, tokens, trimming, checks.
         by_hand: Seconds until the plain request had as many tokens.
-        tokens: How many that were.
+        tokens: How many came, those among them that were trimmed away: the server has made these as well.
     """
 
     ours: float
@@ -119,8 +119,8 @@ def measure_overhead(
     on_done: Callable[[], None] = lambda: None,
     *,
     stop: threading.Event,
-) -> list[OverheadTiming]:
-    """Ask both ways in turns, the one first and then the other first.
+) -> Iterator[OverheadTiming]:
+    """Ask both ways in turns, the one first and then the other first, and yield each pair.
 
     The first round is not counted: it has the server read each prompt, so that both find it read.
 
@@ -138,7 +138,6 @@ def measure_overhead(
         KeyboardInterrupt: `stop` was set.
     """
     permission = Permission.for_own_text(engine.info)  # Python's own code
-    found = []
     with by_hand.client() as client:
         for number in range(rounds + 1):
             for document in documents:
@@ -146,8 +145,7 @@ def measure_overhead(
                 timing = _pair(engine, by_hand, client, request, hand_first=number % 2 == 1, stop=stop)
                 on_done()
                 if number:
-                    found.append(timing)
-    return found
+                    yield timing
 
 
 def ratio(timings: Sequence[OverheadTiming]) -> float:
@@ -165,23 +163,52 @@ def _pair(
     stop: threading.Event,
 ) -> OverheadTiming:
     if hand_first:
-        tokens = _infilled(engine, request, stop)[1]  # so many have to come; this one is not counted
+        tokens = infilled(engine, request, stop)[1]  # so many have to come; this one is not counted
         hand = by_hand.ask(client, request, engine, tokens)
-        ours, tokens = _infilled(engine, request, stop)
+        ours, tokens = infilled(engine, request, stop)
     else:
-        ours, tokens = _infilled(engine, request, stop)
+        ours, tokens = infilled(engine, request, stop)
         hand = by_hand.ask(client, request, engine, tokens)
     return OverheadTiming(ours, hand, tokens)
 
 
-def _infilled(engine: Engine, request: Request, stop: threading.Event) -> tuple[float, int]:
-    """Return the seconds of a whole infill, and how many tokens it took."""
-    began, tokens = time.perf_counter(), 0
-    for event in run(request, engine, stop):
-        if isinstance(event, Finished):
-            if event.result.broken_off:
-                raise ServerError(event.result.broken_off)
-            tokens = max(len(candidate.token_ids) for candidate in event.result.candidates)
+def infilled(engine: Engine, request: Request, stop: threading.Event) -> tuple[float, int]:
+    """Return the seconds of a whole infill, and how many tokens came for it."""
+    counting = _Counting(engine)
+    began = time.perf_counter()
+    for event in run(request, cast(Engine, counting), stop):
+        if isinstance(event, Finished) and event.result.broken_off:
+            raise ServerError(event.result.broken_off)
     if stop.is_set():
         raise KeyboardInterrupt
-    return time.perf_counter() - began, tokens
+    return time.perf_counter() - began, counting.tokens
+
+
+class _Counting:
+    """An engine that counts the tokens which come for its requests, whatever becomes of them."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.tokens = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def generate(self, prompt: Sequence[int], **options: Any) -> Generation:
+        return cast(Generation, _Counted(self._engine.generate(prompt, **options), self))
+
+
+class _Counted:
+    """One of its requests."""
+
+    def __init__(self, generation: Generation, counting: _Counting) -> None:
+        self._generation = generation
+        self._counting = counting
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._generation, name)
+
+    def step(self) -> list[Token] | None:
+        tokens = self._generation.step()
+        self._counting.tokens += len(tokens or ())
+        return tokens
