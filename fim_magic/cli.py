@@ -143,6 +143,13 @@ def _parser(typed: Sequence[str] = ()) -> argparse.ArgumentParser:
 
         speed.add_options(bench)
         bench.set_defaults(run=speed.run)
+
+    exactness = commands.add_parser("exactness", help="measure how far one way of computing a model is from another")
+    if "exactness" in typed[:1]:
+        from fim_magic.evaluate.exactness import command as comparing
+
+        comparing.add_options(exactness)
+        exactness.set_defaults(run=comparing.run)
     return parser
 
 
