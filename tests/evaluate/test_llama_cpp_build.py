@@ -89,7 +89,7 @@ def test_a_build_is_found_and_says_what_it_is(built, tmp_path, place):
 def test_of_a_build_that_does_not_tell_nothing_is_lacking():
     found = LlamaCppBuild("llama-server 1", ())
     assert found.lacking(["avx512f"]) == []
-    assert found.describe(["avx512f"]) == "llama-server 1, compiled with it does not tell what"
+    assert found.describe(["avx512f"]) == "llama-server 1, which does not tell what it was compiled with"
 
 
 @pytest.mark.parametrize(

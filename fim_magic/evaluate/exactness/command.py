@@ -109,14 +109,18 @@ def _measured(
     from fim_magic.evaluate.exactness.prompts import excerpts
     from fim_magic.evaluate.exactness.report import ExactnessReport
 
-    given = {**REFERENCE, **_typed(options)}
-    reference = _load(options, {**given, "model": options.model or "auto"}, on_progress)
+    typed = _typed(options)
+    reference = _load(options, {**REFERENCE, **typed, "model": options.model or "auto"}, on_progress)
     engine = reference.engine
     report = ExactnessReport(_about(options, reference))
     if "float32" not in engine.info.precision:
         report.warnings.append(f"The reference is not computed in float32, but in {engine.info.precision}.")
     # "auto" may be another model when there is less memory.
-    common = {**given, "model": engine.info.model if reference.spec.name == "auto" else reference.spec.name}
+    common = {
+        "engine": REFERENCE["engine"],
+        **typed,
+        "model": engine.info.model if reference.spec.name == "auto" else reference.spec.name,
+    }
     models = {}
     for name, own in others:
         loaded = _load(options, {**common, **own}, on_progress)

@@ -63,10 +63,11 @@ class LlamaCppBuild:
 
     def describe(self, flags: Collection[str] = ()) -> str:
         """Say what it is in a line; `flags` are the processor's."""
-        compiled = " ".join(self.compiled_with) or "it does not tell what"
+        if not self.compiled_with:
+            return f"{self.version}, which does not tell what it was compiled with"
         lacking = self.lacking(flags)
         without = f"; without {' '.join(lacking)}, which the processor has" if lacking else ""
-        return f"{self.version}, compiled with {compiled}{without}"
+        return f"{self.version}, compiled with {' '.join(self.compiled_with)}{without}"
 
 
 def installed_build() -> LlamaCppBuild:
