@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fim_magic import cli
-from fim_magic.catalog import QWEN_0_5B_GGUF
 from fim_magic.document import Document
 from fim_magic.engines.llama_cpp.gguf import GgufEngine
 from fim_magic.errors import OptionError
@@ -312,7 +311,7 @@ def test_a_server_is_refused(capsys):
 @pytest.mark.real_model
 def test_llama_cpp_is_near_the_float32_model(tmp_path):
     path = tmp_path / "out.json"
-    words = ["exactness", "-m", QWEN_0_5B_GGUF.name, "--limit", "2", "--json", str(path)]
+    words = ["exactness", "-m", "qwen2.5-coder-0.5b", "--limit", "2", "--json", str(path)]
     assert cli.main(words) == 0
     found = json.loads(path.read_text("utf-8"))["figures"]["engine=gguf"]
     assert found[READ]["places"] > 500
