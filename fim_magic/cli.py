@@ -138,40 +138,19 @@ def _parser(typed: Sequence[str] = ()) -> argparse.ArgumentParser:
         evaluate.set_defaults(run=command.run)
 
     bench = commands.add_parser("bench", help="measure how fast this machine is, beside plain generate() and llama.cpp")
-    _add_bench_options(bench)
-    bench.set_defaults(run=_bench)
+    if "bench" in typed[:1]:
+        from fim_magic.evaluate.speed import command as speed
+
+        speed.add_options(bench)
+        bench.set_defaults(run=speed.run)
+
+    exactness = commands.add_parser("exactness", help="measure how far one way of computing a model is from another")
+    if "exactness" in typed[:1]:
+        from fim_magic.evaluate.exactness import command as comparing
+
+        comparing.add_options(exactness)
+        exactness.set_defaults(run=comparing.run)
     return parser
-
-
-def _add_bench_options(parser: argparse.ArgumentParser) -> None:
-    measured = parser.add_mutually_exclusive_group()
-    measured.add_argument(
-        "-m",
-        "--model",
-        metavar="MODEL",
-        default="auto",
-        help="a short name, a folder, a .gguf file, or a server's address",
-    )
-    measured.add_argument(
-        "--random-weights", metavar="SIZE", default="", help="a model of this size, such as 1.3B, made in place"
-    )
-    parser.add_argument("--layout", default="llama", help="of random weights: llama, qwen2, starcoder2 or gpt_bigcode")
-    parser.add_argument(
-        "--rounds", type=int, help="how often everything is measured, and each user of a server asks (default 5)"
-    )
-    parser.add_argument("--quick", action="store_true", help="two rounds")
-    parser.add_argument("--threads", type=int, help="of the CPU")
-    parser.add_argument(
-        "--only",
-        metavar="NAME,...",
-        default="",
-        help="only these of infill, edit, candidates, lengths, fresh (load time and memory), load_ext; of a model that "
-        "a server runs there is server alone",
-    )
-    parser.add_argument("--users", metavar="N,...", help="how many ask a server at once (default 1,8,64)")
-    _add_options(parser, ["tokenizer"])
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write every single measurement")
-    parser.add_argument("--plot", metavar="FILE", type=Path, help="draw a picture, .png or .svg")
 
 
 def _add_request_options(parser: argparse.ArgumentParser) -> None:
@@ -278,44 +257,6 @@ def _doctor(options: argparse.Namespace) -> int:
     else:
         say(reports.model(options.model, permission=permission))
     return 0
-
-
-def _bench(options: argparse.Namespace) -> int:
-    """Measure, and print the table. Returns 1 where real weights gave other greedy tokens than generate()."""
-    from fim_magic.engines.server.address import is_address
-
-    if is_address(options.model):
-        from fim_magic.evaluate.serving import command
-
-        return command.run(options)
-    for name in ("users", "tokenizer"):
-        if getattr(options, name) is not None:
-            raise OptionError(f"--{name} is for models that a server runs: fim-magic bench --model vllm://HOST:PORT")
-    from fim_magic.evaluate.speed import bench
-    from fim_magic.evaluate.speed.workloads import MEASURES
-    from fim_magic.progress import TerminalProgress
-
-    names = tuple(filter(None, options.only.split(",")))
-    rounds = options.rounds
-    if rounds is None:
-        rounds = bench.QUICK_ROUNDS if options.quick else bench.ROUNDS
-    bench_options = bench.SpeedOptions(
-        model=options.model,
-        random_weights=options.random_weights,
-        layout=options.layout,
-        rounds=rounds,
-        measures=names or MEASURES,
-        threads=options.threads,
-        json=options.json,
-        plot=options.plot,
-    )
-    with TerminalProgress() as progress:
-        report, whole = bench.run(bench_options, progress, ["fim-magic", *options.typed])
-    bench.show(report, bench_options)
-    if not whole:
-        return INTERRUPTED
-    # Random weights have no favourite token, so that the last bit of a logit decides.
-    return 1 if report.failed_checks and not report.random_weights else 0
 
 
 def _prove(options: argparse.Namespace) -> int:

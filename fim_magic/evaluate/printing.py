@@ -44,5 +44,5 @@ def wrapped(text: str, indent: int = 0) -> list[str]:
     ) or [""]
 
 
-def percent(share: float) -> str:
-    return f"{share * 100:.1f} %"
+def percent(share: float, digits: int = 1) -> str:
+    return f"{share * 100:.{digits}f} %"

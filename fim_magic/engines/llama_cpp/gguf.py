@@ -191,6 +191,24 @@ class GgufEngine:
         rows = self._continued(prompt, continuation).after(continuation)
         return [[TokenLogprob(token, logprob(row, token)) for token in most_probable(row, count)] for row in rows]
 
+    def logits(
+        self, prompt: Sequence[int], continuation: Sequence[int], at_once: int = SCORED_AT_ONCE
+    ) -> Iterator[Logits]:
+        """Yield what the model says after a prompt, and after each token of a continuation, as `top_logprobs` reads it.
+
+        Args:
+            prompt: Token ids, at least one.
+            continuation: The ids that follow it; there may be none.
+            at_once: How many of them are read at once. One at a time is as a request writes them.
+
+        Yields:
+            (vocabulary,), float32, for each place.
+
+        Raises:
+            ModelError: As of `top_logprobs`.
+        """
+        yield from self._continued(prompt, continuation).after(continuation, at_once)
+
     def _continued(self, prompt: Sequence[int], continuation: Sequence[int]) -> GgufGeneration:
         if len(prompt) + len(continuation) > self.context_length:
             raise ModelError(too_long_to_score(self._name, len(prompt) + len(continuation), self.context_length))
@@ -270,11 +288,12 @@ class GgufGeneration:
         self._length = len(prompt)
         self._logits: Logits | None = None
 
-    def after(self, continuation: Sequence[int]) -> Iterator[Logits]:
+    def after(self, continuation: Sequence[int], at_once: int = SCORED_AT_ONCE) -> Iterator[Logits]:
         """Read the prompt and a continuation of it, instead of generating one. This ends the request.
 
         Args:
             continuation: Token ids; there may be none.
+            at_once: How many of them are read at once. One at a time is as a request writes them.
 
         Yields:
             The logits after the prompt and after each token, (vocabulary,).
@@ -290,8 +309,8 @@ class GgufGeneration:
         finally:  # what was read of an interrupted prompt is good, too
             self._pool.keep(sequence, self._prompt[:read])
         ids = [self._prompt[last], *continuation]
-        for start in range(0, len(ids), SCORED_AT_ONCE):
-            part = ids[start : start + SCORED_AT_ONCE]
+        for start in range(0, len(ids), at_once):
+            part = ids[start : start + at_once]
             yield from self._pool.cells.decode(_batch(part, last + start, sequence), wanted=len(part))
 
     def prefill(self) -> Iterator[int]:

@@ -100,11 +100,12 @@ class LocalGeneration:
         candidate = self._rows[0]
         return [Token(candidate, *token) for token in zip(ids[: right + 1], logprobs, strict=False)]
 
-    def after(self, continuation: Sequence[int]) -> Iterator[torch.Tensor]:
+    def after(self, continuation: Sequence[int], at_once: int = SCORED_AT_ONCE) -> Iterator[torch.Tensor]:
         """Read the prompt and a continuation of it, instead of generating one. This ends the request.
 
         Args:
             continuation: Token ids; there may be none.
+            at_once: How many of them are read at once. One at a time is as a request writes them.
 
         Yields:
             The logits after the prompt and after each token, (rows, vocabulary), in parts of several rows.
@@ -115,9 +116,9 @@ class LocalGeneration:
             for start in range(self.reused, last, _PREFILL_CHUNK):
                 with freeing_memory("reading the prompt", self._drop):
                     self._model().prefill(self._prompt[start : min(start + _PREFILL_CHUNK, last)])
-            for start in range(0, len(ids), SCORED_AT_ONCE):
+            for start in range(0, len(ids), at_once):
                 with freeing_memory("scoring a text", self._drop):
-                    yield self._model().prefill(ids[start : start + SCORED_AT_ONCE], all_logits=True)
+                    yield self._model().prefill(ids[start : start + at_once], all_logits=True)
         finally:  # what was read until an interrupt serves the next request, too
             self.close()
 

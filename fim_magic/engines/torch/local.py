@@ -8,7 +8,7 @@ Architectures that our decoder does not know (`fim_magic.engines.torch.decoder`)
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 from fim_magic.engines import (
     ANY,
     GREEDY,
+    SCORED_AT_ONCE,
     Beginning,
     Capabilities,
     EngineInfo,
@@ -26,6 +27,7 @@ from fim_magic.engines import (
     TokenLogprob,
     too_long_to_score,
 )
+from fim_magic.engines.arithmetic import Logits
 from fim_magic.engines.memory import give_back
 from fim_magic.engines.out_of_memory import FOR_LOADING, freeing_memory
 from fim_magic.engines.running import Running
@@ -226,6 +228,25 @@ class LocalEngine:
             rows = zip(ids.tolist(), logprobs.tolist(), strict=True)
             found += [[TokenLogprob(*pair) for pair in zip(*row, strict=True)] for row in rows]
         return found
+
+    def logits(
+        self, prompt: Sequence[int], continuation: Sequence[int], at_once: int = SCORED_AT_ONCE
+    ) -> Iterator[Logits]:
+        """Yield what the model says after a prompt, and after each token of a continuation, as `top_logprobs` reads it.
+
+        Args:
+            prompt: Token ids, at least one.
+            continuation: The ids that follow it; there may be none.
+            at_once: How many of them are read at once. One at a time is as a request writes them.
+
+        Yields:
+            (vocabulary,), float32, for each place.
+
+        Raises:
+            ModelError: As of `top_logprobs`.
+        """
+        for logits in self._continued(prompt, continuation).after(continuation, at_once):
+            yield from logits.float().cpu().numpy()
 
     def _continued(self, prompt: Sequence[int], continuation: Sequence[int]) -> LocalGeneration:
         if len(prompt) + len(continuation) > self.context_length:

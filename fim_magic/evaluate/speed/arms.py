@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from fim_magic.child_environment import SAFE_PATH, without_keys
 from fim_magic.engines import ANY, Engine, Sampling
 from fim_magic.engines.torch.local import LocalEngine, bytes_read
 from fim_magic.errors import ModelError
-from fim_magic.evaluate.speed import llama_server
+from fim_magic.evaluate.speed import llama_program, llama_server
 from fim_magic.evaluate.speed.machine import synchronize
 from fim_magic.evaluate.speed.workloads import Workload
 
@@ -185,19 +186,36 @@ class EngineArm:
         return self._engine.bytes_per_token(context)
 
 
+def _kill(process: subprocess.Popen[str]) -> None:
+    """End a process that leads its session, with what it has started."""
+    if process.poll() is None and os.name == "posix":
+        with suppress(OSError):  # it has just ended by itself
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+
+
 class LlamaCppArm:
-    """llama.cpp through `xllamacpp`, with the plainest request that its server takes.
+    """llama.cpp through `xllamacpp`, or a llama-server of the user's, with the plainest request that its server takes.
 
     It tells texts, not ids, so its tokens are not compared.
+
+    Attributes:
+        beside: Of each request to a llama-server, the seconds that it does not count itself: HTTP, above all.
     """
 
     name = LLAMA_CPP
 
-    def __init__(self, gguf: Path, *, context: int, threads: int) -> None:
-        """Start its process, with room for so many tokens of context; a ModelError where it cannot load the file."""
+    def __init__(self, gguf: Path, *, context: int, threads: int, program: Path | None = None) -> None:
+        """Start its process, with room for so many tokens of context.
+
+        Raises:
+            ModelError: It cannot load the file.
+        """
         self.device = torch.device("cpu")
+        self.beside: list[float] = []
+        module, job = (llama_server, {}) if program is None else (llama_program, {"program": str(program)})
         self._process = subprocess.Popen(  # our own module
-            [sys.executable, "-m", llama_server.__name__],
+            [sys.executable, "-m", module.__name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -207,14 +225,16 @@ class LlamaCppArm:
             start_new_session=True,  # Ctrl-C is for the bench, which then ends with what it has
         )
         # It ends when its standard input does. This ends it where the arm is dropped before.
-        weakref.finalize(self, self._process.kill)
-        self._tell({"gguf": str(gguf), "context": context, "threads": threads})
+        weakref.finalize(self, _kill, self._process)
+        self._tell({"gguf": str(gguf), "context": context, "threads": threads, **job})
 
     def forget(self) -> None:
         """Do nothing: no request asks for the cache of another."""
 
     def ask(self, prompt: Sequence[int], workload: Workload) -> TimedAnswer:
         reply = self._tell({"prompt": list(prompt), "new_tokens": workload.new_tokens})
+        if reply.get("beside") is not None:
+            self.beside.append(reply["beside"])
         return TimedAnswer([], reply["at"], reply["seconds"])
 
     def _tell(self, job: dict[str, Any]) -> dict[str, Any]:
@@ -230,6 +250,8 @@ class LlamaCppArm:
                 "--only edit,candidates"
             )
         reply: dict[str, Any] = json.loads(line)
+        if "error" in reply:
+            raise ModelError(reply["error"])
         return reply
 
     def bytes_per_token(self, context: int) -> int | None:

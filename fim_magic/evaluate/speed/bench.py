@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +18,19 @@ from fim_magic.engines.torch.devices import dtype_for
 from fim_magic.errors import FimError, ModelError, OptionError
 from fim_magic.evaluate import picture
 from fim_magic.evaluate.printing import write
-from fim_magic.evaluate.speed import fresh, machine, measure, plot, subject
-from fim_magic.evaluate.speed.arms import GENERATE, GGUF, OURS, PLAIN, Arm, EngineArm, GenerateArm, LlamaCppArm
+from fim_magic.evaluate.speed import fresh, llama_cpp_build, machine, measure, plot, subject
+from fim_magic.evaluate.speed.arms import (
+    GENERATE,
+    GGUF,
+    LLAMA_CPP,
+    OURS,
+    PLAIN,
+    Arm,
+    EngineArm,
+    GenerateArm,
+    LlamaCppArm,
+)
+from fim_magic.evaluate.speed.llama_cpp_build import LlamaCppBuild
 from fim_magic.evaluate.speed.measure import OnStep, Record
 from fim_magic.evaluate.speed.report import SpeedReport, table
 from fim_magic.evaluate.speed.subject import Subject
@@ -48,6 +60,7 @@ class SpeedOptions:
     rounds: int = ROUNDS  # how often everything is measured, warm-ups not counted
     measures: tuple[str, ...] = MEASURES  # which of `MEASURES`
     threads: int | None = None  # of the CPU; None leaves torch's choice
+    llama_cpp: Path | None = None  # where another build of llama.cpp is than the installed one, or None
     json: Path | None = None  # where everything is written, or None
     plot: Path | None = None  # where the picture is written, or None
     new_tokens: int = NEW_TOKENS  # of an infill
@@ -116,6 +129,8 @@ def _check(options: SpeedOptions) -> None:
         raise OptionError(f"--threads is at least 1; {options.threads} is not.")
     if options.plot is not None:
         picture.require(options.plot)
+    if options.llama_cpp is not None and options.random_weights:
+        raise OptionError("--llama-cpp compares with a .gguf file, and random weights are none. Omit one of the two.")
     for path in (options.json, options.plot):
         if path is not None and not path.parent.is_dir():
             raise OptionError(f"There is no folder {str(path.parent)!r} to write {path.name} to. Make it first.")
@@ -146,6 +161,7 @@ def _measure_all(options: SpeedOptions, report: SpeedReport, on_progress: OnProg
     precision = f"{str(dtype_for(device)).removeprefix('torch.')} for {GENERATE}"
     report.about |= {"model": found.name, "revision": found.revision, "date": _now(), "precision": precision}
     report.about |= machine.report(device, _SHOWN_VERSIONS)
+    build = _note_build(options, found, report)
     record.bandwidth.append(instruments.bandwidth(device))
     engine = subject.load_engine(found, device)
     report.about["precision"] = f"{precision}; {engine.info.runs_on} for {OURS}"
@@ -159,28 +175,29 @@ def _measure_all(options: SpeedOptions, report: SpeedReport, on_progress: OnProg
             )
         del engine
         give_back()  # its memory is theirs now
-        arms = [GENERATE, OURS, GGUF] if subject.has_gguf_engine(found) else [GENERATE, OURS]
+        arms = [GENERATE, OURS, *([GGUF] if subject.has_gguf_engine(found) else [])]
+        its = {} if build is None or build.program is None else {"program": build.program}
+        arms += [LLAMA_CPP] if its else []
         rounds = min(options.rounds, _FRESH_ROUNDS)
         with _noted(report):
-            instruments.processes(found, arms, infills[0], rounds=rounds, record=record, on_step=on_step)
+            instruments.processes(found, arms, infills[0], rounds=rounds, record=record, on_step=on_step, **its)
         engine = subject.load_engine(found, device)
     if asked:
-        _measure_requests(asked, found, engine, device, options.rounds, report, on_step, instruments)
+        asking, left_out = _load_arms(found, engine, device, build)
+        report.remarks += left_out
+        _measure_requests(asked, asking, device, options.rounds, report, on_step, instruments)
     record.bandwidth.append(instruments.bandwidth(device))
 
 
 def _measure_requests(
     asked: Sequence[Workload],
-    found: Subject,
-    engine: Engine,
+    arms: Sequence[Arm],
     device: torch.device,
     rounds: int,
     report: SpeedReport,
     on_step: OnStep,
     instruments: Instruments,
 ) -> None:
-    arms, left_out = _load_arms(found, engine, device)
-    report.remarks += left_out
     _note_limits(arms, asked, report.record)
     if any(measure.rounds_of(workload, arms, rounds) < rounds for workload in asked):
         report.remarks.append(f"Prompts of {max(LENGTHS)} tokens were measured {measure.LONG_ROUNDS} times only.")
@@ -188,7 +205,49 @@ def _measure_requests(
     def read_bandwidth() -> float:
         return instruments.bandwidth(device)
 
-    instruments.requests(arms, asked, rounds, report.record, on_step, read_bandwidth=read_bandwidth)
+    try:
+        instruments.requests(arms, asked, rounds, report.record, on_step, read_bandwidth=read_bandwidth)
+    finally:
+        report.remarks += _beside(arms)
+
+
+def _note_build(options: SpeedOptions, found: Subject, report: SpeedReport) -> LlamaCppBuild | None:
+    """Return the build of llama.cpp that takes part, and say in the report which one it is; None where there is none.
+
+    Raises:
+        OptionError: One is asked for that is none, or that cannot run this model.
+    """
+    build = None
+    if options.llama_cpp is not None:
+        if not found.gguf:
+            raise OptionError(
+                f"{found.name} is no .gguf file, and llama.cpp runs no other: fim-magic bench --llama-cpp "
+                f"{options.llama_cpp} --model qwen2.5-coder-0.5b"
+            )
+        build = llama_cpp_build.build_at(options.llama_cpp)
+    elif subject.has_gguf_engine(found):
+        build = llama_cpp_build.installed_build()
+    if build is None:
+        return None
+    processor = machine.instructions()
+    report.about[LLAMA_CPP] = build.describe(processor)
+    if build.program is None and build.lacking(processor):
+        report.remarks.append(
+            "The llama.cpp that is installed was compiled for older processors, too. To compare with one that uses all "
+            "of this one: fim-magic bench --llama-cpp PATH, with a build of your own."
+        )
+    return build
+
+
+def _beside(arms: Sequence[Arm]) -> list[str]:
+    """Say what HTTP adds to the times of a llama-server."""
+    seconds = [value for arm in arms if isinstance(arm, LlamaCppArm) for value in arm.beside]
+    if not seconds:
+        return []
+    return [
+        f"llama.cpp is asked over HTTP here. By its own clock, {statistics.median(seconds) * 1e3:.1f} ms of a request "
+        f"(median of {len(seconds)}) are neither reading nor writing; its times above hold them."
+    ]
 
 
 @contextmanager
@@ -205,7 +264,9 @@ def _workloads(engine: Engine, measures: Sequence[str], options: SpeedOptions, f
     return workloads(engine, measures, new_tokens=options.new_tokens, vocabulary=vocabulary)
 
 
-def _load_arms(found: Subject, engine: Engine, device: torch.device) -> tuple[list[Arm], list[str]]:
+def _load_arms(
+    found: Subject, engine: Engine, device: torch.device, build: LlamaCppBuild | None
+) -> tuple[list[Arm], list[str]]:
     """Return who takes part, and why others do not."""
     arms: list[Arm] = [
         GenerateArm(subject.load_plain(found, device)),
@@ -215,11 +276,14 @@ def _load_arms(found: Subject, engine: Engine, device: torch.device) -> tuple[li
     gguf = subject.load_gguf(found)
     if gguf is not None:
         arms.append(EngineArm(GGUF, gguf, torch.device("cpu")))
-        context = min(engine.context_length, _LLAMA_CPP_ROOM)
-        arms.append(LlamaCppArm(Path(found.gguf), context=context, threads=torch.get_num_threads()))
+    if build is not None:
+        context, threads = min(engine.context_length, _LLAMA_CPP_ROOM), torch.get_num_threads()
+        arms.append(LlamaCppArm(Path(found.gguf), context=context, threads=threads, program=build.program))
+    if gguf is not None:
         return arms, []
     why = "this model is no GGUF file" if not found.gguf else "its binding is missing: pip install 'fim-magic[gguf]'"
-    return arms, [f"llama.cpp was left out: {why}."]
+    who = LLAMA_CPP if build is None else f"{GGUF}, our engine on llama.cpp,"
+    return arms, [f"{who} was left out: {why}."]
 
 
 def _note_limits(arms: Sequence[Arm], asked: Sequence[Workload], record: Record) -> None:

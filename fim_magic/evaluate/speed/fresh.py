@@ -24,7 +24,8 @@ from transformers import AutoTokenizer
 
 from fim_magic.child_environment import SAFE_PATH
 from fim_magic.errors import ModelError
-from fim_magic.evaluate.speed.arms import GENERATE, OURS, Arm, EngineArm, GenerateArm
+from fim_magic.evaluate.speed.arms import GENERATE, LLAMA_CPP, OURS, Arm, EngineArm, GenerateArm
+from fim_magic.evaluate.speed.llama_program import LlamaProgram
 from fim_magic.evaluate.speed.measure import Fresh, OnStep, Record, rotated
 from fim_magic.evaluate.speed.subject import Subject, device_for, load_engine, load_gguf, load_plain
 from fim_magic.evaluate.speed.workloads import Workload
@@ -57,11 +58,18 @@ print("seconds", time.perf_counter() - began)
 
 
 def measure_fresh(
-    subject: Subject, arms: Sequence[str], workload: Workload, *, rounds: int, record: Record, on_step: OnStep
+    subject: Subject,
+    arms: Sequence[str],
+    workload: Workload,
+    *,
+    rounds: int,
+    record: Record,
+    on_step: OnStep,
+    program: Path | None = None,
 ) -> None:
     """Start a process for each arm and round that loads the model, answers, and says what that took.
 
-    Memory is at its peak somewhere in the answer to `workload`.
+    Memory is at its peak somewhere in the answer to `workload`. `program` is a llama-server, for the arm of llama.cpp.
     """
     for number in range(rounds):
         for index, arm in enumerate(rotated(arms, number)):
@@ -72,6 +80,7 @@ def measure_fresh(
                 "prompt": workload.prompt,
                 "new_tokens": workload.new_tokens,
                 "threads": torch.get_num_threads(),
+                "program": None if program is None else str(program),
             }
             printed = _run([sys.executable, "-m", __name__], json.dumps(job), {})
             record.fresh.append(Fresh(arm, number, **json.loads(printed.splitlines()[-1])))
@@ -125,6 +134,8 @@ def answer_job(job: dict[str, Any]) -> dict[str, Any]:
     """Load, answer, and say what that took: the fields of `Fresh`, arm and round excepted."""
     subject = Subject(**job["subject"])
     torch.set_num_threads(job["threads"])
+    if job["arm"] == LLAMA_CPP:
+        return _program_job(job, subject)
     device = device_for(subject)
     before = _in_use(device)
     began = time.perf_counter()
@@ -136,6 +147,21 @@ def answer_job(job: dict[str, Any]) -> dict[str, Any]:
     arm.ask(long.prompt, long)
     found: dict[str, Any] = {"load": loaded, "answered": answered, "peak": max(0, _peak(device) - before)}
     return found | ({"load": None, "answered": None} if subject.is_random else {})
+
+
+def _program_job(job: dict[str, Any], subject: Subject) -> dict[str, Any]:
+    """As `answer_job`, of a llama-server: from its start until it says that it is ready, and its own memory."""
+    prompt, new_tokens = job["prompt"], job["new_tokens"]
+    began = time.perf_counter()
+    program = LlamaProgram(job["program"], subject.gguf, len(prompt) + 2 * new_tokens, job["threads"])
+    try:
+        loaded = time.perf_counter() - began
+        program.answer(prompt[:_SHORT], 1)
+        answered = time.perf_counter() - began
+        program.answer(prompt, new_tokens)
+        return {"load": loaded, "answered": answered, "peak": _peak_of(program.process.pid)}
+    finally:
+        program.close()
 
 
 def _arm(name: str, subject: Subject, device: torch.device) -> Arm:
@@ -159,12 +185,18 @@ def _peak(device: torch.device) -> int:
     """The most memory that this process has had at one time: on the GPU, or else its resident set."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
+    return _peak_of(os.getpid())
+
+
+def _peak_of(process: int) -> int:
     if sys.platform == "linux":
         # Not getrusage: its maximum is inherited from the process that started this one, which may be far larger.
-        status = Path("/proc/self/status").read_text("ascii", errors="replace").splitlines()
+        status = Path(f"/proc/{process}/status").read_text("ascii", errors="replace").splitlines()
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
     if sys.platform == "win32":
-        return int(psutil.Process().memory_info().peak_wset)
+        return int(psutil.Process(process).memory_info().peak_wset)
+    if process != os.getpid():  # macOS tells the peak of this process alone
+        return int(psutil.Process(process).memory_info().rss)
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS

@@ -6,7 +6,9 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -14,6 +16,7 @@ import torch
 
 from fim_magic.engines.cores import processor
 
+_CPUINFO = Path("/proc/cpuinfo")
 _CPU_BUFFER = 512 * 2**20  # bytes: far more than any cache holds
 _CUDA_BUFFER = 4 * 2**30
 _READINGS = 7
@@ -21,6 +24,13 @@ _COLUMNS = 4096
 _STEADY = 0.15  # more than this between two readings, and the machine was not the same all the time
 _IDLE = 0.5  # of load average, beside what the measurement itself takes
 LIBRARIES = ("fim-magic", "torch", "transformers", "tokenizers", "xllamacpp", "numpy")
+
+
+# Those that say how fast products are; of x86, and of Arm.
+_INSTRUCTIONS = frozenset(
+    "fma avx2 avx_vnni avx512f avx512_vnni avx512_bf16 avx512_fp16 amx_tile amx_int8 amx_bf16 "
+    "asimd asimddp i8mm bf16 sve sve2".split()
+)
 
 
 def synchronize(device: torch.device) -> None:
@@ -75,11 +85,22 @@ def _best_seconds(kernel: Callable[[], object], device: torch.device) -> float:
     return min(readings)
 
 
+def instructions(cpuinfo: Path = _CPUINFO) -> list[str]:
+    """Return which instructions for products the processor has, by Linux's names; none where it tells none."""
+    with suppress(OSError):
+        for line in cpuinfo.read_text("utf-8", "replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() in ("flags", "Features"):
+                return [flag for flag in value.split() if flag in _INSTRUCTIONS]
+    return []
+
+
 def describe(device: torch.device) -> dict[str, Any]:
     """Say what a reader of the numbers has to know of the machine and of the libraries on it."""
     about: dict[str, Any] = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "processor": processor(),
+        "instructions": instructions(),
         "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
         "logical_cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -101,7 +122,8 @@ def report(device: torch.device, versions: Sequence[str]) -> dict[str, Any]:
     where = about["processor"] if device.type == "cpu" else about["device"]
     found = {"Python": about["python"], **about["versions"]}
     libraries = ", ".join(f"{name} {found[name]}" for name in versions if name in found)
-    line = f"{where}, {about['cores']} cores, {about['threads']} threads; {libraries}"
+    has = f" with {' '.join(about['instructions'])}" if device.type == "cpu" and about["instructions"] else ""
+    line = f"{where}{has}, {about['cores']} cores, {about['threads']} threads; {libraries}"
     return {"machine": line, "details": about}
 
 

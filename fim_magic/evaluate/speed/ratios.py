@@ -110,6 +110,7 @@ def _lengths(record: Record) -> Iterator[Ratio]:
     for name, timings in _by_workload(record, "lengths"):
         what = f"prefill of {name}"
         yield from _against(what, timings, per_token, "ms/token")
+        yield from _against(what, timings, per_token, "ms/token", baseline=LLAMA_CPP, of=(OURS, GGUF))
         for arm, samples in _samples(timings, per_token).items():
             median = statistics.median(samples)
             if arm in shortest:
@@ -125,6 +126,7 @@ def _fresh(record: Record) -> Iterator[Ratio]:
     ]
     for what, value, unit in kinds:
         yield from _against(what, record.fresh, value, unit)
+        yield from _against(what, record.fresh, value, unit, baseline=LLAMA_CPP, of=(OURS, GGUF))
 
 
 def _load_ext(record: Record) -> Iterator[Ratio]:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from fim_magic.evaluate.printing import WIDTH, heading, warned, wrapped
+from fim_magic.evaluate.speed.arms import LLAMA_CPP
 from fim_magic.evaluate.speed.goals import Goal, amount, goals
 from fim_magic.evaluate.speed.measure import Fresh, Record, Timing, TokenCheck
 from fim_magic.evaluate.speed.ratios import Ratio, limit, ratios
@@ -64,7 +65,7 @@ def _timing(row: dict[str, Any]) -> Timing:
 
 def table(report: SpeedReport) -> str:
     """Return the report as text, at most `WIDTH` columns wide, with a line for each goal at its end."""
-    lines = heading("fim-magic bench", report.about, ("machine", "precision", "command", "rounds"))
+    lines = heading("fim-magic bench", report.about, ("machine", "precision", LLAMA_CPP, "command", "rounds"))
     lines += _limits(report.record)
     lines += warned(report.warnings)
     lines += ["", _line("ratio", "against", "who", "median", "min to max", "goal"), *_body(report)]

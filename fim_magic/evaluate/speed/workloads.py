@@ -84,6 +84,11 @@ def documents_of(engine: Engine, tokens: int, count: int) -> list[Document]:
     return _Code(engine).documents(tokens, count)
 
 
+def excerpts_of(engine: Engine, tokens: int, count: int) -> list[tuple[Document, str]]:
+    """Return documents as of `documents_of`, each with what stands in its hole: some lines."""
+    return _Code(engine).excerpts(tokens, count)
+
+
 def _edits(prompts: _Arbitrary | _Code) -> list[Workload]:
     base = prompts.of(EDIT_TOKENS, 5)
     other = prompts.of(EDIT_TOKENS, 6)
@@ -143,10 +148,14 @@ class _Code:
         return [self._prompt(found.prefix, found.suffix, 2 * tokens) for found in self.documents(tokens, count)]
 
     def documents(self, tokens: int, count: int) -> list[Document]:
+        return [document for document, _ in self.excerpts(tokens, count)]
+
+    def excerpts(self, tokens: int, count: int) -> list[tuple[Document, str]]:
         lines = self._source(0).splitlines(keepends=True)
         first = len(lines) // _PARTS  # there is enough before it for a prompt
         room = len(lines) - first - 2 * _HOLE
-        return [self._around(lines, first + room * number // count, tokens) for number in range(count)]
+        holes = [first + room * number // count for number in range(count)]
+        return [(self._around(lines, hole, tokens), _hole_of(lines, hole)) for hole in holes]
 
     def _around(self, lines: Sequence[str], index: int, tokens: int) -> Document:
         """Return what stands before and after a hole at a line, as much as makes a prompt of so many tokens."""
@@ -177,6 +186,10 @@ class _Code:
             found = (self._family, self._tokenizer, document)
             return fim_prompt(*found, order="auto", room=tokens, healing=False).ids  # of exactly so many tokens
         return tuple(self._tokenizer.encode(prefix)[-tokens:])
+
+
+def _hole_of(lines: Sequence[str], index: int) -> str:
+    return "".join(lines[index : index + _HOLE]).removeprefix(_indentation(lines[index]))
 
 
 def _indentation(line: str) -> str:
