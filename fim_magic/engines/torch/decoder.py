@@ -126,6 +126,11 @@ class Decoder:
         self.packed = packed
         self.weight_bytes = weight_bytes
 
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens it tells apart."""
+        return self._embed.shape[0]
+
     def new_cache(self) -> KVCache:
         """Return an empty cache for this model."""
         shape, embed = self._shape, self._embed

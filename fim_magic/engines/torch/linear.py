@@ -68,7 +68,7 @@ class ModelWeights:
         self.packed = (
             first.device.type == "cpu"
             and first.dtype == torch.float32
-            and bool({"fbgemm", "x86"} & set(torch.backends.quantized.supported_engines))
+            and has_float16_products()
             and free_ram() - size > _FREE_AFTER_PACKING
             and all(_largest(weight.detach()) < _HALF_RANGE for weight in model.parameters() if weight.dim() > 1)
         )
@@ -101,6 +101,11 @@ class ModelWeights:
                 packed.result()
         finally:
             self._threads.shutdown(cancel_futures=True)
+
+
+def has_float16_products() -> bool:
+    """Whether torch multiplies with weights in float16 on this CPU."""
+    return bool({"fbgemm", "x86"} & set(torch.backends.quantized.supported_engines))
 
 
 class _PackedLinear:

@@ -74,11 +74,6 @@ class PackedWeight:
     def bits(self) -> int:
         return 4 * (2 * self.planes.shape[1] // self.columns)
 
-    @property
-    def bytes(self) -> int:
-        """What one token reads of it."""
-        return self.planes.numel() + 2 * self.scales.numel()
-
 
 def fits(columns: int) -> bool:
     """Whether a weight of so many columns can be packed."""
@@ -264,9 +259,9 @@ def _bytes(high_plane: Tensor, low_plane: Tensor, *, high: bool) -> Tensor:
 
 
 class PackedLinear:
-    """The product with one or several packed weights, one below the other."""
+    """The product with one or several weights, one below the other; those that could not be packed are in float32."""
 
-    def __init__(self, weights: Sequence[PackedWeight], bias: Tensor | None, unpacker: Unpacker) -> None:
+    def __init__(self, weights: Sequence[PackedWeight | Tensor], bias: Tensor | None, unpacker: Unpacker) -> None:
         self._weights = weights
         self._bias = bias
         self._unpacker = unpacker
@@ -276,6 +271,8 @@ class PackedLinear:
         product = products[0] if len(products) == 1 else torch.cat(products, dim=-1)
         return product if self._bias is None else product + self._bias
 
-    def _product(self, rows: Tensor, weight: PackedWeight) -> Tensor:
+    def _product(self, rows: Tensor, weight: PackedWeight | Tensor) -> Tensor:
+        if isinstance(weight, Tensor):
+            return functional.linear(rows, weight)
         many = len(rows) >= LEAST_ROWS_TO_UNPACK[weight.bits]
         return self._unpacker.multiply(rows, weight) if many else multiply(rows, weight)
