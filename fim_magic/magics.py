@@ -142,6 +142,8 @@ class FimMagics(Magics, Settings):
 
           --quantize 8bit     or 4bit: in less GPU memory
 
+          --precision exact   or packed: how a .gguf file's weights are computed with on a CPU
+
           --family NAME       the model's family, where nothing in its files tells it
 
           --engine gguf       or torch: what runs it; gguf is llama.cpp, for .gguf files; an address is run by its

@@ -56,10 +56,11 @@ REMOTE_CONTEXTS = ("none", "cells", "names", "auto", "all")
 UNCONFINED_CHECKS = ("run", "refuse")
 """What comes of checks where the system cannot confine them."""
 
-LOADING = ("quantize", "family", "engine", "tokenizer")
+LOADING = ("quantize", "precision", "family", "engine", "tokenizer")
 """The options that say how a model is loaded, and not what it is to do."""
 
 QUANTIZATIONS = ("8bit", "4bit")
+PRECISIONS = ("exact", "packed")
 
 _LEAST_PROMPT = 16  # tokens, without which a request makes no sense
 
@@ -125,6 +126,11 @@ class Settings(Configurable):
         allow_none=True,
         help="8bit or 4bit: load the weights with so many bits each, in less GPU memory; none as they are",
     ).tag(config=True, flags=("--quantize",))
+    precision = traitlets.Unicode(
+        "auto",
+        help="of a .gguf file's weights on a CPU: exact (in float16 or more), packed (4 and 8 bits), or auto for the "
+        "faster one here",
+    ).tag(config=True, flags=("--precision",))
     family = traitlets.Unicode(
         "auto",
         help="the model's family, needed only where two share their sentinels, such as Mellum for a fine-tune of it",
@@ -271,6 +277,7 @@ class Settings(Configurable):
         values = self._values(options)
         return {
             "quantize": values.one_of("quantize", QUANTIZATIONS, nothing="none"),
+            "precision": values.one_of("precision", PRECISIONS, nothing="auto"),
             "family": values.one_of("family", family_names(), nothing="auto"),
             "engine": values.one_of("engine", ENGINES, nothing="auto"),
             "tokenizer": None

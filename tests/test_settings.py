@@ -30,6 +30,7 @@ BUILT_IN = {
     "top_p": 0.95,
     "order": "auto",
     "quantize": None,
+    "precision": None,
     "family": None,
     "engine": None,
     "tokenizer": None,
@@ -48,6 +49,7 @@ VALUES = {
     "seed": (2, 3, 4),
     "order": ("psm", "spm", "auto"),
     "quantize": ("8bit", "4bit", "none"),
+    "precision": ("packed", "exact", "auto"),
     "family": ("Mellum", "StarCoder", "auto"),
     "engine": ("gguf", "torch", "auto"),
     "tokenizer": ("tiny", "owner/name", "folder"),
@@ -151,15 +153,17 @@ def test_markers_that_make_no_sense(markers):
 
 @pytest.mark.parametrize("typed", ["4bit", "4BIT"])
 def test_how_a_model_is_loaded_is_said_in_any_case(typed):
-    told = Settings().loading(quantize=typed, family="granite CODE", engine="GGUF")
-    assert told == {"quantize": "4bit", "family": "Granite Code", "engine": "gguf", "tokenizer": None}
+    told = Settings().loading(quantize=typed, precision="Exact", family="granite CODE", engine="GGUF")
+    family, engine = "Granite Code", "gguf"
+    assert told == {"quantize": "4bit", "precision": "exact", "family": family, "engine": engine, "tokenizer": None}
 
 
 def test_how_a_model_is_loaded_is_no_part_of_the_request():
     given = {"model": "tiny", "quantize": "8bit", "family": "Mellum", "engine": "torch", "candidates": 2}
     model, request = Settings().request("<cursor>", **given)
     assert (model, request.candidates) == ("tiny", 2)
-    assert Settings().loading(**given) == {"quantize": "8bit", "family": "Mellum", "engine": "torch", "tokenizer": None}
+    how = {"quantize": "8bit", "precision": None, "family": "Mellum", "engine": "torch", "tokenizer": None}
+    assert Settings().loading(**given) == how
 
 
 def test_none_beats_a_quantization_that_is_configured():
@@ -225,6 +229,7 @@ WRONG = {  # in an environment variable: what each setting cannot be, though it 
     "order": "mps",
     "context": "most",
     "quantize": "3bit",
+    "precision": "rough",
     "family": "Nobody",
     "engine": "steam",
     "tokenizer": "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ from fim_magic.regular_files import read_json
 
 if TYPE_CHECKING:
     from fim_magic.loading.resolve import Source
+
+_log = logging.getLogger(__name__)
 
 
 def fetch_folder(
@@ -29,18 +32,40 @@ def fetch_folder(
         FetchError: It could not be brought.
     """
     from fim_magic import weights
-    from fim_magic.engines.torch.gguf_conversion import converted
 
     if source.gguf is not None:
         sha256 = source.gguf.sha256
         file = weights.fetch(source.gguf, on_progress, on_notice)
-        return converted(file, sha256, on_progress, on_notice), _short(sha256)
+        return _converted(file, sha256, source, on_progress, on_notice), _short(sha256)
     if source.repo:
         folder = weights.snapshot(source.repo, source.revision, on_progress, with_code=with_code, on_notice=on_notice)
         return folder, _short(folder.name)
     if source.is_gguf:
-        return converted(source.path, None, on_progress, on_notice), "local file"
+        return _converted(source.path, None, source, on_progress, on_notice), "local file"
     return source.path, "local folder"
+
+
+def _converted(file: Path, sha256: str | None, source: Source, on_progress: OnProgress, on_notice: OnNotice) -> Path:
+    """Convert a .gguf file to the form in which it is computed with: packed, or in float32."""
+    from fim_magic.engines.torch.gguf_conversion import converted
+    from fim_magic.engines.torch.packed_conversion import NotPackableError, packed_form
+    from fim_magic.engines.torch.precision import costs, shape_in
+
+    shape = None if source.precision == "exact" else shape_in(file)
+    measured = None if shape is None else costs(shape)
+    if measured is not None and (source.precision == "packed" or measured.favours_packed):
+        try:
+            return packed_form(file, sha256, on_progress, on_notice)
+        except NotPackableError as error:
+            if source.precision == "packed":
+                raise
+            _log.info("%r is not packed: %s", file, error)
+    elif source.precision == "packed":
+        raise ModelError(
+            f"{source.name} cannot be computed with packed here: this version of torch, or this processor, does not "
+            f"do it. Omit --precision packed: %fim use {source.name}"
+        )
+    return converted(file, sha256, on_progress, on_notice)
 
 
 def fetch_gguf(

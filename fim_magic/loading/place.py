@@ -29,10 +29,13 @@ def require_room_in_torch(source: Source, quantize: str | None, memory: MemoryPr
 def place_in_torch(path: Path, name: str, quantize: str | None, memory: MemoryProbe) -> Placement:
     """Decide on which devices, and in what precision, a folder in transformers' layout is loaded."""
     from fim_magic.engines.torch.footprint import weights_in
+    from fim_magic.engines.torch.packed_model import is_packed, place_packed
     from fim_magic.engines.torch.placement import plan
     from fim_magic.loading.fetch import config_of
 
     config = config_of(path, name)
+    if is_packed(path):
+        return place_packed(path, config, name=name, free=memory.ram_for_next())
     return plan(weights_in(path, config), config, name=name, quantize=quantize, free=memory.for_next())
 
 

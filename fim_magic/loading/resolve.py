@@ -49,6 +49,8 @@ class Source:
         revision: Of the repository; None is its main branch.
         tokenizer: Whose tokenizer a server's model has, where the user says it.
         server: What the server has said of itself, when it was asked.
+        precision: "exact" or "packed", or "auto" for what is faster here; of what is not a .gguf file for torch on a
+            CPU, "exact".
         adapter: The folder of a LoRA adapter that is merged into the checkpoint's weights; None without one.
     """
 
@@ -62,6 +64,7 @@ class Source:
     adapter: Path | None = None
     tokenizer: str | None = None
     server: IdentifiedServer | None = None
+    precision: str = "exact"
 
     @property
     def is_gguf(self) -> bool:
@@ -149,6 +152,7 @@ def resolve(
             "comes from elsewhere. Omit it."
         )
     engine_name, engine_reason = choose_engine(source, spec, loaders, memory, faster_on_cpu)
+    source = replace(source, precision=_choose_precision(source, spec, engine_name, memory))
     family = family or (source.entry.family if source.entry is not None else "")
     return Resolved(spec, source, why, engine_name, engine_reason, family)
 
@@ -293,6 +297,19 @@ def choose_engine(
         faster_on_cpu,
         f"it usually is the faster one on a CPU; fim-magic bench --model {source.name} measures it here",
     )
+
+
+def _choose_precision(source: Source, spec: ModelSpec, engine_name: str, memory: MemoryProbe) -> str:
+    """Decide what the attribute of [`Source`][] says; what was measured here is asked for later."""
+    can_be_packed = engine_name == "torch" and source.is_gguf and spec.quantize is None and not memory.gpus()
+    if can_be_packed:
+        return spec.precision or "auto"
+    if spec.precision == "packed":
+        raise OptionError(
+            f"--precision packed is for .gguf files that torch runs on a CPU, in the bits that they are stored in; "
+            f"{source.name} is loaded otherwise here. Omit it."
+        )
+    return "exact"
 
 
 def _choose_server(source: Source, spec: ModelSpec) -> tuple[str, str]:

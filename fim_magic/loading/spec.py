@@ -23,6 +23,8 @@ class ModelSpec:
         family: The family's name, for a checkpoint that does not tell it; or None.
         engine: "torch"; "gguf", which runs a .gguf file with llama.cpp; or None for the faster one of those that can.
         tokenizer: For a model on a server: whose tokenizer it has, a folder or `owner/name` on the Hub; or None.
+        precision: "exact": as the checkpoint has its weights, in float16 or more; "packed": in 4 and 8 bits on a CPU,
+            of a .gguf file; or None for what is faster here.
         allow_code: Whether code that the checkpoint brings along may run. The name must then pin the whole commit.
     """
 
@@ -32,6 +34,7 @@ class ModelSpec:
     engine: str | None = None
     tokenizer: str | None = None
     allow_code: bool = False
+    precision: str | None = None
 
     @classmethod
     def of(cls, name: str, **options: Any) -> ModelSpec:
@@ -62,7 +65,7 @@ class ModelSpec:
     @property
     def _variant(self) -> tuple[str | None, ...]:
         """What makes another model of one name."""
-        return (self.quantize, self.family, self.tokenizer)
+        return (self.quantize, self.family, self.tokenizer, self.precision)
 
 
 def split_revision(name: str) -> tuple[str, str | None]:

@@ -342,6 +342,6 @@ def test_real_model_infills(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_kind_of_model_that_completes_no_text_is_told_in_one_paragraph(tmp_path: Path) -> None:
     from transformers import T5Config
 
-    header = gguf_conversion._Header(T5Config(), "", tensors=1, elements=1)
+    header = gguf_conversion.ConvertedHeader(T5Config(), "", tensors=1, elements=1)
     with pytest.raises(ModelError, match=r"t5\.gguf could not be converted.*use the model's safetensors checkpoint"):
         gguf_conversion._converted_size(GgufSource(tmp_path / "t5.gguf", tmp_path / "t5.gguf"), header)

@@ -57,7 +57,7 @@ def test_a_gguf_files_tokenizer_gives_the_vendors_ids(name, tmp_path):
     """transformers alone splits DeepSeek-Coder's and StarCoder2's text as GPT-2 does."""
     file = vocabularies.file(name)
     with by_itself(file, tmp_path) as source:
-        gguf_conversion._save_tokenizer(source, gguf_conversion._read_header(source, silent), tmp_path, silent)
+        gguf_conversion.save_tokenizer(source, gguf_conversion.read_header(source, silent), tmp_path, silent)
     tokens = TextTokenizer.from_folder(tmp_path)
     for vector in vocabularies.vectors(name):
         assert tokens.encode(vector.text) == vector.ids, vector.text

@@ -1,4 +1,8 @@
-"""Decoders of models that transformers has loaded: which architectures are known, and which module is which part."""
+"""Decoders of the architectures that are known: which weights they have, by their names, and which is which part.
+
+A decoder is made of a configuration and of whatever holds the weights (`fim_magic.engines.torch.linear.Weights`): a
+model that transformers has loaded, or a file of packed weights.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,11 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers.activations import ACT2FN
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from fim_magic.engines.torch.decoder import AttentionShape, Decoder, Layer, Rope
-from fim_magic.engines.torch.linear import LinearWeights, RowFunction
+from fim_magic.engines.torch.linear import ModelWeights, RowFunction, Weights
 
 _STATIC_ROPE = ("default", "linear", "llama3", "yarn")  # whose frequencies do not depend on the text's length
 
@@ -22,15 +28,30 @@ def decoder_of(model: Any) -> Decoder | None:
     Args:
         model: With its weights on one device, in one floating-point precision.
     """
-    config = model.config
-    build = _BUILDERS.get(getattr(config, "model_type", ""))
-    if build is None or not _is_plain(model):
+    if not is_known(model.config) or not _is_plain(model):
         return None
-    weights = LinearWeights(model)
+    weights = ModelWeights(model)
+    rotary = getattr(model.get_decoder(), "rotary_emb", None)
     try:
-        return build(model, weights)
+        return _build(model.config, weights, rotary)
     finally:
         weights.wait()
+
+
+def decoder_from(config: Any, weights: Weights) -> Decoder:
+    """Make a decoder of a configuration of transformers, which `is_known` knows, and of weights on the CPU."""
+    rotary = None if config.model_type == "gpt_bigcode" else LlamaRotaryEmbedding(config)
+    return _build(config, weights, rotary)
+
+
+def is_known(config: Any) -> bool:
+    """Whether there is a decoder for a model of this configuration."""
+    kind = getattr(config, "model_type", "")
+    if kind == "gpt_bigcode":
+        return bool(config.multi_query and config.scale_attn_weights and not config.add_cross_attention)
+    rope = getattr(config, "rope_parameters", None) or {}
+    static = rope.get("rope_type", "default") in _STATIC_ROPE and rope.get("partial_rotary_factor", 1.0) == 1.0
+    return kind in ("llama", "mistral", "qwen2", "starcoder2") and static
 
 
 def _is_plain(model: Any) -> bool:
@@ -42,20 +63,21 @@ def _is_plain(model: Any) -> bool:
         return False
     if parameters[0].device.type not in ("cpu", "cuda"):
         return False
-    rope = getattr(model.config, "rope_parameters", None) or {}
-    if rope.get("rope_type", "default") not in _STATIC_ROPE or rope.get("partial_rotary_factor", 1.0) != 1.0:
-        return False
     # A layer of another class (quantised, adapted) computes something else.
     return all(type(module) is nn.Linear for module in model.modules() if hasattr(module, "in_features"))
 
 
-def _rms_norm(module: Any) -> RowFunction:
-    weight, epsilon = module.weight, module.variance_epsilon
+def _build(config: Any, weights: Weights, rotary: Any) -> Decoder:
+    return (_gpt_bigcode if config.model_type == "gpt_bigcode" else _llama)(config, weights, rotary)
+
+
+def _rms_norm(weights: Weights, name: str, epsilon: float) -> RowFunction:
+    weight = weights.vector(f"{name}.weight")
     return lambda rows: functional.rms_norm(rows, weight.shape, weight, epsilon)
 
 
-def _layer_norm(module: Any) -> RowFunction:
-    weight, bias, epsilon = module.weight, module.bias, module.eps
+def _layer_norm(weights: Weights, name: str, epsilon: float) -> RowFunction:
+    weight, bias = weights.vector(f"{name}.weight"), weights.vector(f"{name}.bias")
     return lambda rows: functional.layer_norm(rows, weight.shape, weight, bias, epsilon)
 
 
@@ -74,78 +96,80 @@ def _windows(config: Any) -> list[int | None]:
     return [window if kind == "sliding_attention" else None for kind in kinds]
 
 
-def _llama(model: Any, weights: LinearWeights) -> Decoder:
+def _llama(config: Any, weights: Weights, rotary: Any) -> Decoder:
     """Llama, Mistral and Qwen2: RMSNorm, rotary positions, a gated MLP; StarCoder2: LayerNorm and a plain MLP."""
-    body, config = model.model, model.config
     starcoder = config.model_type == "starcoder2"
-    norm = _layer_norm if starcoder else _rms_norm
-    head = weights.linear(model.lm_head)  # the largest is begun first
+    norm: Callable[[str], RowFunction]
+    if starcoder:
+        norm = lambda name: _layer_norm(weights, name, config.norm_epsilon)  # noqa: E731
+    else:
+        norm = lambda name: _rms_norm(weights, name, config.rms_norm_eps)  # noqa: E731
+    activation = ACT2FN[config.hidden_act]
+    head = weights.linear("lm_head")  # the largest is begun first
     layers = []
-    for layer, window in zip(body.layers, _windows(config), strict=True):
-        attention, mlp = layer.self_attn, layer.mlp
+    for index, window in enumerate(_windows(config)):
+        layer = f"model.layers.{index}"
+        attention, mlp = f"{layer}.self_attn", f"{layer}.mlp"
         layers.append(
             Layer(
-                norm(layer.input_layernorm),
-                weights.linear(attention.q_proj, attention.k_proj, attention.v_proj),
-                weights.linear(attention.o_proj),
-                norm(layer.post_attention_layernorm),
-                weights.linear(mlp.c_fc) if starcoder else weights.linear(mlp.gate_proj, mlp.up_proj),
-                mlp.act if starcoder else _gated(mlp.act_fn),
-                weights.linear(mlp.c_proj if starcoder else mlp.down_proj),
+                norm(f"{layer}.input_layernorm"),
+                weights.linear(f"{attention}.q_proj", f"{attention}.k_proj", f"{attention}.v_proj"),
+                weights.linear(f"{attention}.o_proj"),
+                norm(f"{layer}.post_attention_layernorm"),
+                weights.linear(f"{mlp}.c_fc") if starcoder else weights.linear(f"{mlp}.gate_proj", f"{mlp}.up_proj"),
+                activation if starcoder else _gated(activation),
+                weights.linear(f"{mlp}.c_proj" if starcoder else f"{mlp}.down_proj"),
                 window,
             )
         )
-    rotary, attention = body.rotary_emb, body.layers[0].self_attn
-    shape = AttentionShape(config.num_attention_heads, config.num_key_value_heads, attention.head_dim)
+    heads = config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
     return Decoder(
         layers,
-        shape,
-        embed=body.embed_tokens.weight,
+        AttentionShape(heads, config.num_key_value_heads, head_dim),
+        embed=weights.table("model.embed_tokens.weight"),
         positions=None,
         rope=Rope(rotary.inv_freq.float(), rotary.attention_scaling),
-        norm=norm(body.norm),
+        norm=norm("model.norm"),
         head=head,
+        dtype=weights.dtype,
         packed=weights.packed,
         weight_bytes=weights.bytes,
     )
 
 
-def _gpt_bigcode(model: Any, weights: LinearWeights) -> Decoder | None:
+def _gpt_bigcode(config: Any, weights: Weights, _rotary: Any) -> Decoder:
     """StarCoder and SantaCoder: LayerNorm, learned positions, one KV head (arXiv 1911.02150)."""
-    body, config = model.transformer, model.config
-    if not config.multi_query or not config.scale_attn_weights or config.add_cross_attention:
-        return None
-    head = weights.linear(model.lm_head)
-    layers = [
-        Layer(
-            _layer_norm(block.ln_1),
-            weights.linear(block.attn.c_attn),
-            weights.linear(block.attn.c_proj),
-            _layer_norm(block.ln_2),
-            weights.linear(block.mlp.c_fc),
-            block.mlp.act,
-            weights.linear(block.mlp.c_proj),
-            None,
+    activation = ACT2FN[config.activation_function]
+
+    def norm(name: str) -> RowFunction:
+        return _layer_norm(weights, name, config.layer_norm_epsilon)
+
+    head = weights.linear("lm_head")
+    layers = []
+    for index in range(config.num_hidden_layers):
+        block = f"transformer.h.{index}"
+        layers.append(
+            Layer(
+                norm(f"{block}.ln_1"),
+                weights.linear(f"{block}.attn.c_attn"),
+                weights.linear(f"{block}.attn.c_proj"),
+                norm(f"{block}.ln_2"),
+                weights.linear(f"{block}.mlp.c_fc"),
+                activation,
+                weights.linear(f"{block}.mlp.c_proj"),
+                None,
+            )
         )
-        for block in body.h
-    ]
     return Decoder(
         layers,
-        AttentionShape(config.num_attention_heads, 1, body.h[0].attn.head_dim),
-        embed=body.wte.weight,
-        positions=body.wpe.weight,
+        AttentionShape(config.num_attention_heads, 1, config.hidden_size // config.num_attention_heads),
+        embed=weights.table("transformer.wte.weight"),
+        positions=weights.table("transformer.wpe.weight"),
         rope=None,
-        norm=_layer_norm(body.ln_f),
+        norm=norm("transformer.ln_f"),
         head=head,
+        dtype=weights.dtype,
         packed=weights.packed,
         weight_bytes=weights.bytes,
     )
-
-
-_BUILDERS: dict[str, Callable[[Any, LinearWeights], Decoder | None]] = {
-    "llama": _llama,
-    "mistral": _llama,
-    "qwen2": _llama,
-    "starcoder2": _llama,
-    "gpt_bigcode": _gpt_bigcode,
-}

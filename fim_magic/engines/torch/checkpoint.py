@@ -77,13 +77,13 @@ def load_checkpoint(
         FetchError: What has to be fetched could not be.
     """
     with in_words(name):
-        _require_regular_files(folder)
+        require_regular_files(folder)
         adapters.require_none_beside(folder)
-        config = _json_object(folder / "config.json")
+        config = json_object(folder / "config.json")
         runs_code = _needs_code(config)
         if runs_code:
             _require_leave(folder, config, name, allowed=allow_code)
-        backend = _read_tokenizer(folder, config, on_progress)
+        backend = read_backend(folder, config, on_progress)
         files = weight_files(folder)
         if not files:
             raise ValueError(f"there are no weights in {folder}, neither model.safetensors nor pytorch_model.bin")
@@ -96,7 +96,7 @@ def load_checkpoint(
         codegen2.mend(model, config)
         rows = int(model.get_input_embeddings().weight.shape[0])
         tokenizer = TextTokenizer(backend, rows, declared_bos(folder / "tokenizer_config.json"))
-        _forget_false_ends(model, tokenizer)
+        forget_false_ends(model, tokenizer)
     if runs_code:
         on_notice(f"{name} runs code of its own, which you have allowed for this revision.")
     if _are_pickles(files):
@@ -107,7 +107,7 @@ def load_checkpoint(
     return model, tokenizer
 
 
-def _require_regular_files(folder: Path) -> None:
+def require_regular_files(folder: Path) -> None:
     """Refuse a folder in which something takes the place of a file: transformers would open it, and wait for ever."""
     for fault in irregular_files(folder, _OPENED):
         raise UnfitFileError(f"{fault}: take it out of {folder}")
@@ -191,7 +191,7 @@ def _require_stored_whole(files: list[Path]) -> None:
                     raise ValueError(f"{path.name} unpacks to more than it is; weights are not packed")
 
 
-def _forget_false_ends(model: Any, tokenizer: TextTokenizer) -> None:
+def forget_false_ends(model: Any, tokenizer: TextTokenizer) -> None:
     """Forget ends of text that the configuration declares and that are ordinary text.
 
     The id may be a left-over of another vocabulary: CodeGen2 declares 2, which is `#` in its own.
@@ -259,7 +259,7 @@ def _pinned(folder: Path) -> str:
 # --- the tokenizer -------------------------------------------------------------------------------
 
 
-def _read_tokenizer(folder: Path, config: Mapping[str, Any], on_progress: OnProgress) -> Tokenizer:
+def read_backend(folder: Path, config: Mapping[str, Any], on_progress: OnProgress) -> Tokenizer:
     """Read the tokenizer, from whatever the checkpoint has."""
     try:
         backend = _backend(folder, config, on_progress)
@@ -341,7 +341,7 @@ def _cannot_load(name: str, error: BaseException) -> str:
     )
 
 
-def _json_object(path: Path) -> dict[str, Any]:
+def json_object(path: Path) -> dict[str, Any]:
     try:
         found = read_json(path)
     except ValueError as error:

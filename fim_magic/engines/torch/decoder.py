@@ -106,6 +106,7 @@ class Decoder:
         rope: Rope | None,
         norm: RowFunction,
         head: RowFunction,
+        dtype: torch.dtype,
         packed: bool,
         weight_bytes: int,
     ) -> None:
@@ -114,9 +115,10 @@ class Decoder:
         self._groups = shape.heads // shape.kv_heads
         self._windows = {layer.window for layer in layers}
         self._embed = embed
+        self._dtype = dtype
         self._positions = positions
         self._rope = rope
-        self._cos_sin: RopeCosSin = (embed.new_empty(0), embed.new_empty(0))
+        self._cos_sin: RopeCosSin = (embed.new_empty(0, dtype=dtype), embed.new_empty(0, dtype=dtype))
         self._norm = norm
         self._head = head
         self.capture: Capture | None = capture_cuda_graph if embed.device.type == "cuda" else None
@@ -124,10 +126,15 @@ class Decoder:
         self.packed = packed
         self.weight_bytes = weight_bytes
 
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens it tells apart."""
+        return self._embed.shape[0]
+
     def new_cache(self) -> KVCache:
         """Return an empty cache for this model."""
         shape, embed = self._shape, self._embed
-        return KVCache(len(self._layers), shape.kv_heads, shape.head_dim, embed.dtype, embed.device)
+        return KVCache(len(self._layers), shape.kv_heads, shape.head_dim, self._dtype, embed.device)
 
     @torch.inference_mode()
     def forward(self, ids: Sequence[int], cache: KVCache, *, all_logits: bool = False) -> Tensor:
@@ -250,9 +257,9 @@ class Decoder:
             positions: (rows,) int64.
             cos_sin: Of all positions up to there.
         """
-        hidden = functional.embedding(ids, self._embed)
+        hidden = functional.embedding(ids, self._embed).to(self._dtype)
         if self._positions is not None:
-            hidden = hidden + self._positions[positions]
+            hidden = hidden + self._positions[positions].to(self._dtype)
         return hidden, None if cos_sin is None else (cos_sin[0][positions], cos_sin[1][positions])
 
     def _project(self, layer: Layer, hidden: Tensor, cos_sin: RopeCosSin | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -274,7 +281,7 @@ class Decoder:
             angles = positions[:, None] * self._rope.inv_freq
             cosine = torch.cat((angles, angles), dim=-1).cos() * self._rope.scaling
             sine = torch.cat((-angles, angles), dim=-1).sin() * self._rope.scaling
-            self._cos_sin = cosine.to(self._embed.dtype)[:, None], sine.to(self._embed.dtype)[:, None]
+            self._cos_sin = cosine.to(self._dtype)[:, None], sine.to(self._dtype)[:, None]
         return self._cos_sin
 
     def _blocks(self, before: int, count: int, window: int | None) -> list[_QueryBlock]:
@@ -302,7 +309,7 @@ class Decoder:
         hidden = other > position
         if window is not None:
             hidden = hidden | (other <= position - window)
-        mask = self._embed.new_zeros(hidden.shape).masked_fill_(hidden, float("-inf"))
+        mask = self._embed.new_zeros(hidden.shape, dtype=self._dtype).masked_fill_(hidden, float("-inf"))
         return mask.repeat_interleave(self._groups, dim=0)
 
     def _attend(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:

@@ -83,7 +83,7 @@ def converted(
         ModelError: The file is damaged, or of a kind that transformers cannot convert.
         FetchError: There is no room for the converted form.
     """
-    return _cached(
+    return cached_folder(
         gguf, lambda: sha256 or weights.sha256_of(gguf, on_progress), LAYOUT, _convert, on_progress, on_notice
     )
 
@@ -115,7 +115,7 @@ def converted_tokenizer(
         FetchError: There is no room for the folder.
     """
     convert = convert or convert_tokenizer
-    return _cached(gguf, lambda: mark or fingerprint(gguf), TOKENIZER_LAYOUT, convert, on_progress, on_notice)
+    return cached_folder(gguf, lambda: mark or fingerprint(gguf), TOKENIZER_LAYOUT, convert, on_progress, on_notice)
 
 
 def fingerprint(gguf: Path, head: int = _HEAD) -> str:
@@ -133,7 +133,7 @@ def fingerprint(gguf: Path, head: int = _HEAD) -> str:
     return digest.hexdigest()
 
 
-def _cached(
+def cached_folder(
     gguf: Path,
     sha256: Callable[[], str],
     layout: str,
@@ -166,25 +166,25 @@ def _cached(
 
 
 def _convert(gguf: Path, folder: Path, on_progress: OnProgress) -> None:
-    with _whole_or_nothing(folder) as unfinished, by_itself(gguf, folder) as source, quiet_transformers():
-        header = _read_header(source, on_progress)
+    with whole_or_nothing(folder) as unfinished, by_itself(gguf, folder) as source, quiet_transformers():
+        header = read_header(source, on_progress)
         weights.require_room(folder.parent, _converted_size(source, header))
-        _save_tokenizer(source, header, unfinished, on_progress)
+        save_tokenizer(source, header, unfinished, on_progress)
         _save_model(source, header, unfinished, on_progress)
         weights.write_manifest(unfinished, on_progress)
 
 
 def convert_tokenizer(gguf: Path, folder: Path, on_progress: OnProgress) -> None:
     """Make `folder`, with the tokenizer and the configuration of a GGUF file; errors as of `converted_tokenizer`."""
-    with _whole_or_nothing(folder) as unfinished, by_itself(gguf, folder) as source, quiet_transformers():
-        header = _read_header(source, on_progress)
-        _save_tokenizer(source, header, unfinished, on_progress)
+    with whole_or_nothing(folder) as unfinished, by_itself(gguf, folder) as source, quiet_transformers():
+        header = read_header(source, on_progress)
+        save_tokenizer(source, header, unfinished, on_progress)
         header.config.save_pretrained(str(unfinished))
         weights.write_manifest(unfinished)
 
 
 @contextmanager
-def _whole_or_nothing(folder: Path) -> Iterator[Path]:
+def whole_or_nothing(folder: Path) -> Iterator[Path]:
     """Yield a folder to fill, which gets its name when the block has gone through, and is removed otherwise."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     # A process that was killed could not remove its own; under the lock, no other has one.
@@ -199,21 +199,21 @@ def _whole_or_nothing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _read_header(gguf: GgufSource, on_progress: OnProgress) -> _Header:
+def read_header(gguf: GgufSource, on_progress: OnProgress) -> ConvertedHeader:
     meter = Meter(on_progress, f"Reading {gguf.name}", 1, unit="steps")
     stated = read_gguf_header(gguf.path)
     from transformers import AutoConfig
     from transformers.integrations.gguf import read_gguf_metadata
 
-    with _readable(gguf):
+    with readable(gguf):
         metadata, tensors = read_gguf_metadata(str(gguf.path))
         config = AutoConfig.from_pretrained(**gguf.arguments)
     meter.report(1)
-    return _Header(config, str(metadata.get("tokenizer.ggml.pre", "")), len(tensors), stated.elements)
+    return ConvertedHeader(config, str(metadata.get("tokenizer.ggml.pre", "")), len(tensors), stated.elements)
 
 
 @contextmanager
-def _readable(gguf: GgufSource) -> Iterator[None]:
+def readable(gguf: GgufSource) -> Iterator[None]:
     """Turn what a damaged or unknown file makes the libraries raise into one paragraph."""
     try:
         yield
@@ -241,7 +241,7 @@ def _unreadable(gguf: GgufSource, error: BaseException) -> ModelError:
 
 
 @dataclass(frozen=True)
-class _Header:
+class ConvertedHeader:
     """What a GGUF file says about itself.
 
     Attributes:
@@ -257,7 +257,7 @@ class _Header:
     elements: int
 
 
-def _converted_size(gguf: GgufSource, header: _Header) -> int:
+def _converted_size(gguf: GgufSource, header: ConvertedHeader) -> int:
     """About how many bytes the converted form takes.
 
     Raises:
@@ -266,21 +266,21 @@ def _converted_size(gguf: GgufSource, header: _Header) -> int:
     import torch
     from transformers import AutoModelForCausalLM
 
-    with _readable(gguf), torch.device("meta"):  # shapes without numbers
+    with readable(gguf), torch.device("meta"):  # shapes without numbers
         model = AutoModelForCausalLM.from_config(header.config)
-    with _readable(gguf):
+    with readable(gguf):
         return 4 * numbers_of(model, held=header.elements, where="its header")
 
 
 # --- the tokenizer -------------------------------------------------------------------------------
 
 
-def _save_tokenizer(gguf: GgufSource, header: _Header, folder: Path, on_progress: OnProgress) -> None:
+def save_tokenizer(gguf: GgufSource, header: ConvertedHeader, folder: Path, on_progress: OnProgress) -> None:
     from tokenizers import normalizers
     from transformers import PreTrainedTokenizerFast
 
     meter = Meter(on_progress, f"Converting the tokenizer of {gguf.name}", 1, unit="steps")
-    with _readable(gguf):
+    with readable(gguf):
         # Not AutoTokenizer: to choose a class, it would read the whole configuration again.
         tokenizer = PreTrainedTokenizerFast.from_pretrained(**gguf.arguments)
     pre_tokenizer = _pre_tokenizer(header.pre_tokenizer)
@@ -319,13 +319,13 @@ def _pre_tokenizer(name: str) -> PreTokenizer | None:
 # --- the weights ---------------------------------------------------------------------------------
 
 
-def _save_model(gguf: GgufSource, header: _Header, folder: Path, on_progress: OnProgress) -> None:
+def _save_model(gguf: GgufSource, header: ConvertedHeader, folder: Path, on_progress: OnProgress) -> None:
     import torch
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, GgufConfig
 
     meter = Meter(on_progress, f"Converting {gguf.name}", header.tensors, unit="tensors")
-    with _readable(gguf), _counted(meter):
+    with readable(gguf), _counted(meter):
         model, loading = AutoModelForCausalLM.from_pretrained(
             **gguf.arguments,
             config=header.config,

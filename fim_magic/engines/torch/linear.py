@@ -1,10 +1,13 @@
-"""A decoder's matrix products: with weights packed in float16 on a CPU that can, as they are elsewhere."""
+"""A decoder's weights by name, and its matrix products with them.
+
+Those of a model that transformers has loaded are packed in float16 on a CPU that can, and as they are elsewhere.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -19,32 +22,66 @@ RowFunction = Callable[[Tensor], Tensor]
 """What a part of a model computes for each row by itself: (rows, features) -> (rows, features)."""
 
 
-class LinearWeights:
-    """Makes matrix products of a model's linear layers.
+class Weights(Protocol):
+    """What a decoder is made of. The names are those that transformers gives a model's modules and parameters.
 
     Attributes:
-        packed: Whether their weights are held in float16 beside the model's own.
-        bytes: What all products made so far read of them.
+        dtype: In which everything between the matrix products is computed.
+        packed: Whether the products' weights are held in float16 beside the model's own.
+        bytes: What all products made so far read of their weights.
     """
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    @property
+    def packed(self) -> bool: ...
+
+    @property
+    def bytes(self) -> int: ...
+
+    def linear(self, *names: str) -> RowFunction:
+        """Return the product with the weights of several linear layers, one below the other, and their biases."""
+        ...
+
+    def vector(self, name: str) -> Tensor:
+        """Return a norm's weight or bias, in `dtype`."""
+        ...
+
+    def table(self, name: str) -> Tensor:
+        """Return a table of which only rows are looked up, in any floating-point precision."""
+        ...
+
+
+class ModelWeights:
+    """The weights of a model that transformers has loaded. Satisfies [`Weights`][]."""
 
     def __init__(self, model: Any) -> None:
         self.bytes = 0
+        self._model = model
         # torch packs a matrix with one thread: a core for each of several is several times as fast.
         self._threads = ThreadPoolExecutor(torch.get_num_threads())
         self._waiting: list[Future[None]] = []
         first = next(model.parameters())
+        self.dtype = first.dtype
         size = sum(weight.numel() for weight in model.parameters()) * 2
         self.packed = (
             first.device.type == "cpu"
             and first.dtype == torch.float32
-            and bool({"fbgemm", "x86"} & set(torch.backends.quantized.supported_engines))
+            and has_float16_products()
             and free_ram() - size > _FREE_AFTER_PACKING
             and all(_largest(weight.detach()) < _HALF_RANGE for weight in model.parameters() if weight.dim() > 1)
         )
 
+    def vector(self, name: str) -> Tensor:
+        return self._model.get_parameter(name)  # type: ignore[no-any-return]
+
+    def table(self, name: str) -> Tensor:
+        return self._model.get_parameter(name)  # type: ignore[no-any-return]
+
     @torch.no_grad()
-    def linear(self, *modules: Any) -> RowFunction:
-        """Return the product with several modules' weights, one below the other."""
+    def linear(self, *names: str) -> RowFunction:
+        modules = [self._model.get_submodule(name) for name in names]
         if self.packed:
             product = _PackedLinear()
             self.bytes += sum(module.weight.numel() for module in modules) * 2
@@ -64,6 +101,11 @@ class LinearWeights:
                 packed.result()
         finally:
             self._threads.shutdown(cancel_futures=True)
+
+
+def has_float16_products() -> bool:
+    """Whether torch multiplies with weights in float16 on this CPU."""
+    return bool({"fbgemm", "x86"} & set(torch.backends.quantized.supported_engines))
 
 
 class _PackedLinear:

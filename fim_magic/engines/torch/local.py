@@ -38,7 +38,9 @@ from fim_magic.engines.torch.footprint import cache_bytes
 from fim_magic.engines.torch.forward import DecoderForward, TransformersForward
 from fim_magic.engines.torch.generation import LocalGeneration, logprobs_of
 from fim_magic.engines.torch.kv_cache import PrefixCache
+from fim_magic.engines.torch.packed_model import PackedModel, is_packed, load_packed
 from fim_magic.engines.torch.placement import Placement
+from fim_magic.engines.torch.precision import prefill_dtype
 from fim_magic.errors import ModelError
 from fim_magic.formats import Family, family_of
 from fim_magic.progress import OnProgress, silent
@@ -79,7 +81,7 @@ class LocalEngine:
         self._revision = revision
         self.tokenizer = tokenizer
         self._prefixes = PrefixCache()
-        self._decoder = checked_decoder(model, make_decoder)
+        self._decoder = model.decoder if isinstance(model, PackedModel) else checked_decoder(model, make_decoder)
         if self._decoder is not None and self._decoder.capture_error:
             self._notices += (f"Decoding runs without CUDA graphs, more slowly: {self._decoder.capture_error}.",)
         self.family: Family = family_of(
@@ -117,6 +119,10 @@ class LocalEngine:
             ModelError: It cannot be loaded.
         """
         notices: list[str] = []
+        if is_packed(folder):
+            model, tokenizer = load_packed(folder, name, prefill_dtype(folder), on_progress)
+            with in_words(name):
+                return cls(model, tokenizer, name, revision, named=named, placement=placement)
         model, tokenizer = load_checkpoint(
             folder,
             name,
@@ -147,6 +153,8 @@ class LocalEngine:
 
     @property
     def info(self) -> EngineInfo:
+        if isinstance(self._model, PackedModel):
+            return EngineInfo(self._name, self._revision, "torch", "cpu", self._model.precision, notices=self._notices)
         packed = ", weights in float16" if self._decoder is not None and self._decoder.packed else ""
         if self._placement is None:
             device, precision = str(self._model.device), str(self._model.dtype).removeprefix("torch.")
@@ -175,6 +183,9 @@ class LocalEngine:
 
     def bytes_per_token(self, context: int) -> int:
         """Return how many bytes one step of decoding reads: the weights once, and the KV cache of `context` tokens."""
+        if isinstance(self._model, PackedModel):
+            cache = cache_bytes(self._model.config.to_dict(), context, torch.float32.itemsize)
+            return self._model.decoder.weight_bytes + cache
         weights = None if self._decoder is None else self._decoder.weight_bytes
         return bytes_read(self._model, context, weights)
 
@@ -272,6 +283,8 @@ def bytes_read(model: Any, context: int, weights: int | None = None) -> int:
 
 
 def _bytes_of_weights(model: Any) -> int:
+    if isinstance(model, PackedModel):
+        return model.weight_bytes
     return sum(weight.numel() * weight.element_size() for weight in model.parameters())
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import bisect
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -92,6 +92,12 @@ def plan(
         method = stored.get("quant_method", "") if isinstance(stored, Mapping) else ""
         raise OptionError(f"{name} is stored quantised already{f' ({method})' if method else ''}. Omit --quantize.")
     return _first_that_fits(_Model(name, weights, config, quantize, devices), free_memory() if free is None else free)
+
+
+def plan_packed(weights: WeightsSize, config: Mapping[str, Any], *, name: str, free: int) -> Placement:
+    """Decide how packed weights are loaded on the CPU; arguments and errors are those of [`plan`][]."""
+    found = _first_that_fits(_Model(name, weights, config, None, THIS_MACHINE), {"cpu": free})
+    return replace(found, description="cpu, packed")
 
 
 def require_room_for(

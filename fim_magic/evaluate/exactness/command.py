@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 LIMIT = 20
 AGAINST = "engine=gguf"
-REFERENCE = {"engine": "torch"}
+REFERENCE = {"engine": "torch", "precision": "exact"}
 """How the reference is loaded, where the user does not say."""
 
 _LIBRARIES = ("torch", "transformers", "xllamacpp")

@@ -1,0 +1,180 @@
+"""Whether packed weights are the faster ones on this processor, and in what a prompt is multiplied with them.
+
+It is measured once, on products of the size of the model's own, and noted in the cache for the processor, its
+instructions and the version of torch. Nothing of it changes what a model says by more than `packed_conversion` allows.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fim_magic import weights
+from fim_magic.engines.cores import processor, usable_cores
+from fim_magic.engines.gguf_header import read_gguf_header
+from fim_magic.engines.torch import packed
+from fim_magic.engines.torch.linear import has_float16_products
+from fim_magic.progress import silent
+from fim_magic.regular_files import read_json, read_optional_object
+
+_log = logging.getLogger(__name__)
+
+_PROMPT, _ANSWER = 500, 64  # tokens of a usual request: rows once, and single rows
+_MUCH_LARGER = 1.25  # how much longer packed weights may take: they take a fraction of the memory, and load at once
+_TOKEN_ROUNDS, _PROMPT_ROUNDS = 9, 5
+_COLD = 64_000_000  # numbers of all weights that a token is multiplied with: more than a processor's caches hold
+
+Shape = tuple[int, int]
+"""Rows and columns of a weight."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds that the products of a usual request with one weight take.
+
+    Attributes:
+        plain: In float16 or float32, as without packed weights.
+        bfloat16: Packed, and unpacked to bfloat16 for the prompt.
+        float32: Packed, and unpacked to float32 for the prompt.
+    """
+
+    plain: float
+    bfloat16: float
+    float32: float
+
+    @property
+    def favours_packed(self) -> bool:
+        return min(self.bfloat16, self.float32) <= _MUCH_LARGER * self.plain
+
+    @property
+    def prefill(self) -> torch.dtype:
+        return torch.bfloat16 if self.bfloat16 <= self.float32 else torch.float32
+
+
+_COSTS = tuple(field.name for field in fields(Costs))
+
+
+def measure(shape: Shape) -> Costs | None:
+    """Measure products with a weight of a shape; None where torch cannot compute with packed ones."""
+    rows, columns = packed.padded(shape[0]), shape[1] // packed.GROUP * packed.GROUP
+    try:
+        with torch.inference_mode():
+            return _measured(rows, columns)
+    except (AttributeError, NotImplementedError, RuntimeError):
+        _log.info("Packed weights cannot be computed with here.", exc_info=True)
+        return None
+
+
+def is_busy() -> bool:
+    """Return whether other processes have kept all cores busy in the last minute."""
+    return bool(psutil.getloadavg()[0] > usable_cores() + 0.5)
+
+
+def costs(
+    shape: Shape, measure: Callable[[Shape], Costs | None] = measure, busy: Callable[[], bool] = is_busy
+) -> Costs | None:
+    """Return what was measured here for weights of a shape, and measure it first if need be; see [`measure`][]."""
+    machine, key = describe_processor(), f"{shape[0]}x{shape[1]}"
+    found = _records().get(machine, {}).get(key)
+    if found == {}:
+        return None
+    if isinstance(found, dict) and all(type(found.get(name)) is float for name in _COSTS):
+        return Costs(*(found[name] for name in _COSTS))
+    measured = measure(shape)  # for the first time, or the file is damaged
+    if busy():  # others compute, too: the order of what was measured is chance
+        return measured
+    try:
+        with weights.locked("precision", silent, ""):
+            records = _records()
+            here = records.setdefault(machine, {})
+            here[key] = {} if measured is None else asdict(measured)
+            weights.write_whole(_path(), json.dumps(records, indent=2).encode())
+    except OSError:
+        _log.info("What was measured cannot be noted.", exc_info=True)
+    return measured
+
+
+def shape_in(gguf: Path) -> Shape | None:
+    """Return the shape of the MLP's first weight in a GGUF file, or None where it does not say it."""
+    header = read_gguf_header(gguf)
+    return _shape(
+        header.values, *(f"{header.architecture}.{key}" for key in ("feed_forward_length", "embedding_length"))
+    )
+
+
+def prefill_dtype(folder: Path) -> torch.dtype:
+    """Return in what prompts are multiplied by the weights in a folder with packed weights."""
+    config = read_json(folder / "config.json")
+    shape = _shape(config, "intermediate_size", "hidden_size") if isinstance(config, dict) else None
+    measured = None if shape is None else costs(shape)
+    return torch.bfloat16 if measured is None else measured.prefill
+
+
+def describe_processor() -> str:
+    """Return what a measurement counts for."""
+    return f"{processor()}, {usable_cores()} cores, {packed.capability()}, torch {torch.__version__}"
+
+
+def _measured(rows: int, columns: int) -> Costs:
+    groups = columns // packed.GROUP
+    copies = -(-_COLD // (rows * columns))
+    # Of 8 bits: those of most files' weights. Not zeros: the system has one page in memory for all that is zero.
+    ones = torch.ones(rows, columns)
+    planes = [torch.ones(rows, columns, dtype=torch.uint8) for _ in range(copies)]
+    scales = torch.ones(2 * groups, rows, 2).bfloat16()
+    held = [packed.PackedWeight(plane, scales.clone(), rows, columns) for plane in planes]
+    plain: list[Any] = [ones]
+    product: Callable[[Tensor, Any], Any] = functional.linear
+    if has_float16_products():
+        plain = [torch.ops.quantized.linear_prepack_fp16(ones, None) for _ in range(copies)]
+        product = torch.ops.quantized.linear_dynamic_fp16
+    elif copies > 1:
+        plain = [ones.clone() for _ in range(copies)]
+    token, prompt = torch.ones(1, columns), torch.ones(_PROMPT, columns)
+    one_plain = _seconds(lambda: [product(token, weight) for weight in plain], _TOKEN_ROUNDS) / len(plain)
+    one_packed = _seconds(lambda: [packed.multiply(token, weight) for weight in held], _TOKEN_ROUNDS) / copies
+    many = {
+        dtype: _seconds(partial(packed.Unpacker(dtype).multiply, prompt, held[0]), _PROMPT_ROUNDS)
+        for dtype in (torch.bfloat16, torch.float32)
+    }
+    return Costs(
+        plain=_ANSWER * one_plain + _seconds(lambda: product(prompt, plain[0]), _PROMPT_ROUNDS),
+        bfloat16=_ANSWER * one_packed + many[torch.bfloat16],
+        float32=_ANSWER * one_packed + many[torch.float32],
+    )
+
+
+def _seconds(compute: Callable[[], Any], rounds: int) -> float:
+    """Return the shortest of some times, as others compute here, too; the first, to make ready, is not one of them."""
+    times = []
+    for _ in range(rounds + 1):
+        began = time.perf_counter()
+        compute()
+        times.append(time.perf_counter() - began)
+    return min(times[1:])
+
+
+def _shape(values: Mapping[str, Any], rows: str, columns: str) -> Shape | None:
+    found = values.get(rows), values.get(columns)
+    if all(type(size) is int and packed.GROUP <= size < 2**20 for size in found):
+        return found  # type: ignore[return-value]
+    return None
+
+
+def _path() -> Path:
+    return weights.cache_dir() / "precision.json"
+
+
+def _records() -> dict[str, dict[str, Any]]:
+    return {machine: shapes for machine, shapes in read_optional_object(_path()).items() if isinstance(shapes, dict)}

@@ -1,0 +1,132 @@
+"""Products with weights in 4 and 8 bits, against float32."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from fim_magic.engines.torch import packed
+
+SHAPES = [(1, 32), (7, 64), (64, 96), (130, 128), (896, 896), (300, 1376)]  # rows and columns of weights
+ROWS = [1, 2, 5, 13, 14, 23, 24, 65, 500, 1000]
+ERROR = {4: 0.09, 8: 0.008}  # of normally distributed weights, relative to them
+BFLOAT16 = 2.0**-8
+
+
+def random_weight(rows, columns):
+    return torch.randn(rows, columns, generator=torch.Generator().manual_seed(rows * columns)) * 0.02
+
+
+def unpacked(weight, dtype=torch.float32):
+    return packed.Unpacker(dtype).unpack(weight, 0, weight.planes.shape[0])[:, : weight.rows].t().float()
+
+
+def error_of(found, expected):
+    return float((found - expected).square().mean().sqrt() / expected.square().mean().sqrt())
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_quantised_weight_is_near_the_weight(shape, bits):
+    weight = random_weight(*shape)
+    found = packed.quantised(weight, bits)
+    assert (found.rows, found.columns, found.bits) == (*shape, bits)
+    assert error_of(unpacked(found), weight) < ERROR[bits]
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("value", [0.0, 1.0, -3.0, 1e-30])
+def test_a_group_of_one_value_stays_it(bits, value):
+    weight = torch.full((3, 64), value)
+    assert unpacked(packed.quantised(weight, bits)) == pytest.approx(weight, rel=2 * BFLOAT16)
+
+
+def test_a_group_far_from_zero_keeps_its_spread():
+    weight = 1.0 + random_weight(64, 64)
+    assert float((unpacked(packed.quantised(weight, 4)) - weight).abs().max()) < 0.008
+
+
+def test_nibbles_scales_and_zeros_come_back_as_they_were():
+    scale, zero = torch.rand(70, 3).bfloat16(), torch.randn(70, 3).bfloat16()
+    nibbles = torch.randint(0, 16, (70, 96))
+    expected = (nibbles - 8.0).view(70, 3, 32) * scale.float()[..., None] + zero.float()[..., None]
+    assert torch.equal(unpacked(packed.pack_4bit(nibbles, scale, zero)), expected.view(70, 96))
+
+
+def test_numbers_and_their_scale_come_back_as_they_were():
+    scale, numbers = torch.rand(70, 3).bfloat16(), torch.randint(-128, 128, (70, 96))
+    expected = numbers.float().view(70, 3, 32) * scale.float()[..., None]
+    assert torch.equal(unpacked(packed.pack_8bit(numbers, scale)), expected.view(70, 96))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_products_are_those_of_the_unpacked_weight(shape, bits, dtype):
+    weights = [packed.quantised(random_weight(*shape), bits), packed.quantised(random_weight(33, shape[1]), 8)]
+    bias = torch.randn(shape[0] + 33)
+    product = packed.PackedLinear(weights, bias, packed.Unpacker(dtype))
+    whole = torch.cat([unpacked(weight) for weight in weights])
+    for rows in ROWS:
+        x = torch.randn(rows, shape[1])
+        found, expected = product(x), torch.nn.functional.linear(x, whole, bias)
+        assert found.dtype == torch.float32 and found.shape == expected.shape
+        # Rows, weights and sums are rounded to bfloat16 once each; a sum may be much smaller than what it is made of.
+        largest, usual = x.abs() @ whole.abs().t(), (x.square() @ whole.square().t()).sqrt()
+        assert bool(((found - expected).abs() <= 1.6 * BFLOAT16 * largest + 1e-6).all()), rows
+        assert error_of(found, expected) * expected.norm() < 1.2 * BFLOAT16 * usual.norm(), rows
+
+
+def test_a_large_weight_is_unpacked_in_parts(monkeypatch):
+    weight = packed.quantised(random_weight(300, 64), 8)
+    x = torch.randn(40, 64)
+    whole = packed.Unpacker(torch.float32)
+    expected = whole.multiply(x, weight)
+    monkeypatch.setattr(packed, "_UNPACKED_AT_ONCE", 128 * 64)
+    parts = packed.Unpacker(torch.float32)
+    assert parts.multiply(x, weight) == pytest.approx(expected, abs=1e-6)
+    assert parts._buffer.numel() == 128 * 64 < whole._buffer.numel()
+
+
+def test_only_whole_groups_fit():
+    assert [columns for columns in (0, 16, 32, 48, 64, 4864) if packed.fits(columns)] == [32, 64, 4864]
+
+
+COMPARED = """
+import torch
+from fim_magic.engines.torch import packed
+torch.manual_seed(0)
+nibbles, numbers = torch.randint(0, 16, (130, 96)), torch.randint(-128, 128, (130, 96))
+scale, zero = torch.rand(130, 3).bfloat16(), torch.randn(130, 3).bfloat16()
+x = torch.randn(3, 96).bfloat16().float()
+each = scale.float()[..., None], zero.float()[..., None]
+for weight, expected in [
+    (packed.pack_4bit(nibbles, scale, zero), (nibbles - 8.0).view(130, 3, 32) * each[0] + each[1]),
+    (packed.pack_8bit(numbers, scale), numbers.view(130, 3, 32) * each[0]),
+]:
+    expected = expected.view(130, 96)
+    for dtype in (torch.float32, torch.bfloat16):
+        found = packed.Unpacker(dtype).unpack(weight, 0, 192)[:, :130].t().float()
+        assert torch.allclose(found, expected, rtol=2**-7, atol=2**-7 if dtype == torch.bfloat16 else 0)
+    assert torch.allclose(packed.multiply(x, weight), x @ expected.t(), rtol=2**-7, atol=0.5)
+print(packed.capability())
+"""
+
+
+@pytest.mark.parametrize("name", ["default", "avx2", "avx512"])
+def test_every_layout_of_the_kernel_is_known(name):
+    here = torch.backends.cpu.get_cpu_capability()
+    done = subprocess.run(
+        [sys.executable, "-c", COMPARED],
+        env={**os.environ, "ATEN_CPU_CAPABILITY": name},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    # A processor without the instructions takes what it has.
+    assert done.stdout.strip() in (name.upper(), here)
