@@ -47,6 +47,9 @@ class DecoderForward:
         self._tails: Tails | None = None
 
     def prefill(self, ids: Sequence[int], *, all_logits: bool = False) -> Tensor:
+        if self._decoder.reads_last_apart and len(ids) > 1 and not all_logits:
+            self._decoder.forward(ids[:-1], self._cache)
+            ids = ids[-1:]
         return self._decoder.forward(ids, self._cache, all_logits=all_logits)
 
     def share(self, rows: int) -> None:

@@ -72,6 +72,7 @@ def load_packed(
         config = read_configuration(stated)
         weights = PackedWeights(folder / FILE, Unpacker(prefill))
         decoder = decoder_from(config, weights)
+        decoder.reads_last_apart = True
         model = PackedModel(
             config,
             read_generation_config(folder, config),
