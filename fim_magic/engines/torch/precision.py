@@ -31,9 +31,10 @@ from fim_magic.regular_files import read_json, read_optional_object
 _log = logging.getLogger(__name__)
 
 _PROMPT, _ANSWER = 500, 64  # tokens of a usual request: rows once, and single rows
-_MUCH_LARGER = 1.25  # how much longer packed weights may take: they take a fraction of the memory, and load at once
-_TOKEN_ROUNDS, _PROMPT_ROUNDS = 9, 5
-_COLD = 64_000_000  # numbers of all weights that a token is multiplied with: more than a processor's caches hold
+_MUCH_LARGER = 1.1  # how much longer packed weights may take: they take a fraction of the memory
+_TOKEN_ROUNDS, _PROMPT_ROUNDS = 7, 5
+_MOST_COPIES = 16
+_BEYOND_CACHES = 60_000_000  # numbers, which are twice as many bytes in float16
 
 Shape = tuple[int, int]
 """Rows and columns of a weight."""
@@ -128,31 +129,37 @@ def describe_processor() -> str:
 
 def _measured(rows: int, columns: int) -> Costs:
     groups = columns // packed.GROUP
-    copies = -(-_COLD // (rows * columns))
-    # Of 8 bits: those of most files' weights. Not zeros: the system has one page in memory for all that is zero.
-    ones = torch.ones(rows, columns)
-    planes = [torch.ones(rows, columns, dtype=torch.uint8) for _ in range(copies)]
-    scales = torch.ones(2 * groups, rows, 2).bfloat16()
-    held = [packed.PackedWeight(plane, scales.clone(), rows, columns) for plane in planes]
-    plain: list[Any] = [ones]
-    product: Callable[[Tensor, Any], Any] = functional.linear
-    if has_float16_products():
-        plain = [torch.ops.quantized.linear_prepack_fp16(ones, None) for _ in range(copies)]
-        product = torch.ops.quantized.linear_dynamic_fp16
-    elif copies > 1:
-        plain = [ones.clone() for _ in range(copies)]
     token, prompt = torch.ones(1, columns), torch.ones(_PROMPT, columns)
-    one_plain = _seconds(lambda: [product(token, weight) for weight in plain], _TOKEN_ROUNDS) / len(plain)
-    one_packed = _seconds(lambda: [packed.multiply(token, weight) for weight in held], _TOKEN_ROUNDS) / copies
+    # Several weights in turn, as a model has them: one alone would stay in the processor's cache.
+    copies = min(_MOST_COPIES, -(-_BEYOND_CACHES // (rows * columns)))
+    # Of 8 bits: those of most files' weights. What the numbers are does not matter.
+    several = [
+        packed.PackedWeight(
+            torch.zeros(rows, columns, dtype=torch.uint8), torch.ones(2 * groups, rows, 2).bfloat16(), rows, columns
+        )
+        for _ in range(copies)
+    ]
+    one = _ANSWER * _seconds(lambda: [packed.multiply(token, weight) for weight in several], _TOKEN_ROUNDS) / copies
     many = {
-        dtype: _seconds(partial(packed.Unpacker(dtype).multiply, prompt, held[0]), _PROMPT_ROUNDS)
+        dtype: _seconds(partial(packed.Unpacker(dtype).multiply, prompt, several[0]), _PROMPT_ROUNDS)
         for dtype in (torch.bfloat16, torch.float32)
     }
+
+    plain = [_plain_product(torch.zeros(rows, columns)) for _ in range(copies)]
+    plain_one = _ANSWER * _seconds(lambda: [product(token) for product in plain], _TOKEN_ROUNDS) / copies
     return Costs(
-        plain=_ANSWER * one_plain + _seconds(lambda: product(prompt, plain[0]), _PROMPT_ROUNDS),
-        bfloat16=_ANSWER * one_packed + many[torch.bfloat16],
-        float32=_ANSWER * one_packed + many[torch.float32],
+        plain=plain_one + _seconds(lambda: plain[0](prompt), _PROMPT_ROUNDS),
+        bfloat16=one + many[torch.bfloat16],
+        float32=one + many[torch.float32],
     )
+
+
+def _plain_product(weight: Tensor) -> Callable[[Tensor], Any]:
+    """Return the product with a weight as it is without packed weights."""
+    if not has_float16_products():
+        return lambda rows: functional.linear(rows, weight)
+    half = torch.ops.quantized.linear_prepack_fp16(weight, None)
+    return lambda rows: torch.ops.quantized.linear_dynamic_fp16(rows, half)
 
 
 def _seconds(compute: Callable[[], Any], rounds: int) -> float:
