@@ -60,7 +60,7 @@ LOADING = ("quantize", "precision", "family", "engine", "tokenizer")
 """The options that say how a model is loaded, and not what it is to do."""
 
 QUANTIZATIONS = ("8bit", "4bit")
-PRECISIONS = ("exact", "packed")
+PRECISIONS = ("packed", "auto")
 
 _LEAST_PROMPT = 16  # tokens, without which a request makes no sense
 
@@ -127,9 +127,9 @@ class Settings(Configurable):
         help="8bit or 4bit: load the weights with so many bits each, in less GPU memory; none as they are",
     ).tag(config=True, flags=("--quantize",))
     precision = traitlets.Unicode(
-        "auto",
-        help="of a .gguf file's weights on a CPU: exact (in float16 or more), packed (4 and 8 bits), or auto for the "
-        "faster one here",
+        "exact",
+        help="of a .gguf file's weights on a CPU: exact (in float16 or more), packed (4 and 8 bits, in much less "
+        "memory), or auto for packed where it is as fast here",
     ).tag(config=True, flags=("--precision",))
     family = traitlets.Unicode(
         "auto",
@@ -277,7 +277,7 @@ class Settings(Configurable):
         values = self._values(options)
         return {
             "quantize": values.one_of("quantize", QUANTIZATIONS, nothing="none"),
-            "precision": values.one_of("precision", PRECISIONS, nothing="auto"),
+            "precision": values.one_of("precision", PRECISIONS, nothing="exact"),
             "family": values.one_of("family", family_names(), nothing="auto"),
             "engine": values.one_of("engine", ENGINES, nothing="auto"),
             "tokenizer": None

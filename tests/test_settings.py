@@ -49,12 +49,12 @@ VALUES = {
     "seed": (2, 3, 4),
     "order": ("psm", "spm", "auto"),
     "quantize": ("8bit", "4bit", "none"),
-    "precision": ("packed", "exact", "auto"),
+    "precision": ("packed", "auto", "exact"),
     "family": ("Mellum", "StarCoder", "auto"),
     "engine": ("gguf", "torch", "auto"),
     "tokenizer": ("tiny", "owner/name", "folder"),
 }
-LOADED_AS = {"none": None, "auto": None}  # what `ModelSpec` gets for these words
+LOADED_AS = {"none": None, "auto": None, "exact": None}  # what `ModelSpec` gets for these words
 
 
 def asked(settings, **options):
@@ -153,9 +153,9 @@ def test_markers_that_make_no_sense(markers):
 
 @pytest.mark.parametrize("typed", ["4bit", "4BIT"])
 def test_how_a_model_is_loaded_is_said_in_any_case(typed):
-    told = Settings().loading(quantize=typed, precision="Exact", family="granite CODE", engine="GGUF")
+    told = Settings().loading(quantize=typed, precision="Packed", family="granite CODE", engine="GGUF")
     family, engine = "Granite Code", "gguf"
-    assert told == {"quantize": "4bit", "precision": "exact", "family": family, "engine": engine, "tokenizer": None}
+    assert told == {"quantize": "4bit", "precision": "packed", "family": family, "engine": engine, "tokenizer": None}
 
 
 def test_how_a_model_is_loaded_is_no_part_of_the_request():

@@ -303,7 +303,7 @@ def _choose_precision(source: Source, spec: ModelSpec, engine_name: str, memory:
     """Decide what the attribute of [`Source`][] says; what was measured here is asked for later."""
     can_be_packed = engine_name == "torch" and source.is_gguf and spec.quantize is None and not memory.gpus()
     if can_be_packed:
-        return spec.precision or "auto"
+        return spec.precision or "exact"
     if spec.precision == "packed":
         raise OptionError(
             f"--precision packed is for .gguf files that torch runs on a CPU, in the bits that they are stored in; "

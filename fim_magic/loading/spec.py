@@ -23,8 +23,8 @@ class ModelSpec:
         family: The family's name, for a checkpoint that does not tell it; or None.
         engine: "torch"; "gguf", which runs a .gguf file with llama.cpp; or None for the faster one of those that can.
         tokenizer: For a model on a server: whose tokenizer it has, a folder or `owner/name` on the Hub; or None.
-        precision: "exact": as the checkpoint has its weights, in float16 or more; "packed": in 4 and 8 bits on a CPU,
-            of a .gguf file; or None for what is faster here.
+        precision: "packed": in 4 and 8 bits on a CPU, of a .gguf file; "auto": so where it is as fast here; or None for
+            weights as the checkpoint has them, in float16 or more.
         allow_code: Whether code that the checkpoint brings along may run. The name must then pin the whole commit.
     """
 
