@@ -125,7 +125,7 @@ def test_answers_are_the_same_as_one_after_another(server, engine, options):
 
 def test_a_run_that_a_server_ended_goes_on_where_it_was(server, engine, options):
     options = replace(options, arms=("trimmed",), concurrency=AT_ONCE)
-    server.fails_after = 5 * AT_ONCE
+    server.fails_after = 10 * AT_ONCE
     with pytest.raises(ServerError, match="out of order"):
         evaluated(options, engine)
     kept = {task for _, task in answers(options.out)}
