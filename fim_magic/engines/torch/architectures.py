@@ -6,13 +6,11 @@ model that transformers has loaded, or a file of packed weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers.activations import ACT2FN
-from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from fim_magic.engines.torch.decoder import AttentionShape, Decoder, Layer, Rope
 from fim_magic.engines.torch.linear import ModelWeights, RowFunction, Weights
@@ -40,8 +38,11 @@ def decoder_of(model: Any) -> Decoder | None:
 
 def decoder_from(config: Any, weights: Weights) -> Decoder:
     """Make a decoder of a configuration of transformers, which `is_known` knows, and of weights on the CPU."""
-    rotary = None if config.model_type == "gpt_bigcode" else LlamaRotaryEmbedding(config)
-    return _build(config, weights, rotary)
+    if config.model_type == "gpt_bigcode":
+        return _build(config, weights, None)
+    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+    return _build(config, weights, LlamaRotaryEmbedding(config))
 
 
 def is_known(config: Any) -> bool:
@@ -99,11 +100,12 @@ def _windows(config: Any) -> list[int | None]:
 def _llama(config: Any, weights: Weights, rotary: Any) -> Decoder:
     """Llama, Mistral and Qwen2: RMSNorm, rotary positions, a gated MLP; StarCoder2: LayerNorm and a plain MLP."""
     starcoder = config.model_type == "starcoder2"
-    norm: Callable[[str], RowFunction]
-    if starcoder:
-        norm = lambda name: _layer_norm(weights, name, config.norm_epsilon)  # noqa: E731
-    else:
-        norm = lambda name: _rms_norm(weights, name, config.rms_norm_eps)  # noqa: E731
+
+    def norm(name: str) -> RowFunction:
+        if starcoder:
+            return _layer_norm(weights, name, config.norm_epsilon)
+        return _rms_norm(weights, name, config.rms_norm_eps)
+
     activation = ACT2FN[config.hidden_act]
     head = weights.linear("lm_head")  # the largest is begun first
     layers = []
