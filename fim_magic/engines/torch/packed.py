@@ -27,6 +27,7 @@ LEAST_ROWS_TO_UNPACK = {4: 24, 8: 14}
 
 _PADDED_TO = 64  # rows: the largest block of a layout
 _UNPACKED_AT_ONCE = 2**24  # numbers; what is larger, such as the output layer, is unpacked in parts
+_CACHED_AT_ONCE = 2**22  # numbers; what is made of so many on the way stays in the processor's cache
 _TINY = torch.finfo(torch.float32).tiny
 _CUTS = (0.0, 0.02, 0.05, 0.08, 0.12, 0.16)  # parts of a group's range that are tried to be cut off
 
@@ -213,23 +214,32 @@ class Unpacker:
         if self._buffer.numel() < size:
             self._buffer = torch.empty(size, dtype=self.dtype)
         out = self._buffer[:size].view(weight.columns, end - begin)
+        step = max(_PADDED_TO, _CACHED_AT_ONCE // weight.columns // _PADDED_TO * _PADDED_TO)
+        for first in range(begin, end, step):
+            last = min(first + step, end)
+            self._unpack_into(out[:, first - begin : last - begin], weight, first, last)
+        return out
+
+    def _unpack_into(self, out: Tensor, weight: PackedWeight, begin: int, end: int) -> None:
         columns, groups, block = weight.columns, weight.columns // GROUP, self._layout.block
         blocks, half = (end - begin) // block, block // 2
         planes = weight.planes[begin:end].view(blocks, -1, half)
         # (groups, GROUP, blocks, rows of one kind): which row a nibble belongs to is its place in the byte, and its
         # byte's.
         kinds = (2, half) if self._layout.halves else (half, 2)
-        targets = out.view(groups, GROUP, blocks, *kinds).permute(2, 0, 1, 3, 4).unbind(3 if kinds[0] == 2 else 4)
+        targets = out.unflatten(1, (blocks, *kinds)).unflatten(0, (groups, GROUP))
+        targets = targets.permute(2, 0, 1, 3, 4).unbind(3 if kinds[0] == 2 else 4)
         scales = weight.scales[:, begin:end].view(-1, blocks, *kinds, 2).transpose(0, 1)
         for target, scale, high in zip(targets, scales.unbind(2 if kinds[0] == 2 else 3), (False, True), strict=True):
-            factor, zero = scale[:, -groups:, None, :, 0].to(self.dtype), scale[:, -groups:, None, :, 1].to(self.dtype)
+            # Copied, as the two stand between each other: torch's operations are several times as slow on numbers that
+            # are not side by side.
+            factor, zero = scale[:, -groups:, None].to(self.dtype).movedim(-1, 0).contiguous()
             if weight.bits == 8:
                 numbers = _bytes(planes[:, :columns], planes[:, columns:], high=high)
                 torch.mul(numbers.view(blocks, groups, GROUP, half), factor, out=target)
             else:
-                target.copy_(_nibbles(planes, high=high).view(blocks, groups, GROUP, half))
-                torch.addcmul(zero, target, factor, out=target)
-        return out
+                numbers = _nibbles(planes, high=high)
+                torch.addcmul(zero, numbers.view(blocks, groups, GROUP, half).to(self.dtype), factor, out=target)
 
 
 # Four bytes at a time: torch's operations on single bytes take several times as long.
