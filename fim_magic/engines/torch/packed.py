@@ -197,7 +197,7 @@ class Unpacker:
         height = weight.planes.shape[0]
         at_once = max(_PADDED_TO, _UNPACKED_AT_ONCE // weight.columns // _PADDED_TO * _PADDED_TO)
         if height <= at_once:
-            return torch.mm(taken, self.unpack(weight, 0, height))[:, : weight.rows].float()
+            return torch.mm(taken, self.unpack(weight, 0, height))[:, : weight.rows]
         product = rows.new_empty(len(rows), height)
         for begin in range(0, height, at_once):
             end = min(begin + at_once, height)
