@@ -6,12 +6,14 @@ import json
 import os
 import signal
 import threading
+import time
 
 import pytest
 from scripted import ScriptedEngine
 from scripted_server import CUT, answer, content, stream
 
 from fim_magic import cli, pipeline
+from fim_magic.engines.server.time_limits import TimeLimits
 from fim_magic.errors import OptionError, ServerError
 from fim_magic.evaluate.serving import bench
 from fim_magic.evaluate.serving.bench import ServingOptions, run
@@ -96,6 +98,13 @@ def test_so_many_users_ask_at_once(server, engine):
 
 def streams(server):
     return len(server.asked(server.completions))
+
+
+def test_a_crowd_waits_longer_than_one_user_would(server, engine):
+    engine.wait(TimeLimits(first=0.3, following=0.3))
+    server.before_token = lambda _exchange, number: time.sleep(0.6 if number and streams(server) == 2 else 0.0)
+    report, _ = run(ServingOptions(rounds=1, users=(1,), new_tokens=2), engine)
+    assert report.crowds[0].timings[0].tokens == 2
 
 
 def test_the_plain_request_has_the_same_ids(server, engine):

@@ -29,6 +29,7 @@ from fim_magic.engines.server.generation import ServerGeneration, generation_of,
 from fim_magic.engines.server.proof import Prover
 from fim_magic.engines.server.sense import in_known_form, require_sense
 from fim_magic.engines.server.text_prompts import TextPrompts
+from fim_magic.engines.server.time_limits import TimeLimits
 from fim_magic.errors import ModelError, ServerError
 from fim_magic.formats import Family, family_of
 from fim_magic.regular_files import read_json
@@ -133,6 +134,10 @@ class ServerEngine:
         engine._notices = (*self._notices, *proven.notices)
         engine._proved_by = proven.by
         return engine
+
+    def wait(self, limits: TimeLimits) -> None:
+        """Wait so long for the server from the next request on."""
+        self._connection.limits = limits
 
     @property
     def info(self) -> EngineInfo:

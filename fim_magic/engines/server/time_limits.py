@@ -27,3 +27,6 @@ class TimeLimits:
 
 
 USUAL = TimeLimits()
+
+OF_A_CROWD = TimeLimits(first=3600.0, following=3600.0)
+"""Where many ask at once to see how long it takes: a server reads their prompts between the tokens of others."""

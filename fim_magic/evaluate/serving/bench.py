@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from fim_magic.engines import Engine
 from fim_magic.engines.cores import processor
 from fim_magic.engines.server.address import ServerAddress
 from fim_magic.engines.server.dialects import identify
+from fim_magic.engines.server.engine import ServerEngine
+from fim_magic.engines.server.time_limits import OF_A_CROWD
 from fim_magic.errors import FimError, ModelError, OptionError
 from fim_magic.evaluate.printing import write
 from fim_magic.evaluate.serving.crowd import ask_as_crowd
@@ -60,7 +61,7 @@ def check(options: ServingOptions) -> None:
 
 
 def run(
-    options: ServingOptions, engine: Engine, on_progress: OnProgress = silent, command: Sequence[str] = ()
+    options: ServingOptions, engine: ServerEngine, on_progress: OnProgress = silent, command: Sequence[str] = ()
 ) -> tuple[ServingReport, bool]:
     """Measure, and return the report and whether it is whole: Ctrl-C ends a run early with what is there.
 
@@ -97,7 +98,7 @@ def run(
 
 def _measure(
     options: ServingOptions,
-    engine: Engine,
+    engine: ServerEngine,
     by_hand: ByHand,
     report: ServingReport,
     on_done: Callable[[], None],
@@ -111,6 +112,7 @@ def _measure(
         )
     # Every request has a prompt of its own, so that none is answered out of what another has left behind.
     prompts = spread_prompts(engine, length, 1 + options.rounds * sum(options.users))
+    engine.wait(OF_A_CROWD)
     # The first request of all pays for what a server makes ready.
     ask_as_crowd(engine, [prompts.pop()], 1, options.new_tokens, on_done, stop=stop)
     for users in options.users:
@@ -143,7 +145,7 @@ class _Steps:
             self._on_progress(Progress("Asking the server", self._done, self._total, "requests"))
 
 
-def _about(options: ServingOptions, engine: Engine, command: Sequence[str]) -> dict[str, str]:
+def _about(options: ServingOptions, engine: ServerEngine, command: Sequence[str]) -> dict[str, str]:
     return {
         "model": engine.info.model,
         "server": engine.info.runs_on,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from typing import cast
 
 from fim_magic.cli_loading import models_of
 from fim_magic.cli_process import INTERRUPTED
+from fim_magic.engines.server.engine import ServerEngine
 from fim_magic.errors import OptionError
 from fim_magic.evaluate.serving import bench
 from fim_magic.loading.spec import ModelSpec
@@ -24,8 +26,9 @@ def run(options: argparse.Namespace) -> int:
         loaded = models_of(options).use(ModelSpec.of(options.model, tokenizer=options.tokenizer), progress)
     for notice in loaded.notices:
         notify(plain_text(notice))
+    engine = cast(ServerEngine, loaded.engine)  # the model has an address
     with TerminalProgress() as progress:
-        report, whole = bench.run(asked, loaded.engine, progress, ["fim-magic", *options.typed])
+        report, whole = bench.run(asked, engine, progress, ["fim-magic", *options.typed])
     bench.show(report, asked)
     return 0 if whole else INTERRUPTED
 
