@@ -17,6 +17,11 @@ from fim_magic.engines.torch.kv_cache import KVCache, Tails
 class ForwardPass(Protocol):
     """A model with what it has read of one request. All logits are (rows, vocabulary), float32."""
 
+    @property
+    def reads_last_apart(self) -> bool:
+        """Whether the last token of a prompt is read by itself; see `Decoder`."""
+        ...
+
     def prefill(self, ids: Sequence[int], *, all_logits: bool = False) -> Tensor:
         """Read several tokens, before there are several candidates.
 
@@ -46,10 +51,11 @@ class DecoderForward:
         self._cache = cache
         self._tails: Tails | None = None
 
+    @property
+    def reads_last_apart(self) -> bool:
+        return self._decoder.reads_last_apart
+
     def prefill(self, ids: Sequence[int], *, all_logits: bool = False) -> Tensor:
-        if self._decoder.reads_last_apart and len(ids) > 1 and not all_logits:
-            self._decoder.forward(ids[:-1], self._cache)
-            ids = ids[-1:]
         return self._decoder.forward(ids, self._cache, all_logits=all_logits)
 
     def share(self, rows: int) -> None:
@@ -64,13 +70,19 @@ class DecoderForward:
         if self._tails is not None:
             self._tails.select(torch.tensor(rows, device=self._tails.keys[0].device))
 
+    def rewind(self, length: int) -> None:
+        """Forget all but the first tokens, before there are several candidates."""
+        self._cache.rewind(length)
+
     def forget_last(self, tokens: int) -> None:
         """Forget the last tokens that were read: wrong guesses."""
-        self._cache.rewind(len(self._cache.tokens) - tokens)
+        self.rewind(len(self._cache.tokens) - tokens)
 
 
 class TransformersForward:
     """By transformers' modules, over its cache."""
+
+    reads_last_apart = False
 
     def __init__(self, model: Any) -> None:
         self._model = model

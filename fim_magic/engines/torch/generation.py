@@ -49,15 +49,23 @@ class LocalGeneration:
 
     def prefill(self) -> Iterator[int]:
         """Read the prompt once, in parts, and share it among the candidates."""
-        length = len(self._prompt)
-        for start in range(self.reused, length, _PREFILL_CHUNK):
+        for start, end in self._prompt_parts():
             with freeing_memory("reading the prompt", self._drop):
-                self._logits = self._model().prefill(self._prompt[start : start + _PREFILL_CHUNK])
-            yield min(start + _PREFILL_CHUNK, length)
+                self._logits = self._model().prefill(self._prompt[start:end])
+            yield end
         if len(self._rows) > 1:
             with freeing_memory(f"{len(self._rows)} candidates", self._drop):
                 self._model().share(len(self._rows))
                 self._logits = self._logits.expand(len(self._rows), -1)
+
+    def _prompt_parts(self) -> Iterator[tuple[int, int]]:
+        """Yield where what is read at once of the prompt begins and ends."""
+        length = len(self._prompt)
+        many = length - 1 if self._model().reads_last_apart else length
+        for start in range(self.reused, many, _PREFILL_CHUNK):
+            yield start, min(start + _PREFILL_CHUNK, many)
+        if many < length:
+            yield many, length
 
     def step(self) -> list[Token]:
         if not self._rows:
@@ -120,6 +128,9 @@ class LocalGeneration:
                 with freeing_memory("scoring a text", self._drop):
                     yield self._model().prefill(ids[start : start + at_once], all_logits=True)
         finally:  # what was read until an interrupt serves the next request, too
+            if isinstance(self._forward, DecoderForward) and self._forward.reads_last_apart:
+                # A request reads each token by itself that it writes, and here many were read at once.
+                self._forward.rewind(last)
             self.close()
 
     def close(self, candidate: int | None = None) -> None:
