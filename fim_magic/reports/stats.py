@@ -14,7 +14,7 @@ _STATS, _FORGET = "--stats", "--forget"
 _HEADINGS = ("model", "kind", "offered", "accepted", "in part", "rejected", "undecided")
 _RIGHT = frozenset(_HEADINGS[2:])
 _MODEL = 40  # columns
-_WHAT = "days, models, kinds of request, front ends and how often, and nothing of your text"
+_WHAT = "counts by day, model, kind of request and front end, and nothing of your text"
 
 
 def stats(words: Sequence[str], *, is_on: bool) -> str:
@@ -46,23 +46,25 @@ def stats(words: Sequence[str], *, is_on: bool) -> str:
 
 def _forgotten(*, is_on: bool) -> str:
     deleted = "The counts are deleted." if TALLY.forget() else "There were no counts to delete."
-    return f"{deleted} Answers are counted on; %config FimMagics.stats = False ends that." if is_on else deleted
+    return f"{deleted} Answers are still counted; %config FimMagics.stats = False ends that." if is_on else deleted
 
 
 def _lines(counts: Counts, *, is_on: bool) -> Iterator[str]:
     rows = list(_rows(counts))
     if rows:
         yield from table([_HEADINGS, *rows], _RIGHT).split("\n")
-        yield f"Since {min(subject.day for subject in counts)}. In {stats_file()}, which you can read, are {_WHAT}."
-        yield "%fim log --stats --forget deletes it."
+        first = min(subject.day for subject in counts)
+        yield f"Since {first}, in all sessions here. They are kept in a file that you can read:"
+        yield str(stats_file())
+        yield f"It holds {_WHAT}; %fim log --stats --forget deletes it."
     if is_on and not rows:
-        yield f"No answer was offered since they are counted. In {stats_file()} will be {_WHAT}."
+        yield f"No answer has been counted yet. {stats_file()} will hold {_WHAT}."
     if is_on:
         yield "%config FimMagics.stats = False ends the counting."
     else:
         yield (
             "Answers are not counted. %config FimMagics.stats = True, or the environment variable FIM_MAGIC_STATS=1, "
-            f"counts on this machine which are taken. Kept are {_WHAT}."
+            f"has it counted on this machine how many you take. One file holds {_WHAT}."
         )
     if TALLY.failure:
         yield f"What is counted cannot be written ({TALLY.failure}), and is lost when this process ends."
