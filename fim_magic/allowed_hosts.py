@@ -6,7 +6,7 @@ with the hole. Other cells and what the kernel knows of names stay here, unless 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from fim_magic.context import Context
@@ -99,6 +99,15 @@ def question_of(info: EngineInfo, context: str) -> str:
         f"{model} runs on another host, {host_of(info)}. Each request sends the cell or text with the hole there, as "
         f"it is. {along}.{way}"
     )
+
+
+def allowed_now(permission: Permission, info: EngineInfo | None) -> Iterator[str]:
+    """Say which other hosts may get text and, of a model that is loaded, whether it computes on one; in lines."""
+    hosts = ", ".join(sorted(permission.hosts))
+    yield f"Text may go to these hosts: {hosts}." if hosts else "Text may go to no other host."
+    if info is not None and info.destination is Destination.HOST:
+        tell = question_of if permission.allows(info) else refusal
+        yield tell(info, permission.context)
 
 
 def announcement(name: str, permission: Permission) -> str:

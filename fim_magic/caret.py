@@ -11,7 +11,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fim_magic.document import Document
 from fim_magic.errors import FimError, ServerError
@@ -20,6 +20,10 @@ from fim_magic.provenance import Record, decide
 from fim_magic.session import Session, prompt_sheet
 from fim_magic.settings import LOADING
 from fim_magic.unicode_text import check_whole
+
+if TYPE_CHECKING:
+    from fim_magic.engines import EngineInfo
+    from fim_magic.outcomes import Outcome
 
 FILLING = Progress("Filling in at the cursor (Ctrl-C stops it)", 0, 0)
 
@@ -31,16 +35,44 @@ class _StoppedError(BaseException):
 
 
 class Fate:
-    """What becomes of an answer, in its record: the user may take it before the model is done, or after."""
+    """What becomes of an answer, in its record and in the counts: the user may take it before the model is done."""
 
-    def __init__(self) -> None:
-        self.is_taken = False
+    def __init__(self, kind: str = "ghost", front_end: str = "") -> None:
+        """Of an answer that is asked for now. Arguments as of `Session.offered`; one without a kind is not counted."""
+        self._decision = ""
+        self._kind, self._front_end = kind, front_end
+        self._is_dropped = False
         self._record: Record | None = None
+        self._outcome: Outcome | None = None
+        self._changing = threading.Lock()  # one thread shows the answer, and another one hears of the keys
 
-    def take(self) -> None:
-        """Note that the user has taken the answer."""
-        self.is_taken = True
+    @property
+    def is_taken(self) -> bool:
+        """Whether the user has taken the answer, or a part of it."""
+        return self._decision != ""
+
+    def show(self, session: Session, info: EngineInfo) -> None:
+        """Note that the first of the answer is shown, for which it counts as offered."""
+        with self._changing:
+            if self._outcome is None and self._kind and not self._is_dropped:
+                self._outcome = session.offered(info, self._kind, self._front_end)
+                if self.is_taken:  # at once
+                    self._outcome.decided(self._decision)
+
+    def take(self, decision: str = "accept") -> None:
+        """Note that the user has taken the answer, or only a "part" of it, as `provenance.decide` calls that."""
+        with self._changing:
+            self._decision = decision
         self._note()
+        if self._outcome is not None:
+            self._outcome.decided(decision)
+
+    def drop(self) -> None:
+        """Note that the answer is not shown any more. If nothing of it was taken, it counts as rejected."""
+        with self._changing:
+            self._is_dropped = True
+        if self._outcome is not None:
+            self._outcome.decided("reject")
 
     def keep(self, record: Record) -> None:
         """Note the decision in the answer's record, now or when it is made."""
@@ -49,7 +81,7 @@ class Fate:
 
     def _note(self) -> None:
         if self.is_taken and self._record is not None:
-            decide(self._record, "accept", 0)
+            decide(self._record, self._decision, 0)
 
 
 async def fill(
@@ -64,7 +96,7 @@ async def fill(
     Args:
         shell: The IPython shell, with the extension loaded.
         document: The text and its hole.
-        fate: Whether the user takes the answer, for `%fim log`.
+        fate: Hears whether the user takes the answer. Without it nothing tells, and the answer is not counted.
         **options: As of `%%fim`, with underscores.
 
     Yields:
@@ -86,7 +118,7 @@ async def fill(
     def work() -> None:
         try:
             with _turn:
-                _fill(shell, document, options, stop=stop, put=put, fate=fate or Fate())
+                _fill(shell, document, options, stop=stop, put=put, fate=fate or Fate(""))
         except _StoppedError:
             pass
         except BaseException as error:  # raised again where somebody reads this
@@ -151,6 +183,8 @@ def _fill(
         for event in run(request, loaded.engine, stop):
             if isinstance(event, Grew):
                 put(event.middle)
+                if event.middle and not stop.is_set():
+                    fate.show(session, loaded.engine.info)
             if isinstance(event, Waits):
                 put(event.progress)
             # What was dropped on the way did not fill anything.

@@ -190,6 +190,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _infill(options: argparse.Namespace) -> int:
     from fim_magic.cli_files import check_writable, read_source, write_in_place
+    from fim_magic.outcomes import Outcome, Subject
     from fim_magic.provenance import full_record
     from fim_magic.settings import Settings
 
@@ -200,6 +201,7 @@ def _infill(options: argparse.Namespace) -> int:
     source = read_source(options.file, markers, named=named)
     source.check_allowed(settings.filling)
     result = _answer(source, options, complete=options.complete or source.completes, live=options.diff)
+    outcome = Outcome(Subject.today(result, result.method, "command line") if settings.stats else None)
     lines = result.candidates[0].imports
     if options.json:
         cell = {"cell": source.number} if source.number else {}
@@ -219,6 +221,7 @@ def _infill(options: argparse.Namespace) -> int:
             except OptionError:
                 hand_over(whole)  # so that the answer is not lost
                 raise
+            outcome.decided("accept")
         for line in lines:
             notify(f"Added, since the answer needs it: {line}")
     return _status(result)

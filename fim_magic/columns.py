@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
 from itertools import accumulate
 
 import wcwidth
+
+GAP = "  "
+"""Between two columns of a table."""
 
 
 def columns_of(text: str) -> int:
@@ -39,3 +43,30 @@ def both_ends(text: str, room: int) -> str:
         return text
     end = clipped(text[::-1], room // 2)[::-1]  # by signs: a mark may lose its letter, which is shown all the same
     return shortened(text, room - columns_of(end)) + end
+
+
+def widths_of(rows: Sequence[Sequence[str]]) -> list[int]:
+    """Return how many columns of a terminal each column of a table takes."""
+    return [max(map(columns_of, column)) for column in zip(*rows, strict=True)]
+
+
+def table(rows: Sequence[Sequence[str]], right: Set[str]) -> str:
+    """Return a table as lines of text.
+
+    Args:
+        rows: The first one has the headings.
+        right: The headings of those columns whose text stands at their right end.
+    """
+    widths = widths_of(rows)
+    return "\n".join(
+        GAP.join(
+            _padded(text, width, at_right=heading in right)
+            for heading, text, width in zip(rows[0], row, widths, strict=True)
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _padded(text: str, width: int, *, at_right: bool) -> str:
+    room = " " * (width - columns_of(text))
+    return room + text if at_right else text + room

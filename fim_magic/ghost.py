@@ -184,6 +184,7 @@ class Ghost:
         if self._task is not None:
             self._task.cancel()
         self._task = None
+        self._fate.drop()
         self._place = None
         self._text = self.message = ""
 

@@ -22,6 +22,26 @@ def typed_number(text: str) -> int:
     return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else 0
 
 
+def chosen(last: Result | None, which: str) -> tuple[Result, int]:
+    """Return the last answer, and the index of the candidate that the user wants of it.
+
+    Args:
+        last: The answer, if there is one.
+        which: The candidate's number, from 1, as the user has typed it; "" is the first.
+
+    Raises:
+        OptionError: There is no such candidate.
+    """
+    if last is None:
+        raise OptionError("There is no answer to accept yet. Fill a hole with %%fim first.")
+    number = typed_number(which) if which else 1
+    if not 1 <= number <= len(last.candidates):
+        raise OptionError(
+            f"%fim accept takes a candidate's number, from 1 to {len(last.candidates)}; {which!r} is none."
+        )
+    return last, number - 1
+
+
 @dataclass(frozen=True)
 class HistoryEntry:
     """One finished request.

@@ -18,7 +18,6 @@ from fim_magic.auto import AutoFill
 from fim_magic.classroom import HINTS, hint_kind
 from fim_magic.classroom import hint as hint_of
 from fim_magic.errors import OptionError, ServerError, is_failure
-from fim_magic.frontends import accept_now
 from fim_magic.mistyped import MistypedMagic
 from fim_magic.options import origin_note
 from fim_magic.session import Session, prompt_sheet
@@ -162,6 +161,8 @@ class FimMagics(Magics, Settings):
         %fim log [K]        what was filled in this session: model, order, tokens, time, and what you decided; with a
         number all that is known of one of them
 
+          --stats             how many answers you took in all sessions here; --stats --forget deletes these counts
+
         %fim replay [K]     make the K-th of them again, or the last, and say whether the answer is the same
 
         %fim auto on        fill every cell that holds a marker, without %%fim; off ends that
@@ -248,11 +249,15 @@ class FimMagics(Magics, Settings):
             return self._raw_cell
         return body if typed else cell.removesuffix("\n")
 
-    def _log(self, number: str) -> None:
+    def _log(self, rest: str) -> None:
         from fim_magic.reports.log import log, request
+        from fim_magic.reports.stats import stats
 
         history = self.session.history
-        say(request(history.entry(number)) if number else log(history.entries))
+        if rest.startswith("--"):
+            say(stats(rest.split(), is_on=self.stats))
+        else:
+            say(request(history.entry(rest)) if rest else log(history.entries))
 
     def _replay(self, number: str) -> None:
         from fim_magic.replay import compare
@@ -338,10 +343,8 @@ class FimMagics(Magics, Settings):
 
     def _accept(self, which: str) -> None:
         words = which.split()
-        imports = _WITHOUT_IMPORTS not in words
         which = " ".join(word for word in words if word != _WITHOUT_IMPORTS)
-        text = self.session.answer_text(which, imports=imports)
-        accept_now(self.shell, text, replace=True)
+        self.session.accept(which, imports=_WITHOUT_IMPORTS not in words)
 
     def _prompt(self, _rest: str) -> None:
         from fim_magic.review.prompt import show

@@ -12,9 +12,9 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from fim_magic.errors import FimError, ModelError, OptionError
-from fim_magic.frontends import accept_now
+from fim_magic.frontends import accept_now, recognise
 from fim_magic.frontends.interface import KernelMessage
-from fim_magic.history import History, typed_number
+from fim_magic.history import History, chosen
 from fim_magic.loading.idle import IdleLimit
 from fim_magic.model_choice import ModelChoice
 from fim_magic.settings import LOADING, Settings
@@ -24,11 +24,12 @@ from fim_magic.visible import plain_text, say
 
 if TYPE_CHECKING:
     from fim_magic.candidate import Candidate, Result
-    from fim_magic.engines import Engine
+    from fim_magic.engines import Engine, EngineInfo
     from fim_magic.events import OnGrow, OnWait
     from fim_magic.formats import Prompt
     from fim_magic.loading.loaded import Loaded
     from fim_magic.loading.manager import ModelManager
+    from fim_magic.outcomes import Outcome
     from fim_magic.provenance import Record
     from fim_magic.request import Request
     from fim_magic.review.prompt import PromptSheet
@@ -54,6 +55,7 @@ class Session:
         self.last: Result | None = None
         self.last_prompt: Callable[[], PromptSheet] | None = None
         self.history = History()
+        self._last_told: tuple[Record, Outcome] | None = None  # who hear what becomes of the last answer
         self.used: dict[str, Any] = {}
         self.choice = ModelChoice(settings, lambda: self.models)
         self._shell = shell
@@ -191,17 +193,10 @@ class Session:
 
     def where_text_goes(self) -> str:
         """Say which other hosts may get text, and whether the model that is loaded computes on one."""
-        from fim_magic.allowed_hosts import question_of, refusal
-        from fim_magic.engines import Destination
+        from fim_magic.allowed_hosts import allowed_now
 
-        permission = self.settings.permission()
-        hosts = ", ".join(sorted(permission.hosts))
-        lines = [f"Text may go to these hosts: {hosts}." if hosts else "Text may go to no other host."]
         info = None if self.models.loaded is None else self.models.loaded.engine.info
-        if info is not None and info.destination is Destination.HOST:
-            tell = question_of if permission.allows(info) else refusal
-            lines.append(tell(info, permission.context))
-        return "\n".join(map(plain_text, lines))
+        return "\n".join(map(plain_text, allowed_now(self.settings.permission(), info)))
 
     def rest(self) -> bool:
         """Unload the idle model; not if the Python interface has used it meanwhile. Returns whether it may be idle."""
@@ -274,6 +269,16 @@ class Session:
         self.history.add(request, model, loading, result, record)
         return record
 
+    def offered(self, model: Result | EngineInfo, kind: str, front_end: str = "") -> Outcome:
+        """Count an answer that the user sees from now on, if that is switched on. Tell it what the user decides.
+
+        Arguments as of `outcomes.Subject.today`, but "" is the front end that the running cell comes from.
+        """
+        from fim_magic.outcomes import Outcome, Subject
+
+        front_end = front_end or recognise(self._shell).name
+        return Outcome(Subject.today(model, kind, front_end) if self.settings.stats and front_end else None)
+
     def answer(
         self, request: Request, engine: Engine, model: str, loading: dict[str, Any], *, accept: bool = False
     ) -> Result:
@@ -290,6 +295,7 @@ class Session:
             FimError: As `pipeline.run` says.
         """
         from fim_magic.pipeline import follow
+        from fim_magic.provenance import decide
         from fim_magic.review import View
 
         view = View(
@@ -310,12 +316,16 @@ class Session:
         def ask(short: Candidate | None, on_grow: OnGrow) -> Result:
             return self._another(request, model, loading, short, on_grow, view.wait)
 
-        view.finish(result, record=record, ask=ask)
+        outcome = self.offered(result, result.method)
+        if accept:
+            decide(record, "accept", 0)
+            outcome.decided("accept")
+        view.finish(result, record=record, on_decision=lambda decision, _index: outcome.decided(decision), ask=ask)
         if result.broken_off:
             say(result.broken_off)
         if accept:
             accept_now(self._shell, result.text)
-        self.last = result
+        self.last, self._last_told = result, (record, outcome)
         return result
 
     def _another(
@@ -343,8 +353,8 @@ class Session:
             self.last = self.last.with_candidate(other.candidates[0])
         return other
 
-    def answer_text(self, which: str, *, imports: bool = True) -> str:
-        """Return the whole text with one of the last answer's candidates.
+    def accept(self, which: str, *, imports: bool = True) -> None:
+        """Turn the running cell into the whole text with one of the last answer's candidates.
 
         Args:
             which: Its number, from 1, as the user has typed it; "" is the first.
@@ -353,15 +363,14 @@ class Session:
         Raises:
             OptionError: There is no such candidate.
         """
-        if self.last is None:
-            raise OptionError("There is no answer to accept yet. Fill a hole with %%fim first.")
-        candidates = self.last.candidates
-        number = typed_number(which) if which else 1
-        if not 1 <= number <= len(candidates):
-            raise OptionError(
-                f"%fim accept takes a candidate's number, from 1 to {len(candidates)}; {which!r} is none."
-            )
-        return candidates[number - 1].text_in(self.last.document, imports=imports)
+        from fim_magic.provenance import decide
+
+        result, index = chosen(self.last, which)
+        accept_now(self._shell, result.candidates[index].text_in(result.document, imports=imports), replace=True)
+        if self._last_told is not None:
+            record, outcome = self._last_told
+            decide(record, "accept", index, imports=imports)
+            outcome.decided("accept")
 
 
 def prompt_sheet(request: Request, engine: Engine) -> Callable[[], PromptSheet]:

@@ -155,14 +155,12 @@ class Settings(Configurable):
     idle_minutes = traitlets.Float(
         30.0, min=0.0, help="unload the model when no request came for so many minutes; 0 keeps it"
     ).tag(config=True, from_environment=True)
-
     # Ten minutes: a program's threads get their answers one after another, and one that hangs is told of some day.
     wait_seconds = traitlets.Float(
         600.0,
         min=0.0,
         help="how long infill() and complete() wait in Python while another thread's request is under way; 0 does not",
     ).tag(config=True, from_environment=True, in_python=True)
-
     auto = traitlets.Bool(False, help="fill a cell that holds a marker without %%fim before it").tag(
         config=True, from_environment=True
     )
@@ -176,7 +174,9 @@ class Settings(Configurable):
         "on",
         help="for classrooms: on, hints (only %%fim --hint works) or off; a notebook's metadata can say less",
     ).tag(config=True, from_environment=True)
-
+    stats = traitlets.Bool(
+        False, help="count on this machine how many answers you take; %fim log --stats shows the counts"
+    ).tag(config=True, from_environment=True)
     allowed_hosts = Hosts(
         traitlets.Unicode(),
         help="the other hosts that may get the text of your cells, for models that a server there runs: HOST:PORT, or "

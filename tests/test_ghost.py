@@ -33,6 +33,7 @@ from fim_magic.formats import FAMILIES
 from fim_magic.formats.families import Part
 from fim_magic.loading.manager import MODELS, ModelManager
 from fim_magic.loading.spec import ModelSpec
+from fim_magic.outcomes import TALLY
 from fim_magic.pipeline import busy, run
 from fim_magic.progress import Progress
 from fim_magic.request import Request
@@ -160,6 +161,19 @@ def terminal(open_terminal):
     return open_terminal()
 
 
+@pytest.fixture
+def counted(tmp_path, monkeypatch):
+    """Have what becomes of answers counted; call it to get the counts, of one model."""
+    monkeypatch.setenv("FIM_MAGIC_STATS", "1")
+    monkeypatch.setenv("FIM_MAGIC_CACHE", str(tmp_path / "cache"))
+
+    def counts():
+        (found,) = TALLY.read().values()
+        return found
+
+    return counts
+
+
 def enter(child: pexpect.spawn, line: str) -> None:
     child.send(line + "\r")
     child.expect(r"In \[")
@@ -186,7 +200,7 @@ def drawn(child: pexpect.spawn, wanted: str) -> str:
 
 
 @pytest.mark.parametrize(("mode", "takes"), [("emacs", RIGHT), ("emacs", CTRL_E), ("vi", RIGHT), ("vi", END)])
-def test_the_key_shows_grey_text_at_the_end_of_a_line_and_an_arrow_takes_it(open_terminal, mode, takes):
+def test_the_key_shows_grey_text_at_the_end_of_a_line_and_an_arrow_takes_it(counted, open_terminal, mode, takes):
     terminal = open_terminal(f"--TerminalInteractiveShell.editing_mode={mode}")
     terminal.send("total = " + FILL)
     assert GREY + "sum(xs)" in drawn(terminal, "total = sum(xs)")
@@ -194,6 +208,7 @@ def test_the_key_shows_grey_text_at_the_end_of_a_line_and_an_arrow_takes_it(open
     prints(terminal, "total", "3")
     terminal.send("%fim log\r")
     terminal.expect_exact("accepted")
+    assert counted() == {"offered": 1, "accepted": 1}
 
 
 @pytest.mark.parametrize(("mode", "takes"), [("emacs", RIGHT), ("vi", CTRL_E)])
@@ -221,13 +236,14 @@ def test_in_a_cell_of_several_lines_the_lines_below_move_down(open_terminal):
     prints(terminal, "c", "15")
 
 
-def test_typing_on_drops_it_and_stops_the_model(terminal):
+def test_typing_on_drops_it_and_stops_the_model(counted, terminal):
     enter(terminal, "stuck(2)")
     terminal.send("total = " + FILL)
     assert GREY + "sum" in drawn(terminal, "total = sum")
     enter(terminal, "4")
     prints(terminal, "total", "4")
     prints(terminal, "steps() in (3, 4)", "True")  # of 8: the one that it was in was its last
+    assert counted() == {"offered": 1, "rejected": 1}
 
 
 def test_what_was_dropped_does_not_come_back(terminal):

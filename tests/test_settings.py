@@ -237,6 +237,7 @@ WRONG = {  # in an environment variable: what each setting cannot be, though it 
     "idle_minutes": "-1",
     "wait_seconds": "inf",
     "auto": "maybe",
+    "stats": "maybe",
     "details": "everything",
     "filling": "some",
     "allowed_hosts": "a/b",

@@ -11,6 +11,7 @@ from fim_magic.frontends.interface import FrontEnd, KernelMessage
 class Colab(FrontEnd):
     """Its outputs are frames of their own: no click can make a cell, and only core widgets are sure to be shown."""
 
+    name = "Colab"
     is_watched = True
 
     def recognises(self, shell: Any, message: KernelMessage) -> bool:

@@ -43,6 +43,7 @@ class FrontEnd(ABC):
     """One kind of front end. What a class does not change is so where nobody watches, as in nbclient.
 
     Attributes:
+        name: What users call it; "" where nobody uses it.
         has_kernel: Its cells run in a kernel, and what is shown is a bundle by MIME type. Otherwise it is printed.
         is_watched: Somebody sees outputs change, and can click in them.
         updates_outputs: An output that was shown can be changed.
@@ -50,6 +51,7 @@ class FrontEnd(ABC):
         page: What its page calls itself, in `where` of `static/notebook.js`, if a click there can make a cell.
     """
 
+    name = ""
     has_kernel = True
     is_watched = False
     updates_outputs = True

@@ -22,6 +22,7 @@ class _JupyterServer(FrontEnd):
 class JupyterLab(_JupyterServer):
     """JupyterLab from version 4 on, and Notebook from version 7 on: they send the cell's id."""
 
+    name = "JupyterLab"
     page = "lab"
 
     def recognises(self, shell: Any, message: KernelMessage) -> bool:
@@ -31,6 +32,7 @@ class JupyterLab(_JupyterServer):
 class NbClassic(_JupyterServer):
     """The notebook as it was before version 7. It sends no cell id."""
 
+    name = "nbclassic"
     page = "classic"
 
     def recognises(self, shell: Any, message: KernelMessage) -> bool:

@@ -11,6 +11,7 @@ from fim_magic.visible import hand_over
 class Terminal(FrontEnd):
     """No kernel: everything happens while the cell runs, and is printed."""
 
+    name = "terminal"
     has_kernel = False
 
     def recognises(self, shell: Any, message: KernelMessage) -> bool:
@@ -26,6 +27,7 @@ class Terminal(FrontEnd):
 class Console(FrontEnd):
     """jupyter console and qtconsole. They cannot change what they have shown, and would clear the prompt instead."""
 
+    name = "console"
     updates_outputs = False
 
     def recognises(self, shell: Any, message: KernelMessage) -> bool:

@@ -10,6 +10,7 @@ from fim_magic.frontends.interface import FrontEnd, KernelMessage
 class VsCode(FrontEnd):
     """Its webview lets the bridge in, and knows no notebook: no click can make a cell."""
 
+    name = "VS Code"
     is_watched = True
     opens_bridge = True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from fim_magic.columns import clipped, columns_of, shortened
+from fim_magic.columns import GAP, clipped, columns_of, shortened, table, widths_of
 from fim_magic.context.redaction import redacted
 from fim_magic.document import Document
 from fim_magic.history import HistoryEntry
@@ -16,7 +16,6 @@ from fim_magic.saved_record import read_record
 from fim_magic.visible import plain_text
 
 _HEADINGS = ("", "time", "hole", "model", "host", "order", "tokens", "seconds", "logprob", "checks", "decided")
-_GAP = "  "
 _RIGHT = frozenset({"", "tokens", "seconds", "logprob", "checks"})
 _COLUMNS = 100  # what JupyterLab shows of a line beside an open side bar, on a small screen
 _LEAST_HOLE, _MOST_HOLE = 12, 36  # columns
@@ -35,8 +34,7 @@ def log(entries: Sequence[HistoryEntry], columns: int = _COLUMNS) -> str:
     fitting = _fitted(rows, columns)
     if "checks" in rows[0] and _width(fitting) > columns:
         fitting = _fitted(_without(rows, "checks"), columns)
-    widths = _widths(fitting)
-    return "\n".join(_line(fitting[0], row, widths) for row in fitting)
+    return table(fitting, _RIGHT)
 
 
 def request(entry: HistoryEntry) -> str:
@@ -57,17 +55,13 @@ def _fitted(rows: Sequence[tuple[str, ...]], columns: int) -> Sequence[tuple[str
     if excess <= 0:
         return rows
     hole = _HEADINGS.index("hole")
-    room = max(_widths(rows)[hole] - excess, _LEAST_HOLE)
+    room = max(widths_of(rows)[hole] - excess, _LEAST_HOLE)
     return [(*row[:hole], shortened(row[hole], room), *row[hole + 1 :]) for row in rows]
 
 
 def _width(rows: Sequence[Sequence[str]]) -> int:
-    widths = _widths(rows)
-    return sum(widths) + len(_GAP) * (len(widths) - 1)
-
-
-def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
-    return [max(map(columns_of, column)) for column in zip(*rows, strict=True)]
+    widths = widths_of(rows)
+    return sum(widths) + len(GAP) * (len(widths) - 1)
 
 
 def _row(entry: HistoryEntry) -> tuple[str, ...]:
@@ -101,11 +95,3 @@ def _hole(document: Document) -> str:
 def _end_of(model: str) -> str:
     """Cut the beginning of a model's name that is too long, as a path may be."""
     return model if columns_of(model) <= _MODEL else "…" + clipped(model[::-1], _MODEL - 1)[::-1]
-
-
-def _line(headings: Sequence[str], row: Sequence[str], widths: Sequence[int]) -> str:
-    cells = []
-    for heading, text, width in zip(headings, row, widths, strict=True):
-        room = " " * (width - columns_of(text))
-        cells.append(room + text if heading in _RIGHT else text + room)
-    return _GAP.join(cells).rstrip()

@@ -97,7 +97,7 @@ class View:
         self._with_imports = True
         self._record: Record = {}
         self._actions: Actions | None = None
-        self._decision: tuple[str, int] | None = None  # before the request was done
+        self._early: list[tuple[str, int]] = []  # what was decided before the request was done
         self._stop: Callable[[], None] | None = None  # what makes a request end that has nothing more to say
         self._terminal = LiveDiff(document, sys.stdout)
         if self._owner.is_watched:
@@ -183,8 +183,10 @@ class View:
         all_notes = [*notes, *[()] * (len(result.candidates) - len(notes))]
         self._answers = [_ShownAnswer(result, *pair) for pair in zip(result.candidates, all_notes, strict=True)]
         self._record = {} if record is None else record
-        if self._decision is not None:
-            decide(self._record, *self._decision, imports=self._with_imports)
+        for decision, index in self._early:
+            decide(self._record, decision, index, imports=self._with_imports)
+            if on_decision is not None:
+                on_decision(decision, index)
         self._draw_answers()
         if not (self._ask and self._owner.is_watched):
             return
@@ -273,7 +275,7 @@ class View:
         decide(self._record, decision, index, imports=self._with_imports)
         self._draw_answers(index)
         if self._stop is not None:  # the request is under way: its record is made when it is done
-            self._decision = (decision, index)
+            self._early.append((decision, index))
             self._stop()
 
     def stop(self, reason: str) -> None:

@@ -229,7 +229,7 @@ class Actions:
         elif act in ("again", "more"):
             self._ask(self._index if act == "more" else None)
         else:
-            self._has_part = self._has_part or act == "part"
+            self._has_part = act == "part" or (self._has_part and act != "undo")
             self._listener.on_decision(act, self._index)
 
     @property

@@ -117,7 +117,7 @@ def test_line_by_line_fills_one_new_cell(notebook):
 
 @in_lab
 def test_word_by_word_and_back(notebook):
-    page = asked(notebook, "other = 1")
+    page = asked(notebook, "[what for what, _ in decided]")
     press(page, "w", "w", "w")
     page.wait_cells(3)
     page.screenshot("word")
@@ -130,6 +130,9 @@ def test_word_by_word_and_back(notebook):
     page.toolbar.focus()
     press(page, "Escape")
     expect(page.note).to_contain_text("stays in the new cell")
+    page.run_whole(2)
+    heard = ["part", "part", "part", "undo", "part", "reject"]
+    expect(page.cells.nth(2).locator(".jp-OutputArea")).to_contain_text(f"{heard}")
 
 
 @in_lab

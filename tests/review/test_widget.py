@@ -373,6 +373,30 @@ def test_a_rejected_rest_leaves_the_part_that_was_taken(shell, page):
     assert "stays in the new cell" in captured.outputs[0].data["text/plain"]
 
 
+def test_a_part_that_is_taken_back_is_told(shell, page):
+    told = Told()
+    actions, act = acting(shell, told, "a")
+    act("part", part="a")
+    assert actions.is_touched
+    act("undo")
+    assert told.decisions == [("part", 0), ("undo", 0)]
+    assert not actions.is_touched
+
+
+def test_what_is_decided_before_the_request_is_done_is_told_then(shell, page):
+    decisions, stopped, kept = [], [], {"model": "tiny", "candidates": [{"middle": "1"}]}
+    with capture_output():
+        view = View(shell, parse("a = <cursor>\n"))
+        view.offer(result("1"), lambda: stopped.append(True))
+        toolbar = widget._shown["abc"]._toolbar
+        toolbar._handle_custom_msg({"act": "part", "index": 0, "part": "1"}, [])
+        toolbar._handle_custom_msg({"act": "reject", "index": 0, "kept": True}, [])
+        view.finish(result("1"), record=kept, on_decision=lambda *what: decisions.append(what))
+    assert stopped
+    assert decisions == [("part", 0), ("reject", 0)]
+    assert kept["decision"]["what"] == "reject"
+
+
 def outputs_after(shell, page, ask, *acts):
     """The outputs of a view that is asked again, and its buttons."""
     record = {"model": "tiny", "candidates": [{"middle": "1"}]}

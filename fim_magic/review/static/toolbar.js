@@ -185,6 +185,7 @@ class Review {
     this.made = null;
     this.taken = 0;
     this.say('Taken back.');
+    this.tell('undo');
   }
 
   choose(index) {
