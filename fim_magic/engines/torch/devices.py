@@ -13,6 +13,9 @@ class Devices:
     def has_cuda(self) -> bool:
         return torch.cuda.is_available()
 
+    def has_metal(self) -> bool:
+        return torch.backends.mps.is_available()
+
     def has_bitsandbytes(self) -> bool:
         from transformers.utils import is_bitsandbytes_available
 
