@@ -122,9 +122,7 @@ class Settings(Configurable):
         config=True, flags=("--order",)
     )
     quantize = traitlets.Unicode(
-        None,
-        allow_none=True,
-        help="8bit or 4bit: load the weights with so many bits each, in less memory; none as they are",
+        None, allow_none=True, help="8bit or 4bit: so many bits for each weight, in less memory; none: as they are"
     ).tag(config=True, flags=("--quantize",))
     precision = traitlets.Unicode(
         "exact",

@@ -73,7 +73,8 @@ class QuantisedTensors:
 
     def packed(self, name: str) -> PackedWeight:
         """Return a weight in the bits that `bits` says."""
-        return packed_in_blocks(partial(self._packed_rows, name), *self.shape(name), _NUMBERS_AT_ONCE)
+        rows, columns = self.shape(name)
+        return packed_in_blocks(partial(self._packed_rows, name), rows, columns, _NUMBERS_AT_ONCE)
 
     def _decided(self, name: str) -> int:
         if not packed.fits(self.shape(name)[-1]):
