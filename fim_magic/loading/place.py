@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def require_room_in_torch(source: Source, quantize: str | None, memory: MemoryProbe) -> None:
     """Refuse what cannot fit, as far as the catalogue knows; of what is on this machine, its files say it exactly."""
-    from fim_magic.engines.torch.placement import require_quantisation, require_room_for
+    from fim_magic.engines.torch.devices import require_quantisation
+    from fim_magic.engines.torch.placement import require_room_for
     from fim_magic.weights.snapshot import local_snapshot
 
     require_quantisation(quantize)

@@ -18,9 +18,8 @@ from transformers.integrations.accelerate import compute_module_sizes, get_balan
 
 from fim_magic import catalog
 from fim_magic.engines.torch import placement
-from fim_magic.engines.torch.devices import dtype_for
+from fim_magic.engines.torch.devices import dtype_for, require_quantisation
 from fim_magic.engines.torch.footprint import WeightsSize, cache_bytes, weights_in
-from fim_magic.engines.torch.placement import require_quantisation
 from fim_magic.engines.torch.quantisation import quantised_form
 from fim_magic.errors import ModelError, OptionError
 from fim_magic.loading.memory import MemoryProbe

@@ -18,7 +18,7 @@ import torch
 from fim_magic import catalog
 from fim_magic.engines.memory import free_memory, gigabytes
 from fim_magic.engines.torch.architectures import KNOWN
-from fim_magic.engines.torch.devices import THIS_MACHINE, Devices, dtype_for
+from fim_magic.engines.torch.devices import QUANTISATIONS, THIS_MACHINE, Devices, dtype_for, require_quantisation
 from fim_magic.engines.torch.footprint import (
     BYTES_PACKED,
     BYTES_QUANTISED,
@@ -28,8 +28,6 @@ from fim_magic.engines.torch.footprint import (
     context_of,
 )
 from fim_magic.errors import ModelError, OptionError
-
-QUANTISATIONS = tuple(BYTES_QUANTISED)
 
 _WORKING = 256_000_000  # bytes: activations of the 512 tokens that are read at once, workspaces of the libraries
 # Below this, a prompt has no room. It is all that is demanded beside the weights: their size is known exactly, the rest
@@ -142,30 +140,6 @@ def require_not_stored_quantised(config: Mapping[str, Any], name: str) -> None:
     if stored is not None:
         method = stored.get("quant_method", "") if isinstance(stored, Mapping) else ""
         raise OptionError(f"{name} is stored quantised already{f' ({method})' if method else ''}. Omit --quantize.")
-
-
-def require_quantisation(quantize: str | None, devices: Devices = THIS_MACHINE) -> None:
-    """Refuse a `quantize` that is unknown, or that this machine cannot do.
-
-    Raises:
-        OptionError: The message says what to do instead.
-    """
-    if quantize is None:
-        return
-    if quantize not in QUANTISATIONS:
-        raise OptionError(f"--quantize is {' or '.join(QUANTISATIONS)}; {quantize!r} is neither.")
-    if not devices.has_cuda():
-        if devices.has_metal():
-            raise OptionError(
-                f"--quantize {quantize} is for CUDA GPUs and for CPUs; on Apple's GPUs nothing does it. Omit it and "
-                f"take a smaller model (%fim models says which fit), such as %fim use {catalog.DEFAULT.name}."
-            )
-        return
-    if not devices.has_bitsandbytes():
-        raise OptionError(
-            f"--quantize {quantize} needs the library bitsandbytes. Type `%pip install -U bitsandbytes`, restart the "
-            "kernel, and try again."
-        )
 
 
 @dataclass(frozen=True)
