@@ -710,6 +710,7 @@ INFILLS = bench.SpeedOptions(random_weights="1M", measures=("infill",))
 
 def test_quantised_weights_are_measured_without_generate_and_leave_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("FIM_MAGIC_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache" / "bench-999999999-killed").mkdir(parents=True)
     options = replace(INFILLS, quantize="4bit", rounds=1, new_tokens=4)
     report, whole = bench.run(options, instruments=instruments(requests=measure.measure))
     assert whole

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import torch
 
 from fim_magic import weights
@@ -150,9 +153,14 @@ def _folder_for(options: SpeedOptions) -> Iterator[Path]:
     if not options.quantize:
         yield Path()
         return
+    cache = weights.cache_dir()
     try:
-        weights.cache_dir().mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(dir=weights.cache_dir(), prefix="bench-", ignore_cleanup_errors=True)
+        cache.mkdir(parents=True, exist_ok=True)
+        for left_over in cache.glob("bench-*-*"):  # of a process that was killed
+            process = left_over.name.split("-")[1]
+            if process.isdecimal() and not psutil.pid_exists(int(process)):
+                shutil.rmtree(left_over, ignore_errors=True)
+        folder = tempfile.TemporaryDirectory(dir=cache, prefix=f"bench-{os.getpid()}-", ignore_cleanup_errors=True)
     except OSError as error:
         raise FetchError(weights.cannot_write(error)) from error
     with folder as name:
