@@ -139,7 +139,7 @@ class FimMagics(Magics, Settings):
 
           NAME@REVISION       the Hub's model as it was at that commit
 
-          --quantize 8bit     or 4bit: in less GPU memory
+          --quantize 8bit     or 4bit: in less memory, on a GPU or a CPU
 
           --precision exact   or packed: how a .gguf file's weights are computed with on a CPU
 

@@ -122,9 +122,7 @@ class Settings(Configurable):
         config=True, flags=("--order",)
     )
     quantize = traitlets.Unicode(
-        None,
-        allow_none=True,
-        help="8bit or 4bit: load the weights with so many bits each, in less GPU memory; none as they are",
+        None, allow_none=True, help="8bit or 4bit: so many bits for each weight, in less memory; none: as they are"
     ).tag(config=True, flags=("--quantize",))
     precision = traitlets.Unicode(
         "exact",
@@ -277,7 +275,8 @@ class Settings(Configurable):
         values = self._values(options)
         return {
             "quantize": values.one_of("quantize", QUANTIZATIONS, nothing="none"),
-            "precision": values.one_of("precision", PRECISIONS, nothing="exact"),
+            "precision": values.one_of("precision", PRECISIONS, nothing="exact")
+            or ("exact" if options.get("precision") else None),
             "family": values.one_of("family", family_names(), nothing="auto"),
             "engine": values.one_of("engine", ENGINES, nothing="auto"),
             "tokenizer": None

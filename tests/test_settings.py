@@ -54,7 +54,7 @@ VALUES = {
     "engine": ("gguf", "torch", "auto"),
     "tokenizer": ("tiny", "owner/name", "folder"),
 }
-LOADED_AS = {"none": None, "auto": None, "exact": None}  # what `ModelSpec` gets for these words
+LOADED_AS = {"none": None, "auto": None}  # what `ModelSpec` gets for these words
 
 
 def asked(settings, **options):

@@ -46,6 +46,9 @@ class Entry:
         gated: Whether the Hub asks for a login and an accepted licence.
         remote_code: Whether it runs only with code that its repository brings along.
         pickled: Whether its repository is known to have its weights as pickles only.
+        known: Whether our own decoder knows its architecture (`fim_magic.engines.torch.architectures`).
+        gguf_repo: The vendor's own repository on the Hub with .gguf files of it, or of the same model trained further
+            for instructions; "" if none is known.
         series: What it belongs to, where `family` is only an architecture.
     """
 
@@ -63,6 +66,8 @@ class Entry:
     gated: bool = False
     remote_code: bool = False
     pickled: bool = False
+    known: bool = True
+    gguf_repo: str = ""
     series: str = ""
 
     @property
@@ -80,6 +85,11 @@ class Entry:
     def unhindered(self) -> bool:
         """Whether it can be loaded at once: no login, no limits of its licence, no code of its own."""
         return not (self.gated or self.licence_note or self.remote_code)
+
+    @property
+    def can_be_packed(self) -> bool:
+        """Whether `--quantize` takes it on a CPU."""
+        return self.known and not (self.remote_code or self.pickled)
 
     def memory(self, bytes_per_parameter: float) -> int:
         """Estimate the bytes that the loaded model needs, with a short context."""

@@ -48,6 +48,14 @@ def _models(family: str, licence: str, *lines: _Line, **common: Any) -> Iterator
         yield Entry(name, family, parameters, licence, repo, context, tuple(also), **common)
 
 
+def _qwen_coder(size: str, parameters: float, licence: str = _APACHE, **others: Any) -> Entry:
+    """A base model. Its vendor has .gguf files of its twin only, which was trained further for instructions."""
+    repo = f"Qwen/Qwen2.5-Coder-{size}"
+    name = f"qwen2.5-coder-{size.lower()}"
+    gguf_repo = f"{repo}-Instruct-GGUF"
+    return Entry(name, "Qwen2.5-Coder", parameters, licence, repo, 32768, gguf_repo=gguf_repo, **others)
+
+
 def _code_llama(kind: str, *, infilling: tuple[str, ...] = ()) -> list[Entry]:
     """The four sizes of a kind. Meta's README and MODEL_CARD disagree about the 70B: it does not infill here."""
     return [
@@ -75,6 +83,7 @@ def _codegen_1(kind: str) -> Iterator[Entry]:
         (f"codegen-16b-{kind}", 16.0, 2048, f"Salesforce/codegen-16B-{kind}"),
         infills=False,
         pickled=True,
+        known=False,
     )
 
 
@@ -89,26 +98,18 @@ ENTRIES: tuple[Entry, ...] = (
         also=("Qwen/Qwen2.5-Coder-0.5B-Instruct",),
         gguf=QWEN_0_5B_GGUF,
     ),
-    *_models(
-        "Qwen2.5-Coder",
-        _APACHE,
-        ("qwen2.5-coder-1.5b", 1.54, 32768, "Qwen/Qwen2.5-Coder-1.5B"),
-        ("qwen2.5-coder-7b", 7.62, 32768, "Qwen/Qwen2.5-Coder-7B"),
-        ("qwen2.5-coder-14b", 14.8, 32768, "Qwen/Qwen2.5-Coder-14B"),
-        ("qwen2.5-coder-32b", 32.8, 32768, "Qwen/Qwen2.5-Coder-32B"),
-    ),
-    *_models(
-        "Qwen2.5-Coder",
-        "Qwen Research",
-        ("qwen2.5-coder-3b", 3.09, 32768, "Qwen/Qwen2.5-Coder-3B"),
-        licence_note=_RESEARCH,
-    ),
+    _qwen_coder("1.5B", 1.54),
+    _qwen_coder("7B", 7.62),
+    _qwen_coder("14B", 14.8),
+    _qwen_coder("32B", 32.8),
+    _qwen_coder("3B", 3.09, "Qwen Research", licence_note=_RESEARCH),
     *_models(
         "Qwen3-Coder",
         _APACHE,
         ("qwen3-coder-30b", 30.5, 262144, "Qwen/Qwen3-Coder-30B-A3B-Instruct"),
         ("qwen3-coder-next", 79.7, 262144, "Qwen/Qwen3-Coder-Next"),
         ("qwen3-coder-480b", 480.0, 262144, "Qwen/Qwen3-Coder-480B-A35B-Instruct"),
+        known=False,
     ),
     *_models(
         "CodeQwen1.5",
@@ -165,11 +166,13 @@ ENTRIES: tuple[Entry, ...] = (
         "DeepSeek-Coder-V2",
         _DEEPSEEK,
         ("deepseek-coder-v2-lite", 15.7, 131072, "deepseek-ai/DeepSeek-Coder-V2-Lite-Base"),
+        known=False,
     ),
     *_models(
         "DeepSeek-V4",
         "MIT",
         ("deepseek-v4-flash", 284.0, 1048576, "deepseek-ai/DeepSeek-V4-Flash"),
+        known=False,
     ),
     *_code_llama("", infilling=("7b", "13b")),
     *_code_llama("-instruct", infilling=("7b", "13b")),
@@ -186,6 +189,7 @@ ENTRIES: tuple[Entry, ...] = (
         ("codegen2-7b", 6.86, 2048, "Salesforce/codegen2-7B_P Salesforce/codegen2-7B"),
         ("codegen2-16b", 16.0, 2048, "Salesforce/codegen2-16B_P Salesforce/codegen2-16B"),
         pickled=True,
+        known=False,
     ),
     *_models(
         "CodeGen2.5",
@@ -206,6 +210,7 @@ ENTRIES: tuple[Entry, ...] = (
         ("codegemma-1.1-2b", 2.51, 8192, "google/codegemma-1.1-2b"),
         ("codegemma-7b", 8.54, 8192, "google/codegemma-7b"),
         gated=True,  # unverified
+        known=False,
     ),
     *_models(
         "CodeGemma Instruct",
@@ -213,6 +218,7 @@ ENTRIES: tuple[Entry, ...] = (
         ("codegemma-7b-it", 8.54, 8192, "google/codegemma-7b-it"),
         infills=False,
         gated=True,
+        known=False,
     ),
     *_models(
         "Codestral",
@@ -237,6 +243,7 @@ ENTRIES: tuple[Entry, ...] = (
         _APACHE,
         ("granite-3.3-2b", 2.53, 131072, "ibm-granite/granite-3.3-2b-base"),
         ("granite-3.3-8b", 8.17, 131072, "ibm-granite/granite-3.3-8b-base"),
+        known=False,
     ),
     *_models(
         "Granite 4",
@@ -249,18 +256,21 @@ ENTRIES: tuple[Entry, ...] = (
         ("granite-4-h-micro", 3.19, 131072, "ibm-granite/granite-4.0-h-micro-base"),
         ("granite-4-h-tiny", 6.94, 131072, "ibm-granite/granite-4.0-h-tiny-base"),
         ("granite-4-h-small", 32.2, 131072, "ibm-granite/granite-4.0-h-small-base"),
+        known=False,
     ),
     *_models(
         "Stable Code",
         "Stability AI Community License",
         ("stable-code-3b", 2.80, 16384, "stabilityai/stable-code-3b"),  # unverified: that it is not gated
         licence_note=_BELOW_A_MILLION,
+        known=False,
     ),
     *_models(
         "Refact",
         "BigScience-OpenRAIL-M",
         ("refact-1.6b", 1.59, 4096, "smallcloudai/Refact-1_6B-fim"),
         remote_code=True,
+        known=False,
     ),
     *_models(
         "InCoder",
@@ -269,6 +279,7 @@ ENTRIES: tuple[Entry, ...] = (
         ("incoder-6b", 6.65, 2048, "facebook/incoder-6B"),
         licence_note=_NON_COMMERCIAL,
         pickled=True,
+        known=False,
     ),
     *_models(
         "aiXcoder",
@@ -290,7 +301,12 @@ ENTRIES: tuple[Entry, ...] = (
         ("mellum-4b-all", 4.0, 8192, "JetBrains/Mellum-4b-sft-all"),
         ("mellum-4b-dpo-python", 4.0, 8192, "JetBrains/Mellum-4b-dpo-python"),
         ("mellum-4b-dpo-all", 4.0, 8192, "JetBrains/Mellum-4b-dpo-all"),
+    ),
+    *_models(
+        "Mellum",
+        _APACHE,
         ("mellum2-12b", 12.0, 131072, "JetBrains/Mellum2-12B-A2.5B-Base"),
+        known=False,
     ),
     *_models(
         "CodeGeeX4",
@@ -298,17 +314,20 @@ ENTRIES: tuple[Entry, ...] = (
         ("codegeex4-9b", 9.40, 131072, "zai-org/codegeex4-all-9b THUDM/codegeex4-all-9b"),
         remote_code=True,
         licence_note="Its licence is for academic research; commercial use has to be registered with the vendor.",
+        known=False,
     ),
     *_models(
         "GLM-4.5",
         "MIT",
         ("glm-4.5-air", 106.0, 131072, "zai-org/GLM-4.5-Air-Base"),
         ("glm-4.5", 355.0, 131072, "zai-org/GLM-4.5-Base"),
+        known=False,
     ),
     *_models(
         "Falcon-H1-Tiny-Coder",
         "Falcon-LLM License",
         ("falcon-h1-tiny-coder", 0.09, None, "tiiuae/Falcon-H1-Tiny-Coder-90M"),
+        known=False,
     ),
     Entry(
         "smollm2-135m",

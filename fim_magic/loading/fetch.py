@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+BITS = {"8bit": 8, "4bit": 4}
+"""How many bits a weight gets on a CPU, by what is asked for."""
+
 
 def fetch_folder(
     source: Source, on_progress: OnProgress, with_code: bool = False, on_notice: OnNotice = ignore
@@ -39,18 +42,32 @@ def fetch_folder(
         return _converted(file, sha256, source, on_progress, on_notice), _short(sha256)
     if source.repo:
         folder = weights.snapshot(source.repo, source.revision, on_progress, with_code=with_code, on_notice=on_notice)
-        return folder, _short(folder.name)
+        return _quantised(folder, folder.name, source, on_progress, on_notice), _short(folder.name)
     if source.is_gguf:
         return _converted(source.path, None, source, on_progress, on_notice), "local file"
-    return source.path, "local folder"
+    return _quantised(source.path, None, source, on_progress, on_notice), "local folder"
+
+
+def _quantised(folder: Path, commit: str | None, source: Source, on_progress: OnProgress, on_notice: OnNotice) -> Path:
+    """Return a checkpoint as it is, or with its weights in as few bits as are asked for on a CPU."""
+    if source.precision not in BITS:
+        return folder
+    from fim_magic.engines.torch.quantisation import quantised_form
+
+    bits = BITS[source.precision]
+    return quantised_form(folder, bits, name=source.name, commit=commit, on_progress=on_progress, on_notice=on_notice)
 
 
 def _converted(file: Path, sha256: str | None, source: Source, on_progress: OnProgress, on_notice: OnNotice) -> Path:
-    """Convert a .gguf file to the form in which it is computed with: packed, or in float32."""
+    """Convert a .gguf file to the form in which it is computed with: packed, quantised, or in float32."""
     from fim_magic.engines.torch.gguf_conversion import converted
-    from fim_magic.engines.torch.packed_conversion import NotPackableError, packed_form
+    from fim_magic.engines.torch.packed_conversion import NotPackableError, packed_form, require_products
     from fim_magic.engines.torch.precision import costs, shape_in
 
+    if source.precision in BITS:
+        require_products(source.name, f"--quantize {source.precision}")
+        bits = BITS[source.precision]
+        return packed_form(file, sha256, on_progress, on_notice, bits=bits, name=source.name)
     shape = None if source.precision == "exact" else shape_in(file)
     measured = None if shape is None else costs(shape)
     if measured is not None and (source.precision == "packed" or measured.favours_packed):

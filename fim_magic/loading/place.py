@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fim_magic.errors import ModelError
+from fim_magic.loading.fetch import BITS, config_of
 
 # What is slow to import, above all torch and transformers, is imported by the functions: not every engine needs it.
 
@@ -17,13 +18,34 @@ if TYPE_CHECKING:
 
 def require_room_in_torch(source: Source, quantize: str | None, memory: MemoryProbe) -> None:
     """Refuse what cannot fit, as far as the catalogue knows; of what is on this machine, its files say it exactly."""
-    from fim_magic.engines.torch.placement import require_quantisation, require_room_for
+    from fim_magic.engines.torch.devices import require_quantisation
+    from fim_magic.engines.torch.placement import require_room_for
     from fim_magic.weights.snapshot import local_snapshot
 
     require_quantisation(quantize)
-    if source.entry is None or (source.repo and local_snapshot(source.repo, source.revision, code=False) is not None):
+    folder = local_snapshot(source.repo, source.revision, code=False) if source.repo else None
+    if source.precision in BITS:
+        _require_room_quantised(source, folder, memory)
+    if source.entry is None or folder is not None:
         return
     require_room_for(source.name, source.entry.parameters, quantize=quantize, free=memory.for_next())
+
+
+def _require_room_quantised(source: Source, folder: Path | None, memory: MemoryProbe) -> None:
+    """Refuse what cannot be quantised on a CPU, or does not fit then, before minutes are spent on it."""
+    from fim_magic.engines.torch.footprint import weights_in
+    from fim_magic.engines.torch.placement import plan
+
+    entry = source.entry
+    if entry is not None and entry.gguf is None and not entry.can_be_packed:
+        raise ModelError(
+            f"--quantize {source.precision} does not take {source.name} on a CPU: it reads safetensors of the "
+            "architectures that our own decoder knows. Omit it, or take another model; %fim models shows which."
+        )
+    folder = folder or (source.path if (source.path / "config.json").is_file() and not source.repo else None)
+    if folder is not None and source.gguf is None and not source.is_gguf:
+        config = config_of(folder, source.name)
+        plan(weights_in(folder, config), config, name=source.name, quantize=source.precision, free=memory.for_next())
 
 
 def place_in_torch(path: Path, name: str, quantize: str | None, memory: MemoryProbe) -> Placement:
@@ -31,7 +53,6 @@ def place_in_torch(path: Path, name: str, quantize: str | None, memory: MemoryPr
     from fim_magic.engines.torch.footprint import weights_in
     from fim_magic.engines.torch.packed_model import is_packed, place_packed
     from fim_magic.engines.torch.placement import plan
-    from fim_magic.loading.fetch import config_of
 
     config = config_of(path, name)
     if is_packed(path):

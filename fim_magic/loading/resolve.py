@@ -50,7 +50,7 @@ class Source:
         tokenizer: Whose tokenizer a server's model has, where the user says it.
         server: What the server has said of itself, when it was asked.
         precision: "exact" or "packed", or "auto" for what is faster here; of what is not a .gguf file for torch on a
-            CPU, "exact".
+            CPU, "exact". On a CPU also "8bit" or "4bit", in which the weights are quantised.
         adapter: The folder of a LoRA adapter that is merged into the checkpoint's weights; None without one.
     """
 
@@ -301,8 +301,10 @@ def choose_engine(
 
 def _choose_precision(source: Source, spec: ModelSpec, engine_name: str, memory: MemoryProbe) -> str:
     """Decide what the attribute of [`Source`][] says; what was measured here is asked for later."""
-    can_be_packed = engine_name == "torch" and source.is_gguf and spec.quantize is None and not memory.gpus()
-    if can_be_packed:
+    on_cpu = engine_name == "torch" and not memory.gpus()
+    if on_cpu and spec.quantize is not None:
+        return _quantised(source, spec, spec.quantize)
+    if on_cpu and source.is_gguf:
         return spec.precision or "exact"
     if spec.precision == "packed":
         raise OptionError(
@@ -310,6 +312,20 @@ def _choose_precision(source: Source, spec: ModelSpec, engine_name: str, memory:
             f"{source.name} is loaded otherwise here. Omit it."
         )
     return "exact"
+
+
+def _quantised(source: Source, spec: ModelSpec, quantize: str) -> str:
+    if spec.precision == "exact":
+        raise OptionError(
+            f"--precision exact keeps the weights as they are, and --quantize {quantize} does not. Omit one of them: "
+            f"%fim use {source.name} --quantize {quantize}"
+        )
+    if spec.precision == "packed":
+        raise OptionError(
+            f"--precision packed is for the bits that a .gguf file is stored in, and --quantize {quantize} for others. "
+            f"Omit one of them: %fim use {source.name} --quantize {quantize}"
+        )
+    return quantize
 
 
 def _choose_server(source: Source, spec: ModelSpec) -> tuple[str, str]:

@@ -19,12 +19,12 @@ class ModelSpec:
             (`vllm://host:8000/owner/name`); or "auto" for what is
             loaded already, and otherwise for what suits this machine. What comes from the Hub can be pinned:
             `NAME@REVISION`, a branch, a tag or a commit.
-        quantize: "8bit" or "4bit", on CUDA; or None.
+        quantize: "8bit" or "4bit", on CUDA or on a CPU; or None.
         family: The family's name, for a checkpoint that does not tell it; or None.
         engine: "torch"; "gguf", which runs a .gguf file with llama.cpp; or None for the faster one of those that can.
         tokenizer: For a model on a server: whose tokenizer it has, a folder or `owner/name` on the Hub; or None.
         precision: "packed": in 4 and 8 bits on a CPU, of a .gguf file; "auto": so where it is as fast here; or None for
-            weights as the checkpoint has them, in float16 or more.
+            weights as the checkpoint has them, in float16 or more; "exact" is None that the user has typed.
         allow_code: Whether code that the checkpoint brings along may run. The name must then pin the whole commit.
     """
 
@@ -65,7 +65,7 @@ class ModelSpec:
     @property
     def _variant(self) -> tuple[str | None, ...]:
         """What makes another model of one name."""
-        return (self.quantize, self.family, self.tokenizer, self.precision)
+        return (self.quantize, self.family, self.tokenizer, None if self.precision == "exact" else self.precision)
 
 
 def split_revision(name: str) -> tuple[str, str | None]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from fim_magic.catalog import Entry
-from fim_magic.engines.torch.footprint import BYTES_QUANTISED
+from fim_magic.engines.torch.footprint import BYTES_PACKED, BYTES_QUANTISED
 from fim_magic.loading.manager import MODELS, ModelManager
 
 PRECISIONS = {"32 bit": 4.0, "16 bit": 2.0, "8 bit": BYTES_QUANTISED["8bit"], "4 bit": BYTES_QUANTISED["4bit"]}
 """Bytes per parameter."""
+ON_A_CPU = {**PRECISIONS, "8 bit": BYTES_PACKED["8bit"], "4 bit": BYTES_PACKED["4bit"]}
+"""As PRECISIONS."""
 OPTIONS = {"8 bit": " --quantize 8bit", "4 bit": " --quantize 4bit"}
 """What to type for the precisions that have to be asked for."""
 
@@ -22,16 +25,24 @@ class Machine:
         where: Its name.
         free: Bytes that a model may take there, those that the loaded one gives back counted in.
         precisions: In which models run there, the best first.
+        sizes: Bytes per parameter there, of all precisions.
+        quantises_all: Whether all models can be quantised there, and not only those that our own decoder knows.
     """
 
     where: str
     free: int
     precisions: tuple[str, ...]
+    sizes: Mapping[str, float] = field(default_factory=PRECISIONS.copy)
+    quantises_all: bool = True
 
     def best_precision(self, entry: Entry) -> str:
         """Return the best precision in which a model fits, or "" if it fits in none."""
-        fitting = (precision for precision in self.precisions if entry.memory(PRECISIONS[precision]) <= self.free)
-        return next(fitting, "")
+        can_be = [
+            precision
+            for precision in self.precisions
+            if precision not in OPTIONS or self.quantises_all or entry.can_be_packed
+        ]
+        return next((precision for precision in can_be if entry.memory(self.sizes[precision]) <= self.free), "")
 
 
 def this_machine(manager: ModelManager = MODELS) -> Machine:
@@ -49,4 +60,10 @@ def this_machine(manager: ModelManager = MODELS) -> Machine:
     if gpus:
         names = " and ".join(torch.cuda.get_device_name(device) for device in gpus)
         return Machine(names, sum(gpus.values()), ("16 bit", "8 bit", "4 bit"))
-    return Machine(f"the CPU ({torch.get_num_threads()} threads)", free["cpu"], ("32 bit",))
+    return Machine(
+        f"the CPU ({torch.get_num_threads()} threads)",
+        free["cpu"],
+        ("32 bit", "8 bit", "4 bit"),
+        ON_A_CPU,
+        quantises_all=False,
+    )

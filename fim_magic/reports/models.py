@@ -118,7 +118,7 @@ def _in_common(entry: Entry) -> str:
 
 def _row(entry: Entry, machine: Machine) -> str:
     best = machine.best_precision(entry)
-    amounts = {precision: f"{entry.memory(size) / 1e9:.1f}" for precision, size in PRECISIONS.items()}
+    amounts = {precision: f"{entry.memory(size) / 1e9:.1f}" for precision, size in machine.sizes.items()}
     memory = (f"[{amount}]" if precision == best else f"{amount} " for precision, amount in amounts.items())
     loaded = MODELS.loaded
     name = f"  {entry.name}" + (" *" if loaded is not None and loaded.engine.info.model == entry.name else "")
@@ -164,7 +164,7 @@ def _about(entry: Entry, machine: Machine) -> Iterator[str]:
     yield from _lines("Hub", " or ".join(entry.repos) or "not there: one file from PyPI")
     yield from _lines("context", context)
     yield from _lines("can", _abilities(entry))
-    memory = (f"{precision} {gigabytes(entry.memory(size))}" for precision, size in PRECISIONS.items())
+    memory = (f"{precision} {gigabytes(entry.memory(size))}" for precision, size in machine.sizes.items())
     yield from _lines("memory", f"{', '.join(memory)}: an estimate, with a short context")
     best = machine.best_precision(entry)
     fits = f"it fits in {best}" if best else "it does not fit"
@@ -176,6 +176,8 @@ def _about(entry: Entry, machine: Machine) -> Iterator[str]:
         yield from _lines("weights", "pickles, which are read without running what they hold")
     yield from _lines("on disk", "yes" if _is_on_disk(entry) else "no: it is fetched when it is first loaded")
     yield from _lines("load", _how_to_load(entry, best))
+    if entry.gguf_repo:
+        yield from _lines("GGUF", _how_to_load_gguf(entry.gguf_repo))
 
 
 def _abilities(entry: Entry) -> str:
@@ -200,7 +202,17 @@ def _how_to_load(entry: Entry, best: str) -> str:
             f"it needs code of its own, which runs only if you say so for one commit that you have read: "
             f"%fim use {entry.repo}@COMMIT --allow-code"
         )
+    if entry.gguf is not None and best in OPTIONS:  # the file has few bits already
+        return f"%fim use {entry.name} --precision packed"
     return f"%fim use {entry.name}{OPTIONS.get(best, '')}"
+
+
+def _how_to_load_gguf(repo: str) -> str:
+    """Say how a file of the vendor's is loaded: of the many that a repository has, one is fetched by hand."""
+    return (
+        f'by its vendor: `hf download {repo} --include "*q4_k_m.gguf" --local-dir .` in a terminal, and then %fim use '
+        "FILE.gguf --precision packed"
+    )
 
 
 def _about_path(name: str, path: Path, machine: Machine) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from fim_magic.weights.cache import cache_dir, cannot_write, locked, require_room, write_whole, writing
 from fim_magic.weights.files import cached, fetch
-from fim_magic.weights.manifest import fault_in, sha256_of, write_manifest
+from fim_magic.weights.manifest import fault_in, noted_sha256, sha256_of, write_manifest
 from fim_magic.weights.reach import reachable
 from fim_magic.weights.snapshot import is_commit, snapshot, snapshot_file, snapshot_tokenizer
 
@@ -14,6 +14,7 @@ __all__ = [
     "fetch",
     "is_commit",
     "locked",
+    "noted_sha256",
     "reachable",
     "require_room",
     "sha256_of",

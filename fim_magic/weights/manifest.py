@@ -9,13 +9,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fim_magic.progress import Meter, OnProgress, silent
-from fim_magic.regular_files import read_json, require_regular
-from fim_magic.weights.cache import pour, write_whole
+from fim_magic.regular_files import read_json, read_optional_object, require_regular
+from fim_magic.weights.cache import cache_dir, locked, pour, write_whole
+
+_log = logging.getLogger(__name__)
+
+_NOTES = "hashes.json"  # in the cache
 
 MANIFEST = "fim-magic.json"
 """The name of the file with the hashes, beside those that it lists."""
@@ -37,6 +42,29 @@ def hash_of(path: Path, digest: hashlib._Hash, on_progress: OnProgress = silent,
     with path.open("rb") as whole:
         pour(whole, digest.update, meter)
     return digest.hexdigest()
+
+
+def noted_sha256(path: Path, on_progress: OnProgress = silent) -> str:
+    """Return what [`sha256_of`][] does, of a file as it was last hashed: again only where it was written since.
+
+    What was hashed is noted in the cache, by path; where that cannot be written, a file is hashed each time.
+
+    Raises:
+        UnfitFileError: It is no regular file.
+        OSError: It cannot be read.
+    """
+    notes, key, stamp = cache_dir() / _NOTES, str(path.absolute()), stamp_of(path)
+    noted = read_optional_object(notes).get(key)
+    if isinstance(noted, dict) and noted.get("stamp") == stamp and isinstance(noted.get("sha256"), str):
+        return str(noted["sha256"])
+    sha256 = sha256_of(path, on_progress)
+    try:
+        with locked(_NOTES, silent, ""):
+            kept = {name: entry for name, entry in read_optional_object(notes).items() if Path(name).is_file()}
+            write_whole(notes, json.dumps(kept | {key: {"stamp": stamp, "sha256": sha256}}, indent=1).encode())
+    except (OSError, ValueError):  # of a name that is no UTF-8, or too long
+        _log.info("The hash of %r cannot be noted.", path, exc_info=True)
+    return sha256
 
 
 def stamp_of(path: Path) -> list[int]:

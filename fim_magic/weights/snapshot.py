@@ -169,8 +169,9 @@ def local_snapshot(repo: str, revision: str | None, *, code: bool) -> Path | Non
         code: Whether its Python files have to be there as well.
 
     Raises:
-        FetchError: `repo` cannot be the name of a repository.
+        FetchError: `repo` cannot be the name of a repository, or `revision` that of a revision.
     """
+    _require_revision(repo, revision, with_code=False)
     folder = _cached_snapshot(repo, revision, code=code)
     return folder if folder is not None and _is_whole(folder, code=code) else None
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fim_magic import catalog
+from fim_magic.engines.torch.architectures import KNOWN
 from fim_magic.formats import FAMILIES
 
 GIB = 2**30
@@ -128,6 +129,16 @@ def test_renamed_and_copied_repositories_are_known(repo, name):
     assert catalog.by_repo(repo) is entry(name)
 
 
+def test_a_repository_with_gguf_files_is_the_vendors_own_and_no_other_models():
+    known = [repo for each in catalog.ENTRIES for repo in each.repos]
+    named = [each for each in catalog.ENTRIES if each.gguf_repo]
+    assert len({each.gguf_repo for each in named}) == len(named) > 0
+    for each in named:
+        assert each.gguf_repo.split("/")[0] == each.repo.split("/")[0]
+        assert each.gguf_repo.lower().endswith("-gguf")
+        assert each.gguf_repo not in known
+
+
 def test_santacoder_is_the_copy_that_needs_no_code_of_its_own():
     assert entry("santacoder").repo == "bigcode/gpt_bigcode-santacoder"
     assert not entry("santacoder").remote_code
@@ -145,6 +156,7 @@ def test_the_catalogue_says_of_every_familys_checkpoint_what_its_files_say(row):
     assert (
         known.infills == infills or row.code
     )  # where only the vendor's code builds prompts, there are none to compare
+    assert known.known == (row.config["model_type"] in KNOWN or known.name == "santacoder")  # its second copy is
     # What the architecture alone tells: Granite's largest are StarCoders, and Code Llama without its sentinels a Llama.
     assert known.family == row.family or row.family in ("StarCoder", "llama")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import gguf_files
 import numpy as np
@@ -150,12 +151,10 @@ def test_what_cannot_be_packed_takes_the_other_form(tiny, monkeypatch):
         folder_for(tiny, "packed", monkeypatch, FAST)
 
 
-@pytest.mark.parametrize("options", [{"quantize": "4bit"}, {"engine": "gguf"}])
-def test_packed_is_for_torch_alone(tiny, options):
-    if "engine" in options and not LOADERS["gguf"].is_installed():
-        options = {"quantize": "8bit"}
+def test_packed_is_for_torch_alone(tiny):
+    loaders = {**LOADERS, "gguf": replace(LOADERS["gguf"], is_installed=lambda: True)}
     with pytest.raises(OptionError, match="--precision packed is for"):
-        resolve(ModelSpec(str(tiny.path), precision="packed", **options), LOADERS, ON_A_CPU)
+        resolve(ModelSpec(str(tiny.path), precision="packed", engine="gguf"), loaders, ON_A_CPU)
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ from transformers.integrations.accelerate import compute_module_sizes, get_balan
 
 from fim_magic import catalog
 from fim_magic.engines.torch import placement
-from fim_magic.engines.torch.devices import dtype_for
+from fim_magic.engines.torch.devices import dtype_for, require_quantisation
 from fim_magic.engines.torch.footprint import WeightsSize, cache_bytes, weights_in
-from fim_magic.engines.torch.placement import require_quantisation
+from fim_magic.engines.torch.quantisation import quantised_form
 from fim_magic.errors import ModelError, OptionError
 from fim_magic.loading.memory import MemoryProbe
 
@@ -48,6 +48,9 @@ class Machine:
 
     def has_cuda(self):
         return "cuda:0" in self.free
+
+    def has_metal(self):
+        return "mps" in self.free
 
     def has_bitsandbytes(self):
         return self.bitsandbytes
@@ -138,9 +141,21 @@ def test_a_cpu_without_room_for_the_weights_refuses_with_the_numbers(machine):
     assert "qwen2.5-coder-7b does not fit" in told
     assert "30.5 GB in float32" in told
     assert "8.0 GB on cpu" in told
-    assert "%fim use " in told
-    assert "--quantize" not in told
+    assert "In 4 bits it takes 4.5 GB: %fim use qwen2.5-coder-7b --quantize 4bit. " in told
+    assert "The largest of %fim models that fits is " in told
     assert "\n" not in told
+
+
+def test_a_cpu_names_fewer_bits_only_where_they_help(machine):
+    machine({"cpu": 4 * GB})
+    for sizes, config in (
+        (weights(7.62), CONFIG),  # too large in any
+        (weights(2), CONFIG | {"model_type": "granite"}),  # not known to our own decoder
+        (weights(2, packed=8 * GB), CONFIG),  # stored quantised
+    ):
+        with pytest.raises(ModelError) as caught:
+            plan(sizes, config, name="m")
+        assert "--quantize" not in str(caught.value)
 
 
 @pytest.mark.parametrize("room", [0.1, 1, 3, 9, 20, 100])
@@ -416,12 +431,46 @@ def test_a_model_of_experts_is_told_that_quantising_does_little(machine):
     assert found.weights > 56 * GB
 
 
-def test_without_a_gpu_quantising_is_refused_with_what_to_do_instead(machine):
-    machine({"cpu": 8 * GB})
+def test_on_apples_gpus_quantising_is_refused_with_what_to_do_instead(machine):
+    machine({"mps": 20 * GB, "cpu": 8 * GB})
     with pytest.raises(OptionError) as caught:
         plan(weights(1), CONFIG, name="m", quantize="4bit")
-    assert "CUDA" in str(caught.value)
+    assert "Apple" in str(caught.value)
     assert f"%fim use {catalog.DEFAULT.name}" in str(caught.value)
+
+
+# Qwen2.5-Coder-7B's: of 7.62 billion, 6.53 are in linear layers, and 0.545 each in the table and in the output layer.
+SEVEN = {"linear": 6_526_000_000, "output": 545_000_000, "tables": 545_000_000}
+
+
+@pytest.mark.parametrize(("quantize", "size"), [("4bit", 5.85), ("8bit", 9.93)])
+def test_on_a_cpu_quantised_weights_are_mapped(machine, quantize, size):
+    machine({"cpu": 16 * GB})
+    found = plan(weights(7.62, **SEVEN), CONFIG | {"num_key_value_heads": 4}, name="m", quantize=quantize)
+    assert found.weights == pytest.approx(size * GB, rel=0.002)
+    assert found.held == {"cpu": 0}
+    assert found.arguments == {"dtype": torch.float32}
+    assert found.description == f"cpu, {quantize[0]} bit (float32 inside)"
+
+
+def test_seven_billion_parameters_fit_eight_gigabytes_in_4_bits(machine):
+    machine({"cpu": 8 * GB})
+    require_room_for("qwen2.5-coder-7b", 7.62, quantize="4bit")
+    plan(weights(7.62, **SEVEN), CONFIG | {"num_key_value_heads": 4}, name="m", quantize="4bit")
+    with pytest.raises(ModelError, match=r"9\.9 GB in 8 bit .* is \S+: %fim use \S+ --quantize 8bit\.$") as caught:
+        plan(weights(7.62, **SEVEN), CONFIG, name="m", quantize="8bit")
+    suggested = re.search(r"%fim use (\S+) --quantize 8bit\.$", str(caught.value))
+    assert catalog.find(suggested[1]).can_be_packed
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_packed_weights_take_what_their_file_has(machine, tmp_path, monkeypatch, tied):
+    monkeypatch.setenv("FIM_MAGIC_CACHE", str(tmp_path / "cache"))
+    shape = {"hidden_size": 256, "intermediate_size": 512, "initializer_range": 0.02, "tie_word_embeddings": tied}
+    folder = build("qwen2", tmp_path / "m", **shape)
+    reckoned = weights_in(folder, config_of(folder)).bytes_packed("4bit")
+    written = (quantised_form(folder, 4, name="m") / "packed.safetensors").stat().st_size
+    assert written == pytest.approx(reckoned, rel=0.05)
 
 
 @pytest.mark.parametrize("quantize", ["2bit", "4", "", "4 bit"])

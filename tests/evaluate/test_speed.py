@@ -20,6 +20,7 @@ from fim_magic import cli
 from fim_magic.catalog import QWEN_0_5B_GGUF
 from fim_magic.engines.torch import gguf_conversion
 from fim_magic.engines.torch.devices import dtype_for
+from fim_magic.engines.torch.quantised_tensors import unpacked
 from fim_magic.errors import FimError, ModelError, OptionError
 from fim_magic.evaluate import picture
 from fim_magic.evaluate.printing import WIDTH
@@ -36,7 +37,14 @@ from fim_magic.evaluate.speed.arms import (
     TimedAnswer,
 )
 from fim_magic.evaluate.speed.measure import Fresh, Record, Timing, TokenCheck, rotated
-from fim_magic.evaluate.speed.random_weights import LAYOUTS, SHAPES, build, config_of, tokenizer_for
+from fim_magic.evaluate.speed.random_weights import (
+    LAYOUTS,
+    SHAPES,
+    _RandomTensors,
+    build,
+    config_of,
+    tokenizer_for,
+)
 from fim_magic.evaluate.speed.ratios import limit, share_of_limit
 from fim_magic.evaluate.speed.report import SpeedReport, table
 from fim_magic.evaluate.speed.workloads import MEASURES, Workload, edited, workloads
@@ -613,6 +621,20 @@ def test_every_layout_computes(layout):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("quantize", ["4bit", "8bit"])
+def test_quantised_random_weights_are_written_and_loaded_without_others(tmp_path, layout, quantize):
+    found = subject.made_in_place("1M", layout, quantize, tmp_path)
+    engine = subject.load_engine(found, CPU)
+    assert f"{quantize[0]} bits" in engine.info.precision
+    decoder = engine._decoder
+    logits = decoder.forward([1, 2, 3], decoder.new_cache(), all_logits=True)
+    assert torch.isfinite(logits).all() and float(logits.std()) > 0
+    weight = _RandomTensors(config_of("1M", layout), int(quantize[0])).packed("lm_head.weight")
+    assert float(unpacked(weight).std()) == pytest.approx(0.02, rel=0.05)
+    assert abs(float(unpacked(weight).mean())) < 0.001
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("size", [size for size in SHAPES if size != "1M"])
 def test_a_size_has_the_parameters_that_it_names(size, layout):
     from transformers import AutoModelForCausalLM
@@ -684,6 +706,23 @@ def noting(*timings, then=None):
 
 
 INFILLS = bench.SpeedOptions(random_weights="1M", measures=("infill",))
+
+
+def test_quantised_weights_are_measured_without_generate_and_leave_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("FIM_MAGIC_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache" / "bench-999999999-killed").mkdir(parents=True)
+    options = replace(INFILLS, quantize="4bit", rounds=1, new_tokens=4)
+    report, whole = bench.run(options, instruments=instruments(requests=measure.measure))
+    assert whole
+    assert {each.arm for each in report.record.timings} == {OURS, PLAIN}
+    assert "4 bits" in report.about["model"] and "packed (4 bits" in report.about["precision"]
+    assert not list((tmp_path / "cache").glob("bench-*"))
+    assert table(report)
+
+
+def test_only_random_weights_are_quantised_by_the_bench():
+    with pytest.raises(OptionError, match="fim-magic bench --random-weights 7B --quantize 8bit"):
+        bench.run(replace(INFILLS, random_weights="", quantize="8bit"))
 
 
 def test_ctrl_c_shows_what_is_there(capsys):

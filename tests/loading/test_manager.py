@@ -360,10 +360,11 @@ def test_a_word_for_quantising_that_does_not_exist_leaves_what_is_loaded(models,
     assert models.loaded is loaded
 
 
-def test_quantising_without_a_gpu_is_refused_before_anything_is_fetched(manager, monkeypatch):
+def test_quantising_on_apples_gpus_is_refused_before_anything_is_fetched(manager, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("fim_magic.engines.torch.devices.Devices.has_metal", lambda _: True)
     models = manager(fetch=lambda *_: pytest.fail("it was fetched"))
-    with pytest.raises(OptionError, match="CUDA"):
+    with pytest.raises(OptionError, match="Apple's GPUs"):
         models.use(ModelSpec.of("owner/model", quantize="4bit"))
 
 

@@ -151,7 +151,7 @@ def test_models_lists_every_entry_with_its_sizes_and_where_it_is():
     told = reports.models()
     for entry in catalog.ENTRIES:
         row = row_of(entry.name, told)
-        for size in (4, 2, 1, 0.5625):
+        for size in machine.ON_A_CPU.values():
             assert f"{entry.memory(size) / GB:.1f}" in row
         assert row.endswith(entry.repo or entry.repos[0])
         assert entry.licence in above(entry.name, told)
@@ -190,6 +190,26 @@ def test_those_that_fit_come_first_with_the_memory_that_they_take_here_in_bracke
         assert (row_of(entry.name, told) in fitting) == (entry.memory(4) <= here.free)
         assert (f"[{entry.memory(4) / GB:.1f}]" in row_of(entry.name, told)) == (entry.memory(4) <= here.free)
     assert "[" not in rest.partition("Memory is")[0]
+
+
+def test_on_a_cpu_what_fits_in_fewer_bits_is_offered_so_where_it_can_be_quantised():
+    here = Machine("the CPU", 8 * GB, ("32 bit", "8 bit", "4 bit"), machine.ON_A_CPU, quantises_all=False)
+    told = reports.models(machine=here)
+    assert f"[{catalog.find('qwen2.5-coder-7b').memory(0.625) / GB:.1f}]" in row_of("qwen2.5-coder-7b", told)
+    assert f"[{catalog.find('starcoder2-3b').memory(1.25) / GB:.1f}]" in row_of("starcoder2-3b", told)
+    assert f"[{catalog.find('qwen2.5-coder-1.5b').memory(4) / GB:.1f}]" in row_of("qwen2.5-coder-1.5b", told)
+    assert "[" not in row_of("granite-4-h-tiny", told)  # of an architecture that our own decoder does not know
+    assert "32 bit, 8 bit --quantize 8bit, 4 bit --quantize 4bit" in " ".join(told.split())
+    assert all_about(reports.model("qwen2.5-coder-7b", here))["load"] == "%fim use qwen2.5-coder-7b --quantize 4bit"
+    tight = replace(here, free=GB // 2)  # its file has few bits already
+    assert all_about(reports.model("smollm2-135m", tight))["load"] == "%fim use smollm2-135m --precision packed"
+
+
+def test_the_vendors_own_gguf_files_are_named_with_the_lines_to_type():
+    told = all_about(reports.model("qwen2.5-coder-7b", with_free(8 * GB)))["GGUF"]
+    assert "hf download Qwen/Qwen2.5-Coder-7B-Instruct-GGUF" in told
+    assert "%fim use FILE.gguf --precision packed" in told
+    assert "GGUF" not in all_about(reports.model("starcoder2-3b", with_free(8 * GB)))
 
 
 def test_where_nothing_fits_there_is_only_the_other_list():
@@ -348,9 +368,10 @@ def test_a_config_with_escapes_cannot_drive_the_terminal(tmp_path):
 # --- this machine --------------------------------------------------------------------------------
 
 
-def test_on_this_machine_models_run_on_the_cpu_in_32_bit():
+def test_on_this_machine_models_run_on_the_cpu_in_32_bits_and_in_fewer():
     here = machine.this_machine()
-    assert here.precisions == ("32 bit",)
+    assert here.precisions == ("32 bit", "8 bit", "4 bit")
+    assert here.sizes == {"32 bit": 4, "16 bit": 2, "8 bit": 1.25, "4 bit": 0.625}
     assert "CPU" in here.where
     assert here.free > 0
 

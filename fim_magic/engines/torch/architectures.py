@@ -15,6 +15,9 @@ from transformers.activations import ACT2FN
 from fim_magic.engines.torch.decoder import AttentionShape, Decoder, Layer, Rope
 from fim_magic.engines.torch.linear import ModelWeights, RowFunction, Weights
 
+KNOWN = ("llama", "mistral", "qwen2", "starcoder2", "gpt_bigcode")
+"""The kinds of models, as config.json names them, for most of which there is a decoder; `is_known` tells of each."""
+
 _STATIC_ROPE = ("default", "linear", "llama3", "yarn")  # whose frequencies do not depend on the text's length
 
 
@@ -52,7 +55,7 @@ def is_known(config: Any) -> bool:
         return bool(config.multi_query and config.scale_attn_weights and not config.add_cross_attention)
     rope = getattr(config, "rope_parameters", None) or {}
     static = rope.get("rope_type", "default") in _STATIC_ROPE and rope.get("partial_rotary_factor", 1.0) == 1.0
-    return kind in ("llama", "mistral", "qwen2", "starcoder2") and static
+    return kind in KNOWN and static
 
 
 def _is_plain(model: Any) -> bool:

@@ -80,7 +80,7 @@ def load_checkpoint(
         require_regular_files(folder)
         adapters.require_none_beside(folder)
         config = json_object(folder / "config.json")
-        runs_code = _needs_code(config)
+        runs_code = needs_code(config)
         if runs_code:
             _require_leave(folder, config, name, allowed=allow_code)
         backend = read_backend(folder, config, on_progress)
@@ -214,7 +214,7 @@ def _may_end(tokenizer: TextTokenizer, token_id: int) -> bool:
 # --- code of the checkpoint ----------------------------------------------------------------------
 
 
-def _needs_code(config: Mapping[str, Any]) -> bool:
+def needs_code(config: Mapping[str, Any]) -> bool:
     """Whether only the checkpoint's own code knows its architecture.
 
     CodeGen2 and DeepSeek-Coder-V2 bring code for what transformers has meanwhile; that is not run.

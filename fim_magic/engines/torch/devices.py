@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import torch
 
+from fim_magic import catalog
+from fim_magic.engines.torch.footprint import BYTES_QUANTISED
+from fim_magic.errors import OptionError
+
+QUANTISATIONS = tuple(BYTES_QUANTISED)
+
 _NATIVE_BFLOAT16 = 8  # CUDA compute capability, major
 
 
@@ -12,6 +18,9 @@ class Devices:
 
     def has_cuda(self) -> bool:
         return torch.cuda.is_available()
+
+    def has_metal(self) -> bool:
+        return torch.backends.mps.is_available()
 
     def has_bitsandbytes(self) -> bool:
         from transformers.utils import is_bitsandbytes_available
@@ -43,3 +52,27 @@ def dtype_for(device: torch.device, devices: Devices = THIS_MACHINE) -> torch.dt
     if device.type != "cuda":
         return torch.float32
     return torch.bfloat16 if devices.capability(device)[0] >= _NATIVE_BFLOAT16 else torch.float16
+
+
+def require_quantisation(quantize: str | None, devices: Devices = THIS_MACHINE) -> None:
+    """Refuse a `quantize` that is unknown, or that this machine cannot do.
+
+    Raises:
+        OptionError: The message says what to do instead.
+    """
+    if quantize is None:
+        return
+    if quantize not in QUANTISATIONS:
+        raise OptionError(f"--quantize is {' or '.join(QUANTISATIONS)}; {quantize!r} is neither.")
+    if not devices.has_cuda():
+        if devices.has_metal():
+            raise OptionError(
+                f"--quantize {quantize} is for CUDA GPUs and for CPUs; on Apple's GPUs nothing does it. Omit it and "
+                f"take a smaller model (%fim models says which fit), such as %fim use {catalog.DEFAULT.name}."
+            )
+        return
+    if not devices.has_bitsandbytes():
+        raise OptionError(
+            f"--quantize {quantize} needs the library bitsandbytes. Type `%pip install -U bitsandbytes`, restart the "
+            "kernel, and try again."
+        )

@@ -7,6 +7,7 @@ cache follows from the configuration.
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -33,6 +34,10 @@ comes near; to demand that memory would refuse models that do well.
 BYTES_QUANTISED = {"8bit": 1.0, "4bit": 0.5 + 4 / 64}
 """Of one element of a linear layer in bitsandbytes: int8; NF4, with a float32 scale for every 64 (arXiv 2305.14314)."""
 
+BYTES_PACKED = {"8bit": 1.0 + 2 * 4 / 32, "4bit": 0.5 + 4 / 32}
+"""Of one element of a linear layer on a CPU: one or two planes of nibbles, each with a scale and a zero in bfloat16 for
+every 32 (`fim_magic.engines.torch.packed`)."""
+
 MOST_LAYERS = 1024
 """The largest models have an eighth of it."""
 
@@ -48,6 +53,7 @@ _COUNTS_OF_LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
 _STORED_BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 _LAYER = re.compile(r".*?\.\d+(?=\.)")
 _HEAD = "lm_head.weight"
+_EMBEDDING = re.compile(r"(embed_tokens|wte)\.weight$")
 # The parts of a tensor's name that say it belongs to no linear layer, or to the output layer, which stays as it is.
 # Experts are one fused parameter in transformers 5, which bitsandbytes does not see.
 _NEVER_QUANTISED = re.compile(r"embed|experts|(^|\.)(wte|wpe|lm_head|output_layer)\.")
@@ -62,6 +68,8 @@ class WeightsSize:
         linear: How many of them quantising shrinks: those of the linear layers, but not of embeddings and experts.
         packed: Bytes that are loaded as they are, of a checkpoint that is stored quantised.
         float32: Bytes that are stored as float32. A CPU maps them from the file, and can drop and read them again.
+        output: How many numbers the output layer has. They may be those of the embedding, and are counted there then.
+        tables: How many numbers are in neither linear layers nor an output layer of its own: those of embeddings.
         largest: The share of the largest layer in the whole, from 0.0 to 1.0: the least that must move together.
     """
 
@@ -69,6 +77,8 @@ class WeightsSize:
     linear: int = 0
     packed: int = 0
     float32: int = 0
+    output: int = 0
+    tables: int = 0
     largest: float = 0.0
 
     def bytes_at(self, element_size: int, quantize: str | None = None) -> int:
@@ -82,6 +92,14 @@ class WeightsSize:
             return self.packed + self.elements * element_size
         whole = self.packed + (self.elements - self.linear) * element_size
         return whole + int(self.linear * BYTES_QUANTISED[quantize])
+
+    def bytes_packed(self, quantize: str) -> int:
+        """Return the memory that they take when they are packed on a CPU, a table in bfloat16.
+
+        Args:
+            quantize: "8bit" or "4bit"; the output layer has 8 either way.
+        """
+        return int(self.linear * BYTES_PACKED[quantize] + self.output * BYTES_PACKED["8bit"]) + 2 * self.tables
 
 
 def weights_in(folder: Path, config: Mapping[str, Any]) -> WeightsSize:
@@ -200,6 +218,7 @@ def _require_at_most(most: int, found: int, what: str) -> None:
 def _from_headers(tensors: dict[str, TensorInfo], config: Mapping[str, Any]) -> WeightsSize:
     if _is_tied(tensors, config):
         del tensors[_HEAD]
+    output = math.prod(tensors[_HEAD].shape) if _HEAD in tensors else 0
     prequantised = config.get("quantization_config") is not None
     elements = linear = packed = float32 = 0
     layers: Counter[str] = Counter()
@@ -216,7 +235,17 @@ def _from_headers(tensors: dict[str, TensorInfo], config: Mapping[str, Any]) -> 
             continue  # old checkpoints hold attention masks, which are not loaded
         layers[_layer(name)] += size
     total = sum(layers.values())
-    return WeightsSize(elements, linear, packed, float32, max(layers.values()) / total if total else 0.0)
+    tables = elements - linear - output
+    tied = max((tensor.parameter_count for name, tensor in tensors.items() if _EMBEDDING.search(name)), default=0)
+    return WeightsSize(
+        elements,
+        linear,
+        packed,
+        float32,
+        output or tied,
+        max(0, tables),
+        max(layers.values()) / total if total else 0.0,
+    )
 
 
 def _is_tied(tensors: Mapping[str, TensorInfo], config: Mapping[str, Any]) -> bool:

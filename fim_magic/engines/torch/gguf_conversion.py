@@ -7,24 +7,22 @@ configuration are converted.
 
 from __future__ import annotations
 
-import glob
 import hashlib
-import logging
-import os
-import shutil
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fim_magic import weights
 from fim_magic.engines.gguf_header import cannot_read, read_gguf_header, require_gguf
+from fim_magic.engines.torch.converted_folder import kept_folder, whole_or_nothing
 from fim_magic.engines.torch.footprint import numbers_of
 from fim_magic.engines.torch.gguf_source import GgufSource, by_itself
 from fim_magic.engines.torch.quiet import quiet_transformers
-from fim_magic.errors import FetchError, FimError, ModelError, is_failure
+from fim_magic.errors import FimError, ModelError, is_failure
 from fim_magic.progress import Meter, OnNotice, OnProgress, ignore, silent
 
 if TYPE_CHECKING:
@@ -33,16 +31,11 @@ if TYPE_CHECKING:
     import torch
     from tokenizers.pre_tokenizers import PreTokenizer
 
-_log = logging.getLogger(__name__)
-
 LAYOUT = "float32-2"
 """Part of the folder's name. It changes when a conversion made by an older version won't do."""
 
 TOKENIZER_LAYOUT = "tokenizer-2"
 """As LAYOUT, of a folder that has no weights."""
-
-_LONGEST_STEM = 100
-"""Bytes of a file's name that its folder keeps, those that are UTF-8: a name on a disk has 255 at most."""
 
 _HEAD = 32 * 2**20
 """Bytes at a file's beginning with all it says about its tokenizer; the largest vocabularies take half of them."""
@@ -144,25 +137,10 @@ def cached_folder(
     """Return a file's folder in the cache; if there is none that is whole, let `convert` fill a new one."""
     require_gguf(gguf)
     try:
-        stem = gguf.stem.encode("utf-8", "ignore")[:_LONGEST_STEM].decode("utf-8", "ignore")
-        name = f"{stem}-{sha256()[:12]}-{layout}"
+        mark = sha256()
     except OSError as error:
         raise ModelError(cannot_read(gguf, error)) from error
-    folder = weights.cache_dir() / "converted" / name
-    if folder.is_dir() and not weights.fault_in(folder, on_progress):
-        return folder
-    waiting = f"Waiting for another process that converts {gguf.name}"
-    try:
-        with weights.locked(name, on_progress, waiting):
-            if folder.is_dir() and (fault := weights.fault_in(folder, on_progress)):
-                _log.info("%r is converted again, as %s.", folder, fault)
-                shutil.rmtree(folder)
-                on_notice(f"The converted form of {gguf.name} in the cache is made again: {fault}.")
-            if not folder.is_dir():
-                convert(gguf, folder, on_progress)
-    except OSError as error:
-        raise FetchError(weights.cannot_write(error)) from error
-    return folder
+    return kept_folder(gguf.stem, gguf.name, f"{mark[:12]}-{layout}", partial(convert, gguf), on_progress, on_notice)
 
 
 def _convert(gguf: Path, folder: Path, on_progress: OnProgress) -> None:
@@ -181,22 +159,6 @@ def convert_tokenizer(gguf: Path, folder: Path, on_progress: OnProgress) -> None
         save_tokenizer(source, header, unfinished, on_progress)
         header.config.save_pretrained(str(unfinished))
         weights.write_manifest(unfinished)
-
-
-@contextmanager
-def whole_or_nothing(folder: Path) -> Iterator[Path]:
-    """Yield a folder to fill, which gets its name when the block has gone through, and is removed otherwise."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # A process that was killed could not remove its own; under the lock, no other has one.
-    for left_over in folder.parent.glob(f".{glob.escape(folder.name)}-*"):
-        shutil.rmtree(left_over, ignore_errors=True)
-    unfinished = folder.with_name(f".{folder.name}-{os.getpid()}")
-    unfinished.mkdir()
-    try:
-        yield unfinished
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def read_header(gguf: GgufSource, on_progress: OnProgress) -> ConvertedHeader:

@@ -7,6 +7,7 @@ bits, and 5 and 8 bits are found again in 8. What has other blocks is quantised 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from torch import Tensor
 from fim_magic.engines.gguf_header import TensorPlace, read_gguf_header
 from fim_magic.engines.torch import packed
 from fim_magic.engines.torch.packed import PackedWeight
+from fim_magic.engines.torch.packed_file import packed_in_blocks
 
-_ROWS_AT_ONCE = 2**22  # numbers that are dequantised at once
+_NUMBERS_AT_ONCE = 2**22  # that are dequantised
 
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
@@ -43,6 +45,7 @@ class GgufTensors:
         header = read_gguf_header(path)
         self._mapped = np.memmap(path, mode="r", dtype=np.uint8)
         self._begin = header.begin
+        self._elements = header.elements
         processor = TENSOR_PROCESSORS.get(header.architecture, TensorProcessor)(config=config.to_dict())
         self._processed: Callable[..., Any] = processor.process
         stored = {tensor.name: tensor for tensor in header.tensors}
@@ -52,6 +55,11 @@ class GgufTensors:
         }
         if "lm_head.weight" not in self._tensors and "token_embd.weight" in stored:
             self._tensors = {**self._tensors, "lm_head.weight": stored["token_embd.weight"]}
+
+    @property
+    def stored_bits(self) -> float:
+        """In how many bits the file has a number, on average, scales and all."""
+        return 8 * (len(self._mapped) - self._begin) / self._elements
 
     def __contains__(self, name: str) -> bool:
         return name in self._tensors
@@ -81,14 +89,7 @@ class GgufTensors:
     def packed(self, name: str) -> PackedWeight:
         """Return a weight in the bits that `bits` says."""
         rows, columns = self.shape(name)
-        at_once = max(64, _ROWS_AT_ONCE // columns // 64 * 64)
-        parts = [self._packed_rows(name, begin, min(begin + at_once, rows)) for begin in range(0, rows, at_once)]
-        return PackedWeight(
-            torch.cat([part.planes for part in parts]),
-            torch.cat([part.scales for part in parts], dim=1),
-            rows,
-            columns,
-        )
+        return packed_in_blocks(partial(self._packed_rows, name), rows, columns, _NUMBERS_AT_ONCE)
 
     def _packed_rows(self, name: str, begin: int, end: int) -> PackedWeight:
         from gguf import GGMLQuantizationType as Kind

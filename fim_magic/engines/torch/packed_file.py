@@ -20,6 +20,7 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.nn import functional
 
+from fim_magic import weights
 from fim_magic.engines.torch.architectures import decoder_from
 from fim_magic.engines.torch.linear import RowFunction
 from fim_magic.engines.torch.packed import GROUP, PackedLinear, PackedWeight, Unpacker, padded
@@ -51,6 +52,21 @@ class Tensors(Protocol):
     def packed(self, name: str) -> PackedWeight:
         """Return a weight in the bits that `bits` says."""
         ...
+
+
+def packed_in_blocks(pack: Callable[[int, int], PackedWeight], rows: int, columns: int, at_once: int) -> PackedWeight:
+    """Pack a weight some rows at a time.
+
+    Args:
+        pack: Packs rows `begin` to `end`.
+        rows: Of the weight.
+        columns: Of the weight.
+        at_once: About how many numbers are packed at once.
+    """
+    size = max(padded(1), at_once // columns // padded(1) * padded(1))
+    parts = [pack(begin, min(begin + size, rows)) for begin in range(0, rows, size)]
+    scales = torch.cat([part.scales for part in parts], dim=1)
+    return PackedWeight(torch.cat([part.planes for part in parts]), scales, rows, columns)
 
 
 @dataclass(frozen=True)
@@ -99,6 +115,13 @@ class _Asked:
         return torch.empty(0)
 
 
+def count_weights(config: Any) -> int:
+    """Return how many layers' weights a decoder of this configuration multiplies with."""
+    asked = _Asked()
+    decoder_from(config, asked)
+    return sum(map(len, asked.products))
+
+
 def write_packed(path: Path, config: Any, tensors: Tensors, on_tensor: Callable[[int], None]) -> None:
     """Write all that a decoder needs.
 
@@ -106,10 +129,11 @@ def write_packed(path: Path, config: Any, tensors: Tensors, on_tensor: Callable[
         path: Of the file.
         config: Of transformers; `is_known` knows it.
         tensors: The model's. No more than one is in memory at a time.
-        on_tensor: Called with how many tensors are written, after each.
+        on_tensor: Called with how many layers' weights are written, after each part; see `count_weights`.
 
     Raises:
         ValueError: A weight is absent.
+        FetchError: There is no room for the file.
     """
     asked = _Asked()
     decoder_from(config, asked)
@@ -129,8 +153,10 @@ def write_packed(path: Path, config: Any, tensors: Tensors, on_tensor: Callable[
     entries |= {name: (torch.float32, tensors.shape(name)) for name in asked.vectors}
     entries |= {name: (torch.bfloat16, tensors.shape(name)) for name in asked.tables}
     described = json.dumps({names: [asdict(part) for part in parts] for names, parts in products.items()})
+    header = _header(entries, {"format": "pt", "products": described})
+    weights.require_room(path.parent, len(header) + sum(_size(*entry) for entry in entries.values()))
     with path.open("wb") as file:
-        file.write(_header(entries, {"format": "pt", "products": described}))
+        file.write(header)
         written = 0
         for parts in products.values():
             for part in parts:
@@ -164,8 +190,10 @@ def _tensors_of(part: _Part, tensors: Tensors) -> list[Tensor]:
     names = [f"{layer}.weight" for layer in part.layers]
     if part.bits == 32:
         return [torch.cat([tensors.numbers(name) for name in names])]
-    weights = [tensors.packed(name) for name in names]
-    return [torch.cat([weight.planes for weight in weights]), torch.cat([weight.scales for weight in weights], dim=1)]
+    packed = [tensors.packed(name) for name in names]
+    if len(packed) == 1:
+        return [packed[0].planes, packed[0].scales]
+    return [torch.cat([weight.planes for weight in packed]), torch.cat([weight.scales for weight in packed], dim=1)]
 
 
 def _bias(layer: str, tensors: Tensors) -> Tensor:
@@ -183,12 +211,16 @@ def _bytes(tensor: Tensor) -> Any:
     return tensor.contiguous().view(-1).view(torch.uint8).numpy()
 
 
+def _size(dtype: torch.dtype, shape: tuple[int, ...]) -> int:
+    return torch.Size(shape).numel() * dtype.itemsize
+
+
 def _header(entries: dict[str, tuple[torch.dtype, tuple[int, ...]]], metadata: dict[str, str]) -> bytes:
     """Return what stands before the tensors of a file in safetensors."""
     described: dict[str, Any] = {"__metadata__": metadata}
     offset = 0
     for name, (dtype, shape) in entries.items():
-        end = offset + torch.Size(shape).numel() * dtype.itemsize
+        end = offset + _size(dtype, shape)
         described[name] = {"dtype": _STORED[dtype], "shape": shape, "data_offsets": [offset, end]}
         offset = end
     text = json.dumps(described).encode()

@@ -17,8 +17,10 @@ import torch
 
 from fim_magic import catalog
 from fim_magic.engines.memory import free_memory, gigabytes
-from fim_magic.engines.torch.devices import THIS_MACHINE, Devices, dtype_for
+from fim_magic.engines.torch.architectures import KNOWN
+from fim_magic.engines.torch.devices import QUANTISATIONS, THIS_MACHINE, Devices, dtype_for, require_quantisation
 from fim_magic.engines.torch.footprint import (
+    BYTES_PACKED,
     BYTES_QUANTISED,
     TOKENS_CONSIDERED,
     WeightsSize,
@@ -26,8 +28,6 @@ from fim_magic.engines.torch.footprint import (
     context_of,
 )
 from fim_magic.errors import ModelError, OptionError
-
-QUANTISATIONS = tuple(BYTES_QUANTISED)
 
 _WORKING = 256_000_000  # bytes: activations of the 512 tokens that are read at once, workspaces of the libraries
 # Below this, a prompt has no room. It is all that is demanded beside the weights: their size is known exactly, the rest
@@ -78,7 +78,8 @@ def plan(
         weights: What its weights take.
         config: Its config.json.
         name: What the user called it.
-        quantize: "8bit" or "4bit" for bitsandbytes on CUDA; None for the precision in which the device computes well.
+        quantize: "8bit" or "4bit", for bitsandbytes on CUDA and for packed weights on a CPU; None for the precision in
+            which the device computes well.
         free: Bytes that it may take on each device; None is what is free now.
         devices: What they can do.
 
@@ -87,10 +88,8 @@ def plan(
         ModelError: It does not fit.
     """
     require_quantisation(quantize, devices)
-    stored = config.get("quantization_config")
-    if quantize is not None and stored is not None:
-        method = stored.get("quant_method", "") if isinstance(stored, Mapping) else ""
-        raise OptionError(f"{name} is stored quantised already{f' ({method})' if method else ''}. Omit --quantize.")
+    if quantize is not None:
+        require_not_stored_quantised(config, name)
     return _first_that_fits(_Model(name, weights, config, quantize, devices), free_memory() if free is None else free)
 
 
@@ -127,27 +126,20 @@ def require_room_for(
     _first_that_fits(model, free_memory() if free is None else free)
 
 
-def require_quantisation(quantize: str | None, devices: Devices = THIS_MACHINE) -> None:
-    """Refuse a `quantize` that is unknown, or that this machine cannot do.
+def require_not_stored_quantised(config: Mapping[str, Any], name: str) -> None:
+    """Refuse to quantise a checkpoint that is stored so.
+
+    Args:
+        config: Its config.json.
+        name: What the user called it.
 
     Raises:
-        OptionError: The message says what to do instead.
+        OptionError: It is.
     """
-    if quantize is None:
-        return
-    if quantize not in QUANTISATIONS:
-        raise OptionError(f"--quantize is {' or '.join(QUANTISATIONS)}; {quantize!r} is neither.")
-    if not devices.has_cuda():
-        raise OptionError(
-            f"--quantize {quantize} needs a CUDA GPU, and torch finds none here: bitsandbytes, which does it, is made "
-            "for those. Omit it and take a smaller model (%fim models says which fit); %fim use "
-            f"{catalog.DEFAULT.name} does well on a CPU."
-        )
-    if not devices.has_bitsandbytes():
-        raise OptionError(
-            f"--quantize {quantize} needs the library bitsandbytes. Type `%pip install -U bitsandbytes`, restart the "
-            "kernel, and try again."
-        )
+    stored = config.get("quantization_config")
+    if stored is not None:
+        method = stored.get("quant_method", "") if isinstance(stored, Mapping) else ""
+        raise OptionError(f"{name} is stored quantised already{f' ({method})' if method else ''}. Omit --quantize.")
 
 
 @dataclass(frozen=True)
@@ -165,7 +157,22 @@ class _Model:
         """For how much context memory is computed."""
         return min(context_of(self.config) or TOKENS_CONSIDERED, TOKENS_CONSIDERED)
 
+    @property
+    def is_packed(self) -> bool:
+        """Whether it is quantised on the CPU."""
+        return self.quantize is not None and not self.devices.has_cuda()
+
+    @property
+    def can_be_packed(self) -> bool:
+        """Whether `--quantize` takes it on a CPU, as far as that is known."""
+        entry = catalog.find(self.name) or catalog.by_repo(self.name)
+        if entry is not None:
+            return entry.can_be_packed
+        return self.config.get("model_type") in KNOWN and not self.weights.packed
+
     def bytes_at(self, dtype: torch.dtype) -> int:
+        if self.quantize is not None and self.is_packed:
+            return self.weights.bytes_packed(self.quantize)
         return self.weights.bytes_at(dtype.itemsize, self.quantize)
 
     def cache_at(self, dtype: torch.dtype) -> int:
@@ -195,7 +202,7 @@ def _fitting(model: _Model, free: Mapping[str, int]) -> Iterator[Placement]:
         yield from _offloaded(model, gpus, free["cpu"])
     elif "mps" in free:
         yield from _on_one(model, "mps", free)
-    if model.quantize is None:
+    if model.quantize is None or model.is_packed:
         too_little = [f"{gigabytes(size)} are free on {device}" for device, size in free.items() if device != "cpu"]
         notice = f"It runs on the CPU, which is slow, because only {' and '.join(too_little)}." if too_little else ""
         yield from _on_one(model, "cpu", free, notice)
@@ -209,7 +216,8 @@ def _on_one(model: _Model, device: str, free: Mapping[str, int], notice: str = "
         return
     short = tokens < model.tokens
     # On a CPU, weights that are stored as they are computed with are read through a memory map; but not on Windows.
-    mapped = model.weights.float32 if device == "cpu" and sys.platform != "win32" else 0
+    stored = weights if model.is_packed else model.weights.float32
+    mapped = stored if device == "cpu" and sys.platform != "win32" else 0
     yield Placement(
         arguments=_arguments(model, dtype) | ({} if device == "cpu" else {"device_map": device}),
         description=f"{device}, {_precision(model, dtype)}",
@@ -273,7 +281,7 @@ def _gpus(free: Mapping[str, int]) -> dict[str, int]:
 
 def _dtype(model: _Model, devices: Iterable[str]) -> torch.dtype:
     """The precision in which all of these devices compute well."""
-    if model.quantize == "8bit":
+    if model.quantize == "8bit" and not model.is_packed:
         return torch.float16  # LLM.int8() computes in it, and warns at every layer that is handed another
     dtypes = {dtype_for(torch.device(device), model.devices) for device in devices}
     return dtypes.pop() if len(dtypes) == 1 else torch.float16
@@ -302,7 +310,7 @@ def _spread(budgets: Mapping[str, int], ram: int) -> dict[str, Any]:
 
 
 def _arguments(model: _Model, dtype: torch.dtype) -> dict[str, Any]:
-    if model.quantize is None:
+    if model.quantize is None or model.is_packed:
         return {"dtype": dtype}
     from transformers import BitsAndBytesConfig
 
@@ -328,7 +336,7 @@ def _short_notice(tokens: int, model: _Model) -> str:
 
 
 def _experts(model: _Model) -> str:
-    if model.quantize is None or model.weights.linear * 2 > model.weights.elements:
+    if model.quantize is None or model.is_packed or model.weights.linear * 2 > model.weights.elements:
         return ""
     return f"Most of {model.name} are experts or embeddings, which --quantize leaves as they are."
 
@@ -346,9 +354,15 @@ def _refusal(model: _Model, free: Mapping[str, int]) -> str:
 def _quantised_instead(model: _Model, free: Mapping[str, int]) -> str:
     if model.quantize is not None or model.weights.packed:
         return ""
+    on_cpu = free.keys() == {"cpu"}
+    if on_cpu and not model.can_be_packed:
+        return ""
     for quantize in QUANTISATIONS:
-        size = model.weights.bytes_at(torch.float16.itemsize, quantize)
-        if any(size + _WORKING < room for room in _gpus(free).values()):
+        if on_cpu:
+            size, rooms = model.weights.bytes_packed(quantize), list(free.values())
+        else:
+            size, rooms = model.weights.bytes_at(torch.float16.itemsize, quantize), list(_gpus(free).values())
+        if any(size + _WORKING < room for room in rooms):
             bits = quantize.removesuffix("bit")
             return f"In {bits} bits it takes {gigabytes(size)}: %fim use {model.name} --quantize {quantize}. "
     return ""
@@ -358,10 +372,13 @@ def _smaller_instead(model: _Model, free: Mapping[str, int]) -> str:
     on_gpu = any(device != "cpu" for device in free)
     room = max(size for device, size in free.items() if (device != "cpu") == on_gpu)
     element_size: float = torch.float16.itemsize if on_gpu else torch.float32.itemsize
-    option = ""
+    option, entries = "", catalog.ENTRIES
     if model.quantize is not None:
-        element_size, option = BYTES_QUANTISED[model.quantize], f" --quantize {model.quantize}"
-    entry = catalog.largest_that_fits(room, element_size)
+        sizes = BYTES_PACKED if model.is_packed else BYTES_QUANTISED
+        element_size, option = sizes[model.quantize], f" --quantize {model.quantize}"
+    if model.is_packed:
+        entries = tuple(entry for entry in entries if entry.can_be_packed)
+    entry = catalog.largest_that_fits(room, element_size, entries=entries)
     if entry is None or entry.name == model.name:
         return "No model of the catalogue fits what is free. Close what else uses it, and try again."
     return f"The largest of %fim models that fits is {entry.name}: %fim use {entry.name}{option}."

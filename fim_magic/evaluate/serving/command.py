@@ -14,7 +14,7 @@ from fim_magic.loading.spec import ModelSpec
 from fim_magic.visible import notify, plain_text
 
 _ROUNDS, _QUICK_ROUNDS = 5, 2
-_OF_OTHERS = ("random_weights", "threads", "llama_cpp", "plot")
+_OF_OTHERS = ("random_weights", "quantize", "threads", "llama_cpp", "plot")
 
 
 def run(options: argparse.Namespace) -> int:

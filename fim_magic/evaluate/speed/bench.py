@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import statistics
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,12 +13,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import torch
 
+from fim_magic import weights
 from fim_magic.engines.memory import give_back
 from fim_magic.engines.out_of_memory import freeing_memory
 from fim_magic.engines.torch.devices import dtype_for
-from fim_magic.errors import FimError, ModelError, OptionError
+from fim_magic.errors import FetchError, FimError, ModelError, OptionError
 from fim_magic.evaluate import picture
 from fim_magic.evaluate.printing import write
 from fim_magic.evaluate.speed import fresh, llama_cpp_build, machine, measure, plot, subject
@@ -57,6 +62,7 @@ class SpeedOptions:
     model: str = "auto"  # a short name, a folder, a .gguf file, or "auto"
     random_weights: str = ""  # a size instead of a model, or ""
     layout: str = "llama"  # of random weights
+    quantize: str = ""  # in how many bits random weights are, "8bit" or "4bit", or ""
     rounds: int = ROUNDS  # how often everything is measured, warm-ups not counted
     measures: tuple[str, ...] = MEASURES  # which of `MEASURES`
     threads: int | None = None  # of the CPU; None leaves torch's choice
@@ -103,8 +109,8 @@ def run(
     load = machine.load_average()
     whole = True
     try:
-        with freeing_memory("the bench", advice=_FOR_LESS):
-            _measure_all(options, report, on_progress, instruments)
+        with freeing_memory("the bench", advice=_FOR_LESS), _folder_for(options) as folder:
+            _measure_all(options, report, on_progress, instruments, folder)
     except KeyboardInterrupt:
         whole = False
         report.warnings.append("It was interrupted. What follows is what was measured until then.")
@@ -131,12 +137,39 @@ def _check(options: SpeedOptions) -> None:
         picture.require(options.plot)
     if options.llama_cpp is not None and options.random_weights:
         raise OptionError("--llama-cpp compares with a .gguf file, and random weights are none. Omit one of the two.")
+    if options.quantize and (not options.random_weights or torch.cuda.is_available()):
+        raise OptionError(
+            f"--quantize {options.quantize} is for random weights on a CPU: fim-magic bench --random-weights 7B "
+            f"--quantize {options.quantize}"
+        )
     for path in (options.json, options.plot):
         if path is not None and not path.parent.is_dir():
             raise OptionError(f"There is no folder {str(path.parent)!r} to write {path.name} to. Make it first.")
 
 
-def _measure_all(options: SpeedOptions, report: SpeedReport, on_progress: OnProgress, instruments: Instruments) -> None:
+@contextmanager
+def _folder_for(options: SpeedOptions) -> Iterator[Path]:
+    """Yield a folder for quantised weights: in the cache, where there is room for models, and removed at the end."""
+    if not options.quantize:
+        yield Path()
+        return
+    cache = weights.cache_dir()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        for left_over in cache.glob("bench-*-*"):  # of a process that was killed
+            process = left_over.name.split("-")[1]
+            if process.isdecimal() and not psutil.pid_exists(int(process)):
+                shutil.rmtree(left_over, ignore_errors=True)
+        folder = tempfile.TemporaryDirectory(dir=cache, prefix=f"bench-{os.getpid()}-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise FetchError(weights.cannot_write(error)) from error
+    with folder as name:
+        yield Path(name)
+
+
+def _measure_all(
+    options: SpeedOptions, report: SpeedReport, on_progress: OnProgress, instruments: Instruments, folder: Path
+) -> None:
     """Measure into `report`, in an order that leaves the memory free for the processes that need it."""
     record = report.record
 
@@ -146,7 +179,7 @@ def _measure_all(options: SpeedOptions, report: SpeedReport, on_progress: OnProg
     if set(options.measures) == {"load_ext"}:
         found = None
     elif options.random_weights:
-        found = subject.made_in_place(options.random_weights, options.layout)
+        found = subject.made_in_place(options.random_weights, options.layout, options.quantize, folder, on_progress)
     else:
         found = instruments.find(options.model, on_progress)
     if "load_ext" in options.measures:
@@ -158,13 +191,18 @@ def _measure_all(options: SpeedOptions, report: SpeedReport, on_progress: OnProg
     device = subject.device_for(found)
     report.on_gpu = device.type == "cuda"
     report.random_weights = found.is_random
-    precision = f"{str(dtype_for(device)).removeprefix('torch.')} for {GENERATE}"
-    report.about |= {"model": found.name, "revision": found.revision, "date": _now(), "precision": precision}
+    precision = "" if found.quantize else f"{str(dtype_for(device)).removeprefix('torch.')} for {GENERATE}; "
+    report.about |= {
+        "model": found.name,
+        "revision": found.revision,
+        "date": _now(),
+        "precision": precision.removesuffix("; "),
+    }
     report.about |= machine.report(device, _SHOWN_VERSIONS)
     build = _note_build(options, found, report)
     record.bandwidth.append(instruments.bandwidth(device))
     engine = subject.load_engine(found, device)
-    report.about["precision"] = f"{precision}; {engine.info.runs_on} for {OURS}"
+    report.about["precision"] = f"{precision}{engine.info.runs_on} for {OURS}"
     asked = _workloads(engine, options.measures, options, found)
     if "fresh" in options.measures:
         infills = _workloads(engine, ["infill"], options, found)
@@ -175,7 +213,7 @@ def _measure_all(options: SpeedOptions, report: SpeedReport, on_progress: OnProg
             )
         del engine
         give_back()  # its memory is theirs now
-        arms = [GENERATE, OURS, *([GGUF] if subject.has_gguf_engine(found) else [])]
+        arms = [*([] if found.quantize else [GENERATE]), OURS, *([GGUF] if subject.has_gguf_engine(found) else [])]
         its = {} if build is None or build.program is None else {"program": build.program}
         arms += [LLAMA_CPP] if its else []
         rounds = min(options.rounds, _FRESH_ROUNDS)
@@ -269,7 +307,7 @@ def _load_arms(
 ) -> tuple[list[Arm], list[str]]:
     """Return who takes part, and why others do not."""
     arms: list[Arm] = [
-        GenerateArm(subject.load_plain(found, device)),
+        *([] if found.quantize else [GenerateArm(subject.load_plain(found, device))]),
         EngineArm(OURS, engine, device),
         EngineArm(PLAIN, engine, device, speculate=False),
     ]

@@ -26,6 +26,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--layout", default="llama", help="of random weights: llama, qwen2, starcoder2 or gpt_bigcode")
     parser.add_argument(
+        "--quantize", choices=("8bit", "4bit"), default="", help="random weights in so many bits each, on a CPU"
+    )
+    parser.add_argument(
         "--rounds", type=int, help="how often everything is measured, and each user of a server asks (default 5)"
     )
     parser.add_argument("--quick", action="store_true", help="two rounds")
@@ -73,6 +76,7 @@ def run(options: argparse.Namespace) -> int:
         model=options.model,
         random_weights=options.random_weights,
         layout=options.layout,
+        quantize=options.quantize,
         rounds=rounds,
         measures=names or MEASURES,
         threads=options.threads,

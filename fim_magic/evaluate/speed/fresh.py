@@ -146,7 +146,7 @@ def answer_job(job: dict[str, Any]) -> dict[str, Any]:
     answered = time.perf_counter() - began
     arm.ask(long.prompt, long)
     found: dict[str, Any] = {"load": loaded, "answered": answered, "peak": max(0, _peak(device) - before)}
-    return found | ({"load": None, "answered": None} if subject.is_random else {})
+    return found | ({"load": None, "answered": None} if subject.is_random and not subject.quantize else {})
 
 
 def _program_job(job: dict[str, Any], subject: Subject) -> dict[str, Any]:

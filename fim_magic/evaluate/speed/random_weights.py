@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from torch import Tensor
 from transformers import AutoModelForCausalLM, GPTBigCodeConfig, LlamaConfig, Qwen2Config, Starcoder2Config
 
+from fim_magic.engines.torch.packed import GROUP, PackedWeight, padded
+from fim_magic.engines.torch.packed_file import FILE, count_weights, write_packed
+from fim_magic.engines.torch.quantised_tensors import QuantisedTensors
 from fim_magic.errors import OptionError
+from fim_magic.progress import Meter, OnProgress
 from fim_magic.tokenization import TextTokenizer
 
 LAYOUTS = ("llama", "qwen2", "starcoder2", "gpt_bigcode")
 SEED = 0
+BITS = {"8bit": 8, "4bit": 4}
+_SPREAD = 0.02  # the standard deviation of weights, as most models begin with
 
 _CONTEXT = 16384
 _UNGATED = 3 / 2  # an MLP with two matrices instead of three is as large when it is wider by this
@@ -96,8 +104,70 @@ def build(size: str, layout: str, device: torch.device, dtype: torch.dtype) -> A
 
 def tokenizer_for(model: Any) -> TextTokenizer:
     """Return a tokenizer with one token a byte: an engine has to have one, and random weights need no more."""
+    return TextTokenizer(_bytewise(), int(model.get_input_embeddings().weight.shape[0]))
+
+
+def write_quantised(folder: Path, size: str, layout: str, quantize: str, on_progress: OnProgress) -> None:
+    """Write a folder with packed weights, as `--quantize` makes them on a CPU, a weight at a time.
+
+    Args:
+        folder: That is there.
+        size: As of `build`.
+        layout: As of `build`.
+        quantize: "8bit" or "4bit".
+        on_progress: Called often.
+
+    Raises:
+        FetchError: There is no room for it.
+    """
+    config = config_of(size, layout)
+    tensors = _RandomTensors(config, BITS[quantize])
+    meter = Meter(on_progress, "Making random weights", count_weights(config), unit="weights")
+    write_packed(folder / FILE, config, tensors, meter.report)
+    config.save_pretrained(str(folder))
+    _bytewise().save(str(folder / "tokenizer.json"))
+
+
+class _RandomTensors(QuantisedTensors):
+    """Weights that are drawn in the form in which they are packed."""
+
+    def __init__(self, config: Any, bits: int) -> None:
+        with torch.device("meta"):  # shapes without numbers
+            model = AutoModelForCausalLM.from_config(config)
+        held = model.named_parameters(remove_duplicate=False)
+        self._shapes = {name: tuple(weight.shape) for name, weight in held}
+        self._drawn = torch.Generator().manual_seed(SEED)
+        super().__init__(self, bits)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._shapes
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._shapes[name]
+
+    def numbers(self, name: str, begin: int = 0, end: int | None = None) -> Tensor:
+        rows = len(range(self.shape(name)[0])[begin:end])
+        if name.endswith(("norm.weight", "ln_1.weight", "ln_2.weight", "ln_f.weight")):
+            return torch.ones(rows)
+        return _SPREAD * torch.randn(rows, *self.shape(name)[1:], generator=self._drawn)
+
+    def packed(self, name: str) -> PackedWeight:
+        rows, columns = self.shape(name)
+        planes, height = self.bits(name) // 4, padded(rows)
+        numbers = torch.randint(0, 256, (height, planes * columns // 2), dtype=torch.uint8, generator=self._drawn)
+        # Scale and zero of each plane, for numbers from -8 to 7, or from -128 to 127, of which all are as frequent.
+        scale = _SPREAD * 12**0.5 / 16**planes
+        kinds = [(scale, scale / 2)] if planes == 1 else [(16 * scale, 0.0), (scale, 8 * scale)]
+        scales = torch.tensor(kinds).repeat_interleave(columns // GROUP, dim=0)
+        return PackedWeight(numbers, scales[:, None].expand(-1, height, -1).bfloat16(), rows, columns)
+
+    def _lost(self, _name: str) -> float:
+        return 0.0
+
+
+def _bytewise() -> Tokenizer:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     backend = Tokenizer(models.BPE(vocab={letter: index for index, letter in enumerate(alphabet)}, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
-    return TextTokenizer(backend, int(model.get_input_embeddings().weight.shape[0]))
+    return backend

@@ -15,7 +15,7 @@ from fim_magic.engines.torch.devices import dtype_for
 from fim_magic.engines.torch.footprint import weights_in
 from fim_magic.engines.torch.local import LocalEngine
 from fim_magic.engines.torch.placement import plan
-from fim_magic.evaluate.speed.random_weights import build, config_of, tokenizer_for
+from fim_magic.evaluate.speed.random_weights import build, config_of, tokenizer_for, write_quantised
 from fim_magic.loading.loaders import LOADERS
 from fim_magic.loading.memory import THIS_MACHINE, MemoryProbe
 from fim_magic.loading.resolve import find_source
@@ -29,12 +29,13 @@ class Subject:
     """What is measured. It can be handed to another process as JSON (`dataclasses.asdict`)."""
 
     name: str  # for the report
-    folder: str = ""  # in transformers layout, or "" for random weights
+    folder: str = ""  # in transformers layout, or "" for random weights that are not quantised
     gguf: str = ""  # the GGUF file that the folder was made from, or ""
     family: str = ""  # as the catalogue states it, or ""
     revision: str = ""  # which version of the checkpoint
     size: str = ""  # of random weights, or ""
     layout: str = "llama"  # of random weights
+    quantize: str = ""  # in how many bits random weights are, on a CPU, in `folder`; or ""
     why: str = field(default="", compare=False)  # why "auto" chose it, or ""
 
     @property
@@ -51,9 +52,17 @@ def find(name: str, on_progress: OnProgress = silent, memory: MemoryProbe = THIS
     return Subject(source.name, str(folder), gguf, family, revision, why=why)
 
 
-def made_in_place(size: str, layout: str) -> Subject:
+def made_in_place(
+    size: str, layout: str, quantize: str = "", folder: Path = Path(), on_progress: OnProgress = silent
+) -> Subject:
+    """Return a subject with random weights; quantised ones, "8bit" or "4bit", are written to a folder at once."""
     config_of(size, layout)
-    return Subject(f"random weights, {size}, {layout} layout", revision="random", size=size, layout=layout)
+    name = f"random weights, {size}, {layout} layout"
+    if not quantize:
+        return Subject(name, revision="random", size=size, layout=layout)
+    write_quantised(folder, size, layout, quantize, on_progress)
+    name = f"{name}, {quantize.removesuffix('bit')} bits"
+    return Subject(name, str(folder), revision="random", size=size, layout=layout, quantize=quantize)
 
 
 def device_for(subject: Subject) -> torch.device:
@@ -79,10 +88,12 @@ def load_plain(subject: Subject, device: torch.device) -> Any:
 
 def load_engine(subject: Subject, device: torch.device) -> LocalEngine:
     """Load it as fim-magic does."""
+    folder = Path(subject.folder)
+    if subject.quantize:
+        return LocalEngine.load(folder, name=subject.name, revision=subject.revision)
     if subject.is_random:
         model = build(subject.size, subject.layout, device, dtype_for(device))
         return LocalEngine(model, tokenizer_for(model), subject.name, subject.revision)
-    folder = Path(subject.folder)
     config = read_json(folder / "config.json")
     placement = plan(weights_in(folder, config), config, name=subject.name)
     return LocalEngine.load(
