@@ -6,6 +6,11 @@ import os
 import signal
 import threading
 
+# Before torch is imported: two workers that compute with two threads each on two cores wait for each other most of the
+# time, and take twice as long.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 from checkpoints import KINDS, build
 from hypothesis import settings
