@@ -227,8 +227,7 @@ class Unpacker:
         # (groups, GROUP, blocks, rows of one kind): which row a nibble belongs to is its place in the byte, and its
         # byte's.
         kinds = (2, half) if self._layout.halves else (half, 2)
-        targets = out.unflatten(1, (blocks, *kinds)).unflatten(0, (groups, GROUP))
-        targets = targets.permute(2, 0, 1, 3, 4).unbind(3 if kinds[0] == 2 else 4)
+        targets = out.view(groups, GROUP, blocks, *kinds).permute(2, 0, 1, 3, 4).unbind(3 if kinds[0] == 2 else 4)
         scales = weight.scales[:, begin:end].view(-1, blocks, *kinds, 2).transpose(0, 1)
         for target, scale, high in zip(targets, scales.unbind(2 if kinds[0] == 2 else 3), (False, True), strict=True):
             # Copied, as the two stand between each other: torch's operations are several times as slow on numbers that
