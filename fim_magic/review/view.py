@@ -68,6 +68,7 @@ class View:
         unfilled: tuple[str, Spans] = ("", ()),
         ask: bool = True,
         details: str = "line",
+        owner: Owner | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Show the text with its hole. Call it while the cell runs that will own the view.
@@ -79,9 +80,10 @@ class View:
             unfilled: The middle before the model writes, and where it is the user's own; from `MultiHoleDocument`.
             ask: Whether to show buttons at the end, where there is somebody to click them.
             details: "line", or "full" to show what else is known as well: one of `settings.DETAILS`.
+            owner: The cell below which it is shown; None for the one that runs.
             clock: Tells when it is time to draw again.
         """
-        self._owner = Owner.current(shell)
+        self._owner = owner or Owner.current(shell)
         self._document = document
         self._title = title
         self._ask = ask
