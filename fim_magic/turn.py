@@ -56,10 +56,9 @@ class Turn:
 
         Args:
             stop: Ends the waiting when it is set.
-            wait_seconds: How long another request is waited for. One that gives way is stopped, and waited for until
-                it has left, which takes a token.
-            gives_way: Whether this one is stopped (`stop` is set) when another comes that does not give way. It waits
-                for others that do, and for no other.
+            wait_seconds: How long another request is waited for. One that gives way is waited for until it has left.
+            gives_way: Whether this one is stopped (`stop` is set) when another comes that does not give way: that one
+                has the turn a token later.
 
         Raises:
             BusyError: Another request is under way, and goes on for longer than that.
@@ -94,12 +93,11 @@ class Turn:
                     "waits. Read its events to their end, or end it with close(), and run this again."
                 )
             leaves = self.is_taken and self._gives_way
-            seconds = wait_seconds
             if leaves and not gives_way:
                 self._stop.set()
-                seconds = max(seconds, _LEAVING_SECONDS)
+            seconds = max(wait_seconds, _LEAVING_SECONDS) if leaves else wait_seconds
             left = began + seconds - time.monotonic()
-            if left <= 0 or (gives_way and not leaves):
+            if left <= 0:
                 raise BusyError(_busy(wait_seconds))
             if stop.is_set():
                 raise KeyboardInterrupt

@@ -46,7 +46,7 @@ def test_one_that_does_not_give_way_makes_others_busy_whether_they_do_or_not():
     turn = Turn()
     with held(turn, gives_way=False) as stop:
         for gives_way in (False, True):
-            with pytest.raises(BusyError), turn.taken(threading.Event(), 30 * gives_way, gives_way=gives_way):
+            with pytest.raises(BusyError), turn.taken(threading.Event(), gives_way=gives_way):
                 pass
         assert not stop.is_set()
 
@@ -79,6 +79,15 @@ def test_one_that_gives_way_does_not_overtake_one_that_waits_for_the_same_place(
             raise BusyError("it came after the other")
         waiting.join(30)
     assert order[0] == "first"
+
+
+def test_one_that_gives_way_may_wait_for_one_that_does_not():
+    turn = Turn()
+    leaves = threading.Event()
+    with held(turn, gives_way=False, leaves=leaves) as stop:
+        threading.Timer(0.05, leaves.set).start()
+        with turn.taken(threading.Event(), 30, gives_way=True):
+            assert not stop.is_set()
 
 
 def test_waiting_ends_when_it_is_stopped():

@@ -47,6 +47,7 @@ class Channel:
         self._cells: tuple[NotebookCell, ...] = ()
         self._lock = threading.Lock()
         self._under_way: dict[str, threading.Event] = {}
+        self._ghosts: set[str] = set()  # of those, or of those that have ended
         self._ghost_text = GhostText(session, self.tell)
 
     def tell(self, message: Message) -> None:
@@ -85,7 +86,8 @@ class Channel:
             asked = Asked.of(message)
             if asked.cells is not None:
                 self._cells = asked.cells
-            self.stop()  # a page has one cursor
+            if act == "ghost":
+                self._stop_ghosts()  # a page has one cursor
             self._start(asked, self._ghost if act == "ghost" else self._fill)
         elif act == "cancel":
             self._stop_one(text_of(message, "id"))
@@ -99,6 +101,12 @@ class Channel:
         else:
             raise MessageError("do")
 
+    def _stop_ghosts(self) -> None:
+        with self._lock:
+            for name in self._ghosts & self._under_way.keys():
+                self._under_way[name].set()
+            self._ghosts.clear()
+
     def _stop_one(self, name: str) -> None:
         with self._lock:
             stop = self._under_way.get(name)
@@ -109,6 +117,8 @@ class Channel:
         stop = threading.Event()
         with self._lock:
             self._under_way[asked.id] = stop
+            if answer == self._ghost:
+                self._ghosts.add(asked.id)
         arguments = (self._answer, asked, answer, stop)
         run = contextvars.copy_context().run
         threading.Thread(target=run, args=arguments, name="fim-magic answers a page", daemon=True).start()

@@ -16,7 +16,7 @@ from fim_magic.provenance import Record, decide, of_cell
 from fim_magic.session import Session
 
 _TOKENS = 64  # of one answer: a block of some lines
-_TURN_SECONDS = 5.0  # while another page's ghost text takes the model's last step
+_PATIENCE_SECONDS = 5.0  # while a cell is filled, where somebody has asked
 _MOST_KEPT = 16  # answers that may still be taken
 _NOTHING_LOADED = (
     "Ghost text begins when a model is loaded, and loads none by itself: run a cell with %fim use NAME, or fill a hole."
@@ -88,7 +88,8 @@ class GhostText:
             request = session.in_notebook(request, cells=cells)
             first = ""
             try:
-                for event in run(request, engine, stop, gives_way=True, wait_seconds=_TURN_SECONDS):
+                wait_seconds = 0.0 if asked.is_automatic else _PATIENCE_SECONDS
+                for event in run(request, engine, stop, gives_way=True, wait_seconds=wait_seconds):
                     if isinstance(event, Grew) and event.candidate == 0 and event.middle != first:
                         first = event.middle
                         self._tell({"type": "text", "id": asked.id, "text": first})

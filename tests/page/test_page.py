@@ -14,7 +14,9 @@ from fim_magic.document import Document
 from fim_magic.engines import Destination
 from fim_magic.events import Finished
 from fim_magic.frontends.owner import OUTPUT_KEY
-from fim_magic.loading.manager import MODELS, ModelManager
+from fim_magic.history import History
+from fim_magic.loading.manager import ModelManager
+from fim_magic.page import ghost_text
 from fim_magic.page.channel import Channel
 from fim_magic.page.comms import TARGET, Comms
 from fim_magic.page.messages import Asked, MessageError
@@ -70,22 +72,44 @@ class Page:
         return self.until_end(message.get("id_", "1"))
 
 
-@pytest.fixture
-def shell(tmp_path):
-    with extended_shell(tmp_path) as shell:
+@pytest.fixture(scope="module")
+def one_shell(tmp_path_factory):
+    with extended_shell(tmp_path_factory.mktemp("ipython")) as shell:
         shell.kernel = Kernel()
         yield shell
         del shell.kernel
 
 
 @pytest.fixture
+def shell(one_shell):
+    """A shell with the extension, as it is when that was loaded. To make one for each test takes longer than they do."""
+    magics = magics_of(one_shell)
+    before = {name: getattr(magics, name) for name in magics.trait_names(config=True)}
+    session = magics.session
+    session.history, session.last = History(), None
+    one_shell.kernel.parents.clear()
+    ran = len(one_shell.history_manager.input_hist_raw)
+    yield one_shell
+    for name, value in before.items():
+        setattr(magics, name, value)
+    session.__dict__.pop("models", None)
+    one_shell.user_ns.pop("spread", None)
+    del one_shell.history_manager.input_hist_raw[ran:]
+
+
+@pytest.fixture
 def scripted(shell):
     scripted = ScriptedEngine("sum(xs)")
-    MODELS.adopt(scripted)
+    adopted(shell, scripted)
     yield scripted
     scripted.may_go_on.set()
     ended()
-    MODELS.unload()
+
+
+def adopted(shell, engine):
+    """Have a model loaded, where unloading another one need not be waited for."""
+    session_of(shell).models = ModelManager()
+    session_of(shell).models.adopt(engine)
 
 
 @pytest.fixture
@@ -156,14 +180,13 @@ def test_ghost_text_ends_where_the_hole_does(shell, page, scripted, prefix, suff
     assert last["texts"] == [shown]
 
 
-def test_a_model_in_memory_answers_a_page_as_it_does_elsewhere(page, engine):
+def test_a_model_in_memory_answers_a_page_as_it_does_elsewhere(shell, page, engine):
     qwen = engine("qwen2")
-    MODELS.adopt(qwen)
+    adopted(shell, qwen)
     document = Document("def mean(xs):\n    ", "\n    return total\n")
     *_, last = run(Request(document, max_new_tokens=64, is_short=True), qwen)
     assert isinstance(last, Finished)
     assert page.answered("ghost", document.prefix, document.suffix)[-1]["texts"] == [last.result.middle]
-    MODELS.unload()
 
 
 def test_several_answers_begin_with_the_one_that_was_shown(page, scripted):
@@ -235,7 +258,8 @@ def test_a_magic_stops_ghost_text_and_takes_the_model(shell, page, scripted):
     assert reason(page.until_end()) == ""
 
 
-def test_ghost_text_leaves_the_model_to_a_magic(page, scripted):
+def test_ghost_text_leaves_the_model_to_a_magic(page, scripted, monkeypatch):
+    monkeypatch.setattr(ghost_text, "_PATIENCE_SECONDS", 0.0)
     events = run(Request(Document("x", "")), scripted)
     next(events)
     assert "busy" in reason(page.answered("ghost", "total = "))
@@ -248,6 +272,17 @@ def test_automatic_ghost_text_says_nothing_of_a_model_that_is_busy(shell, page, 
     next(events)
     assert reason(page.answered("ghost", "total = ", automatic=True)) == ""
     events.close()
+
+
+def test_ghost_text_stops_no_fill_and_waits_for_it_where_it_was_asked_for(page, scripted):
+    reached = stuck(scripted, 2)
+    page.ask("fill", "total = ")
+    assert reached.wait(SECONDS)
+    scripted.before_step = lambda _step: None
+    page.ask("ghost", "total = 1 + ", id_="2")
+    threading.Timer(0.1, scripted.may_go_on.set).start()
+    assert page.until_end("1")[-1]["type"] == "done"
+    assert page.until_end("2")[-1]["texts"] == ["sum(xs)"]
 
 
 def test_a_page_that_goes_stops_what_it_has_asked_for(page, scripted):
