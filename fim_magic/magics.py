@@ -363,7 +363,14 @@ class FimMagics(Magics, Settings):
         from fim_magic import reports
 
         session = self.session
-        say(reports.doctor(notebook=session.notebook(), model_name=self.model, permission=self.permission()))
+        say(
+            reports.doctor(
+                notebook=session.notebook(),
+                model_name=self.model,
+                permission=self.permission(),
+                at_cursor=self._page.about(),
+            )
+        )
 
 
 def _parse_use(line: str) -> dict[str, Any]:

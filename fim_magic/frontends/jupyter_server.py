@@ -23,6 +23,7 @@ class JupyterLab(_JupyterServer):
     """JupyterLab from version 4 on, and Notebook from version 7 on: they send the cell's id."""
 
     page = "lab"
+    at_cursor = "nothing yet: this page has no labextension of fim-magic that talks to the kernel"
 
     def recognises(self, shell: Any, message: KernelMessage) -> bool:
         return message.cell_id != ""

@@ -12,6 +12,7 @@ class Terminal(FrontEnd):
     """No kernel: everything happens while the cell runs, and is printed."""
 
     has_kernel = False
+    at_cursor = "F8 fills at the cursor of a prompt"
 
     def recognises(self, shell: Any, message: KernelMessage) -> bool:
         return getattr(shell, "kernel", None) is None

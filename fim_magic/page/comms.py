@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fim_magic.frontends import recognise
 from fim_magic.session import Session
 
 if TYPE_CHECKING:
@@ -48,6 +49,18 @@ class Comms:
         """Tell all pages what they may ask for."""
         for channel in tuple(self._channels.values()):
             channel.tell_state()
+
+    def about(self) -> tuple[str, str]:
+        """Say what there is at the cursor in the front end of the running cell, and what to do for more, or ""."""
+        ghost = self._session.settings.ghost
+        if self._channels:
+            when = {"off": "no ghost text", "key": "ghost text on its key", "auto": "ghost text after each pause"}[
+                ghost
+            ]
+            return f"a fill on F8, {when} (FimMagics.ghost)", ""
+        front_end = recognise(self._shell)
+        advice = "install fim-magic where JupyterLab or Notebook runs, and load the page again"
+        return front_end.at_cursor, advice if front_end.page == "lab" else ""
 
     def _open(self, opened: Any, _message: dict[str, Any]) -> None:
         from fim_magic.page.channel import Channel  # when a page comes: %load_ext need not wait for what this brings

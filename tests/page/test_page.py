@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import re
 import threading
 from dataclasses import replace
 
@@ -252,7 +253,8 @@ def test_a_magic_stops_ghost_text_and_takes_the_model(shell, page, scripted):
     page.ask("ghost", "total = ")
     assert reached.wait(SECONDS)
     scripted.before_step = lambda _step: None
-    threading.Timer(0.1, scripted.may_go_on.set).start()
+    stop = page.channel._under_way["1"]
+    threading.Thread(target=lambda: stop.wait(SECONDS) and scripted.may_go_on.set()).start()
     assert "Error" not in run_cell(shell, "%%fim\ntotal = <cursor>\n")
     assert session_of(shell).last.middle == "sum(xs)"
     assert reason(page.until_end()) == ""
@@ -577,6 +579,18 @@ def test_a_kernel_has_a_sign_and_a_target_until_the_extension_is_unloaded(shell,
     assert not opened.is_open
     assert manager.targets == {}
     comms.close()
+
+
+def test_doctor_says_what_a_front_end_gives(shell, manager, monkeypatch):
+    comms = magics_of(shell)._page = Comms(shell, session_of(shell))
+    monkeypatch.setattr("fim_magic.weights.reachable", dict)
+    assert re.search(r"! at the cursor +nothing yet.*-> install fim-magic where", run_cell(shell, "%fim doctor"))
+    manager.targets[TARGET](Comm(), {})
+    assert "a fill on F8, ghost text on its key" in run_cell(shell, "%fim doctor")
+    comms.close()
+    monkeypatch.setattr(shell.kernel, "get_parent", lambda: {"metadata": {"cellId": "vscode-notebook-cell:1"}})
+    assert "JupyterLab from 4.1 on" in comms.about()[0]
+    assert comms.about()[1] == ""
 
 
 def test_a_comm_that_is_closed_is_told_nothing_more(shell, manager):
