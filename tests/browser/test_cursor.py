@@ -13,6 +13,7 @@ from conftest import Page
 
 playwright = pytest.importorskip("playwright.sync_api")
 expect = playwright.expect
+expect.set_options(timeout=20_000)  # what a slow machine takes to bring in a tokenizer
 
 TESTS = Path(__file__).parents[1]
 SETUP = f"""
