@@ -69,6 +69,20 @@ class Permission:
         if not self.allows(info):
             raise NotAllowedError(refusal(info, self.context))
 
+    def require_for_typing(self, info: EngineInfo) -> None:
+        """Raise if what is typed may not go there unasked; this is then the permission for that.
+
+        Raises:
+            NotAllowedError: It may not. The message says what to type.
+        """
+        if not self.allows(info):
+            host = host_of(info)
+            raise NotAllowedError(
+                f"{info.model} runs on another host, {host}. Ghost text would send your cell there after each pause in "
+                f'typing. If it may, type %config FimMagics.ghost_hosts = ["{host}"]; on its key, it goes there when '
+                "you ask."
+            )
+
     def goes_along(self, context: Context, info: EngineInfo) -> Context:
         """Return as much of what a notebook says beside the text as may go where this model computes."""
         if info.destination is not Destination.HOST:

@@ -1,4 +1,6 @@
-"""Filling at a caret, on a thread of its own: for front ends that go on meanwhile. `ghost` is the one for terminals.
+"""Filling at a caret, on a thread of its own: for front ends that go on meanwhile.
+
+`ghost` is the one for terminals; `page` has what JupyterLab and Notebook ask for.
 
 What stands before the caret is the prefix, what stands behind it is the suffix.
 """
@@ -16,21 +18,24 @@ from typing import TYPE_CHECKING, Any
 from fim_magic.document import Document
 from fim_magic.errors import FimError, ServerError
 from fim_magic.progress import Progress
+from fim_magic.prompt_sheet import prompt_sheet
 from fim_magic.provenance import Record, decide
-from fim_magic.session import Session, prompt_sheet
+from fim_magic.session import Session
 from fim_magic.settings import LOADING
 from fim_magic.unicode_text import check_whole
 
 if TYPE_CHECKING:
-    from fim_magic.engines import EngineInfo
+    from fim_magic.engines import Engine, EngineInfo
+    from fim_magic.loading.loaded import Loaded
     from fim_magic.outcomes import Outcome
+    from fim_magic.request import Request
 
 FILLING = Progress("Filling in at the cursor (Ctrl-C stops it)", 0, 0)
 
 _turn = threading.Lock()  # held by the thread that fills: one that was stopped may still be in its last step
 
 
-class _StoppedError(BaseException):
+class StoppedError(BaseException):
     """Ends the waiting for a model. Not an `Exception`, so that no library takes it for a failure of its own."""
 
 
@@ -119,7 +124,7 @@ async def fill(
         try:
             with _turn:
                 _fill(shell, document, options, stop=stop, put=put, fate=fate or Fate(""))
-        except _StoppedError:
+        except StoppedError:
             pass
         except BaseException as error:  # raised again where somebody reads this
             put(error)
@@ -154,30 +159,17 @@ def _fill(
     """Do what `fill` says, on whatever thread this is."""
     # Imported at the first request: they bring the tokenizers library, which %load_ext need not wait for.
     from fim_magic.events import Finished, Grew, Waits
-    from fim_magic.loading.spec import ModelSpec
     from fim_magic.pipeline import run
-
-    def on_progress(progress: Progress) -> None:
-        if stop.is_set():
-            raise _StoppedError
-        put(progress)
 
     session = _session(shell)
     session.check_allowed()
-    check_whole(document.prefix + document.suffix)
-    # The text may hold markers, which are nothing but text here: the caret is the hole.
-    model, request = session.settings.request("", complete=True, **{**options, "candidates": 1})
-    session.choice.require(options.get("model"))
-    loading = session.loading_of(model, {name: options.get(name) for name in LOADING})
+    model, request, loading = request_at(session, document, **{**options, "candidates": 1})
     with session.in_use():
-        spec = ModelSpec.of(model, **loading)
-        session.models.begin(spec, on_progress)  # in the background, where it goes on if the user types on
-        loaded = session.models.use(spec, on_progress)
+        loaded = wait_for_model(session, model, loading, stop, put)
         session.tell(loaded.engine.info.model, loaded.notices)  # a prompt shows what is printed above itself
         request.permission.require(loaded.engine.info)
         put(FILLING)
-        infills = loaded.engine.family.can_infill or document.suffix.strip()
-        request = replace(request, document=document, method="fim" if infills else "complete")
+        request = replace(request, method=method_for(document, loaded.engine))
         request = session.in_notebook(request, options.get("context"))
         session.last_prompt = prompt_sheet(request, loaded.engine)
         for event in run(request, loaded.engine, stop):
@@ -192,6 +184,57 @@ def _fill(
                 fate.keep(session.remember(request, model, loading, event.result))
             if isinstance(event, Finished) and event.result.broken_off:
                 raise ServerError(event.result.broken_off)
+
+
+def request_at(session: Session, document: Document, **options: Any) -> tuple[str, Request, dict[str, Any]]:
+    """Turn a text with a caret in it, and the options of `%%fim`, into a model's name, a request and how to load it.
+
+    Raises:
+        FimError: The text holds half a character, an option makes no sense, or no model is chosen.
+    """
+    check_whole(document.prefix + document.replaced + document.suffix)
+    # The text may hold markers, which are nothing but text here: the caret is the hole.
+    model, request = session.settings.request("", complete=True, **options)
+    session.choice.require(options.get("model"))
+    loading = session.loading_of(model, {name: options.get(name) for name in LOADING})
+    return model, replace(request, document=document), loading
+
+
+def method_for(document: Document, engine: Engine) -> str:
+    """Return how a hole at a caret is filled: from left to right where the model cannot infill and nothing follows."""
+    return "fim" if engine.family.can_infill or document.suffix.strip() else "complete"
+
+
+def wait_for_model(
+    session: Session,
+    model: str,
+    loading: dict[str, Any],
+    stop: threading.Event,
+    put: Callable[[Progress], None],
+) -> Loaded:
+    """Return the model, and load it first if need be: in the background, where that goes on if this is stopped.
+
+    Args:
+        session: Whose model it is.
+        model: Its name.
+        loading: How it is loaded, as of `request_at`.
+        stop: Ends the waiting.
+        put: Gets what is waited for.
+
+    Raises:
+        FimError: It cannot be loaded.
+        StoppedError: `stop` was set.
+    """
+    from fim_magic.loading.spec import ModelSpec
+
+    def on_progress(progress: Progress) -> None:
+        if stop.is_set():
+            raise StoppedError
+        put(progress)
+
+    spec = ModelSpec.of(model, **loading)
+    session.models.begin(spec, on_progress)
+    return session.models.use(spec, on_progress)
 
 
 def _session(shell: Any) -> Session:

@@ -25,6 +25,7 @@ class Document:
         marker: The marker that stood at the hole, or "" where the hole is the end of the text.
         holes: How many holes the user made. The text between several is part of the middle: see `MultiHoleDocument`.
         language: What the text is in, as `languages.of_file` calls it; "" for a cell, whose magic says it.
+        replaced: What stood in the hole, and goes where it is filled: a selection. No model sees it.
     """
 
     prefix: str
@@ -32,6 +33,7 @@ class Document:
     marker: str = ""
     holes: int = 1
     language: str = ""
+    replaced: str = ""
 
     def rebuild(self, middle: str) -> str:
         r"""Return the whole text with `middle` in the hole.

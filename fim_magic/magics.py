@@ -18,10 +18,13 @@ from fim_magic.auto import AutoFill
 from fim_magic.classroom import HINTS, hint_kind
 from fim_magic.classroom import hint as hint_of
 from fim_magic.errors import OptionError, ServerError, is_failure
+from fim_magic.magic_lines import read_line, type_of, unquoted
 from fim_magic.mistyped import MistypedMagic
 from fim_magic.options import origin_note
-from fim_magic.session import Session, prompt_sheet
-from fim_magic.settings import LOADING, Option, Settings, options_of
+from fim_magic.page import Comms
+from fim_magic.prompt_sheet import prompt_sheet
+from fim_magic.session import Session
+from fim_magic.settings import LOADING, Settings, options_of
 from fim_magic.visible import plain_lines, plain_text, say
 
 if TYPE_CHECKING:
@@ -56,20 +59,10 @@ def _with_errors_for_the_user(method: Callable[_P, None]) -> Callable[_P, None]:
     return wrapped
 
 
-def _typed(option: Option) -> Callable[[str], Any]:
-    """Return what reads an option's value from a magic's line, where IPython keeps the quotes around words."""
-    return _unquoted if option.type is str else option.type
-
-
-def _unquoted(text: str) -> str:
-    quoted = re.fullmatch(r"""(["'])(.*)\1""", text)
-    return quoted[2] if quoted else text
-
-
 def _with_options(function: Any) -> Any:
     """Give a cell magic every option of `Settings`, and those that only a notebook has."""
     for name, option in reversed(options_of(Settings).items()):
-        function = argument(*option.flags, dest=name, type=_typed(option), **option.typed)(function)
+        function = argument(*option.flags, dest=name, type=type_of(option), **option.typed)(function)
     for flag, text in (
         ("--accept", "do not ask: put the rebuilt cell below at once"),
         ("--show-prompt", "show the prompt that the model would get, token by token, and stop there"),
@@ -95,6 +88,7 @@ class FimMagics(Magics, Settings):
         self.shell.input_transformers_cleanup.append(self._mistyped)  # prompts of pasted cells are gone by then
         self._set_auto(self.auto)
         self.session = Session(shell, self, models)
+        self._page = Comms(self.shell, self.session)
         self._is_ready = True
 
     @no_var_expand
@@ -203,7 +197,7 @@ class FimMagics(Magics, Settings):
         from fim_magic.review.hint import show_hint
         from fim_magic.review.prompt import show
 
-        options = _read_line(partial(parse_argstring, getattr(self, method)), line)
+        options = read_line(partial(parse_argstring, getattr(self, method)), line)
         accept, show_prompt, into, hint = (options.pop(name) for name in ("accept", "show_prompt", "into", "hint"))
         if into is not None and (not into.isidentifier() or iskeyword(into)):
             raise OptionError(f"--into needs the name of a variable; {into!r} is none.")
@@ -299,7 +293,13 @@ class FimMagics(Magics, Settings):
         if self._is_ready:
             self.session.set_idle_minutes(change.new)
 
+    @traitlets.observe("ghost")
+    def _ghost_changed(self, _change: Any) -> None:
+        if self._is_ready:
+            self._page.tell_state()
+
     def close(self) -> None:
+        self._page.close()
         self._set_auto(False)
         self.shell.input_transformers_cleanup.remove(self._mistyped)
         self.session.close()
@@ -366,35 +366,26 @@ class FimMagics(Magics, Settings):
         from fim_magic import reports
 
         session = self.session
-        say(reports.doctor(notebook=session.notebook(), model_name=self.model, permission=self.permission()))
-
-
-def _read_line(parse: Callable[[str], Any], line: str) -> dict[str, Any]:
-    """Return the options in a magic's line.
-
-    Raises:
-        OptionError: A quotation mark in it has no end.
-        UsageError: IPython's, with what is wrong and how the line is to be typed.
-    """
-    try:
-        return dict(vars(parse(line)))
-    except ValueError as error:
-        raise OptionError(
-            f"The line cannot be read: {str(error).rstrip('.').lower()}. A value with blanks or quotation marks in it "
-            "stands in quotation marks of the other kind, as in --check \"f('a') == 1\"."
-        ) from error
+        say(
+            reports.doctor(
+                notebook=session.notebook(),
+                model_name=self.model,
+                permission=self.permission(),
+                at_cursor=self._page.about(),
+            )
+        )
 
 
 def _parse_use(line: str) -> dict[str, Any]:
     """Read what stands behind %fim use. A name needs no quotes: all up to the first option is the name."""
     parser = MagicArgumentParser(prog="%fim use")
-    parser.add_argument("rest", nargs="*", type=_unquoted)
+    parser.add_argument("rest", nargs="*", type=unquoted)
     for name in LOADING:
         option = options_of(Settings)[name]
-        parser.add_argument(*option.flags, dest=name, type=_typed(option))
+        parser.add_argument(*option.flags, dest=name, type=type_of(option))
     parser.add_argument("--allow-code", action="store_true")
     first = re.search(r"(^|\s)--", line)
     name, typed = (line[: first.start()].rstrip(), line[first.start() :]) if first else (line, "")
-    options = _read_line(parser.parse_argstring, typed)
-    model = " ".join([_unquoted(name), *options.pop("rest")]).strip()
+    options = read_line(parser.parse_argstring, typed)
+    model = " ".join([unquoted(name), *options.pop("rest")]).strip()
     return {"model": model, **options}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from fim_magic.classroom import FILLING, check, of_notebook, strictest
+from fim_magic.classroom import FILLING, allowed_by, check, of_notebook, strictest
 from fim_magic.frontends import Connection
 from fim_magic.kernel import magics_of, notebook_of
 from fim_magic.markers import MARKERS
@@ -21,6 +21,7 @@ def check_allowed(
     cell_ids: Collection[str] = (),
     markers: Sequence[str] = MARKERS,
     hint: bool = False,
+    metadata: object = None,
 ) -> None:
     """Raise if the settings, or the notebook's metadata, do not let a hole be filled, or not without `hint`.
 
@@ -30,11 +31,20 @@ def check_allowed(
         cell_ids: Those of cells that ran, where the front end tells them.
         markers: What marks a hole.
         hint: Whether only a hint is asked for.
+        metadata: The notebook's, where the page that asks has told them: they count beside what the file says.
 
     Raises:
         FillingOffError: They do not, or what the notebook says cannot be read.
     """
-    check(strictest(filling, _said_by_notebook(shell, cell_ids, markers)), hint=hint)
+    said_by_page = "on" if metadata is None else _allowed_by(metadata)
+    check(strictest(filling, said_by_page, _said_by_notebook(shell, cell_ids, markers)), hint=hint)
+
+
+def _allowed_by(metadata: object) -> str:
+    try:
+        return allowed_by(metadata)
+    except TypeError:
+        return "off"
 
 
 def _said_by_notebook(shell: Any, cell_ids: Collection[str], markers: Sequence[str]) -> str:

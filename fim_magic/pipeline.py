@@ -11,6 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 
 from fim_magic.candidate import Result
@@ -38,6 +39,7 @@ def run(
     further_seconds: float = _FURTHER_SECONDS,
     wait_seconds: float = 0.0,
     turn: Turn = TURN,
+    gives_way: bool = False,
 ) -> Iterator[Event]:
     """Answer `request`, as a stream that ends with [`Finished`][].
 
@@ -48,6 +50,7 @@ def run(
         further_seconds: How long further answers may take where the user left their number open.
         wait_seconds: How long to wait while another request of this process is under way.
         turn: Of this process, so that its requests come one after another; or one of the request's own.
+        gives_way: Whether the request is stopped, as by `stop`, when one comes that does not give way.
 
     Raises:
         NotAllowedError: The model computes on another host, and the user has not allowed that one.
@@ -62,7 +65,7 @@ def run(
     left_to_us = request.candidates == 0
     request = request.bound_for(engine.info).settled(engine)
     stop = stop or threading.Event()
-    with turn.taken(stop, wait_seconds):
+    with turn.taken(stop, wait_seconds, gives_way=gives_way):
         prompt_for(request, engine)  # what cannot be asked is refused before anything is
         yield from _answer(request, engine, stop, further_seconds if left_to_us else None)
 
@@ -73,14 +76,15 @@ def follow(
     on_grow: OnGrow | None = None,
     on_offer: OnOffer | None = None,
     on_wait: OnWait | None = None,
+    stop: threading.Event | None = None,
 ) -> Result:
-    """Answer `request` at once, with the errors of [`run`][]. Ctrl-C ends it with what is there.
+    """Answer `request` at once, with the errors of [`run`][]. Ctrl-C ends it with what is there, and so does `stop`.
 
     `on_grow` is called as the first candidate grows, `on_offer` with the first answer when others are on their way,
     and `on_wait` while a server has asked for a pause.
     """
     waits = False
-    with interruptible() as stop:
+    with nullcontext(stop) if stop is not None else interruptible() as stop:
         for event in run(request, engine, stop):
             if on_wait is not None and (waits or isinstance(event, Waits)):
                 waits = isinstance(event, Waits)

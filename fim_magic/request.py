@@ -40,6 +40,8 @@ class Request:
         trimming: Whether our rules end an answer; without them it is the model's raw text.
         healing: Whether a token that the hole cuts in two is generated again.
         lines: How many statements an answer has at least, where the hole has room for more than one.
+        is_short: Whether an answer is one statement, or the block where a line opens one, and stays in its line where
+            something stands behind the hole: ghost text is read at a glance.
         begins: The tokens that an answer begins with, what `healing` generates again among them.
         permission: Which other hosts it may go to, and how much of the context.
         at_hand: All of the context where not all of it goes to the model; None for `context`. Checks use it here.
@@ -59,6 +61,7 @@ class Request:
     trimming: bool = True
     healing: bool = True
     lines: int = 1
+    is_short: bool = False
     begins: tuple[int, ...] = ()
     permission: Permission = NOTHING_ALLOWED
     at_hand: Context | None = None
@@ -78,10 +81,10 @@ class Request:
         """The place that an answer has to fit into. What goes on from left to right is not as long as the hole asks."""
         document = self.document.for_model()
         if self.method != "fim":
-            return Hole(document)
+            return Hole(document, is_short=self.is_short)
         shown = self.context.above_text + self.context.below_text
         suffices = Sufficiency(document, self.known)
-        return Hole(document, least_statements=self.lines, suffices=suffices, shown=shown)
+        return Hole(document, least_statements=self.lines, suffices=suffices, shown=shown, is_short=self.is_short)
 
     @property
     def unfilled(self) -> tuple[str, tuple[tuple[int, int], ...]]:

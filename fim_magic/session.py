@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fim_magic.errors import FimError, ModelError, OptionError
-from fim_magic.frontends import accept_now, recognise
+from fim_magic.frontends import OF_PAGES, accept_now, recognise
 from fim_magic.frontends.interface import KernelMessage
 from fim_magic.history import History, chosen
 from fim_magic.loading.idle import IdleLimit
@@ -23,10 +23,13 @@ from fim_magic.visible import plain_text, say
 # What brings the tokenizers library or more is imported at the first request: %load_ext imports this.
 
 if TYPE_CHECKING:
+    import threading
+
     from fim_magic.candidate import Candidate, Result
+    from fim_magic.context.cells import NotebookCell
     from fim_magic.engines import Engine, EngineInfo
     from fim_magic.events import OnGrow, OnWait
-    from fim_magic.formats import Prompt
+    from fim_magic.frontends import Owner
     from fim_magic.loading.loaded import Loaded
     from fim_magic.loading.manager import ModelManager
     from fim_magic.outcomes import Outcome
@@ -167,8 +170,8 @@ class Session:
         with self.in_use():
             self.models.begin_if_here(ModelSpec.of(self.settings.model, **loading))
 
-    def tell(self, model: str, notices: Iterable[str]) -> None:
-        """Say what the user should know of a model, once."""
+    def tell(self, model: str, notices: Iterable[str], say: Callable[[str], None] = say) -> None:
+        """Say what the user should know of a model, once; on a page, by its own `say`."""
         if self._shown_notices[0] != model:
             self._shown_notices = (model, set())
         for notice in notices:
@@ -214,8 +217,12 @@ class Session:
 
     # --- requests --------------------------------------------------------------------------------
 
-    def check_allowed(self, *, hint: bool = False) -> None:
+    def check_allowed(self, *, hint: bool = False, metadata: object = None) -> None:
         """Raise if the settings, or the notebook's metadata, do not let a hole be filled, or not without `hint`.
+
+        Args:
+            hint: Whether only a hint is asked for.
+            metadata: As of `permission.check_allowed`.
 
         Raises:
             FillingOffError: They do not, or what the notebook says cannot be read.
@@ -223,7 +230,8 @@ class Session:
         from fim_magic.permission import check_allowed
 
         settings = self.settings
-        check_allowed(self._shell, settings.filling, cell_ids=self._cell_ids, markers=settings.markers, hint=hint)
+        ids, markers = self._cell_ids, settings.markers
+        check_allowed(self._shell, settings.filling, cell_ids=ids, markers=markers, hint=hint, metadata=metadata)
 
     def notebook(self, current: str = "") -> SessionNotebook:
         """Return the file of this session's notebook; `current` is the cell that is filled."""
@@ -231,23 +239,31 @@ class Session:
 
         return kernel.notebook_of(self._shell, current, self._cell_ids, self.settings.markers)
 
-    def in_notebook(self, request: Request, context: str | None = None) -> Request:
+    def in_notebook(
+        self, request: Request, context: str | None = None, cells: tuple[NotebookCell, ...] | None = None
+    ) -> Request:
         """Return a request with what the notebook around it says: context, names, and the cells that checks need.
 
         Args:
             request: What is asked.
             context: One of `fim_magic.context.MODES`; None for what is configured.
+            cells: The notebook's as the page shows them that asks; None for those of its file.
 
         Raises:
             OptionError: There is no such context.
         """
         from fim_magic import kernel
         from fim_magic.checks import in_cells
+        from fim_magic.session_notebook import SessionNotebook
 
         markers = self.settings.markers
         mode = self.settings.context if context is None else context
         document = request.document
-        notebook = self.notebook(document.prefix + document.marker + document.suffix)
+        notebook = (
+            self.notebook(document.prefix + document.marker + document.suffix)
+            if cells is None
+            else SessionNotebook(on_page=cells)
+        )
         return replace(
             request,
             context=kernel.context_for(self._shell, document, mode, markers=markers, notebook=notebook),
@@ -280,7 +296,16 @@ class Session:
         return Outcome(Subject.today(model, kind, front_end) if self.settings.stats and front_end else None)
 
     def answer(
-        self, request: Request, engine: Engine, model: str, loading: dict[str, Any], *, accept: bool = False
+        self,
+        request: Request,
+        engine: Engine,
+        model: str,
+        loading: dict[str, Any],
+        *,
+        accept: bool = False,
+        owner: Owner | None = None,
+        stop: threading.Event | None = None,
+        say: Callable[[str], None] = say,
     ) -> Result:
         """Run a request and show it, with buttons unless it is accepted at once.
 
@@ -290,6 +315,9 @@ class Session:
             model: Its name, as the user has given it.
             loading: How it is loaded: as of `loading_of`.
             accept: Whether the rebuilt cell goes below without asking.
+            owner: The cell that it is shown below; by default the one that runs.
+            stop: Ends it, as Ctrl-C does.
+            say: Tells the user what went wrong.
 
         Raises:
             FimError: As `pipeline.run` says.
@@ -305,9 +333,10 @@ class Session:
             ask=not accept,
             unfilled=request.unfilled,
             details=self.settings.details,
+            owner=owner,
         )
         try:
-            result = view.settle(follow(request, engine, view.grow, view.offer, view.wait))
+            result = view.settle(follow(request, engine, view.grow, view.offer, view.wait, stop))
         except BaseException:
             view.stop("it was stopped before it was done")
             raise
@@ -316,7 +345,8 @@ class Session:
         def ask(short: Candidate | None, on_grow: OnGrow) -> Result:
             return self._another(request, model, loading, short, on_grow, view.wait)
 
-        outcome = self.offered(result, result.method)
+        kind, front_end = (result.method, "") if owner is None else ("caret", OF_PAGES)
+        outcome = self.offered(result, kind, front_end)
         if accept:
             decide(record, "accept", 0)
             outcome.decided("accept")
@@ -371,30 +401,3 @@ class Session:
             record, outcome = self._last_told
             decide(record, "accept", index, imports=imports)
             outcome.decided("accept")
-
-
-def prompt_sheet(request: Request, engine: Engine) -> Callable[[], PromptSheet]:
-    """Build the prompt of a request now, and lay it out when it is asked for. It outlives the model's unloading.
-
-    Raises:
-        FimError: The model cannot be asked this.
-    """
-    from fim_magic.generation import prompt_for
-    from fim_magic.review.prompt import lay_out
-
-    prompt = prompt_for(request, engine)
-    other = _in_other_order(prompt, request, engine)
-    title = f"{engine.info.model} ({engine.info.revision}), {engine.family.name}"
-    return partial(lay_out, prompt, other, engine.tokenizer, title)
-
-
-def _in_other_order(prompt: Prompt, request: Request, engine: Engine) -> Prompt | None:
-    from fim_magic.generation import prompt_for
-
-    other = {"psm": "spm", "spm": "psm"}.get(prompt.order)
-    if other is None:
-        return None
-    try:
-        return prompt_for(replace(request, order=other), engine)
-    except OptionError:  # the model was not trained in it
-        return None

@@ -32,16 +32,18 @@ class SessionNotebook:
         named: The file that is named as the notebook's, or None.
         why_not: Why that is not believed, or "".
         is_another: Whether it was read, and is another notebook's.
+        on_page: The cells as a page shows them, where one has told them: what they say counts, saved or not.
     """
 
     path: Path | None = None
     named: Path | None = None
     why_not: str = ""
     is_another: bool = False
+    on_page: tuple[NotebookCell, ...] | None = None
 
     @property
     def cells(self) -> tuple[NotebookCell, ...]:
-        return of_notebook(self.path)
+        return of_notebook(self.path) if self.on_page is None else self.on_page
 
 
 def find_notebook(

@@ -17,7 +17,7 @@ from traitlets.config import Configurable
 from fim_magic.classroom import FILLING
 from fim_magic.default_candidates import IN_DOUBT, ON_A_CPU, ON_A_GPU, TO_CHOOSE_FROM
 from fim_magic.errors import OptionError
-from fim_magic.limits import MOST_ANSWERS, MOST_LINES, SEED_RULE, TEMPERATURE_RULE, is_seed, is_temperature
+from fim_magic.limits import MOST_LINES
 from fim_magic.markers import MARKERS
 from fim_magic.options import (
     Hosts,
@@ -25,18 +25,24 @@ from fim_magic.options import (
     Option,
     OptionValues,
     Texts,
-    mend,
     number_or_word,
     options_of,
     unreadable,
     variable_of,
 )
-from fim_magic.unicode_text import check_whole
+from fim_magic.read_options import (
+    candidates_of,
+    check_spec_of,
+    is_name,
+    is_whole,
+    markers_of,
+    permission_of,
+    prompt_tokens_of,
+    sampling_of,
+)
 
 if TYPE_CHECKING:
     from fim_magic.allowed_hosts import Permission
-    from fim_magic.checks import CheckSpec
-    from fim_magic.engines import Sampling
     from fim_magic.request import Request
 
 __all__ = ["LOADING", "Option", "Settings", "options_of"]
@@ -44,14 +50,14 @@ __all__ = ["LOADING", "Option", "Settings", "options_of"]
 METHODS = ("fim", "rank")
 """What `--method` takes; `%%complete` is a third one."""
 
-DOCTESTS = "doctests"
-"""The word for `--check` that means those in the cell."""
-
 DETAILS = ("line", "full")
 """How much stands below a diff."""
 
 REMOTE_CONTEXTS = ("none", "cells", "names", "auto", "all")
 """What may go to another host beside the cell: `context.MODES`, the least first."""
+
+GHOST = ("off", "key", "auto")
+"""When a page shows ghost text."""
 
 UNCONFINED_CHECKS = ("run", "refuse")
 """What comes of checks where the system cannot confine them."""
@@ -61,8 +67,6 @@ LOADING = ("quantize", "precision", "family", "engine", "tokenizer")
 
 QUANTIZATIONS = ("8bit", "4bit")
 PRECISIONS = ("packed", "auto")
-
-_LEAST_PROMPT = 16  # tokens, without which a request makes no sense
 
 
 class Settings(Configurable):
@@ -175,6 +179,17 @@ class Settings(Configurable):
     stats = traitlets.Bool(
         False, help="count on this machine how many answers you take; %fim log --stats shows the counts"
     ).tag(config=True, from_environment=True)
+    ghost = traitlets.Enum(
+        GHOST,
+        "key",
+        help="ghost text in JupyterLab and Notebook: off, key (when it is asked for), or auto (after each pause in "
+        "typing as well); it begins when a model is loaded, and loads none",
+    ).tag(config=True, from_environment=True)
+    ghost_hosts = Hosts(
+        traitlets.Unicode(),
+        help="of the allowed hosts, those that automatic ghost text may go to as well: a cell is sent there again and "
+        "again while it is written",
+    ).tag(config=True, from_environment=True)
     allowed_hosts = Hosts(
         traitlets.Unicode(),
         help="the other hosts that may get the text of your cells, for models that a server there runs: HOST:PORT, or "
@@ -237,18 +252,18 @@ class Settings(Configurable):
         method = values.checked("method", lambda v: v in METHODS, f"is one of {', '.join(METHODS)}")
         document, blanks = split(text, markers, complete=complete, every=every, language=language)
         values.checked("context", lambda v: v in REMOTE_CONTEXTS, f"is one of {', '.join(REMOTE_CONTEXTS)}")
-        return values.checked("model", _is_name, "is a name or a path"), Request(
+        return values.checked("model", is_name, "is a name or a path"), Request(
             document=document,
             blanks=blanks,
             method="complete" if complete else method,
             order=values.checked("order", lambda v: v in ORDERS, f"is one of {', '.join(ORDERS)}"),
-            candidates=_candidates(values),
-            max_new_tokens=values.checked("max_new_tokens", lambda v: _whole(v) and v >= 1, "is at least 1"),
-            max_prompt_tokens=_prompt_tokens(values),
-            sampling=_sampling(values),
-            check_spec=_check_spec(values, confined_only=self.unconfined_checks == "refuse"),
-            permission=_permission(values, options.get("context") or self.remote_context),
-            lines=values.checked("lines", lambda v: _whole(v) and 1 <= v <= MOST_LINES, f"is from 1 to {MOST_LINES}"),
+            candidates=candidates_of(values),
+            max_new_tokens=values.checked("max_new_tokens", lambda v: is_whole(v) and v >= 1, "is at least 1"),
+            max_prompt_tokens=prompt_tokens_of(values),
+            sampling=sampling_of(values),
+            check_spec=check_spec_of(values, confined_only=self.unconfined_checks == "refuse"),
+            permission=permission_of(values, options.get("context") or self.remote_context),
+            lines=values.checked("lines", lambda v: is_whole(v) and 1 <= v <= MOST_LINES, f"is from 1 to {MOST_LINES}"),
         )
 
     def markers_for(self, **options: Any) -> tuple[list[str], bool]:
@@ -257,7 +272,7 @@ class Settings(Configurable):
         Raises:
             OptionError: They are no markers.
         """
-        return _markers(self._values(options)), options.get("markers") is not None
+        return markers_of(self._values(options)), options.get("markers") is not None
 
     def loading(self, **options: Any) -> dict[str, Any]:
         """Say how a model is to be loaded: the options of `ModelSpec.of`.
@@ -281,7 +296,7 @@ class Settings(Configurable):
             "engine": values.one_of("engine", ENGINES, nothing="auto"),
             "tokenizer": None
             if values["tokenizer"] == "auto"
-            else values.checked("tokenizer", _is_name, "is a name or a path"),
+            else values.checked("tokenizer", is_name, "is a name or a path"),
         }
 
     def permission(self, context: str | None = None) -> Permission:
@@ -290,7 +305,16 @@ class Settings(Configurable):
         Raises:
             OptionError: Among the allowed hosts is what is none.
         """
-        return _permission(self._values({}), context or self.remote_context)
+        return permission_of(self._values({}), context or self.remote_context)
+
+    def permission_for_typing(self) -> Permission:
+        """Return where a cell may go again and again while it is written, without being asked for.
+
+        Raises:
+            OptionError: Among those hosts is what is none.
+        """
+        values = OptionValues({"ghost_hosts": self.ghost_hosts}, environment=self.environment)
+        return permission_of(values, self.remote_context, "ghost_hosts")
 
     def waiting(self, **options: Any) -> float:
         """Say for how many seconds a call from Python waits while another request is under way.
@@ -316,84 +340,3 @@ class Settings(Configurable):
             if name not in chosen and getattr(self, name) == trait.default(self):
                 raise unreadable(trait, name, value)
         return OptionValues(values | chosen, frozenset(chosen), flags, self.environment)
-
-
-def _candidates(values: OptionValues) -> int:
-    """Return the number of candidates, 0 for as many as the machine makes cheap."""
-    rule = f"is auto, or from 1 to {MOST_ANSWERS}"
-    number = values.checked("candidates", lambda v: v == "auto" or (_whole(v) and 1 <= v <= MOST_ANSWERS), rule)
-    return 0 if number == "auto" else int(number)
-
-
-def _prompt_tokens(values: OptionValues) -> int:
-    """Return the most tokens of a prompt, 0 for as many as the machine reads in some seconds."""
-    rule = f"is auto, or at least {_LEAST_PROMPT}"
-    number = values.checked("max_prompt_tokens", lambda v: v == "auto" or (_whole(v) and v >= _LEAST_PROMPT), rule)
-    return 0 if number == "auto" else int(number)
-
-
-def _check_spec(values: OptionValues, *, confined_only: bool) -> CheckSpec:
-    from fim_magic.checks import CheckSpec
-
-    check = values["check"]
-    texts = [check] if isinstance(check, str) else check
-    values.checked("check", lambda _: all(isinstance(text, str) for text in texts), "is an expression, or several")
-    for text in texts:
-        check_whole(text, values.origin("check"))
-    expressions = tuple(text for text in texts if text != DOCTESTS)
-    return CheckSpec(expressions=expressions, doctests=DOCTESTS in texts, confined_only=confined_only)
-
-
-def _permission(values: OptionValues, context: str) -> Permission:
-    """Return what may go to another host; a context that was typed with the call is meant for it."""
-    from fim_magic.allowed_hosts import Permission
-    from fim_magic.engines.server.hosts import listed_host
-
-    hosts = values["allowed_hosts"]
-    values.checked("allowed_hosts", lambda _: all(isinstance(host, str) for host in hosts), "is a list of hosts")
-    listed = set()
-    for host in [hosts] if isinstance(hosts, str) else hosts:
-        try:
-            listed.add(listed_host(host))
-        except OptionError as error:
-            origin = values.origin("allowed_hosts", host)
-            raise OptionError(f"Among the allowed hosts ({origin}), {error}{mend(origin)}") from None
-    return Permission(frozenset(listed), context)
-
-
-def _sampling(values: OptionValues) -> Sampling:
-    from fim_magic.engines import Sampling, new_seed  # with the first request: %load_ext need not wait for it
-
-    temperature = values.checked("temperature", is_temperature, TEMPERATURE_RULE)
-    seed = values.checked("seed", lambda v: v is None or is_seed(v), SEED_RULE)
-    return Sampling(
-        temperature=float(temperature),
-        top_p=float(values.checked("top_p", lambda v: 0 < v <= 1, "is above 0 and at most 1")),
-        seed=new_seed() if seed is None else seed,
-    )
-
-
-def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and value != ""
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _markers(values: OptionValues) -> list[str]:
-    markers = values["markers"]
-    if isinstance(markers, str):
-        markers = [markers]
-    texts = isinstance(markers, list | tuple) and all(isinstance(marker, str) and marker for marker in markers)
-    if not markers or not texts:
-        raise values.refusal("markers", "is a list of texts, none of them empty")
-    for marker in markers:
-        check_whole(marker, "A marker")
-        if not (marker.strip() and marker.isprintable()):
-            origin = values.origin("markers")
-            raise OptionError(
-                f"A marker is a text that can be seen, on one line; {marker!a} is not ({origin}). "
-                f'--markers "@@" is.{mend(origin)}'
-            )
-    return list(markers)

@@ -17,6 +17,7 @@ from fim_magic.engines import Destination, Engine
 from fim_magic.errors import BusyError, OptionError
 
 _POLL_SECONDS = 0.1  # how long a single wait takes: on Windows, nothing interrupts one that has no end
+_LEAVING_SECONDS = 10.0  # that a request which gives way may take for a step of the model, on the slowest machine
 
 
 _held = threading.local()
@@ -27,6 +28,8 @@ class Turn:
     """Held by the request that is under way."""
 
     def __init__(self) -> None:
+        self._waiting = 0  # requests that do not give way
+        self._gives_way = False  # the one that holds it
         # Of a lock that its own thread may take again: a stream that nobody reads on is closed by the garbage
         # collector, on any thread and at any time.
         self._changed = threading.Condition(threading.RLock())
@@ -48,42 +51,57 @@ class Turn:
         return self.is_mine and self._stop.is_set()
 
     @contextmanager
-    def taken(self, stop: threading.Event, wait_seconds: float = 0.0) -> Iterator[None]:
+    def taken(self, stop: threading.Event, wait_seconds: float = 0.0, *, gives_way: bool = False) -> Iterator[None]:
         """Hold the turn as long as the block lasts.
 
         Args:
             stop: Ends the waiting when it is set.
-            wait_seconds: How long another request is waited for.
+            wait_seconds: How long another request is waited for. One that gives way is waited for until it has left.
+            gives_way: Whether this one is stopped (`stop` is set) when another comes that does not give way: that one
+                has the turn a token later.
 
         Raises:
             BusyError: Another request is under way, and goes on for longer than that.
             KeyboardInterrupt: `stop` was set while this waited.
         """
-        self._wait(stop, wait_seconds)
+        self._wait(stop, wait_seconds, gives_way)
         try:
             yield
         finally:
             with self._changed:
                 self._holder = None
-                self._changed.notify()
+                self._changed.notify_all()
 
-    def _wait(self, stop: threading.Event, wait_seconds: float) -> None:
-        deadline = time.monotonic() + wait_seconds
+    def _wait(self, stop: threading.Event, wait_seconds: float, gives_way: bool) -> None:
         with self._changed:
-            while self.is_taken:
-                if self.is_mine:  # it would wait for itself
-                    raise BusyError(
-                        "The model is busy with another request of this same thread, which cannot go on while this one "
-                        "waits. Read its events to their end, or end it with close(), and run this again."
-                    )
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise BusyError(_busy(wait_seconds))
-                if stop.is_set():
-                    raise KeyboardInterrupt
-                self._changed.wait(min(left, _POLL_SECONDS))
+            self._waiting += not gives_way
+            try:
+                self._wait_until_free(stop, wait_seconds, gives_way)
+            finally:
+                self._waiting -= not gives_way
             self._holder, self._stop, self._process = threading.current_thread(), stop, os.getpid()
+            self._gives_way = gives_way
         _held.turn = self
+
+    def _wait_until_free(self, stop: threading.Event, wait_seconds: float, gives_way: bool) -> None:
+        """Wait, with the lock held, until no request holds the turn, and none that goes first waits for it."""
+        began = time.monotonic()
+        while self.is_taken or (gives_way and self._waiting):
+            if self.is_mine:  # it would wait for itself
+                raise BusyError(
+                    "The model is busy with another request of this same thread, which cannot go on while this one "
+                    "waits. Read its events to their end, or end it with close(), and run this again."
+                )
+            leaves = self.is_taken and self._gives_way
+            if leaves and not gives_way:
+                self._stop.set()
+            seconds = max(wait_seconds, _LEAVING_SECONDS) if leaves else wait_seconds
+            left = began + seconds - time.monotonic()
+            if left <= 0:
+                raise BusyError(_busy(wait_seconds))
+            if stop.is_set():
+                raise KeyboardInterrupt
+            self._changed.wait(min(left, _POLL_SECONDS))
 
 
 def _busy(waited_seconds: float) -> str:

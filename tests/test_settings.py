@@ -242,6 +242,8 @@ WRONG = {  # in an environment variable: what each setting cannot be, though it 
     "filling": "some",
     "allowed_hosts": "a/b",
     "remote_context": "everything",
+    "ghost": "always",
+    "ghost_hosts": "a/b",
     "unconfined_checks": "never",
 }
 ANYTHING = {"check"}  # an expression may be any text
@@ -251,6 +253,7 @@ def use(settings):
     settings.request("a <cursor> b")
     settings.loading()
     settings.waiting()
+    settings.permission_for_typing()
 
 
 @pytest.mark.parametrize("name", WRONG)

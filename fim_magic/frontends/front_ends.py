@@ -22,6 +22,9 @@ FRONT_ENDS: tuple[FrontEnd, ...] = (
 )
 """The first that recognises a cell is taken, so whatever is told by less stands below."""
 
+OF_PAGES = JupyterLab.name
+"""The front end of what a labextension asks: a page of JupyterLab or Notebook, at whose cursor no cell runs."""
+
 
 def recognise(shell: Any) -> FrontEnd:
     """Return where the shell's running cell comes from. A kernel may have several front ends, one cell after another.

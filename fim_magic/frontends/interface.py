@@ -49,6 +49,7 @@ class FrontEnd(ABC):
         updates_outputs: An output that was shown can be changed.
         opens_bridge: It has a page that may let the bridge in.
         page: What its page calls itself, in `where` of `static/notebook.js`, if a click there can make a cell.
+        at_cursor: What there is beside `%%fim`, in words.
     """
 
     name = ""
@@ -57,6 +58,7 @@ class FrontEnd(ABC):
     updates_outputs = True
     opens_bridge = False
     page = ""
+    at_cursor = "no fill and no ghost text: those are for JupyterLab from 4.1 on, Notebook from 7.1 on, and terminals"
 
     @abstractmethod
     def recognises(self, shell: Any, message: KernelMessage) -> bool:

@@ -24,6 +24,7 @@ class JupyterLab(_JupyterServer):
 
     name = "JupyterLab"
     page = "lab"
+    at_cursor = "nothing yet: this page has no labextension of fim-magic that talks to the kernel"
 
     def recognises(self, shell: Any, message: KernelMessage) -> bool:
         return message.cell_id != ""

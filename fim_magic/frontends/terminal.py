@@ -13,6 +13,7 @@ class Terminal(FrontEnd):
 
     name = "terminal"
     has_kernel = False
+    at_cursor = "F8 fills at the cursor of a prompt"
 
     def recognises(self, shell: Any, message: KernelMessage) -> bool:
         return getattr(shell, "kernel", None) is None

@@ -143,6 +143,7 @@ def doctor(
     notebook: SessionNotebook | None = None,
     model_name: str = "",
     permission: Permission = NOTHING_ALLOWED,
+    at_cursor: tuple[str, str] = ("", ""),
 ) -> str:
     """Look at everything that can stand in the way, and say what to do about it.
 
@@ -151,8 +152,11 @@ def doctor(
         notebook: The file of the session's notebook; None outside of one.
         model_name: The model that is configured: if it is the address of a server, that is asked as well.
         permission: Which other hosts may get text.
+        at_cursor: What the front end gives beside `%%fim`, and what to do for more; outside of one nothing.
     """
     lines = [*_findings(reachable, notebook)]
+    if at_cursor[0]:
+        lines.append(_finding("at the cursor", *at_cursor))
     if is_address(model_name):
         lines += [_finding(*found) for found in about_server(model_name, permission)]
     return "\n".join(map(plain_text, lines))

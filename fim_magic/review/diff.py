@@ -91,6 +91,24 @@ class Gap:
     count: int
 
 
+@dataclass(frozen=True)
+class Removed:
+    """A line of the user's as it was, from which the text in the middle is taken away.
+
+    Attributes:
+        before: What stays of it before that text.
+        text: What goes, with the line end if that goes as well.
+        after: What stays of it behind that text.
+    """
+
+    before: str
+    text: str
+    after: str
+
+
+Row = Line | Removed | Gap
+
+
 def diff(document: Document, middle: str, kept: Spans = (), imports: Sequence[str] = ()) -> tuple[Line, ...]:
     """Return the lines of the rebuilt text, with what is new marked as such.
 
@@ -245,6 +263,23 @@ def elided(lines: Sequence[Line], context: int = CONTEXT, longest: int = LONGEST
         shown = [line for _, line in run]
         rows += shown if is_near else _gap(shown)
     return tuple(rows)
+
+
+def with_removed(rows: Sequence[Row], document: Document) -> tuple[Row, ...]:
+    """Put what the answer replaces, if anything, before the first line that is new."""
+    removed = _removed(document)
+    first = next((at for at, row in enumerate(rows) if isinstance(row, Line) and row.has_hole), len(rows))
+    return (*rows[:first], *removed, *rows[first:])
+
+
+def _removed(document: Document) -> Iterator[Removed]:
+    start, end = len(document.prefix), len(document.prefix) + len(document.replaced)
+    begin = 0
+    for line in lines_with_ends(document.prefix + document.replaced + document.suffix):
+        first, last = (min(max(place - begin, 0), len(line)) for place in (start, end))
+        if first < last:
+            yield Removed(line[:first], line[first:last], line[last:])
+        begin += len(line)
 
 
 def _gap(lines: Sequence[Line]) -> tuple[Line | Gap, ...]:

@@ -18,14 +18,17 @@ from itertools import chain, count
 from pathlib import Path
 
 from fim_magic.columns import clipped, columns_of
-from fim_magic.line_ends import lines_with_ends
-from fim_magic.review.diff import Gap, Kind, Line, Segment, writing_at
+from fim_magic.line_ends import lines_with_ends, without_end
+from fim_magic.review.diff import Gap, Kind, Line, Removed, Row, Segment, writing_at
 from fim_magic.review.highlight import python_spans
 from fim_magic.review.text import DIM, RESET, html_text
 from fim_magic.visible import plain_lines, plain_text
 
 MARKS: dict[Kind, str] = {"same": " ", "added": "+", "changed": "~"}
 """What stands in the gutter."""
+
+REMOVED = "-"
+"""What stands there beside a line as it was, of which a part or all is taken away."""
 
 OPEN, CLOSE = "⟦", "⟧"
 """What stands around the new part of a changed line where there are no colours."""
@@ -39,9 +42,8 @@ VIEW = " ".join(("fim-view", *NO_MATHS))
 _STATIC = Path(__file__).parent / "static"
 _UNDECIDED = "Not decided before the kernel ended. Run the cell again to be asked again."
 _GREEN = "\x1b[30;42m"
+_RED = "\x1b[30;41m"
 _TAB = " " * 4
-
-Row = Line | Gap
 
 
 def to_html(
@@ -83,7 +85,8 @@ def to_text(rows: Sequence[Row], caption: str = "", details: str = "") -> str:
     """Draw a diff as plain text, with its line below it, and all the rest if it is given: `details.details_text`.
 
     As in a unified diff, `+` is before an added line and two blanks before an unchanged one. `~` is
-    before a line of the user's that got new text, which stands between ⟦ and ⟧.
+    before a line of the user's that got new text, which stands between ⟦ and ⟧. `-` is before one as it was, where
+    text of it is replaced: that stands between the same brackets where the rest of the line stays.
     """
     return "\n".join([*map(_text_row, rows), *_below(caption, details)])
 
@@ -148,6 +151,8 @@ def _block(rows: Sequence[Row], *, live: bool = False) -> str:
     body = "".join(
         _html_gap(row, width)
         if isinstance(row, Gap)
+        else _html_removed(row, width)
+        if isinstance(row, Removed)
         else _html_line(row, width, colours, caret=hole if row.number == number else None)
         for row in rows
     )
@@ -173,6 +178,15 @@ def _html_line(line: Line, width: int, colours: _Colours, *, caret: int | None) 
     return (
         f'<span class="fim-line fim-{line.kind}"><span class="fim-gutter">{gutter}</span>'
         f'<span class="fim-code">{"".join(parts)}\n</span></span>'
+    )
+
+
+def _html_removed(row: Removed, width: int) -> str:
+    gone = html_text(without_end(row.text))
+    before, after = html_text(row.before), html_text(without_end(row.after))
+    return (
+        f'<span class="fim-line fim-removed"><span class="fim-gutter">{" " * width} {REMOVED} </span>'
+        f'<span class="fim-code">{before}<del>{gone}</del>{after}\n</span></span>'
     )
 
 
@@ -218,6 +232,12 @@ def _pieces(row: Row) -> Iterator[tuple[str, bool]]:
     if isinstance(row, Gap):
         yield f"  ⋯ {row.count} unchanged lines", False
         return
+    if isinstance(row, Removed):
+        yield f"{REMOVED} ", False
+        for text, is_gone in ((row.before, False), (row.text, True), (row.after, False)):
+            if without_end(text):
+                yield plain_text(without_end(text)), is_gone
+        return
     yield f"{MARKS[row.kind]} ", False
     for segment in row.visible():
         if segment.text:
@@ -226,6 +246,8 @@ def _pieces(row: Row) -> Iterator[tuple[str, bool]]:
 
 def _bracketed(row: Row) -> Iterator[tuple[str, bool]]:
     is_changed = isinstance(row, Line) and row.kind == "changed"
+    if isinstance(row, Removed):
+        is_changed = bool((row.before + row.after).strip())
     for text, added in _pieces(row):
         yield (f"{OPEN}{text}{CLOSE}" if added and is_changed else text), added
 
@@ -239,4 +261,5 @@ def _terminal_row(row: Row, width: int | None, *, plain: bool) -> Iterator[str]:
     for text, added in _bracketed(row) if plain else _pieces(row):
         shown = clipped(text.replace("\t", _TAB), room)
         room -= columns_of(shown)
-        yield f"{_GREEN}{shown}{RESET}" if added and shown and not plain else shown
+        colour = _RED if isinstance(row, Removed) else _GREEN
+        yield f"{colour}{shown}{RESET}" if added and shown and not plain else shown

@@ -21,7 +21,7 @@ from fim_magic.provenance import record as record_of
 from fim_magic.review.caption import Fact, about, facts, line, progress_line, stopped_line, title_of_other, waiting_line
 from fim_magic.review.checks import has_failed
 from fim_magic.review.details import details_html, details_text
-from fim_magic.review.diff import Gap, Line, addition, diff, elided
+from fim_magic.review.diff import Row, addition, diff, elided, with_removed
 from fim_magic.review.render import to_ansi, to_html, to_text
 from fim_magic.review.terminal import LiveDiff
 from fim_magic.streams import is_terminal
@@ -68,6 +68,7 @@ class View:
         unfilled: tuple[str, Spans] = ("", ()),
         ask: bool = True,
         details: str = "line",
+        owner: Owner | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Show the text with its hole. Call it while the cell runs that will own the view.
@@ -79,9 +80,10 @@ class View:
             unfilled: The middle before the model writes, and where it is the user's own; from `MultiHoleDocument`.
             ask: Whether to show buttons at the end, where there is somebody to click them.
             details: "line", or "full" to show what else is known as well: one of `settings.DETAILS`.
+            owner: The cell below which it is shown; None for the one that runs.
             clock: Tells when it is time to draw again.
         """
-        self._owner = Owner.current(shell)
+        self._owner = owner or Owner.current(shell)
         self._document = document
         self._title = title
         self._ask = ask
@@ -282,10 +284,10 @@ class View:
         """Show how far the request had come when it failed, and the `reason` in a few words."""
         self._draw(self._rows(self._middle, self._kept), stopped_line(self._title, reason))
 
-    def _rows(self, middle: str, kept: Spans, imports: Sequence[str] = ()) -> tuple[Line | Gap, ...]:
-        return elided(diff(self._document, middle, kept, imports))
+    def _rows(self, middle: str, kept: Spans, imports: Sequence[str] = ()) -> tuple[Row, ...]:
+        return with_removed(elided(diff(self._document, middle, kept, imports)), self._document)
 
-    def _rows_of(self, candidate: Candidate) -> tuple[Line | Gap, ...]:
+    def _rows_of(self, candidate: Candidate) -> tuple[Row, ...]:
         return self._rows(candidate.middle, candidate.kept, candidate.imports if self._with_imports else ())
 
     def _draw_progress(self, pause: Progress | None = None) -> None:
@@ -314,12 +316,12 @@ class View:
 
     def _draw(
         self,
-        rows: Sequence[Line | Gap],
+        rows: Sequence[Row],
         words: str,
         *,
         live: bool = False,
         details: tuple[Sequence[Fact], Candidate] | None = None,
-        others: Sequence[tuple[Sequence[Line | Gap], str]] = (),
+        others: Sequence[tuple[Sequence[Row], str]] = (),
     ) -> None:
         in_text = details_text(*details) if details and self._is_full else ""
         if not self._owner.front_end.has_kernel:

@@ -21,9 +21,18 @@ def enough(hole: Hole, text: str, final: bool) -> int | None:
     A hole that is the whole body of a block is not ended here: a block ends where a line leaves it (`dedent`). Nor is
     one within a line, which ends with its line (`end-of-line`). Where a function goes on after the hole, several
     statements may be missing that only the model knows of (`total = 0`, and the loop that adds to it): a few may come,
-    and where they end best is weighed when they are there (`fim_magic.selection.ranking.endings`).
+    and where they end best is weighed when they are there (`fim_magic.selection.ranking.endings`). A short answer has
+    one statement in any case.
     """
-    if hole.least_statements is None or not hole.is_python or hole.within_line or hole.state.string:
+    if hole.is_short and not hole.ends_line:
+        line_end = text.find("\n")
+        return line_end if line_end >= 0 else None
+    if not hole.is_python or hole.within_line or hole.state.string:
+        return None
+    if hole.is_short and extent_of(hole) is not Extent.BODY and not hole.state.comment:
+        first = next(ends_in(hole, text, final), None)
+        return None if first is None else end_before(hole, text, first.position)
+    if hole.least_statements is None:
         return None
     if hole.state.comment:
         line_end = text.find("\n")

@@ -44,12 +44,14 @@ class Hole:
             wanting. None where it may go on as long as no other rule ends it.
         suffices: Whether a middle leaves nothing wanting.
         shown: What the model is shown beside the document, as text.
+        is_short: Whether an answer is at most one statement, or a block, and one line where something follows on it.
     """
 
     document: Document
     least_statements: int | None = None
     suffices: Callable[[str], bool] = field(default=lambda _middle: True, compare=False)
     shown: str = ""
+    is_short: bool = False
 
     @property
     def prefix(self) -> str:

@@ -58,6 +58,9 @@ class Server:
         self.notebooks = folder / "notebooks"
         self.notebooks.mkdir()
         self._set("notification", fetchNews="false", checkForUpdates=False)
+        extensions = folder / "data" / "labextensions"  # the checkout's, not what may be installed
+        extensions.mkdir(parents=True)
+        (extensions / "fim-magic").symlink_to(ROOT / "fim_magic" / "labextension")
         self.url = f"http://127.0.0.1:{_free_port()}"
         self._log = (folder / "server.log").open("w")
         self._process = subprocess.Popen(self._command(), env=self._environment(), stdout=self._log, stderr=self._log)

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from fim_magic import holes
 from fim_magic.document import Document, parse
 from fim_magic.holes import MultiHoleDocument
+from fim_magic.line_ends import lines_with_ends
 from fim_magic.placing import with_imports
-from fim_magic.review.diff import Gap, Line, Segment, addition, diff, elided, writing_at
+from fim_magic.review.diff import Gap, Line, Removed, Segment, addition, diff, elided, with_removed, writing_at
 from fim_magic.review.render import MARKS
 
 # Whitespace and repetition are where insertions can be told in several ways.
@@ -323,3 +324,29 @@ def test_where_the_model_is_writing(middles, where):
 
 def test_nobody_writes_where_there_is_no_hole():
     assert writing_at(()) is None
+
+
+# --- what an answer replaces -----------------------------------------------------------------------
+
+
+@given(TEXT, TEXT, TEXT, TEXT)
+def test_what_is_replaced_is_shown_as_it_was_and_the_rest_as_ever(prefix, replaced, suffix, middle):
+    document = Document(prefix, suffix, replaced=replaced)
+    lines = diff(document, middle)
+    rows = with_removed(lines, document)
+    gone = [row for row in rows if isinstance(row, Removed)]
+    assert "".join(row.text for row in gone) == replaced
+    assert tuple(row for row in rows if not isinstance(row, Removed)) == lines
+    old = lines_with_ends(prefix + replaced + suffix)
+    assert all(row.before + row.text + row.after in old for row in gone)
+
+
+def test_a_replaced_line_stands_above_the_new_one():
+    document = Document("a = 1\nb = ", "\nc = 3\n", replaced="f(2)")
+    first, gone, changed, last = with_removed(diff(document, "g(2)"), document)
+    assert (first.text, gone, changed.kind, last.text) == (
+        "a = 1\n",
+        Removed("b = ", "f(2)", "\n"),
+        "changed",
+        "c = 3\n",
+    )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fim_magic import holes
 from fim_magic.columns import clipped, columns_of
 from fim_magic.document import Document, parse
-from fim_magic.review.diff import diff, elided
+from fim_magic.review.diff import diff, elided, with_removed
 from fim_magic.review.render import code_html, note_html, to_ansi, to_html, to_text
 
 CODE = "def mean(xs):\n    total = <cursor>\n    return total / len(xs)\n"
@@ -63,6 +63,17 @@ def test_text_shows_the_new_part_of_a_line():
 def test_text_of_a_long_cell():
     text = to_text(elided(diff(Document("a\n" * 50, "b\n" * 50), "new\n")))
     assert text.splitlines()[0] == "  ⋯ 47 unchanged lines"
+
+
+def test_what_is_replaced(monkeypatch):
+    document = Document("a = ", " + <b>\n", replaced="x<i>")
+    drawn = with_removed(elided(diff(document, "y")), document)
+    assert to_text(drawn) == "- a = ⟦x<i>⟧ + <b>\n~ a = ⟦y⟧ + <b>"
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert to_ansi(drawn).split("\n")[0] == "- a = \x1b[30;41mx<i>\x1b[0m + <b>"
+    assert "<del>x&lt;i&gt;</del> + &lt;b&gt;" in to_html(drawn, "")
+    whole = Document("a\n", "c\n", replaced="b\n")
+    assert to_text(with_removed(elided(diff(whole, "d\n")), whole)) == "  a\n- b\n+ d\n  c"
 
 
 def test_ansi(monkeypatch):

@@ -15,9 +15,10 @@ from fim_magic.trimming.extent import Extent, extent_of
 from fim_magic.trimming.only_comments import only_comments
 
 
-def hole_in(text, *, least=1, known=()):
+def hole_in(text, *, least=1, known=(), short=False):
     document = parse(text)
-    return Hole(document, least_statements=least, suffices=Sufficiency(document, frozenset(known)))
+    suffices = Sufficiency(document, frozenset(known))
+    return Hole(document, least_statements=least, suffices=suffices, is_short=short)
 
 
 def kept(text, answer, *, final=False, **options):
@@ -121,6 +122,28 @@ def test_what_a_hole_asks_for(text, extent):
 )
 def test_an_answer_ends_where_the_hole_has_what_it_asks_for(text, answer, expected):
     assert kept(text, answer) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "expected"),
+    [
+        pytest.param("# the mean\n<cursor>", "m = 1\nn = 2\n", "m = 1", id="a statement, and no paragraph"),
+        pytest.param(
+            "def f(xs):\n    a = 0\n    <cursor>\n    return a",
+            "for x in xs:\n        a += x\n    b = 1\n",
+            "for x in xs:\n        a += x",
+            id="the block that a line opens",
+        ),
+        pytest.param("a = <cursor>\nb = 1", "f(\n    1,\n)\nc = 2\n", "f(\n    1,\n)", id="up to its last bracket"),
+        pytest.param("a = <cursor> + 1\n", "sum(x\n    for x in xs)", "sum(x", id="one line where something follows"),
+        pytest.param("<cursor>print(x)\n", "x = 1\ny = 2\n", "x = 1", id="one line before code"),
+        pytest.param("def f():\n    <cursor>\n\nf()", "a = 1\n    return a\n", None, id="a body is for other rules"),
+        pytest.param("s = 'a <cursor>'", "b\nc", "b", id="in a string"),
+    ],
+)
+def test_a_short_answer_is_one_statement_or_what_one_opens(text, answer, expected):
+    assert kept(text, answer, short=True) == expected
+    assert kept(text, answer, short=True, least=None) == expected
 
 
 def test_a_paragraph_ends_at_a_blank_line():

@@ -1,0 +1,130 @@
+// The way to the kernel: a comm, in a subshell where kernel and page have them, so that a kernel that computes answers.
+
+const TARGET = 'fim_magic';
+const SUBSHELL_MS = 5000;
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** One kernel's. It is open once the kernel has told its state. */
+class Channel {
+  constructor(kernel, comm) {
+    this.kernel = kernel;
+    this.state = { ghost: 'off' };
+    this.isOpen = true;
+    this.listeners = new Set();
+    this.comm = comm;
+    this.sentCells = '';
+    this.count = 0;
+    comm.onMsg = (message) => this.hear(message.content.data);
+    comm.onClose = () => this.close();
+  }
+
+  /** Whether the kernel answers while a cell computes. */
+  get isBeside() {
+    return Boolean(this.comm.subshellId);
+  }
+
+  get isBusy() {
+    return !this.isBeside && this.kernel.status === 'busy';
+  }
+
+  hear(message) {
+    if (message.type === 'state') this.state = message;
+    for (const listener of [...this.listeners]) listener(message);
+  }
+
+  /**
+   * Ask for something about a cell, and return the id of the request.
+   *
+   * @param what `do`, and what belongs to it.
+   * @param place The notebook and its cell, as `place` of `notebooks.js` has them.
+   */
+  ask(what, { cell, prefix, selected, suffix, notebook }) {
+    const id = `${this.kernel.clientId}/${(this.count += 1)}`;
+    const cells = notebook.cells();
+    const all = JSON.stringify(cells.map((each) => (each.id === cell.id ? { ...each, source: '' } : each)));
+    // Those that are as they were need not be sent at every key; the cell itself is in the message anyway.
+    const changed = all === this.sentCells ? null : cells;
+    this.sentCells = all;
+    const about = { cell_id: cell.id, prefix, selected, suffix, metadata: notebook.metadata(), cells: changed };
+    this.send({ ...what, id, ...about }, { cellId: cell.id });
+    return id;
+  }
+
+  send(message, metadata = {}) {
+    if (this.isOpen && !this.comm.isDisposed && !this.kernel.isDisposed) this.comm.send(message, metadata);
+  }
+
+  close() {
+    if (!this.isOpen) return;
+    this.isOpen = false;
+    for (const listener of [...this.listeners]) listener({ type: 'closed' });
+  }
+}
+
+/** Open a channel to a kernel, or return null where it has no fim-magic. A kernel without a subshell answers when idle. */
+async function open(kernel) {
+  const { content } = await kernel.requestCommInfo({ target_name: TARGET });
+  if (content.status !== 'ok' || !Object.keys(content.comms).length) return null;
+  await kernel.info;
+  const comm = kernel.createComm(TARGET);
+  if (kernel.supportsSubshells) await Promise.race([comm.subshellStarted, pause(SUBSHELL_MS)]).catch(() => {});
+  const channel = new Channel(kernel, comm);
+  const isReady = new Promise((resolve) => {
+    const listener = (message) => {
+      if (message.type !== 'state' && message.type !== 'closed') return;
+      channel.listeners.delete(listener);
+      resolve();
+    };
+    channel.listeners.add(listener);
+  });
+  comm.open({});
+  await isReady;
+  return channel.isOpen ? channel : null;
+}
+
+/** The channels of all kernels of a page. */
+export class Channels {
+  constructor(onOpen) {
+    this.onOpen = onOpen;
+    this.opening = new WeakMap();
+    this.opened = new WeakMap();
+  }
+
+  /** The channel that is there, or null. */
+  get(kernel) {
+    const channel = kernel && this.opened.get(kernel);
+    return channel?.isOpen ? channel : null;
+  }
+
+  /** The channel, after it was opened if the kernel has fim-magic. */
+  async find(kernel) {
+    if (!kernel || kernel.isDisposed) return null;
+    if (this.get(kernel)) return this.get(kernel);
+    if (!this.opening.has(kernel)) {
+      const opening = open(kernel)
+        .then((channel) => {
+          if (!channel) return null;
+          this.opened.set(kernel, channel);
+          this.watch(channel);
+          this.onOpen(channel);
+          return channel;
+        })
+        .catch(() => null) // the kernel is gone
+        .finally(() => this.opening.delete(kernel));
+      this.opening.set(kernel, opening);
+    }
+    return this.opening.get(kernel);
+  }
+
+  /** A kernel that begins anew knows nothing of the comm. */
+  watch(channel) {
+    const { kernel } = channel;
+    const onStatus = (_, status) => {
+      if (!['restarting', 'autorestarting', 'dead'].includes(status)) return;
+      kernel.statusChanged.disconnect(onStatus);
+      channel.close();
+    };
+    kernel.statusChanged.connect(onStatus);
+  }
+}

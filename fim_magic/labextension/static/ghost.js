@@ -1,0 +1,308 @@
+// Ghost text: a provider of JupyterLab's inline completions, which draws them, and takes one with Tab.
+//
+// JupyterLab asks at the end of a line that has text, and from 4.6 on within one. Elsewhere, as on an empty line, this
+// asks by itself after a pause in typing, and has JupyterLab show what came.
+
+const MS_OF_A_PAUSE = 250;
+const MS_TO_WAIT = 60_000; // for the first token: a long prompt takes its time
+const CANDIDATES = 3; // where the user has asked
+const ACTIVE = 'jp-mod-inline-completer-active';
+const INVOKE = 0; // of JupyterLab's InlineCompletionTriggerKind
+const WORD = /^\s*(?:[\p{L}\p{N}_]+|[^\s\p{L}\p{N}_]+)?/u;
+const LINE = /^(?:[ \t]*\n)*[^\n]*/;
+
+/** One request, and what has come of it. */
+class Answer {
+  constructor(place, channel, isAutomatic, now) {
+    Object.assign(this, { place, channel, isAutomatic, now });
+    this.texts = [''];
+    this.isDone = false;
+    this.isPart = false; // taken in part
+    this.waiting = [];
+  }
+
+  get isStale() {
+    return this.rest() === null;
+  }
+
+  /** What was typed since, if that is what the answer begins with or may yet, or null: then it is for another place. */
+  typed(place) {
+    const { cell, prefix, suffix } = this.place;
+    if (!place || place.cell.id !== cell.id || place.suffix !== suffix || place.selected) return null;
+    if (!place.prefix.startsWith(prefix)) return null;
+    const typed = place.prefix.slice(prefix.length);
+    const fits = (text) => text.startsWith(typed) || (!this.isDone && typed.startsWith(text));
+    return this.texts.some(fits) ? typed : null;
+  }
+
+  /** What is left of each text that still fits, or null. */
+  rest(place = this.now()) {
+    const typed = this.typed(place);
+    if (typed === null) return null;
+    return this.texts.map((text) => (text.startsWith(typed) ? text.slice(typed.length) : ''));
+  }
+
+  changed() {
+    const { waiting } = this;
+    this.waiting = [];
+    waiting.forEach((resolve) => resolve());
+  }
+
+  /** Wait until more has come, or it is over. */
+  next() {
+    return this.isDone ? Promise.resolve() : new Promise((resolve) => this.waiting.push(resolve));
+  }
+}
+
+export class GhostText {
+  constructor({ channels, manager, tracker, where, say, warn }) {
+    Object.assign(this, { channels, manager, tracker, where, say, warn });
+    this.identifier = 'fim-magic';
+    this.name = 'fim-magic';
+    this.schema = {
+      properties: {
+        automatic: {
+          title: 'Automatic',
+          description:
+            'Whether ghost text comes after each pause in typing. FimMagics.ghost = "auto" says so in a kernel.',
+          type: 'boolean',
+        },
+      },
+      default: {
+        enabled: true,
+        automatic: false,
+        autoFillInMiddle: true,
+        debouncerDelay: MS_OF_A_PAUSE,
+        timeout: MS_TO_WAIT,
+      },
+    };
+    this.settings = this.schema.default;
+    this.answer = null;
+    this.timer = null;
+    this.said = new Set();
+  }
+
+  configure(settings) {
+    this.settings = { ...this.schema.default, ...settings };
+  }
+
+  // --- what JupyterLab calls ---------------------------------------------------------------------
+
+  async fetch(_request, { widget, triggerKind }) {
+    const nothing = { items: [] };
+    const place = this.tracker.has(widget) ? this.where() : null;
+    if (!place || place.selected) return nothing;
+    if (!this.answer?.rest(place)) {
+      const started = await this.start(triggerKind === INVOKE ? { candidates: CANDIDATES } : { automatic: true });
+      if (!started) return nothing;
+    }
+    const { answer } = this;
+    while (!answer.isDone && answer === this.answer && !answer.rest()?.some(Boolean)) await answer.next();
+    const rest = answer === this.answer ? answer.rest() : null;
+    if (!rest?.some(Boolean)) return nothing;
+    const isStreaming = !answer.isDone;
+    const items = rest.map((insertText, index) => {
+      const item = { insertText, isIncomplete: isStreaming && index === 0 };
+      if (item.isIncomplete) item.token = this.token(answer, item);
+      return item;
+    });
+    return { items: items.filter((item) => item.insertText || item.isIncomplete) };
+  }
+
+  async *stream(token) {
+    const { answer, item } = this.streams.get(token) ?? {};
+    this.streams.delete(token);
+    while (answer && answer === this.answer) {
+      const rest = answer.rest();
+      if (rest === null) return;
+      // By this JupyterLab sees whether what is typed goes along with it; it keeps it as it was at the first key.
+      item.filterText = undefined;
+      yield { response: { insertText: rest[0], isIncomplete: !answer.isDone } };
+      if (answer.isDone) return;
+      await answer.next();
+    }
+  }
+
+  streams = new Map();
+
+  token(answer, item) {
+    const token = `${answer.id}/${this.streams.size}/${item.insertText.length}`;
+    this.streams.set(token, { answer, item });
+    return token;
+  }
+
+  // --- requests ----------------------------------------------------------------------------------
+
+  /** Whether a pause in typing is a question. */
+  isAutomatic(kernel) {
+    const state = this.channels.get(kernel)?.state.ghost;
+    return this.settings.enabled && (state === 'auto' || (state === 'key' && this.settings.automatic));
+  }
+
+  /** Ask the kernel for what belongs at the cursor. Returns whether it was asked. */
+  async start({ automatic = false, candidates = 1, texts = null } = {}) {
+    const { kernel } = this.where()?.notebook ?? {};
+    if (automatic && !this.isAutomatic(kernel)) return false;
+    const channel = automatic ? this.channels.get(kernel) : await this.channels.find(kernel);
+    const place = this.where();
+    if (!place || place.selected) return false;
+    if (!channel) {
+      if (!automatic) this.warn('fim-magic is not loaded in this kernel. Run a cell with: %load_ext fim_magic');
+      return false;
+    }
+    if (channel.isBusy) {
+      if (!automatic) this.say('The kernel is busy, and this one answers nothing meanwhile: ask again when it is idle.');
+      return false;
+    }
+    this.drop();
+    const answer = new Answer(place, channel, automatic, this.where);
+    if (texts) answer.texts = texts;
+    this.answer = answer;
+    answer.id = channel.ask({ do: 'ghost', automatic, candidates }, place);
+    const listener = (message) => {
+      if (message.type === 'record' && message.id === answer.id) {
+        place.notebook.setRecord(message.cell_id, message.record);
+      } else if (message.type === 'closed' || message.id === answer.id) {
+        if (answer === this.answer) this.hear(answer, message);
+      }
+      if (message.type === 'closed') channel.listeners.delete(listener);
+    };
+    answer.forget = () => setTimeout(() => channel.listeners.delete(listener), MS_TO_WAIT); // a record may come
+    channel.listeners.add(listener);
+    return true;
+  }
+
+  hear(answer, message) {
+    if (message.type === 'text') {
+      answer.texts[0] = message.text;
+    } else if (message.type === 'done') {
+      answer.texts = message.texts;
+      answer.isDone = true;
+    } else {
+      answer.isDone = true;
+      if (message.reason) this.tell(message.reason, answer.isAutomatic);
+      this.drop();
+      return;
+    }
+    if (answer.isStale) {
+      this.drop();
+      return;
+    }
+    answer.changed();
+    if (answer.isDone && answer.texts.length > 1) this.showAll(answer);
+  }
+
+  /** Say why there is no ghost text: once, where nobody has asked for it. */
+  tell(reason, isAutomatic) {
+    if (isAutomatic && this.said.has(reason)) return;
+    this.said.add(reason);
+    if (isAutomatic) this.say(reason);
+    else this.warn(reason);
+  }
+
+  /** End the request, if there is one. The kernel stops at its next token. */
+  drop() {
+    const { answer } = this;
+    this.answer = null;
+    if (!answer) return;
+    if (!answer.isDone) answer.channel.send({ do: 'cancel', id: answer.id });
+    answer.isDone = true;
+    answer.changed();
+    answer.forget?.();
+  }
+
+  // --- what the user does ------------------------------------------------------------------------
+
+  /** The text or the cursor has changed: keep what still fits, stop what does not, and ask after a pause. */
+  moved(isTyped) {
+    if (this.answer?.isStale) this.drop();
+    clearTimeout(this.timer);
+    if (!isTyped || !this.isAutomatic(this.where()?.notebook.kernel)) return;
+    this.timer = setTimeout(() => this.paused(), this.settings.debouncerDelay);
+  }
+
+  async paused() {
+    const place = this.where();
+    if (!place?.editor.hasFocus() || place.selected) return;
+    if (!this.answer?.rest(place) && !(await this.start({ automatic: true }))) return;
+    await this.show(this.answer);
+  }
+
+  /** Have JupyterLab show an answer as soon as there is something to see, if it has not asked for it itself. */
+  async show(answer) {
+    while (answer === this.answer && !answer.isDone && !answer.rest()?.some(Boolean)) await answer.next();
+    if (answer !== this.answer || !answer?.rest()?.some(Boolean)) return;
+    setTimeout(() => {
+      if (answer === this.answer && !this.isShown(answer)) this.invoke();
+    });
+  }
+
+  showAll(answer) {
+    setTimeout(() => {
+      if (answer === this.answer && this.isShown(answer)) this.invoke();
+    });
+  }
+
+  isShown({ place }) {
+    return place.editor.host.classList.contains(ACTIVE);
+  }
+
+  invoke() {
+    this.manager.inline?.invoke(this.tracker.currentWidget.id);
+  }
+
+  /** Which of several texts is shown. JupyterLab does not tell; where it cannot be seen, it is the first. */
+  shown(rest) {
+    const completer = this.manager._panelHandlers?.get(this.tracker.currentWidget?.id)?.inlineCompleter;
+    return Math.max(rest.indexOf(completer?.current?.insertText), 0);
+  }
+
+  get canTake() {
+    return Boolean(this.answer?.rest()?.some(Boolean));
+  }
+
+  /** Take the next word or line of what is shown; the rest stays. */
+  takePart(unit) {
+    const { answer } = this;
+    const rest = answer?.rest();
+    if (!rest?.some(Boolean)) return;
+    const index = this.shown(rest);
+    const [part] = (unit === 'word' ? WORD : LINE).exec(rest[index]);
+    if (!part) return;
+    const isAll = answer.isDone && part === rest[index];
+    // In one step with the cursor, as typing is: JupyterLab looks where that is when the text changes.
+    const view = answer.place.editor.editor;
+    view.dispatch(view.state.replaceSelection(part));
+    if (isAll) {
+      this.taken(answer, index, 'accept');
+      return;
+    }
+    if (!answer.isPart) answer.channel.send({ do: 'taken', id: answer.id, candidate: index, how: 'part' });
+    answer.isPart = true;
+    if (answer === this.answer) setTimeout(() => !this.isShown(answer) && this.show(answer));
+  }
+
+  /** JupyterLab has put the shown text into the cell. */
+  accepted() {
+    const { answer } = this;
+    const typed = answer?.typed(this.where());
+    if (!answer || typed === null || !typed) return;
+    const index = answer.texts.indexOf(typed);
+    if (index >= 0) this.taken(answer, index, 'accept');
+  }
+
+  taken(answer, candidate, how) {
+    answer.channel.send({ do: 'taken', id: answer.id, candidate, how });
+    answer.isDone = true; // it is ended by that
+    this.drop();
+    this.start({ automatic: true }); // what comes next is thought of before anybody has paused
+  }
+
+  /** More answers are asked for where there is one, and the user looks for the next. */
+  cycled() {
+    const { answer } = this;
+    const place = this.where();
+    if (!answer?.isDone || answer.texts.length > 1 || !answer.rest(place)?.some(Boolean)) return;
+    this.start({ candidates: CANDIDATES, texts: answer.rest(place) });
+  }
+}

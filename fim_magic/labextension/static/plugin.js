@@ -1,0 +1,158 @@
+// The plugin: commands, the provider of ghost text, and what the page tells them.
+
+const FILL = 'fim-magic:fill';
+const PARTS = { 'fim-magic:accept-word': 'word', 'fim-magic:accept-line': 'line' };
+const LABELS = { word: 'fim-magic: Accept the Next Word of Ghost Text', line: 'fim-magic: Accept the Next Line of Ghost Text' };
+const INTERRUPTS = new Set(['notebook:interrupt-kernel', 'kernelmenu:interrupt']);
+const NOT_LOADED = 'fim-magic is not loaded in this kernel. Run a cell with: %load_ext fim_magic';
+const BUSY = 'The kernel is busy, and this one answers nothing meanwhile. Ask again when it is idle.';
+const MS_SAID = 8000;
+
+const ARGUMENTS = { args: { type: 'object', properties: {} } };
+
+/** Say something in the status bar; where there is none, as in Notebook 7, in a note that goes by itself. */
+function speaker({ statusBar, widgets, Notification }) {
+  if (!statusBar || !widgets) return (text) => text && Notification?.info(text, { autoClose: MS_SAID });
+  const item = new widgets.Widget();
+  item.addClass('fim-magic-status');
+  item.node.setAttribute('role', 'status');
+  statusBar.registerStatusItem('fim-magic:status', { item, align: 'middle', isActive: () => Boolean(item.node.textContent) });
+  let timer = null;
+  return (text) => {
+    clearTimeout(timer);
+    item.node.textContent = text;
+    item.node.title = text;
+    timer = setTimeout(() => {
+      item.node.textContent = '';
+    }, MS_SAID);
+  };
+}
+
+/** Call `onMove` with whether it was by typing, whenever the text of the active cell or its cursor has changed. */
+function watchCells(panel, onMove) {
+  let cell = null;
+  const onText = () => setTimeout(() => onMove(true)); // the editor draws first
+  const onCursor = () => setTimeout(() => onMove(false));
+  const follow = () => {
+    if (cell && !cell.isDisposed) {
+      cell.model?.sharedModel.changed.disconnect(onText);
+      cell.editor?.model.selections.changed.disconnect(onCursor);
+    }
+    cell = panel.content.activeCell;
+    cell?.model.sharedModel.changed.connect(onText);
+    cell?.editor?.model.selections.changed.connect(onCursor);
+    onMove(false);
+  };
+  panel.content.activeCellChanged.connect(follow);
+  follow();
+}
+
+/** Look whether a kernel has fim-magic when it is new, when it has begun anew, and when a cell has run that names it. */
+function watchKernels(panel, channels) {
+  let kernel = null;
+  let isNew = true;
+  const look = () => {
+    if (!isNew || !kernel || kernel.isDisposed || kernel.status !== 'idle') return;
+    isNew = false;
+    channels.find(kernel);
+  };
+  const onStatus = (_, status) => {
+    isNew ||= ['restarting', 'autorestarting', 'starting'].includes(status);
+    look();
+  };
+  const follow = () => {
+    kernel?.statusChanged?.disconnect(onStatus);
+    kernel = panel.sessionContext.session?.kernel ?? null;
+    isNew = true;
+    kernel?.statusChanged.connect(onStatus);
+    look();
+  };
+  panel.sessionContext.kernelChanged.connect(follow);
+  panel.sessionContext.ready.then(follow);
+}
+
+export function plugin({ notebook, apputils, completer, statusbar, widgets, commands: lumino }, parts) {
+  const { INotebookTracker, NotebookActions } = notebook;
+  const { ICommandPalette, Notification } = apputils;
+  const optional = [ICommandPalette, completer?.ICompletionProviderManager, statusbar?.IStatusBar];
+
+  function activate(app, tracker, palette, manager, statusBar) {
+    const { commands } = app;
+    const say = speaker({ statusBar, widgets, Notification });
+    const warn = (text) => (Notification ? Notification.warning(text, { autoClose: MS_SAID }) : say(text));
+    const where = () => parts.place(tracker.currentWidget);
+    const channels = new parts.Channels(() => {});
+    // JupyterLab 4.0 has no inline completions.
+    const canGhost = typeof manager?.registerInlineProvider === 'function';
+    const ghost = canGhost ? new parts.GhostText({ channels, manager, tracker, where, say, warn }) : null;
+    if (ghost) manager.registerInlineProvider(ghost);
+
+    commands.addCommand(FILL, {
+      label: 'fim-magic: Fill at the Cursor',
+      caption: 'Fill in what belongs at the cursor, or in the place of what is selected; the diff is shown below the cell',
+      describedBy: ARGUMENTS,
+      isEnabled: () => where() !== null,
+      execute: async () => {
+        const { kernel } = where().notebook;
+        const channel = await channels.find(kernel);
+        if (!channel) return warn(NOT_LOADED);
+        if (channel.isBusy) return warn(BUSY);
+        ghost?.drop();
+        const place = where();
+        return place ? parts.fill(channel, place, { say, warn }) : undefined;
+      },
+    });
+    for (const [id, unit] of Object.entries(PARTS)) {
+      commands.addCommand(id, {
+        label: LABELS[unit],
+        describedBy: ARGUMENTS,
+        isEnabled: () => Boolean(ghost?.canTake),
+        execute: () => ghost.takePart(unit),
+      });
+    }
+    for (const command of [FILL, ...Object.keys(PARTS)]) palette?.addItem({ command, category: 'fim-magic' });
+
+    // The editor would take these keys for its own before the page's shortcuts see them; JupyterLab does so with Tab.
+    const onKey = (event) => {
+      if (!(event.target instanceof Element) || !ghost?.canTake) return;
+      const stroke = lumino.CommandRegistry.keystrokeForKeydownEvent(event);
+      const isMeant = ({ command, keys, selector }) =>
+        command in PARTS && keys.length === 1 && keys[0] === stroke && event.target.closest(selector);
+      const binding = commands.keyBindings.find(isMeant);
+      if (!binding) return;
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      commands.execute(binding.command);
+    };
+    document.addEventListener('keydown', onKey, true);
+
+    commands.commandExecuted.connect((_, { id }) => {
+      if (INTERRUPTS.has(id)) channels.get(where()?.notebook.kernel)?.send({ do: 'interrupt' });
+      else if (id === 'inline-completer:accept') ghost?.accepted();
+      else if (id === 'inline-completer:next' || id === 'inline-completer:previous') ghost?.cycled();
+    });
+    NotebookActions.executed.connect((_, { cell, notebook: of }) => {
+      const panel = tracker.find((each) => each.content === of);
+      if (/fim/.test(cell.model?.sharedModel.source ?? '')) channels.find(panel?.sessionContext.session?.kernel);
+    });
+    const follow = (panel) => {
+      watchKernels(panel, channels);
+      if (ghost) watchCells(panel, (isTyped) => panel === tracker.currentWidget && ghost.moved(isTyped));
+    };
+    tracker.forEach(follow);
+    tracker.widgetAdded.connect((_, panel) => panel.context.ready.then(() => follow(panel)));
+  }
+
+  return {
+    id: 'fim-magic:plugin',
+    description: "A fill at the cursor, and ghost text, from the kernel's own code model.",
+    autoStart: true,
+    requires: [INotebookTracker],
+    optional: optional.filter(Boolean),
+    // What a page does not have is not among the arguments: they come in the order of those that it was asked for.
+    activate: (app, tracker, ...found) => {
+      const given = optional.map((token) => (token ? found.shift() : null));
+      return activate(app, tracker, ...given);
+    },
+  };
+}

@@ -1,0 +1,80 @@
+"""A fill at the cursor of a page: what `%%fim` shows, below a cell that does not run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from fim_magic.caret import method_for, request_at, wait_for_model
+from fim_magic.context.cells import NotebookCell
+from fim_magic.page.messages import Asked
+from fim_magic.page.owner import CursorOwner
+from fim_magic.progress import Progress, bar
+from fim_magic.prompt_sheet import prompt_sheet
+from fim_magic.session import Session
+
+Tell = Callable[[dict[str, Any]], None]
+
+
+def fill(
+    shell: Any,
+    session: Session,
+    asked: Asked,
+    cells: tuple[NotebookCell, ...],
+    stop: threading.Event,
+    tell: Tell,
+) -> None:
+    """Fill the hole at a page's cursor, and show it below the cell.
+
+    Args:
+        shell: IPython's.
+        session: Answers.
+        asked: The cell and its hole.
+        cells: The notebook's, as the page shows them.
+        stop: Ends it; what is there by then is shown.
+        tell: Sends the page a message.
+
+    Raises:
+        FimError: Something that the user can mend.
+        StoppedError: It was stopped while it waited for a model.
+    """
+    begin_without_subshell(shell)
+    told: list[str] = []
+
+    def say(text: str) -> None:
+        told.append(text)
+        tell({"type": "progress", "id": asked.id, "text": text})
+
+    def show_output(output: dict[str, Any], update: bool) -> None:
+        tell({"type": "output", "id": asked.id, "cell_id": asked.cell_id, "output": output, "update": update})
+
+    def on_progress(progress: Progress) -> None:
+        tell({"type": "progress", "id": asked.id, "text": bar(progress)})
+
+    session.check_allowed(metadata=asked.metadata)
+    owner = CursorOwner.of(shell, show_output)
+    model, request, loading = request_at(session, asked.document)
+    with session.in_use():
+        loaded = wait_for_model(session, model, loading, stop, on_progress)
+        session.tell(loaded.engine.info.model, loaded.notices, say)
+        request.permission.require(loaded.engine.info)
+        request = replace(request, method=method_for(asked.document, loaded.engine))
+        request = session.in_notebook(request, cells=cells)
+        session.last_prompt = prompt_sheet(request, loaded.engine)
+        session.answer(request, loaded.engine, model, loading, owner=owner, stop=stop, say=say)
+    tell({"type": "done", "id": asked.id, "texts": [], "notices": told})
+
+
+def begin_without_subshell(shell: Any) -> None:
+    """Let what this thread opens, such as widgets, be answered where cells run.
+
+    A widget's messages go to the subshell in which it was opened. That one belongs to the page, and goes with it: a
+    page that is loaded anew would have buttons that nobody hears.
+    """
+    kernel: Any = getattr(shell, "kernel", None)
+    parent = None if kernel is None else kernel.get_parent()
+    if kernel is not None and parent and "header" in parent:
+        header = {name: value for name, value in parent["header"].items() if name != "subshell_id"}
+        kernel.set_parent([b""], {**parent, "header": header})

@@ -1,0 +1,269 @@
+"""A fill at the cursor and ghost text, in a real browser: the labextension, and a kernel with a scripted model.
+
+One page serves many tests, as a page takes seconds to open: each has cells of its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from asking import press
+from conftest import Page
+
+playwright = pytest.importorskip("playwright.sync_api")
+expect = playwright.expect
+expect.set_options(timeout=20_000)  # what a slow machine takes to bring in a tokenizer
+
+TESTS = Path(__file__).parents[1]
+SETUP = f"""
+import sys, threading
+sys.path[:0] = [{str(TESTS)!r}]
+from scripted import ScriptedEngine
+from fim_magic.loading.manager import MODELS
+engine = ScriptedEngine("sum(xs)")
+MODELS.adopt(engine)
+%load_ext fim_magic
+%config FimMagics.model = "scripted"
+%config FimMagics.ghost = {{ghost!r}}
+"""
+ANSWERS = "engine.answers = {!r}"
+LINE = "total = "
+BODY = "def f(xs):\n    "
+GAP = "a = 1\n\nb = 2"
+WITHIN = "f(1, )  # of xs"
+HELD = "import pathlib, time\nwhile not pathlib.Path('go-on').exists():\n    time.sleep(0.05)\n"
+
+
+@pytest.fixture(scope="module")
+def opened(server, chromium):
+    """Open a notebook in a front end: its page, and what its console has said."""
+    pages = []
+
+    def open_with(front_end, *sources, ghost="key"):
+        name = f"cursor-{len(pages)}.ipynb"
+        server.write(name, SETUP.format(ghost=ghost), *sources)
+        page = Page(server, chromium, front_end, name)
+        page.errors = []
+        page.page.on("console", lambda said: said.type == "error" and page.errors.append(said.text))
+        page.page.on("pageerror", lambda error: page.errors.append(str(error)))
+        pages.append(page)
+        page.run_whole(0)
+        return page
+
+    yield open_with
+    for page in pages:
+        page.close()
+    server.shut_kernels_down()
+
+
+@pytest.fixture(scope="module")
+def lab(opened):
+    """A notebook in JupyterLab, with ghost text on its key."""
+    return opened(
+        "lab", LINE, "x = wrong(2)\ny = 3", LINE, LINE, HELD, LINE, ANSWERS.format(("sum(xs)",)), "%fim log", "text"
+    )
+
+
+@pytest.fixture(scope="module")
+def typing(opened):
+    """A notebook in JupyterLab, with ghost text after each pause in typing."""
+    return opened(
+        "lab", LINE.rstrip(), GAP, WITHIN, ANSWERS.format(("a = 1\n    return a\n\nf(1)",)), BODY.rstrip(), ghost="auto"
+    )
+
+
+def cursor_at(page, index, *keys):
+    page.cells.nth(index).locator(".cm-content").click()
+    press(page, *keys)
+
+
+def source(page, index):
+    """The text of a cell, without what is only shown in it."""
+    return page.page.evaluate(
+        "index => { const cell = document.querySelectorAll('.jp-Notebook .jp-Cell')[index];"
+        "const copy = cell.querySelector('.cm-content').cloneNode(true);"
+        "copy.querySelectorAll('[class*=jp-GhostText]').forEach(each => each.remove());"
+        "return [...copy.querySelectorAll('.cm-line')].map(line => line.textContent).join('\\n'); }",
+        index,
+    )
+
+
+def restart(server):
+    for kernel in server.api("kernels"):
+        server.api(f"kernels/{kernel['id']}/restart", "POST")
+
+
+def ghost(page):
+    return page.page.locator(".jp-GhostText")
+
+
+def shown(page, index):
+    return page.cells.nth(index).locator(".fim-view .fim-diff")
+
+
+def is_source(page, index, text):
+    page.page.wait_for_timeout(50)
+    for _ in range(100):
+        if source(page, index) == text:
+            return
+        page.page.wait_for_timeout(100)
+    assert source(page, index) == text
+
+
+# --- a fill ----------------------------------------------------------------------------------------
+
+
+def test_the_key_fills_below_the_cell_which_neither_runs_nor_changes(lab):
+    cursor_at(lab, 1, "Control+End", "F8")
+    expect(shown(lab, 1)).to_contain_text("total = sum(xs)")
+    expect(lab.toolbar).to_be_visible()
+    assert source(lab, 1) == LINE
+    assert lab.prompt(1).text_content() == "[ ]:"
+    lab.screenshot("fill-at-the-cursor")
+    lab.button("Accept").click()
+    lab.wait_cells(11)
+    assert source(lab, 2) == "total = sum(xs)"
+    lab.button("Undo").click()
+    lab.wait_cells(10)
+    lab.button("Replace").click()
+    is_source(lab, 1, "total = sum(xs)")
+    assert lab.saved().cells[1].metadata["fim_magic"]["model"] == "scripted"
+
+
+def test_what_is_selected_is_replaced_and_shown_as_removed(lab):
+    cursor_at(lab, 2, "Control+Home", "End", *["Shift+ArrowLeft"] * len("wrong(2)"), "F8")
+    expect(shown(lab, 2)).to_contain_text("x = sum(xs)")
+    assert lab.cells.nth(2).locator(".fim-removed del").text_content() == "wrong(2)"
+    assert source(lab, 2) == "x = wrong(2)\ny = 3"
+    lab.cells.nth(2).get_by_role("button", name="Replace", exact=True).click()
+    is_source(lab, 2, "x = sum(xs)\ny = 3")
+
+
+def test_it_is_in_the_menu_and_the_palette_and_has_settings(lab):
+    cursor_at(lab, 3, "Control+End")
+    lab.page.locator(".lm-MenuBar-itemLabel", has_text="Edit").click()
+    lab.page.locator(".lm-Menu-itemLabel", has_text="fim-magic: Fill at the Cursor").click()
+    expect(shown(lab, 3)).to_contain_text("total = sum(xs)")
+    cursor_at(lab, 4, "Control+End", "Control+Shift+c")
+    lab.page.locator(".lm-CommandPalette-input").fill("fim-magic: fill")
+    lab.page.locator(".lm-CommandPalette-item", has_text="fim-magic: Fill at the Cursor").click()
+    expect(shown(lab, 4)).to_contain_text("total = sum(xs)")
+    settings = "() => fetch('/lab/api/settings/fim-magic:plugin').then((answer) => answer.json())"
+    schema = lab.page.evaluate(settings)["schema"]
+    assert schema["jupyter.lab.shortcuts"][0]["command"] == "fim-magic:fill"
+
+
+def test_a_cell_of_text_has_none(lab):
+    cursor_at(lab, 9, "Escape", "m", "Enter")
+    lab.page.keyboard.type("the mean ")
+    press(lab, "Alt+\\", "F9")
+    lab.page.wait_for_timeout(500)
+    expect(ghost(lab)).to_have_count(0)
+    expect(lab.cells.nth(9).locator(".fim-view")).to_have_count(0)
+    press(lab, "Escape", "y")
+
+
+# --- ghost text ------------------------------------------------------------------------------------
+
+
+def test_on_its_key_it_streams_stays_while_typed_and_is_taken_in_parts(lab):
+    cursor_at(lab, 6, "Control+End", "Alt+\\")
+    expect(ghost(lab)).to_have_text("sum(xs)")
+    lab.page.keyboard.type("s")
+    expect(ghost(lab)).to_have_text("um(xs)")
+    press(lab, "Control+ArrowRight")
+    expect(ghost(lab)).to_have_text("(xs)")
+    assert source(lab, 6) == "total = sum"
+    press(lab, "Tab")
+    is_source(lab, 6, "total = sum(xs)")
+    saved = lab.saved()
+    assert saved.cells[6].metadata["fim_magic"]["model"] == "scripted"
+    lab.run_whole(8)
+    expect(lab.cells.nth(8).locator(".jp-OutputArea")).to_contain_text("total = …")
+
+
+def test_both_come_while_the_kernel_computes(lab):
+    (lab.server.notebooks / "go-on").unlink(missing_ok=True)
+    lab.run(5)
+    expect(lab.prompt(5)).to_have_text("[*]:")
+    cursor_at(lab, 4, "Control+End", "Alt+\\")
+    expect(ghost(lab)).to_have_text("sum(xs)")
+    press(lab, "Escape", "Enter", "F8")
+    expect(shown(lab, 4)).to_contain_text("total = sum(xs)")
+    expect(lab.prompt(5)).to_have_text("[*]:")
+    lab.go_on()
+    lab.wait_run(5)
+
+
+def test_only_the_page_that_asks_shows_it(lab):
+    lab.saved()
+    other = lab.another_tab()
+    try:
+        cursor_at(other, 4, "Control+End")
+        cursor_at(lab, 4, "Control+End", "Alt+\\")
+        expect(ghost(lab)).to_have_text("sum(xs)")
+        expect(ghost(other)).to_have_count(0)
+    finally:
+        other.close()
+    press(lab, "Escape")
+
+
+def test_after_a_pause_it_comes_at_the_end_of_a_line_within_one_and_on_an_empty_one(typing):
+    cursor_at(typing, 1, "Control+End")
+    typing.page.keyboard.type(" ")
+    expect(ghost(typing)).to_have_text("sum(xs)")
+    press(typing, "Tab")
+    is_source(typing, 1, "total = sum(xs)")
+    cursor_at(typing, 2, "Control+Home", "ArrowDown")
+    typing.page.keyboard.type("c")
+    press(typing, "Backspace")
+    expect(ghost(typing)).to_have_text("sum(xs)")
+    press(typing, "Tab")
+    is_source(typing, 2, "a = 1\nsum(xs)\nb = 2")
+    cursor_at(typing, 3, "Control+Home", *["ArrowRight"] * len("f(1, "))
+    typing.page.keyboard.type(" ")
+    expect(ghost(typing)).to_have_text("sum(xs)")
+    typing.page.keyboard.type("q")  # it is none of it
+    expect(ghost(typing)).to_have_text("sum(xs)")  # what belongs behind that
+    assert source(typing, 3) == "f(1,  q)  # of xs"
+    press(typing, "Escape")
+
+
+def test_a_block_is_taken_line_by_line(typing):
+    typing.run_whole(4)
+    cursor_at(typing, 5, "Control+End", "Enter")
+    expect(ghost(typing)).to_contain_text("a = 1")
+    press(typing, "Control+ArrowDown")
+    is_source(typing, 5, "def f(xs):\n    a = 1")
+    expect(ghost(typing)).to_contain_text("return a")
+    press(typing, "Control+ArrowDown")
+    is_source(typing, 5, "def f(xs):\n    a = 1\n    return a")
+
+
+def test_a_kernel_that_begins_anew_ends_it_and_a_cell_brings_it_back(typing):
+    press(typing, "Escape")
+    restart(typing.server)
+    cursor_at(typing, 1, "Control+End")
+    typing.page.keyboard.type(" + ")
+    typing.page.wait_for_timeout(1000)
+    expect(ghost(typing)).to_have_count(0)
+    typing.run_whole(0)
+    cursor_at(typing, 1, "Control+End")
+    typing.page.keyboard.type("1 + ")
+    expect(ghost(typing)).to_have_text("sum(xs)")
+    press(typing, "Escape")
+
+
+def test_a_notebook_of_notebook_7_has_both(opened):
+    page = opened("notebook", LINE, LINE)
+    cursor_at(page, 1, "Control+End", "F8")
+    expect(shown(page, 1)).to_contain_text("total = sum(xs)")
+    cursor_at(page, 2, "Control+End", "Alt+\\")
+    expect(ghost(page)).to_have_text("sum(xs)")
+    press(page, "Tab")
+    is_source(page, 2, "total = sum(xs)")
+
+
+def test_nothing_went_wrong_on_the_pages(lab, typing):
+    assert [*lab.errors, *typing.errors] == []
