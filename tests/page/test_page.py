@@ -14,9 +14,11 @@ from shells import extended_shell, new_shell, run_cell
 from fim_magic.document import Document
 from fim_magic.engines import Destination
 from fim_magic.events import Finished
+from fim_magic.frontends import OF_PAGES
 from fim_magic.frontends.owner import OUTPUT_KEY
 from fim_magic.history import History
 from fim_magic.loading.manager import ModelManager
+from fim_magic.outcomes import TALLY
 from fim_magic.page import ghost_text
 from fim_magic.page.channel import Channel
 from fim_magic.page.comms import TARGET, Comms
@@ -300,6 +302,28 @@ def test_a_page_that_goes_stops_what_it_has_asked_for(page, scripted):
 def test_what_is_shown_and_not_taken_is_in_no_log(shell, page, scripted):
     page.answered("ghost", "total = ")
     assert session_of(shell).history.entries == ()
+
+
+@pytest.mark.parametrize(("how", "fate"), [(None, None), ("accept", "accepted"), ("part", "in_part")])
+def test_ghost_text_counts_where_that_is_switched_on(shell, page, scripted, monkeypatch, tmp_path, how, fate):
+    monkeypatch.setenv("FIM_MAGIC_CACHE", str(tmp_path))
+    page.answered("ghost", "total = ", id_="before")
+    magics_of(shell).stats = True
+    page.answered("ghost", "total = ")
+    if how is not None:
+        page.send("taken", candidate=0, how=how)
+        page.next("record")
+    ((subject, counts),) = TALLY.read().items()
+    assert (subject.kind, subject.front_end) == ("ghost", OF_PAGES)
+    assert {name for name, count in counts.items() if count} == {"offered", *filter(None, [fate])}
+
+
+def test_a_fill_at_the_cursor_counts_where_that_is_switched_on(shell, page, scripted, monkeypatch, tmp_path):
+    monkeypatch.setenv("FIM_MAGIC_CACHE", str(tmp_path))
+    magics_of(shell).stats = True
+    page.answered("fill", "total = ")
+    ((subject, counts),) = TALLY.read().items()
+    assert (subject.kind, subject.front_end, counts["offered"]) == ("caret", OF_PAGES, 1)
 
 
 @pytest.mark.parametrize("how", ["accept", "part"])
