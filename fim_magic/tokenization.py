@@ -216,6 +216,10 @@ class TextTokenizer:
         longer = (token for _, token in self._beginning_with(wanted))
         return [*longer, *itertools.chain.from_iterable(shorter)]
 
+    def can_open(self, wanted: bytes) -> bool:
+        """Whether there are `openings` for what an answer is to begin with, without a list of half a vocabulary."""
+        return bool(self._beginning_with(wanted) or any(end < len(wanted) for end in self._ends_of_first(wanted)))
+
     def _ends_of_first(self, wanted: bytes) -> list[int]:
         """Where in `wanted` its first token may end, so that further tokens can bring the rest of it."""
         ends: list[int] = []

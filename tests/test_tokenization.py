@@ -99,6 +99,13 @@ def test_the_bytes_of_tokens():
     assert letters.token_bytes(letters.encode("ü")[0]) != b""
 
 
+@pytest.mark.parametrize("name", ["special", "not special", "with single letters"])
+def test_whether_an_answer_may_begin_with_something(name):
+    known = TOKENIZERS[name]
+    for wanted in (b" ", b"ret", b"return x", b"zq\x80", "中".encode(), "中".encode()[:2], b"\xff"):
+        assert known.can_open(wanted) == bool(known.openings(wanted)), wanted
+
+
 def test_what_an_answer_may_begin_with():
     known = TOKENIZERS["special"]
     whole = max(map(known.token_bytes, known.encode("numbers, total, return")), key=len)

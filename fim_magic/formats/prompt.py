@@ -205,7 +205,7 @@ class _Builder:
         prefix = self._ids(self._document.prefix, unspaced=unspaced)
         suffix = self._ids(self._document.suffix, unspaced=Part.SUFFIX in self._family.unspaced)
         healed = self._healed(order, prefix) if healing else ""
-        if len(healed) > _LONGEST_HEALED or not self._tokenizer.openings(healed.encode()):
+        if healed and (len(healed) > _LONGEST_HEALED or not self._tokenizer.can_open(healed.encode())):
             healed = ""  # it would take as long as an answer, or no token of this vocabulary brings it back
         if healed.isspace() and self._document.hole_begins_line and self._family.can_infill:
             prefix = self._ids(self._document.prefix.removesuffix(healed), unspaced=unspaced)
