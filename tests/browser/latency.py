@@ -51,6 +51,11 @@ WATCH = """() => {
     for (const each of list.getEntries()) fimSeen.blocked.push(Math.round(each.duration));
   }).observe({ type: 'longtask' });
 }"""
+SOURCE = """() => {
+  const copy = [...document.querySelectorAll('.jp-Notebook .jp-Cell')].at(-1).querySelector('.cm-content').cloneNode(true);
+  copy.querySelectorAll('[class*=jp-GhostText]').forEach((each) => each.remove());
+  return [...copy.querySelectorAll('.cm-line')].map((line) => line.textContent).join('\\n');
+}"""
 
 
 def measured(page, step, times, text):
@@ -124,7 +129,12 @@ def main():
                 page.page.keyboard.press("Control+a")
                 page.page.keyboard.press("Backspace")
                 found, missed, typed = measured(page, step, arguments.times, TYPED)
-                report["after"][str(step)] = {**summary(found, arguments.pause), "without_ghost": missed}
+                is_whole = page.page.evaluate(SOURCE).rstrip() == typed.rstrip()
+                report["after"][str(step)] = {
+                    **summary(found, arguments.pause),
+                    "without_ghost": missed,
+                    "all_keys_arrived": is_whole,
+                }
                 print(step, report["after"][str(step)], flush=True)
             seen = page.page.evaluate("() => fimSeen")
             report["blocked_ms"] = sorted(seen["blocked"])[-10:]
