@@ -199,7 +199,8 @@ class Page:
     def _wait_for_kernel(self):
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            kernels = [session["kernel"] for session in self.server.api("sessions")]
+            sessions = [session for session in self.server.api("sessions") if session["path"] == self.name]
+            kernels = [session["kernel"] for session in sessions]
             if any(k["connections"] and k["execution_state"] == "idle" for k in kernels):
                 return
             self.page.wait_for_timeout(50)

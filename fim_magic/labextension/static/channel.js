@@ -85,8 +85,7 @@ async function open(kernel) {
 
 /** The channels of all kernels of a page. */
 export class Channels {
-  constructor(onOpen) {
-    this.onOpen = onOpen;
+  constructor() {
     this.opening = new WeakMap();
     this.opened = new WeakMap();
   }
@@ -107,7 +106,6 @@ export class Channels {
           if (!channel) return null;
           this.opened.set(kernel, channel);
           this.watch(channel);
-          this.onOpen(channel);
           return channel;
         })
         .catch(() => null) // the kernel is gone
@@ -115,6 +113,16 @@ export class Channels {
       this.opening.set(kernel, opening);
     }
     return this.opening.get(kernel);
+  }
+
+  /** As `find`, where the kernel may have begun anew by another's hand: then it does not know the comm any more. */
+  async findAgain(kernel) {
+    const channel = this.get(kernel);
+    if (channel) {
+      const { content } = await kernel.requestCommInfo({ target_name: TARGET });
+      if (content.status === 'ok' && !(channel.comm.commId in content.comms)) channel.close();
+    }
+    return this.find(kernel);
   }
 
   /** A kernel that begins anew knows nothing of the comm. */

@@ -79,6 +79,7 @@ export class GhostText {
     this.settings = this.schema.default;
     this.answer = null;
     this.timer = null;
+    this.typedAt = null; // where the timer will ask
     this.said = new Set();
   }
 
@@ -216,9 +217,13 @@ export class GhostText {
   /** The text or the cursor has changed: keep what still fits, stop what does not, and ask after a pause. */
   moved(isTyped) {
     if (this.answer?.isStale) this.drop();
+    const place = this.where();
+    const at = place && `${place.cell.id}/${place.prefix.length}/${place.suffix.length}`;
+    // A key that types moves the cursor as well, which is told by itself.
+    if (!isTyped && at === this.typedAt) return;
     clearTimeout(this.timer);
-    if (!isTyped || !this.isAutomatic(this.where()?.notebook.kernel)) return;
-    this.timer = setTimeout(() => this.paused(), this.settings.debouncerDelay);
+    this.typedAt = isTyped ? at : null;
+    if (isTyped) this.timer = setTimeout(() => this.paused(), this.settings.debouncerDelay);
   }
 
   async paused() {

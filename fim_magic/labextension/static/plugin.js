@@ -81,7 +81,7 @@ export function plugin({ notebook, apputils, completer, statusbar, widgets, comm
     const say = speaker({ statusBar, widgets, Notification });
     const warn = (text) => (Notification ? Notification.warning(text, { autoClose: MS_SAID }) : say(text));
     const where = () => parts.place(tracker.currentWidget);
-    const channels = new parts.Channels(() => {});
+    const channels = new parts.Channels();
     // JupyterLab 4.0 has no inline completions.
     const canGhost = typeof manager?.registerInlineProvider === 'function';
     const ghost = canGhost ? new parts.GhostText({ channels, manager, tracker, where, say, warn }) : null;
@@ -133,7 +133,7 @@ export function plugin({ notebook, apputils, completer, statusbar, widgets, comm
     });
     NotebookActions.executed.connect((_, { cell, notebook: of }) => {
       const panel = tracker.find((each) => each.content === of);
-      if (/fim/.test(cell.model?.sharedModel.source ?? '')) channels.find(panel?.sessionContext.session?.kernel);
+      if (/fim/.test(cell.model?.sharedModel.source ?? '')) channels.findAgain(panel?.sessionContext.session?.kernel);
     });
     const follow = (panel) => {
       watchKernels(panel, channels);
