@@ -34,6 +34,16 @@ GAP = "a = 1\n\nb = 2"
 WITHIN = "f(1, )  # of xs"
 HELD = "import pathlib, time\nwhile not pathlib.Path('go-on').exists():\n    time.sleep(0.05)\n"
 
+HOLDS = "engine.may_go_on.clear()"
+GOES_ON = """
+import time
+from fim_magic.pipeline import busy
+engine.may_go_on.set()
+while busy():
+    time.sleep(0.05)
+print("busy:", busy(), len(engine.allowed))
+"""
+
 
 @pytest.fixture(scope="module")
 def opened(server, chromium):
@@ -61,7 +71,18 @@ def opened(server, chromium):
 def lab(opened):
     """A notebook in JupyterLab, with ghost text on its key."""
     return opened(
-        "lab", LINE, "x = wrong(2)\ny = 3", LINE, LINE, HELD, LINE, ANSWERS.format(("sum(xs)",)), "%fim log", "text"
+        "lab",
+        LINE,
+        "x = wrong(2)\ny = 3",
+        LINE,
+        LINE,
+        HELD,
+        LINE,
+        ANSWERS.format(("sum(xs)",)),
+        "%fim log",
+        "text",
+        HOLDS,
+        GOES_ON,
     )
 
 
@@ -122,10 +143,10 @@ def test_the_key_fills_below_the_cell_which_neither_runs_nor_changes(lab):
     assert lab.prompt(1).text_content() == "[ ]:"
     lab.screenshot("fill-at-the-cursor")
     lab.button("Accept").click()
-    lab.wait_cells(11)
+    lab.wait_cells(13)
     assert source(lab, 2) == "total = sum(xs)"
     lab.button("Undo").click()
-    lab.wait_cells(10)
+    lab.wait_cells(12)
     lab.button("Replace").click()
     is_source(lab, 1, "total = sum(xs)")
     assert lab.saved().cells[1].metadata["fim_magic"]["model"] == "scripted"
@@ -194,6 +215,16 @@ def test_both_come_while_the_kernel_computes(lab):
     expect(lab.prompt(5)).to_have_text("[*]:")
     lab.go_on()
     lab.wait_run(5)
+
+
+def test_the_stop_button_ends_it_while_it_streams(lab):
+    lab.run_whole(10)  # it waits before its first token from now on
+    cursor_at(lab, 4, "Control+End", "Alt+\\")
+    lab.page.wait_for_timeout(500)
+    press(lab, "Escape", "i", "i")
+    lab.run_whole(11)
+    expect(lab.cells.nth(11).locator(".jp-OutputArea")).to_contain_text("busy: False")
+    expect(ghost(lab)).to_have_count(0)
 
 
 def test_only_the_page_that_asks_shows_it(lab):

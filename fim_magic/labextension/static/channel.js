@@ -120,7 +120,10 @@ export class Channels {
     const channel = this.get(kernel);
     if (channel) {
       const { content } = await kernel.requestCommInfo({ target_name: TARGET });
-      if (content.status === 'ok' && !(channel.comm.commId in content.comms)) channel.close();
+      if (content.status === 'ok' && !(channel.comm.commId in content.comms)) {
+        channel.close();
+        channel.comm.dispose(); // and with it what the page thinks of its subshell, which is gone as well
+      }
     }
     return this.find(kernel);
   }
