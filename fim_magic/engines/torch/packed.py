@@ -282,6 +282,6 @@ class PackedLinear:
 
     def _product(self, rows: Tensor, weight: PackedWeight | Tensor) -> Tensor:
         if isinstance(weight, Tensor):
-            return functional.linear(rows, weight)
+            return functional.linear(rows.float(), weight)  # those of a prompt may be in bfloat16
         many = len(rows) >= LEAST_ROWS_TO_UNPACK[weight.bits]
         return self._unpacker.multiply(rows, weight) if many else multiply(rows, weight)
