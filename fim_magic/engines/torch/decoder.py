@@ -90,7 +90,7 @@ class Decoder:
             there are none.
         capture_error: Why that was given up, or "".
         graph_length: A captured step sees so many positions, or a multiple. Each takes a moment to capture.
-        reads_last_apart: Whether the last of several tokens is read by itself: packed weights round one row otherwise
+        reads_last_apart: Whether a prompt's last token is to be read by itself: packed weights round one row otherwise
             than many, and a prompt that is read again, but for its last token, is to be answered as it was before.
         packed: Whether the weights are held in float16 beside the model's own.
         weight_bytes: What a step of decoding reads of them.

@@ -49,23 +49,24 @@ class LocalGeneration:
 
     def prefill(self) -> Iterator[int]:
         """Read the prompt once, in parts, and share it among the candidates."""
-        for start, end in self._prompt_parts():
-            with freeing_memory("reading the prompt", self._drop):
-                self._logits = self._model().prefill(self._prompt[start:end])
+        length = len(self._prompt)
+        many = length - 1 if self._model().reads_last_apart else length
+        for start, end in (*self._parts(many), *([(many, length)] if many < length else [])):
+            self._logits = self._read(start, end)
             yield end
         if len(self._rows) > 1:
             with freeing_memory(f"{len(self._rows)} candidates", self._drop):
                 self._model().share(len(self._rows))
                 self._logits = self._logits.expand(len(self._rows), -1)
 
-    def _prompt_parts(self) -> Iterator[tuple[int, int]]:
-        """Yield where what is read at once of the prompt begins and ends."""
-        length = len(self._prompt)
-        many = length - 1 if self._model().reads_last_apart else length
-        for start in range(self.reused, many, _PREFILL_CHUNK):
-            yield start, min(start + _PREFILL_CHUNK, many)
-        if many < length:
-            yield many, length
+    def _parts(self, length: int) -> Iterator[tuple[int, int]]:
+        """Yield where what is read at once of the prompt's first tokens begins and ends."""
+        for start in range(self.reused, length, _PREFILL_CHUNK):
+            yield start, min(start + _PREFILL_CHUNK, length)
+
+    def _read(self, start: int, end: int) -> torch.Tensor:
+        with freeing_memory("reading the prompt", self._drop):
+            return self._model().prefill(self._prompt[start:end])
 
     def step(self) -> list[Token]:
         if not self._rows:
@@ -121,9 +122,8 @@ class LocalGeneration:
         last = len(self._prompt) - 1
         ids = [self._prompt[last], *continuation]
         try:
-            for start in range(self.reused, last, _PREFILL_CHUNK):
-                with freeing_memory("reading the prompt", self._drop):
-                    self._model().prefill(self._prompt[start : min(start + _PREFILL_CHUNK, last)])
+            for start, end in self._parts(last):
+                self._read(start, end)
             for start in range(0, len(ids), at_once):
                 with freeing_memory("scoring a text", self._drop):
                     yield self._model().prefill(ids[start : start + at_once], all_logits=True)

@@ -166,7 +166,7 @@ def multiply(rows: Tensor, weight: PackedWeight) -> Tensor:
     """Multiply some rows by a weight with the kernel.
 
     Args:
-        rows: (rows, columns), float32.
+        rows: (rows, columns), float32 or bfloat16.
         weight: The weight.
 
     Returns:
@@ -192,13 +192,21 @@ class Unpacker:
         self._layout = _LAYOUTS.get(capability(), _DEFAULT_LAYOUT)
 
     def multiply(self, rows: Tensor, weight: PackedWeight) -> Tensor:
-        """Multiply rows by a weight; arguments and result are those of [`multiply`][]."""
+        """Multiply rows by a weight.
+
+        Args:
+            rows: (rows, columns), float32 or bfloat16.
+            weight: The weight.
+
+        Returns:
+            (rows, rows of the weight), in `dtype`: in bfloat16, it was rounded so anyway.
+        """
         taken = rows.to(self.dtype)
         height = weight.planes.shape[0]
         at_once = max(_PADDED_TO, _UNPACKED_AT_ONCE // weight.columns // _PADDED_TO * _PADDED_TO)
         if height <= at_once:
             return torch.mm(taken, self.unpack(weight, 0, height))[:, : weight.rows]
-        product = rows.new_empty(len(rows), height)
+        product = taken.new_empty(len(rows), height)
         for begin in range(0, height, at_once):
             end = min(begin + at_once, height)
             product[:, begin:end] = torch.mm(taken, self.unpack(weight, begin, end))
@@ -268,7 +276,10 @@ def _bytes(high_plane: Tensor, low_plane: Tensor, *, high: bool) -> Tensor:
 
 
 class PackedLinear:
-    """The product with one or several weights, one below the other; those that could not be packed are in float32."""
+    """The product with one or several weights, one below the other; those that could not be packed are in float32.
+
+    What it returns of many rows is in the unpacker's precision, unless a bias or another weight widens it.
+    """
 
     def __init__(self, weights: Sequence[PackedWeight | Tensor], bias: Tensor | None, unpacker: Unpacker) -> None:
         self._weights = weights
