@@ -24,6 +24,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from fim_magic.engines.out_of_memory import FOR_LOADING, freeing_memory
 from fim_magic.engines.torch import adapters
 from fim_magic.engines.torch.configuration import (
+    model_without_numbers,
     read_configuration,
     read_configuration_with_code,
     read_generation_config,
@@ -34,7 +35,6 @@ from fim_magic.engines.torch.placement import Placement, plan
 from fim_magic.engines.torch.quiet import quiet_transformers
 from fim_magic.errors import FimError, ModelError, is_failure
 from fim_magic.progress import OnNotice, OnProgress, ignore, silent
-from fim_magic.quiet import without_warnings
 from fim_magic.regular_files import UnfitFileError, irregular_files, read_json
 from fim_magic.tokenization import TextTokenizer, declared_bos, read_tokenizer
 from fim_magic.weights.shards import weight_files
@@ -84,9 +84,7 @@ def load_checkpoint(
         if runs_code:
             _require_leave(folder, config, name, allowed=allow_code)
         backend = read_backend(folder, config, on_progress)
-        files = weight_files(folder)
-        if not files:
-            raise ValueError(f"there are no weights in {folder}, neither model.safetensors nor pytorch_model.bin")
+        files = require_weight_files(folder)
         _require_stored_whole(files)
         placement = placement or plan(weights_in(folder, config), config, name=name)
         with freeing_memory(f"loading {name}", advice=FOR_LOADING):
@@ -105,6 +103,18 @@ def load_checkpoint(
             "only, so no program ran; a copy in safetensors would be safer."
         )
     return model, tokenizer
+
+
+def require_weight_files(folder: Path) -> list[Path]:
+    """Return the files with the weights.
+
+    Raises:
+        ValueError: There are none.
+    """
+    files = weight_files(folder)
+    if not files:
+        raise ValueError(f"there are no weights in {folder}, neither model.safetensors nor pytorch_model.bin")
+    return files
 
 
 def require_regular_files(folder: Path) -> None:
@@ -160,10 +170,8 @@ def _require_shape_of_files(config: PretrainedConfig, stored: WeightsSize) -> No
     transformers makes room for all of it, and fills what it does not find with random numbers: by a wrong number in a
     config.json, all of the memory.
     """
-    with without_warnings(), torch.device("meta"):  # shapes without numbers
-        model = AutoModelForCausalLM.from_config(config)
     held = stored.elements + 2 * stored.packed  # of a byte, two numbers at most
-    numbers_of(model, held=held, where="its config.json")
+    numbers_of(model_without_numbers(config), held=held, where="its config.json")
 
 
 def _are_pickles(files: list[Path]) -> bool:

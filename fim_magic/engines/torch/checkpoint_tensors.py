@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from torch import Tensor
-from transformers import AutoModelForCausalLM
 
+from fim_magic.engines.torch.configuration import model_without_numbers
 from fim_magic.engines.torch.footprint import numbers_of
-from fim_magic.quiet import without_warnings
 from fim_magic.weights.shards import weight_files
 
 HEAD = "lm_head.weight"
@@ -64,8 +63,7 @@ class CheckpointTensors:
         return self._files[self._stored(name)].get_slice(self._stored(name))
 
     def _require_all(self, config: Any) -> None:
-        with without_warnings(), torch.device("meta"):  # shapes without numbers
-            model = AutoModelForCausalLM.from_config(config)
+        model = model_without_numbers(config)
         numbers_of(model, held=sum(map(self._count, self._files)), where="its config.json")
         expected = {name: tuple(weight.shape) for name, weight in model.named_parameters()} | {
             HEAD: tuple(model.get_output_embeddings().weight.shape)

@@ -11,10 +11,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, GenerationConfig, PretrainedConfig
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from fim_magic.engines.torch.footprint import require_plausible
+from fim_magic.quiet import without_warnings
 from fim_magic.regular_files import read_json
 
 _NOT_THEIRS = frozenset(
@@ -157,3 +159,9 @@ def _require_readable(stored: Any) -> None:
 
 def _is_bitsandbytes(stored: Mapping[str, Any]) -> bool:
     return bool(stored.get("load_in_8bit") or stored.get("load_in_4bit"))
+
+
+def model_without_numbers(config: PretrainedConfig) -> Any:
+    """Return the model of transformers that a configuration describes, with shapes and without numbers."""
+    with without_warnings(), torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)

@@ -225,13 +225,10 @@ def _converted_size(gguf: GgufSource, header: ConvertedHeader) -> int:
     Raises:
         ModelError: It is of a kind that completes no text, or describes a much larger model than it holds.
     """
-    import torch
-    from transformers import AutoModelForCausalLM
+    from fim_magic.engines.torch.configuration import model_without_numbers
 
-    with readable(gguf), torch.device("meta"):  # shapes without numbers
-        model = AutoModelForCausalLM.from_config(header.config)
     with readable(gguf):
-        return 4 * numbers_of(model, held=header.elements, where="its header")
+        return 4 * numbers_of(model_without_numbers(header.config), held=header.elements, where="its header")
 
 
 # --- the tokenizer -------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fim_magic.engines.gguf_header import TensorPlace, read_gguf_header
 from fim_magic.engines.torch import packed
+from fim_magic.engines.torch.configuration import model_without_numbers
 from fim_magic.engines.torch.packed import PackedWeight
 from fim_magic.engines.torch.packed_file import packed_in_blocks
 
@@ -146,12 +147,9 @@ def _kind(place: TensorPlace) -> Any:
 
 def _names(config: Any, processor: Any) -> dict[str, str]:
     """Return transformers' names of a file's tensors."""
-    from transformers import AutoModelForCausalLM
     from transformers.modeling_gguf_pytorch_utils import get_gguf_hf_weights_map
 
-    with torch.device("meta"):  # shapes without numbers
-        model = AutoModelForCausalLM.from_config(config)
-    return get_gguf_hf_weights_map(model, processor)  # type: ignore[no-any-return]
+    return get_gguf_hf_weights_map(model_without_numbers(config), processor)  # type: ignore[no-any-return]
 
 
 def _halves(blocks: Bytes, width: int, offset: int) -> Tensor:

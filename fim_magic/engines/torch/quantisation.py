@@ -15,7 +15,14 @@ from typing import Any
 from fim_magic import weights
 from fim_magic.engines.torch import adapters
 from fim_magic.engines.torch.architectures import is_known
-from fim_magic.engines.torch.checkpoint import in_words, json_object, needs_code, read_backend, require_regular_files
+from fim_magic.engines.torch.checkpoint import (
+    in_words,
+    json_object,
+    needs_code,
+    read_backend,
+    require_regular_files,
+    require_weight_files,
+)
 from fim_magic.engines.torch.checkpoint_tensors import CheckpointTensors
 from fim_magic.engines.torch.configuration import read_configuration, read_generation_config
 from fim_magic.engines.torch.converted_folder import kept_folder, whole_or_nothing
@@ -79,9 +86,7 @@ def quantised_form(
 def _require_quantisable(folder: Path, config: Mapping[str, Any], name: str, bits: int) -> None:
     """Refuse what cannot be quantised here, with what to type instead."""
     require_not_stored_quantised(config, name)
-    files = weight_files(folder)
-    if not files:
-        raise ValueError(f"there are no weights in {folder}, neither model.safetensors nor pytorch_model.bin")
+    files = require_weight_files(folder)
     if needs_code(config):
         raise ModelError(f"{name} needs code of its own, {_as_it_is(name, bits)}")
     if files[0].suffix != ".safetensors":

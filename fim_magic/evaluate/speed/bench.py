@@ -191,18 +191,14 @@ def _measure_all(
     device = subject.device_for(found)
     report.on_gpu = device.type == "cuda"
     report.random_weights = found.is_random
-    precision = "" if found.quantize else f"{str(dtype_for(device)).removeprefix('torch.')} for {GENERATE}; "
-    report.about |= {
-        "model": found.name,
-        "revision": found.revision,
-        "date": _now(),
-        "precision": precision.removesuffix("; "),
-    }
+    precisions = [] if found.quantize else [f"{str(dtype_for(device)).removeprefix('torch.')} for {GENERATE}"]
+    precision = "; ".join(precisions)
+    report.about |= {"model": found.name, "revision": found.revision, "date": _now(), "precision": precision}
     report.about |= machine.report(device, _SHOWN_VERSIONS)
     build = _note_build(options, found, report)
     record.bandwidth.append(instruments.bandwidth(device))
     engine = subject.load_engine(found, device)
-    report.about["precision"] = f"{precision}{engine.info.runs_on} for {OURS}"
+    report.about["precision"] = "; ".join([*precisions, f"{engine.info.runs_on} for {OURS}"])
     asked = _workloads(engine, options.measures, options, found)
     if "fresh" in options.measures:
         infills = _workloads(engine, ["infill"], options, found)

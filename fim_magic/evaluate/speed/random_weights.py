@@ -11,16 +11,17 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 from transformers import AutoModelForCausalLM, GPTBigCodeConfig, LlamaConfig, Qwen2Config, Starcoder2Config
 
+from fim_magic.engines.torch.configuration import model_without_numbers
 from fim_magic.engines.torch.packed import GROUP, PackedWeight, padded
 from fim_magic.engines.torch.packed_file import FILE, count_weights, write_packed
 from fim_magic.engines.torch.quantised_tensors import QuantisedTensors
 from fim_magic.errors import OptionError
+from fim_magic.loading.fetch import BITS
 from fim_magic.progress import Meter, OnProgress
 from fim_magic.tokenization import TextTokenizer
 
 LAYOUTS = ("llama", "qwen2", "starcoder2", "gpt_bigcode")
 SEED = 0
-BITS = {"8bit": 8, "4bit": 4}
 _SPREAD = 0.02  # the standard deviation of weights, as most models begin with
 
 _CONTEXT = 16384
@@ -132,9 +133,7 @@ class _RandomTensors(QuantisedTensors):
     """Weights that are drawn in the form in which they are packed."""
 
     def __init__(self, config: Any, bits: int) -> None:
-        with torch.device("meta"):  # shapes without numbers
-            model = AutoModelForCausalLM.from_config(config)
-        held = model.named_parameters(remove_duplicate=False)
+        held = model_without_numbers(config).named_parameters(remove_duplicate=False)
         self._shapes = {name: tuple(weight.shape) for name, weight in held}
         self._drawn = torch.Generator().manual_seed(SEED)
         super().__init__(self, bits)
