@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fim_magic.caret import method_for, request_at
+from fim_magic.caret import Fate, method_for, request_at
 from fim_magic.context.cells import NotebookCell
 from fim_magic.errors import BusyError, ModelError, OptionError
 from fim_magic.frontends import OF_PAGES
-from fim_magic.outcomes import Outcome
 from fim_magic.page.messages import Asked
 from fim_magic.provenance import Record, decide, of_cell
 from fim_magic.session import Session
@@ -36,14 +35,14 @@ class _Answer:
         remember: Puts it into the session's history, and returns its record; None while it is not done.
         record: That, once it is there.
         taken: What the user did with which candidate before it was done.
-        outcome: Counts it once it is shown, where that is switched on.
+        fate: Counts it once it is shown, where that is switched on.
     """
 
     asked: Asked
     remember: Callable[[], Record] | None = None
     record: Record | None = None
     taken: tuple[int, str] | None = None
-    outcome: Outcome | None = None
+    fate: Fate = field(default_factory=lambda: Fate("ghost", OF_PAGES))
 
 
 class GhostText:
@@ -96,7 +95,7 @@ class GhostText:
                 for event in run(request, engine, stop, gives_way=True, wait_seconds=wait_seconds):
                     if isinstance(event, Grew) and event.candidate == 0 and event.middle != first:
                         first = event.middle
-                        answer.outcome = answer.outcome or session.offered(engine.info, "ghost", OF_PAGES)
+                        answer.fate.show(session, engine.info)
                         self._tell({"type": "text", "id": asked.id, "text": first})
                     if isinstance(event, Finished):
                         result = event.result
@@ -129,8 +128,7 @@ class GhostText:
             if answer is None or type(candidate) is not int or how not in ("accept", "part"):
                 return
             answer.taken = (max(candidate, 0), how)
-        if answer.outcome is not None:
-            answer.outcome.decided(how)
+        answer.fate.take(how)
         self._note(answer)
 
     def _begun(self, asked: Asked) -> _Answer:

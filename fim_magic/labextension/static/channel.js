@@ -1,5 +1,8 @@
 // The way to the kernel: a comm, in a subshell where kernel and page have them, so that a kernel that computes answers.
 
+export const NOT_LOADED = 'fim-magic is not loaded in this kernel. Run a cell with: %load_ext fim_magic';
+export const BUSY = 'The kernel is busy, and this one answers nothing meanwhile. Ask again when it is idle.';
+
 const TARGET = 'fim_magic';
 const SUBSHELL_MS = 5000;
 

@@ -55,8 +55,8 @@ class Answer {
 }
 
 export class GhostText {
-  constructor({ channels, manager, tracker, where, say, warn }) {
-    Object.assign(this, { channels, manager, tracker, where, say, warn });
+  constructor({ channels, manager, tracker, where, say, warn, texts }) {
+    Object.assign(this, { channels, manager, tracker, where, say, warn, texts });
     this.identifier = 'fim-magic';
     this.name = 'fim-magic';
     this.schema = {
@@ -148,11 +148,11 @@ export class GhostText {
     const place = this.where();
     if (!place || place.selected) return false;
     if (!channel) {
-      if (!automatic) this.warn('fim-magic is not loaded in this kernel. Run a cell with: %load_ext fim_magic');
+      if (!automatic) this.warn(this.texts.NOT_LOADED);
       return false;
     }
     if (channel.isBusy) {
-      if (!automatic) this.say('The kernel is busy, and this one answers nothing meanwhile: ask again when it is idle.');
+      if (!automatic) this.say(this.texts.BUSY);
       return false;
     }
     this.drop();

@@ -4,8 +4,6 @@ const FILL = 'fim-magic:fill';
 const PARTS = { 'fim-magic:accept-word': 'word', 'fim-magic:accept-line': 'line' };
 const LABELS = { word: 'fim-magic: Accept the Next Word of Ghost Text', line: 'fim-magic: Accept the Next Line of Ghost Text' };
 const INTERRUPTS = new Set(['notebook:interrupt-kernel', 'kernelmenu:interrupt']);
-const NOT_LOADED = 'fim-magic is not loaded in this kernel. Run a cell with: %load_ext fim_magic';
-const BUSY = 'The kernel is busy, and this one answers nothing meanwhile. Ask again when it is idle.';
 const MS_SAID = 8000;
 
 const ARGUMENTS = { args: { type: 'object', properties: {} } };
@@ -84,7 +82,7 @@ export function plugin({ notebook, apputils, completer, statusbar, widgets, comm
     const channels = new parts.Channels();
     // JupyterLab 4.0 has no inline completions.
     const canGhost = typeof manager?.registerInlineProvider === 'function';
-    const ghost = canGhost ? new parts.GhostText({ channels, manager, tracker, where, say, warn }) : null;
+    const ghost = canGhost ? new parts.GhostText({ channels, manager, tracker, where, say, warn, texts: parts }) : null;
     if (ghost) manager.registerInlineProvider(ghost);
 
     commands.addCommand(FILL, {
@@ -95,8 +93,8 @@ export function plugin({ notebook, apputils, completer, statusbar, widgets, comm
       execute: async () => {
         const { kernel } = where().notebook;
         const channel = await channels.find(kernel);
-        if (!channel) return warn(NOT_LOADED);
-        if (channel.isBusy) return warn(BUSY);
+        if (!channel) return warn(parts.NOT_LOADED);
+        if (channel.isBusy) return warn(parts.BUSY);
         ghost?.drop();
         const place = where();
         return place ? parts.fill(channel, place, { say, warn }) : undefined;
