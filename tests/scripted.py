@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
@@ -101,6 +102,16 @@ class RecordingModels(ModelManager):
     def use(self, spec: ModelSpec, *_: Any) -> Loaded:
         self.specs.append(spec)
         return self.loaded
+
+
+TESTS = Path(__file__).parent
+IN_A_KERNEL = (
+    f"import sys; sys.path[:0] = [{str(TESTS)!r}, {str(TESTS.parent)!r}]\n"
+    "from scripted import ScriptedEngine\nfrom fim_magic.loading.manager import MODELS\n"
+    "MODELS.adopt(ScriptedEngine('sum(xs)'))\n"
+    "%load_ext fim_magic\n%config FimMagics.model = 'scripted'"
+)
+"""A cell that loads the extension in a kernel, with a scripted engine as its model."""
 
 
 class ScriptedEngine:

@@ -12,18 +12,11 @@ from __future__ import annotations
 import os
 import queue
 import time
-from pathlib import Path
 
 import pytest
 from jupyter_client.manager import start_new_kernel
+from scripted import IN_A_KERNEL
 
-TESTS = Path(__file__).parents[1]
-SETUP = (
-    f"import sys; sys.path[:0] = [{str(TESTS)!r}, {str(TESTS.parent)!r}]\n"
-    "from scripted import ScriptedEngine\nfrom fim_magic.loading.manager import MODELS\n"
-    "MODELS.adopt(ScriptedEngine('sum(xs)'))\n"
-    "%load_ext fim_magic\n%config FimMagics.model = 'scripted'"
-)
 COLAB = """
 import sys, types
 for name in ("google", "google.colab", "google.colab.output"):
@@ -143,14 +136,14 @@ class Colab(FrontEnd):
 
 @pytest.fixture
 def vs_code():
-    front_end = VsCode(SETUP, ASK, "other = 1")
+    front_end = VsCode(IN_A_KERNEL, ASK, "other = 1")
     yield front_end
     front_end.close()
 
 
 @pytest.fixture
 def colab():
-    front_end = Colab(COLAB + SETUP, ASK, "other = 1")
+    front_end = Colab(COLAB + IN_A_KERNEL, ASK, "other = 1")
     yield front_end
     front_end.close()
 
@@ -163,9 +156,9 @@ def test_vs_code_gets_the_answer_with_the_next_cell_that_the_user_runs(vs_code):
     vs_code.send(vs_code.toolbar, {"act": "accept", "index": 0, "how": "none"})
     assert "below the next cell that you run" in vs_code.said
     assert vs_code.silently("1 + 1") == []  # a payload would be lost here
-    assert vs_code.cells == [SETUP, ASK, "other = 1"]
+    assert vs_code.cells == [IN_A_KERNEL, ASK, "other = 1"]
     vs_code.run(2)
-    assert vs_code.cells == [SETUP, ASK, "other = 1", FILLED]
+    assert vs_code.cells == [IN_A_KERNEL, ASK, "other = 1", FILLED]
     vs_code.run(2)
     assert len(vs_code.cells) == 4
 
@@ -179,14 +172,14 @@ def test_vs_code_without_a_page_that_answers_has_the_core_buttons(vs_code):
     while "next cell that you run" not in vs_code.said and time.monotonic() < deadline:
         vs_code.silently("pass")  # the page has two seconds to answer, and the kernel tells when they are over
     vs_code.run(2)
-    assert vs_code.cells == [SETUP, ASK, "other = 1", FILLED]
+    assert vs_code.cells == [IN_A_KERNEL, ASK, "other = 1", FILLED]
 
 
 def test_vs_code_turns_a_cell_into_the_answer(vs_code):
     vs_code.cells[2] = "%fim accept"
     for index in range(3):
         vs_code.run(index)
-    assert vs_code.cells == [SETUP, ASK, FILLED]
+    assert vs_code.cells == [IN_A_KERNEL, ASK, FILLED]
 
 
 def test_vs_code_gets_the_cell_at_once_with_accept(vs_code):
@@ -202,7 +195,7 @@ def test_a_rejected_answer_leaves_nothing_for_another_cell(vs_code):
     vs_code.run(1)
     vs_code.send(vs_code.toolbar, {"act": "reject", "index": 0, "kept": False})
     vs_code.run(2)
-    assert vs_code.cells == [SETUP, ASK, "other = 1"]
+    assert vs_code.cells == [IN_A_KERNEL, ASK, "other = 1"]
 
 
 def test_more_and_again_ask_the_model_and_fim_accept_knows_them(vs_code):
@@ -230,7 +223,7 @@ def test_colab_shows_core_buttons_and_gets_the_answer_with_the_next_cell(colab):
     colab.send(accept, {"event": "click"})
     assert "next cell that you run" in colab.said
     colab.run(2)
-    assert colab.cells == [COLAB + SETUP, ASK, "other = 1", FILLED]
+    assert colab.cells == [COLAB + IN_A_KERNEL, ASK, "other = 1", FILLED]
 
 
 def test_colab_gets_the_cell_at_once_with_accept(colab):

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import queue
 import time
-from pathlib import Path
 
 import pytest
 from jupyter_client.manager import start_new_kernel
+from scripted import IN_A_KERNEL
 
-TESTS = Path(__file__).parents[1]
-SETUP = (
-    f"import sys; sys.path[:0] = [{str(TESTS)!r}, {str(TESTS.parent)!r}]\n"
-    "from scripted import ScriptedEngine\nfrom fim_magic.loading.manager import MODELS\n"
-    "MODELS.adopt(ScriptedEngine('sum(xs)'))\n"
-    "%load_ext fim_magic\n%config FimMagics.model = 'scripted'"
-)
 COMM = "a-page"
 SECONDS = 60
 HELD = "import threading; go_on = threading.Event(); print('computes'); go_on.wait(60)"
@@ -72,7 +65,7 @@ class Kernel:
 @pytest.fixture(scope="module")
 def kernel():
     kernel = Kernel()
-    request = kernel.run(SETUP)
+    request = kernel.run(IN_A_KERNEL)
     kernel.hear(lambda: kernel.is_idle(request))
     yield kernel
     kernel.client.stop_channels()
