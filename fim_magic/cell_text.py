@@ -30,6 +30,9 @@ RUN_LATER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _MOST_TO_TRANSFORM = 50_000
 """Lines of IPython's own times characters: it reads a cell anew for each of them."""
 
+_IPYTHON_MAY_CHANGE = re.compile(r"%|!(?!=)|\?|^\s*[,;/]|>>>|In \[|^\s*\.{3,}:|\A\s*^[ \t]", re.MULTILINE)
+"""Of all that IPython knows, one stands in a text that it changes: its signs, a prompt, indentation of the whole."""
+
 _ASSIGNED = re.compile(r"^([ \t]*\w[\w, \t]*=)[ \t]*[%!](?!=).*$")
 _TIMED = re.compile(r"^([ \t]*)%time[ \t]+(?=\S)")
 
@@ -74,7 +77,7 @@ def _without_cell_magics(text: str) -> str | None:
 def python_of(text: str) -> str | None:
     """Return what IPython would compile of a cell, or None for one in another language."""
     source = _without_cell_magics(text)
-    if source is None or tree_of(source) is not None:
+    if source is None or not _IPYTHON_MAY_CHANGE.search(source) or tree_of(source) is not None:
         return source
     source = _timed_lines(source)
     lines = source.split("\n")

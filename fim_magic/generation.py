@@ -140,21 +140,23 @@ def can_branch(engine: Engine) -> bool:
 
 
 def generate(
-    request: Request, engine: Engine, stop: threading.Event, branching: Branching | None = None
+    request: Request, engine: Engine, stop: threading.Event, prompt: Prompt, branching: Branching | None = None
 ) -> Iterator[Event | Answered]:
     """Generate candidates, or further ones that leave a known one; yield how they grow, then what came of each prompt.
 
-    Generation ends at the next token when `stop` is set.
+    Generation ends at the next token when `stop` is set. `prompt` is that of the request; of several holes each has one
+    of its own, with what the ones before it got.
     """
-    return (_generate if request.blanks is None else _generate_in_order)(request, engine, stop, branching)
+    if request.blanks is None:
+        return _generate(request, engine, stop, prompt, branching)
+    return _generate_in_order(request, engine, stop, branching)
 
 
 def _generate(
-    request: Request, engine: Engine, stop: threading.Event, branching: Branching | None = None
+    request: Request, engine: Engine, stop: threading.Event, prompt: Prompt, branching: Branching | None = None
 ) -> Iterator[Event | Answered]:
     """Generate one candidate, or sample several, or branch off one that is known."""
     began = time.perf_counter()
-    prompt = prompt_for(request, engine)
     decode = partial(decode_loop, prompt=prompt, engine=engine, stop=stop, began=began, branching=branching)
     if branching is None:
         yield from decode(request)
@@ -304,7 +306,7 @@ def _generate_in_order(
                 return
             document = blanks.hole(len(middles), middles)
             one = replace(request, document=document, blanks=None, candidates=1, sampling=sampling)
-            for event in _kept(_generate(one, engine, stop), last):
+            for event in _kept(_generate(one, engine, stop, prompt_for(one, engine)), last):
                 if isinstance(event, Grew):
                     whole, kept = blanks.joined([*middles, event.middle])
                     seconds = time.perf_counter() - began

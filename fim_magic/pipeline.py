@@ -19,6 +19,7 @@ from fim_magic.default_candidates import IN_DOUBT, ON_A_CPU
 from fim_magic.engines import Engine
 from fim_magic.errors import FimError, ServerError
 from fim_magic.events import Event, Finished, Grew, Offered, OnGrow, OnOffer, OnWait, Waits
+from fim_magic.formats import Prompt
 from fim_magic.generation import Answered, Branching, broken_off, candidates_of, generate, prompt_for, result_of
 from fim_magic.interruption import interruptible
 from fim_magic.request import Request
@@ -66,8 +67,8 @@ def run(
     request = request.bound_for(engine.info).settled(engine)
     stop = stop or threading.Event()
     with turn.taken(stop, wait_seconds, gives_way=gives_way):
-        prompt_for(request, engine)  # what cannot be asked is refused before anything is
-        yield from _answer(request, engine, stop, further_seconds if left_to_us else None)
+        prompt = prompt_for(request, engine)  # what cannot be asked is refused before anything is
+        yield from _answer(request, engine, stop, prompt, further_seconds if left_to_us else None)
 
 
 def follow(
@@ -102,12 +103,15 @@ def busy() -> bool:
     return TURN.is_taken
 
 
-def _answer(request: Request, engine: Engine, stop: threading.Event, further_seconds: float | None) -> Iterator[Event]:
+def _answer(
+    request: Request, engine: Engine, stop: threading.Event, prompt: Prompt, further_seconds: float | None
+) -> Iterator[Event]:
     """Generate, look at what came, generate more if it is doubtful and there are `further_seconds`, and choose."""
     began = time.perf_counter()
     branches = request.candidates > 1 and not request.sampling.temperature and request.blanks is None
     answered: list[Answered] = []
-    yield from _collect(generate(replace(request, candidates=1) if branches else request, engine, stop), answered)
+    first = replace(request, candidates=1) if branches else request
+    yield from _collect(generate(first, engine, stop, prompt), answered)
     prompt = answered[0].prompt
     candidates = candidates_of(request, answered)
     if not broken_off(answered):
@@ -154,7 +158,7 @@ def _generate_more(
     if seconds is not None:
         request = replace(request, candidates=IN_DOUBT)
     try:
-        yield from _collect(generate(request, engine, stop, branching), answered)
+        yield from _collect(generate(request, engine, stop, answered[0].prompt, branching), answered)
     except FimError as error:
         is_broken = isinstance(error, ServerError) and not stop.is_set()
         if seconds is None and not isinstance(error, ServerError):

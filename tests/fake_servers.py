@@ -94,11 +94,13 @@ class FakeServer(ScriptedServer):
 
     Attributes:
         before_token: Called with the exchange before each token of a stream, and its number from 0.
+        tells_of_given: Whether it tells of the tokens that it is given, as vLLM 0.32 does; others do not know of that.
     """
 
     kind = ""
     completions = ""
     """The path of streamed requests."""
+    tells_of_given = True
 
     def __init__(
         self,
@@ -238,7 +240,11 @@ class FakeVllm(FakeServer):
 
 
 def answer_scored(server: FakeServer, exchange: Exchange, body: dict[str, Any]) -> None:
-    """Answer with the log-probabilities of a prompt's tokens, in vLLM's form."""
+    """Answer with the log-probabilities of a prompt's tokens, or of what could come after each, in vLLM's form."""
+    if "prompt_logprobs" not in body:
+        choices = [_next_scored(server, number, ids, body) for number, ids in enumerate(body["prompt"])]
+        exchange.json({"id": "cmpl-1", "object": "text_completion", "model": server.name, "choices": choices})
+        return
     ids, count = body["prompt"], body["prompt_logprobs"]
     places: list[Any] = [None]
     for at in range(1, len(ids)):
@@ -258,6 +264,20 @@ def answer_scored(server: FakeServer, exchange: Exchange, body: dict[str, Any]) 
         )
     choice = {"index": 0, "text": "", "logprobs": None, "finish_reason": "length", "prompt_logprobs": places}
     exchange.json({"id": "cmpl-1", "object": "text_completion", "model": server.name, "choices": [choice]})
+
+
+def _next_scored(server: FakeServer, number: int, ids: list[int], body: dict[str, Any]) -> dict[str, Any]:
+    """The choice of one of several prompts: a token, and what the server says of those that are asked for."""
+    logprobs = server.logprobs_after(ids)
+    best = ranked(logprobs)[0]
+    given = body["logprob_token_ids"] if server.tells_of_given else ranked(logprobs)[: body["logprobs"]]
+    told = {
+        "tokens": [f"token_id:{best}"],
+        "token_logprobs": [logprobs[best]],
+        "top_logprobs": [{f"token_id:{token}": logprobs[token] for token in {*given, best}}],
+        "text_offset": [0],
+    }
+    return {"index": number, "text": server.tokenizer.decode([best]), "logprobs": told, "finish_reason": "length"}
 
 
 class FakeLlamaServer(FakeServer):

@@ -233,7 +233,7 @@ class FakeCompletions(FakeTextServer):
             exchange.json({"detail": "Not Found"}, 404)
         elif isinstance(body["prompt"], list) and not self.takes_ids:
             exchange.json({"detail": "prompt must be a string."}, 400)
-        elif "prompt_logprobs" in body:
+        elif not body.get("stream"):
             answer_scored(self, exchange, body)
         else:
             self._stream(exchange, body)

@@ -159,6 +159,20 @@ def test_what_cannot_be_weighed_is_shown_all_the_same():
     assert all(each.suffix_logprob is None for each in result.candidates)
 
 
+def test_what_is_known_of_some_answers_only_says_nothing():
+    """A stop between two of them: the one that was not read would else look as if it cost nothing."""
+    engine, stop = ScriptedEngine("x = 1", "x = 2"), threading.Event()
+
+    def then_stop(_prompt, ids):
+        stop.set()
+        return [-1.0] * len(ids)
+
+    engine.likelihood = then_stop
+    _, result = answered(engine, Request(LINE, candidates=2, sampling=Sampling(0.8, seed=1)), stop)
+    assert len(engine.scored) == 1
+    assert [each.suffix_logprob for each in result.candidates] == [None, None]
+
+
 def test_a_model_that_cannot_infill_may_rank():
     family = next(each for each in FAMILIES if each.name == "CodeGen")
     engine = ScriptedEngine("x = 1", "x = 2", family=family)

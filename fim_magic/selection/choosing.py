@@ -50,6 +50,13 @@ def ranked(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     return tuple(replace(candidate, reason=_reason(candidate, ordered)) for candidate in ordered)
 
 
+def contenders(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Return those of several candidates among which only their probability decides; none of the others can be best."""
+    standings = [_standing(candidate).without_probability for candidate in candidates]
+    best = max(standings, default=None)
+    return tuple(candidate for candidate, standing in zip(candidates, standings, strict=True) if standing == best)
+
+
 @dataclass(frozen=True, order=True)
 class _Standing:
     """What speaks for a candidate; the first difference decides."""
@@ -58,6 +65,10 @@ class _Standing:
     ended: bool
     sound: int
     likely: float
+
+    @property
+    def without_probability(self) -> tuple[float, bool, int]:
+        return self.tests_passed, self.ended, self.sound
 
 
 def _standing(candidate: Candidate) -> _Standing:

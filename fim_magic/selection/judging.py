@@ -45,6 +45,8 @@ def judged(request: Request, candidates: Sequence[Candidate], *, stopped: bool =
         found = look_in_place(candidate)
         return replace(found, checks=(*found.checks, *_original(hole, with_lf(candidate.middle))))
 
+    if len(candidates) == 1:
+        return (look_at(candidates[0]),)
     # The checks run in processes of their own, so that threads are enough to wait for several.
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         return tuple(pool.map(look_at, candidates))

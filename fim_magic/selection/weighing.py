@@ -13,7 +13,7 @@ from fim_magic.engines import Engine
 from fim_magic.errors import FimError
 from fim_magic.formats import Prompt
 from fim_magic.request import Request
-from fim_magic.selection.choosing import ranked
+from fim_magic.selection.choosing import contenders, ranked
 from fim_magic.selection.judging import judged
 from fim_magic.selection.ranking import Score, endings, following, scores
 from fim_magic.trimming import goes_on_in_function
@@ -40,9 +40,9 @@ def _ended_best(
         return candidate
     if not engine.capabilities.scores:  # then after the first statement with which nothing is wanting
         return next((one for one in ended[1:] if request.hole.suffices(one.middle)), candidate)
-    unchecked = replace(request, check_spec=NO_CHECKS)
-    candidates = judged(unchecked, weighed(unchecked, engine, ended, stop, prompt), stopped=stop.is_set())
-    return replace(ranked(candidates)[0], reason="")
+    # What does not parse, or does not know its names, need not be read: a server takes seconds for it.
+    left = contenders(judged(replace(request, check_spec=NO_CHECKS), ended, stopped=stop.is_set()))
+    return replace(ranked(weighed(request, engine, left, stop, prompt))[0], reason="")
 
 
 def weighed(
@@ -51,16 +51,29 @@ def weighed(
     """Let the model score each of several candidates by how probable it makes what follows the hole."""
     if not engine.capabilities.scores or len(candidates) < 2 or not request.document.suffix.strip():
         return tuple(candidates)
-    found: list[Candidate] = []
+    unknown = [candidate for candidate in candidates if candidate.suffix_logprob is None]
+    found: dict[str, Score] = {}
     try:
-        for candidate, score in zip(candidates, _scores(request, engine, candidates, prompt), strict=True):
-            found.append(replace(candidate, read_logprob=score.middle_mean, suffix_logprob=score.suffix))
+        for candidate, score in zip(unknown, _scores(request, engine, unknown, prompt), strict=True):
+            found[candidate.middle] = score
             if stop.is_set():
-                return tuple(candidates)
+                return _unweighed(candidates)
     except FimError:  # no memory or no room for it: the answers are there all the same
         _log.info("The answers are not weighed.", exc_info=True)
-        return tuple(candidates)
-    return tuple(found)
+        return _unweighed(candidates)
+    return tuple(
+        _with_score(candidate, found[candidate.middle]) if candidate.suffix_logprob is None else candidate
+        for candidate in candidates
+    )
+
+
+def _with_score(candidate: Candidate, score: Score) -> Candidate:
+    return replace(candidate, read_logprob=score.middle_mean, suffix_logprob=score.suffix)
+
+
+def _unweighed(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Leave out what is known of some of them only: those of which nothing is known would look better."""
+    return tuple(replace(candidate, read_logprob=None, suffix_logprob=None) for candidate in candidates)
 
 
 def _scores(request: Request, engine: Engine, candidates: Sequence[Candidate], prompt: Prompt) -> Iterator[Score]:

@@ -223,6 +223,10 @@ def _vllm_command(
         Flag("--host", options.host, _why_host(options.host)),
         Flag("--port", str(port), "--port sets it"),
     ]
+    if not machine.gpus:
+        flags.append(
+            Flag("--block-size", "32", "what is known of a prompt is kept in blocks; on a CPU vLLM's have 128 tokens")
+        )
     if gpus > 1:
         flags.append(
             Flag("--tensor-parallel-size", str(gpus), "each layer is spread over so many GPUs; --gpus sets it")

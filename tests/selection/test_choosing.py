@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fim_magic.candidate import Candidate, Check, Cut, Ending
-from fim_magic.selection.choosing import merged, ranked
+from fim_magic.selection.choosing import contenders, merged, ranked
 
 
 def made(middle="x", logprob=-0.5, ending=Ending.STOP_TOKEN, checks=(), **more):
@@ -176,3 +176,19 @@ def test_nothing_is_hidden_and_the_order_given_does_not_matter(answers):
     assert sorted(each.middle for each in ordered) == sorted(each.middle for each in distinct)
     for first, second in pairwise(ordered):
         assert sum(c is RIGHT for c in first.checks) >= sum(c is RIGHT for c in second.checks)
+
+
+def test_the_best_is_among_those_that_nothing_but_probability_tells_apart():
+    sound = [made("x", -3.0, checks=[GOOD]), made("y", -0.1, checks=[GOOD])]
+    others = [made("z", -0.1, checks=[BAD]), made("w", -0.1, Ending.LENGTH, checks=[GOOD])]
+    assert contenders([*others, *sound]) == tuple(sound)
+    assert ranked([*others, *sound])[0].middle == "y"
+    assert contenders([]) == ()
+
+
+@given(
+    st.lists(st.tuples(st.floats(-9, 0), st.sampled_from([(GOOD,), (BAD,), (GOOD, RIGHT), (GOOD, WRONG)])), min_size=1)
+)
+def test_what_is_no_contender_is_never_first(drawn):
+    candidates = [made(str(at), logprob, checks=checks) for at, (logprob, checks) in enumerate(drawn)]
+    assert ranked(candidates)[0].middle in [each.middle for each in contenders(candidates)]

@@ -71,7 +71,9 @@ def shell(tmp_path):
 
 def prompts(server):
     bodies = [asked.body for asked in server.asked("/v1/completions")]  # of one that was closed early, not all of it
-    return [server.tokenizer.decode(body["prompt"]) for body in bodies if isinstance(body, dict)]
+    sent = [body["prompt"] for body in bodies if isinstance(body, dict)]
+    several = [each if isinstance(each[0], list) else [each] for each in sent]  # as a text is scored
+    return [server.tokenizer.decode(ids) for each in several for ids in each]
 
 
 def texts(server):

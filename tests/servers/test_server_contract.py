@@ -12,6 +12,7 @@ from fim_magic.engines.server.address import ServerAddress
 from fim_magic.engines.server.connection import ServerConnection
 from fim_magic.engines.server.dialects import identify
 from fim_magic.engines.server.engine import ServerEngine
+from fim_magic.engines.server.vllm import VllmDialect
 from fim_magic.errors import ModelError
 from fim_magic.events import Finished
 from fim_magic.generation import prompt_for
@@ -146,6 +147,42 @@ def test_scores_do_not_hang_on_what_was_read_before(scoring):
 
 def test_scoring_leaves_requests_alone(scoring):
     contract.scoring_leaves_requests_alone(scoring, prompt_of(SHORT), prompt_of(30))
+
+
+@pytest.fixture
+def vllm(served_folder):
+    """A server, the connection to it and an engine."""
+    server = FakeVllm(served_folder)
+    connection = ServerConnection(ServerAddress.of(server.address))
+    yield (
+        server,
+        connection,
+        ServerEngine.load(connection, *identify(connection), served_folder, name=server.address),
+    )
+    server.close()
+
+
+def test_of_a_short_text_vllm_reads_no_prompt_again(vllm):
+    """It would compute all logits of the whole prompt: seconds, for each place where an answer could end."""
+    server, connection, engine = vllm
+    prompt = [1, *prompt_of(SHORT)]
+    short, long = [7, 8, 9, 7], [7 + number % 5 for number in range(33)]
+    for continuation in (short, long):
+        whole = VllmDialect().score(connection, server.name, [*prompt, *continuation], len(prompt), 1)
+        assert engine.score(prompt, continuation) == [token.logprob for token in whole]
+    first, second = [asked.body for asked in server.asked(server.completions)[-3::2]]
+    assert first["prompt"] == [[*prompt, *short[:length]] for length in range(len(short))]
+    assert (first["max_tokens"], first["logprob_token_ids"]) == (1, [7, 8, 9])
+    assert "prompt_logprobs" not in first
+    assert second["prompt_logprobs"] == 0
+
+
+def test_a_vllm_that_tells_nothing_of_given_tokens_reads_the_prompt_again(vllm):
+    server, _, engine = vllm
+    told = engine.score(prompt_of(SHORT), [7, 8, 9])
+    server.tells_of_given = False
+    assert engine.score(prompt_of(SHORT), [7, 8, 9]) == told
+    assert "prompt_logprobs" in server.asked(server.completions)[-1].body
 
 
 def test_nothing_is_scored_as_nothing(loaded):

@@ -21,6 +21,7 @@ _COMPLETIONS = "/v1/completions"
 _ID = "token_id:"
 NEUTRAL = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
 """Else the model's own generation_config.json chooses them."""
+_MOST_PROMPTS = 32  # of one request; a longer text is read as a whole
 
 
 class VllmDialect:
@@ -86,16 +87,44 @@ class VllmDialect:
     def score(
         self, connection: ServerConnection, model: str, ids: Sequence[int], begin: int, count: int
     ) -> list[ServedToken] | None:
-        body = {
-            "model": model,
-            "prompt": list(ids),
-            "max_tokens": 1,
-            "temperature": 0.0,
-            "prompt_logprobs": count,
-            "return_tokens_as_token_ids": True,
-        }
+        """Say how probable the tokens of a text from `begin` on are; see [`Dialect.score`][].
+
+        vLLM tells of a prompt's tokens only if it reads the whole prompt again, and computes all logits for each of its
+        tokens. A short text is therefore asked for as the next token of as many prompts as it has tokens: what these
+        begin with has been read for the request, or is read once.
+        """
+        if begin and not count and len(ids) - begin <= _MOST_PROMPTS:
+            found = self._generated(connection, model, ids, begin)
+            if found is not None:
+                return found
+        body = _one_token(model, list(ids)) | {"prompt_logprobs": count}
         places = connection.post(_COMPLETIONS, body)["choices"][0]["prompt_logprobs"][begin:]
         return [_scored(token, place, count) for token, place in zip(ids[begin:], places, strict=True)]
+
+    def _generated(
+        self, connection: ServerConnection, model: str, ids: Sequence[int], begin: int
+    ) -> list[ServedToken] | None:
+        """Score each token as one that could be generated next; None where this vLLM does not tell of given tokens."""
+        wanted = list(ids[begin:])
+        prompts = [list(ids[:length]) for length in range(begin, len(ids))]
+        body = _one_token(model, prompts) | {"logprobs": 1, "logprob_token_ids": sorted(set(wanted))}
+        choices = sorted(connection.post(_COMPLETIONS, body)["choices"], key=lambda choice: int(choice["index"]))
+        places = [choice["logprobs"]["top_logprobs"][0] for choice in choices]
+        found = [place.get(f"{_ID}{token}") for token, place in zip(wanted, places, strict=True)]
+        if None in found:
+            return None
+        return [ServedToken(token, float(logprob)) for token, logprob in zip(wanted, found, strict=True)]
+
+
+def _one_token(model: str, prompt: list[int] | list[list[int]]) -> dict[str, Any]:
+    """What is asked where the tokens that come are not the point."""
+    return {
+        "model": model,
+        "prompt": prompt,
+        "max_tokens": 1,
+        "temperature": 0.0,
+        "return_tokens_as_token_ids": True,
+    }
 
 
 def _piece(choice: Mapping[str, Any]) -> AnswerPiece:

@@ -30,6 +30,7 @@ GOAL = 1.05
 """The most that a whole infill may take, as a multiple of the plain request."""
 
 _SECONDS = 300.0  # for the next line
+_REST = 0.5  # seconds: a server ends the step of a request that was closed, which the next one would wait for
 
 
 @dataclass(frozen=True)
@@ -162,12 +163,17 @@ def _pair(
     hand_first: bool,
     stop: threading.Event,
 ) -> OverheadTiming:
+    # How many tokens have to come is known after the first infill. It is not counted: a server needs longer for the
+    # first request after one with another prompt.
+    tokens = infilled(engine, request, stop)[1]
+    hand = 0.0
     if hand_first:
-        tokens = infilled(engine, request, stop)[1]  # so many have to come; this one is not counted
+        stop.wait(_REST)
         hand = by_hand.ask(client, request, engine, tokens)
-        ours, tokens = infilled(engine, request, stop)
-    else:
-        ours, tokens = infilled(engine, request, stop)
+    stop.wait(_REST)
+    ours, tokens = infilled(engine, request, stop)
+    if not hand_first:
+        stop.wait(_REST)
         hand = by_hand.ask(client, request, engine, tokens)
     return OverheadTiming(ours, hand, tokens)
 
