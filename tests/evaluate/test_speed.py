@@ -340,6 +340,20 @@ def test_what_was_not_measured_is_not_reached_either():
     assert {goal.verdict for goal in found} == {"not measured"}
 
 
+def test_packed_weights_have_goals_of_their_own_and_may_say_something_else(full):
+    full.record.checks.append(TokenCheck("infill, 1", OURS, 3, 64, demanded=True))
+    assert full.failed_checks
+    assert "  DIFFERENT" in table(full)
+    full.is_packed = True
+    assert not full.failed_checks
+    assert "  DIFFERENT" not in table(full)
+    found = {goal.what: goal for goal in full.goals}
+    assert found["whole infill against generate()"].bound == 4.0
+    assert found["whole infill against generate()"].measured == 2.5
+    assert found["8 candidates against one plain generate()"].bound == 0.35
+    assert SpeedReport.from_json(full.to_json()).goals == full.goals
+
+
 def test_the_table_fits_and_ends_with_the_goals(full):
     full.remarks.append("A long remark. " * 20)
     full.about["command"] = "fim-magic bench " + "--json file " * 20
@@ -883,6 +897,17 @@ def test_a_catalogued_gguf_file_gives_a_folder_and_the_file(monkeypatch, put_in_
     assert found.folder == found.gguf.removesuffix(".gguf")
     assert found.why
     assert subject.find("QWEN2.5-coder-0.5b") == found
+
+
+def test_packed_weights_are_of_gguf_files_and_ours_alone(checkpoint, tmp_path):
+    write_gguf(tmp_path / "tiny.gguf")
+    found = subject.find(str(tmp_path / "tiny.gguf"), precision="packed")
+    assert (Path(found.folder) / "model.safetensors").exists()
+    assert (Path(found.packed) / "packed.safetensors").exists()
+    assert subject.load_engine(found, CPU).info.runs_on.startswith("cpu, packed")
+    assert subject.load_plain(found, CPU).dtype == torch.float32
+    with pytest.raises(OptionError, match=r"is for \.gguf files, and .* is none"):
+        subject.find(str(checkpoint("qwen2")), precision="packed")
 
 
 def test_a_baseline_is_loaded_in_the_precision_in_which_we_compute(checkpoint):

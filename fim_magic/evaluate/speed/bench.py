@@ -63,6 +63,7 @@ class SpeedOptions:
     random_weights: str = ""  # a size instead of a model, or ""
     layout: str = "llama"  # of random weights
     quantize: str = ""  # in how many bits random weights are, "8bit" or "4bit", or ""
+    precision: str = "exact"  # of fim-magic's own engine, on a CPU: "exact" or "packed"
     rounds: int = ROUNDS  # how often everything is measured, warm-ups not counted
     measures: tuple[str, ...] = MEASURES  # which of `MEASURES`
     threads: int | None = None  # of the CPU; None leaves torch's choice
@@ -76,7 +77,7 @@ class SpeedOptions:
 class Instruments:
     """What finds the model, measures, and remembers what came of it."""
 
-    find: Callable[[str, OnProgress], Subject] = subject.find
+    find: Callable[[str, OnProgress, str], Subject] = subject.find
     bandwidth: Callable[[torch.device], float] = machine.bandwidth
     requests: Callable[..., None] = measure.measure
     processes: Callable[..., None] = fresh.measure_fresh
@@ -142,6 +143,11 @@ def _check(options: SpeedOptions) -> None:
             f"--quantize {options.quantize} is for random weights on a CPU: fim-magic bench --random-weights 7B "
             f"--quantize {options.quantize}"
         )
+    if options.precision == "packed" and (options.random_weights or torch.cuda.is_available()):
+        raise OptionError(
+            "--precision packed is for .gguf files on a CPU: fim-magic bench --precision packed --model "
+            "qwen2.5-coder-0.5b"
+        )
     for path in (options.json, options.plot):
         if path is not None and not path.parent.is_dir():
             raise OptionError(f"There is no folder {str(path.parent)!r} to write {path.name} to. Make it first.")
@@ -181,7 +187,7 @@ def _measure_all(
     elif options.random_weights:
         found = subject.made_in_place(options.random_weights, options.layout, options.quantize, folder, on_progress)
     else:
-        found = instruments.find(options.model, on_progress)
+        found = instruments.find(options.model, on_progress, options.precision)
     if "load_ext" in options.measures:
         with _noted(report):
             instruments.load_ext(options.rounds, record, on_step)
@@ -191,6 +197,7 @@ def _measure_all(
     device = subject.device_for(found)
     report.on_gpu = device.type == "cuda"
     report.random_weights = found.is_random
+    report.is_packed = bool(found.packed)
     precisions = [] if found.quantize else [f"{str(dtype_for(device)).removeprefix('torch.')} for {GENERATE}"]
     precision = "; ".join(precisions)
     report.about |= {"model": found.name, "revision": found.revision, "date": _now(), "precision": precision}
@@ -332,6 +339,8 @@ def _note_limits(arms: Sequence[Arm], asked: Sequence[Workload], record: Record)
 def _remember(report: SpeedReport, instruments: Instruments) -> list[str]:
     """Keep which engine is faster here, for `model="auto"`, and say so."""
     seconds = {row.arm: row.median for row in report.rows if row.what.startswith("whole infill")}
+    if report.is_packed:  # what "auto" loads is not
+        return []
     if OURS not in seconds or GGUF not in seconds:
         return []
     faster = "gguf" if seconds[GGUF] < seconds[OURS] else "torch"

@@ -29,6 +29,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--quantize", choices=("8bit", "4bit"), default="", help="random weights in so many bits each, on a CPU"
     )
     parser.add_argument(
+        "--precision",
+        choices=("exact", "packed"),
+        default="exact",
+        help="of fim-magic's own engine, for a .gguf file on a CPU (default exact)",
+    )
+    parser.add_argument(
         "--rounds", type=int, help="how often everything is measured, and each user of a server asks (default 5)"
     )
     parser.add_argument("--quick", action="store_true", help="two rounds")
@@ -77,6 +83,7 @@ def run(options: argparse.Namespace) -> int:
         random_weights=options.random_weights,
         layout=options.layout,
         quantize=options.quantize,
+        precision=options.precision,
         rounds=rounds,
         measures=names or MEASURES,
         threads=options.threads,

@@ -42,13 +42,14 @@ def amount(value: float, unit: str) -> str:
     return {"x": f"{value:.2f}x", "%": f"{value:.1f} %", "ms": f"{value:.0f} ms"}[unit]
 
 
-def goals(record: Record, *, on_gpu: bool = False, random_weights: bool = False) -> list[Goal]:
+def goals(record: Record, *, on_gpu: bool = False, random_weights: bool = False, is_packed: bool = False) -> list[Goal]:
     """Return every goal, with what was measured.
 
     Args:
         record: What was measured.
         on_gpu: Whether the goals for a GPU are the ones that count.
         random_weights: Whether the model says nothing, so that speculation must not count.
+        is_packed: Whether fim-magic computed with packed weights: these have goals of their own.
     """
     found = ratios(record)
 
@@ -72,6 +73,18 @@ def goals(record: Record, *, on_gpu: bool = False, random_weights: bool = False)
             repeat,
             lengths,
             _load_ext(record),
+        ]
+    if is_packed:  # of times and memory, a ratio above 1 is better: 1 / 1.2 is 1.2 times as long
+        return [
+            goal("time to the first token against generate()", 1.2, "time to", GENERATE, lead, at_least=True),
+            goal("decode without speculation against generate()", 5.0, "decode", GENERATE, PLAIN, at_least=True),
+            _as_share(goal(of_limit, 0.7, "decode", LIMIT, PLAIN, at_least=True)),
+            goal("whole infill against generate()", 4.0, "whole infill", GENERATE, lead, at_least=True),
+            goal("whole infill against llama.cpp", 1.2, "whole infill", LLAMA_CPP, OURS, at_least=True),
+            goal("8 candidates against one plain generate()", 0.35, "n = 8", ONE_GENERATE, OURS),
+            goal("load and first token against llama.cpp", 1 / 1.2, "load and", LLAMA_CPP, OURS, at_least=True),
+            goal("peak memory against generate()", 1 / 0.6, "peak", GENERATE, OURS, at_least=True),
+            goal("prefill of 8k tokens against llama.cpp", 1.25, "prefill of 8000", LLAMA_CPP, OURS, at_least=True),
         ]
     return [
         goal("whole infill against generate()", 2.0, "whole infill", GENERATE, lead, at_least=True),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from fim_magic.engines.torch.devices import dtype_for
 from fim_magic.engines.torch.footprint import weights_in
 from fim_magic.engines.torch.local import LocalEngine
 from fim_magic.engines.torch.placement import plan
+from fim_magic.errors import OptionError
 from fim_magic.evaluate.speed.random_weights import build, config_of, tokenizer_for, write_quantised
 from fim_magic.loading.loaders import LOADERS
 from fim_magic.loading.memory import THIS_MACHINE, MemoryProbe
@@ -36,6 +37,7 @@ class Subject:
     size: str = ""  # of random weights, or ""
     layout: str = "llama"  # of random weights
     quantize: str = ""  # in how many bits random weights are, on a CPU, in `folder`; or ""
+    packed: str = ""  # the folder with the GGUF file's weights packed, where fim-magic computes with those; or ""
     why: str = field(default="", compare=False)  # why "auto" chose it, or ""
 
     @property
@@ -43,13 +45,23 @@ class Subject:
         return self.size != ""
 
 
-def find(name: str, on_progress: OnProgress = silent, memory: MemoryProbe = THIS_MACHINE) -> Subject:
-    """Bring a model to this machine, without loading it; `name` is what `--model` takes."""
+def find(
+    name: str, on_progress: OnProgress = silent, precision: str = "exact", memory: MemoryProbe = THIS_MACHINE
+) -> Subject:
+    """Bring a model to this machine, without loading it; `name` and `precision` are what `--model` and so on take."""
     source, why = find_source(ModelSpec.of(name).name, memory)
+    if precision == "packed" and not source.is_gguf:
+        raise OptionError(
+            f"--precision packed is for .gguf files, and {source.name} is none: fim-magic bench --precision packed "
+            "--model qwen2.5-coder-0.5b"
+        )
     folder, revision = LOADERS["torch"].fetch(source, on_progress, False, ignore)
+    packed = ""
+    if precision == "packed":
+        packed = str(LOADERS["torch"].fetch(replace(source, precision=precision), on_progress, False, ignore)[0])
     gguf = str(LOADERS["gguf"].fetch(source, on_progress, False, ignore)[0]) if source.is_gguf else ""
     family = source.entry.family if source.entry else ""
-    return Subject(source.name, str(folder), gguf, family, revision, why=why)
+    return Subject(source.name, str(folder), gguf, family, revision, packed=packed, why=why)
 
 
 def made_in_place(
@@ -88,9 +100,9 @@ def load_plain(subject: Subject, device: torch.device) -> Any:
 
 def load_engine(subject: Subject, device: torch.device) -> LocalEngine:
     """Load it as fim-magic does."""
-    folder = Path(subject.folder)
-    if subject.quantize:
-        return LocalEngine.load(folder, name=subject.name, revision=subject.revision)
+    folder = Path(subject.packed or subject.folder)
+    if subject.quantize or subject.packed:
+        return LocalEngine.load(folder, name=subject.name, revision=subject.revision, named=subject.family)
     if subject.is_random:
         model = build(subject.size, subject.layout, device, dtype_for(device))
         return LocalEngine(model, tokenizer_for(model), subject.name, subject.revision)
