@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import gguf_files
 import numpy as np
@@ -20,7 +24,7 @@ from fim_magic.engines.torch.gguf_tensors import GgufTensors, _of_q4_k
 from fim_magic.engines.torch.local import LocalEngine
 from fim_magic.engines.torch.packed_conversion import NotPackableError, packed_form
 from fim_magic.engines.torch.precision import Costs, costs
-from fim_magic.errors import OptionError
+from fim_magic.errors import FetchError, OptionError
 from fim_magic.loading.loaders import LOADERS
 from fim_magic.loading.memory import MemoryProbe
 from fim_magic.loading.resolve import resolve
@@ -68,6 +72,43 @@ def test_the_folder_is_made_once_and_again_if_it_is_damaged(tiny):
         file.truncate(1000)
     assert packed_form(tiny.path, on_notice=notices.append) == folder and len(notices) == 1
     loaded_from(folder).warm_up()
+
+
+MAKE = """
+import sys
+from pathlib import Path
+from fim_magic.engines.torch import packed_conversion
+made = packed_conversion.write_checked
+packed_conversion.write_checked = lambda *args, **options: (print("made"), made(*args, **options))[1]
+print(packed_conversion.packed_form(Path(sys.argv[1])))
+"""
+
+
+def test_two_processes_at_once_make_the_folder_once(tmp_path):
+    path = gguf_files.write_gguf(tmp_path / "tiny.gguf").path
+    command = [sys.executable, "-c", MAKE, str(path)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    told = [process.communicate(timeout=300)[0].split() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert sorted(map(len, told)) == [1, 2]
+    assert told[0][-1] == told[1][-1]
+    assert [each.name for each in Path(told[0][-1]).parent.iterdir()] == [Path(told[0][-1]).name]
+    loaded_from(Path(told[0][-1])).warm_up()
+
+
+def test_a_cache_that_cannot_be_written_is_read(tiny, tmp_path, monkeypatch):
+    folder = packed_form(tiny.path)
+    read_only = OSError(errno.EROFS, "Read-only file system")
+
+    def refuse(*_args, **_options):
+        raise read_only
+
+    for name in ("locked", "write_manifest", "write_whole"):
+        monkeypatch.setattr(packed_conversion.weights, name, refuse)
+    assert packed_form(tiny.path) == folder
+    other = gguf_files.write_gguf(tmp_path / "other.gguf", context=64)
+    with pytest.raises(FetchError, match="could not be written"):
+        packed_form(other.path)
 
 
 def test_the_folder_is_for_the_processors_instructions(tiny):
