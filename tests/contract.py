@@ -143,7 +143,7 @@ def two_generations_do_not_disturb_each_other(engine, prompt, other_prompt, **op
 def by_generate(engine, prompt, steps):
     """Return what transformers' `generate()` says greedily with the engine's model, whatever ends a text."""
     batch = torch.tensor([prompt])
-    output = engine._model.generate(
+    output = engine._model.module.generate(
         batch, attention_mask=torch.ones_like(batch), do_sample=False, max_new_tokens=steps, eos_token_id=None
     )
     return output[0, len(prompt) :].tolist()

@@ -33,7 +33,9 @@ def test_greedy_tokens_are_those_of_generate(loaded, length):
     prompt = prompt_of(length)
     ours = ids(tokens_of(started(loaded, prompt))[0])
     batch = torch.tensor([prompt])
-    theirs = loaded._model.generate(batch, attention_mask=torch.ones_like(batch), do_sample=False, max_new_tokens=STEPS)
+    theirs = loaded._model.module.generate(
+        batch, attention_mask=torch.ones_like(batch), do_sample=False, max_new_tokens=STEPS
+    )
     assert ours == theirs[0, length:].tolist()
     assert len(set(ours)) > 3, "the checkpoint repeats itself, so this shows nothing"
 
@@ -43,7 +45,7 @@ def test_logprobs_are_those_of_one_full_forward(loaded, length):
     prompt = prompt_of(length)
     tokens = tokens_of(started(loaded, prompt, sampling=SAMPLED))[0]
     with torch.no_grad():
-        logits = loaded._model(torch.tensor([prompt + ids(tokens)])).logits.float()
+        logits = loaded._model.module(torch.tensor([prompt + ids(tokens)])).logits.float()
     expected = torch.log_softmax(logits[0, length - 1 : -1], dim=-1)
     for token, row in zip(tokens, expected, strict=True):
         assert token.logprob == pytest.approx(float(row[token.id]), abs=1e-3)
@@ -89,7 +91,7 @@ def scoring(request, loaded, monkeypatch):
 def test_scores_are_those_of_one_full_forward(scoring, length, more):
     prompt, continuation = prompt_of(length), [(5 * n * n + 1) % 290 for n in range(more)]
     with torch.no_grad():
-        logits = scoring._model(torch.tensor([prompt + continuation])).logits.float()
+        logits = scoring._model.module(torch.tensor([prompt + continuation])).logits.float()
     rows = torch.log_softmax(logits[0, length - 1 : -1], dim=-1)
     expected = [float(row[token]) for row, token in zip(rows, continuation, strict=True)]
     assert scoring.score(prompt, continuation) == pytest.approx(expected, abs=1e-3)

@@ -12,7 +12,7 @@ from contract import LEAN, by_generate, ids, started, tokens_of
 from fim_magic.engines import Sampling
 from fim_magic.engines.torch.architectures import decoder_of
 from fim_magic.engines.torch.cuda_graphs import capture_cuda_graph
-from fim_magic.engines.torch.local import checked_decoder
+from fim_magic.engines.torch.library_model import checked_decoder
 
 LINE = [11, 45, 7, 99, 23, 5]
 STEPS = 16
@@ -123,7 +123,7 @@ def test_recorded_steps_that_say_something_else_are_not_used(engine, wrong, kept
         decoder.capture = lambda step, *tried: lambda *given: recorder(step, *tried)(*given) + off
         return decoder
 
-    decoder = checked_decoder(engine("qwen2")._model, with_records)
+    decoder = checked_decoder(engine("qwen2")._model.module, with_records)
     assert decoder is not None
     assert (decoder.capture is not None) == kept
     assert bool(decoder.capture_error) == wrong

@@ -178,7 +178,7 @@ def test_memory_does_not_grow_over_200_requests(engine):
 
 def test_weights_beyond_float16_are_not_packed(tmp_path):
     engine = LocalEngine.load(build("qwen2", tmp_path / "m"), name="m", revision="tiny")
-    model = engine._model
+    model = engine._model.module
     assert engine.info.runs_on.endswith("weights in float16")
     model.model.layers[0].self_attn.v_proj.weight.data[0, 0] = 1e5
     assert not decoder_of(model).packed

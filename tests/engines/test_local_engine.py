@@ -15,6 +15,7 @@ from transformers import PreTrainedConfig
 
 from fim_magic.engines import ANY, Sampling
 from fim_magic.engines.torch.devices import dtype_for
+from fim_magic.engines.torch.library_model import LibraryModel
 from fim_magic.engines.torch.local import LocalEngine
 from fim_magic.errors import ModelError
 
@@ -30,14 +31,14 @@ def test_a_loaded_checkpoint_says_what_it_is(engine, name):
     assert loaded.family.name == KINDS[name].family
     assert loaded.context_length == CONTEXT
     assert loaded.tokenizer.decode(loaded.tokenizer.encode("total 中文")) == "total 中文"
-    assert not loaded._model.training
+    assert not loaded._model.module.training
 
 
 def test_place_and_weight_bytes(engine):
     loaded = engine("qwen2")
     on_cpu = not torch.cuda.is_available()
     assert loaded.info.runs_on in ("cpu, float32", "cpu, float32, weights in float16") or not on_cpu
-    parameters = sum(p.numel() for p in loaded._model.parameters())
+    parameters = sum(p.numel() for p in loaded._model.module.parameters())
     assert loaded.report().weight_bytes == parameters * (4 if on_cpu else 2)
 
 
@@ -45,7 +46,7 @@ def test_a_context_that_config_does_not_name_is_a_safe_one(engine):
     class Model:
         config = PreTrainedConfig(model_type="nonsense")
 
-    assert LocalEngine(Model(), engine("qwen2").tokenizer, "m", "r").context_length == 2048
+    assert LocalEngine(LibraryModel(Model()), engine("qwen2").tokenizer, "m", "r").context_length == 2048
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

@@ -49,7 +49,7 @@ class AsKept(OfModel):
 
 @pytest.fixture(params=KINDS)
 def model(request, engine):
-    found = engine(request.param)._model
+    found = engine(request.param)._model.module
     return found if is_known(found.config) else pytest.fail("our decoder does not know this kind")
 
 
@@ -95,7 +95,7 @@ def test_logits_are_those_of_the_numbers_that_are_kept(model, tmp_path, bits, mo
 
 
 def test_an_absent_weight_is_told(engine, tmp_path):
-    model = engine("qwen2")._model
+    model = engine("qwen2")._model.module
     tensors = OfModel(model, 8)
     del tensors._tensors["model.layers.1.mlp.down_proj.weight"]
     with pytest.raises(KeyError, match="down_proj"):

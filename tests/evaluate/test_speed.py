@@ -494,9 +494,10 @@ def test_generate_goes_on_behind_an_end_token_and_without_a_penalty(small):
 
 
 def test_candidates_each_have_all_their_tokens(small):
+    from fim_magic.engines.torch.library_model import LibraryModel
     from fim_magic.engines.torch.local import LocalEngine
 
-    local = LocalEngine(small, tokenizer_for(small), "small", "random")
+    local = LocalEngine(LibraryModel(small), tokenizer_for(small), "small", "random")
     workload = Workload("candidates", "4 candidates", (5, 6, 7), 8, 4, sampled=True)
     for arm in (GenerateArm(small), EngineArm(OURS, local, CPU)):
         answer = arm.ask(workload.prompt, workload)

@@ -310,7 +310,7 @@ def test_trap_07_fill_me_is_a_word_like_any_other(folder, monkeypatch):
             *(encoded_unspaced("codellama", suffix) if suffix else ()),
             521,
         ]
-        assert max(ids) < engine._model.get_input_embeddings().weight.shape[0]
+        assert max(ids) < engine._model.module.get_input_embeddings().weight.shape[0]
         assert prompt_for(asked, engine).ids == ids
         *_, last = run(replace(asked, max_new_tokens=4), engine)
         assert last.result.candidates

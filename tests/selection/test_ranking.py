@@ -163,7 +163,7 @@ def test_scores_are_those_of_one_forward_over_the_text(engine, name):
         tokenizer.encode(" sum(xs)" + MEAN.suffix),
     )
     with torch.no_grad():
-        rows = torch.log_softmax(loaded._model(torch.tensor([before + rest])).logits[0].float(), dim=-1)
+        rows = torch.log_softmax(loaded._model.module(torch.tensor([before + rest])).logits[0].float(), dim=-1)
     each = [float(row[token]) for row, token in zip(rows[len(before) - 1 :], rest, strict=False)]
     assert found.middle + found.suffix == pytest.approx(math.fsum(each), abs=0.05)
     assert found.suffix == pytest.approx(math.fsum(each[-found.suffix_tokens :]), abs=0.05)

@@ -8,10 +8,10 @@ Architectures that our decoder does not know (`fim_magic.engines.torch.decoder`)
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -28,17 +28,16 @@ from fim_magic.engines import (
     too_long_to_score,
 )
 from fim_magic.engines.arithmetic import Logits
-from fim_magic.engines.memory import give_back
 from fim_magic.engines.out_of_memory import FOR_LOADING, freeing_memory
 from fim_magic.engines.running import Running
 from fim_magic.engines.torch.architectures import decoder_of
 from fim_magic.engines.torch.checkpoint import in_words, load_checkpoint
 from fim_magic.engines.torch.decoder import Decoder
-from fim_magic.engines.torch.footprint import cache_bytes
 from fim_magic.engines.torch.forward import DecoderForward, TransformersForward
 from fim_magic.engines.torch.generation import LocalGeneration, logprobs_of
 from fim_magic.engines.torch.kv_cache import PrefixCache
-from fim_magic.engines.torch.packed_model import PackedModel, is_packed, load_packed
+from fim_magic.engines.torch.library_model import LibraryModel, MakeDecoder
+from fim_magic.engines.torch.packed_model import is_packed, load_packed
 from fim_magic.engines.torch.placement import Placement
 from fim_magic.engines.torch.precision import prefill_dtype
 from fim_magic.errors import ModelError
@@ -46,13 +45,61 @@ from fim_magic.formats import Family, family_of
 from fim_magic.progress import OnProgress, silent
 from fim_magic.tokenization import TextTokenizer, declared_ends
 
-MakeDecoder = Callable[[Any], "Decoder | None"]
 
-_AGREEMENT = 0.05  # how far our decoder's logits may be from transformers', in standard deviations of them
+class LoadedModel(Protocol):
+    """What was loaded, as an engine needs it: transformers' modules, or packed weights."""
+
+    @property
+    def config(self) -> Any:
+        """Of transformers."""
+        ...
+
+    @property
+    def generation_config(self) -> Any:
+        """Of transformers: the tokens that begin and end a text; None where the checkpoint has none."""
+        ...
+
+    @property
+    def decoder(self) -> Decoder | None:
+        """Computes; None where transformers' modules have to."""
+        ...
+
+    @property
+    def module(self) -> Any:
+        """The modules of transformers; None where the decoder can do without them."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where it runs, in words."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """In how many bits which part of it is, in words."""
+        ...
+
+    @property
+    def weight_bytes(self) -> int:
+        """What all of it takes."""
+        ...
+
+    def bytes_read(self, context: int) -> int:
+        """Return how many bytes one step of decoding reads: the weights, and the KV cache of `context` tokens."""
+        ...
 
 
 class LocalEngine:
-    """A checkpoint loaded by transformers. Satisfies [`fim_magic.engines.Engine`][].
+    """A checkpoint in this process. Satisfies [`fim_magic.engines.Engine`][].
+
+    Args:
+        model: What was loaded.
+        tokenizer: Its own.
+        name: What to call it.
+        revision: Which version of the checkpoint it is.
+        named: Its family, where the catalogue or the user states it.
+        context: The most tokens that there is room for; None where that is not limited.
+        notices: What the user is to know of how it was loaded.
 
     Attributes:
         speculate: Whether prompt lookup may guess tokens. It changes how fast they come, not which.
@@ -64,24 +111,23 @@ class LocalEngine:
 
     def __init__(
         self,
-        model: Any,
+        model: LoadedModel,
         tokenizer: TextTokenizer,
         name: str,
         revision: str,
         *,
         named: str = "",
-        placement: Placement | None = None,
+        context: int | None = None,
         notices: Sequence[str] = (),
-        make_decoder: MakeDecoder = decoder_of,
     ) -> None:
         self._model = model
-        self._placement = placement
+        self._context = context
         self._notices = tuple(notices)
         self._name = name
         self._revision = revision
         self.tokenizer = tokenizer
         self._prefixes = PrefixCache()
-        self._decoder = model.decoder if isinstance(model, PackedModel) else checked_decoder(model, make_decoder)
+        self._decoder = model.decoder
         if self._decoder is not None and self._decoder.capture_error:
             self._notices += (f"Decoding runs without CUDA graphs, more slowly: {self._decoder.capture_error}.",)
         self.family: Family = family_of(
@@ -119,11 +165,12 @@ class LocalEngine:
             ModelError: It cannot be loaded.
         """
         notices: list[str] = []
+        context = None if placement is None else placement.context
         if is_packed(folder):
             model, tokenizer = load_packed(folder, name, prefill_dtype(folder), on_progress)
             with in_words(name):
-                return cls(model, tokenizer, name, revision, named=named, placement=placement)
-        model, tokenizer = load_checkpoint(
+                return cls(model, tokenizer, name, revision, named=named, context=context)
+        module, tokenizer = load_checkpoint(
             folder,
             name,
             placement,
@@ -134,33 +181,18 @@ class LocalEngine:
         )
         # The first text is read here: a configuration that a library takes without a word may be nothing to compute by.
         with in_words(name), freeing_memory(f"loading {name}", advice=FOR_LOADING):
-            return cls(
-                model,
-                tokenizer,
-                name,
-                revision,
-                named=named,
-                placement=placement,
-                notices=notices,
-                make_decoder=make_decoder,
-            )
+            library_model = LibraryModel(module, placement, make_decoder)
+            return cls(library_model, tokenizer, name, revision, named=named, context=context, notices=notices)
 
     @property
     def context_length(self) -> int:
         whole = int(getattr(self._model.config, "max_position_embeddings", self.family.context_length))
-        fits = None if self._placement is None else self._placement.context
-        return whole if fits is None else min(whole, fits)
+        return whole if self._context is None else min(whole, self._context)
 
     @property
     def info(self) -> EngineInfo:
-        if isinstance(self._model, PackedModel):
-            return EngineInfo(self._name, self._revision, "torch", "cpu", self._model.precision, notices=self._notices)
-        packed = ", weights in float16" if self._decoder is not None and self._decoder.packed else ""
-        if self._placement is None:
-            device, precision = str(self._model.device), str(self._model.dtype).removeprefix("torch.")
-        else:
-            device, _, precision = self._placement.description.partition(", ")
-        return EngineInfo(self._name, self._revision, "torch", device, precision + packed, notices=self._notices)
+        model = self._model
+        return EngineInfo(self._name, self._revision, "torch", model.device, model.precision, notices=self._notices)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -170,7 +202,7 @@ class LocalEngine:
         return EngineReport(
             decoder="transformers" if self._decoder is None else "lean",
             remark=self._remark(),
-            weight_bytes=_bytes_of_weights(self._model),
+            weight_bytes=self._model.weight_bytes,
             packed_bytes=self._decoder.weight_bytes if self._decoder is not None and self._decoder.packed else 0,
         )
 
@@ -183,11 +215,7 @@ class LocalEngine:
 
     def bytes_per_token(self, context: int) -> int:
         """Return how many bytes one step of decoding reads: the weights once, and the KV cache of `context` tokens."""
-        if isinstance(self._model, PackedModel):
-            cache = cache_bytes(self._model.config.to_dict(), context, torch.float32.itemsize)
-            return self._model.decoder.weight_bytes + cache
-        weights = None if self._decoder is None else self._decoder.weight_bytes
-        return bytes_read(self._model, context, weights)
+        return self._model.bytes_read(context)
 
     def forget(self) -> None:
         self._prefixes.clear()
@@ -211,7 +239,7 @@ class LocalEngine:
     ) -> LocalGeneration:
         running = Running(beginnings, stop_ids, limit, self.tokenizer)
         if self._decoder is None:
-            return LocalGeneration(TransformersForward(self._model), prompt, running, sampling)
+            return LocalGeneration(TransformersForward(self._model.module), prompt, running, sampling)
         cache = (self._prefixes.take(prompt) if self.reuse else None) or self._decoder.new_cache()
         forward = DecoderForward(self._decoder, cache)
         reused = len(cache.tokens)
@@ -266,51 +294,6 @@ class LocalEngine:
 
     def _alone(self, prompt: Sequence[int]) -> LocalGeneration:
         return self.generate(prompt, beginnings=[ANY], sampling=GREEDY, stop_ids=frozenset(), limit=1)
-
-
-def bytes_read(model: Any, context: int, weights: int | None = None) -> int:
-    """Return how many bytes a step of decoding reads with transformers' modules.
-
-    Args:
-        model: Of transformers.
-        context: How many tokens the KV cache holds.
-        weights: The bytes of the weights that are read, where they are other ones than the model's.
-    """
-    embedding, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
-    if weights is None:  # an embedding of its own is a table, of which a step reads one row
-        weights = _bytes_of_weights(model) - (0 if embedding is head else embedding.numel() * embedding.element_size())
-    return weights + cache_bytes(model.config.to_dict(), context, embedding.element_size())
-
-
-def _bytes_of_weights(model: Any) -> int:
-    if isinstance(model, PackedModel):
-        return model.weight_bytes
-    return sum(weight.numel() * weight.element_size() for weight in model.parameters())
-
-
-def checked_decoder(model: Any, make_decoder: MakeDecoder = decoder_of) -> Decoder | None:
-    """Make our decoder of a model, if it says the same as transformers' modules do."""
-    decoder = make_decoder(model)
-    if decoder is None:
-        return None
-    vocabulary = model.get_input_embeddings().weight.shape[0]
-    ids = [(7 * n * n + 3) % vocabulary for n in range(24)]
-    with torch.no_grad():
-        expected = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[0].float()
-    furthest = _furthest(decoder, ids, expected)
-    if decoder.capture is not None and not furthest <= _AGREEMENT:  # not: false for NaN, too
-        decoder.capture, decoder.capture_error = None, "they say something else than the library"
-        furthest = _furthest(decoder, ids, expected)
-    give_back()  # what packing and comparing have needed for a moment
-    return decoder if furthest <= _AGREEMENT else None
-
-
-def _furthest(decoder: Decoder, ids: Sequence[int], expected: torch.Tensor) -> float:
-    """Return how far a decoder's logits are from those expected, in standard deviations of these."""
-    cache = decoder.new_cache()
-    # In two parts, the second of which meets what is in the cache, and is read by CUDA graphs where there are any.
-    found = torch.cat([decoder.forward(part, cache, all_logits=True) for part in (ids[:20], ids[20:])])
-    return float((found - expected).abs().max() / expected.std())
 
 
 def _ends(model: Any) -> int | list[int] | None:

@@ -20,7 +20,7 @@ from fim_magic.engines.torch.checkpoint import (
 )
 from fim_magic.engines.torch.configuration import read_configuration, read_generation_config
 from fim_magic.engines.torch.decoder import Decoder
-from fim_magic.engines.torch.footprint import WeightsSize
+from fim_magic.engines.torch.footprint import WeightsSize, cache_bytes
 from fim_magic.engines.torch.packed import Unpacker
 from fim_magic.engines.torch.packed_file import FILE, PackedWeights, describe_shares
 from fim_magic.engines.torch.placement import Placement, plan_packed
@@ -30,7 +30,7 @@ from fim_magic.tokenization import TextTokenizer, declared_bos
 
 @dataclass(frozen=True)
 class PackedModel:
-    """What a folder with packed weights holds: no model of transformers is made of it.
+    """What a folder with packed weights holds. Satisfies [`fim_magic.engines.torch.local.LoadedModel`][].
 
     Attributes:
         config: Of transformers.
@@ -38,6 +38,8 @@ class PackedModel:
         decoder: Computes.
         precision: In how many bits which part of it is, in words.
         weight_bytes: What all of it takes.
+        device: Where it runs.
+        module: None: no modules of transformers are made of it.
     """
 
     config: PretrainedConfig
@@ -45,6 +47,12 @@ class PackedModel:
     decoder: Decoder
     precision: str
     weight_bytes: int
+    device: str = "cpu"
+    module: None = None
+
+    def bytes_read(self, context: int) -> int:
+        """Return how many bytes one step of decoding reads: the weights, and the KV cache of `context` tokens."""
+        return self.decoder.weight_bytes + cache_bytes(self.config.to_dict(), context, torch.float32.itemsize)
 
 
 def is_packed(folder: Path) -> bool:

@@ -19,7 +19,8 @@ import torch
 
 from fim_magic.child_environment import SAFE_PATH, without_keys
 from fim_magic.engines import ANY, Engine, Sampling
-from fim_magic.engines.torch.local import LocalEngine, bytes_read
+from fim_magic.engines.torch.library_model import bytes_read
+from fim_magic.engines.torch.local import LocalEngine
 from fim_magic.errors import ModelError
 from fim_magic.evaluate.speed import llama_program, llama_server
 from fim_magic.evaluate.speed.machine import synchronize

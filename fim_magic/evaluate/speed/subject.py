@@ -13,6 +13,7 @@ from fim_magic.engines import Engine
 from fim_magic.engines.torch.checkpoint import load_checkpoint
 from fim_magic.engines.torch.devices import dtype_for
 from fim_magic.engines.torch.footprint import weights_in
+from fim_magic.engines.torch.library_model import LibraryModel
 from fim_magic.engines.torch.local import LocalEngine
 from fim_magic.engines.torch.placement import plan
 from fim_magic.errors import OptionError
@@ -105,7 +106,7 @@ def load_engine(subject: Subject, device: torch.device) -> LocalEngine:
         return LocalEngine.load(folder, name=subject.name, revision=subject.revision, named=subject.family)
     if subject.is_random:
         model = build(subject.size, subject.layout, device, dtype_for(device))
-        return LocalEngine(model, tokenizer_for(model), subject.name, subject.revision)
+        return LocalEngine(LibraryModel(model), tokenizer_for(model), subject.name, subject.revision)
     config = read_json(folder / "config.json")
     placement = plan(weights_in(folder, config), config, name=subject.name)
     return LocalEngine.load(
