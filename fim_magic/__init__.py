@@ -12,11 +12,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fim_magic.candidate import Result
     from fim_magic.context import Context
     from fim_magic.request import Request
 
-__all__ = ["__version__", "complete", "infill", "load_ipython_extension", "unload_ipython_extension"]
+__all__ = ["__version__", "complete", "infill", "load_ipython_extension", "model_folder", "unload_ipython_extension"]
 
 
 def __getattr__(name: str) -> str:
@@ -55,6 +57,25 @@ def complete(text: str, **options: Any) -> Result:
     Text after the marker is kept in the rebuilt text, and not shown to the model. Arguments as of [`infill`][].
     """
     return _ask(text, options, complete=True)
+
+
+def model_folder(name: str) -> Path:
+    """Return the folder of a model as transformers reads it, for those who want to load it by hand.
+
+    What is not on this machine is fetched, and a `.gguf` file converted. It is the copy that `%fim use` loads.
+
+    Args:
+        name: As `%fim use` takes it: a short name, a folder, a `.gguf` file, or `owner/name` on the Hub.
+
+    Raises:
+        FimError: Something that you can mend; the message says how.
+    """
+    from fim_magic.loading.folder import folder_of
+    from fim_magic.progress import TerminalProgress
+    from fim_magic.visible import notify
+
+    with TerminalProgress() as progress:
+        return folder_of(name, progress, notify)
 
 
 def _ask(text: str, options: dict[str, Any], *, complete: bool = False) -> Result:
