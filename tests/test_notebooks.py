@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import re
+import token
+import tokenize
 from pathlib import Path
 
 import nbformat
@@ -9,7 +13,18 @@ import pytest
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
-NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+TWINS = [path for path in NOTEBOOKS if path.stem.endswith(".zh-TW")]
+every_twin = pytest.mark.parametrize("path", TWINS, ids=lambda path: path.stem)
+
+# Saved as they ran; the others are empty, and whoever opens them runs them.
+WITH_OUTPUTS = {"how-infilling-works", "how-infilling-works.zh-TW"}
+
+MIDDLE_STRING = getattr(token, "FSTRING_MIDDLE", None)  # from Python 3.12 on, f-strings are taken apart
+LANGUAGE = {token.STRING, token.COMMENT, token.NL, MIDDLE_STRING}  # and where lines are broken, which texts decide
 
 
 def outputs_of(notebook, beginning: str) -> list:
@@ -34,11 +49,165 @@ def stages():
     return executed("context-and-checks")
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebook_is_valid_and_has_no_outputs_to_go_stale(path):
-    notebook = nbformat.read(path, as_version=4)
+@pytest.fixture(scope="module")
+def by_hand():
+    return executed("how-infilling-works")
+
+
+def read(path: Path):
+    return nbformat.read(path, as_version=4)
+
+
+def printed(notebook, cell_id: str) -> str:
+    """What a cell has printed, or the text of what it has shown."""
+    (cell,) = (cell for cell in notebook.cells if cell.id == cell_id)
+    return "".join(
+        output["text"] if output.output_type == "stream" else output["data"]["text/plain"] for output in cell.outputs
+    )
+
+
+def for_any_reader(source: str) -> list[str]:
+    """The tokens of a cell but for what is in a reader's language: its texts and its comments."""
+    magic, _, body = source.partition("\n") if source.startswith("%%") else ("", "", source)
+    body = re.sub(r"^( *)%", r"\1magic ", body, flags=re.MULTILINE)
+    found = tokenize.generate_tokens(io.StringIO(body).readline)
+    return [magic, *(part.string for part in found if part.type not in LANGUAGE)]
+
+
+def numbers_printed(cell) -> list[str]:
+    said = "".join(output["text"] for output in cell.outputs if output.output_type == "stream")
+    return re.findall(r"\d+", said)
+
+
+def pictures(notebook) -> list[list[str]]:
+    """The tags of each picture that a notebook has, without the words in it."""
+    shown = [
+        output["data"].get("text/html", "")
+        for cell in notebook.cells
+        for output in cell.get("outputs", ())
+        if "data" in output
+    ]
+    return [re.findall(r"</?\w+", html) for html in shown if 'role="img"' in html]
+
+
+@every_notebook
+def test_notebook_is_valid_and_has_outputs_where_they_are_saved(path):
+    notebook = read(path)
     nbformat.validate(notebook)
-    assert all(not cell.get("outputs") for cell in notebook.cells)
+    assert any(cell.get("outputs") for cell in notebook.cells) == (path.stem in WITH_OUTPUTS)
+    assert not any(output.output_type == "error" for cell in notebook.cells for output in cell.get("outputs", ()))
+
+
+@every_notebook
+def test_no_output_names_a_place_on_this_machine(path):
+    outputs = str([cell.get("outputs") for cell in read(path).cells])
+    assert not re.search(r"/(root|home|Users|tmp|usr|opt)\b|[A-Z]:\\\\|site-packages", outputs)
+
+
+@every_notebook
+def test_badge_and_install_line_are_of_the_projects_address(path):
+    address = re.search(
+        r'^Repository = "https://github.com/(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    title, install, *_ = read(path).cells
+    place = f"https://colab.research.google.com/github/{address[1]}/blob/main/notebooks/{path.name}"
+    assert f"(https://colab.research.google.com/assets/colab-badge.svg)]({place})" in title.source
+    assert f"%pip install -q git+https://github.com/{address[1]}\n" in f"{install.source}\n"
+
+
+@every_notebook
+def test_links_of_a_notebook_lead_to_files(path):
+    prose = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+    for target in re.findall(r"\]\((?!https:)([^)\s]+)\)", prose):
+        name, _, fragment = target.partition("#")
+        text = (path.parent / name).read_text(encoding="utf-8")
+        titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+        assert not fragment or fragment in [title.lower().replace(" ", "-") for title in titles], target
+
+
+@every_twin
+def test_twins_have_the_same_cells_code_and_pictures(path):
+    chinese = read(path)
+    english = read(path.with_name(path.name.replace(".zh-TW", "")))
+    assert [(cell.cell_type, cell.id, cell.metadata) for cell in chinese.cells] == [
+        (cell.cell_type, cell.id, cell.metadata) for cell in english.cells
+    ]
+    assert pictures(chinese) == pictures(english)
+    for mine, theirs in zip(chinese.cells, english.cells, strict=True):
+        if mine.cell_type == "code":
+            assert for_any_reader(mine.source) == for_any_reader(theirs.source), mine.id
+            assert re.findall(r"<[^<>\s]+>", mine.source) == re.findall(r"<[^<>\s]+>", theirs.source), mine.id
+            assert numbers_printed(mine) == numbers_printed(theirs), mine.id
+        else:
+            code = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+            assert code.findall(mine.source) == code.findall(theirs.source), mine.id
+            assert mine.source.count("#") == theirs.source.count("#"), mine.id
+
+
+@every_twin
+def test_a_chinese_notebook_has_full_width_punctuation(path):
+    for cell in read(path).cells:
+        if cell.cell_type == "markdown":
+            prose = re.sub(r"```.*?```|`[^`\n]*`|\]\([^)]*\)|<[^>]*>", "]", cell.source, flags=re.DOTALL)
+            assert not re.findall(r"[\u4e00-\u9fff] ?[,;:?!()]|[,;:?!(] ?[\u4e00-\u9fff]", prose), cell.id
+            # A page shows a line break within a paragraph as a space, which Chinese does not have.
+            assert not re.findall(r"[\u3001-\u9fff\uff01-\uffef]\n(?![-\n])", prose), cell.id
+
+
+def test_a_changed_line_of_a_twin_is_found():
+    mine, theirs = 'x = f("一", n)  # 說明', 'x = f("one", n)  # told'
+    assert for_any_reader(mine) == for_any_reader(theirs)
+    assert for_any_reader(mine) != for_any_reader(theirs.replace("n)", "n + 1)"))
+    assert for_any_reader("%fim use a") != for_any_reader("%fim use b")
+    assert for_any_reader("%%fim --hint\nx") != for_any_reader("%%fim\nx")
+
+
+@pytest.mark.parametrize("stem", sorted(WITH_OUTPUTS))
+def test_exercises_are_as_nbgrader_has_them(stem):
+    (path,) = (path for path in NOTEBOOKS if path.stem == stem)
+    graded = {cell.id: cell for cell in read(path).cells if "nbgrader" in cell.metadata}
+    solutions = [cell for cell in graded.values() if cell.metadata.nbgrader.solution]
+    checks = [cell for cell in graded.values() if cell.metadata.nbgrader.grade]
+    assert len(solutions) == len(checks) == 3
+    for cell in solutions:
+        assert cell.metadata.jupyter.source_hidden
+        assert "### BEGIN SOLUTION" in cell.source
+    for cell in checks:
+        assert cell.metadata.nbgrader.locked
+        assert "assert " in cell.source
+
+
+@pytest.mark.real_model
+def test_the_answer_by_hand_is_that_of_one_line(by_hand):
+    same, middle = eval(printed(by_hand, "same"))
+    assert same is True
+    assert middle == 'f"Hello, {name}!"'
+
+
+@pytest.mark.real_model
+def test_only_the_trained_format_fills_the_ten_holes(by_hand):
+    trained, *wrong = map(int, re.findall(r"^ *(\d+) of 10", printed(by_hand, "counts"), re.MULTILINE))
+    assert trained >= 9
+    assert len(wrong) == 3
+    assert max(wrong) < trained
+
+
+@pytest.mark.real_model
+def test_what_is_saved_is_what_runs(by_hand):
+    (path,) = (path for path in NOTEBOOKS if path.stem == "how-infilling-works")
+    saved = read(path)
+    for cell_id in (
+        "ids",
+        "sentinel-ids",
+        "rebuild",
+        "same",
+        "show-prompt",
+        "spm",
+        "formats",
+        "heal",
+        "check-3",
+    ):
+        assert printed(by_hand, cell_id) == printed(saved, cell_id), cell_id
 
 
 @pytest.mark.real_model

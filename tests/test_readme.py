@@ -16,8 +16,8 @@ from fim_magic.settings import LOADING, Settings, options_of
 from fim_magic.trimming import RULES
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = {name: ROOT / name for name in ("README.md", "notebooks/README.md")}
-README, MANUAL = (path.read_text(encoding="utf-8") for path in DOCUMENTS.values())
+DOCUMENTS = {name: ROOT / name for name in ("README.md", "notebooks/README.md", "README.zh-TW.md")}
+README, MANUAL, CHINESE = (path.read_text(encoding="utf-8") for path in DOCUMENTS.values())
 BOTH = f"{README}\n{MANUAL}"
 
 every_document = pytest.mark.parametrize("path", DOCUMENTS.values(), ids=DOCUMENTS)
@@ -156,3 +156,19 @@ def test_notebooks_are_linked():
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         assert f"({path.name})" in MANUAL
         assert f"(notebooks/{path.name})" in README
+
+
+def test_the_chinese_readme_shows_what_the_english_one_does():
+    blocks = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+    assert blocks.findall(CHINESE) == blocks.findall(README)
+    assert [depth for depth, _ in headings(CHINESE)] == [depth for depth, _ in headings(README)]
+    assert re.findall(r"^\*\*\d+\. ", CHINESE, re.MULTILINE) == re.findall(r"^\*\*\d+\. ", README, re.MULTILINE)
+    other = {"README.md": "README.zh-TW.md"}
+    assert {other.get(target, target) for target in targets(CHINESE)} == set(targets(README))
+
+
+def test_the_chinese_readme_has_full_width_punctuation():
+    prose = re.sub(r"\]\([^)]*\)|<[^>]*>", "]", without_code(CHINESE))
+    assert not re.findall(r"[\u4e00-\u9fff] ?[,;:?!()]|[,;:?!(] ?[\u4e00-\u9fff]", prose)
+    # A page shows a line break within a paragraph as a space, which Chinese does not have.
+    assert not re.findall(r"[\u3001-\u9fff\uff01-\uffef]\n(?![-\n])", prose)
