@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fim_magic.engines.server.address import is_address
 from fim_magic.errors import OptionError
 from fim_magic.loading.loaders import LOADERS
 from fim_magic.loading.memory import THIS_MACHINE
@@ -36,6 +37,11 @@ def folder_of(
         FetchError: It could not be brought.
         OptionError: It has no folder that transformers reads.
     """
+    if is_address(name):
+        raise OptionError(
+            f"{name} is the address of a server, and its model's files are there. Name a model that can be loaded "
+            "here; %fim models lists them."
+        )
     spec = ModelSpec.of(name, engine="torch")
     source = resolve(spec, loaders, THIS_MACHINE).source
     if source.adapter is not None:
