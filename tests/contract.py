@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import weakref
 from dataclasses import dataclass, replace
 
@@ -165,6 +166,24 @@ def scores_do_not_hang_on_what_was_read_before(engine, prompt, continuation, wit
     assert engine.score(prompt, continuation) == pytest.approx(fresh, abs=within)
     tokens_of(started(engine, [*prompt, *continuation[:3], 9]))
     assert engine.score(prompt, continuation) == pytest.approx(fresh, abs=within)
+
+
+def a_hundred_requests_keep_no_more_than_ten(engine, vocabulary):
+    """Ten prompts in turns, of several lengths: what the engine keeps of the last ones is all that it keeps."""
+    prompts = [[(7 * n * n + 3 + 11 * number) % vocabulary for n in range(20 * number + 5)] for number in range(10)]
+    kept = []
+    for number in range(100):
+        tokens_of(started(engine, prompts[number % 10], candidates=1 + number % 2), 2)
+        if number % 10 == 9:
+            kept.append(_tensor_bytes())
+    assert kept[-1] <= kept[0]
+
+
+def _tensor_bytes():
+    """The bytes of all tensors that Python holds; what several of them share counts once."""
+    gc.collect()
+    storages = [found.untyped_storage() for found in gc.get_objects() if type(found) is torch.Tensor]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
 def scoring_leaves_requests_alone(engine, prompt, continuation):

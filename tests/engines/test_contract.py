@@ -106,6 +106,11 @@ def test_scores_do_not_hang_on_what_was_read_before(scoring):
     contract.scores_do_not_hang_on_what_was_read_before(scoring, prompt_of(LONG), prompt_of(70), within=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["qwen2", "starcoder"])
+def test_a_hundred_requests_keep_no_more_than_ten(engine, kind):
+    contract.a_hundred_requests_keep_no_more_than_ten(engine(kind), 250)
+
+
 def test_scoring_leaves_requests_alone(scoring):
     contract.scoring_leaves_requests_alone(scoring, prompt_of(LONG), prompt_of(70))
 

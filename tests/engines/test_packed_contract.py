@@ -58,6 +58,10 @@ def test_two_generations_do_not_disturb_each_other(loaded):
     contract.two_generations_do_not_disturb_each_other(loaded, prompt_of(SHORT), prompt_of(LONG))
 
 
+def test_a_hundred_requests_keep_no_more_than_ten(loaded):
+    contract.a_hundred_requests_keep_no_more_than_ten(loaded, 250)
+
+
 def test_scoring_leaves_requests_alone(loaded):
     contract.scoring_leaves_requests_alone(loaded, prompt_of(LONG), prompt_of(70))
 
