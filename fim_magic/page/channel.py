@@ -89,8 +89,11 @@ class Channel:
             if act == "ghost":
                 self._stop_ghosts()  # a page has one cursor
             self._start(asked, self._ghost if act == "ghost" else self._fill)
-        elif act == "cancel":
-            self._stop_one(text_of(message, "id"))
+        elif act in ("cancel", "drop"):
+            name = text_of(message, "id")
+            if act == "drop":
+                self._ghost_text.drop(name)
+            self._stop_one(name)
         elif act == "interrupt":
             self.stop()
         elif act == "taken":

@@ -72,7 +72,7 @@ class GhostText:
 
         session = self._session
         settings = session.settings
-        if settings.ghost == "off" or (asked.is_automatic and settings.ghost != "auto"):
+        if settings.ghost == "off":  # with "key", a page asks by itself only where its own settings say so
             raise OptionError('Ghost text is off: %config FimMagics.ghost = "key" or "auto" switches it on.')
         session.check_allowed(metadata=asked.metadata)
         most = min(settings.max_new_tokens, _TOKENS)
@@ -95,7 +95,8 @@ class GhostText:
                 for event in run(request, engine, stop, gives_way=True, wait_seconds=wait_seconds):
                     if isinstance(event, Grew) and event.candidate == 0 and event.middle != first:
                         first = event.middle
-                        answer.fate.show(session, engine.info)
+                        if not stop.is_set():
+                            answer.fate.show(session, engine.info)
                         self._tell({"type": "text", "id": asked.id, "text": first})
                     if isinstance(event, Finished):
                         result = event.result
@@ -130,6 +131,17 @@ class GhostText:
             answer.taken = (max(candidate, 0), how)
         answer.fate.take(how)
         self._note(answer)
+
+    def drop(self, name: str) -> None:
+        """Note that the user has seen an answer, and does not see it any more. What was taken of it stays taken.
+
+        Args:
+            name: The page's name for the request.
+        """
+        with self._lock:
+            answer = self._answers.get(name)
+        if answer is not None:
+            answer.fate.drop()
 
     def _begun(self, asked: Asked) -> _Answer:
         with self._lock:

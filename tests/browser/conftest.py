@@ -18,6 +18,7 @@ import nbformat
 import nbformat.reader
 import pytest
 from asking import GO_ON
+from at_cursor import SETUP
 from nbformat.v4 import new_code_cell, new_notebook
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +34,7 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
 ]
 FRONT_ENDS = {"lab": "lab/tree", "notebook": "notebooks"}
+OTHER_JUPYTER = "FIM_MAGIC_TEST_JUPYTER"  # names an interpreter, whose JupyterLab and Notebook all tests but some drive
 
 
 def pytest_collection_modifyitems(items):
@@ -51,10 +53,12 @@ def _free_port():
 
 
 class Server:
-    """One Jupyter server with notebooks in a folder of its own."""
+    """One Jupyter server with notebooks in a folder of its own. Its kernels are this interpreter's."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, interpreter=None):
+        """Start the server of this interpreter's environment, or of another one's."""
         self.folder = folder
+        self._interpreter = interpreter or sys.executable
         self.notebooks = folder / "notebooks"
         self.notebooks.mkdir()
         self._set("notification", fetchNews="false", checkForUpdates=False)
@@ -68,7 +72,7 @@ class Server:
 
     def _command(self):
         return [
-            *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
+            *(self._interpreter, "-m", "jupyterlab", "--no-browser", "--allow-root"),
             f"--ServerApp.port={self.url.rpartition(':')[2]}",
             f"--ServerApp.root_dir={self.notebooks}",
             f"--IdentityProvider.token={TOKEN}",
@@ -79,8 +83,19 @@ class Server:
         own["JUPYTERLAB_SETTINGS_DIR"] = str(self.folder / "settings")
         own["JUPYTERLAB_WORKSPACES_DIR"] = str(self.folder / "workspaces")
         own["IPYTHONDIR"] = str(self.folder / "ipython")
+        if self._interpreter != sys.executable:
+            own["JUPYTER_PATH"] = str(self._kernels())  # before anything else: the other environment has its own
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         return {**os.environ, **own, "PYTHONPATH": path}
+
+    def _kernels(self):
+        """Make a folder in which the kernel is this interpreter. It needs no JupyterLab, and JupyterLab no fim-magic."""
+        folder = self.folder / "path"
+        spec = folder / "kernels" / "python3" / "kernel.json"
+        spec.parent.mkdir(parents=True)
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        spec.write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
+        return folder
 
     def _wait(self):
         deadline = time.monotonic() + 60
@@ -116,6 +131,14 @@ class Server:
         """Say which cells JupyterLab keeps on the page: "full" takes away those that are out of sight."""
         self._set("tracker", "notebook-extension", windowingMode=mode)
 
+    def set_inline_providers(self, **settings):
+        """Say what JupyterLab's inline completer does with providers, by the end of their names."""
+        names = {"history": "@jupyterlab/inline-completer:history", "fim_magic": "fim-magic"}
+        providers = {
+            names[name]: {"timeout": 60_000, "debouncerDelay": 100, **given} for name, given in settings.items()
+        }
+        self._set("inline-completer", "completer-extension", providers=providers)
+
     def _set(self, plugin, extension="apputils-extension", **settings):
         folder = self.folder / "settings" / "@jupyterlab" / extension
         folder.mkdir(parents=True, exist_ok=True)
@@ -147,7 +170,7 @@ class Server:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    running = Server(tmp_path_factory.mktemp("jupyter"))
+    running = Server(tmp_path_factory.mktemp("jupyter"), os.environ.get(OTHER_JUPYTER))
     yield running
     running.shut_kernels_down()
     running.stop()
@@ -315,5 +338,27 @@ def notebook(request, server, chromium):
 
     yield open_with
     for page in opened:
+        page.close()
+    server.shut_kernels_down()
+
+
+@pytest.fixture(scope="module")
+def opened(server, chromium):
+    """Open a notebook in a front end: its page, and what its console has said."""
+    pages = []
+
+    def open_with(front_end, *sources, ghost="key"):
+        name = f"cursor-{len(pages)}.ipynb"
+        server.write(name, SETUP.format(ghost=ghost), *sources)
+        page = Page(server, chromium, front_end, name)
+        page.errors = []
+        page.page.on("console", lambda said: said.type == "error" and page.errors.append(said.text))
+        page.page.on("pageerror", lambda error: page.errors.append(str(error)))
+        pages.append(page)
+        page.run_whole(0)
+        return page
+
+    yield open_with
+    for page in pages:
         page.close()
     server.shut_kernels_down()

@@ -5,28 +5,10 @@ One page serves many tests, as a page takes seconds to open: each has cells of i
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from asking import press
-from conftest import Page
+from at_cursor import cursor_at, expect, ghost, is_source, shown, source
 
-playwright = pytest.importorskip("playwright.sync_api")
-expect = playwright.expect
-expect.set_options(timeout=20_000)  # what a slow machine takes to bring in a tokenizer
-
-TESTS = Path(__file__).parents[1]
-SETUP = f"""
-import sys, threading
-sys.path[:0] = [{str(TESTS)!r}]
-from scripted import ScriptedEngine
-from fim_magic.loading.manager import MODELS
-engine = ScriptedEngine("sum(xs)")
-MODELS.adopt(engine)
-%load_ext fim_magic
-%config FimMagics.model = "scripted"
-%config FimMagics.ghost = {{ghost!r}}
-"""
 ANSWERS = "engine.answers = {!r}"
 LINE = "total = "
 BODY = "def f(xs):\n    "
@@ -43,28 +25,6 @@ while busy():
     time.sleep(0.05)
 print("busy:", busy(), len(engine.allowed))
 """
-
-
-@pytest.fixture(scope="module")
-def opened(server, chromium):
-    """Open a notebook in a front end: its page, and what its console has said."""
-    pages = []
-
-    def open_with(front_end, *sources, ghost="key"):
-        name = f"cursor-{len(pages)}.ipynb"
-        server.write(name, SETUP.format(ghost=ghost), *sources)
-        page = Page(server, chromium, front_end, name)
-        page.errors = []
-        page.page.on("console", lambda said: said.type == "error" and page.errors.append(said.text))
-        page.page.on("pageerror", lambda error: page.errors.append(str(error)))
-        pages.append(page)
-        page.run_whole(0)
-        return page
-
-    yield open_with
-    for page in pages:
-        page.close()
-    server.shut_kernels_down()
 
 
 @pytest.fixture(scope="module")
@@ -94,42 +54,9 @@ def typing(opened):
     )
 
 
-def cursor_at(page, index, *keys):
-    page.cells.nth(index).locator(".cm-content").click()
-    press(page, *keys)
-
-
-def source(page, index):
-    """The text of a cell, without what is only shown in it."""
-    return page.page.evaluate(
-        "index => { const cell = document.querySelectorAll('.jp-Notebook .jp-Cell')[index];"
-        "const copy = cell.querySelector('.cm-content').cloneNode(true);"
-        "copy.querySelectorAll('[class*=jp-GhostText]').forEach(each => each.remove());"
-        "return [...copy.querySelectorAll('.cm-line')].map(line => line.textContent).join('\\n'); }",
-        index,
-    )
-
-
 def restart(server):
     for kernel in server.api("kernels"):
         server.api(f"kernels/{kernel['id']}/restart", "POST")
-
-
-def ghost(page):
-    return page.page.locator(".jp-GhostText:not(.jp-GhostText-letterSpacer)")  # what keeps its place open is not text
-
-
-def shown(page, index):
-    return page.cells.nth(index).locator(".fim-view .fim-diff")
-
-
-def is_source(page, index, text):
-    page.page.wait_for_timeout(50)
-    for _ in range(100):
-        if source(page, index) == text:
-            return
-        page.page.wait_for_timeout(100)
-    assert source(page, index) == text
 
 
 # --- a fill ----------------------------------------------------------------------------------------
@@ -178,7 +105,7 @@ def test_it_is_in_the_menu_and_the_palette_and_has_settings(lab):
 def test_a_cell_of_text_has_none(lab):
     cursor_at(lab, 9, "Escape", "m", "Enter")
     lab.page.keyboard.type("the mean ")
-    press(lab, "Alt+\\", "F9")
+    press(lab, "Alt+\\", "F8")
     lab.page.wait_for_timeout(500)
     expect(ghost(lab)).to_have_count(0)
     expect(lab.cells.nth(9).locator(".fim-view")).to_have_count(0)
@@ -217,14 +144,21 @@ def test_both_come_while_the_kernel_computes(lab):
     lab.wait_run(5)
 
 
-def test_the_stop_button_ends_it_while_it_streams(lab):
+def test_escape_and_the_stop_button_end_what_is_under_way(lab):
     lab.run_whole(10)  # it waits before its first token from now on
     cursor_at(lab, 4, "Control+End", "Alt+\\")
     lab.page.wait_for_timeout(500)
-    press(lab, "Escape", "i", "i")
+    press(lab, "Escape")
     lab.run_whole(11)
     expect(lab.cells.nth(11).locator(".jp-OutputArea")).to_contain_text("busy: False")
     expect(ghost(lab)).to_have_count(0)
+    lab.run_whole(10)
+    cursor_at(lab, 4, "Control+End", "F8")
+    lab.page.wait_for_timeout(500)
+    press(lab, "Escape", "i", "i")
+    lab.run_whole(11)
+    expect(shown(lab, 4)).to_contain_text("total = ")
+    expect(lab.cells.nth(4).locator(".fim-view")).to_contain_text("interrupted")
 
 
 def test_only_the_page_that_asks_shows_it(lab):

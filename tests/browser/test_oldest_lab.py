@@ -14,7 +14,7 @@ from conftest import Page, Server
 
 expect = pytest.importorskip("playwright.sync_api").expect
 
-# The server's side only. The kernel is this interpreter: it needs no JupyterLab, and JupyterLab needs no fim-magic.
+# The server's side only: the kernel is this interpreter.
 VERSION = "4.0.13"  # the last of 4.0
 OLDEST = (f"jupyterlab=={VERSION}", "anywidget")
 OTHER = "total = rows = 1"
@@ -37,32 +37,13 @@ def environment(folder):
     return interpreter
 
 
-class OldServer(Server):
-    """A server of another environment, with this interpreter as its kernel."""
-
-    def __init__(self, folder, interpreter):
-        self._interpreter = interpreter
-        spec = folder / "path" / "kernels" / "python3" / "kernel.json"
-        spec.parent.mkdir(parents=True)
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        spec.write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
-        super().__init__(folder)
-
-    def _command(self):
-        return [self._interpreter, *super()._command()[1:]]
-
-    def _environment(self):
-        # Before anything else: the other environment has a kernel of its own.
-        return {**super()._environment(), "JUPYTER_PATH": str(self.folder / "path")}
-
-
 @pytest.fixture(scope="session")
 def old_server(request, tmp_path_factory):
     if request.config.pluginmanager.has_plugin("cacheprovider"):
         folder = request.config.cache.mkdir("jupyterlab-4.0")
     else:
         folder = tmp_path_factory.mktemp("jupyterlab-4.0")
-    running = OldServer(tmp_path_factory.mktemp("old-jupyter"), environment(folder))
+    running = Server(tmp_path_factory.mktemp("old-jupyter"), environment(folder))
     yield running
     running.shut_kernels_down()
     running.stop()

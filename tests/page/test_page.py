@@ -49,6 +49,7 @@ class Page:
 
     def __init__(self, shell):
         self.got = queue.Queue()
+        self.ends = {}  # of requests that nobody has waited for yet
         self.channel = Channel(shell, session_of(shell), self.got.put)
 
     def send(self, do, id_="1", **message):
@@ -64,11 +65,14 @@ class Page:
         return message
 
     def until_end(self, id_="1"):
-        """All messages up to the last of a request."""
+        """What comes until a request has ended, and its last message as the last. Others may end before it."""
         found = []
-        while not found or (found[-1]["type"], found[-1].get("id")) not in (("done", id_), ("none", id_)):
+        while id_ not in self.ends:
             found.append(self.got.get(timeout=SECONDS))
-        return found
+            if found[-1]["type"] in ("done", "none"):
+                self.ends[found[-1].get("id")] = found[-1]
+        end = self.ends.pop(id_)
+        return [*(message for message in found if message is not end), end]
 
     def answered(self, do, prefix, suffix="", **message):
         self.ask(do, prefix, suffix, **message)
@@ -217,7 +221,7 @@ def test_ghost_text_of_another_model_than_the_configured_one_is_none(shell, page
 
 @pytest.mark.parametrize(
     ("setting", "automatic", "answers"),
-    [("off", False, False), ("off", True, False), ("key", False, True), ("key", True, False), ("auto", True, True)],
+    [("off", False, False), ("off", True, False), ("key", False, True), ("key", True, True), ("auto", True, True)],
 )
 def test_ghost_text_comes_when_the_setting_says_so(shell, page, scripted, setting, automatic, answers):
     run_cell(shell, f"%config FimMagics.ghost = '{setting}'")
@@ -316,6 +320,40 @@ def test_ghost_text_counts_where_that_is_switched_on(shell, page, scripted, monk
     ((subject, counts),) = TALLY.read().items()
     assert (subject.kind, subject.front_end) == ("ghost", OF_PAGES)
     assert {name for name, count in counts.items() if count} == {"offered", *filter(None, [fate])}
+
+
+@pytest.mark.parametrize(
+    ("does", "fate"),
+    [(["drop"], "rejected"), (["cancel"], None), (["part", "drop"], "in_part"), (["accept", "drop"], "accepted")],
+    ids=["dropped", "cancelled", "after a part", "after all"],
+)
+def test_what_is_seen_and_dropped_counts_as_rejected(shell, page, scripted, monkeypatch, tmp_path, does, fate):
+    monkeypatch.setenv("FIM_MAGIC_CACHE", str(tmp_path))
+    magics_of(shell).stats = True
+    page.answered("ghost", "total = ")
+    for act in does:
+        if act in ("accept", "part"):
+            page.send("taken", candidate=0, how=act)
+        else:
+            page.send(act)
+    (counts,) = TALLY.read().values()
+    assert {name for name, count in counts.items() if count} == {"offered", *filter(None, [fate])}
+
+
+def test_what_is_dropped_while_it_grows_is_stopped(page, scripted):
+    reached = stuck(scripted, 2)
+    page.ask("ghost", "total = ")
+    assert reached.wait(SECONDS)
+    page.send("drop")
+    scripted.may_go_on.set()
+    assert reason(page.until_end()) == ""
+    ended()
+    assert len(scripted.allowed) in (3, 4)
+
+
+def test_a_request_that_is_not_known_any_more_cannot_be_dropped(page, scripted):
+    page.send("drop")
+    assert page.got.empty()
 
 
 def test_a_fill_at_the_cursor_counts_where_that_is_switched_on(shell, page, scripted, monkeypatch, tmp_path):

@@ -1,6 +1,9 @@
 // The way to the kernel: a comm, in a subshell where kernel and page have them, so that a kernel that computes answers.
 
-export const NOT_LOADED = 'fim-magic is not loaded in this kernel. Run a cell with: %load_ext fim_magic';
+const NOT_LOADED = 'fim-magic is not loaded in this kernel. Run a cell with: %load_ext fim_magic';
+export const NO_COMMS =
+  'JupyterLab lets one tab of a page talk to a kernel, and that one is closed or no notebook. Close all tabs of this ' +
+  'kernel, and open this notebook again.';
 export const BUSY = 'The kernel is busy, and this one answers nothing meanwhile. Ask again when it is idle.';
 
 const TARGET = 'fim_magic';
@@ -86,21 +89,34 @@ async function open(kernel) {
   return channel.isOpen ? channel : null;
 }
 
-/** The channels of all kernels of a page. */
+/** The channels of all kernels of a page. `kernels` returns the connections of its notebooks. */
 export class Channels {
-  constructor() {
+  constructor(kernels) {
+    this.kernels = kernels;
     this.opening = new WeakMap();
     this.opened = new WeakMap();
   }
 
+  /** Of several connections to a kernel, the one that has comms, which JupyterLab gives to the first; or null. */
+  speaker(kernel) {
+    if (kernel?.handleComms !== false) return kernel ?? null;
+    return this.kernels().find((each) => each.id === kernel.id && each.handleComms && !each.isDisposed) ?? null;
+  }
+
+  /** Why there is no channel to a kernel, in words. */
+  lack(kernel) {
+    return kernel && !this.speaker(kernel) ? NO_COMMS : NOT_LOADED;
+  }
+
   /** The channel that is there, or null. */
   get(kernel) {
-    const channel = kernel && this.opened.get(kernel);
+    const channel = this.opened.get(this.speaker(kernel));
     return channel?.isOpen ? channel : null;
   }
 
   /** The channel, after it was opened if the kernel has fim-magic. */
-  async find(kernel) {
+  async find(connection) {
+    const kernel = this.speaker(connection);
     if (!kernel || kernel.isDisposed) return null;
     if (this.get(kernel)) return this.get(kernel);
     if (!this.opening.has(kernel)) {

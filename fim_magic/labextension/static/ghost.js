@@ -1,6 +1,6 @@
 // Ghost text: a provider of JupyterLab's inline completions, which draws them, and takes one with Tab.
 //
-// JupyterLab asks at the end of a line that has text, and from 4.6 on within one. Elsewhere, as on an empty line, this
+// JupyterLab asks at the end of a line that has text, and from 4.4 on within one. Elsewhere, as on an empty line, this
 // asks by itself after a pause in typing, and has JupyterLab show what came.
 
 const MS_OF_A_PAUSE = 250;
@@ -18,6 +18,7 @@ class Answer {
     this.texts = [''];
     this.isDone = false;
     this.isPart = false; // taken in part
+    this.isSeen = false;
     this.waiting = [];
   }
 
@@ -40,6 +41,13 @@ class Answer {
     const typed = this.typed(place);
     if (typed === null) return null;
     return this.texts.map((text) => (text.startsWith(typed) ? text.slice(typed.length) : ''));
+  }
+
+  /** Whether the user has typed all of it. */
+  isTyped(place) {
+    const { cell, prefix } = this.place;
+    const begins = (text) => text && place.prefix.startsWith(prefix + text);
+    return this.isDone && place?.cell.id === cell.id && this.texts.some(begins);
   }
 
   changed() {
@@ -101,6 +109,7 @@ export class GhostText {
     while (!answer.isDone && answer === this.answer && !answer.rest()?.some(Boolean)) await answer.next();
     const rest = answer === this.answer ? answer.rest() : null;
     if (!rest?.some(Boolean)) return nothing;
+    this.see(answer);
     const isStreaming = !answer.isDone;
     const items = rest.map((insertText, index) => {
       const item = { insertText, isIncomplete: isStreaming && index === 0 };
@@ -148,7 +157,7 @@ export class GhostText {
     const place = this.where();
     if (!place || place.selected) return false;
     if (!channel) {
-      if (!automatic) this.warn(this.texts.NOT_LOADED);
+      if (!automatic) this.warn(this.channels.lack(kernel));
       return false;
     }
     if (channel.isBusy) {
@@ -160,6 +169,7 @@ export class GhostText {
     if (texts) answer.texts = texts;
     this.answer = answer;
     answer.id = channel.ask({ do: 'ghost', automatic, candidates }, place);
+    if (texts) answer.isSeen = true;
     const listener = (message) => {
       if (message.type === 'record' && message.id === answer.id) {
         place.notebook.setRecord(message.cell_id, message.record);
@@ -201,12 +211,13 @@ export class GhostText {
     else this.warn(reason);
   }
 
-  /** End the request, if there is one. The kernel stops at its next token. */
+  /** End the request, if there is one. The kernel stops at its next token, and counts what the user saw and left. */
   drop() {
     const { answer } = this;
     this.answer = null;
     if (!answer) return;
-    if (!answer.isDone) answer.channel.send({ do: 'cancel', id: answer.id });
+    if (answer.isSeen) answer.channel.send({ do: 'drop', id: answer.id });
+    else if (!answer.isDone) answer.channel.send({ do: 'cancel', id: answer.id });
     answer.isDone = true;
     answer.changed();
     answer.forget?.();
@@ -216,8 +227,9 @@ export class GhostText {
 
   /** The text or the cursor has changed: keep what still fits, stop what does not, and ask after a pause. */
   moved(isTyped) {
-    if (this.answer?.isStale) this.drop();
     const place = this.where();
+    if (this.answer?.isTyped(place)) this.answer.isSeen = false; // it is in the cell, and so it was not left
+    if (this.answer?.isStale) this.drop();
     const at = place && `${place.cell.id}/${place.prefix.length}/${place.suffix.length}`;
     // A key that types moves the cursor as well, which is told by itself.
     if (!isTyped && at === this.typedAt) return;
@@ -231,6 +243,11 @@ export class GhostText {
     if (!place?.editor.hasFocus() || place.selected) return;
     if (!this.answer?.rest(place) && !(await this.start({ automatic: true }))) return;
     await this.show(this.answer);
+  }
+
+  /** The editor does not have the keys any more, as after Escape: JupyterLab shows no ghost text there. */
+  left() {
+    if (this.answer && document.hasFocus() && !this.answer.place.editor.hasFocus()) this.drop();
   }
 
   /** Have JupyterLab show an answer as soon as there is something to see, if it has not asked for it itself. */
@@ -249,21 +266,37 @@ export class GhostText {
   }
 
   isShown({ place }) {
-    return place.editor.host.classList.contains(ACTIVE);
+    // JupyterLab lets its mark stand where what is typed is none of what it shows, and shows nothing any more.
+    return place.editor.host.classList.contains(ACTIVE) && this.completer?.current !== null;
   }
 
   invoke() {
     this.manager.inline?.invoke(this.tracker.currentWidget.id);
   }
 
-  /** Which of several texts is shown. JupyterLab does not tell; where it cannot be seen, it is the first. */
+  /** What JupyterLab shows texts of. It does not tell: where it cannot be seen, all is taken for ours. */
+  get completer() {
+    return this.manager._panelHandlers?.get(this.tracker.currentWidget?.id)?.inlineCompleter;
+  }
+
+  isOurs(item) {
+    return !item?.provider || item.provider.identifier === this.identifier;
+  }
+
+  /** Which of several texts is shown, by its number. */
   shown(rest) {
-    const completer = this.manager._panelHandlers?.get(this.tracker.currentWidget?.id)?.inlineCompleter;
-    return Math.max(rest.indexOf(completer?.current?.insertText), 0);
+    return Math.max(rest.indexOf(this.completer?.current?.insertText), 0);
+  }
+
+  /** Note that the user sees it, once JupyterLab has drawn it. */
+  see(answer) {
+    setTimeout(() => {
+      answer.isSeen ||= answer === this.answer && this.isShown(answer) && this.isOurs(this.completer?.current);
+    });
   }
 
   get canTake() {
-    return Boolean(this.answer?.rest()?.some(Boolean));
+    return this.isOurs(this.completer?.current) && Boolean(this.answer?.rest()?.some(Boolean));
   }
 
   /** Take the next word or line of what is shown; the rest stays. */
@@ -299,6 +332,7 @@ export class GhostText {
   taken(answer, candidate, how) {
     answer.channel.send({ do: 'taken', id: answer.id, candidate, how });
     answer.isDone = true; // it is ended by that
+    answer.isSeen = false;
     this.drop();
     this.start({ automatic: true }); // what comes next is thought of before anybody has paused
   }
@@ -307,7 +341,11 @@ export class GhostText {
   cycled() {
     const { answer } = this;
     const place = this.where();
+    if (answer) this.see(answer);
     if (!answer?.isDone || answer.texts.length > 1 || !answer.rest(place)?.some(Boolean)) return;
+    const items = this.completer?.model?.completions?.items ?? [];
+    if (!items.every((item) => this.isOurs(item))) return; // there is more to look at
+    answer.isSeen = false; // it is not left for another: the others are beside it
     this.start({ candidates: CANDIDATES, texts: answer.rest(place) });
   }
 }

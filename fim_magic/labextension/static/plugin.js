@@ -79,7 +79,12 @@ export function plugin({ notebook, apputils, completer, statusbar, widgets, comm
     const say = speaker({ statusBar, widgets, Notification });
     const warn = (text) => (Notification ? Notification.warning(text, { autoClose: MS_SAID }) : say(text));
     const where = () => parts.place(tracker.currentWidget);
-    const channels = new parts.Channels();
+    const kernels = () => {
+      const found = [];
+      tracker.forEach(({ sessionContext }) => found.push(sessionContext.session?.kernel));
+      return found.filter(Boolean);
+    };
+    const channels = new parts.Channels(kernels);
     // JupyterLab 4.0 has no inline completions.
     const canGhost = typeof manager?.registerInlineProvider === 'function';
     const ghost = canGhost ? new parts.GhostText({ channels, manager, tracker, where, say, warn, texts: parts }) : null;
@@ -93,7 +98,7 @@ export function plugin({ notebook, apputils, completer, statusbar, widgets, comm
       execute: async () => {
         const { kernel } = where().notebook;
         const channel = await channels.find(kernel);
-        if (!channel) return warn(parts.NOT_LOADED);
+        if (!channel) return warn(channels.lack(kernel));
         if (channel.isBusy) return warn(parts.BUSY);
         ghost?.drop();
         const place = where();
@@ -123,6 +128,7 @@ export function plugin({ notebook, apputils, completer, statusbar, widgets, comm
       commands.execute(binding.command);
     };
     document.addEventListener('keydown', onKey, true);
+    document.addEventListener('focusout', () => setTimeout(() => ghost?.left()));
 
     commands.commandExecuted.connect((_, { id }) => {
       if (INTERRUPTS.has(id)) channels.get(where()?.notebook.kernel)?.send({ do: 'interrupt' });

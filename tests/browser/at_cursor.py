@@ -1,0 +1,57 @@
+"""A notebook whose kernel has a scripted model, and what stands at its cursor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from asking import press
+
+expect = pytest.importorskip("playwright.sync_api").expect
+expect.set_options(timeout=20_000)  # what a slow machine takes to bring in a tokenizer
+
+TESTS = Path(__file__).parents[1]
+SETUP = f"""
+import sys, threading
+sys.path[:0] = [{str(TESTS)!r}]
+from scripted import ScriptedEngine
+from fim_magic.loading.manager import MODELS
+engine = ScriptedEngine("sum(xs)")
+MODELS.adopt(engine)
+%load_ext fim_magic
+%config FimMagics.model = "scripted"
+%config FimMagics.ghost = {{ghost!r}}
+"""
+
+
+def cursor_at(page, index, *keys):
+    page.cells.nth(index).locator(".cm-content").click()
+    press(page, *keys)
+
+
+def source(page, index):
+    """The text of a cell, without what is only shown in it."""
+    return page.page.evaluate(
+        "index => { const cell = document.querySelectorAll('.jp-Notebook .jp-Cell')[index];"
+        "const copy = cell.querySelector('.cm-content').cloneNode(true);"
+        "copy.querySelectorAll('[class*=jp-GhostText]').forEach(each => each.remove());"
+        "return [...copy.querySelectorAll('.cm-line')].map(line => line.textContent).join('\\n'); }",
+        index,
+    )
+
+
+def ghost(page):
+    return page.page.locator(".jp-GhostText:not(.jp-GhostText-letterSpacer)")  # what keeps its place open is not text
+
+
+def shown(page, index):
+    return page.cells.nth(index).locator(".fim-view .fim-diff")
+
+
+def is_source(page, index, text):
+    page.page.wait_for_timeout(50)
+    for _ in range(100):
+        if source(page, index) == text:
+            return
+        page.page.wait_for_timeout(100)
+    assert source(page, index) == text
