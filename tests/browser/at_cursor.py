@@ -29,6 +29,11 @@ def cursor_at(page, index, *keys):
     press(page, *keys)
 
 
+def take(page):
+    """Take all of the ghost text, by JupyterLab's own key."""
+    press(page, "Tab" if page.server.lab >= (4, 3) else "Alt+End")
+
+
 def source(page, index):
     """The text of a cell, without what is only shown in it."""
     return page.page.evaluate(

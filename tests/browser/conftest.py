@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -69,6 +70,13 @@ class Server:
         self._log = (folder / "server.log").open("w")
         self._process = subprocess.Popen(self._command(), env=self._environment(), stdout=self._log, stderr=self._log)
         self._wait()
+
+    @functools.cached_property
+    def lab(self):
+        """The version of its JupyterLab: major, minor."""
+        ask = [self._interpreter, "-c", "import jupyterlab; print(jupyterlab.__version__)"]
+        ran = subprocess.run(ask, capture_output=True, text=True, timeout=60, check=True)
+        return tuple(int(number) for number in ran.stdout.split(".")[:2])
 
     def _command(self):
         return [

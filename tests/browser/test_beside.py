@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from asking import press
-from at_cursor import cursor_at, expect, ghost, is_source, shown, source
+from at_cursor import cursor_at, expect, ghost, is_source, shown, source, take
 from test_accessibility import findings
 
 LINE = "total = "
@@ -77,7 +77,7 @@ def test_the_next_and_the_previous_answer(lab):
     assert shown_in_turn(lab, 4) == ["sum(xs)", "max(xs)", "min(xs)", "sum(xs)"]
     press(lab, "Alt+[", "Alt+[")
     expect(ghost(lab)).to_have_text("min(xs)")
-    press(lab, "Tab")
+    take(lab)
     is_source(lab, 1, "total = min(xs)")
     assert lab.saved().cells[1].metadata["fim_magic"]["candidate"] == 3
 
@@ -97,7 +97,7 @@ def test_what_is_seen_and_not_taken_counts_as_rejected(lab):
     lab.page.keyboard.type("sum(xs)")  # all of it
     press(lab, "Control+End", "Enter", "Alt+\\")
     expect(ghost(lab)).to_have_text("sum(xs)")
-    press(lab, "Tab")
+    take(lab)
     lab.run_whole(7)
     expect(lab.cells.nth(7).locator(".jp-OutputArea")).to_contain_text("accepted=1 offered=4 rejected=2")
 
@@ -150,7 +150,7 @@ def test_beside_the_history_of_cells_each_is_shown_and_taken(history):
     press(history, "Control+ArrowRight")  # of ours, which is not what is shown
     history.page.wait_for_timeout(200)
     assert "sum" not in source(history, 2)
-    press(history, "Tab")
+    take(history)
     is_source(history, 2, "total = len('of old')")
     history.run_whole(4)
     cursor_at(history, 5, "Control+End")

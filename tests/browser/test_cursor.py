@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from asking import press
-from at_cursor import cursor_at, expect, ghost, is_source, shown, source
+from at_cursor import cursor_at, expect, ghost, is_source, shown, source, take
 
 ANSWERS = "engine.answers = {!r}"
 LINE = "total = "
@@ -123,7 +123,7 @@ def test_on_its_key_it_streams_stays_while_typed_and_is_taken_in_parts(lab):
     press(lab, "Control+ArrowRight")
     expect(ghost(lab)).to_have_text("(xs)")
     assert source(lab, 6) == "total = sum"
-    press(lab, "Tab")
+    take(lab)
     is_source(lab, 6, "total = sum(xs)")
     saved = lab.saved()
     assert saved.cells[6].metadata["fim_magic"]["model"] == "scripted"
@@ -136,6 +136,11 @@ def test_both_come_while_the_kernel_computes(lab):
     lab.run(5)
     expect(lab.prompt(5)).to_have_text("[*]:")
     cursor_at(lab, 4, "Control+End", "Alt+\\")
+    if lab.server.lab < (4, 4):  # without subshells
+        expect(lab.page.locator(".fim-magic-status")).to_contain_text("The kernel is busy")
+        lab.go_on()
+        lab.wait_run(5)
+        return
     expect(ghost(lab)).to_have_text("sum(xs)")
     press(lab, "Escape", "Enter", "F8")
     expect(shown(lab, 4)).to_contain_text("total = sum(xs)")
@@ -178,16 +183,21 @@ def test_after_a_pause_it_comes_at_the_end_of_a_line_within_one_and_on_an_empty_
     cursor_at(typing, 1, "Control+End")
     typing.page.keyboard.type(" ")
     expect(ghost(typing)).to_have_text("sum(xs)")
-    press(typing, "Tab")
+    take(typing)
     is_source(typing, 1, "total = sum(xs)")
     cursor_at(typing, 2, "Control+Home", "ArrowDown")
     typing.page.keyboard.type("c")
     press(typing, "Backspace")
     expect(ghost(typing)).to_have_text("sum(xs)")
-    press(typing, "Tab")
+    take(typing)
     is_source(typing, 2, "a = 1\nsum(xs)\nb = 2")
     cursor_at(typing, 3, "Control+Home", *["ArrowRight"] * len("f(1, "))
     typing.page.keyboard.type(" ")
+    if typing.server.lab < (4, 2):
+        typing.page.wait_for_timeout(500)
+        expect(ghost(typing)).to_have_count(0)
+        press(typing, "Escape")
+        return
     expect(ghost(typing)).to_have_text("sum(xs)")
     typing.page.keyboard.type("q")  # it is none of it
     expect(ghost(typing)).to_have_text("sum(xs)")  # what belongs behind that
@@ -235,7 +245,7 @@ def test_a_notebook_of_notebook_7_has_both(opened):
     expect(shown(page, 1)).to_contain_text("total = sum(xs)")
     cursor_at(page, 2, "Control+End", "Alt+\\")
     expect(ghost(page)).to_have_text("sum(xs)")
-    press(page, "Tab")
+    take(page)
     is_source(page, 2, "total = sum(xs)")
 
 

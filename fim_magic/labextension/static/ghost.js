@@ -63,8 +63,8 @@ class Answer {
 }
 
 export class GhostText {
-  constructor({ channels, manager, tracker, where, say, warn, texts }) {
-    Object.assign(this, { channels, manager, tracker, where, say, warn, texts });
+  constructor({ channels, manager, tracker, where, isWithinLines, say, warn, texts }) {
+    Object.assign(this, { channels, manager, tracker, where, isWithinLines, say, warn, texts });
     this.identifier = 'fim-magic';
     this.name = 'fim-magic';
     this.schema = {
@@ -241,6 +241,7 @@ export class GhostText {
   async paused() {
     const place = this.where();
     if (!place?.editor.hasFocus() || place.selected) return;
+    if (!this.isWithinLines && /^./.test(place.suffix)) return;
     if (!this.answer?.rest(place) && !(await this.start({ automatic: true }))) return;
     await this.show(this.answer);
   }

@@ -69,7 +69,8 @@ function watchKernels(panel, channels) {
   panel.sessionContext.ready.then(follow);
 }
 
-export function plugin({ notebook, apputils, completer, statusbar, widgets, commands: lumino }, parts) {
+export function plugin(packages, parts) {
+  const { notebook, apputils, completer, completerVersion, statusbar, widgets, commands: lumino } = packages;
   const { INotebookTracker, NotebookActions } = notebook;
   const { ICommandPalette, Notification } = apputils;
   const optional = [ICommandPalette, completer?.ICompletionProviderManager, statusbar?.IStatusBar];
@@ -87,7 +88,9 @@ export function plugin({ notebook, apputils, completer, statusbar, widgets, comm
     const channels = new parts.Channels(kernels);
     // JupyterLab 4.0 has no inline completions.
     const canGhost = typeof manager?.registerInlineProvider === 'function';
-    const ghost = canGhost ? new parts.GhostText({ channels, manager, tracker, where, say, warn, texts: parts }) : null;
+    const isWithinLines = !/^4\.1\./.test(completerVersion); // 4.1 draws it at their ends only
+    const given = { channels, manager, tracker, where, isWithinLines, say, warn, texts: parts };
+    const ghost = canGhost ? new parts.GhostText(given) : null;
     if (ghost) manager.registerInlineProvider(ghost);
 
     commands.addCommand(FILL, {

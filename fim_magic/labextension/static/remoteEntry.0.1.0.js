@@ -11,11 +11,15 @@
   let scope = {};
 
   /** A package of the page's: whatever version it has, and the one that it runs where it has several. */
-  async function shared(name) {
+  function found(name) {
     const versions = Object.entries(scope[name] ?? {});
-    if (!versions.length) return null;
-    const [, found] = versions.find(([, { loaded }]) => loaded) ?? versions[versions.length - 1];
-    return (await found.get())();
+    const [version, given] = versions.find(([, { loaded }]) => loaded) ?? versions[versions.length - 1] ?? [];
+    return { version, given };
+  }
+
+  async function shared(name) {
+    const { given } = found(name);
+    return given ? (await given.get())() : null;
   }
 
   const load = (file) => import(new URL(`${file}.js?fim-magic=${version}`, src).href);
@@ -35,6 +39,7 @@
         statusbar: await shared('@jupyterlab/statusbar'),
         widgets: await shared('@lumino/widgets'),
         commands: await shared('@lumino/commands'),
+        completerVersion: found('@jupyterlab/completer').version,
       };
       const plugin = parts.plugin(packages, parts);
       return () => ({ __esModule: true, default: plugin });
