@@ -128,7 +128,7 @@ export class Channels {
           return channel;
         })
         .catch(() => null) // the kernel is gone
-        .finally(() => this.opening.delete(kernel));
+        .finally(() => opening === this.opening.get(kernel) && this.opening.delete(kernel));
       this.opening.set(kernel, opening);
     }
     return this.opening.get(kernel);
@@ -145,6 +145,11 @@ export class Channels {
       }
     }
     return this.find(kernel);
+  }
+
+  /** A kernel that begins anew may never answer what it was asked before. */
+  forget(connection) {
+    this.opening.delete(this.speaker(connection));
   }
 
   /** A kernel that begins anew knows nothing of the comm. */

@@ -55,7 +55,10 @@ function watchKernels(panel, channels) {
     channels.find(kernel);
   };
   const onStatus = (_, status) => {
-    isNew ||= ['restarting', 'autorestarting', 'starting'].includes(status);
+    if (['restarting', 'autorestarting', 'starting'].includes(status)) {
+      isNew = true;
+      channels.forget(kernel);
+    }
     look();
   };
   const follow = () => {
