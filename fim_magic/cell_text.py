@@ -30,7 +30,9 @@ RUN_LATER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _MOST_TO_TRANSFORM = 50_000
 """Lines of IPython's own times characters: it reads a cell anew for each of them."""
 
-_IPYTHON_MAY_CHANGE = re.compile(r"%|!(?!=)|\?|^\s*[,;/]|>>>|In \[|^\s*\.{3,}:|\A\s*^[ \t]", re.MULTILINE)
+_IPYTHON_MAY_CHANGE = re.compile(
+    r"%|!(?!=)|\?|^[ \t\f]*[,;/]|>>>|In \[|^[ \t\f]*\.{3,}:|\A(?:[ \t\f]*\n)*[ \t\f]", re.MULTILINE
+)
 """Of all that IPython knows, one stands in a text that it changes: its signs, a prompt, indentation of the whole."""
 
 _ASSIGNED = re.compile(r"^([ \t]*\w[\w, \t]*=)[ \t]*[%!](?!=).*$")
