@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from fim_magic.engines.memory import give_back
+from fim_magic.engines.torch.agreement import compared_ids, logits_in_two_parts
 from fim_magic.engines.torch.architectures import decoder_of
 from fim_magic.engines.torch.decoder import Decoder
 from fim_magic.engines.torch.footprint import cache_bytes
@@ -54,7 +55,7 @@ class LibraryModel:
 
     @property
     def weight_bytes(self) -> int:
-        return sum(weight.numel() * weight.element_size() for weight in self.module.parameters())
+        return _bytes_of_weights(self.module)
 
     def bytes_read(self, context: int) -> int:
         return bytes_read(self.module, context, None if self.decoder is None else self.decoder.weight_bytes)
@@ -77,10 +78,14 @@ def bytes_read(module: Any, context: int, weights: int | None = None) -> int:
     """
     embedding, head = module.get_input_embeddings().weight, module.get_output_embeddings().weight
     if weights is None:
-        weights = sum(weight.numel() * weight.element_size() for weight in module.parameters())
+        weights = _bytes_of_weights(module)
         if embedding is not head:  # one of its own is a table, of which a step reads one row
             weights -= embedding.numel() * embedding.element_size()
     return weights + cache_bytes(module.config.to_dict(), context, embedding.element_size())
+
+
+def _bytes_of_weights(module: Any) -> int:
+    return sum(weight.numel() * weight.element_size() for weight in module.parameters())
 
 
 def checked_decoder(module: Any, make_decoder: MakeDecoder = decoder_of) -> Decoder | None:
@@ -89,7 +94,7 @@ def checked_decoder(module: Any, make_decoder: MakeDecoder = decoder_of) -> Deco
     if decoder is None:
         return None
     vocabulary = module.get_input_embeddings().weight.shape[0]
-    ids = [(7 * n * n + 3) % vocabulary for n in range(24)]
+    ids = compared_ids(vocabulary)
     with torch.no_grad():
         expected = module(input_ids=torch.tensor([ids], device=module.device), use_cache=False).logits[0].float()
     furthest = _furthest(decoder, ids, expected)
@@ -102,7 +107,4 @@ def checked_decoder(module: Any, make_decoder: MakeDecoder = decoder_of) -> Deco
 
 def _furthest(decoder: Decoder, ids: Sequence[int], expected: torch.Tensor) -> float:
     """Return how far a decoder's logits are from those expected, in standard deviations of these."""
-    cache = decoder.new_cache()
-    # In two parts, the second of which meets what is in the cache, and is read by CUDA graphs where there are any.
-    found = torch.cat([decoder.forward(part, cache, all_logits=True) for part in (ids[:20], ids[20:])])
-    return float((found - expected).abs().max() / expected.std())
+    return float((logits_in_two_parts(decoder, ids) - expected).abs().max() / expected.std())

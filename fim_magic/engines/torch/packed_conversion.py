@@ -16,6 +16,7 @@ from transformers import GenerationConfig
 
 from fim_magic import weights
 from fim_magic.engines.torch import packed
+from fim_magic.engines.torch.agreement import compared_ids, logits_in_two_parts
 from fim_magic.engines.torch.architectures import decoder_from, is_known
 from fim_magic.engines.torch.converted_folder import whole_or_nothing
 from fim_magic.engines.torch.gguf_conversion import cached_folder, read_header, readable, save_tokenizer
@@ -180,11 +181,9 @@ def _require_agreement(
     meter = Meter(on_progress, f"Checking the converted {name}", 1, unit="steps")
     exact = decoder_from(config, PlainWeights(tensors))
     quantised = decoder_from(config, PackedWeights(path, Unpacker(torch.float32)))
-    ids = [(7 * n * n + 3) % exact.vocabulary for n in range(24)]
+    ids = compared_ids(exact.vocabulary)
     expected = exact.forward(ids, exact.new_cache(), all_logits=True)
-    cache = quantised.new_cache()
-    # In two parts: the first is unpacked, the second is read by the kernel.
-    found = torch.cat([quantised.forward(part, cache, all_logits=True) for part in (ids[:20], ids[20:])])
+    found = logits_in_two_parts(quantised, ids)
     usual = float((found - expected).square().mean().sqrt() / expected.std())
     if not usual <= (_AGREEMENT if bits != 4 else _AGREEMENT_OF_4_BITS):  # not: false for NaN, too
         instead = "" if bits is None else " --quantize 8bit keeps more of them." if bits == 4 else " Omit --quantize."
