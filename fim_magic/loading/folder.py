@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fim_magic.engines.server.address import is_address
 from fim_magic.errors import OptionError
@@ -14,23 +12,14 @@ from fim_magic.loading.resolve import resolve
 from fim_magic.loading.spec import ModelSpec
 from fim_magic.progress import OnNotice, OnProgress, ignore, silent
 
-if TYPE_CHECKING:
-    from fim_magic.loading.loaders import Loader
 
-
-def folder_of(
-    name: str,
-    on_progress: OnProgress = silent,
-    on_notice: OnNotice = ignore,
-    loaders: Mapping[str, Loader] = LOADERS,
-) -> Path:
+def folder_of(name: str, on_progress: OnProgress = silent, on_notice: OnNotice = ignore) -> Path:
     """Bring a model to this machine, in transformers' layout, without loading it; what is here stays as it is.
 
     Args:
         name: As `%fim use` takes it.
         on_progress: Called often. What it raises ends it cleanly.
         on_notice: Called if something in the cache was damaged and brought or made again.
-        loaders: The engines that there are, by name.
 
     Raises:
         ModelError: There is no such model, or it cannot be converted.
@@ -43,10 +32,10 @@ def folder_of(
             "here; %fim models lists them."
         )
     spec = ModelSpec.of(name, engine="torch")
-    source = resolve(spec, loaders, THIS_MACHINE).source
+    source = resolve(spec, LOADERS, THIS_MACHINE).source
     if source.adapter is not None:
         raise OptionError(
             f"{name} is an adapter (LoRA), and no model of its own. Load it with peft, or by: %fim use {name}"
         )
-    folder, _ = loaders["torch"].fetch(source, on_progress, False, on_notice)
+    folder, _ = LOADERS["torch"].fetch(source, on_progress, False, on_notice)
     return folder

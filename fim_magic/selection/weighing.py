@@ -41,7 +41,7 @@ def _ended_best(
     if not engine.capabilities.scores:  # then after the first statement with which nothing is wanting
         return next((one for one in ended[1:] if request.hole.suffices(one.middle)), candidate)
     # What does not parse, or does not know its names, need not be read: a server takes seconds for it.
-    left = contenders(judged(replace(request, check_spec=NO_CHECKS), ended, stopped=stop.is_set()))
+    left = contenders(judged(replace(request, check_spec=NO_CHECKS), ended))
     return replace(ranked(weighed(request, engine, left, stop, prompt))[0], reason="")
 
 
@@ -52,6 +52,8 @@ def weighed(
     if not engine.capabilities.scores or len(candidates) < 2 or not request.document.suffix.strip():
         return tuple(candidates)
     unknown = [candidate for candidate in candidates if candidate.suffix_logprob is None]
+    if not unknown:
+        return tuple(candidates)
     found: dict[str, Score] = {}
     try:
         for candidate, score in zip(unknown, _scores(request, engine, unknown, prompt), strict=True):

@@ -166,13 +166,13 @@ def _pair(
     # How many tokens have to come is known after the first infill. It is not counted: a server needs longer for the
     # first request after one with another prompt.
     tokens = infilled(engine, request, stop)[1]
-    hand = 0.0
-    if hand_first:
-        stop.wait(_REST)
-        hand = by_hand.ask(client, request, engine, tokens)
     stop.wait(_REST)
-    ours, tokens = infilled(engine, request, stop)
-    if not hand_first:
+    if hand_first:
+        hand = by_hand.ask(client, request, engine, tokens)
+        stop.wait(_REST)
+        ours, tokens = infilled(engine, request, stop)
+    else:
+        ours, tokens = infilled(engine, request, stop)
         stop.wait(_REST)
         hand = by_hand.ask(client, request, engine, tokens)
     return OverheadTiming(ours, hand, tokens)

@@ -338,9 +338,9 @@ def _note_limits(arms: Sequence[Arm], asked: Sequence[Workload], record: Record)
 
 def _remember(report: SpeedReport, instruments: Instruments) -> list[str]:
     """Keep which engine is faster here, for `model="auto"`, and say so."""
-    seconds = {row.arm: row.median for row in report.rows if row.what.startswith("whole infill")}
     if report.is_packed:  # what "auto" loads is not
         return []
+    seconds = {row.arm: row.median for row in report.rows if row.what.startswith("whole infill")}
     if OURS not in seconds or GGUF not in seconds:
         return []
     faster = "gguf" if seconds[GGUF] < seconds[OURS] else "torch"

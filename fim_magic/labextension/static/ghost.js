@@ -44,7 +44,7 @@ class Answer {
   }
 
   /** Whether the user has typed all of it: it is in the cell, and so it was not left. */
-  isTyped(place) {
+  isTyped(place = this.now()) {
     const { cell, prefix } = this.place;
     const begins = (text) => text && place.prefix.startsWith(prefix + text);
     return place?.cell.id === cell.id && this.texts.some(begins);
@@ -216,7 +216,7 @@ export class GhostText {
     const { answer } = this;
     this.answer = null;
     if (!answer) return;
-    if (answer.isSeen && !answer.isTyped(this.where())) answer.channel.send({ do: 'drop', id: answer.id });
+    if (answer.isSeen && !answer.isTyped()) answer.channel.send({ do: 'drop', id: answer.id });
     else if (!answer.isDone) answer.channel.send({ do: 'cancel', id: answer.id });
     answer.isDone = true;
     answer.changed();
@@ -227,8 +227,8 @@ export class GhostText {
 
   /** The text or the cursor has changed: keep what still fits, stop what does not, and ask after a pause. */
   moved(isTyped) {
-    const place = this.where();
     if (this.answer?.isStale) this.drop();
+    const place = this.where();
     const at = place && `${place.cell.id}/${place.prefix.length}/${place.suffix.length}`;
     // A key that types moves the cursor as well, which is told by itself.
     if (!isTyped && at === this.typedAt) return;
