@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from asking import press
+from scripted import IN_A_KERNEL
 
 expect = pytest.importorskip("playwright.sync_api").expect
 expect.set_options(timeout=20_000)  # what a slow machine takes to bring in a tokenizer
 
-TESTS = Path(__file__).parents[1]
-SETUP = f"""
-import sys, threading
-sys.path[:0] = [{str(TESTS)!r}]
-from scripted import ScriptedEngine
-from fim_magic.loading.manager import MODELS
-engine = ScriptedEngine("sum(xs)")
-MODELS.adopt(engine)
-%load_ext fim_magic
-%config FimMagics.model = "scripted"
+SETUP = f"""{IN_A_KERNEL}
+import threading
+engine = MODELS.loaded.engine
 %config FimMagics.ghost = {{ghost!r}}
 """
 

@@ -15,7 +15,7 @@ from scripted_server import CUT, answer, content, stream
 from fim_magic import cli, pipeline
 from fim_magic.engines.server.time_limits import TimeLimits
 from fim_magic.errors import OptionError, ServerError
-from fim_magic.evaluate.serving import bench
+from fim_magic.evaluate.serving import bench, overhead
 from fim_magic.evaluate.serving.bench import ServingOptions, run
 from fim_magic.evaluate.serving.crowd import Crowd, CrowdTiming, percentile
 from fim_magic.evaluate.serving.overhead import ByHand, OverheadTiming, infilled, ratio
@@ -26,6 +26,11 @@ from fim_magic.loading.spec import ModelSpec
 from fim_magic.settings import Settings
 
 CONTEXT = 600
+
+
+@pytest.fixture(autouse=True)
+def _without_rest(monkeypatch):
+    monkeypatch.setattr(overhead, "_REST", 0.0)  # a server of the tests has no step to end
 
 
 @pytest.fixture

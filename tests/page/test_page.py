@@ -230,11 +230,12 @@ def test_ghost_text_comes_when_the_setting_says_so(shell, page, scripted, settin
     assert bool(scripted.prompts) == answers
 
 
-def test_cancelling_stops_the_model_at_its_next_token(page, scripted):
+@pytest.mark.parametrize("act", ["cancel", "drop"])
+def test_cancelling_and_dropping_stop_the_model_at_its_next_token(page, scripted, act):
     reached = stuck(scripted, 2)
     page.ask("ghost", "total = ")
     assert reached.wait(SECONDS)
-    page.send("cancel")
+    page.send(act)
     scripted.may_go_on.set()
     assert reason(page.until_end()) == ""
     ended()
@@ -338,17 +339,6 @@ def test_what_is_seen_and_dropped_counts_as_rejected(shell, page, scripted, monk
             page.send(act)
     (counts,) = TALLY.read().values()
     assert {name for name, count in counts.items() if count} == {"offered", *filter(None, [fate])}
-
-
-def test_what_is_dropped_while_it_grows_is_stopped(page, scripted):
-    reached = stuck(scripted, 2)
-    page.ask("ghost", "total = ")
-    assert reached.wait(SECONDS)
-    page.send("drop")
-    scripted.may_go_on.set()
-    assert reason(page.until_end()) == ""
-    ended()
-    assert len(scripted.allowed) in (3, 4)
 
 
 def test_a_request_that_is_not_known_any_more_cannot_be_dropped(page, scripted):
