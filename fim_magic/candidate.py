@@ -172,6 +172,7 @@ class Result:
         prompt_limit: Why so many; "" without a limit.
         server: What computed, where that is a server.
         broken_off: What the server that failed meanwhile had to say; "" where none did.
+        runs_on: On which device of this machine and in what precision it was computed; "" where a server did.
     """
 
     document: Document
@@ -201,6 +202,7 @@ class Result:
     prompt_limit: str = ""
     server: ServerInfo | None = None
     broken_off: str = ""
+    runs_on: str = ""
 
     @property
     def middle(self) -> str:

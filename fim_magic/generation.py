@@ -374,6 +374,7 @@ def result_of(
         generated=sum(len(candidate.token_ids) for one in answered for candidate in one.candidates),
         seen=prompt.context,
         server=engine.info.server,
+        runs_on=engine.info.runs_on if engine.info.server is None else "",
         holes=1 if request.blanks is None else request.blanks.count,
         lines=request.lines,
         max_prompt_tokens=prompt.limit,

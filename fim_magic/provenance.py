@@ -33,6 +33,7 @@ def record(result: Result) -> Record:
         "model": result.model,
         "revision": result.revision,
         **_server(result),
+        **({"runs_on": result.runs_on} if result.runs_on else {}),
         "method": result.method,
         "order": result.order,
         "order_reason": result.order_reason,
@@ -93,7 +94,8 @@ def of_cell(record: Record, index: int) -> Record:
     if "candidates" not in record:
         return {}
     candidate = record["candidates"][index]
-    kept = ("fim_magic", "time", "model", "revision", "server", "method", "order", "prompt_sha256", "max_new_tokens")
+    where = ("model", "revision", "server", "runs_on")
+    kept = ("fim_magic", "time", *where, "method", "order", "prompt_sha256", "max_new_tokens")
     sampled = {name: candidate.get(name, record.get(name)) for name in ("seed", "temperature", "top_p", "lines")}
     return {
         **{name: record[name] for name in kept if name in record},

@@ -163,6 +163,8 @@ def _why(record: SavedRecord, result: Result) -> str:
         if record.has_context and not result.context:
             return ": it was made with cells and names of its session, which no saved notebook holds"
         return ": the prompt is another one"
+    if record.runs_on not in ("", result.runs_on):
+        return f": it was made on {record.runs_on}, and now on {result.runs_on}"
     return ", though model and prompt are the same: arithmetic in another order rounds differently"
 
 

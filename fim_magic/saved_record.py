@@ -67,6 +67,7 @@ class SavedRecord:
         decided: Of which candidate, from 1.
         software: The server that ran it, and its version; "" where none did.
         served: As that server called the model.
+        runs_on: Where and in what precision it was computed; "" where that is not said.
     """
 
     model: str
@@ -88,6 +89,7 @@ class SavedRecord:
     decided: int
     software: str = ""
     served: str = ""
+    runs_on: str = ""
 
 
 def read_record(saved: object) -> SavedRecord:
@@ -122,6 +124,7 @@ def read_record(saved: object) -> SavedRecord:
         decided=decision.whole("candidate", 1, _MOST_CANDIDATES, default=1),
         software=server.text("software", ""),
         served=server.text("model", ""),
+        runs_on=fields.text("runs_on", ""),
     )
 
 

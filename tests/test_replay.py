@@ -17,7 +17,7 @@ from fim_magic.errors import OptionError
 from fim_magic.events import Finished
 from fim_magic.loading.manager import MODELS
 from fim_magic.pipeline import run
-from fim_magic.provenance import add_answer, record
+from fim_magic.provenance import add_answer, of_cell, record
 from fim_magic.replay import Recorded, compare, recorded, request_of
 from fim_magic.request import Request
 
@@ -133,6 +133,14 @@ def test_comparing_says_where_answers_part_and_why():
     assert "differs from character 4 on: the prompt is another one" in compare(told, result("abcd"))[1]
     assert "it was made with tiny (0123456789)" in compare(told, replace(result("x"), revision="f"))[1]
     assert compare(record(result("a", "b")), result("a", "c"))[0] is False
+
+
+def test_another_precision_than_before_is_told():
+    exact, packed = (result("abc", runs_on="cpu, float32"), result("abd", runs_on="cpu, packed (8 bits 100 %)"))
+    for one in (exact, packed):
+        assert record(one)["runs_on"] == of_cell(record(one), 0)["runs_on"] == one.runs_on
+    assert "it was made on cpu, float32, and now on cpu, packed (8 bits 100 %)" in compare(record(exact), packed)[1]
+    assert "though model and prompt are the same" in compare(record(result("abc")), packed)[1]  # of an earlier version
 
 
 def test_a_record_of_an_answer_with_context_says_that_a_file_does_not_hold_it():

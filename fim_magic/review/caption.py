@@ -112,6 +112,7 @@ def facts(
     revision = f" ({result.revision[:_REVISION_LENGTH]})" if result.revision else ""
     pairs = (
         ("Model", result.model + revision),
+        ("Runs on", result.runs_on),
         ("Server", "" if result.server is None else f"{result.server.model}, run by {result.server.describe()}"),
         ("Candidate", f"{number} of {count}" if count > 1 else ""),
         ("Why there", candidate.reason if count > 1 else ""),

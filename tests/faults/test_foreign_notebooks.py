@@ -88,6 +88,7 @@ MALFORMED = {
     "model-empty": {"model": ""},
     "model-of-a-megabyte": {"model": "a/" * 2**19},
     "revision-as-a-number": {"revision": 7},
+    "device-as-a-list": {"runs_on": ["cpu"]},
     "candidates-as-text": {"candidates": "abc"},
     "candidates-as-numbers": {"candidates": [1, 2]},
     "candidates-without-a-middle": {"candidates": [{}]},
