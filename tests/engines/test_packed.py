@@ -81,6 +81,28 @@ def test_products_are_those_of_the_unpacked_weight(shape, bits, dtype):
         assert error_of(found, expected) * expected.norm() < 1.2 * BFLOAT16 * usual.norm(), rows
 
 
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rows_are_unpacked_wherever_they_stand(shape, bits):
+    weight = packed.quantised(random_weight(*shape), bits)
+    rows = torch.randint(0, shape[0], (7,))
+    assert torch.equal(packed.rows_of(weight, rows), unpacked(weight)[rows])
+
+
+@pytest.mark.parametrize("bias", [None, torch.randn(300)])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_the_likeliest_tokens_are_told_apart_where_bfloat16_has_one_logit_for_them(bits, bias):
+    weight = packed.quantised(random_weight(300, 896), bits)
+    logits = packed.PackedLogits(weight, bias, packed.Unpacker(torch.bfloat16))
+    for count in (1, 5, 24, 65):
+        rows = 40 * torch.randn(count, 896)
+        found, expected = logits(rows), torch.nn.functional.linear(rows, unpacked(weight), bias)
+        likeliest = expected.topk(8).indices
+        found, expected = found.gather(1, likeliest), expected.gather(1, likeliest)
+        assert found == pytest.approx(expected, rel=1e-4)
+        assert not bool((expected.bfloat16() == expected).all())  # where rounding would be seen
+
+
 def test_a_large_weight_is_unpacked_in_parts(monkeypatch):
     weight = packed.quantised(random_weight(300, 64), 8)
     x = torch.randn(40, 64)
@@ -113,6 +135,7 @@ for weight, expected in [
         found = packed.Unpacker(dtype).unpack(weight, 0, 192)[:, :130].t().float()
         assert torch.allclose(found, expected, rtol=2**-7, atol=2**-7 if dtype == torch.bfloat16 else 0)
     assert torch.allclose(packed.multiply(x, weight), x @ expected.t(), rtol=2**-7, atol=0.5)
+    assert torch.equal(packed.rows_of(weight, torch.arange(130)), expected)
 print(packed.capability())
 """
 

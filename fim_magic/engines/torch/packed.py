@@ -26,6 +26,7 @@ LEAST_ROWS_TO_UNPACK = {4: 24, 8: 14}
 """From so many rows on, unpacking and a common product are faster than the kernel, by the bits of the weight."""
 
 _PADDED_TO = 64  # rows: the largest block of a layout
+_LIKELIEST = 32  # tokens of a vocabulary whose logits are computed once more
 _UNPACKED_AT_ONCE = 2**24  # numbers; what is larger, such as the output layer, is unpacked in parts
 _CACHED_AT_ONCE = 2**22  # numbers; what is made of so many on the way stays in the processor's cache
 _TINY = torch.finfo(torch.float32).tiny
@@ -179,6 +180,26 @@ def multiply(rows: Tensor, weight: PackedWeight) -> Tensor:
     return product[:, : weight.rows].float()
 
 
+def rows_of(weight: PackedWeight, rows: Tensor) -> Tensor:
+    """Unpack some rows of a weight, wherever they stand.
+
+    Args:
+        weight: The weight.
+        rows: (count,) int64, below its rows.
+
+    Returns:
+        (count, columns), float32.
+    """
+    layout = _LAYOUTS.get(capability(), _DEFAULT_LAYOUT)
+    half, place = layout.block // 2, rows % layout.block
+    byte, is_high = (place % half, place >= half) if layout.halves else (place // 2, place % 2 == 1)
+    planes = weight.planes.view(weight.planes.shape[0] // layout.block, -1, half)[rows // layout.block, :, byte]
+    nibbles = torch.where(is_high[:, None], planes >> 4, planes & 15).float() - 8
+    scale, zero = weight.scales[:, rows].float().permute(2, 1, 0)[..., None]
+    numbers = (nibbles.view(len(rows), -1, GROUP) * scale + zero).view(len(rows), -1, weight.columns)
+    return numbers.sum(dim=1)  # of the planes
+
+
 class Unpacker:
     """Unpacks weights for products with many rows, into one buffer that all of them share. Not thread-safe.
 
@@ -296,3 +317,25 @@ class PackedLinear:
             return functional.linear(rows.float(), weight)  # those of a prompt may be in bfloat16
         many = len(rows) >= LEAST_ROWS_TO_UNPACK[weight.bits]
         return self._unpacker.multiply(rows, weight) if many else multiply(rows, weight)
+
+
+class PackedLogits:
+    """The product with the output layer. What is likeliest after each row is computed once more, in float32.
+
+    In bfloat16, as the kernel returns them, logits between 16 and 32 are 0.125 apart: the likeliest ones would often be
+    equal, and their ids would decide.
+    """
+
+    def __init__(self, weight: PackedWeight, bias: Tensor | None, unpacker: Unpacker) -> None:
+        self._product = PackedLinear([weight], bias, unpacker)
+        self._weight = weight
+        self._bias = bias
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Return (rows, vocabulary), float32."""
+        logits = self._product(rows).float()
+        _, likeliest = logits.topk(min(_LIKELIEST, logits.shape[-1]), dim=-1)
+        for row, ids, hidden in zip(logits, likeliest, rows.float(), strict=True):
+            again = rows_of(self._weight, ids) @ hidden
+            row[ids] = again if self._bias is None else again + self._bias[ids]
+        return logits

@@ -23,10 +23,11 @@ from torch.nn import functional
 from fim_magic import weights
 from fim_magic.engines.torch.architectures import decoder_from
 from fim_magic.engines.torch.linear import RowFunction
-from fim_magic.engines.torch.packed import GROUP, PackedLinear, PackedWeight, Unpacker, padded
+from fim_magic.engines.torch.packed import GROUP, PackedLinear, PackedLogits, PackedWeight, Unpacker, padded
 
 FILE = "packed.safetensors"
 
+_OUTPUT_LAYER = ("lm_head",)
 _NUMBERS_AT_ONCE = 2**24  # of a large table, or of a weight that is multiplied with in float32
 
 _STORED = {torch.uint8: "U8", torch.bfloat16: "BF16", torch.float32: "F32"}
@@ -265,7 +266,10 @@ class PackedWeights:
             parts.append(PackedWeight(planes, scales, part.rows, part.columns))
             self.bytes += planes.numel() + 2 * scales.numel()
         name = f"{' '.join(names)}.bias"
-        return PackedLinear(parts, self._file.get_tensor(name) if name in self._names else None, self._unpacker)
+        bias = self._file.get_tensor(name) if name in self._names else None
+        if names == _OUTPUT_LAYER and isinstance(parts[0], PackedWeight):
+            return PackedLogits(parts[0], bias, self._unpacker)
+        return PackedLinear(parts, bias, self._unpacker)
 
     def vector(self, name: str) -> Tensor:
         found: Tensor = self._file.get_tensor(name)
