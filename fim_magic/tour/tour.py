@@ -58,6 +58,28 @@ class _Cell:
             self.undo = {"how": "inserted", "id": cell_id, "text": self.step.code, "before": None}
 
 
+@dataclass
+class _Shown:
+    """What is said below a cell.
+
+    Attributes:
+        owner: The cell.
+        name: Of the output.
+        texts: What is said.
+        language: In which.
+    """
+
+    owner: Owner
+    name: str
+    texts: Sequence[Text]
+    language: Language
+
+    def update(self, data: dict[str, str]) -> None:
+        """Put something in its place, where the front end can."""
+        if self.owner.front_end.updates_outputs:
+            self.owner.show(self.name, data, update=True)
+
+
 class Tour:
     """The tour of one shell. While it is under way it hears of every cell that has run, and of nothing else."""
 
@@ -76,7 +98,7 @@ class Tour:
         self._step = ""  # the name of the one whose cell is to be run; "" while there is no tour
         self._is_deferred = False  # its cell comes after the one that the user has just got
         self._cells: list[_Cell] = []
-        self._shown: list[tuple[Owner, str]] = []
+        self._shown: list[_Shown] = []
 
     def act(self, words: str) -> None:
         """Begin the tour, show its step again, or do what is said.
@@ -187,9 +209,8 @@ class Tour:
             return
         language, cells, shown = self._language_now(), self._cells, self._shown
         self.close()
-        for place, name in shown:
-            if place.front_end.updates_outputs:
-                place.show(name, {"text/plain": ""}, update=True)
+        for each in shown:
+            each.update({"text/plain": ""})
         if owner.front_end.has_kernel:
             _take_away(owner, language, cells)
         else:
@@ -210,9 +231,20 @@ class Tour:
         if not owner.front_end.has_kernel:
             say(told)
             return
-        name = uuid.uuid4().hex
-        owner.show(name, _bundle(told, language, owner.anchor))
-        self._shown.append((owner, name))
+        bridge = owner.bridge
+        if bridge is not None and not bridge.has_page:
+            bridge.when_page(self._say_again)
+        shown = _Shown(owner, uuid.uuid4().hex, texts, language)
+        self._shown.append(shown)
+        owner.show(shown.name, _bundle(told, language, owner.anchor))
+
+    def _say_again(self) -> None:
+        """Say what was said before the page had told its language in that."""
+        language = self._language_now()
+        for each in self._shown:
+            if each.language != language:
+                each.language = language
+                each.update(_bundle(together(each.texts, language), language, each.owner.anchor))
 
 
 def _take_away(owner: Owner, language: Language, cells: Sequence[_Cell]) -> None:
@@ -286,7 +318,7 @@ def _html(told: str) -> Iterator[str]:
         yield html_text(told[end : match.start()])
         end = match.end()
         if code := match["code"]:
-            yield f"<code>{html_text(code)}</code>"
+            yield f'<code style="white-space: nowrap">{html_text(code)}</code>'
         else:
             yield f'<a href="{html_text(match["link"])}">{html_text(match["link"])}</a>'
     yield html_text(told[end:])
