@@ -1,7 +1,7 @@
 """The tour's cells, and what is said above each, in English and in Traditional Chinese.
 
-What stands between backticks is code. The code of a cell is the same in both languages, and none of them gives a
-variable of the user's another value.
+What stands between backticks is code. The code of a cell is the same in both languages, and none of them sets a name
+but that of the function that the tour is about.
 """
 
 from __future__ import annotations
@@ -156,23 +156,22 @@ CANDIDATES = Step(
 )
 CURSOR_ON_PAGE = Step(
     "cursor",
-    'len("Fill in the middle")',
+    HOLE.code.replace("%%fim\n", "").replace("<cursor>", ""),
     Text(
-        'It works without a magic, too. Put the cursor right behind the second `"`, press F8, and see how the '
-        "sentence is turned into words; the button Replace puts that into the cell. Alt+\\ asks for ghost text "
-        "instead, which Tab takes. Then run the cell.",
-        '不用魔術指令也可以。把游標放在第二個 `"` 的正後方，按 F8，看模型怎麼把句子拆成單字；按 Replace 就放進這'
-        "一格。按 Alt+\\ 則會顯示幽靈文字，按 Tab 鍵採用。最後執行這一格。",
+        "The same hole without a magic: put the cursor at the end of the empty line, and press F8. The button "
+        "Replace puts the answer there. Alt+\\ asks for ghost text instead, which Tab takes. Then run the cell.",
+        "同一個空缺，不用魔術指令也可以填：把游標放在空白那一行的結尾，按 F8，再按 Replace 就放進這一格。按 Alt+\\ "
+        "則會顯示幽靈文字，按 Tab 鍵採用。最後執行這一格。",
     ),
 )
 CURSOR_IN_TERMINAL = Step(
     "cursor",
-    'len("Fill in the middle")',
+    CURSOR_ON_PAGE.code,
     Text(
-        'It works without a magic, too. Move the cursor right behind the second `"` and press F8: the answer '
-        "comes as grey text, which Right takes. Then run the line.",
-        '不用魔術指令也可以。把游標移到第二個 `"` 的正後方，按 F8，答案會以灰色文字出現，按向右鍵採用。最後執行這'
-        "一行。",
+        "The same hole without a magic: move the cursor to the end of the empty line, and press F8. The answer "
+        "comes as grey text, which Right takes. Then run it.",
+        "同一個空缺，不用魔術指令也可以填：把游標移到空白那一行的結尾，按 F8，答案會以灰色文字出現，按向右鍵採用。"
+        "最後執行。",
     ),
 )
 LOG = Step(
