@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial, wraps
+from functools import cached_property, partial, wraps
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, ParamSpec
 
@@ -29,6 +29,7 @@ from fim_magic.visible import plain_lines, plain_text, say
 
 if TYPE_CHECKING:
     from fim_magic.loading.manager import ModelManager
+    from fim_magic.tour import Tour
 
 _P = ParamSpec("_P")
 _WITHOUT_IMPORTS = "--no-imports"
@@ -164,6 +165,12 @@ class FimMagics(Magics, Settings):
         %fim unload         give the model's memory back, or stop loading it. A model that is not used for
         FimMagics.idle_minutes (30) is unloaded by itself, and loaded again by the next %%fim
 
+        %fim tour           the main job step by step in this notebook, each cell below the one before
+
+          next, restart, end  leave a step out; begin anew; take the tour's cells away again
+
+          zh-TW, en           the language; without it, that of the page or of the system
+
         %fim doctor         versions, device, memory, caches and network, and what to do about them
         """
         name, _, rest = line.strip().partition(" ")
@@ -179,6 +186,7 @@ class FimMagics(Magics, Settings):
             "replay": self._replay,
             "auto": self._auto,
             "unload": self._unload,
+            "tour": self._go_on_tour,
             "doctor": self._doctor,
         }
         if name not in commands:
@@ -299,6 +307,8 @@ class FimMagics(Magics, Settings):
             self._page.tell_state()
 
     def close(self) -> None:
+        if "tour" in vars(self):
+            self.tour.close()
         self._page.close()
         self._set_auto(False)
         self.shell.input_transformers_cleanup.remove(self._mistyped)
@@ -361,6 +371,18 @@ class FimMagics(Magics, Settings):
             say(plain_text(f"{coming.name} is not loaded any further. What it has taken is given back."))
         else:
             say("The model is unloaded." if had_one else "No model was loaded.")
+
+    @cached_property
+    def tour(self) -> Tour:
+        """The user's tour, under way or not."""
+        from fim_magic.tour import Tour
+
+        return Tour(
+            self.shell, has_model=lambda: bool(self.session.choice.in_use()), has_page=lambda: self._page.has_pages
+        )
+
+    def _go_on_tour(self, words: str) -> None:
+        self.tour.act(words)
 
     def _doctor(self, _rest: str) -> None:
         from fim_magic import reports

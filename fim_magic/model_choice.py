@@ -41,7 +41,7 @@ class ModelChoice:
         except BaseException:
             if not typed:
                 raise
-            kept = self._in_use()
+            kept = self.in_use()
             self._failed = not kept
             if kept and kept not in typed.split():
                 say(f"{kept} stays in use.")
@@ -63,15 +63,15 @@ class ModelChoice:
 
     def refusal(self) -> str:
         """Say why the next request has no model, and what to type; "" where it has one."""
-        if not self._failed or self._in_use():
+        if not self._failed or self.in_use():
             return ""
         return (
             "No model is chosen: the last %fim use failed, and nothing was in use before. Type it again, or %fim use "
             "auto for the model that suits this machine; %fim models lists others."
         )
 
-    def _in_use(self) -> str:
-        """The name of the model that the next request takes, or "" where that is for "auto" to say."""
+    def in_use(self) -> str:
+        """Return the name of the model that the next request takes, or "" where that is for "auto" to say."""
         if self._settings.model != "auto":
             return self._settings.model
         models = self._models()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,3 +37,11 @@ def run_cell(shell: InteractiveShell, cell: str) -> str:
     with capture_output() as captured:
         shell.run_cell(cell, store_history=True)
     return str(captured.stdout + captured.stderr)
+
+
+def quick_collections() -> Iterator[None]:
+    """Each unloading collects garbage, which takes half a second while torch's own objects are looked through."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()

@@ -19,7 +19,7 @@ from IPython.utils.capture import capture_output
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 from scripted import ScriptedEngine, loaders_with
-from shells import extended_shell, new_shell
+from shells import extended_shell, new_shell, quick_collections
 
 from fim_magic import extension
 from fim_magic.auto import AutoFill
@@ -48,13 +48,7 @@ class Outcome:
         shell.rl_next_input = None
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quick_collections():
-    """Each unloading collects garbage, which takes half a second while torch's own objects are looked through."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
+_quick = pytest.fixture(scope="module", autouse=True)(quick_collections)
 
 
 @pytest.fixture

@@ -9,6 +9,16 @@ cell that the user runs.
 
 from fim_magic.frontends.connection import Connection
 from fim_magic.frontends.front_ends import OF_PAGES, has_prompt, notebook_path, recognise
-from fim_magic.frontends.owner import Owner, Placed, accept_now
+from fim_magic.frontends.owner import Owner, Placed, accept_now, has_next_input
 
-__all__ = ["OF_PAGES", "Connection", "Owner", "Placed", "accept_now", "has_prompt", "notebook_path", "recognise"]
+__all__ = [
+    "OF_PAGES",
+    "Connection",
+    "Owner",
+    "Placed",
+    "accept_now",
+    "has_next_input",
+    "has_prompt",
+    "notebook_path",
+    "recognise",
+]

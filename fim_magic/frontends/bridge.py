@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Bridge(AnyWidget):
         self._tokens = itertools.count()
         self._on_answer: dict[int, Callable[[PageAnswer], None]] = {}
         self._pages: dict[str, str] = {}
+        self._languages: dict[str, tuple[str, ...]] = {}
         self._wait_for_page: list[Callable[[], None]] = []
         self._when_lost: dict[str, Callable[[], None]] = {}
         self.on_msg(self._hear)
@@ -54,6 +55,14 @@ class Bridge(AnyWidget):
     def can_insert(self, client: str) -> bool:
         """Whether a page may be able to insert a cell: it said so, or it has not said anything yet."""
         return client not in self._pages or self._pages[client] in self._can_insert
+
+    def surely_inserts(self, client: str) -> bool:
+        """Whether a page has said that it can insert a cell."""
+        return self._pages.get(client) in self._can_insert
+
+    def languages(self, client: str) -> tuple[str, ...]:
+        """Return the languages of a page and of its browser, as they name them; none where it has not said so."""
+        return self._languages.get(client, ())
 
     def when_page(self, call: Callable[[], None]) -> None:
         if self.has_page:
@@ -73,7 +82,7 @@ class Bridge(AnyWidget):
 
         Args:
             text: The cell's source.
-            target: The cell: `client`, `cell_id`, `anchor` and `replace`, as in `static/notebook.js`.
+            target: The cell: `client`, `cell_id`, `anchor`, `replace` and `quiet`, as in `static/notebook.js`.
             on_answer: Called with `how`: "inserted", "replaced", "none" or "error". Maybe never.
         """
         self.send({"do": "insert", "token": self._token(on_answer), "text": text, **target})
@@ -91,6 +100,16 @@ class Bridge(AnyWidget):
         """
         self.send({"do": "undo", "token": self._token(on_answer), "client": client, "anchor": anchor, "undo": undo})
 
+    def remove(self, client: str, made: Sequence[dict[str, Any]], on_answer: Callable[[PageAnswer], None]) -> None:
+        """Ask a page to remove cells that it has made and nobody has changed since.
+
+        Args:
+            client: Which page.
+            made: For each cell what the page has answered as `undo`.
+            on_answer: Called with `cells`: for each "undone", "edited", "gone" or "none". Maybe never.
+        """
+        self.send({"do": "remove", "token": self._token(on_answer), "client": client, "cells": list(made)})
+
     def show(self, name: str, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         """Ask all pages to put this output where their document has an older one of the same name."""
         output = {"output_type": "display_data", "data": data, "metadata": metadata}
@@ -103,7 +122,9 @@ class Bridge(AnyWidget):
 
     def _hear(self, _widget: object, content: dict[str, Any], _buffers: object) -> None:
         if content.get("event") == "hello":
-            self._pages[self._sender()] = content["where"]
+            page = self._sender()
+            self._pages[page] = content["where"]
+            self._languages[page] = tuple(name for name in content.get("languages", ()) if isinstance(name, str))
             self.send({"do": "sweep", "data": self._stale})
             waiting, self._wait_for_page = self._wait_for_page, []
             for call in waiting:

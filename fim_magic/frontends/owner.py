@@ -52,6 +52,16 @@ def accept_now(shell: Any, text: str, replace: bool = False) -> Placed:
     return _placed(recognise(shell).set_next_input(shell, text, replace))
 
 
+def has_next_input(shell: Any) -> bool:
+    """Whether the running cell has put a text into the next one, or will: there is room for one."""
+    payloads = shell.payload_manager.read_payload()
+    return (
+        Connection.of(shell).pending is not None
+        or getattr(shell, "rl_next_input", None) is not None
+        or any(payload.get("source") == "set_next_input" for payload in payloads)
+    )
+
+
 @dataclass(frozen=True)
 class Owner:
     """The cell that asked, and that accepted text belongs to.
@@ -105,11 +115,34 @@ class Owner:
         if self.is_running:
             on_result(accept_now(self.shell, text, replace))
             return
-        connection = Connection.of(self.shell)
         client = KernelMessage.of(self.shell).client
         if self.bridge is None or not self.bridge.can_insert(client):
             on_result(self._keep(text))
             return
+        self._ask_page(self.bridge, text, {"replace": replace}, on_result)
+
+    @property
+    def makes_cells(self) -> bool:
+        """Whether the page that runs this cell has said that it can make cells."""
+        return self.bridge is not None and self.bridge.surely_inserts(KernelMessage.of(self.shell).client)
+
+    def add_below(self, text: str, *, quiet: bool, on_result: Callable[[Placed], None]) -> None:
+        """Put `text` into a new cell below this one, while it runs, so that it can be taken back where a page makes it.
+
+        Without such a page the reply of this cell carries it: not beside another one, as `has_next_input` tells.
+
+        Args:
+            text: The source of the cell, all of it.
+            quiet: Leave the focus where it is.
+            on_result: Called with what became of it, as of `place`.
+        """
+        if self.bridge is not None and self.makes_cells:
+            self._ask_page(self.bridge, text, {"replace": False, "quiet": quiet}, on_result)
+        else:
+            on_result(_placed(self.front_end.set_next_input(self.shell, text, replace=False)))
+
+    def _ask_page(self, bridge: Bridge, text: str, how: dict[str, bool], on_result: Callable[[Placed], None]) -> None:
+        connection = Connection.of(self.shell)
         is_settled = False
 
         def on_answer(answer: PageAnswer) -> None:
@@ -127,8 +160,9 @@ class Owner:
                 is_settled = True
                 on_result(self._keep(text))
 
-        target = {"client": client, "cell_id": self.cell_id, "anchor": self.anchor, "replace": replace}
-        self.bridge.insert(text, target, on_answer)
+        client = KernelMessage.of(self.shell).client
+        target = {"client": client, "cell_id": self.cell_id, "anchor": self.anchor, **how}
+        bridge.insert(text, target, on_answer)
         connection.call_later(connection.answer_seconds, give_up)
 
     def placed_by_page(self, text: str, answer: PageAnswer) -> Placed:

@@ -50,6 +50,11 @@ class Comms:
         for channel in tuple(self._channels.values()):
             channel.tell_state()
 
+    @property
+    def has_pages(self) -> bool:
+        """Whether any page may ask."""
+        return bool(self._channels)
+
     def about(self) -> tuple[str, str]:
         """Say what there is at the cursor in the front end of the running cell, and what to do for more, or ""."""
         ghost = self._session.settings.ghost

@@ -3,7 +3,7 @@
 Every token is a box of its own; its id is the box's tooltip on a page, and stands under it in a terminal. The pieces
 (sentinels, prefix, suffix, context) are coloured apart, spaces and line ends are visible, and the same text in the
 family's other order stands beside it. As in `render`, the HTML's meaning is in its text and tags. Its style adds the
-boxes and the marks for white space, so neither is in what is copied.
+marks for white space, so they are not in what is copied.
 """
 
 from __future__ import annotations
@@ -49,6 +49,15 @@ _SHADES = {
     "text": ("\x1b[30;47m", "\x1b[30;107m"),
     "prefix": ("\x1b[30;46m", "\x1b[30;106m"),
     "suffix": ("\x1b[30;43m", "\x1b[30;103m"),
+}
+# Two shades of one colour as well. They stand in the tags, since JupyterLab takes the style out of a notebook that it
+# does not trust; half-transparent, they do for light and dark pages alike.
+_GROUNDS = {
+    "sentinel": ("#a352df57", "#a352df57"),
+    "context": ("#1ea0782b", "#1ea07861"),
+    "text": ("#80808033", "#80808066"),
+    "prefix": ("#1f78eb29", "#1f78eb5c"),
+    "suffix": ("#e2880a2e", "#e2880a6b"),
 }
 
 
@@ -270,20 +279,21 @@ def _html_column(column: PromptColumn) -> str:
 
 
 def _html_row(row: PromptRow) -> str:
-    boxes = "".join(map(_html_box, row.boxes))
+    grounds = _GROUNDS[row.kind]
+    boxes = "".join(_html_box(box, grounds[number % 2]) for number, box in enumerate(row.boxes))
     if row.taken_back:
         boxes += f'<del title="taken back for token healing">{_html_white(row.taken_back)}</del>'
     return (
-        f'<div class="fim-piece fim-of-{row.kind}">'
+        f'<div class="fim-piece fim-of-{row.kind}" style="border-left: 3px solid {grounds[1]}">'
         f'<div class="fim-kind">{"<br>".join(_label(row))}</div>'
         f"<div><pre>{boxes}</pre>{_html_ids(row)}</div></div>"
     )
 
 
-def _html_box(box: Box | Skipped) -> str:
+def _html_box(box: Box | Skipped, ground: str) -> str:
     if isinstance(box, Skipped):
         return f"<i>{_skipped(box)}</i>"
-    return f'<span title="{_ids(box)}">{_html_white(box.text)}</span>'
+    return f'<span title="{_ids(box)}" style="background-color: {ground}">{_html_white(box.text)}</span>'
 
 
 def _html_white(text: str) -> str:

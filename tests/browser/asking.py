@@ -99,3 +99,16 @@ def press(page, *keys):
     """Press keys, one after the other."""
     for key in keys:
         page.page.keyboard.press(key)
+
+
+HAS_PAGE = "__import__('fim_magic.frontends').frontends.Connection.of(get_ipython()).bridge.has_page"
+
+
+def run_until_true(page, index):
+    """Run a cell again and again until it says True, such as whether the kernel has heard of its page."""
+    for _ in range(100):
+        page.run(index)
+        page.page.wait_for_timeout(200)
+        if page.shown(index).endswith("True"):
+            return
+    pytest.fail("It is not true.")

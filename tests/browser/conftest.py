@@ -295,6 +295,10 @@ class Page:
     def prompt(self, index=0):
         return self.cells.nth(index).locator(".jp-InputPrompt")
 
+    def shown(self, index=0):
+        """The text of what is shown below a cell."""
+        return self.cells.nth(index).locator(".jp-OutputArea").inner_text().strip()
+
     def wait_run(self, index=0):
         self.page.wait_for_function(
             "index => /\\[\\d+\\]/.test(document.querySelectorAll('.jp-Notebook .jp-Cell')[index]"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from asking import MIDDLE, PREFIX, SUFFIX, WHOLE, ask, press, with_toolbar
+from asking import HAS_PAGE, MIDDLE, PREFIX, SUFFIX, WHOLE, ask, press, run_until_true, with_toolbar
 from conftest import TOKEN, Page
+from scripted import IN_A_KERNEL
+
+from fim_magic.tour import steps
 
 pytest.importorskip("nbclassic")
 expect = pytest.importorskip("playwright.sync_api").expect
@@ -50,6 +53,9 @@ class ClassicPage(Page):
         """Start a cell, which returns before it is done."""
         self.focus_editor(index)
         self.page.keyboard.press("Control+Enter")
+
+    def shown(self, index=0):
+        return self.cells.nth(index).locator(".output").inner_text().strip()
 
     def prompt(self, index=0):
         return self.cells.nth(index).locator(".input_prompt")
@@ -261,3 +267,17 @@ def test_asked_before_the_page_had_looked_for_the_kernels_widgets(classic):
     page.wait_cells(3)
     assert page.sources()[1:] == [WHOLE, "other = 1"]
     expect(page.note).to_contain_text("new cell below")
+
+
+def test_a_tour_makes_its_cells_and_takes_them_away(classic):
+    page = classic(IN_A_KERNEL, "%fim tour", "%fim tour end", HAS_PAGE)
+    page.run_whole(0)
+    run_until_true(page, 3)
+    page.run_whole(1)
+    page.wait_cells(5)
+    page.run_whole(2)
+    page.wait_cells(6)
+    assert [cell.source for cell in page.saved().cells][2:4] == [steps.STATUS.code, steps.HOLE.code]
+    page.run(4)
+    page.wait_cells(4)
+    assert page.shown(1) == ""

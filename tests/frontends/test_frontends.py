@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from fim_magic.frontends import Connection, Owner, Placed, accept_now, notebook_path, recognise
+from fim_magic.frontends import Connection, Owner, Placed, accept_now, has_next_input, notebook_path, recognise
 from fim_magic.frontends.colab import Colab
 from fim_magic.frontends.interface import Unattended
 from fim_magic.frontends.jupyter_server import JupyterLab, NbClassic
@@ -38,6 +38,9 @@ class Bridge:
 
     def can_insert(self, client):
         return self._can_insert
+
+    def surely_inserts(self, client):
+        return self.has_page and self._can_insert
 
     def insert(self, text, place, on_answer):
         self.asked.append((text, place))
@@ -175,6 +178,42 @@ def test_a_page_that_said_no_is_not_asked(kernel_shell, page):
     assert page.asked == []
 
 
+def test_a_cell_is_added_by_the_page_while_another_runs(kernel_shell, page):
+    owner = Owner.current(kernel_shell)
+    placed = []
+    owner.add_below("a = 1", quiet=True, on_result=placed.append)
+    expected = {"client": "page", "cell_id": "abc", "anchor": owner.anchor, "replace": False, "quiet": True}
+    assert page.asked == [("a = 1", expected)]
+    page.answer({"how": "inserted", "undo": {"id": "new"}})
+    assert [(each.how, each.undo) for each in placed] == [("inserted", {"id": "new"})]
+    assert next_input(kernel_shell) is None
+
+
+def test_a_page_that_has_not_answered_yet_gets_an_added_cell_with_the_reply(kernel_shell, page):
+    page.has_page = False
+    placed = []
+    Owner.current(kernel_shell).add_below("a = 1", quiet=False, on_result=placed.append)
+    assert page.asked == []
+    assert next_input(kernel_shell) == "a = 1"
+    assert [(each.how, each.undo) for each in placed] == [("next-input", None)]
+
+
+def test_there_is_room_for_one_next_input(kernel_shell, page):
+    assert not has_next_input(kernel_shell)
+    accept_now(kernel_shell, "a = 1")
+    assert has_next_input(kernel_shell)
+    assert next_input(kernel_shell) == "a = 1"
+    assert not has_next_input(kernel_shell)
+    kernel_shell.payload_manager.write_payload({"source": "page"})
+    assert not has_next_input(kernel_shell)
+    kernel_shell.payload_manager.write_payload({"source": "set_next_input", "text": "a"})
+    assert has_next_input(kernel_shell)
+    kernel_shell.payload_manager.clear_payload()
+    clicked(kernel_shell).place("b = 1")
+    page.answer({"how": "none"})
+    assert has_next_input(kernel_shell)  # it waits for the next cell
+
+
 def test_silence_is_a_no(kernel_shell, page):
     Connection.of(kernel_shell).answer_seconds = 0.01
     placed = []
@@ -288,6 +327,25 @@ def test_the_bridge_remembers_what_each_page_is(kernel_shell):
     assert not bridge.can_insert("page")
     assert bridge.can_insert("another page")
     assert called == [1]
+
+
+def test_a_page_tells_its_languages_and_removes_what_it_has_made(kernel_shell):
+    Owner.current(kernel_shell)
+    bridge = Connection.of(kernel_shell).bridge
+    assert bridge.languages("page") == ()
+    assert not bridge.surely_inserts("page")
+    bridge._hear(None, {"event": "hello", "where": "lab", "languages": ["en", "zh-TW", None]}, None)
+    assert bridge.languages("page") == ("en", "zh-TW")
+    assert bridge.languages("another page") == ()
+    assert bridge.surely_inserts("page")
+    assert not bridge.surely_inserts("another page")
+    sent, answers = [], []
+    bridge.send = sent.append
+    bridge.remove("page", [{"id": "new"}], answers.append)
+    token = sent[0]["token"]
+    assert sent == [{"do": "remove", "token": token, "client": "page", "cells": [{"id": "new"}]}]
+    bridge._hear(None, {"event": "answer", "token": token, "how": "removed", "cells": ["undone"]}, None)
+    assert [answer["cells"] for answer in answers] == [["undone"]]
 
 
 def test_a_page_that_has_lost_an_output_asks_for_it(kernel_shell):

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -142,7 +143,7 @@ def test_what_is_copied_is_the_text(text):
 
 def test_white_space_is_marked_by_the_style_alone_and_in_text_by_signs():
     drawn = to_html(hello())
-    assert '<span title="101"><span class="fim-space"> </span>f</span>' in drawn
+    assert '<span title="101" style="background-color: #1f78eb5c"><span class="fim-space"> </span>f</span>' in drawn
     assert '(x):<span class="fim-newline">\n</span>' in drawn
     assert "⏎" not in re.sub(r"<style>.*?</style>", "", drawn)
     assert "␣f" in to_text(hello())
@@ -238,12 +239,21 @@ def test_pieces_are_coloured_apart():
     pieces = [PRE, *(words.piece(kind, kind) for kind in KINDS[1:])]
     drawn = to_html(sheet(*pieces, vocabulary=words))
     assert Outline(drawn).pieces == list(KINDS)
-    grounds = re.findall(r"\.fim-of-(\w+) { --fim-odd: (.+?); --fim-even: (.+?); }", drawn)
-    assert {kind for kind, _, _ in grounds} == set(KINDS)
-    assert len({odd for _, odd, _ in grounds}) == len(KINDS)
-    assert all((odd != even) is (kind != "sentinel") for kind, odd, even in grounds)
+    edges = re.findall(r'class="fim-piece fim-of-\w+" style="border-left: 3px solid (#[0-9a-f]{8})"', drawn)
+    assert len(set(edges)) == len(edges) == len(KINDS)
     terminal = to_ansi(sheet(*pieces, vocabulary=words))
     assert len(set(re.findall(r"\x1b\[30;\d+m", terminal))) == len(KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_neighbours_are_told_apart_where_the_style_is_taken_away(kind):
+    words = Vocabulary()
+    piece = PRE if kind == "sentinel" else words.piece(kind, "a", "b", "c")
+    drawn = re.sub(r"<style>.*?</style>", "", to_html(sheet(piece, vocabulary=words)))
+    grounds = re.findall(r'<span title="\d+" style="background-color: (#[0-9a-f]{8})">', drawn)
+    assert len(grounds) == len(piece.ids)
+    assert all(one != other for one, other in pairwise(grounds))
+    assert grounds[0] == grounds[-1]
 
 
 def test_ids_are_there_to_be_copied():
@@ -381,7 +391,7 @@ def test_untrusted_text_is_escaped_everywhere(evil, monkeypatch):
     drawn = to_html(view)
     page = Outline(drawn)
     assert page.tags <= OUR_TAGS
-    assert page.attributes <= {"class", "title"}
+    assert page.attributes <= {"class", "title", "style"}
     for shown in (drawn, to_text(view), to_ansi(view)):
         assert not re.search(r"[\x00\x1b\u202e]", shown)
     if evil.isprintable():

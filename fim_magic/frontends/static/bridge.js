@@ -102,6 +102,12 @@ function insert(model, request) {
   }
 }
 
+/** Remove cells that `put` has made, but those that the user has gone on with. */
+function remove(model, request) {
+  const cells = request.cells.map((undo) => takeBack(model, undo));
+  model.send({ event: 'answer', token: request.token, how: 'removed', cells });
+}
+
 export default {
   initialize({ model }) {
     model.on('msg:custom', (request) => {
@@ -114,8 +120,10 @@ export default {
       const client = clientOf(model);
       if (request.client && client && request.client !== client) return;
       if (request.do === 'undo') return offerUndo(model, request);
+      if (request.do === 'remove') return remove(model, request);
       if (request.do === 'insert') model.send({ event: 'answer', token: request.token, ...insert(model, request) });
     });
-    model.send({ event: 'hello', where: where(model) });
+    const languages = [document.documentElement.lang, navigator.language].filter(Boolean);
+    model.send({ event: 'hello', where: where(model), languages });
   },
 };

@@ -30,8 +30,12 @@ function shown(anchor) {
   return document.querySelector(`.${CSS.escape(anchor)}`);
 }
 
-/** Give a cell's editor the focus, which also makes the cell active. The page draws a new cell a little later. */
-function focusCell(panel, index, tries = 40) {
+/**
+ * Give a cell's editor the focus, which also makes the cell active. The page draws a new cell a little later, and the
+ * output by which `panelOf` finds the notebook may be as new.
+ */
+function focusCell(panelOf, index, tries = 40) {
+  const panel = panelOf();
   const cell = panel?.querySelector(`.jp-Cell[data-windowed-list-index="${index}"]`);
   const editor = cell?.querySelector('.cm-content');
   if (editor) {
@@ -39,7 +43,7 @@ function focusCell(panel, index, tries = 40) {
     editor.focus();
   } else if (tries > 0) {
     if (cell?.offsetHeight === 0) scrollTowards(panel, index);
-    setTimeout(() => focusCell(panel, index, tries - 1), 50);
+    setTimeout(() => focusCell(panelOf, index, tries - 1), 50);
   }
 }
 
@@ -75,7 +79,7 @@ function labCells(context) {
         notebook.insertCell(index, { cell_type: 'code', source: text, metadata });
       }),
     remove: (index) => notebook.transact(() => notebook.deleteCell(index)),
-    focus: (index, anchor) => focusCell(panelOf(anchor), index),
+    focus: (index, anchor) => focusCell(() => panelOf(anchor), index),
   };
 }
 
