@@ -94,6 +94,8 @@ class Channel:
             if act == "drop":
                 self._ghost_text.drop(name)
             self._stop_one(name)
+        elif act == "seen":
+            self._ghost_text.see(text_of(message, "id"))
         elif act == "interrupt":
             self.stop()
         elif act == "taken":

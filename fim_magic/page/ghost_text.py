@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fim_magic.caret import Fate, method_for, request_at
 from fim_magic.context.cells import NotebookCell
@@ -15,6 +15,9 @@ from fim_magic.frontends import OF_PAGES
 from fim_magic.page.messages import Asked
 from fim_magic.provenance import Record, decide, of_cell
 from fim_magic.session import Session
+
+if TYPE_CHECKING:
+    from fim_magic.engines import EngineInfo
 
 _TOKENS = 64  # of one answer: a block of some lines
 _PATIENCE_SECONDS = 5.0  # while a cell is filled, where somebody has asked
@@ -32,13 +35,15 @@ class _Answer:
 
     Attributes:
         asked: What for.
+        info: What its model is.
         remember: Puts it into the session's history, and returns its record; None while it is not done.
         record: That, once it is there.
         taken: What the user did with which candidate before it was done.
-        fate: Counts it once it is shown, where that is switched on.
+        fate: Counts it once it is seen, where that is switched on.
     """
 
     asked: Asked
+    info: EngineInfo
     remember: Callable[[], Record] | None = None
     record: Record | None = None
     taken: tuple[int, str] | None = None
@@ -86,7 +91,7 @@ class GhostText:
         if asked.is_automatic:
             settings.permission_for_typing().require_for_typing(engine.info)
         request = replace(request, method=method_for(asked.document, engine), is_short=True)
-        answer = self._begun(asked)
+        answer = self._begun(asked, engine.info)
         with session.in_use():
             request = session.in_notebook(request, cells=cells)
             first = ""
@@ -95,8 +100,6 @@ class GhostText:
                 for event in run(request, engine, stop, gives_way=True, wait_seconds=wait_seconds):
                     if isinstance(event, Grew) and event.candidate == 0 and event.middle != first:
                         first = event.middle
-                        if not stop.is_set():
-                            answer.fate.show(session, engine.info)
                         self._tell({"type": "text", "id": asked.id, "text": first})
                     if isinstance(event, Finished):
                         result = event.result
@@ -116,6 +119,17 @@ class GhostText:
         else:
             self._tell({"type": "done", "id": asked.id, "texts": texts, "notices": []})
 
+    def see(self, name: str) -> None:
+        """Note that the user sees an answer, for which it counts as offered: one may be made that is never shown.
+
+        Args:
+            name: The page's name for the request.
+        """
+        with self._lock:
+            answer = self._answers.get(name)
+        if answer is not None:
+            answer.fate.show(self._session, answer.info)
+
     def take(self, name: str, candidate: Any, how: str) -> None:
         """Note that the user has taken an answer, or a part of one: it is in the history from then on.
 
@@ -129,6 +143,7 @@ class GhostText:
             if answer is None or type(candidate) is not int or how not in ("accept", "part"):
                 return
             answer.taken = (max(candidate, 0), how)
+        answer.fate.show(self._session, answer.info)  # it was seen, if only now
         answer.fate.take(how)
         self._note(answer)
 
@@ -143,9 +158,9 @@ class GhostText:
         if answer is not None:
             answer.fate.drop()
 
-    def _begun(self, asked: Asked) -> _Answer:
+    def _begun(self, asked: Asked, info: EngineInfo) -> _Answer:
         with self._lock:
-            answer = self._answers[asked.id] = _Answer(asked)
+            answer = self._answers[asked.id] = _Answer(asked, info)
             while len(self._answers) > _MOST_KEPT:
                 self._answers.popitem(last=False)
             return answer

@@ -52,3 +52,20 @@ def is_source(page, index, text):
             return
         page.page.wait_for_timeout(100)
     assert source(page, index) == text
+
+
+def tab(page, name):
+    """Go to a file's tab, which is opened if there is none, and return what shows it."""
+    there = page.page.locator(".lm-DockPanel-tabBar .lm-TabBar-tabLabel", has_text=name)
+    if there.count():
+        there.click()
+    else:
+        page.page.locator(".jp-DirListing-item", has_text=name).dblclick()
+    shows = page.page.locator(".lm-DockPanel-widget:not(.lm-mod-hidden)")
+    shows.locator(".cm-content").first.wait_for()
+    return shows
+
+
+def restart(server):
+    for kernel in server.api("kernels"):
+        server.api(f"kernels/{kernel['id']}/restart", "POST")

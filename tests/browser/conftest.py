@@ -269,7 +269,11 @@ class Page:
 
     def saved(self):
         """Save the notebook, and read the file back."""
-        path = self.server.notebooks / self.name
+        return self.saved_as(self.name)
+
+    def saved_as(self, name):
+        """Save the notebook of this name, which is the one in sight, and read the file back."""
+        path = self.server.notebooks / name
         before = path.stat().st_mtime_ns
         # In the toolbar, Escape rejects.
         self.page.evaluate("() => document.activeElement?.closest('.fim-toolbar') && document.activeElement.blur()")
@@ -280,7 +284,7 @@ class Page:
             self.page.wait_for_timeout(50)
             if path.stat().st_mtime_ns != before:
                 with contextlib.suppress(nbformat.reader.NotJSONError):  # it is being written
-                    return self.server.read(self.name)
+                    return self.server.read(name)
         pytest.fail("The notebook was not saved.")
 
     def run(self, index=0):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from asking import press
-from at_cursor import cursor_at, expect, ghost, is_source, shown, source, take
+from at_cursor import cursor_at, expect, ghost, is_source, shown, source, tab, take
 from test_accessibility import findings
 
 LINE = "total = "
@@ -46,18 +46,6 @@ def history(opened, server):
         "lab", "total = len('of old')", LINE.rstrip(), LINE.rstrip(), "%config FimMagics.ghost = 'off'", LINE.rstrip()
     )
     server.set_inline_providers()
-
-
-def tab(page, name):
-    """Go to a file's tab, which is opened if there is none, and return what shows it."""
-    there = page.page.locator(".lm-DockPanel-tabBar .lm-TabBar-tabLabel", has_text=name)
-    if there.count():
-        there.click()
-    else:
-        page.page.locator(".jp-DirListing-item", has_text=name).dblclick()
-    shows = page.page.locator(".lm-DockPanel-widget:not(.lm-mod-hidden)")
-    shows.locator(".cm-content").first.wait_for()
-    return shows
 
 
 def shown_in_turn(page, count):
@@ -123,6 +111,37 @@ def test_of_two_notebooks_on_one_kernel_the_one_that_asks_shows_it(lab):
     press(lab, "Control+End", "F8")
     expect(other.locator(".fim-view .fim-diff")).to_contain_text("total = sum(xs)")
     expect(lab.page.locator(".fim-view")).to_have_count(fills + 1)
+
+
+def test_the_other_notebook_takes_what_it_has_asked_for(lab):
+    """Its buttons belong to the notebook that was opened first, as all widgets of a kernel do."""
+    other = tab(lab, "other.ipynb")
+    cells = other.locator(".jp-Notebook .jp-Cell")
+    count = lab.cells.count() - cells.count()
+
+    def click(name):
+        other.get_by_role("button", name=name, exact=True).click()
+
+    for name in ("Accept", "Word"):
+        click(name)
+        expect(cells).to_have_count(3)
+        click("Undo")
+        expect(cells).to_have_count(2)
+    click("Replace")
+    expect(other.locator(".fim-note")).to_contain_text("it replaced the text of this cell")
+    cells.nth(0).locator(".cm-content").click()
+    press(lab, "Control+Home")
+    lab.page.keyboard.type("%%fim\n")
+    press(lab, "Control+End")
+    lab.page.keyboard.type("<cursor>")
+    press(lab, "Control+Enter")
+    click("Accept")
+    expect(cells).to_have_count(3)
+    expect(other.locator(".fim-note", has_text="it is in the new cell below")).to_be_visible()
+    saved = lab.saved_as("other.ipynb").cells
+    assert [cell.source for cell in saved] == ["%%fim\ntotal = <cursor>", "total = sum(xs)", "total = sum(xs)"]
+    assert [cell.metadata["fim_magic"]["model"] for cell in saved[1:]] == ["scripted", "scripted"]
+    expect(tab(lab, lab.name).locator(".jp-Notebook .jp-Cell")).to_have_count(count)
 
 
 def test_a_file_of_text_has_none(lab):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from asking import press
-from at_cursor import cursor_at, expect, ghost, is_source, shown, source, take
+from at_cursor import cursor_at, expect, ghost, is_source, restart, shown, source, take
 
 ANSWERS = "engine.answers = {!r}"
 LINE = "total = "
@@ -52,11 +52,6 @@ def typing(opened):
     return opened(
         "lab", LINE.rstrip(), GAP, WITHIN, ANSWERS.format(("a = 1\n    return a\n\nf(1)",)), BODY.rstrip(), ghost="auto"
     )
-
-
-def restart(server):
-    for kernel in server.api("kernels"):
-        server.api(f"kernels/{kernel['id']}/restart", "POST")
 
 
 # --- a fill ----------------------------------------------------------------------------------------

@@ -313,14 +313,31 @@ def test_what_is_shown_and_not_taken_is_in_no_log(shell, page, scripted):
 def test_ghost_text_counts_where_that_is_switched_on(shell, page, scripted, monkeypatch, tmp_path, how, fate):
     monkeypatch.setenv("FIM_MAGIC_CACHE", str(tmp_path))
     page.answered("ghost", "total = ", id_="before")
+    page.send("seen", id_="before")
     magics_of(shell).stats = True
     page.answered("ghost", "total = ")
+    page.send("seen")
+    page.send("seen")  # it was offered once
     if how is not None:
         page.send("taken", candidate=0, how=how)
         page.next("record")
     ((subject, counts),) = TALLY.read().items()
     assert (subject.kind, subject.front_end) == ("ghost", OF_PAGES)
-    assert {name for name, count in counts.items() if count} == {"offered", *filter(None, [fate])}
+    assert {name: count for name, count in counts.items() if count} == dict.fromkeys(
+        ["offered", *filter(None, [fate])], 1
+    )
+
+
+def test_ghost_text_that_was_made_and_not_seen_was_not_offered(shell, page, scripted, monkeypatch, tmp_path):
+    monkeypatch.setenv("FIM_MAGIC_CACHE", str(tmp_path))
+    magics_of(shell).stats = True
+    page.answered("ghost", "total = ")
+    page.answered("ghost", "total = ", id_="2")
+    page.send("cancel")
+    assert TALLY.read() == {}
+    page.send("taken", candidate=0, how="accept", id_="2")  # it was seen so shortly that nobody has told of it
+    (counts,) = TALLY.read().values()
+    assert {name: count for name, count in counts.items() if count} == {"offered": 1, "accepted": 1}
 
 
 @pytest.mark.parametrize(
@@ -332,6 +349,7 @@ def test_what_is_seen_and_dropped_counts_as_rejected(shell, page, scripted, monk
     monkeypatch.setenv("FIM_MAGIC_CACHE", str(tmp_path))
     magics_of(shell).stats = True
     page.answered("ghost", "total = ")
+    page.send("seen")
     for act in does:
         if act in ("accept", "part"):
             page.send("taken", candidate=0, how=act)
@@ -341,8 +359,9 @@ def test_what_is_seen_and_dropped_counts_as_rejected(shell, page, scripted, monk
     assert {name for name, count in counts.items() if count} == {"offered", *filter(None, [fate])}
 
 
-def test_a_request_that_is_not_known_any_more_cannot_be_dropped(page, scripted):
-    page.send("drop")
+@pytest.mark.parametrize("act", ["seen", "drop"])
+def test_a_request_that_is_not_known_any_more_can_be_neither_seen_nor_dropped(page, scripted, act):
+    page.send(act)
     assert page.got.empty()
 
 

@@ -9,7 +9,7 @@ const VIEW = 'application/vnd.jupyter.widget-view+json';
 /** Put what `replace` returns, if anything, in the place of each output. It is told the output, and the one before it. */
 function replaceOutputs(model, replace) {
   if (where(model) === 'classic') return replaceClassicOutputs(replace);
-  for (const cell of labDocument(model)?.model.cells ?? []) {
+  for (const cell of labDocuments(model).flatMap(({ context }) => [...context.model.cells])) {
     const outputs = cell.type === 'code' ? cell.outputs : null;
     for (let i = 0; i < (outputs?.length ?? 0); i++) {
       const output = replace(outputs.get(i), i > 0 ? outputs.get(i - 1) : null);
@@ -87,7 +87,7 @@ function offerUndo(model, request, tries = 40) {
   button.textContent = 'Undo';
   button.addEventListener('click', () => {
     button.disabled = true; // the second of two clicks finds nothing to take back
-    const how = takeBack(model, request.undo);
+    const how = takeBack(model, request.undo, request.anchor);
     if (how === 'undone') note.textContent = 'Taken back.'; // the kernel shows the buttons again, where it can
     model.send({ event: 'answer', token: request.token, how });
   });

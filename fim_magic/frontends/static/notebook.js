@@ -4,10 +4,28 @@
 // In JupyterLab >= 4 and in Notebook >= 7 the widget manager knows the notebook's document; in nbclassic the page does.
 // Where neither is so (VS Code, Colab), the answer is "none", and the kernel finds another way.
 
-/** The notebook's document in JupyterLab >= 4 and Notebook >= 7, or null. */
+/** The document of the notebook that brought the widget to the page, in JupyterLab >= 4 and Notebook >= 7, or null. */
 function labDocument(model) {
   const context = model.widget_manager?.context;
   return typeof context?.model?.sharedModel?.insertCell === 'function' ? context : null;
+}
+
+/**
+ * The documents of all notebooks of the page that may show the widget, each with where it is on the page. Those of one
+ * kernel share the widgets of the one that was opened first; which others there are, the labextension knows.
+ */
+function labDocuments(model) {
+  const own = labDocument(model);
+  if (!own) return [];
+  const detail = { kernel: model.widget_manager.kernel?.id, found: [] };
+  document.dispatchEvent(new CustomEvent('fim-magic:notebooks', { detail }));
+  return detail.found.length ? detail.found : [{ context: own, node: document }];
+}
+
+/** The document that shows the kernel's buttons, or the note that has taken their place; or null. */
+function labDocumentOf(model, anchor) {
+  const found = labDocuments(model).find(({ node }) => node.querySelector(`.${CSS.escape(anchor)}`));
+  return found?.context ?? labDocument(model);
 }
 
 function classicNotebook() {
@@ -110,8 +128,8 @@ function classicCells(notebook) {
   };
 }
 
-function cellsOf(model) {
-  const context = labDocument(model);
+function cellsOf(model, anchor) {
+  const context = labDocumentOf(model, anchor);
   if (context) return labCells(context);
   const notebook = classicNotebook();
   return notebook ? classicCells(notebook) : null;
@@ -124,10 +142,11 @@ function cellsOf(model) {
  *   another below it; `made`: what an earlier call has answered as `undo`, to change the cell that it has made;
  *   `quiet` to leave the focus where it is; `record` for the metadata of the cell.
  * @returns `how`: "inserted", "replaced", "edited" (the cell made before is not as we left it), "not-mine" (the cell
- *   is gone, or in another notebook on the same kernel) or "none"; and `undo`, to be given to `takeBack`.
+ *   is gone, or in another notebook on the same kernel, of which nothing is known here) or "none"; and `undo`, to be
+ *   given to `takeBack`.
  */
 function put(model, request) {
-  const cells = cellsOf(model);
+  const cells = cellsOf(model, request.anchor);
   if (!cells) return { how: 'none' };
   const { made, text, record } = request;
   if (made) {
@@ -147,9 +166,12 @@ function put(model, request) {
   return { how, undo: { how, id: cells.id(at), text, before } };
 }
 
-/** Take back what `put` has done, unless the user has gone on with it: "undone", "edited", "gone" or "none". */
-function takeBack(model, undo) {
-  const cells = cellsOf(model);
+/**
+ * Take back what `put` has done for the cell that has `anchor`, unless the user has gone on with it: "undone", "edited",
+ * "gone" or "none".
+ */
+function takeBack(model, undo, anchor) {
+  const cells = cellsOf(model, anchor);
   if (!cells) return 'none';
   const at = cells.find(undo.id);
   if (at < 0) return 'gone';

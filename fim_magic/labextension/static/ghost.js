@@ -128,6 +128,7 @@ export class GhostText {
       // By this JupyterLab sees whether what is typed goes along with it; it keeps it as it was at the first key.
       item.filterText = undefined;
       yield { response: { insertText: rest[0], isIncomplete: !answer.isDone } };
+      this.see(answer);
       if (answer.isDone) return;
       await answer.next();
     }
@@ -169,7 +170,6 @@ export class GhostText {
     if (texts) answer.texts = texts;
     this.answer = answer;
     answer.id = channel.ask({ do: 'ghost', automatic, candidates }, place);
-    if (texts) answer.isSeen = true;
     const listener = (message) => {
       if (message.type === 'record' && message.id === answer.id) {
         place.notebook.setRecord(message.cell_id, message.record);
@@ -200,6 +200,7 @@ export class GhostText {
       return;
     }
     answer.changed();
+    this.see(answer); // it may be on the screen already, as the first of several
     if (answer.isDone && answer.texts.length > 1) this.showAll(answer);
   }
 
@@ -288,10 +289,12 @@ export class GhostText {
     return Math.max(rest.indexOf(this.completer?.current?.insertText), 0);
   }
 
-  /** Note that the user sees it, once JupyterLab has drawn it. */
+  /** Note that the user sees it, once JupyterLab has drawn it: what was thought of before a pause may never be. */
   see(answer) {
     setTimeout(() => {
-      answer.isSeen ||= answer === this.answer && this.isShown(answer) && this.isOurs(this.completer?.current);
+      if (answer !== this.answer || !this.isShown(answer) || !this.isOurs(this.completer?.current)) return;
+      if (!answer.isSeen) answer.channel.send({ do: 'seen', id: answer.id });
+      answer.isSeen = true;
     });
   }
 

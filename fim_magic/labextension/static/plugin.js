@@ -89,6 +89,12 @@ export function plugin(packages, parts) {
       return found.filter(Boolean);
     };
     const channels = new parts.Channels(kernels);
+    // The buttons below a diff ask for the notebooks that may show them: theirs knows only of itself.
+    document.addEventListener('fim-magic:notebooks', ({ detail }) =>
+      tracker.forEach(({ sessionContext, context, node }) => {
+        if (sessionContext.session?.kernel?.id === detail.kernel) detail.found.push({ context, node });
+      }),
+    );
     // JupyterLab 4.0 has no inline completions.
     const canGhost = typeof manager?.registerInlineProvider === 'function';
     const isWithinLines = !/^4\.1\./.test(completerVersion); // 4.1 draws it at their ends only
