@@ -27,6 +27,7 @@ every_twin = pytest.mark.parametrize("path", TWINS, ids=lambda path: path.stem)
 WITH_OUTPUTS = {
     "choosing-a-model",
     "choosing-a-model.zh-TW",
+    "evaluate",
     "how-infilling-works",
     "how-infilling-works.zh-TW",
 }
@@ -65,6 +66,11 @@ def by_hand():
 @pytest.fixture(scope="module")
 def choosing():
     return executed("choosing-a-model")
+
+
+@pytest.fixture(scope="module")
+def evaluated():
+    return executed("evaluate")
 
 
 def read(path: Path):
@@ -213,11 +219,15 @@ def test_only_the_trained_format_fills_the_ten_holes(by_hand):
 STABLE = {
     "by_hand": "ids sentinel-ids rebuild same show-prompt spm formats heal check-3",
     "choosing": "families bars grid choices published hindered check-1 check-2 check-3",
+    "evaluated": "tasks widths chance check-1 check-2 check-3",
 }
 
 
 @pytest.mark.real_model
-@pytest.mark.parametrize("name, stem", [("by_hand", "how-infilling-works"), ("choosing", "choosing-a-model")])
+@pytest.mark.parametrize(
+    "name, stem",
+    [("by_hand", "how-infilling-works"), ("choosing", "choosing-a-model"), ("evaluated", "evaluate")],
+)
 def test_what_is_saved_is_what_runs(name, stem, request):
     ran = request.getfixturevalue(name)
     (path,) = (path for path in NOTEBOOKS if path.stem == stem)
@@ -233,6 +243,17 @@ def test_the_speed_of_the_default_model_is_measured_here(choosing):
     assert measured["model"] == "qwen2.5-coder-0.5b"
     assert measured["processor"] == processor()
     assert float(measured["tokens a second"]) > 0
+
+
+@pytest.mark.real_model
+def test_an_evaluation_tunes_on_one_half_and_reports_on_the_other(evaluated):
+    share = r"(\w+): (\d+) %, interval (\d+) to (\d+) %"
+    tuned = {name: [*map(int, numbers)] for name, *numbers in re.findall(share, shown(evaluated, "picture"))}
+    assert list(tuned) == ["raw", "trimmed", "chosen"]
+    assert tuned["raw"][0] < tuned["trimmed"][0]
+    assert all(low < share <= high for share, low, high in tuned.values())
+    ((held, *_),) = re.findall(share, shown(evaluated, "chosen"))
+    assert tuned[held][0] == max(share for share, *_ in tuned.values())
 
 
 @pytest.mark.real_model
