@@ -14,6 +14,8 @@ import pytest
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
+from fim_magic.engines.cores import processor
+
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -22,7 +24,13 @@ TWINS = [path for path in NOTEBOOKS if path.stem.endswith(".zh-TW")]
 every_twin = pytest.mark.parametrize("path", TWINS, ids=lambda path: path.stem)
 
 # Saved as they ran; the others are empty, and whoever opens them runs them.
-WITH_OUTPUTS = {"how-infilling-works", "how-infilling-works.zh-TW"}
+WITH_OUTPUTS = {
+    "choosing-a-model",
+    "choosing-a-model.zh-TW",
+    "evaluate",
+    "how-infilling-works",
+    "how-infilling-works.zh-TW",
+}
 
 MIDDLE_STRING = getattr(token, "FSTRING_MIDDLE", None)  # from Python 3.12 on, f-strings are taken apart
 LANGUAGE = {token.STRING, token.COMMENT, token.NL, MIDDLE_STRING}  # and where lines are broken, which texts decide
@@ -55,6 +63,16 @@ def by_hand():
     return executed("how-infilling-works")
 
 
+@pytest.fixture(scope="module")
+def choosing():
+    return executed("choosing-a-model")
+
+
+@pytest.fixture(scope="module")
+def evaluated():
+    return executed("evaluate")
+
+
 def read(path: Path):
     return nbformat.read(path, as_version=4)
 
@@ -65,6 +83,12 @@ def printed(notebook, cell_id: str) -> str:
     return "".join(
         output["text"] if output.output_type == "stream" else output["data"]["text/plain"] for output in cell.outputs
     )
+
+
+def shown(notebook, cell_id: str) -> str:
+    """The text of what a cell has shown, without what went to its streams."""
+    (cell,) = (cell for cell in notebook.cells if cell.id == cell_id)
+    return "".join(output["data"]["text/plain"] for output in cell.outputs if output.output_type == "display_data")
 
 
 def for_any_reader(source: str) -> list[str]:
@@ -191,22 +215,45 @@ def test_only_the_trained_format_fills_the_ten_holes(by_hand):
     assert max(wrong) < trained
 
 
+# What is printed in these cells is the same on every machine.
+STABLE = {
+    "by_hand": "ids sentinel-ids rebuild same show-prompt spm formats heal check-3",
+    "choosing": "families bars grid choices published hindered check-1 check-2 check-3",
+    "evaluated": "tasks widths chance check-1 check-2 check-3",
+}
+
+
 @pytest.mark.real_model
-def test_what_is_saved_is_what_runs(by_hand):
-    (path,) = (path for path in NOTEBOOKS if path.stem == "how-infilling-works")
+@pytest.mark.parametrize(
+    "name, stem",
+    [("by_hand", "how-infilling-works"), ("choosing", "choosing-a-model"), ("evaluated", "evaluate")],
+)
+def test_what_is_saved_is_what_runs(name, stem, request):
+    ran = request.getfixturevalue(name)
+    (path,) = (path for path in NOTEBOOKS if path.stem == stem)
     saved = read(path)
-    for cell_id in (
-        "ids",
-        "sentinel-ids",
-        "rebuild",
-        "same",
-        "show-prompt",
-        "spm",
-        "formats",
-        "heal",
-        "check-3",
-    ):
-        assert printed(by_hand, cell_id) == printed(saved, cell_id), cell_id
+    for cell_id in STABLE[name].split():
+        assert printed(ran, cell_id) == printed(saved, cell_id), cell_id
+
+
+@pytest.mark.real_model
+def test_the_speed_of_the_default_model_is_measured_here(choosing):
+    names, values = (line.split(" | ") for line in shown(choosing, "measured").splitlines())
+    measured = dict(zip(names, values, strict=True))
+    assert measured["model"] == "qwen2.5-coder-0.5b"
+    assert measured["processor"] == processor()
+    assert float(measured["tokens a second"]) > 0
+
+
+@pytest.mark.real_model
+def test_an_evaluation_tunes_on_one_half_and_reports_on_the_other(evaluated):
+    share = r"(\w+): (\d+) %, interval (\d+) to (\d+) %"
+    tuned = {name: [*map(int, numbers)] for name, *numbers in re.findall(share, shown(evaluated, "picture"))}
+    assert list(tuned) == ["raw", "trimmed", "chosen"]
+    assert tuned["raw"][0] < tuned["trimmed"][0]
+    assert all(low < share <= high for share, low, high in tuned.values())
+    ((held, *_),) = re.findall(share, shown(evaluated, "chosen"))
+    assert tuned[held][0] == max(share for share, *_ in tuned.values())
 
 
 @pytest.mark.real_model
