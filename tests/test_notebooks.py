@@ -13,6 +13,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
+from nbformat.v4 import new_code_cell
 
 from fim_magic.engines.cores import processor
 
@@ -25,11 +26,13 @@ every_twin = pytest.mark.parametrize("path", TWINS, ids=lambda path: path.stem)
 
 # Saved as they ran; the others are empty, and whoever opens them runs them.
 WITH_OUTPUTS = {
+    "better-answers",
     "choosing-a-model",
     "choosing-a-model.zh-TW",
     "evaluate",
     "how-infilling-works",
     "how-infilling-works.zh-TW",
+    "servers-and-gpus",
 }
 
 MIDDLE_STRING = getattr(token, "FSTRING_MIDDLE", None)  # from Python 3.12 on, f-strings are taken apart
@@ -41,9 +44,10 @@ def outputs_of(notebook, beginning: str) -> list:
     return cell.outputs
 
 
-def executed(name: str):
-    (path,) = (path for path in NOTEBOOKS if path.stem == name)
-    notebook = nbformat.read(path, as_version=4)
+def executed(name: str, first: str = ""):
+    """A notebook as it runs here, after a cell that is not in it."""
+    notebook = read_by_name(name)
+    notebook.cells.insert(0, new_code_cell(first))
     NotebookClient(notebook, timeout=900, kernel_name="python3").execute()
     return notebook
 
@@ -73,8 +77,22 @@ def evaluated():
     return executed("evaluate")
 
 
+@pytest.fixture(scope="module")
+def better():
+    return executed("better-answers")
+
+
+@pytest.fixture(scope="module")
+def without_servers():
+    return executed("servers-and-gpus", "import os, sys\nsys.modules['xllamacpp'] = None\nos.environ['PATH'] = ''")
+
+
 def read(path: Path):
     return nbformat.read(path, as_version=4)
+
+
+def read_by_name(name: str):
+    return read(ROOT / "notebooks" / f"{name}.ipynb")
 
 
 def printed(notebook, cell_id: str) -> str:
@@ -187,8 +205,7 @@ def test_a_changed_line_of_a_twin_is_found():
 
 @pytest.mark.parametrize("stem", sorted(WITH_OUTPUTS))
 def test_exercises_are_as_nbgrader_has_them(stem):
-    (path,) = (path for path in NOTEBOOKS if path.stem == stem)
-    graded = {cell.id: cell for cell in read(path).cells if "nbgrader" in cell.metadata}
+    graded = {cell.id: cell for cell in read_by_name(stem).cells if "nbgrader" in cell.metadata}
     solutions = [cell for cell in graded.values() if cell.metadata.nbgrader.solution]
     checks = [cell for cell in graded.values() if cell.metadata.nbgrader.grade]
     assert len(solutions) == len(checks) == 3
@@ -230,8 +247,7 @@ STABLE = {
 )
 def test_what_is_saved_is_what_runs(name, stem, request):
     ran = request.getfixturevalue(name)
-    (path,) = (path for path in NOTEBOOKS if path.stem == stem)
-    saved = read(path)
+    saved = read_by_name(stem)
     for cell_id in STABLE[name].split():
         assert printed(ran, cell_id) == printed(saved, cell_id), cell_id
 
@@ -254,6 +270,53 @@ def test_an_evaluation_tunes_on_one_half_and_reports_on_the_other(evaluated):
     assert all(low < share <= high for share, low, high in tuned.values())
     ((held, *_),) = re.findall(share, shown(evaluated, "chosen"))
     assert tuned[held][0] == max(share for share, *_ in tuned.values())
+
+
+def shares(notebook, cell_id: str) -> list[int]:
+    """How many answers a cell has found right, each time that it counted."""
+    return [int(count) for count in re.findall(r"(\d+) of \d+ right", printed(notebook, cell_id))]
+
+
+@pytest.mark.real_model
+def test_what_helps_is_measured(better):
+    one, any_of_four, again, first_of_four = shares(better, "count-four")
+    assert one == again
+    assert any_of_four >= max(one, first_of_four)
+    assert shares(better, "halves")[0] + shares(better, "halves")[1] == one
+    before, checked = shares(better, "checked")
+    assert before == one <= checked
+    alone, with_the_notebook = shares(better, "context-tests")
+    assert alone <= with_the_notebook
+    by_themselves, together = shares(better, "together")
+    assert by_themselves <= together
+
+
+@pytest.mark.real_model
+@pytest.mark.parametrize("cell_id", ["before", "check-1", "check-2", "check-3"])
+def test_saved_answers_are_those_of_today(better, cell_id):
+    assert printed(better, cell_id) == printed(read_by_name("better-answers"), cell_id)
+
+
+def test_what_servers_are_started_with_is_as_saved(without_servers):
+    saved = read_by_name("servers-and-gpus")
+    for cell_id in ("one", "users", "several", "several-machines", "picture", "check-1", "check-2", "check-3"):
+        assert printed(without_servers, cell_id) == printed(saved, cell_id), cell_id
+
+
+def test_cells_without_a_server_say_so(without_servers):
+    assert "not here" in printed(without_servers, "look")
+    for cell_id in ("server", "use-server", "ask", "measure", "end"):
+        assert printed(without_servers, cell_id).startswith("There is no "), cell_id
+
+
+@pytest.mark.real_model
+@pytest.mark.servers
+def test_a_server_is_started_asked_and_ended():
+    notebook = executed("servers-and-gpus")
+    assert "at 127.0.0.1:18080 (this machine)" in printed(notebook, "ask")
+    assert "total = sum(xs)" in printed(notebook, "ask")
+    assert printed(notebook, "measure").count("tokens a second") == 2
+    assert printed(notebook, "end").startswith("The server has ended")
 
 
 @pytest.mark.real_model

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _NAMES = {"--model", "-m", "--served-model-name", "--alias", "-a"}
 _FIXED = _NAMES | {"--host", "--port", "--api-key", "--api-key-file"}
 """Options of servers on which the lines for users depend."""
+_PIPELINE = {"--pipeline-parallel-size", "-pp"}
 _LEAST_CONTEXT = 2048
 _STEP = 256  # tokens that a context is rounded down to
 _SHARE = 0.9  # of the memory, for weights and KV caches; vLLM's own default
@@ -208,7 +210,7 @@ def _vllm_command(
         )
     context = options.context or min(checkpoint.context or CONTEXT, CONTEXT)
     if machine.gpus:
-        _require_room(checkpoint, sum(sorted(machine.gpus)[-gpus:]), context)
+        _require_room(checkpoint, sum(sorted(machine.gpus)[-gpus:]) * _pipeline_stages(options.more), context)
     port = options.port or PORTS[VLLM]
     sequences = min(max(options.users, USERS), _MOST_SEQUENCES)
     flags = [
@@ -263,6 +265,16 @@ def _revision(checkpoint: ServedCheckpoint) -> list[Flag]:
         return []
     names = ["--revision", "--tokenizer-revision", *["--code-revision"] * checkpoint.allow_code]
     return [Flag(name, checkpoint.revision, "as the model's name pins it") for name in names]
+
+
+def _pipeline_stages(more: Sequence[str]) -> int:
+    """Over how many machines, each with the GPUs of this one, the user's own options share out the layers."""
+    for word, next_word in itertools.pairwise((*more, "")):
+        name, is_joined, value = word.partition("=")
+        number = value if is_joined else next_word
+        if name.replace("_", "-") in _PIPELINE and number.isdecimal():
+            return max(int(number), 1)
+    return 1
 
 
 def _usable_gpus(count: int, heads: int) -> int:

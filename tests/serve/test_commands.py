@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,26 @@ def test_a_server_s_own_options_stand_in_the_place_of_ours():
     assert command.argv.count("--dtype") == 1
     assert command.argv[-3:] == ["--dtype", "float32", "--enforce-eager"]
     assert "--dtype float32 --enforce-eager" in explained(command)
+
+
+@pytest.mark.parametrize(
+    ("more", "has_room"),
+    [
+        ((), False),
+        (("-pp", "1"), False),
+        (("-pp", "2"), True),
+        (("--pipeline-parallel-size", "2", "--enforce-eager"), True),
+        (("--pipeline_parallel_size=2",), True),
+        (("--pipeline-parallel-size",), False),  # vLLM says what is missing
+    ],
+)
+def test_layers_that_are_shared_out_over_machines_have_the_room_of_all(more, has_room):
+    large = replace(STARCODER, weight_bytes=int(1.5 * sum(ONE_GPU.gpus)))
+    if has_room:
+        assert build(large, more=more).argv[-len(more) :] == [*more]
+    else:
+        with pytest.raises(ModelError, match="does not fit"):
+            build(large, more=more)
 
 
 def test_llama_server_gets_a_context_for_each_user():
