@@ -109,7 +109,7 @@ def write_gguf(path: Path, *, pre: str = "qwen2", tied: bool = False, exact: boo
         add(f"{at}.attn_output.weight", (WIDTH, WIDTH), Kind.F32)
         add(f"{at}.ffn_gate.weight", (HIDDEN, WIDTH), Kind.Q8_0)
         add(f"{at}.ffn_up.weight", (HIDDEN, WIDTH), Kind.Q8_0)
-        add(f"{at}.ffn_down.weight", (WIDTH, HIDDEN), Kind.Q8_0)
+        add(f"{at}.ffn_down.weight", (WIDTH, HIDDEN), Kind.Q4_1 if layer == 0 else Kind.Q8_0)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

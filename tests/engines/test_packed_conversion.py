@@ -18,7 +18,7 @@ from gguf import GGMLQuantizationType as Kind
 from gguf import quants
 from transformers import AutoModelForCausalLM
 
-from fim_magic.engines.torch import packed, packed_conversion, precision
+from fim_magic.engines.torch import gguf_tensors, packed, packed_conversion, precision
 from fim_magic.engines.torch.gguf_conversion import converted
 from fim_magic.engines.torch.gguf_tensors import GgufTensors, _of_q4_k
 from fim_magic.engines.torch.local import LocalEngine
@@ -142,6 +142,7 @@ def test_tensors_are_those_of_the_file(tiny):
     names = {
         "model.layers.1.self_attn.k_proj": ("blk.1.attn_k.weight", 4, 2.0**-8),
         "model.layers.1.mlp.down_proj": ("blk.1.ffn_down.weight", 8, 2.0**-8),
+        "model.layers.0.mlp.down_proj": ("blk.0.ffn_down.weight", 8, 2.0**-12),
         "model.layers.0.self_attn.q_proj": ("blk.0.attn_q.weight", 8, 0.008),
     }
     for name, (theirs, bits, error) in names.items():
@@ -151,8 +152,18 @@ def test_tensors_are_those_of_the_file(tiny):
         found = packed.Unpacker(torch.float32).unpack(weight, 0, weight.planes.shape[0])[:, : weight.rows].t()
         assert weight.bits == tensors.bits(f"{name}.weight") == bits
         assert float((found - expected).norm() / expected.norm()) < error
+        assert weight.has_remainder == tensors.has_remainder(f"{name}.weight") == ("blk.0.ffn_down" in theirs)
     with pytest.raises(ValueError, match="is absent"):
         tensors.numbers("model.nothing.weight")
+
+
+def test_later_layers_stay_in_4_bits(tiny, monkeypatch):
+    from transformers import AutoConfig
+
+    monkeypatch.setattr(gguf_tensors, "_EARLY_LAYERS", 0)
+    tensors = GgufTensors(tiny.path, AutoConfig.from_pretrained(packed_form(tiny.path)))
+    assert tensors.bits("model.layers.0.mlp.down_proj.weight") == 4
+    assert not tensors.has_remainder("model.layers.0.mlp.down_proj.weight")
 
 
 # --- the choice ------------------------------------------------------------------------------------

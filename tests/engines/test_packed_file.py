@@ -27,6 +27,9 @@ class OfModel:
     def bits(self, name):
         return self._bits if packed.fits(self.shape(name)[-1]) else 32
 
+    def has_remainder(self, name):
+        return False
+
     def numbers(self, name, begin=0, end=None):
         return self._tensors[name][begin:end]
 

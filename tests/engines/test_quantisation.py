@@ -288,7 +288,7 @@ def test_it_is_made_once_for_a_commit_and_the_bits(folder):
     written = (made / "packed.safetensors").stat().st_mtime_ns
     assert quantised_form(folder, 4, name="owner/name", commit="a" * 40) == made
     assert (made / "packed.safetensors").stat().st_mtime_ns == written
-    assert made.name == f"owner--name-aaaaaaaaaaaa-quantised4-{packed.capability().lower()}-1"
+    assert made.name == f"owner--name-aaaaaaaaaaaa-quantised4-{packed.capability().lower()}-2"
     others = {
         quantised_form(folder, 4, name="owner/name", commit="b" * 40),
         quantised_form(folder, 8, name="owner/name", commit="a" * 40),

@@ -6,6 +6,7 @@ bits, and 5 and 8 bits are found again in 8. What has other blocks is quantised 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,8 @@ from fim_magic.engines.torch.packed import PackedWeight
 from fim_magic.engines.torch.packed_file import packed_in_blocks
 
 _NUMBERS_AT_ONCE = 2**22  # that are dequantised
+_OUT_OF_MLP = re.compile(r"\.([0-9]{1,4})\.mlp\.(?:down_proj|c_proj)\.weight$")
+_EARLY_LAYERS = 5
 
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
@@ -71,11 +74,27 @@ class GgufTensors:
 
     def bits(self, name: str) -> int:
         """Return in how many bits a weight is packed: 4 or 8, or 32 where it cannot be."""
+        if not self._fits(name):
+            return 32
+        return 4 if self.is_in_4_bits(name) and not self.has_remainder(name) else 8
+
+    def is_in_4_bits(self, name: str) -> bool:
+        """Return whether the file has a tensor in 4 bits."""
         from gguf import GGMLQuantizationType as Kind
 
-        if not packed.fits(self.shape(name)[-1]):
-            return 32
-        return 4 if self._place(name).kind in (Kind.Q4_0, Kind.Q4_1, Kind.Q4_K) else 8
+        return self._place(name).kind in (Kind.Q4_0, Kind.Q4_1, Kind.Q4_K)
+
+    def has_remainder(self, name: str) -> bool:
+        """Return whether a weight's second plane is a remainder; see [`packed.PackedWeight`][].
+
+        In early layers the MLP writes the few activations that are thousands of times as large as others, and that all
+        later tokens attend to (arXiv 2402.17762). How they are rounded shifts what is said of every token.
+        """
+        early = _OUT_OF_MLP.search(name)
+        return early is not None and int(early[1]) < _EARLY_LAYERS and self.is_in_4_bits(name) and self._fits(name)
+
+    def _fits(self, name: str) -> bool:
+        return packed.fits(self.shape(name)[-1])
 
     def numbers(self, name: str, begin: int = 0, end: int | None = None) -> Tensor:
         """Return a tensor, or some of its rows, in float32."""
@@ -110,11 +129,13 @@ class GgufTensors:
             return packed.quantised(values, 8)
         divisor = torch.where(scale == 0, 1.0, scale)[..., None]
         if kind in (Kind.Q5_0, Kind.Q8_0):
-            return packed.pack_8bit((groups / divisor).round().view(values.shape), scale)
+            numbers = (groups / divisor).round().view(values.shape)
+            return packed.pack_8bit(*(packed.with_room(numbers, scale) if kind == Kind.Q5_0 else (numbers, scale)))
         if zero is None:
             zero = 8 * scale  # from 0 to 15, as those of the other kinds: Q4_0 is centred
         nibbles = ((groups + zero[..., None]) / divisor).round().clamp(0, 15)
-        return packed.pack_4bit(nibbles.view(values.shape), scale, 8 * scale - zero)
+        pack = packed.pack_4bit_with_remainder if self.has_remainder(name) else packed.pack_4bit
+        return pack(nibbles.view(values.shape), scale, 8 * scale - zero)
 
     def _place(self, name: str) -> TensorPlace:
         if name not in self._tensors:

@@ -1,10 +1,11 @@
 """Weights in 4 or 8 bits on a CPU: how they are packed, multiplied with, and unpacked where many rows need them.
 
 A weight is kept as one or two planes of nibbles, in the layout that torch's kernel for the CPU reads. Each group of 32
-numbers of a row has a scale and a zero in bfloat16: w = (nibble - 8) * scale + zero. In 4 bits there is one plane. In
-8 bits a number from -128 to 127 is 16 * high + low, the planes stand side by side along the columns, and the rows that
-they are multiplied with are repeated. One token takes the kernel, which reads no more than the planes; for the many
-rows of a prompt the planes are unpacked into a buffer first, and a common matrix product does the rest.
+numbers of a row has a scale and a zero in bfloat16: w = (nibble - 8) * scale + zero. In 4 bits there is one plane. In 8
+bits a number from -128 to 127 is 16 * high + low, the planes stand side by side along the columns, and the rows that
+they are multiplied with are repeated. Or a second plane holds what the first, of 4 bits, has lost by the rounding of
+its scales and zeros. One token takes the kernel, which reads no more than the planes; for the many rows of a prompt the
+planes are unpacked into a buffer first, and a common matrix product does the rest.
 
 The layout depends on the instructions of the processor (`torch.backends.cpu.get_cpu_capability`), so what is packed on
 one machine is for others of its kind only.
@@ -13,7 +14,7 @@ one machine is for others of its kind only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ LEAST_ROWS_TO_UNPACK = {4: 24, 8: 14}
 """From so many rows on, unpacking and a common product are faster than the kernel, by the bits of the weight."""
 
 _PADDED_TO = 64  # rows: the largest block of a layout
+_FACTORS = (8.0, 7.0, 6.0, 5.0)
 _LIKELIEST = 32  # tokens of a vocabulary whose logits are computed once more
 _UNPACKED_AT_ONCE = 2**24  # numbers; what is larger, such as the output layer, is unpacked in parts
 _CACHED_AT_ONCE = 2**22  # numbers; what is made of so many on the way stays in the processor's cache
@@ -65,12 +67,14 @@ class PackedWeight:
         scales: bfloat16, (planes * columns / GROUP, padded rows, 2): scale and zero.
         rows: Of the weight.
         columns: Of the weight.
+        has_remainder: Whether the second plane is what the first one has lost, and not the low bits of 8.
     """
 
     planes: Tensor
     scales: Tensor
     rows: int
     columns: int
+    has_remainder: bool = False
 
     @property
     def bits(self) -> int:
@@ -111,6 +115,40 @@ def pack_8bit(numbers: Tensor, scale: Tensor) -> PackedWeight:
     low = torch.stack((scale, 8 * scale), dim=-1)
     planes = torch.cat(((numbers >> 4) + 8, numbers & 15), dim=1)
     return _packed(planes, torch.cat((high, low), dim=1), columns=numbers.shape[1])
+
+
+def pack_4bit_with_remainder(nibbles: Tensor, scale: Tensor, zero: Tensor) -> PackedWeight:
+    """Pack a weight that is (nibble - 8) * scale + zero, and in a second plane what rounding both takes from it.
+
+    Arguments as of `pack_4bit`.
+    """
+    columns, groups = nibbles.shape[1], nibbles.view(len(nibbles), -1, GROUP) - 8
+    lost_scale, lost_zero = scale - scale.bfloat16().float(), zero - zero.bfloat16().float()
+    lost = groups * lost_scale[..., None] + lost_zero[..., None]
+    finest = (lost.abs().amax(dim=-1) / 7).bfloat16().float()
+    steps = (lost / finest.clamp_min(_TINY)[..., None]).round().clamp(-8, 7).view(nibbles.shape)
+    both = torch.cat((nibbles.to(torch.int32), steps.to(torch.int32) + 8), dim=1)
+    first, second = torch.stack((scale, zero), dim=-1), torch.stack((finest, torch.zeros_like(finest)), dim=-1)
+    return replace(_packed(both, torch.cat((first, second), dim=1), columns), has_remainder=True)
+
+
+def with_room(numbers: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Return other numbers and scales for numbers of 5 bits, whose scales lose less when they are rounded to bfloat16.
+
+    A rounded scale makes all numbers of its group too large or too small at once.
+
+    Args:
+        numbers: (rows, columns), from -16 to 15.
+        scale: (rows, columns / GROUP).
+
+    Returns:
+        As the arguments: the numbers times a factor of their group, which 8 bits have room for, and the scales divided
+        by it.
+    """
+    factors = torch.tensor(_FACTORS, dtype=scale.dtype).view(-1, 1, 1)
+    lost = ((scale / factors).bfloat16() * factors - scale).abs()
+    factor = factors.view(-1)[lost.argmin(dim=0)]
+    return (numbers.view(*scale.shape, GROUP) * factor[..., None]).view(numbers.shape), scale / factor
 
 
 def quantised(weight: Tensor, bits: int) -> PackedWeight:
@@ -196,8 +234,9 @@ def rows_of(weight: PackedWeight, rows: Tensor) -> Tensor:
     planes = weight.planes.view(weight.planes.shape[0] // layout.block, -1, half)[rows // layout.block, :, byte]
     nibbles = torch.where(is_high[:, None], planes >> 4, planes & 15).float() - 8
     scale, zero = weight.scales[:, rows].float().permute(2, 1, 0)[..., None]
-    numbers = (nibbles.view(len(rows), -1, GROUP) * scale + zero).view(len(rows), -1, weight.columns)
-    return numbers.sum(dim=1)  # of the planes
+    each = (nibbles.view(len(rows), -1, GROUP) * scale + zero).view(len(rows), -1, weight.columns)
+    numbers: Tensor = each.sum(dim=1)  # of the planes
+    return numbers
 
 
 class Unpacker:
@@ -262,7 +301,14 @@ class Unpacker:
             # Copied, as the two stand between each other: torch's operations are several times as slow on numbers that
             # are not side by side.
             factor, zero = scale[:, -groups:, None].to(self.dtype).movedim(-1, 0).contiguous()
-            if weight.bits == 8:
+            if weight.has_remainder:
+                larger, middle = scale[:, :groups, None].float().movedim(-1, 0).contiguous()
+                first, second = (
+                    _nibbles(plane, high=high).view(blocks, groups, GROUP, half)
+                    for plane in (planes[:, :columns], planes[:, columns:])
+                )
+                target.copy_(torch.addcmul(middle, first.float(), larger).addcmul_(second.float(), factor.float()))
+            elif weight.bits == 8:
                 numbers = _bytes(planes[:, :columns], planes[:, columns:], high=high)
                 torch.mul(numbers.view(blocks, groups, GROUP, half), factor, out=target)
             else:

@@ -46,6 +46,10 @@ class Tensors(Protocol):
         """Return in how many bits a weight is packed: 4 or 8, or 32 where it cannot be."""
         ...
 
+    def has_remainder(self, name: str) -> bool:
+        """Return whether a weight's second plane is a remainder; see [`PackedWeight`][]."""
+        ...
+
     def numbers(self, name: str, begin: int = 0, end: int | None = None) -> Tensor:
         """Return a tensor, or some of its rows, in float32."""
         ...
@@ -67,7 +71,7 @@ def packed_in_blocks(pack: Callable[[int, int], PackedWeight], rows: int, column
     size = max(padded(1), at_once // columns // padded(1) * padded(1))
     parts = [pack(begin, min(begin + size, rows)) for begin in range(0, rows, size)]
     scales = torch.cat([part.scales for part in parts], dim=1)
-    return PackedWeight(torch.cat([part.planes for part in parts]), scales, rows, columns)
+    return PackedWeight(torch.cat([part.planes for part in parts]), scales, rows, columns, parts[0].has_remainder)
 
 
 @dataclass(frozen=True)
@@ -79,12 +83,14 @@ class _Part:
         bits: 4, 8 or 32.
         rows: Of all of them.
         columns: Of each.
+        has_remainder: As of [`PackedWeight`][].
     """
 
     layers: list[str]
     bits: int
     rows: int
     columns: int
+    has_remainder: bool
 
     @property
     def key(self) -> str:
@@ -177,14 +183,15 @@ def write_packed(path: Path, config: Any, tensors: Tensors, on_tensor: Callable[
 def _parts(names: Sequence[str], tensors: Tensors) -> Iterator[_Part]:
     """Divide a product's layers into parts: by their bits, and where rows had to be added to fill a block."""
 
-    def kind(name: str) -> tuple[int, str]:
+    def kind(name: str) -> tuple[int, bool, str]:
         bits, rows = tensors.bits(f"{name}.weight"), tensors.shape(f"{name}.weight")[0]
-        return bits, "" if bits == 32 or padded(rows) == rows else name
+        remainder = tensors.has_remainder(f"{name}.weight")
+        return bits, remainder, "" if bits == 32 or padded(rows) == rows else name
 
-    for (bits, _), same in groupby(names, key=kind):
+    for (bits, remainder, _), same in groupby(names, key=kind):
         layers = list(same)
         shapes = [tensors.shape(f"{layer}.weight") for layer in layers]
-        yield _Part(layers, bits, sum(shape[0] for shape in shapes), shapes[0][1])
+        yield _Part(layers, bits, sum(shape[0] for shape in shapes), shapes[0][1], remainder)
 
 
 def _tensors_of(part: _Part, tensors: Tensors) -> list[Tensor]:
@@ -263,7 +270,7 @@ class PackedWeights:
                 self.bytes += 4 * weight.numel()
                 continue
             planes, scales = (self._file.get_tensor(f"{part.key}.{kind}") for kind in ("planes", "scales"))
-            parts.append(PackedWeight(planes, scales, part.rows, part.columns))
+            parts.append(PackedWeight(planes, scales, part.rows, part.columns, part.has_remainder))
             self.bytes += planes.numel() + 2 * scales.numel()
         name = f"{' '.join(names)}.bias"
         bias = self._file.get_tensor(name) if name in self._names else None

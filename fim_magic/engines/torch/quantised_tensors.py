@@ -71,6 +71,10 @@ class QuantisedTensors:
             self._bits[name] = self._decided(name)
         return self._bits[name]
 
+    def has_remainder(self, name: str) -> bool:
+        """Return False: nothing is told of what is lost."""
+        return False
+
     def packed(self, name: str) -> PackedWeight:
         """Return a weight in the bits that `bits` says."""
         rows, columns = self.shape(name)
@@ -106,11 +110,18 @@ class QuantisedGguf(QuantisedTensors):
         self._file = source
 
     def _decided(self, name: str) -> int:
-        return 4 if self._file.bits(name) == 4 else super()._decided(name)
+        return self._file.bits(name) if self._is_kept(name) else super()._decided(name)
 
     def packed(self, name: str) -> PackedWeight:
         """Return a weight in the bits that `bits` says."""
-        return self._file.packed(name) if self._file.bits(name) == 4 else super().packed(name)
+        return self._file.packed(name) if self._is_kept(name) else super().packed(name)
+
+    def has_remainder(self, name: str) -> bool:
+        """Return whether a weight's second plane is a remainder; see [`PackedWeight`][]."""
+        return self._is_kept(name) and self._file.has_remainder(name)
+
+    def _is_kept(self, name: str) -> bool:
+        return self._file.is_in_4_bits(name) and self._file.bits(name) != 32
 
 
 def unpacked(weight: PackedWeight) -> Tensor:
