@@ -1,7 +1,8 @@
 """A GGUF file's tensors by the names that transformers gives them: as numbers, or packed as the file has them.
 
 The blocks of a file have a scale, and some a minimum, for 32 numbers: just what is packed (`packed`). So 4 bits stay 4
-bits, and 5 and 8 bits are found again in 8. What has other blocks is quantised in 8 bits.
+bits, but for a few weights that must not lose what rounding takes from scales, and 5 and 8 bits are found again in 8.
+What has other blocks is quantised in 8 bits.
 """
 
 from __future__ import annotations
