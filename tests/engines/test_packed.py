@@ -73,12 +73,13 @@ def test_a_remainder_makes_up_for_what_rounding_takes_from_scales_and_zeros():
     assert torch.equal(packed.rows_of(weight, torch.arange(70)), unpacked(weight))
     assert error_of(unpacked(weight, torch.bfloat16), expected) < BFLOAT16
     x = torch.randn(3, 96).bfloat16().float()
-    assert packed.multiply(x, weight) == pytest.approx(x @ expected.t(), rel=BFLOAT16, abs=0.05)
+    largest = x.abs() @ expected.abs().t()
+    assert bool(((packed.multiply(x, weight) - x @ expected.t()).abs() <= BFLOAT16 * largest).all())
 
 
 def test_numbers_of_5_bits_get_scales_that_lose_less_when_they_are_rounded():
-    numbers, scale = torch.randint(-16, 16, (70, 96)).float(), torch.rand(70, 3)
-    expected = (numbers.view(70, 3, 32) * scale[..., None]).view(70, 96)
+    numbers, scale = torch.randint(-16, 16, (700, 96)).float(), torch.rand(700, 3)
+    expected = (numbers.view(700, 3, 32) * scale[..., None]).view(700, 96)
     plain, finer = packed.pack_8bit(numbers, scale), packed.pack_8bit(*packed.with_room(numbers, scale))
     assert error_of(unpacked(finer), expected) < 0.6 * error_of(unpacked(plain), expected)
 
