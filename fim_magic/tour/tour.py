@@ -28,6 +28,7 @@ _ORDER = tuple(dict.fromkeys(step.name for step in steps.STEPS))
 """The names of all steps that there are, the end's last."""
 
 _COMMAND = re.compile(r"\s*%fim\s+tour\b")
+_BEGINNING = re.compile(r"%%\w+|%fim(?: \w+)?|\w+\(")
 _MARKED = re.compile(r"`(?P<code>[^`]+)`|(?P<link>https://\S+)")
 
 
@@ -299,8 +300,7 @@ def _read(words: str) -> tuple[str, Language | None]:
 
 def _begins_as(code: str, source: str) -> bool:
     """Whether a cell begins with what the code of a step begins with: its magic and its command, or its function."""
-    beginning = re.match(r"%%\w+|%fim(?: \w+)?|\w+\(", code)
-    typed = re.match(r"%%\w+|%fim(?: \w+)?|\w+\(", source.lstrip())
+    beginning, typed = _BEGINNING.match(code), _BEGINNING.match(source.lstrip())
     return beginning is not None and typed is not None and beginning[0] == typed[0]
 
 

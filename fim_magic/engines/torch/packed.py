@@ -27,7 +27,7 @@ LEAST_ROWS_TO_UNPACK = {4: 24, 8: 14}
 """From so many rows on, unpacking and a common product are faster than the kernel, by the bits of the weight."""
 
 _PADDED_TO = 64  # rows: the largest block of a layout
-_FACTORS = (8.0, 7.0, 6.0, 5.0)
+_FACTORS = (8.0, 7.0, 6.0, 5.0)  # of numbers from -16 to 15, which stay from -128 to 127
 _LIKELIEST = 32  # tokens of a vocabulary whose logits are computed once more
 _UNPACKED_AT_ONCE = 2**24  # numbers; what is larger, such as the output layer, is unpacked in parts
 _CACHED_AT_ONCE = 2**22  # numbers; what is made of so many on the way stays in the processor's cache
@@ -302,12 +302,13 @@ class Unpacker:
             # are not side by side.
             factor, zero = scale[:, -groups:, None].to(self.dtype).movedim(-1, 0).contiguous()
             if weight.has_remainder:
-                larger, middle = scale[:, :groups, None].float().movedim(-1, 0).contiguous()
+                first_factor, first_zero = scale[:, :groups, None].float().movedim(-1, 0).contiguous()
                 first, second = (
                     _nibbles(plane, high=high).view(blocks, groups, GROUP, half)
                     for plane in (planes[:, :columns], planes[:, columns:])
                 )
-                target.copy_(torch.addcmul(middle, first.float(), larger).addcmul_(second.float(), factor.float()))
+                numbers = torch.addcmul(first_zero, first.float(), first_factor)
+                target.copy_(numbers.addcmul_(second.float(), factor.float()))
             elif weight.bits == 8:
                 numbers = _bytes(planes[:, :columns], planes[:, columns:], high=high)
                 torch.mul(numbers.view(blocks, groups, GROUP, half), factor, out=target)

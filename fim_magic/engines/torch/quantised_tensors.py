@@ -118,7 +118,7 @@ class QuantisedGguf(QuantisedTensors):
 
     def has_remainder(self, name: str) -> bool:
         """Return whether a weight's second plane is a remainder; see [`PackedWeight`][]."""
-        return self._is_kept(name) and self._file.has_remainder(name)
+        return self._file.has_remainder(name)
 
     def _is_kept(self, name: str) -> bool:
         return self._file.is_in_4_bits(name) and self._file.bits(name) != 32
