@@ -66,7 +66,7 @@ LOADING = ("quantize", "precision", "family", "engine", "tokenizer")
 """The options that say how a model is loaded, and not what it is to do."""
 
 QUANTIZATIONS = ("8bit", "4bit")
-PRECISIONS = ("packed", "auto")
+PRECISIONS = ("exact", "packed")
 
 
 class Settings(Configurable):
@@ -129,9 +129,9 @@ class Settings(Configurable):
         None, allow_none=True, help="8bit or 4bit: so many bits for each weight, in less memory; none: as they are"
     ).tag(config=True, flags=("--quantize",))
     precision = traitlets.Unicode(
-        "exact",
-        help="of a .gguf file's weights on a CPU: exact (in float16 or more), packed (4 and 8 bits, in much less "
-        "memory), or auto for packed where it is as fast here",
+        "auto",
+        help="of a .gguf file's weights on a CPU: packed (4 and 8 bits, in much less memory), exact (in float16 or "
+        "more), or auto for packed where it is as fast here",
     ).tag(config=True, flags=("--precision",))
     family = traitlets.Unicode(
         "auto",
@@ -288,10 +288,13 @@ class Settings(Configurable):
         from fim_magic.loading.loaders import ENGINES
 
         values = self._values(options)
+        quantize = values.one_of("quantize", QUANTIZATIONS, nothing="none")
+        precision = values.one_of("precision", PRECISIONS, nothing="auto")
+        if quantize is not None and options.get("precision") is None:  # one that is configured is for other models
+            precision = None
         return {
-            "quantize": values.one_of("quantize", QUANTIZATIONS, nothing="none"),
-            "precision": values.one_of("precision", PRECISIONS, nothing="exact")
-            or ("exact" if options.get("precision") else None),
+            "quantize": quantize,
+            "precision": precision,
             "family": values.one_of("family", family_names(), nothing="auto"),
             "engine": values.one_of("engine", ENGINES, nothing="auto"),
             "tokenizer": None

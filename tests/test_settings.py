@@ -49,7 +49,7 @@ VALUES = {
     "seed": (2, 3, 4),
     "order": ("psm", "spm", "auto"),
     "quantize": ("8bit", "4bit", "none"),
-    "precision": ("packed", "auto", "exact"),
+    "precision": ("packed", "exact", "auto"),
     "family": ("Mellum", "StarCoder", "auto"),
     "engine": ("gguf", "torch", "auto"),
     "tokenizer": ("tiny", "owner/name", "folder"),

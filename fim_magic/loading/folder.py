@@ -31,7 +31,7 @@ def folder_of(name: str, on_progress: OnProgress = silent, on_notice: OnNotice =
             f"{name} is the address of a server, and its model's files are there. Name a model that can be loaded "
             "here; %fim models lists them."
         )
-    spec = ModelSpec.of(name, engine="torch")
+    spec = ModelSpec.of(name, engine="torch", precision="exact")
     source = resolve(spec, LOADERS, THIS_MACHINE).source
     if source.adapter is not None:
         raise OptionError(

@@ -305,7 +305,7 @@ def _choose_precision(source: Source, spec: ModelSpec, engine_name: str, memory:
     if on_cpu and spec.quantize is not None:
         return _quantised(source, spec, spec.quantize)
     if on_cpu and source.is_gguf:
-        return spec.precision or "exact"
+        return spec.precision or "auto"
     if spec.precision == "packed":
         raise OptionError(
             f"--precision packed is for .gguf files that torch runs on a CPU, in the bits that they are stored in; "

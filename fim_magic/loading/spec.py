@@ -23,8 +23,8 @@ class ModelSpec:
         family: The family's name, for a checkpoint that does not tell it; or None.
         engine: "torch"; "gguf", which runs a .gguf file with llama.cpp; or None for the faster one of those that can.
         tokenizer: For a model on a server: whose tokenizer it has, a folder or `owner/name` on the Hub; or None.
-        precision: "packed": in 4 and 8 bits on a CPU, of a .gguf file; "auto": so where it is as fast here; or None for
-            weights as the checkpoint has them, in float16 or more; "exact" is None that the user has typed.
+        precision: "packed": in 4 and 8 bits on a CPU, of a .gguf file; "exact": in float16 or more; or None for packed
+            where it is as fast here.
         allow_code: Whether code that the checkpoint brings along may run. The name must then pin the whole commit.
     """
 
@@ -65,7 +65,7 @@ class ModelSpec:
     @property
     def _variant(self) -> tuple[str | None, ...]:
         """What makes another model of one name."""
-        return (self.quantize, self.family, self.tokenizer, None if self.precision == "exact" else self.precision)
+        return (self.quantize, self.family, self.tokenizer, self.precision)
 
 
 def split_revision(name: str) -> tuple[str, str | None]:

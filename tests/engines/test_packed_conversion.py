@@ -178,10 +178,9 @@ def folder_for(tiny, asked, monkeypatch, measured):
 @pytest.mark.parametrize(
     ("asked", "measured", "is_packed"),
     [
-        ("auto", FAST, True),
-        ("auto", SLOW, False),
-        ("auto", None, False),
-        (None, FAST, False),
+        (None, FAST, True),
+        (None, SLOW, False),
+        (None, None, False),
         ("packed", SLOW, True),
         ("exact", FAST, False),
     ],
@@ -198,7 +197,7 @@ def test_a_machine_without_the_operators_says_so_where_they_are_asked_for(tiny, 
 
 def test_what_cannot_be_packed_takes_the_other_form(tiny, monkeypatch):
     monkeypatch.setattr(packed_conversion, "_AGREEMENT", 1e-6)
-    assert (folder_for(tiny, "auto", monkeypatch, FAST) / "model.safetensors").exists()
+    assert (folder_for(tiny, None, monkeypatch, FAST) / "model.safetensors").exists()
     with pytest.raises(NotPackableError):
         folder_for(tiny, "packed", monkeypatch, FAST)
 

@@ -28,6 +28,7 @@ from fim_magic.loading.manager import ModelManager
 from fim_magic.loading.memory import MemoryProbe
 from fim_magic.loading.resolve import resolve
 from fim_magic.loading.spec import ModelSpec
+from fim_magic.settings import Settings
 
 GB = 10**9
 ON_A_CPU = MemoryProbe(may_have_gpu=lambda: False)
@@ -375,11 +376,18 @@ def test_a_gguf_file_is_loaded_quantised(tmp_path):
 def test_another_precision_contradicts_it(folder, precision):
     with pytest.raises(OptionError, match=rf"--precision {precision} .*Omit one of them: %fim use \S+ --quantize 4bit"):
         source_for(ModelSpec(str(folder), quantize="4bit", precision=precision))
-    source_for(ModelSpec(str(folder), quantize="4bit", precision="auto"))
+    source_for(ModelSpec(str(folder), quantize="4bit"))
 
 
-def test_exact_that_is_typed_is_the_same_model():
-    assert ModelSpec("m", precision="exact").is_answered_by(ModelSpec("m"))
+def test_a_precision_that_is_configured_does_not_contradict_it(monkeypatch):
+    monkeypatch.setenv("FIM_MAGIC_PRECISION", "exact")
+    assert Settings().loading(quantize="4bit")["precision"] is None
+    assert Settings().loading(quantize="4bit", precision="exact")["precision"] == "exact"
+
+
+def test_another_precision_is_another_model():
+    assert ModelSpec("m").is_answered_by(ModelSpec("m"))
+    assert not ModelSpec("m", precision="exact").is_answered_by(ModelSpec("m"))
     assert not ModelSpec("m", precision="packed").is_answered_by(ModelSpec("m", precision="exact"))
 
 

@@ -18,8 +18,9 @@ from scripted import ScriptedEngine
 
 from fim_magic import cli
 from fim_magic.catalog import QWEN_0_5B_GGUF
-from fim_magic.engines.torch import gguf_conversion
+from fim_magic.engines.torch import gguf_conversion, precision
 from fim_magic.engines.torch.devices import dtype_for
+from fim_magic.engines.torch.precision import Costs
 from fim_magic.engines.torch.quantised_tensors import unpacked
 from fim_magic.errors import FimError, ModelError, OptionError
 from fim_magic.evaluate import picture
@@ -819,6 +820,14 @@ def test_the_faster_engine_is_remembered(seconds, faster):
     assert any(f"takes {faster} for a-model" in remark for remark in report.remarks)
 
 
+def test_nothing_is_remembered_of_another_form_than_the_one_that_is_loaded():
+    found = instruments(
+        find=lambda *_: subject.Subject("a-model", size="1M"),
+        requests=noting(timing(OURS, 2.0), timing(GGUF, 1.0)),
+    )
+    bench.run(bench.SpeedOptions(measures=("infill",), precision="exact"), instruments=found)
+
+
 def test_nothing_is_remembered_of_an_interrupted_run():
     interrupted = noting(timing(OURS, 2.0), timing(GGUF, 1.0), then=KeyboardInterrupt())
     assert bench.run(INFILLS, instruments=instruments(requests=interrupted))[1] is False
@@ -898,6 +907,16 @@ def test_a_catalogued_gguf_file_gives_a_folder_and_the_file(monkeypatch, put_in_
     assert found.folder == found.gguf.removesuffix(".gguf")
     assert found.why
     assert subject.find("QWEN2.5-coder-0.5b") == found
+
+
+@pytest.mark.parametrize("is_faster", [True, False])
+def test_a_gguf_file_is_measured_in_the_form_in_which_it_is_loaded(tmp_path, monkeypatch, is_faster):
+    write_gguf(tmp_path / "tiny.gguf")
+    monkeypatch.setattr(precision, "costs", lambda _shape: Costs(1.0, *[0.5 if is_faster else 2.0] * 2))
+    assert bool(subject.find(str(tmp_path / "tiny.gguf")).packed) == is_faster
+    assert not subject.find(str(tmp_path / "tiny.gguf"), precision="exact").packed
+    on_a_gpu = MemoryProbe(free_memory=lambda: {"cuda:0": 10**9, "cpu": 10**9}, may_have_gpu=lambda: True)
+    assert not subject.find(str(tmp_path / "tiny.gguf"), memory=on_a_gpu).packed
 
 
 def test_packed_weights_are_of_gguf_files_and_ours_alone(checkpoint, tmp_path):

@@ -63,7 +63,7 @@ class SpeedOptions:
     random_weights: str = ""  # a size instead of a model, or ""
     layout: str = "llama"  # of random weights
     quantize: str = ""  # in how many bits random weights are, "8bit" or "4bit", or ""
-    precision: str = "exact"  # of fim-magic's own engine, on a CPU: "exact" or "packed"
+    precision: str = "auto"  # of fim-magic's own engine, on a CPU: "exact", "packed", or "auto" as it is loaded
     rounds: int = ROUNDS  # how often everything is measured, warm-ups not counted
     measures: tuple[str, ...] = MEASURES  # which of `MEASURES`
     threads: int | None = None  # of the CPU; None leaves torch's choice
@@ -122,7 +122,7 @@ def run(
         report.warnings.append(f"It ended early. {error}")
     report.warnings += machine.disturbances(report.record.bandwidth, load)
     if whole:
-        report.remarks += _remember(report, instruments)
+        report.remarks += _remember(report, instruments, options)
     return report, whole
 
 
@@ -336,9 +336,9 @@ def _note_limits(arms: Sequence[Arm], asked: Sequence[Workload], record: Record)
         record.bytes_per_token |= {name: size for name, size in sizes.items() if size}
 
 
-def _remember(report: SpeedReport, instruments: Instruments) -> list[str]:
+def _remember(report: SpeedReport, instruments: Instruments, options: SpeedOptions) -> list[str]:
     """Keep which engine is faster here, for `model="auto"`, and say so."""
-    if report.is_packed:  # what "auto" loads is not
+    if options.precision != "auto":  # another form than the one that is loaded
         return []
     seconds = {row.arm: row.median for row in report.rows if row.what.startswith("whole infill")}
     if OURS not in seconds or GGUF not in seconds:

@@ -11,7 +11,7 @@ from fim_magic.errors import OptionError
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `fim-magic bench` to its parser."""
-    from fim_magic.settings import Settings, options_of
+    from fim_magic.settings import PRECISIONS, Settings, options_of
 
     measured = parser.add_mutually_exclusive_group()
     measured.add_argument(
@@ -30,9 +30,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--precision",
-        choices=("exact", "packed"),
-        default="exact",
-        help="of fim-magic's own engine, for a .gguf file on a CPU (default exact)",
+        choices=("auto", *PRECISIONS),
+        default="auto",
+        help="of fim-magic's own engine, for a .gguf file on a CPU (default auto: as it is loaded)",
     )
     parser.add_argument(
         "--rounds", type=int, help="how often everything is measured, and each user of a server asks (default 5)"

@@ -47,7 +47,7 @@ class Subject:
 
 
 def find(
-    name: str, on_progress: OnProgress = silent, precision: str = "exact", memory: MemoryProbe = THIS_MACHINE
+    name: str, on_progress: OnProgress = silent, precision: str = "auto", memory: MemoryProbe = THIS_MACHINE
 ) -> Subject:
     """Bring a model to this machine, without loading it; `name` and `precision` are what `--model` and so on take."""
     source, why = find_source(ModelSpec.of(name).name, memory)
@@ -57,9 +57,10 @@ def find(
             "--model qwen2.5-coder-0.5b"
         )
     folder, revision = LOADERS["torch"].fetch(source, on_progress, False, ignore)
-    packed = ""
-    if precision == "packed":
-        packed = str(LOADERS["torch"].fetch(replace(source, precision=precision), on_progress, False, ignore)[0])
+    computed_with = folder
+    if precision != "exact" and source.is_gguf and not memory.gpus():
+        computed_with, _ = LOADERS["torch"].fetch(replace(source, precision=precision), on_progress, False, ignore)
+    packed = "" if computed_with == folder else str(computed_with)
     gguf = str(LOADERS["gguf"].fetch(source, on_progress, False, ignore)[0]) if source.is_gguf else ""
     family = source.entry.family if source.entry else ""
     return Subject(source.name, str(folder), gguf, family, revision, packed=packed, why=why)
