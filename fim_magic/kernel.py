@@ -141,11 +141,11 @@ def _cells(
     index = find_cell(stored, current)
     following = [] if index is None else [cell.source for cell in stored[index + 1 :] if not cell.markdown]
     elsewhere = (current, document.prefix + document.suffix, *following)
-    failed = _failed(shell)
+    failed, running = _failed(shell), _running(shell)
     ran = [
         (number, source)
         for number, source in _history(shell)[-_MOST_CELLS:]
-        if number not in failed and not any(same_text(source, other) for other in elsewhere)
+        if number not in failed and number != running and not any(same_text(source, other) for other in elsewhere)
     ]
     cells = [(source, cell) for number, source in ran if (cell := as_script(source, number)) is not None]
     last = last_versions([cell for _, cell in cells])
@@ -179,6 +179,12 @@ def _history(shell: Any) -> list[tuple[int, str]]:
     if type(inputs) is not list:
         return []
     return [(number, source) for number, source in enumerate(inputs) if type(source) is str and source.strip()]
+
+
+def _running(shell: Any) -> int | None:
+    """The number of the cell that runs now. While none does, no cell has that number yet."""
+    number = getattr(shell, "execution_count", None)
+    return number if type(number) is int else None
 
 
 def _failed(shell: Any) -> frozenset[int]:

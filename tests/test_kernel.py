@@ -63,6 +63,14 @@ def test_what_ran_and_what_is_known(shell, capsys):
     assert context_for(shell, HOLE, "cells").described == ()
 
 
+def test_the_cell_that_asks_is_none_that_ran(shell):
+    found = []
+    shell.user_ns["ask"] = lambda: found.append(sources(context_for(shell, HOLE).cells))
+    run(shell, "x = 1", "text = 'another = <cursor>'; ask()", "y = 2")
+    assert found == [["x = 1"]]
+    assert sources(context_for(shell, HOLE).cells) == ["x = 1", "text = 'another = <cursor>'; ask()", "y = 2"]
+
+
 def test_cells_that_failed_are_left_out_where_it_is_known(shell, capsys):
     run(shell, "x = 1", "y = undefined + 1")
     kept = hasattr(shell.history_manager, "exceptions") and 2 in shell.history_manager.exceptions
