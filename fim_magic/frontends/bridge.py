@@ -115,16 +115,22 @@ class Bridge(AnyWidget):
         output = {"output_type": "display_data", "data": data, "metadata": metadata}
         self.send({"do": "show", "name": name, "output": output})
 
+    def _learn_clients(self, content: dict[str, Any]) -> None:
+        """Keep what a page says of itself, for each of its notebooks on this kernel: they share the bridge of one."""
+        languages = tuple(name for name in content.get("languages", ()) if isinstance(name, str))
+        for client in (self._sender(), *content.get("clients", ())):
+            self._pages[client] = content["where"]
+            self._languages[client] = languages
+
     def _token(self, on_answer: Callable[[PageAnswer], None]) -> int:
         token = next(self._tokens)
         self._on_answer[token] = on_answer
         return token
 
     def _hear(self, _widget: object, content: dict[str, Any], _buffers: object) -> None:
+        if content.get("event") in ("hello", "clients"):
+            self._learn_clients(content)
         if content.get("event") == "hello":
-            page = self._sender()
-            self._pages[page] = content["where"]
-            self._languages[page] = tuple(name for name in content.get("languages", ()) if isinstance(name, str))
             self.send({"do": "sweep", "data": self._stale})
             waiting, self._wait_for_page = self._wait_for_page, []
             for call in waiting:

@@ -25,16 +25,13 @@ OURS = {"include": [[".fim-view"], [".fim-toolbar"], [".fim-magic-status"], [".j
 def lab(opened, server):
     """A notebook in JupyterLab, with another one for the same kernel, and a file of text, in its folder."""
     server.write("other.ipynb", LINE, LINE)
+    server.write("tour.ipynb", "%fim tour", "%fim tour next", "%fim tour end")
     (server.notebooks / "notes.py").write_text("xs = [1]\n")
     page = opened("lab", LINE, SEVERAL, LINE, COUNTED, LINE, LINE, COUNTS)
     (session,) = server.api("sessions")
-    other = {
-        "path": "other.ipynb",
-        "name": "other.ipynb",
-        "type": "notebook",
-        "kernel": {"id": session["kernel"]["id"]},
-    }
-    server.api("sessions", "POST", other)
+    for name in ("other.ipynb", "tour.ipynb"):
+        there = {"path": name, "name": name, "type": "notebook", "kernel": {"id": session["kernel"]["id"]}}
+        server.api("sessions", "POST", there)
     return page
 
 
@@ -109,7 +106,7 @@ def test_of_two_notebooks_on_one_kernel_the_one_that_asks_shows_it(lab):
     press(lab, "Escape")
     other.locator(".jp-Cell .cm-content").nth(1).click()
     press(lab, "Control+End", "F8")
-    expect(other.locator(".fim-view .fim-diff")).to_contain_text("total = sum(xs)")
+    expect(other.locator(".fim-view .fim-diff").first).to_contain_text("total = sum(xs)")
     expect(lab.page.locator(".fim-view")).to_have_count(fills + 1)
 
 
@@ -142,6 +139,31 @@ def test_the_other_notebook_takes_what_it_has_asked_for(lab):
     assert [cell.source for cell in saved] == ["%%fim\ntotal = <cursor>", "total = sum(xs)", "total = sum(xs)"]
     assert [cell.metadata["fim_magic"]["model"] for cell in saved[1:]] == ["scripted", "scripted"]
     expect(tab(lab, lab.name).locator(".jp-Notebook .jp-Cell")).to_have_count(count)
+
+
+def test_a_tour_in_another_notebook_puts_its_cells_there_and_takes_them_away(lab):
+    counts = [lab.cells.count(), len(lab.saved().cells)]
+    touring = tab(lab, "tour.ipynb")
+    cells = touring.locator(".jp-Notebook .jp-Cell")
+
+    def run(index):
+        cells.nth(index).locator(".cm-content").click()
+        press(lab, "Control+Enter")
+
+    run(0)
+    expect(cells).to_have_count(4)
+    expect(cells.nth(1)).to_contain_text("%fim")
+    run(1)  # the tour's own
+    expect(cells).to_have_count(5)
+    expect(cells.nth(2)).to_contain_text("def mean_word_length(text):")
+    run(3)
+    expect(cells).to_have_count(6)
+    run(5)
+    expect(cells).to_have_count(3)
+    expect(cells.nth(2).locator(".jp-OutputArea")).to_contain_text("The tour has ended.")
+    expect(cells.nth(2).locator(".jp-OutputArea")).not_to_contain_text("stay")
+    tab(lab, lab.name)
+    assert [lab.cells.count() - 3, len(lab.saved().cells)] == counts
 
 
 def test_a_file_of_text_has_none(lab):

@@ -329,6 +329,21 @@ def test_the_bridge_remembers_what_each_page_is(kernel_shell):
     assert called == [1]
 
 
+def test_each_notebook_of_a_page_is_a_client_also_one_that_is_opened_later(kernel_shell):
+    Owner.current(kernel_shell)
+    bridge = Connection.of(kernel_shell).bridge
+    said = {"where": "lab", "languages": ["zh-TW"]}
+    bridge._hear(None, {"event": "hello", "clients": ["page", "second"], **said}, None)
+    assert bridge.surely_inserts("second")
+    assert not bridge.surely_inserts("third")
+    sent = []
+    bridge.send = sent.append
+    bridge._hear(None, {"event": "clients", "clients": ["page", "second", "third"], **said}, None)
+    assert bridge.surely_inserts("third")
+    assert bridge.languages("third") == ("zh-TW",)
+    assert sent == []  # it is no new page, whose old buttons would have to be looked for
+
+
 def test_a_page_tells_its_languages_and_removes_what_it_has_made(kernel_shell):
     Owner.current(kernel_shell)
     bridge = Connection.of(kernel_shell).bridge

@@ -87,7 +87,7 @@ function offerUndo(model, request, tries = 40) {
   button.textContent = 'Undo';
   button.addEventListener('click', () => {
     button.disabled = true; // the second of two clicks finds nothing to take back
-    const how = takeBack(model, request.undo, request.anchor);
+    const how = takeBack(model, request.undo, request);
     if (how === 'undone') note.textContent = 'Taken back.'; // the kernel shows the buttons again, where it can
     model.send({ event: 'answer', token: request.token, how });
   });
@@ -104,7 +104,7 @@ function insert(model, request) {
 
 /** Remove cells that `put` has made, but those that the user has gone on with. */
 function remove(model, request) {
-  const cells = request.cells.map((undo) => takeBack(model, undo));
+  const cells = request.cells.map((undo) => takeBack(model, undo, request));
   model.send({ event: 'answer', token: request.token, how: 'removed', cells });
 }
 
@@ -117,13 +117,24 @@ export default {
         return request.data ? sweep(model, request) : undefined; // nothing to put in their place
       }
       // Every page on this kernel hears this. Only the one that was clicked acts, or there would be two cells.
-      const client = clientOf(model);
-      if (request.client && client && request.client !== client) return;
+      const clients = clientsOf(model);
+      if (request.client && clients.length && !clients.includes(request.client)) return;
       if (request.do === 'undo') return offerUndo(model, request);
       if (request.do === 'remove') return remove(model, request);
       if (request.do === 'insert') model.send({ event: 'answer', token: request.token, ...insert(model, request) });
     });
     const languages = [document.documentElement.lang, navigator.language].filter(Boolean);
-    model.send({ event: 'hello', where: where(model), languages });
+    let told = [];
+    const tell = (event) => {
+      const clients = clientsOf(model);
+      if (event === 'clients' && clients.every((client) => told.includes(client))) return;
+      told = clients;
+      model.send({ event, where: where(model), languages, clients });
+    };
+    tell('hello');
+    // A notebook that is opened later, for the same kernel, is a client of its own.
+    const onNotebooks = () => tell('clients');
+    document.addEventListener('fim-magic:notebooks-changed', onNotebooks);
+    return () => document.removeEventListener('fim-magic:notebooks-changed', onNotebooks);
   },
 };

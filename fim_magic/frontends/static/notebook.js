@@ -22,10 +22,14 @@ function labDocuments(model) {
   return detail.found.length ? detail.found : [{ context: own, node: document }];
 }
 
-/** The document that shows the kernel's buttons, or the note that has taken their place; or null. */
-function labDocumentOf(model, anchor) {
-  const found = labDocuments(model).find(({ node }) => node.querySelector(`.${CSS.escape(anchor)}`));
-  return found?.context ?? labDocument(model);
+/**
+ * The document that shows the kernel's buttons, or the note that has taken their place; before either is drawn, that of
+ * the client which asked; or null.
+ */
+function labDocumentOf(model, { anchor, client }) {
+  const found = labDocuments(model);
+  const shows = anchor && found.find(({ node }) => node.querySelector(`.${CSS.escape(anchor)}`));
+  return (shows || found.find((each) => each.client === client))?.context ?? labDocument(model);
 }
 
 function classicNotebook() {
@@ -33,9 +37,14 @@ function classicNotebook() {
   return typeof notebook?.insert_cell_at_index === 'function' ? notebook : null;
 }
 
-/** The id by which the kernel knows this page: the `session` in the header of its messages. */
-function clientOf(model) {
-  return model.widget_manager?.kernel?.clientId ?? classicNotebook()?.kernel?.session_id ?? null;
+/**
+ * The ids by which the kernel knows this page: the `session` in the header of its messages. Each notebook of JupyterLab
+ * has one of its own, also where they share the kernel and its widgets.
+ */
+function clientsOf(model) {
+  const own = model.widget_manager?.kernel?.clientId ?? classicNotebook()?.kernel?.session_id;
+  const all = [own, ...labDocuments(model).map(({ client }) => client)];
+  return [...new Set(all.filter(Boolean))];
 }
 
 function where(model) {
@@ -128,8 +137,8 @@ function classicCells(notebook) {
   };
 }
 
-function cellsOf(model, anchor) {
-  const context = labDocumentOf(model, anchor);
+function cellsOf(model, asked) {
+  const context = labDocumentOf(model, asked);
   if (context) return labCells(context);
   const notebook = classicNotebook();
   return notebook ? classicCells(notebook) : null;
@@ -146,7 +155,7 @@ function cellsOf(model, anchor) {
  *   given to `takeBack`.
  */
 function put(model, request) {
-  const cells = cellsOf(model, request.anchor);
+  const cells = cellsOf(model, request);
   if (!cells) return { how: 'none' };
   const { made, text, record } = request;
   if (made) {
@@ -167,11 +176,11 @@ function put(model, request) {
 }
 
 /**
- * Take back what `put` has done for the cell that has `anchor`, unless the user has gone on with it: "undone", "edited",
- * "gone" or "none".
+ * Take back what `put` has done for the cell that has the `anchor` of what is `asked`, or for its `client`, unless the
+ * user has gone on with it: "undone", "edited", "gone" or "none".
  */
-function takeBack(model, undo, anchor) {
-  const cells = cellsOf(model, anchor);
+function takeBack(model, undo, asked) {
+  const cells = cellsOf(model, asked);
   if (!cells) return 'none';
   const at = cells.find(undo.id);
   if (at < 0) return 'gone';

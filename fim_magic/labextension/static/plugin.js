@@ -66,6 +66,7 @@ function watchKernels(panel, channels) {
     kernel = panel.sessionContext.session?.kernel ?? null;
     isNew = true;
     kernel?.statusChanged.connect(onStatus);
+    document.dispatchEvent(new CustomEvent('fim-magic:notebooks-changed'));
     look();
   };
   panel.sessionContext.kernelChanged.connect(follow);
@@ -92,7 +93,8 @@ export function plugin(packages, parts) {
     // The buttons below a diff ask for the notebooks that may show them: theirs knows only of itself.
     document.addEventListener('fim-magic:notebooks', ({ detail }) =>
       tracker.forEach(({ sessionContext, context, node }) => {
-        if (sessionContext.session?.kernel?.id === detail.kernel) detail.found.push({ context, node });
+        const { kernel } = sessionContext.session ?? {};
+        if (kernel?.id === detail.kernel) detail.found.push({ context, node, client: kernel.clientId });
       }),
     );
     // JupyterLab 4.0 has no inline completions.

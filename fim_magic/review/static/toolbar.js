@@ -180,7 +180,7 @@ class Review {
 
   undo() {
     if (!this.made) return;
-    const how = takeBack(this.model, this.made, this.model.get('owner').anchor);
+    const how = takeBack(this.model, this.made, this.model.get('owner'));
     if (how === 'edited') return this.say('The new cell is not as it was left, so it stays.');
     this.made = null;
     this.taken = 0;
