@@ -80,7 +80,9 @@ def test_what_is_seen_and_not_taken_counts_as_rejected(lab):
     cursor_at(lab, 6, "Control+End", "Alt+\\")
     expect(ghost(lab)).to_have_text("sum(xs)")
     lab.page.keyboard.type("sum(xs)")  # all of it
-    press(lab, "Control+End", "Enter", "Alt+\\")
+    press(lab, "Control+End", "Enter")
+    lab.page.keyboard.type(LINE)  # on an empty line JupyterLab 4.1 has no key for it
+    press(lab, "Alt+\\")
     expect(ghost(lab)).to_have_text("sum(xs)")
     take(lab)
     lab.run_whole(7)
