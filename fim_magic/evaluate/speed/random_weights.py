@@ -47,6 +47,7 @@ SHAPES = {
     "135M": Shape(30, 576, 9, 3, 1536, 49152, tied=True),  # SmolLM2-135M
     "0.5B": Shape(24, 896, 14, 2, 4864, 151936, tied=True),  # Qwen2.5-Coder-0.5B
     "1.3B": Shape(24, 2048, 16, 16, 5504, 32256, tied=False),  # DeepSeek-Coder-1.3B
+    "1.5B": Shape(28, 1536, 12, 2, 8960, 151936, tied=True),  # Qwen2.5-Coder-1.5B
     "3B": Shape(36, 2048, 16, 2, 11008, 151936, tied=True),  # Qwen2.5-Coder-3B
     "7B": Shape(32, 4096, 32, 32, 11008, 32016, tied=False),  # Code Llama 7B
 }
