@@ -182,8 +182,9 @@ def _history(shell: Any) -> list[tuple[int, str]]:
 
 
 def _running(shell: Any) -> int | None:
-    """The number of the cell that runs now. While none does, no cell has that number yet."""
-    number = getattr(shell, "execution_count", None)
+    """The number of the cell that runs now, or None. Its count may be one further already: that differs by version."""
+    result = getattr(getattr(shell, "displayhook", None), "exec_result", None)
+    number = getattr(result, "execution_count", None)
     return number if type(number) is int else None
 
 
