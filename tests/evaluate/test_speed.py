@@ -901,12 +901,12 @@ def test_a_folder_is_found(checkpoint):
 def test_a_catalogued_gguf_file_gives_a_folder_and_the_file(monkeypatch, put_in_cache):
     put_in_cache(QWEN_0_5B_GGUF)
     monkeypatch.setattr(gguf_conversion, "converted", lambda gguf, *_: gguf.with_suffix(""))
-    found = subject.find("auto", memory=MemoryProbe(may_have_gpu=lambda: False))
+    found = subject.find("auto", precision="exact", memory=MemoryProbe(may_have_gpu=lambda: False))
     assert found.name == "qwen2.5-coder-0.5b"
     assert found.gguf.endswith(".gguf")
     assert found.folder == found.gguf.removesuffix(".gguf")
     assert found.why
-    assert subject.find("QWEN2.5-coder-0.5b") == found
+    assert subject.find("QWEN2.5-coder-0.5b", precision="exact") == found
 
 
 @pytest.mark.parametrize("is_faster", [True, False])
