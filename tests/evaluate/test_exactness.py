@@ -272,19 +272,19 @@ def test_the_command_compares_a_file_with_itself_in_llama_cpp(tmp_path, capsys, 
     write_gguf(tmp_path / "model.gguf", exact=True)
     path = benchmark(tmp_path / "set.jsonl.gz", 3)
     words = ["exactness", "-m", tmp_path / "model.gguf", "--set", path, "--json", tmp_path / "out.json"]
-    assert cli.main([*map(str, words), "--against", "engine=gguf", "--against", "engine=torch"]) == 0
+    assert cli.main([*map(str, words), "--against", "engine=gguf", "--against", "precision=exact"]) == 0
     told = json.loads((tmp_path / "out.json").read_text("utf-8"))
-    assert list(told["others"]) == ["engine=gguf", "engine=torch"]
+    assert list(told["others"]) == ["engine=gguf", "precision=exact"]
     assert "llama.cpp" in told["others"]["engine=gguf"]
     assert told["about"]["prompts"] == "3 of single-line"
     for part in (READ, WRITTEN):
-        assert told["figures"]["engine=torch"][part]["mean"] < 1e-9
+        assert told["figures"]["precision=exact"][part]["mean"] < 1e-9
         # The tiny file's weights are exact in both; llama.cpp's own rounding is left.
         assert told["figures"]["engine=gguf"][part]["mean"] < 1e-3
         assert told["figures"]["engine=gguf"][part]["agreement"] > 0.9
     assert len(told["prompts"]) == 3
     shown = capsys.readouterr().out
-    assert "engine=torch less engine=gguf" in " ".join(shown.split())
+    assert "precision=exact less engine=gguf" in " ".join(shown.split())
 
 
 @pytest.mark.parametrize(

@@ -894,14 +894,16 @@ def test_a_damaged_conversion_is_made_again_with_a_word(damage: Callable[[Path],
     assert len(notices) == 1, "it is whole now"
 
 
-def test_a_flipped_bit_of_converted_weights_is_found_out_and_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("precision", "file"), [("exact", "model.safetensors"), ("packed", "packed.safetensors")])
+def test_a_flipped_bit_of_converted_weights_is_found_out_and_said(tmp_path: Path, precision: str, file: str) -> None:
     path = write_gguf(tmp_path / "tiny.gguf", exact=True).path
+    spec = ModelSpec(str(path), engine="torch", precision=precision)
     models = ModelManager()
-    assert not models.use(ModelSpec(str(path), engine="torch")).notices
-    (stored,) = tmp_path.glob("cache/converted/*/model.safetensors")
+    assert not models.use(spec).notices
+    (stored,) = tmp_path.glob(f"cache/*/*/{file}")
     right = stored.read_bytes()
     flip(stored)
-    found = ModelManager().use(ModelSpec(str(path), engine="torch"))
+    found = ModelManager().use(spec)
     assert any("tiny.gguf" in notice and "made again" in notice for notice in found.notices)
     assert stored.read_bytes() == right
 
