@@ -72,7 +72,7 @@ def connection_to(server, kind, model=""):
 def local():
     """The engine of this process, in float32, which is what vLLM computes in here."""
     models = ModelManager()
-    yield models.use(ModelSpec.of(MODEL, engine="torch")).engine
+    yield models.use(ModelSpec.of(MODEL, engine="torch", precision="exact")).engine
     models.unload()
 
 
