@@ -56,7 +56,8 @@ class Turn:
 
         Args:
             stop: Ends the waiting when it is set.
-            wait_seconds: How long another request is waited for. One that gives way is waited for until it has left.
+            wait_seconds: How long another request is waited for. One that gives way, or was stopped, is waited for
+                until it has left.
             gives_way: Whether this one is stopped (`stop` is set) when another comes that does not give way: that one
                 has the turn a token later.
 
@@ -92,9 +93,10 @@ class Turn:
                     "The model is busy with another request of this same thread, which cannot go on while this one "
                     "waits. Read its events to their end, or end it with close(), and run this again."
                 )
-            leaves = self.is_taken and self._gives_way
-            if leaves and not gives_way:
+            if self.is_taken and self._gives_way and not gives_way:
                 self._stop.set()
+            # One that was accepted or stopped is over for the user, who may ask for the next at once.
+            leaves = self.is_taken and (self._gives_way or self._stop.is_set())
             seconds = max(wait_seconds, _LEAVING_SECONDS) if leaves else wait_seconds
             left = began + seconds - time.monotonic()
             if left <= 0:

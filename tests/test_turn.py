@@ -51,6 +51,17 @@ def test_one_that_does_not_give_way_makes_others_busy_whether_they_do_or_not():
         assert not stop.is_set()
 
 
+@pytest.mark.parametrize("gives_way", [False, True])
+def test_one_that_was_stopped_is_waited_for(gives_way):
+    turn = Turn()
+    leaves = threading.Event()
+    with held(turn, gives_way=False, leaves=leaves) as stop:
+        stop.set()  # as by an accepted answer, while the model computes its last token
+        threading.Timer(0.05, leaves.set).start()
+        with turn.taken(threading.Event(), gives_way=gives_way):
+            assert turn.is_mine
+
+
 def test_one_that_gives_way_waits_for_others_of_its_kind_and_does_not_stop_them():
     turn = Turn()
     leaves = threading.Event()
