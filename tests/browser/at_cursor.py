@@ -38,7 +38,8 @@ def source(page, index):
 
 
 def ghost(page):
-    return page.page.locator(".jp-GhostText:not(.jp-GhostText-letterSpacer)")  # what keeps its place open is not text
+    # What keeps its place open for a while is not seen, and stays in the page until something changes there.
+    return page.page.locator(".jp-GhostText:not(.jp-GhostText-letterSpacer, .jp-GhostText-lineSpacer)")
 
 
 def shown(page, index):

@@ -363,9 +363,9 @@ def opened(server, chromium):
     """Open a notebook in a front end: its page, and what its console has said."""
     pages = []
 
-    def open_with(front_end, *sources, ghost="key"):
+    def open_with(front_end, *sources, ghost="key", setup=SETUP):
         name = f"cursor-{len(pages)}.ipynb"
-        server.write(name, SETUP.format(ghost=ghost), *sources)
+        server.write(name, setup.format(ghost=ghost), *sources)
         page = Page(server, chromium, front_end, name)
         page.errors = []
         page.page.on("console", lambda said: said.type == "error" and page.errors.append(said.text))
