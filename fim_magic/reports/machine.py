@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fim_magic.catalog import Entry
-from fim_magic.engines.torch.footprint import BYTES_PACKED, BYTES_QUANTISED
+from fim_magic.engines.torch.footprint import BYTES_PACKED_OF_ALL, BYTES_QUANTISED
 from fim_magic.loading.manager import MODELS, ModelManager
 
 PRECISIONS = {"32 bit": 4.0, "16 bit": 2.0, "8 bit": BYTES_QUANTISED["8bit"], "4 bit": BYTES_QUANTISED["4bit"]}
 """Bytes per parameter."""
-ON_A_CPU = {**PRECISIONS, "8 bit": BYTES_PACKED["8bit"], "4 bit": BYTES_PACKED["4bit"]}
+ON_A_CPU = {**PRECISIONS, "8 bit": BYTES_PACKED_OF_ALL["8bit"], "4 bit": BYTES_PACKED_OF_ALL["4bit"]}
 """As PRECISIONS."""
 OPTIONS = {"8 bit": " --quantize 8bit", "4 bit": " --quantize 4bit"}
 """What to type for the precisions that have to be asked for."""

@@ -19,7 +19,7 @@ from transformers.integrations.accelerate import compute_module_sizes, get_balan
 from fim_magic import catalog
 from fim_magic.engines.torch import placement
 from fim_magic.engines.torch.devices import dtype_for, require_quantisation
-from fim_magic.engines.torch.footprint import WeightsSize, cache_bytes, weights_in
+from fim_magic.engines.torch.footprint import BYTES_PACKED_OF_ALL, WeightsSize, cache_bytes, weights_in
 from fim_magic.engines.torch.quantisation import quantised_form
 from fim_magic.errors import ModelError, OptionError
 from fim_magic.loading.memory import MemoryProbe
@@ -439,15 +439,17 @@ def test_on_apples_gpus_quantising_is_refused_with_what_to_do_instead(machine):
     assert f"%fim use {catalog.DEFAULT.name}" in str(caught.value)
 
 
-# Qwen2.5-Coder-7B's: of 7.62 billion, 6.53 are in linear layers, and 0.545 each in the table and in the output layer.
-SEVEN = {"linear": 6_526_000_000, "output": 545_000_000, "tables": 545_000_000}
+# Qwen2.5-Coder-7B's: of 7.62 billion, 6.53 are in linear layers, 0.82 of them in attention, and 0.545 each in the table and
+# in the output layer.
+SEVEN = {"linear": 6_526_000_000, "attention": 822_000_000, "output": 545_000_000, "tables": 545_000_000}
 
 
-@pytest.mark.parametrize(("quantize", "size"), [("4bit", 5.85), ("8bit", 9.93)])
+@pytest.mark.parametrize(("quantize", "size"), [("4bit", 6.36), ("8bit", 9.93)])
 def test_on_a_cpu_quantised_weights_are_mapped(machine, quantize, size):
     machine({"cpu": 16 * GB})
     found = plan(weights(7.62, **SEVEN), CONFIG | {"num_key_value_heads": 4}, name="m", quantize=quantize)
     assert found.weights == pytest.approx(size * GB, rel=0.002)
+    assert BYTES_PACKED_OF_ALL[quantize] == pytest.approx(size / 7.62, rel=0.03)
     assert found.held == {"cpu": 0}
     assert found.arguments == {"dtype": torch.float32}
     assert found.description == f"cpu, {quantize[0]} bit (float32 inside)"

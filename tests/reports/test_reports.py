@@ -195,8 +195,8 @@ def test_those_that_fit_come_first_with_the_memory_that_they_take_here_in_bracke
 def test_on_a_cpu_what_fits_in_fewer_bits_is_offered_so_where_it_can_be_quantised():
     here = Machine("the CPU", 8 * GB, ("32 bit", "8 bit", "4 bit"), machine.ON_A_CPU, quantises_all=False)
     told = reports.models(machine=here)
-    assert f"[{catalog.find('qwen2.5-coder-7b').memory(0.625) / GB:.1f}]" in row_of("qwen2.5-coder-7b", told)
-    assert f"[{catalog.find('starcoder2-3b').memory(1.25) / GB:.1f}]" in row_of("starcoder2-3b", told)
+    for name, precision in (("qwen2.5-coder-7b", "4 bit"), ("starcoder2-3b", "8 bit")):
+        assert f"[{catalog.find(name).memory(machine.ON_A_CPU[precision]) / GB:.1f}]" in row_of(name, told)
     assert f"[{catalog.find('qwen2.5-coder-1.5b').memory(4) / GB:.1f}]" in row_of("qwen2.5-coder-1.5b", told)
     assert "[" not in row_of("granite-4-h-tiny", told)  # of an architecture that our own decoder does not know
     assert "32 bit, 8 bit --quantize 8bit, 4 bit --quantize 4bit" in " ".join(told.split())
@@ -371,7 +371,7 @@ def test_a_config_with_escapes_cannot_drive_the_terminal(tmp_path):
 def test_on_this_machine_models_run_on_the_cpu_in_32_bits_and_in_fewer():
     here = machine.this_machine()
     assert here.precisions == ("32 bit", "8 bit", "4 bit")
-    assert here.sizes == {"32 bit": 4, "16 bit": 2, "8 bit": 1.25, "4 bit": 0.625}
+    assert here.sizes == {"32 bit": 4, "16 bit": 2, "8 bit": 1.3, "4 bit": 0.84}
     assert "CPU" in here.where
     assert here.free > 0
 

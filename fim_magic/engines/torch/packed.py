@@ -32,7 +32,8 @@ _LIKELIEST = 32  # tokens of a vocabulary whose logits are computed once more
 _UNPACKED_AT_ONCE = 2**24  # numbers; what is larger, such as the output layer, is unpacked in parts
 _CACHED_AT_ONCE = 2**22  # numbers; what is made of so many on the way stays in the processor's cache
 _TINY = torch.finfo(torch.float32).tiny
-_CUTS = (0.0, 0.02, 0.05, 0.08, 0.12, 0.16)  # parts of a group's range that are tried to be cut off
+_CUTS = (0.0, 0.05, 0.12)  # parts of a group's range that are tried to be cut off
+_REFITS = 2  # of the scale and the zero to nibbles
 
 
 @dataclass(frozen=True)
@@ -169,17 +170,21 @@ def quantised(weight: Tensor, bits: int) -> PackedWeight:
 
 
 def _nearest_nibbles(groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return nibbles, scales and zeros for groups: of some ranges, those that lose the least."""
+    """Return nibbles, scales and zeros for groups: of those that are tried, those that lose the least.
+
+    Each trial begins from a part of the group's range. Then the scale and the zero are fitted to the nibbles by least
+    squares, and the nibbles are rounded anew.
+    """
     low, high = groups.amin(dim=-1, keepdim=True), groups.amax(dim=-1, keepdim=True)
-    least = None
+    mean = groups.mean(dim=-1, keepdim=True)
+    least = torch.full_like(low, torch.inf)
+    kept = (torch.zeros_like(groups), low, low)
     for cut in _CUTS:
         scale = ((high - low) * (1 - cut) / 15).bfloat16().float()
         zero = ((high + low) / 2 + scale / 2).bfloat16().float()  # nibbles 0 to 15 are -8 to 7 about it
-        nibbles = ((groups - zero) / scale.clamp_min(_TINY) + 8).round().clamp(0, 15)
-        loss = ((nibbles - 8) * scale + zero - groups).square().sum(dim=-1, keepdim=True)
-        if least is None:
-            least, kept = loss, (nibbles, scale, zero)
-        else:
+        for left in reversed(range(_REFITS + 1)):
+            nibbles = ((groups - zero) / scale.clamp_min(_TINY) + 8).round().clamp(0, 15)
+            loss = ((nibbles - 8) * scale + zero - groups).square().sum(dim=-1, keepdim=True)
             better = loss < least
             least = torch.where(better, loss, least)
             kept = (
@@ -187,6 +192,12 @@ def _nearest_nibbles(groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
                 torch.where(better, scale, kept[1]),
                 torch.where(better, zero, kept[2]),
             )
+            if left:
+                middle = nibbles.mean(dim=-1, keepdim=True)
+                about = nibbles - middle
+                spread = about.square().sum(dim=-1, keepdim=True).clamp_min(_TINY)
+                scale = ((about * groups).sum(dim=-1, keepdim=True) / spread).bfloat16().float()
+                zero = (mean - (middle - 8) * scale).bfloat16().float()
     nibbles, scale, zero = kept
     return nibbles, scale[..., 0], zero[..., 0]
 

@@ -42,7 +42,7 @@ LAYOUT = "packed-{}-2"
 """Part of the folder's name. It has the processor's instructions in it, as the layout of the weights depends on them;
 the number changes when a conversion made by an older version won't do."""
 
-QUANTISED = "quantised{}-{}-2"
+QUANTISED = "quantised{}-{}-3"
 """As LAYOUT, of weights in as many bits as were asked for."""
 
 _SCALES = 1.0  # bits a weight that a file may have for its scales, and for a few tensors in more bits

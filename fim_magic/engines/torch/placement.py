@@ -20,7 +20,7 @@ from fim_magic.engines.memory import free_memory, gigabytes
 from fim_magic.engines.torch.architectures import KNOWN
 from fim_magic.engines.torch.devices import QUANTISATIONS, THIS_MACHINE, Devices, dtype_for, require_quantisation
 from fim_magic.engines.torch.footprint import (
-    BYTES_PACKED,
+    BYTES_PACKED_OF_ALL,
     BYTES_QUANTISED,
     TOKENS_CONSIDERED,
     WeightsSize,
@@ -374,7 +374,7 @@ def _smaller_instead(model: _Model, free: Mapping[str, int]) -> str:
     element_size: float = torch.float16.itemsize if on_gpu else torch.float32.itemsize
     option, entries = "", catalog.ENTRIES
     if model.quantize is not None:
-        sizes = BYTES_PACKED if model.is_packed else BYTES_QUANTISED
+        sizes = BYTES_PACKED_OF_ALL if model.is_packed else BYTES_QUANTISED
         element_size, option = sizes[model.quantize], f" --quantize {model.quantize}"
     if model.is_packed:
         entries = tuple(entry for entry in entries if entry.can_be_packed)
