@@ -1,10 +1,10 @@
 """Tensors that are quantised in 4 or 8 bits, as `--quantize` asks, wherever their numbers come from.
 
-In 8 bits, all weights of linear layers are. In 4 bits, three kinds are kept in 8: the output layer, whose error goes into
-each token's logits without a later layer to even it out; those of attention, which are few and matter most; and what
-loses too much: rows with a few large numbers, whose groups then have few steps for all the others. Of normally
-distributed numbers, 4 bits lose 7.2 % (the root of the mean square error over that of the numbers), and 8 bits 0.5 %; of
-the weights of Qwen2.5-Coder-0.5B, 4 bits lose 5 to 8 %.
+In 8 bits, all weights of linear layers are. In 4 bits, three kinds are kept in 8: the output layer, whose error goes
+into each token's logits without a later layer to even it out; those of attention, which are few and matter most; and
+what loses too much: rows with a few large numbers, whose groups then have few steps for all the others. Of normally
+distributed numbers, 4 bits lose 7.2 % (the root of the mean square error over that of the numbers), and 8 bits 0.5 %;
+of the weights of Qwen2.5-Coder-0.5B, 4 bits lose 5 to 8 %.
 """
 
 from __future__ import annotations
