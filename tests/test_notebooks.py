@@ -24,8 +24,7 @@ every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: pat
 TWINS = [path for path in NOTEBOOKS if path.stem.endswith(".zh-TW")]
 every_twin = pytest.mark.parametrize("path", TWINS, ids=lambda path: path.stem)
 
-# Saved as they ran; the others are empty, and whoever opens them runs them.
-WITH_OUTPUTS = {
+WITH_EXERCISES = {
     "better-answers",
     "choosing-a-model",
     "choosing-a-model.zh-TW",
@@ -118,6 +117,9 @@ def for_any_reader(source: str) -> list[str]:
 
 
 def numbers_printed(cell) -> list[str]:
+    """The numbers that a cell has printed, but for those of `%fim`: they are times and sizes of the day."""
+    if cell.source.startswith("%fim"):
+        return []
     said = "".join(output["text"] for output in cell.outputs if output.output_type == "stream")
     return re.findall(r"\d+", said)
 
@@ -134,10 +136,11 @@ def pictures(notebook) -> list[list[str]]:
 
 
 @every_notebook
-def test_notebook_is_valid_and_has_outputs_where_they_are_saved(path):
+def test_notebook_is_valid_and_saved_as_it_ran(path):
     notebook = read(path)
     nbformat.validate(notebook)
-    assert any(cell.get("outputs") for cell in notebook.cells) == (path.stem in WITH_OUTPUTS)
+    assert any(cell.get("outputs") for cell in notebook.cells)
+    assert "widgets" not in notebook.metadata
     assert not any(output.output_type == "error" for cell in notebook.cells for output in cell.get("outputs", ()))
 
 
@@ -203,7 +206,7 @@ def test_a_changed_line_of_a_twin_is_found():
     assert for_any_reader("%%fim --hint\nx") != for_any_reader("%%fim\nx")
 
 
-@pytest.mark.parametrize("stem", sorted(WITH_OUTPUTS))
+@pytest.mark.parametrize("stem", sorted(WITH_EXERCISES))
 def test_exercises_are_as_nbgrader_has_them(stem):
     graded = {cell.id: cell for cell in read_by_name(stem).cells if "nbgrader" in cell.metadata}
     solutions = [cell for cell in graded.values() if cell.metadata.nbgrader.solution]
