@@ -269,7 +269,7 @@ def test_show_prompt_runs_nothing(shell, engine):
     assert "Prompt scripted (test), Qwen2.5-Coder\ntokens       44: 3 sentinels, 14 prefix, 27 suffix" in outcome.out
     assert "sentinel     <|fim_prefix|>\n             259\n" in outcome.out
     assert "prefix       d  e  f  ␣   m  e  a  n  ( x  s  ) :  ⏎\n14 tokens    67 68 69 220" in outcome.out
-    assert "SPM          the vendor trained none" in outcome.out
+    assert "SPM          the vendor documents none" in outcome.out
 
 
 def test_fim_prompt_shows_the_last_prompt_whatever_is_loaded_now(shell, engine):
@@ -292,8 +292,8 @@ def test_fim_prompt_shows_the_prompt_of_a_request_that_failed(shell, engine):
     ("family", "shown"),
     [
         ("StarCoder2", ["PSM, 48 tokens", "SPM, 48 tokens, for comparison"]),
-        ("Qwen2.5-Coder", ["PSM, 44 tokens", "SPM          the vendor trained none"]),
-        ("Seed-Coder", ["SPM, 48 tokens", "PSM          the vendor trained none"]),
+        ("Qwen2.5-Coder", ["PSM, 44 tokens", "SPM          the vendor documents none"]),
+        ("Seed-Coder", ["SPM, 48 tokens", "PSM          the vendor documents none"]),
     ],
 )
 def test_the_prompt_stands_beside_the_other_order_where_there_is_one(shell, family, shown):

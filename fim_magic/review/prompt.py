@@ -191,7 +191,7 @@ def _facts(prompt: Prompt, other: Prompt | None, vocabulary: Vocabulary, *, skip
     if prompt.order:
         missing = "SPM" if prompt.order == "psm" else "PSM"
         if other is None:
-            yield missing, "the vendor trained none, so it would give noise"
+            yield missing, "the vendor documents none, and answers would be worse"
         else:
             yield missing, "the same text in the other order, for comparison; it was not sent"
     ends = [

@@ -341,10 +341,13 @@ def _require_room(checkpoint: ServedCheckpoint, room: int, context: int) -> None
     needed = checkpoint.weight_bytes + context * checkpoint.token_bytes
     if not room or needed <= room * _SHARE:
         return
+    takes, less = f"with {context} tokens of context it takes", ", or with less context (--ctx N)"
+    if not checkpoint.token_bytes:  # without its files, nobody knows what a token takes
+        takes, less = "its weights alone take", ""
     more = "" if checkpoint.is_gguf else ", or take more GPUs (--gpus N)"
     raise ModelError(
-        f"{checkpoint.name} does not fit: with {context} tokens of context it takes {gigabytes(needed)}, and "
-        f"{gigabytes(room * _SHARE)} can be had. Serve a smaller model, or with less context (--ctx N){more}."
+        f"{checkpoint.name} does not fit: {takes} {gigabytes(needed)}, and {gigabytes(room * _SHARE)} can be had. "
+        f"Serve a smaller model{less}{more}."
     )
 
 

@@ -279,9 +279,9 @@ def facts(view):
 @pytest.mark.parametrize(("order", "missing"), [("psm", "SPM"), ("spm", "PSM")])
 def test_an_order_that_was_not_trained_is_told(order, missing):
     view = sheet(PRE, order=order)
-    assert "the vendor trained none" in facts(view)[missing]
-    assert "the vendor trained none" in to_text(view)
-    assert "the vendor trained none" in Outline(to_html(view)).text
+    assert "the vendor documents none" in facts(view)[missing]
+    assert "the vendor documents none" in to_text(view)
+    assert "the vendor documents none" in Outline(to_html(view)).text
     assert len(view.columns) == 1
 
 
