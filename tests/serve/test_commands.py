@@ -121,6 +121,15 @@ def test_layers_that_are_shared_out_over_machines_have_the_room_of_all(more, has
             build(large, more=more)
 
 
+def test_less_context_is_advised_only_where_it_is_known_what_that_saves():
+    large = replace(STARCODER, weight_bytes=2 * sum(ONE_GPU.gpus))
+    with pytest.raises(ModelError, match=r"with \d+ tokens of context it takes .* or with less context \(--ctx N\)"):
+        build(replace(large, token_bytes=2**15))
+    with pytest.raises(ModelError, match="its weights alone take") as caught:
+        build(replace(large, token_bytes=0))
+    assert "--ctx" not in str(caught.value)
+
+
 def test_llama_server_gets_a_context_for_each_user():
     command = build(GGUF, NO_GPU, users=4, port=9000)
     assert command.argv[0] == "llama-server"
