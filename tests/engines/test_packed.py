@@ -179,3 +179,25 @@ def test_every_layout_of_the_kernel_is_known(name):
     assert done.returncode == 0, done.stderr
     # A processor without the instructions takes what it has.
     assert done.stdout.strip() in (name.upper(), here)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_products_of_any_number_of_rows_are_of_few_shapes(monkeypatch, dtype):
+    """For each shape that it has met, torch keeps what it has made for it: hundreds of MB, of prompts of all lengths."""
+    shapes, multiply = set(), torch.mm
+
+    def noted(rows, weight):
+        shapes.add(tuple(rows.shape))
+        return multiply(rows, weight)
+
+    monkeypatch.setattr(torch, "mm", noted)
+    generator = torch.Generator().manual_seed(0)
+    weight = packed.quantised(torch.randn(96, 64, generator=generator), 8)
+    unpacker = packed.Unpacker(dtype)
+    for count in range(1, 129):
+        rows = torch.randn(count, 64, generator=generator)
+        product = unpacker.multiply(rows, weight)
+        assert product.shape == (count, 96)
+        expected = rows @ packed.rows_of(weight, torch.arange(96)).T
+        assert float((product - expected).abs().max()) < (0.5 if dtype == torch.bfloat16 else 1e-3)
+    assert len(shapes) == 4

@@ -31,6 +31,7 @@ _FACTORS = (8.0, 7.0, 6.0, 5.0)  # of numbers from -16 to 15, which stay from -1
 _LIKELIEST = 32  # tokens of a vocabulary whose logits are computed once more
 _UNPACKED_AT_ONCE = 2**24  # numbers; what is larger, such as the output layer, is unpacked in parts
 _CACHED_AT_ONCE = 2**22  # numbers; what is made of so many on the way stays in the processor's cache
+_ROWS_ROUNDED_TO = 32  # of a product: torch keeps what it has made for each number of rows that it has met
 _TINY = torch.finfo(torch.float32).tiny
 _CUTS = (0.0, 0.05, 0.12)  # parts of a group's range that are tried to be cut off
 _REFITS = 2  # of the scale and the zero to nibbles
@@ -272,16 +273,16 @@ class Unpacker:
         Returns:
             (rows, rows of the weight), in `dtype`: in bfloat16, it was rounded so anyway.
         """
-        taken = rows.to(self.dtype)
+        taken = functional.pad(rows.to(self.dtype), (0, 0, 0, -len(rows) % _ROWS_ROUNDED_TO))
         height = weight.planes.shape[0]
         at_once = max(_PADDED_TO, _UNPACKED_AT_ONCE // weight.columns // _PADDED_TO * _PADDED_TO)
         if height <= at_once:
-            return torch.mm(taken, self.unpack(weight, 0, height))[:, : weight.rows]
-        product = taken.new_empty(len(rows), height)
+            return torch.mm(taken, self.unpack(weight, 0, height))[: len(rows), : weight.rows]
+        product = taken.new_empty(len(taken), height)
         for begin in range(0, height, at_once):
             end = min(begin + at_once, height)
             product[:, begin:end] = torch.mm(taken, self.unpack(weight, begin, end))
-        return product[:, : weight.rows]
+        return product[: len(rows), : weight.rows]
 
     def unpack(self, weight: PackedWeight, begin: int, end: int) -> Tensor:
         """Unpack rows `begin` to `end`, multiples of 64, of a weight; the next call overwrites them.
