@@ -45,6 +45,13 @@ def history(opened, server):
     server.set_inline_providers()
 
 
+def invoke(page):
+    """Ask for ghost text on its key."""
+    if page.server.lab < (4, 2):  # it drops what is asked for at once after another key
+        page.page.wait_for_timeout(500)
+    press(page, "Alt+\\")
+
+
 def shown_in_turn(page, count):
     """The ghost texts that come one after the other."""
     seen = []
@@ -57,7 +64,8 @@ def shown_in_turn(page, count):
 
 def test_the_next_and_the_previous_answer(lab):
     lab.run_whole(2)
-    cursor_at(lab, 1, "Control+End", "Alt+\\")
+    cursor_at(lab, 1, "Control+End")
+    invoke(lab)
     expect(lab.page.locator(".jp-InlineCompleter")).to_contain_text("1/3")
     assert shown_in_turn(lab, 4) == ["sum(xs)", "max(xs)", "min(xs)", "sum(xs)"]
     press(lab, "Alt+[", "Alt+[")
@@ -69,20 +77,23 @@ def test_the_next_and_the_previous_answer(lab):
 
 def test_what_is_seen_and_not_taken_counts_as_rejected(lab):
     lab.run_whole(4)
-    cursor_at(lab, 5, "Control+End", "Alt+\\")
+    cursor_at(lab, 5, "Control+End")
+    invoke(lab)
     expect(ghost(lab)).to_have_text("sum(xs)")
     press(lab, "Escape")
     expect(ghost(lab)).to_have_count(0)
-    press(lab, "Enter", "Control+End", "Alt+\\")
+    press(lab, "Enter", "Control+End")
+    invoke(lab)
     expect(ghost(lab)).to_have_text("sum(xs)")
     lab.page.keyboard.type("1")  # it is none of it
     lab.page.wait_for_timeout(100)
-    cursor_at(lab, 6, "Control+End", "Alt+\\")
+    cursor_at(lab, 6, "Control+End")
+    invoke(lab)
     expect(ghost(lab)).to_have_text("sum(xs)")
     lab.page.keyboard.type("sum(xs)")  # all of it
     press(lab, "Control+End", "Enter")
     lab.page.keyboard.type(LINE)  # on an empty line JupyterLab 4.1 has no key for it
-    press(lab, "Alt+\\")
+    invoke(lab)
     expect(ghost(lab)).to_have_text("sum(xs)")
     take(lab)
     lab.run_whole(7)
@@ -92,7 +103,8 @@ def test_what_is_seen_and_not_taken_counts_as_rejected(lab):
 def test_nothing_serious_is_found_by_axe(lab):
     cursor_at(lab, 3, "Control+End", "F8")
     expect(shown(lab, 3)).to_contain_text("total = sum(xs)")
-    cursor_at(lab, 3, "Control+End", "Alt+\\")
+    cursor_at(lab, 3, "Control+End")
+    invoke(lab)
     expect(ghost(lab)).to_have_text("sum(xs)")
     assert findings(lab, OURS) == []
     press(lab, "Escape")
@@ -102,7 +114,8 @@ def test_of_two_notebooks_on_one_kernel_the_one_that_asks_shows_it(lab):
     fills = lab.page.locator(".fim-view").count()
     other = tab(lab, "other.ipynb")
     other.locator(".jp-Cell .cm-content").nth(0).click()
-    press(lab, "Control+End", "Alt+\\")
+    press(lab, "Control+End")
+    invoke(lab)
     expect(other.locator(ghost(lab))).to_have_text("sum(xs)")
     expect(ghost(lab)).to_have_count(1)
     press(lab, "Escape")
@@ -183,6 +196,9 @@ def test_beside_the_history_of_cells_each_is_shown_and_taken(history):
     history.run_whole(1)
     cursor_at(history, 2, "Control+End")
     history.page.keyboard.type(" ")
+    if history.server.lab < (4, 2):  # after a pause it shows the first that answers, and all of them on the key
+        expect(ghost(history)).not_to_have_count(0)
+        invoke(history)
     expect(history.page.locator(".jp-InlineCompleter")).to_contain_text("1/2")
     both = shown_in_turn(history, 3)
     assert both[0] == both[2]
@@ -194,7 +210,8 @@ def test_beside_the_history_of_cells_each_is_shown_and_taken(history):
     history.page.wait_for_timeout(200)
     assert "sum" not in source(history, 2)
     take(history)
-    is_source(history, 2, "total = len('of old')")
+    end = "\n" if history.server.lab < (4, 2) else ""  # its history has a line end
+    is_source(history, 2, f"total = len('of old'){end}")
     history.run_whole(4)
     cursor_at(history, 5, "Control+End")
     history.page.keyboard.type(" ")
