@@ -179,28 +179,28 @@ def _nearest_nibbles(groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     low, high = groups.amin(dim=-1, keepdim=True), groups.amax(dim=-1, keepdim=True)
     mean = groups.mean(dim=-1, keepdim=True)
     least = torch.full_like(low, torch.inf)
-    kept = (torch.zeros_like(groups), low, low)
+    best_scale, best_zero = low, low
     for cut in _CUTS:
         scale = ((high - low) * (1 - cut) / 15).bfloat16().float()
         zero = ((high + low) / 2 + scale / 2).bfloat16().float()  # nibbles 0 to 15 are -8 to 7 about it
         for left in reversed(range(_REFITS + 1)):
-            nibbles = ((groups - zero) / scale.clamp_min(_TINY) + 8).round().clamp(0, 15)
+            nibbles = _rounded(groups, scale, zero)
             loss = ((nibbles - 8) * scale + zero - groups).square().sum(dim=-1, keepdim=True)
             better = loss < least
             least = torch.where(better, loss, least)
-            kept = (
-                torch.where(better, nibbles, kept[0]),
-                torch.where(better, scale, kept[1]),
-                torch.where(better, zero, kept[2]),
-            )
+            best_scale, best_zero = torch.where(better, scale, best_scale), torch.where(better, zero, best_zero)
             if left:
                 middle = nibbles.mean(dim=-1, keepdim=True)
                 about = nibbles - middle
                 spread = about.square().sum(dim=-1, keepdim=True).clamp_min(_TINY)
                 scale = ((about * groups).sum(dim=-1, keepdim=True) / spread).bfloat16().float()
                 zero = (mean - (middle - 8) * scale).bfloat16().float()
-    nibbles, scale, zero = kept
-    return nibbles, scale[..., 0], zero[..., 0]
+    return _rounded(groups, best_scale, best_zero), best_scale[..., 0], best_zero[..., 0]
+
+
+def _rounded(groups: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+    """Return the nibbles, 0 to 15, that are nearest to groups of numbers."""
+    return ((groups - zero) / scale.clamp_min(_TINY) + 8).round().clamp(0, 15)
 
 
 def _packed(nibbles: Tensor, scales: Tensor, columns: int) -> PackedWeight:
