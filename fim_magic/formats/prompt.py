@@ -160,7 +160,7 @@ def _order(family: Family, document: Document, order: str) -> tuple[str, str]:
         return order, ""
     if order != "auto":
         raise OptionError(
-            f"{family.name} was not trained in that order, so --order {order} would give noise. "
+            f"{family.name} was not trained in that order, and with --order {order} answers would be worse. "
             f"Omit --order, or use --order {trained[0]}."
         )
     if len(trained) == 1:

@@ -152,6 +152,13 @@ class Server:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{plugin}.jupyterlab-settings").write_text(json.dumps(settings))
 
+    def share_kernel(self, *names):
+        """Let notebooks that are opened later have the kernel of the one that is open."""
+        (session,) = self.api("sessions")
+        for name in names:
+            there = {"path": name, "name": name, "type": "notebook", "kernel": {"id": session["kernel"]["id"]}}
+            self.api("sessions", "POST", there)
+
     def shut_kernels_down(self):
         for session in self.api("sessions"):
             with contextlib.suppress(urllib.error.HTTPError):  # another session on its kernel went with it

@@ -28,10 +28,7 @@ def lab(opened, server):
     server.write("tour.ipynb", "%fim tour", "%fim tour next", "%fim tour end")
     (server.notebooks / "notes.py").write_text("xs = [1]\n")
     page = opened("lab", LINE, SEVERAL, LINE, COUNTED, LINE, LINE, COUNTS)
-    (session,) = server.api("sessions")
-    for name in ("other.ipynb", "tour.ipynb"):
-        there = {"path": name, "name": name, "type": "notebook", "kernel": {"id": session["kernel"]["id"]}}
-        server.api("sessions", "POST", there)
+    server.share_kernel("other.ipynb", "tour.ipynb")
     return page
 
 

@@ -124,10 +124,8 @@ def test_asked_again_and_in_a_restarted_kernel(notebook):
 @in_lab
 def test_two_notebooks_on_one_kernel(notebook, server, chromium):
     page = notebook(ask(), "other = 1")
-    (session,) = server.api("sessions")
     server.write("second.ipynb", ask(OTHER), "more = 2")
-    same_kernel = {"path": "second.ipynb", "name": "", "type": "notebook", "kernel": {"id": session["kernel"]["id"]}}
-    server.api("sessions", "POST", same_kernel)
+    server.share_kernel("second.ipynb")
     second = Page(server, chromium, "lab", "second.ipynb")
     try:
         page.run_whole()

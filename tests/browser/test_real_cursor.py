@@ -90,9 +90,7 @@ def lab(opened, server, model):  # noqa: F811 # a fixture
     server.write("second.ipynb", MEAN)
     page = opened("lab", *CELLS, setup=AUTO)
     expect(page.cells.nth(0).locator(".jp-OutputArea")).to_contain_text("is loaded on", timeout=A_WHILE)
-    (session,) = server.api("sessions")
-    there = {"path": "second.ipynb", "name": "second.ipynb", "type": "notebook"}
-    server.api("sessions", "POST", {**there, "kernel": {"id": session["kernel"]["id"]}})
+    server.share_kernel("second.ipynb")
     return page
 
 
