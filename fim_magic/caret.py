@@ -137,8 +137,8 @@ async def fill(
 
     thread = threading.Thread(target=work, name="fim-magic fills", daemon=True)
     atexit.register(end)
-    thread.start()
     try:
+        thread.start()
         while (item := await queue.get()) is not None:
             if isinstance(item, BaseException):
                 raise item

@@ -150,7 +150,7 @@ class _Run:
             stopped = self._watch(process)
         finally:
             _kill(process)
-            for thread in threads:
+            for thread in filter(threading.Thread.is_alive, threads):  # an interrupt may have come before it began
                 thread.join(1)  # a process that outlives the kill (without seccomp) may hold a pipe open
         return self._conclude(process.returncode, stopped)
 

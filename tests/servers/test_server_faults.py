@@ -917,6 +917,24 @@ def test_ctrl_c_ends_the_asking_what_a_server_is(vllm, path):
     wait_until(lambda: not candidate_threads())
 
 
+def test_ctrl_c_while_the_thread_that_asks_begins_ends_the_asking(vllm, monkeypatch):
+    """On a busy machine the server has the request before the start of that thread has returned."""
+    start = threading.Thread.start
+
+    def interrupted(thread):
+        start(thread)
+        if thread.name == "fim-magic-asks":
+            wait_until(lambda: vllm.asked("/version"))
+            raise KeyboardInterrupt
+
+    vllm.script("/version", lambda exchange: exchange.wait())
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        identify(ServerConnection(ServerAddress.of(vllm.address), KEY, limits=TimeLimits(answer=60.0)))
+    assert vllm.asked("/version")[-1].was_closed.wait(10)
+    wait_until(lambda: not candidate_threads())
+
+
 def test_pauses_before_a_server_says_what_it_is_are_reported(vllm):
     vllm.script("/version", answer({}, 503, Retry_After="1"), answer({"version": "0.32.0"}))
     seen = []

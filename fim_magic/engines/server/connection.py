@@ -209,8 +209,9 @@ class _Asking:
         Raises:
             ServerError: There is none.
         """
-        threading.Thread(target=self._run, name="fim-magic-asks", daemon=True).start()
+        thread = threading.Thread(target=self._run, name="fim-magic-asks", daemon=True)
         try:
+            thread.start()  # it waits until the thread runs, and may be called away as what follows may
             while not self._is_answered.wait(_MOMENT):
                 look(None if self.patience is None else self.patience.waits)
         except BaseException:
