@@ -278,6 +278,16 @@ class Page:
         """Save the notebook, and read the file back."""
         return self.saved_as(self.name)
 
+    def saved_with_decision(self, index=0):
+        """Save until the kernel has heard of the click and added it to a cell's diff: the file, and what it says."""
+        for _ in range(20):
+            saved = self.saved()
+            for output in saved.cells[index].outputs:
+                if "decision" in (told := output.metadata.get("fim_magic", {})):
+                    return saved, told
+            self.page.wait_for_timeout(500)
+        pytest.fail("The decision did not come into the file.")
+
     def saved_as(self, name):
         """Save the notebook of this name, which is the one in sight, and read the file back."""
         path = self.server.notebooks / name

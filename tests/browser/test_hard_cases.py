@@ -200,6 +200,23 @@ def test_scrolled_far_away(notebook):
 
 
 @in_lab
+def test_a_notebook_without_a_kernel_shows_no_widgets_of_others(notebook):
+    page = asked(notebook)
+    errors = []
+    page.page.on("pageerror", lambda error: errors.append(str(error)))
+    page.page.get_by_role("menuitem", name="Kernel", exact=True).click()
+    page.page.get_by_role("menuitem", name="Shut Down Kernel", exact=True).click()
+    expect(page.page.locator(".jp-Toolbar-kernelName")).to_have_text("No Kernel")
+    found = """() => {
+      const detail = { kernel: undefined, found: [] };
+      document.dispatchEvent(new CustomEvent('fim-magic:notebooks', { detail }));
+      return detail.found.length;
+    }"""
+    assert page.page.evaluate(found) == 0
+    assert errors == []
+
+
+@in_lab
 def test_reloaded_then_exported(notebook, chromium, tmp_path):
     page = asked(notebook, middles=(MIDDLE, OTHER), more=True)
     page.saved()
@@ -215,9 +232,9 @@ def test_reloaded_then_exported(notebook, chromium, tmp_path):
     page.button("Accept").click()
     page.wait_cells(2)
     expect(page.note).to_contain_text("new cell below")
-    saved = page.saved()
+    saved, told = page.saved_with_decision()
     assert saved.cells[1].source == PREFIX + OTHER + SUFFIX
-    assert saved.cells[0].outputs[0].metadata["fim_magic"]["decision"]["candidate"] == 2
+    assert told["decision"]["candidate"] == 2
 
     html, _ = nbconvert.HTMLExporter().from_notebook_node(saved)
     file = tmp_path / "exported.html"

@@ -178,14 +178,9 @@ def test_saved_notebook(notebook):
     page.button("Accept").click()
     page.wait_cells(2)
     expect(page.page.locator(".fim-note")).to_be_visible()
-    # The kernel adds the decision to the diff when it hears of it.
-    for _ in range(20):
-        owner, new = page.saved().cells
-        diff, note = outputs_of(owner, "text/html")
-        told = diff.metadata["fim_magic"]
-        if "decision" in told:
-            break
-        page.page.wait_for_timeout(500)
+    saved, told = page.saved_with_decision()
+    owner, new = saved.cells
+    diff, note = outputs_of(owner, "text/html")
     assert told["model"] == "qwen2.5-coder-0.5b"
     assert (told["decision"]["what"], told["decision"]["candidate"]) == ("accept", 1)
     assert set(diff.data) == set(note.data) == {"text/html", "text/plain"}

@@ -94,7 +94,7 @@ export function plugin(packages, parts) {
     document.addEventListener('fim-magic:notebooks', ({ detail }) =>
       tracker.forEach(({ sessionContext, context, node }) => {
         const { kernel } = sessionContext.session ?? {};
-        if (kernel?.id === detail.kernel) detail.found.push({ context, node, client: kernel.clientId });
+        if (kernel && kernel.id === detail.kernel) detail.found.push({ context, node, client: kernel.clientId });
       }),
     );
     // JupyterLab 4.0 has no inline completions.
