@@ -25,6 +25,11 @@ class GgufFile:
     hub_repo: str = ""
     pypi_parts: tuple[tuple[str, str, str], ...] = ()
 
+    @property
+    def memory(self) -> int:
+        """Estimate the bytes that the loaded model needs in the file's own bits, with a short context."""
+        return int(self.size * _OVERHEAD)
+
 
 @dataclass(frozen=True)
 class Entry:

@@ -51,7 +51,7 @@ def models(word: str = "", machine: Machine | None = None) -> str:
         (
             *_section(f"These fit {machine.where}, of which {free} are free:", fitting, machine),
             *_section(f"These do not fit {machine.where}, of which {free} are free:", others, machine),
-            *_legend(machine),
+            *_legend(machine, found),
         )
     )
 
@@ -128,15 +128,26 @@ def _row(entry: Entry, machine: Machine) -> str:
     return _ROW.format(name, f"{entry.parameters:.3g}B", *memory, context, does, repo).rstrip()
 
 
-def _legend(machine: Machine) -> list[str]:
+def _legend(machine: Machine, entries: Sequence[Entry]) -> list[str]:
     brackets = ", ".join(precision + OPTIONS.get(precision, "") for precision in machine.precisions)
     return textwrap.wrap(
         f"Memory is in GB with a short context, an estimate; it runs here in the precision in brackets ({brackets}). "
+        f"{'' if machine.quantises_all else _in_bits_of_files(entries)}"
         "%%fim: yes, it infills; no, it only completes (%%complete); chat, it is asked in a dialogue (%%complete). "
         "* is loaded. %fim use NAME loads a model, %fim models NAME shows all about it, and %fim models WORD lists "
         "those with WORD in the name.",
         _WIDTH,
         break_on_hyphens=False,
+    )
+
+
+def _in_bits_of_files(entries: Sequence[Entry]) -> str:
+    """Say what those take that are one .gguf file, which a CPU may compute with in the bits that it is stored in."""
+    return "".join(
+        f"{entry.name} is a .gguf file: where the processor is as fast in the file's own bits, it stays in them and "
+        f"takes {entry.gguf.memory / 1e9:.1f}. "
+        for entry in entries
+        if entry.gguf is not None
     )
 
 

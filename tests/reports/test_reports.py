@@ -205,6 +205,16 @@ def test_on_a_cpu_what_fits_in_fewer_bits_is_offered_so_where_it_can_be_quantise
     assert all_about(reports.model("smollm2-135m", tight))["load"] == "%fim use smollm2-135m --precision packed"
 
 
+def test_what_a_file_takes_in_its_own_bits_is_said_below_the_list():
+    here = Machine("the CPU", 8 * GB, ("32 bit", "8 bit", "4 bit"), machine.ON_A_CPU, quantises_all=False)
+    told = " ".join(reports.models("qwen2.5-coder", here).split())
+    assert "qwen2.5-coder-0.5b is a .gguf file: " in told
+    assert "it stays in them and takes 0.6. " in told
+    assert "smollm2-135m" not in told
+    assert "it stays in them" not in reports.models("starcoder", here)
+    assert "it stays in them" not in reports.models("qwen2.5-coder", with_free(8 * GB, "16 bit"))  # on a GPU they are float16
+
+
 def test_the_vendors_own_gguf_files_are_named_with_the_lines_to_type():
     told = all_about(reports.model("qwen2.5-coder-7b", with_free(8 * GB)))["GGUF"]
     assert "hf download Qwen/Qwen2.5-Coder-7B-Instruct-GGUF" in told
