@@ -1,4 +1,4 @@
-"""A fill at the cursor and ghost text as a user has them: JupyterLab, and the real model, which is loaded once."""
+"""A fill at the cursor and ghost text as a user has them: the real model, which is loaded once, in both front ends."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import pytest
 from asking import press
 from at_cursor import cursor_at, expect, ghost, restart, shown, source, tab, take
+from conftest import Page
 from test_magic import A_WHILE, LOAD, model  # noqa: F401 # a fixture
 
 pytestmark = pytest.mark.real_model
@@ -86,12 +87,23 @@ def at(source):
 
 @pytest.fixture(scope="module")
 def lab(opened, server, model):  # noqa: F811 # a fixture
-    """A notebook in JupyterLab, with another one for the same kernel in its folder."""
+    """A notebook in JupyterLab, with two more for the same kernel in its folder."""
     server.write("second.ipynb", MEAN)
+    server.write("seven.ipynb", MEAN, CALL, LINE)
     page = opened("lab", *CELLS, setup=AUTO)
     expect(page.cells.nth(0).locator(".jp-OutputArea")).to_contain_text("is loaded on", timeout=A_WHILE)
-    server.share_kernel("second.ipynb")
+    server.share_kernel("second.ipynb", "seven.ipynb")
     return page
+
+
+@pytest.fixture
+def seven(lab, server, chromium):
+    """A notebook in Notebook 7, on a page of its own, with the kernel of the one in JupyterLab."""
+    page = Page(server, chromium, "notebook", "seven.ipynb")
+    page.errors = []
+    page.page.on("pageerror", lambda error: page.errors.append(str(error)))
+    yield page
+    page.close()
 
 
 def ends(page):
@@ -217,6 +229,19 @@ def test_another_notebook_on_this_kernel_takes_what_it_has_asked_for(lab):
     assert accepted.endswith("return total / len(xs)")
     ast.parse(accepted)
     expect(tab(lab, lab.name).locator(".jp-Notebook .jp-Cell")).to_have_count(2 + len(CELLS))
+
+
+def test_in_notebook_7_a_hole_is_filled_and_ghost_text_taken(seven):
+    cursor_at(seven, 0, *HOLE, "F8")
+    seven.button("Accept").click(timeout=A_WHILE)
+    seven.wait_cells(4)
+    seven.run_whole(1)
+    prints(seven, 2, "3.0\n")
+    cursor_at(seven, 3, "Control+End", "Alt+\\")
+    ast.parse(taken(seven, 3))
+    accepted, ghostly = (seven.saved().cells[index].metadata["fim_magic"]["model"] for index in (1, 3))
+    assert accepted == ghostly
+    assert seven.errors == []
 
 
 def test_after_a_restart_while_it_streams_nothing_is_loaded_because_somebody_asks(lab):
