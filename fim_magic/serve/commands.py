@@ -255,8 +255,8 @@ def _vllm_remarks(host: str) -> tuple[str, ...]:
     if is_loopback(host):
         return ()
     return (
-        "vLLM asks for the key under /v1 alone: who reaches the port can also have texts cut into tokens and ask for "
-        "its version and its counters.",
+        "vLLM asks for the key under /v1 alone: whoever reaches the port can also have texts cut into tokens and ask "
+        "for its version and its counters.",
     )
 
 

@@ -181,7 +181,7 @@ LOG = Step(
         "This lists what was filled in this session, and what you decided. `%fim log 2` says all that is known "
         "of the second, and `%fim prompt` shows what the model saw, token by token.",
         "這一行列出這次填過的內容，以及你的決定。`%fim log 2` 列出第二次的所有細節，`%fim prompt` 則把模型讀到的"
-        "提示一個詞元（token）一個詞元列出來。",
+        "提示詞一個詞元（token）一個詞元列出來。",
     ),
 )
 END = Step(
