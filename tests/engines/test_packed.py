@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -10,6 +11,9 @@ import pytest
 import torch
 
 from fim_magic.engines.torch import packed
+from fim_magic.engines.torch.packed_conversion import require_products
+from fim_magic.engines.torch.precision import costs
+from fim_magic.errors import ModelError
 
 SHAPES = [(1, 32), (7, 64), (64, 96), (130, 128), (896, 896), (300, 1376)]  # rows and columns of weights
 ROWS = [1, 2, 5, 13, 14, 23, 24, 65, 500, 1000]
@@ -179,6 +183,50 @@ def test_every_layout_of_the_kernel_is_known(name):
     assert done.returncode == 0, done.stderr
     # A processor without the instructions takes what it has.
     assert done.stdout.strip() in (name.upper(), here)
+
+
+def packed_as(block, halves):
+    """Return torch's operator as it would be with another layout."""
+
+    def pack(nibbles, _tiles):
+        rows, columns = nibbles.shape
+        out = torch.empty(rows // block, columns, block // 2, dtype=torch.uint8)
+        for at, column, byte in itertools.product(*map(range, out.shape)):
+            low, high = (byte, byte + block // 2) if halves else (2 * byte, 2 * byte + 1)
+            out[at, column, byte] = nibbles[at * block + low, column] | nibbles[at * block + high, column] << 4
+        return out.view(rows, columns // 2)
+
+    return pack
+
+
+@pytest.fixture
+def operator(monkeypatch):
+    def put(pack):
+        monkeypatch.setattr(torch.ops.aten, "_convert_weight_to_int4pack_for_cpu", pack)
+        packed._layout.cache_clear()
+
+    yield put
+    packed._layout.cache_clear()
+
+
+@pytest.mark.parametrize("halves", [True, False])
+@pytest.mark.parametrize("block", [64, 32, 16])
+def test_the_layout_is_that_which_torch_packs_with(operator, block, halves):
+    """Compilers and releases have others for the same instructions: MSVC has neighbours, and Arm blocks of 16."""
+    operator(packed_as(block, halves))
+    assert packed.layout_name() == f"{block}-{'halves' if halves else 'neighbours'}"
+    numbers = torch.arange(96 * 64).view(96, 64) % 256 - 128
+    weight = packed.pack_8bit(numbers, torch.ones(96, 2))
+    assert torch.equal(packed.rows_of(weight, torch.arange(96)), numbers.float())
+    assert torch.equal(packed.Unpacker(torch.float32).unpack(weight, 0, 128)[:, :96].t(), numbers.float())
+
+
+def test_a_layout_that_is_not_known_is_refused(operator):
+    pack = packed_as(64, halves=True)
+    operator(lambda nibbles, tiles: pack(nibbles.flip(0), tiles))
+    with pytest.raises(ModelError, match="Omit --quantize 4bit: %fim use NAME"):
+        require_products("NAME", "--quantize 4bit")
+    assert costs((128, 64), busy=lambda: False) is None
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

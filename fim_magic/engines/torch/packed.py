@@ -7,14 +7,15 @@ they are multiplied with are repeated. Or a second plane holds what the first, o
 its scales and zeros. One token takes the kernel, which reads no more than the planes; for the many rows of a prompt the
 planes are unpacked into a buffer first, and a common matrix product does the rest.
 
-The layout depends on the instructions of the processor (`torch.backends.cpu.get_cpu_capability`), so what is packed on
-one machine is for others of its kind only.
+The layout depends on the instructions of the processor (`torch.backends.cpu.get_cpu_capability`), and on the compiler
+and the release of torch, so what is packed on one machine is for others of its kind only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -50,14 +51,48 @@ class _Layout:
     block: int
     halves: bool
 
+    @property
+    def name(self) -> str:
+        return f"{self.block}-{'halves' if self.halves else 'neighbours'}"
 
-_LAYOUTS = {"AVX512": _Layout(64, halves=True), "AVX2": _Layout(32, halves=True)}
-_DEFAULT_LAYOUT = _Layout(32, halves=False)
+
+_LAYOUTS = tuple(_Layout(block, halves) for halves in (True, False) for block in (64, 32, 16))
 
 
 def capability() -> str:
     """Return the name of the instructions that torch computes with here, such as "AVX512"."""
     return torch.backends.cpu.get_cpu_capability()
+
+
+def layout_name() -> str:
+    """Return the name of how weights are packed here: one that is packed otherwise cannot be computed with.
+
+    Raises:
+        RuntimeError: torch packs in a way that is not known.
+        AttributeError: It does not pack.
+        NotImplementedError: As AttributeError.
+    """
+    return _layout(capability()).name
+
+
+@cache
+def _layout(_capability: str) -> _Layout:
+    """Find out how torch packs nibbles, on which its processor, its compiler and its release decide."""
+    row = torch.arange(_PADDED_TO, dtype=torch.int32, device="cpu")
+    nibbles = torch.stack((row % 16, row // 16), dim=1).repeat(1, GROUP // 2)  # which no two rows have in common
+    planes = torch.ops.aten._convert_weight_to_int4pack_for_cpu(nibbles, 1)
+    for layout in _LAYOUTS:
+        if torch.equal(_nibbles_of(planes, row.long(), layout).int(), nibbles):
+            return layout
+    raise RuntimeError("torch packs weights in a way that is not known")
+
+
+def _nibbles_of(planes: Tensor, rows: Tensor, layout: _Layout) -> Tensor:
+    """Return what stands in some rows of planes; (count, columns of all planes), uint8."""
+    half, place = layout.block // 2, rows % layout.block
+    byte, is_high = (place % half, place >= half) if layout.halves else (place // 2, place % 2 == 1)
+    found = planes.view(planes.shape[0] // layout.block, -1, half)[rows // layout.block, :, byte]
+    return torch.where(is_high[:, None], found >> 4, found & 15)
 
 
 @dataclass(frozen=True)
@@ -240,11 +275,7 @@ def rows_of(weight: PackedWeight, rows: Tensor) -> Tensor:
     Returns:
         (count, columns), float32.
     """
-    layout = _LAYOUTS.get(capability(), _DEFAULT_LAYOUT)
-    half, place = layout.block // 2, rows % layout.block
-    byte, is_high = (place % half, place >= half) if layout.halves else (place // 2, place % 2 == 1)
-    planes = weight.planes.view(weight.planes.shape[0] // layout.block, -1, half)[rows // layout.block, :, byte]
-    nibbles = torch.where(is_high[:, None], planes >> 4, planes & 15).float() - 8
+    nibbles = _nibbles_of(weight.planes, rows, _layout(capability())).float() - 8
     scale, zero = weight.scales[:, rows].float().permute(2, 1, 0)[..., None]
     each = (nibbles.view(len(rows), -1, GROUP) * scale + zero).view(len(rows), -1, weight.columns)
     numbers: Tensor = each.sum(dim=1)  # of the planes
@@ -261,7 +292,7 @@ class Unpacker:
     def __init__(self, dtype: torch.dtype) -> None:
         self.dtype = dtype
         self._buffer = torch.empty(0, dtype=dtype)
-        self._layout = _LAYOUTS.get(capability(), _DEFAULT_LAYOUT)
+        self._layout = _layout(capability())
 
     def multiply(self, rows: Tensor, weight: PackedWeight) -> Tensor:
         """Multiply rows by a weight.

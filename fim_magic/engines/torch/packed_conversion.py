@@ -15,6 +15,7 @@ import torch
 from transformers import GenerationConfig
 
 from fim_magic import weights
+from fim_magic.engines.out_of_memory import FOR_LOADING, freeing_memory
 from fim_magic.engines.torch import packed
 from fim_magic.engines.torch.agreement import compared_ids, logits_in_two_parts
 from fim_magic.engines.torch.architectures import decoder_from, is_known
@@ -22,7 +23,7 @@ from fim_magic.engines.torch.converted_folder import whole_or_nothing
 from fim_magic.engines.torch.gguf_conversion import cached_folder, read_header, readable, save_tokenizer
 from fim_magic.engines.torch.gguf_source import by_itself
 from fim_magic.engines.torch.gguf_tensors import GgufTensors
-from fim_magic.engines.torch.packed import Unpacker, capability
+from fim_magic.engines.torch.packed import Unpacker, layout_name
 from fim_magic.engines.torch.packed_file import (
     FILE,
     PackedWeights,
@@ -39,8 +40,8 @@ from fim_magic.progress import Meter, OnNotice, OnProgress, ignore, silent
 _log = logging.getLogger(__name__)
 
 LAYOUT = "packed-{}-2"
-"""Part of the folder's name. It has the processor's instructions in it, as the layout of the weights depends on them;
-the number changes when a conversion made by an older version won't do."""
+"""Part of the folder's name. It has in it how torch packs weights here; the number changes when a conversion made by an
+older version won't do."""
 
 QUANTISED = "quantised{}-{}-3"
 """As LAYOUT, of weights in as many bits as were asked for."""
@@ -105,9 +106,10 @@ def require_products(
     Raises:
         ModelError: It cannot.
     """
-    columns = packed.GROUP
+    ones = torch.ones(1, packed.GROUP, dtype=torch.float32, device="cpu")
     try:
-        multiply(torch.ones(1, columns), packed.quantised(torch.ones(1, columns), 4))
+        packed.layout_name()
+        multiply(ones, packed.quantised(ones, 4))
     except (AttributeError, NotImplementedError, RuntimeError) as error:
         _log.info("Packed weights cannot be computed with here.", exc_info=True)
         raise ModelError(
@@ -118,7 +120,7 @@ def require_products(
 
 def layout_for(bits: int | None) -> str:
     """Return the part of a folder's name that says how its weights are packed; `bits` is that of `packed_form`."""
-    return LAYOUT.format(capability().lower()) if bits is None else QUANTISED.format(bits, capability().lower())
+    return LAYOUT.format(layout_name()) if bits is None else QUANTISED.format(bits, layout_name())
 
 
 def _convert(gguf: Path, folder: Path, on_progress: OnProgress, *, bits: int | None, name: str) -> None:
@@ -130,7 +132,7 @@ def _convert(gguf: Path, folder: Path, on_progress: OnProgress, *, bits: int | N
                 f"Models of the kind {header.config.model_type} cannot be computed with packed.{instead}"
             )
         save_tokenizer(source, header, unfinished, on_progress)
-        with readable(source):
+        with readable(source), freeing_memory(f"converting {name}", advice=FOR_LOADING):
             found = GgufTensors(gguf, header.config)
             if bits is not None:
                 _require_more_bits(name, found, bits)
