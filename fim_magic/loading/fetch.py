@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fim_magic.errors import ModelError
+from fim_magic.errors import FetchError, ModelError
 from fim_magic.progress import OnNotice, OnProgress, ignore
 from fim_magic.regular_files import read_json
 
@@ -73,7 +73,7 @@ def _converted(file: Path, sha256: str | None, source: Source, on_progress: OnPr
     if measured is not None and (source.precision == "packed" or measured.favours_packed):
         try:
             return packed_form(file, sha256, on_progress, on_notice)
-        except NotPackableError as error:
+        except (NotPackableError, FetchError) as error:  # the other form may be there, where nothing can be written
             if source.precision == "packed":
                 raise
             _log.info("%r is not packed: %s", file, error)

@@ -18,13 +18,14 @@ from gguf import GGMLQuantizationType as Kind
 from gguf import quants
 from transformers import AutoModelForCausalLM
 
-from fim_magic.engines.torch import gguf_tensors, packed, packed_conversion, precision
+from fim_magic.engines.out_of_memory import OutOfMemoryError
+from fim_magic.engines.torch import gguf_tensors, packed, packed_conversion, packed_file, precision
 from fim_magic.engines.torch.gguf_conversion import converted
 from fim_magic.engines.torch.gguf_tensors import GgufTensors, _of_q4_k
 from fim_magic.engines.torch.local import LocalEngine
 from fim_magic.engines.torch.packed_conversion import NotPackableError, packed_form
 from fim_magic.engines.torch.precision import Costs, costs
-from fim_magic.errors import FetchError, OptionError
+from fim_magic.errors import FetchError, ModelError, OptionError
 from fim_magic.loading.loaders import LOADERS
 from fim_magic.loading.memory import MemoryProbe
 from fim_magic.loading.resolve import resolve
@@ -111,8 +112,37 @@ def test_a_cache_that_cannot_be_written_is_read(tiny, tmp_path, monkeypatch):
         packed_form(other.path)
 
 
-def test_the_folder_is_for_the_processors_instructions(tiny):
-    assert packed.capability().lower() in packed_form(tiny.path).name
+def test_the_folder_is_for_the_layout_that_torch_has_here(tiny):
+    assert packed.layout_name() in packed_form(tiny.path).name
+
+
+@pytest.mark.parametrize("lacking", ["blk.1.attn_q.bias", "blk.1.attn_norm.weight", "blk.0.ffn_up.weight"])
+def test_weights_that_a_file_lacks_are_not_made_up(tiny, lacking):
+    content = tiny.path.read_bytes()
+    assert content.count(lacking.encode()) == 1
+    tiny.path.write_bytes(content.replace(lacking.encode(), lacking.replace("blk", "bIk").encode()))
+    with pytest.raises(ModelError, match="could not be converted"):
+        packed_form(tiny.path)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_is_full_on_the_way_is_no_damaged_file(tiny, monkeypatch, code):
+    def full(_tensor):
+        raise OSError(code, "No room")
+
+    monkeypatch.setattr(packed_file, "_bytes", full)
+    with pytest.raises(FetchError, match=r"could not be written .*Make room"):
+        packed_form(tiny.path)
+    assert not list((packed_conversion.weights.cache_dir() / "converted").iterdir())
+
+
+def test_short_memory_on_the_way_is_no_damaged_file(tiny, monkeypatch):
+    def short(_tensor):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(packed_file, "_bytes", short)
+    with pytest.raises(OutOfMemoryError):
+        packed_form(tiny.path)
 
 
 def test_what_says_something_else_when_packed_is_refused(tiny, monkeypatch):
@@ -202,6 +232,18 @@ def test_what_cannot_be_packed_takes_the_other_form(tiny, monkeypatch):
         folder_for(tiny, "packed", monkeypatch, FAST)
 
 
+def test_where_nothing_can_be_written_the_form_that_is_there_is_taken(tiny, monkeypatch):
+    kept = converted(tiny.path)
+
+    def refuse(*_args, **_options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(packed_conversion.weights, "locked", refuse)
+    assert folder_for(tiny, None, monkeypatch, FAST) == kept
+    with pytest.raises(FetchError, match="could not be written"):
+        folder_for(tiny, "packed", monkeypatch, FAST)
+
+
 def test_packed_is_for_torch_alone(tiny):
     loaders = {**LOADERS, "gguf": replace(LOADERS["gguf"], is_installed=lambda: True)}
     with pytest.raises(OptionError, match="--precision packed is for"):
@@ -254,6 +296,31 @@ def test_a_measurement_says_something_of_every_path():
     assert found is not None and min(found.plain, found.bfloat16, found.float32) > 0
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_the_dtype_that_the_user_has_set_does_not_count(dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        assert precision.measure((128, 64)) is not None
+        assert costs((128, 64), busy=lambda: False) is not None
+    finally:
+        torch.set_default_dtype(before)
+
+
+def test_what_fails_once_is_not_noted():
+    def short(_shape):
+        raise RuntimeError("can't allocate memory")
+
+    assert costs((64, 32), short, busy=lambda: False) is None
+    assert costs((64, 32), lambda _: FAST, busy=lambda: False) == FAST
+
+
+def test_how_many_threads_compute_is_part_of_what_is_noted(monkeypatch):
+    assert costs((64, 32), lambda _: SLOW, busy=lambda: False) == SLOW
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    assert costs((64, 32), lambda _: FAST, busy=lambda: False) == FAST
+
+
 def test_a_version_without_the_operators_measures_nothing(monkeypatch):
     def absent(*_):
         raise AttributeError
@@ -266,3 +333,31 @@ def test_the_shape_is_that_of_the_mlp(tiny):
     assert precision.shape_in(tiny.path) == (gguf_files.HIDDEN, gguf_files.WIDTH)
     shutil.copy(tiny.path, tiny.path.with_name("other.gguf"))
     assert precision.shape_in(tiny.path.with_name("other.gguf")) == (gguf_files.HIDDEN, gguf_files.WIDTH)
+
+
+def test_a_shape_that_the_file_cannot_hold_is_not_measured(tiny):
+    """What a header says is allocated: gigabytes, by a damaged one of a hundred bytes."""
+    content = tiny.path.read_bytes()
+    key = b"qwen2.feed_forward_length"
+    at = content.index(key) + len(key) + 4  # behind the type
+    assert int.from_bytes(content[at : at + 4], "little") == gguf_files.HIDDEN
+    tiny.path.write_bytes(content[:at] + (2**19).to_bytes(4, "little") + content[at + 4 :])
+    assert precision.shape_in(tiny.path) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "shape"),
+    [
+        ({"intermediate_size": 4864, "hidden_size": 896}, (4864, 896)),
+        ({"n_embd": 768, "n_inner": 3072, "n_head": 12}, (3072, 768)),
+        ({"n_embd": 768, "n_inner": None}, (3072, 768)),
+        ({"n_embd": "many"}, None),
+        ([], None),
+    ],
+)
+def test_in_what_prompts_are_multiplied_is_measured_for_each_layout(tmp_path, monkeypatch, config, shape):
+    asked = []
+    monkeypatch.setattr(precision, "costs", lambda shape: asked.append(shape) or Costs(1.0, 0.9, 0.8))
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert precision.prefill_dtype(tmp_path) == torch.float32
+    assert asked == ([] if shape is None else [shape])

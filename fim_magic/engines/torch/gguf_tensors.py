@@ -41,6 +41,7 @@ class GgufTensors:
 
     Raises:
         ModelError: It is no GGUF file.
+        ValueError: A weight is absent.
         NotImplementedError: It is one of an architecture whose names are not known.
     """
 
@@ -54,12 +55,16 @@ class GgufTensors:
         processor = TENSOR_PROCESSORS.get(header.architecture, TensorProcessor)(config=config.to_dict())
         self._processed: Callable[..., Any] = processor.process
         stored = {tensor.name: tensor for tensor in header.tensors}
-        names = _names(config, processor)
+        model = model_without_numbers(config)
+        names = _names(model, processor)
         self._tensors: Mapping[str, TensorPlace] = {
             name: stored[theirs] for theirs, name in names.items() if theirs in stored
         }
         if "lm_head.weight" not in self._tensors and "token_embd.weight" in stored:
             self._tensors = {**self._tensors, "lm_head.weight": stored["token_embd.weight"]}
+        absent = sorted(name for name, _ in model.named_parameters() if name not in self._tensors)
+        if absent:
+            raise ValueError(f"{len(absent)} weights are absent, such as {absent[0]}")
 
     @property
     def stored_bits(self) -> float:
@@ -167,11 +172,11 @@ def _kind(place: TensorPlace) -> Any:
     return GGMLQuantizationType(place.kind)
 
 
-def _names(config: Any, processor: Any) -> dict[str, str]:
+def _names(model: Any, processor: Any) -> dict[str, str]:
     """Return transformers' names of a file's tensors."""
     from transformers.modeling_gguf_pytorch_utils import get_gguf_hf_weights_map
 
-    return get_gguf_hf_weights_map(model_without_numbers(config), processor)  # type: ignore[no-any-return]
+    return get_gguf_hf_weights_map(model, processor)  # type: ignore[no-any-return]
 
 
 def _halves(blocks: Bytes, width: int, offset: int) -> Tensor:

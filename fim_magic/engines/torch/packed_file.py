@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import torch
 from safetensors import safe_open
@@ -24,6 +25,7 @@ from fim_magic import weights
 from fim_magic.engines.torch.architectures import decoder_from
 from fim_magic.engines.torch.linear import RowFunction
 from fim_magic.engines.torch.packed import GROUP, PackedLinear, PackedLogits, PackedWeight, Unpacker, padded
+from fim_magic.errors import FetchError
 
 FILE = "packed.safetensors"
 
@@ -162,7 +164,7 @@ def write_packed(path: Path, config: Any, tensors: Tensors, on_tensor: Callable[
     described = json.dumps({names: [asdict(part) for part in parts] for names, parts in products.items()})
     header = _header(entries, {"format": "pt", "products": described})
     weights.require_room(path.parent, len(header) + sum(_size(*entry) for entry in entries.values()))
-    with path.open("wb") as file:
+    with _writable(path) as file:
         file.write(header)
         written = 0
         for parts in products.values():
@@ -205,8 +207,18 @@ def _tensors_of(part: _Part, tensors: Tensors) -> list[Tensor]:
 
 
 def _bias(layer: str, tensors: Tensors) -> Tensor:
-    name = f"{layer}.bias"
-    return tensors.numbers(name) if name in tensors else torch.zeros(tensors.shape(f"{layer}.weight")[0])
+    name, rows = f"{layer}.bias", tensors.shape(f"{layer}.weight")[0]
+    return tensors.numbers(name) if name in tensors else torch.zeros(rows, dtype=torch.float32)
+
+
+@contextmanager
+def _writable(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file to be written, whose disk or quota may be full before its end: then no other file is at fault."""
+    try:
+        with path.open("wb") as file:
+            yield file
+    except OSError as error:
+        raise FetchError(weights.cannot_write(error)) from error
 
 
 def _row_blocks(rows: int, columns: int) -> Iterator[tuple[int, int]]:

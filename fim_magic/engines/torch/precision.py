@@ -67,12 +67,16 @@ _COSTS = tuple(field.name for field in fields(Costs))
 
 
 def measure(shape: Shape) -> Costs | None:
-    """Measure products with a weight of a shape; None where torch cannot compute with packed ones."""
+    """Measure products with a weight of a shape; None where torch cannot compute with packed ones.
+
+    Raises:
+        RuntimeError: It could not be measured this time, as where memory is short.
+    """
     rows, columns = packed.padded(shape[0]), shape[1] // packed.GROUP * packed.GROUP
     try:
         with torch.inference_mode():
             return _measured(rows, columns)
-    except (AttributeError, NotImplementedError, RuntimeError):
+    except (AttributeError, NotImplementedError):
         _log.info("Packed weights cannot be computed with here.", exc_info=True)
         return None
 
@@ -85,14 +89,21 @@ def is_busy() -> bool:
 def costs(
     shape: Shape, measure: Callable[[Shape], Costs | None] = measure, busy: Callable[[], bool] = is_busy
 ) -> Costs | None:
-    """Return what was measured here for weights of a shape, and measure it first if need be; see [`measure`][]."""
+    """Return what was measured here for weights of a shape, and measure it first if need be; see [`measure`][].
+
+    None where it could not be measured, too.
+    """
     machine, key = describe_processor(), f"{shape[0]}x{shape[1]}"
     found = _records().get(machine, {}).get(key)
     if found == {}:
         return None
     if isinstance(found, dict) and all(type(found.get(name)) is float for name in _COSTS):
         return Costs(*(found[name] for name in _COSTS))
-    measured = measure(shape)  # for the first time, or the file is damaged
+    try:
+        measured = measure(shape)  # for the first time, or the file is damaged
+    except RuntimeError:  # which may be otherwise the next time, so that it is not noted
+        _log.info("Products could not be measured.", exc_info=True)
+        return None
     if busy():  # others compute, too: the order of what was measured is chance
         return measured
     try:
@@ -107,35 +118,42 @@ def costs(
 
 
 def shape_in(gguf: Path) -> Shape | None:
-    """Return the shape of the MLP's first weight in a GGUF file, or None where it does not say it."""
+    """Return the shape of the MLP's first weight in a GGUF file, or None where it does not say it or cannot hold it."""
     header = read_gguf_header(gguf)
-    return _shape(
-        header.values, *(f"{header.architecture}.{key}" for key in ("feed_forward_length", "embedding_length"))
+    rows, columns = (
+        header.values.get(f"{header.architecture}.{key}") for key in ("feed_forward_length", "embedding_length")
     )
+    shape = _shape(rows, columns)
+    return shape if shape is not None and shape[0] * shape[1] <= header.elements else None
 
 
 def prefill_dtype(folder: Path) -> torch.dtype:
     """Return in what prompts are multiplied by the weights in a folder with packed weights."""
     config = read_json(folder / "config.json")
-    shape = _shape(config, "intermediate_size", "hidden_size") if isinstance(config, dict) else None
+    shape = _shape_of_mlp(config) if isinstance(config, dict) else None
     measured = None if shape is None else costs(shape)
-    return torch.bfloat16 if measured is None else measured.prefill
+    return torch.float32 if measured is None else measured.prefill  # which no processor is very slow with
 
 
 def describe_processor() -> str:
     """Return what a measurement counts for."""
-    return f"{processor()}, {usable_cores()} cores, {packed.capability()}, torch {torch.__version__}"
+    threads = f"{torch.get_num_threads()} threads on {usable_cores()} cores"
+    return f"{processor()}, {threads}, {packed.capability()}, torch {torch.__version__}"
 
 
 def _measured(rows: int, columns: int) -> Costs:
     groups = columns // packed.GROUP
-    token, prompt = torch.ones(1, columns), torch.ones(_PROMPT, columns)
+    in_float32: Any = {"dtype": torch.float32, "device": "cpu"}  # the user may have set others
+    token, prompt = torch.ones(1, columns, **in_float32), torch.ones(_PROMPT, columns, **in_float32)
     # Several weights in turn, as a model has them: one alone would stay in the processor's cache.
     copies = min(_MOST_COPIES, -(-_BEYOND_CACHES // (rows * columns)))
     # Of 8 bits: those of most files' weights. What the numbers are does not matter.
     several = [
         packed.PackedWeight(
-            torch.zeros(rows, columns, dtype=torch.uint8), torch.ones(2 * groups, rows, 2).bfloat16(), rows, columns
+            torch.zeros(rows, columns, dtype=torch.uint8, device="cpu"),
+            torch.ones(2 * groups, rows, 2, dtype=torch.bfloat16, device="cpu"),
+            rows,
+            columns,
         )
         for _ in range(copies)
     ]
@@ -145,7 +163,7 @@ def _measured(rows: int, columns: int) -> Costs:
         for dtype in (torch.bfloat16, torch.float32)
     }
 
-    plain = [_plain_product(torch.zeros(rows, columns)) for _ in range(copies)]
+    plain = [_plain_product(torch.zeros(rows, columns, **in_float32)) for _ in range(copies)]
     plain_one = _ANSWER * _seconds(lambda: [product(token) for product in plain], _TOKEN_ROUNDS) / copies
     return Costs(
         plain=plain_one + _seconds(lambda: plain[0](prompt), _PROMPT_ROUNDS),
@@ -172,10 +190,16 @@ def _seconds(compute: Callable[[], Any], rounds: int) -> float:
     return min(times[1:])
 
 
-def _shape(values: Mapping[str, Any], rows: str, columns: str) -> Shape | None:
-    found = values.get(rows), values.get(columns)
-    if all(type(size) is int and packed.GROUP <= size < 2**20 for size in found):
-        return found  # type: ignore[return-value]
+def _shape_of_mlp(config: Mapping[str, Any]) -> Shape | None:
+    """Return the shape of the MLP's first weight, by a config.json: StarCoder's names things as GPT-2's."""
+    columns = config.get("hidden_size", config.get("n_embd"))
+    rows = config.get("intermediate_size") or config.get("n_inner")
+    return _shape(4 * columns if rows is None and type(columns) is int else rows, columns)
+
+
+def _shape(rows: Any, columns: Any) -> Shape | None:
+    if all(type(size) is int and packed.GROUP <= size < 2**20 for size in (rows, columns)):
+        return rows, columns
     return None
 
 
