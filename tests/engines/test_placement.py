@@ -18,8 +18,12 @@ from transformers.integrations.accelerate import compute_module_sizes, get_balan
 
 from fim_magic import catalog
 from fim_magic.engines.torch import placement
+from fim_magic.engines.torch.architectures import decoder_from
+from fim_magic.engines.torch.checkpoint_tensors import CheckpointTensors
+from fim_magic.engines.torch.configuration import read_configuration
 from fim_magic.engines.torch.devices import dtype_for, require_quantisation
 from fim_magic.engines.torch.footprint import BYTES_PACKED_OF_ALL, WeightsSize, cache_bytes, weights_in
+from fim_magic.engines.torch.packed_file import PlainWeights
 from fim_magic.engines.torch.quantisation import quantised_form
 from fim_magic.errors import ModelError, OptionError
 from fim_magic.loading.memory import MemoryProbe
@@ -526,3 +530,18 @@ def test_the_estimate_never_refuses_what_the_files_allow(machine):
         machine({"cuda:0": room, "cpu": 0})
         plan(weights(15.96), config, name="starcoder2-15b")
         require_room_for("starcoder2-15b", 16.0)
+
+
+def test_our_own_decoder_keeps_what_is_beyond_a_window(checkpoint):
+    """transformers lets go of it. Reckoned with that, a long prompt took more memory than was free."""
+    folder = checkpoint("starcoder2")
+    config = read_configuration(config_of(folder))
+    decoder = decoder_from(config, PlainWeights(CheckpointTensors(folder, config)))
+    cache, tokens = decoder.new_cache(), 100
+    assert tokens > config.sliding_window
+    decoder.forward([1] * tokens, cache)
+    held = sum(kept[:, :tokens].numel() * kept.itemsize for kept in (*cache.keys, *cache.values))
+    planned = placement.plan_packed(
+        WeightsSize(), {**config_of(folder), "max_position_embeddings": tokens}, name="m", free=GB
+    )
+    assert planned.cache == held

@@ -142,7 +142,7 @@ def weights_in(folder: Path, config: Mapping[str, Any]) -> WeightsSize:
     return _from_sizes(files, config)
 
 
-def cache_bytes(config: Mapping[str, Any], tokens: int, element_size: int) -> int:
+def cache_bytes(config: Mapping[str, Any], tokens: int, element_size: int, *, beyond_windows: bool = False) -> int:
     """Return the bytes of one candidate's KV cache, as transformers' `DynamicCache` holds it.
 
     The states of recurrent layers (Mamba) are left out: they do not grow, and are small beside the weights.
@@ -151,10 +151,11 @@ def cache_bytes(config: Mapping[str, Any], tokens: int, element_size: int) -> in
         config: The checkpoint's config.json.
         tokens: Of prompt and answer together.
         element_size: Bytes of one element in the chosen precision.
+        beyond_windows: Whether layers that see the last tokens alone keep all, as those of our own decoder do.
     """
     window = _first(config, "sliding_window") or tokens
     # Of a layer with a window, the last token is not kept: the next one cannot see it.
-    held = {"full": tokens, "sliding": min(tokens, window - 1), "none": 0}
+    held = {"full": tokens, "sliding": tokens if beyond_windows else min(tokens, window - 1), "none": 0}
     return sum(held[kind] for kind in _layers(config)) * _elements_per_token(config) * element_size
 
 

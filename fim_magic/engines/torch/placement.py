@@ -176,12 +176,16 @@ class _Model:
         return self.weights.bytes_at(dtype.itemsize, self.quantize)
 
     def cache_at(self, dtype: torch.dtype) -> int:
-        return cache_bytes(self.config, self.tokens, dtype.itemsize)
+        return self._cache_bytes(self.tokens, dtype)
 
     def tokens_in(self, room: int, dtype: torch.dtype) -> int:
         """How many tokens' KV cache fits into `room` bytes, at most `tokens`; -1 if not even none does."""
         sizes = range(self.tokens + 1)
-        return bisect.bisect_right(sizes, room, key=lambda count: cache_bytes(self.config, count, dtype.itemsize)) - 1
+        return bisect.bisect_right(sizes, room, key=lambda count: self._cache_bytes(count, dtype)) - 1
+
+    def _cache_bytes(self, tokens: int, dtype: torch.dtype) -> int:
+        ours = self.config.get("model_type") in KNOWN
+        return cache_bytes(self.config, tokens, dtype.itemsize, beyond_windows=ours)
 
 
 def _first_that_fits(model: _Model, free: Mapping[str, int]) -> Placement:
