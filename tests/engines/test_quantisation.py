@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from pathlib import Path
 
 import checkpoints
 import gguf_files
@@ -16,7 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, MistralConfig
 from fim_magic import weights
 from fim_magic.engines.torch import packed, packed_conversion, packed_file, quantisation
 from fim_magic.engines.torch.checkpoint_tensors import HEAD, CheckpointTensors
-from fim_magic.engines.torch.configuration import read_configuration
+from fim_magic.engines.torch.configuration import model_without_numbers, read_configuration
 from fim_magic.engines.torch.gguf_tensors import GgufTensors
 from fim_magic.engines.torch.local import LocalEngine
 from fim_magic.engines.torch.packed_conversion import NotPackableError, packed_form, require_products
@@ -292,6 +293,17 @@ def test_without_room_on_the_disk_nothing_is_left(folder, monkeypatch):
     assert needed == [written.stat().st_size]
 
 
+def test_other_threads_keep_the_users_dtype_meanwhile(monkeypatch):
+    """The default is the whole process's: what another thread made while a model was described had the model's."""
+    config = read_configuration({**MistralConfig(**checkpoints._SHAPE).to_dict(), "dtype": "bfloat16"})
+    set_to, put = [], torch.set_default_dtype
+    monkeypatch.setattr(torch, "set_default_dtype", lambda dtype: (set_to.append(dtype), put(dtype)))
+    model = model_without_numbers(config)
+    assert set(set_to) <= {torch.get_default_dtype()}
+    assert {each.device.type for each in model.parameters()} == {"meta"}
+    assert config.dtype == torch.bfloat16
+
+
 # --- the folder in the cache ---------------------------------------------------------------------
 
 
@@ -300,12 +312,28 @@ def test_it_is_made_once_for_a_commit_and_the_bits(folder):
     written = (made / "packed.safetensors").stat().st_mtime_ns
     assert quantised_form(folder, 4, name="owner/name", commit="a" * 40) == made
     assert (made / "packed.safetensors").stat().st_mtime_ns == written
-    assert made.name == f"owner--name-aaaaaaaaaaaa-quantised4-{packed.capability().lower()}-3"
+    assert made.name == f"tiny-aaaaaaaaaaaa-quantised4-{packed.layout_name()}-3"
     others = {
         quantised_form(folder, 4, name="owner/name", commit="b" * 40),
         quantised_form(folder, 8, name="owner/name", commit="a" * 40),
     }
     assert len({made, *others}) == 3
+
+
+def test_it_is_made_once_however_it_is_named(folder, monkeypatch):
+    made = quantised_form(folder, 4, name=str(folder))
+    monkeypatch.chdir(folder.parent)
+    for name in (folder.name, f"./{folder.name}", f"C:\\models\\{folder.name}"):
+        assert quantised_form(Path(folder.name), 4, name=name) == made
+    assert made.parent == weights.cache_dir() / "converted"
+
+
+def test_of_the_hub_it_has_the_name_of_the_repository(folder, tmp_path):
+    snapshots = tmp_path / "models--owner--name" / "snapshots"
+    snapshots.mkdir(parents=True)
+    snapshot = folder.rename(snapshots / ("c" * 40))
+    made = {quantised_form(snapshot, 4, name=name, commit="c" * 40) for name in ("owner/name", "short-name")}
+    assert [each.name for each in made] == [f"owner--name-cccccccccccc-quantised4-{packed.layout_name()}-3"]
 
 
 def test_a_folder_that_has_changed_is_quantised_anew_and_not_hashed_again_before(folder, monkeypatch):

@@ -7,6 +7,7 @@ other weights, or patches to transformers' classes. What we have read is what is
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -163,5 +164,8 @@ def _is_bitsandbytes(stored: Mapping[str, Any]) -> bool:
 
 def model_without_numbers(config: PretrainedConfig) -> Any:
     """Return the model of transformers that a configuration describes, with shapes and without numbers."""
+    # In the process's own dtype: while transformers makes a model, its dtype is the default of all threads. It also
+    # writes it into the configuration.
+    dtype, described = torch.get_default_dtype(), copy.deepcopy(config)
     with without_warnings(), torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config)
+        return AutoModelForCausalLM.from_config(described, dtype=dtype)

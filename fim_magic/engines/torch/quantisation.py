@@ -80,7 +80,14 @@ def quantised_form(
         mark = commit or _hash_of(folder, on_progress)
         make = partial(_make, folder, config, bits, name)
         mark = f"{mark[:12]}-{layout_for(bits)}"
-        return kept_folder(name.strip("/").replace("/", "--"), name, mark, make, on_progress, on_notice)
+        return kept_folder(_stem(folder), name, mark, make, on_progress, on_notice)
+
+
+def _stem(folder: Path) -> str:
+    """Return what a checkpoint is called, whichever way the user has named it; of one from the Hub, its repository."""
+    found = folder.resolve()
+    of_hub = found.parent.name == "snapshots"
+    return found.parent.parent.name.removeprefix("models--") if of_hub else found.name
 
 
 def _require_quantisable(folder: Path, config: Mapping[str, Any], name: str, bits: int) -> None:
