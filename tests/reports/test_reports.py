@@ -212,7 +212,9 @@ def test_what_a_file_takes_in_its_own_bits_is_said_below_the_list():
     assert "it stays in them and takes 0.6. " in told
     assert "smollm2-135m" not in told
     assert "it stays in them" not in reports.models("starcoder", here)
-    assert "it stays in them" not in reports.models("qwen2.5-coder", with_free(8 * GB, "16 bit"))  # on a GPU they are float16
+    assert "it stays in them" not in reports.models(
+        "qwen2.5-coder", with_free(8 * GB, "16 bit")
+    )  # on a GPU they are float16
 
 
 def test_the_vendors_own_gguf_files_are_named_with_the_lines_to_type():
