@@ -50,6 +50,18 @@ class Turn:
         """Whether this thread's request was stopped: what it waits for need not be waited for."""
         return self.is_mine and self._stop.is_set()
 
+    def require_free(self) -> None:
+        """Raise if another request would be refused now: one that neither gives way nor was stopped holds the turn.
+
+        By this, what has to be shown before a request takes its turn need not be shown for one that will have none.
+
+        Raises:
+            BusyError: It would.
+        """
+        with self._changed:
+            if self.is_taken and not (self._gives_way or self._stop.is_set()):
+                raise BusyError(_busy(0.0))
+
     @contextmanager
     def taken(self, stop: threading.Event, wait_seconds: float = 0.0, *, gives_way: bool = False) -> Iterator[None]:
         """Hold the turn as long as the block lasts.

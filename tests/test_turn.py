@@ -36,6 +36,8 @@ def held(turn, *, gives_way, leaves=None):
 def test_one_that_gives_way_is_stopped_and_waited_for():
     turn = Turn()
     with held(turn, gives_way=True) as stop:
+        turn.require_free()
+        assert not stop.is_set()
         with turn.taken(threading.Event()):
             assert stop.is_set()
             assert turn.is_mine
@@ -48,7 +50,10 @@ def test_one_that_does_not_give_way_makes_others_busy_whether_they_do_or_not():
         for gives_way in (False, True):
             with pytest.raises(BusyError), turn.taken(threading.Event(), gives_way=gives_way):
                 pass
+        with pytest.raises(BusyError):
+            turn.require_free()
         assert not stop.is_set()
+    turn.require_free()
 
 
 @pytest.mark.parametrize("gives_way", [False, True])
@@ -57,6 +62,7 @@ def test_one_that_was_stopped_is_waited_for(gives_way):
     leaves = threading.Event()
     with held(turn, gives_way=False, leaves=leaves) as stop:
         stop.set()  # as by an accepted answer, while the model computes its last token
+        turn.require_free()
         threading.Timer(0.05, leaves.set).start()
         with turn.taken(threading.Event(), gives_way=gives_way):
             assert turn.is_mine

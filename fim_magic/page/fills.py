@@ -14,6 +14,7 @@ from fim_magic.page.owner import CursorOwner
 from fim_magic.progress import Progress, bar
 from fim_magic.prompt_sheet import prompt_sheet
 from fim_magic.session import Session
+from fim_magic.turn import TURN
 
 Tell = Callable[[dict[str, Any]], None]
 
@@ -37,7 +38,8 @@ def fill(
         tell: Sends the page a message.
 
     Raises:
-        FimError: Something that the user can mend.
+        FimError: Something that the user can mend. One that is busy is refused before anything is shown: the first of
+            it would take what an earlier fill has shown away from the cell.
         StoppedError: It was stopped while it waited for a model.
     """
     begin_without_subshell(shell)
@@ -62,6 +64,7 @@ def fill(
         request.permission.require(loaded.engine.info)
         request = replace(request, method=method_for(asked.document, loaded.engine))
         request = session.in_notebook(request, cells=cells)
+        TURN.require_free()
         session.last_prompt = prompt_sheet(request, loaded.engine)
         session.answer(request, loaded.engine, model, loading, owner=owner, stop=stop, say=say)
     tell({"type": "done", "id": asked.id, "texts": [], "notices": told})

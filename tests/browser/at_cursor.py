@@ -46,6 +46,11 @@ def shown(page, index):
     return page.cells.nth(index).locator(".fim-view .fim-diff")
 
 
+def toast(page, text):
+    """A note in the corner of the page, which goes by itself."""
+    return page.page.locator(".Toastify__toast", has_text=text).first
+
+
 def is_source(page, index, text):
     page.page.wait_for_timeout(50)
     for _ in range(100):

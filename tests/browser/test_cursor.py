@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 from asking import press
-from at_cursor import cursor_at, expect, ghost, is_source, restart, shown, source, take
+from at_cursor import cursor_at, expect, ghost, is_source, restart, shown, source, take, toast
 
 ANSWERS = "engine.answers = {!r}"
 LINE = "total = "
@@ -159,6 +159,17 @@ def test_escape_and_the_stop_button_end_what_is_under_way(lab):
     lab.run_whole(11)
     expect(shown(lab, 4)).to_contain_text("total = ")
     expect(lab.cells.nth(4).locator(".fim-view")).to_contain_text("interrupted")
+
+
+def test_the_key_pressed_twice_shows_the_answer_of_the_first(lab):
+    lab.run_whole(10)
+    cursor_at(lab, 4, "Control+End", "F8")
+    lab.page.wait_for_timeout(500)
+    press(lab, "F8")
+    expect(toast(lab, "busy")).to_be_visible()
+    lab.run_whole(11)
+    expect(shown(lab, 4)).to_contain_text("total = sum(xs)")
+    expect(lab.cells.nth(4).locator(".fim-view")).not_to_contain_text("stopped")
 
 
 def test_only_the_page_that_asks_shows_it(lab):

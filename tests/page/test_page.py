@@ -523,6 +523,21 @@ def test_a_fill_that_is_stopped_keeps_what_is_there(shell, page, scripted):
     assert len(scripted.allowed) in (4, 5)
 
 
+def test_a_fill_that_is_refused_shows_nothing(page, scripted):
+    """The page takes away what an earlier fill has shown when it gets the first output of the next."""
+    reached = stuck(scripted, 2)
+    page.ask("fill", "total = ")
+    assert reached.wait(SECONDS)
+    scripted.before_step = lambda _step: None
+    messages = page.answered("fill", "total = ", id_="2")
+    assert "busy" in reason(messages)
+    assert "2" not in {message["id"] for message in outputs(messages)}
+    scripted.may_go_on.set()
+    *shown, last = page.until_end("1")
+    assert last["type"] == "done"
+    assert any("sum(xs)" in str(message["output"]) for message in outputs(shown))
+
+
 def test_a_fill_loads_the_model_and_says_how_far_it_is(shell, page, checkpoint):
     session_of(shell).models = ModelManager()
     magics_of(shell).model = str(checkpoint("qwen2"))

@@ -21,6 +21,7 @@ class Channel {
     this.comm = comm;
     this.sentCells = '';
     this.count = 0;
+    this.beginning = null; // the id of a fill that shows nothing yet
     comm.onMsg = (message) => this.hear(message.content.data);
     comm.onClose = () => this.close();
   }

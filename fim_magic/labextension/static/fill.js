@@ -1,10 +1,15 @@
 // A fill at the cursor: what the kernel shows goes below the cell, which neither runs nor changes.
 
+const UNDER_WAY = 'A fill is under way, and shows nothing yet. Wait for it, or end it with the stop button, and ask again.';
+
 /** Ask for it, and follow it to its end. `say` shows the user a text, and `warn` one that ends it. */
 export function fill(channel, place, { say, warn }) {
+  // The kernel refuses a second one where the first has its turn, which it has not while a model is loaded.
+  if (channel.beginning) return warn(UNDER_WAY);
   const { notebook, cell } = place;
   let isShown = false;
   const id = channel.ask({ do: 'fill' }, place);
+  channel.beginning = id;
   const listener = (message) => {
     if (message.type === 'closed') return end();
     if (message.id !== id) return undefined;
@@ -12,6 +17,7 @@ export function fill(channel, place, { say, warn }) {
     if (message.type === 'output') {
       if (!isShown) notebook.clear(cell.id);
       isShown = true;
+      begun();
       notebook.show(message.cell_id, message.output, message.update);
     } else if (message.type === 'none') {
       end();
@@ -22,11 +28,16 @@ export function fill(channel, place, { say, warn }) {
     }
     return undefined;
   };
+  const begun = () => {
+    if (channel.beginning === id) channel.beginning = null;
+  };
   // What is shown may change after its end, when a button is clicked: that comes with the same id.
   const end = () => {
     say('');
+    begun();
     if (!isShown || !channel.isOpen) channel.listeners.delete(listener);
   };
   channel.listeners.add(listener);
   say('Filling in at the cursor…');
+  return undefined;
 }
