@@ -56,6 +56,11 @@ class Document:
         return self if (prefix, suffix) == (self.prefix, self.suffix) else replace(self, prefix=prefix, suffix=suffix)
 
     @property
+    def as_typed(self) -> str:
+        """The whole text as the user has it: with the marker in the hole, or with what is to be replaced there."""
+        return self.prefix + (self.replaced or self.marker) + self.suffix
+
+    @property
     def hole_begins_line(self) -> bool:
         """Whether nothing but indentation stands before the hole on its line."""
         return not self.prefix.rpartition("\n")[2].strip()

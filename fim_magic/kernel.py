@@ -110,8 +110,7 @@ def context_for(
     """
     if mode == "none":
         return EMPTY_CONTEXT
-    current = document.prefix + document.marker + document.suffix
-    notebook = notebook or notebook_of(shell, current, markers=markers)
+    notebook = notebook or notebook_of(shell, document.as_typed, markers=markers)
     above, below = _cells(shell, document, markers, notebook) if mode != "names" else ((), ())
     shows_names = mode != "cells" and not language_of(document.prefix)
     described = _described(shell, document, values) if shows_names else ()
@@ -136,7 +135,7 @@ def _cells(
 ) -> tuple[tuple[ContextCell, ...], tuple[ContextCell, ...]]:
     """The cells that ran, with the texts above them, and the cells below."""
     stored = notebook.cells
-    current = document.prefix + document.marker + document.suffix
+    current = document.as_typed
     as_script = partial(code_cell, markers=markers, language=language_of(document.prefix))
     index = find_cell(stored, current)
     following = [] if index is None else [cell.source for cell in stored[index + 1 :] if not cell.markdown]

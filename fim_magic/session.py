@@ -259,11 +259,7 @@ class Session:
         markers = self.settings.markers
         mode = self.settings.context if context is None else context
         document = request.document
-        notebook = (
-            self.notebook(document.prefix + document.marker + document.suffix)
-            if cells is None
-            else SessionNotebook(on_page=cells)
-        )
+        notebook = self.notebook(document.as_typed) if cells is None else SessionNotebook(on_page=cells)
         return replace(
             request,
             context=kernel.context_for(self._shell, document, mode, markers=markers, notebook=notebook),

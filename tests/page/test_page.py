@@ -505,6 +505,15 @@ def test_what_is_selected_is_replaced_and_shown_as_removed(page, scripted):
     assert "max" not in scripted.tokenizer.decode(scripted.prompts[0])
 
 
+def test_what_is_selected_is_not_shown_as_a_cell_that_ran(shell, page, scripted):
+    run_cell(shell, "xs = [1]")
+    run_cell(shell, "total = max(xs)")
+    page.answered("fill", "total = ", selected="max(xs)")
+    prompt = scripted.tokenizer.decode(scripted.prompts[0])
+    assert "xs = [1]" in prompt
+    assert "max" not in prompt
+
+
 def test_markers_at_the_cursor_are_text(page, scripted):
     page.answered("fill", "'<cursor>' in ", " + '█'")
     assert "'<cursor>' in <|fim_suffix|> + '█'<|fim_middle|>" in scripted.tokenizer.decode(scripted.prompts[0])
