@@ -12,7 +12,6 @@ from fim_magic.context.beside import EMPTY_CONTEXT, Context, ContextCell
 from fim_magic.context.cells import (
     NotebookCell,
     code_cell,
-    find_cell,
     language_of,
     last_versions,
     same_text,
@@ -137,7 +136,7 @@ def _cells(
     stored = notebook.cells
     current = document.as_typed
     as_script = partial(code_cell, markers=markers, language=language_of(document.prefix))
-    index = find_cell(stored, current)
+    index = notebook.index_of_hole(current)
     following = [] if index is None else [cell.source for cell in stored[index + 1 :] if not cell.markdown]
     elsewhere = (current, document.prefix + document.suffix, *following)
     failed, running = _failed(shell), _running(shell)

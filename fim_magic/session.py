@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import threading
 
     from fim_magic.candidate import Candidate, Result
-    from fim_magic.context.cells import NotebookCell
     from fim_magic.engines import Engine, EngineInfo
     from fim_magic.events import OnGrow, OnWait
     from fim_magic.frontends import Owner
@@ -240,26 +239,25 @@ class Session:
         return kernel.notebook_of(self._shell, current, self._cell_ids, self.settings.markers)
 
     def in_notebook(
-        self, request: Request, context: str | None = None, cells: tuple[NotebookCell, ...] | None = None
+        self, request: Request, context: str | None = None, notebook: SessionNotebook | None = None
     ) -> Request:
         """Return a request with what the notebook around it says: context, names, and the cells that checks need.
 
         Args:
             request: What is asked.
             context: One of `fim_magic.context.MODES`; None for what is configured.
-            cells: The notebook's as the page shows them that asks; None for those of its file.
+            notebook: As the page shows it that asks; None for the file of this session's.
 
         Raises:
             OptionError: There is no such context.
         """
         from fim_magic import kernel
         from fim_magic.checks import in_cells
-        from fim_magic.session_notebook import SessionNotebook
 
         markers = self.settings.markers
         mode = self.settings.context if context is None else context
         document = request.document
-        notebook = self.notebook(document.as_typed) if cells is None else SessionNotebook(on_page=cells)
+        notebook = notebook or self.notebook(document.as_typed)
         return replace(
             request,
             context=kernel.context_for(self._shell, document, mode, markers=markers, notebook=notebook),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fim_magic.context.cells import NotebookCell, normalized, of_notebook
+from fim_magic.context.cells import NotebookCell, find_cell, normalized, of_notebook
 from fim_magic.frontends import notebook_path
 from fim_magic.markers import MARKERS
 from fim_magic.regular_files import LARGEST_NOTEBOOK
@@ -33,6 +33,7 @@ class SessionNotebook:
         why_not: Why that is not believed, or "".
         is_another: Whether it was read, and is another notebook's.
         on_page: The cells as a page shows them, where one has told them: what they say counts, saved or not.
+        hole: The id of the page's cell with the hole, or "".
     """
 
     path: Path | None = None
@@ -40,10 +41,21 @@ class SessionNotebook:
     why_not: str = ""
     is_another: bool = False
     on_page: tuple[NotebookCell, ...] | None = None
+    hole: str = ""
 
     @property
     def cells(self) -> tuple[NotebookCell, ...]:
         return of_notebook(self.path) if self.on_page is None else self.on_page
+
+    def index_of_hole(self, source: str) -> int | None:
+        """Return where the cell with the hole stands, or None if that is not clear.
+
+        Args:
+            source: Of the cell. By that it is found where no page has told its id: another cell may have the same.
+        """
+        cells = self.cells
+        told = [index for index, cell in enumerate(cells) if self.hole and cell.id == self.hole]
+        return told[0] if told else find_cell(cells, source)
 
 
 def find_notebook(

@@ -6,6 +6,8 @@ import contextvars
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from fim_magic.context.cells import NotebookCell
@@ -15,6 +17,7 @@ from fim_magic.page.fills import fill
 from fim_magic.page.ghost_text import GhostText
 from fim_magic.page.messages import Asked, MessageError, text_of
 from fim_magic.session import Session
+from fim_magic.session_notebook import SessionNotebook
 from fim_magic.version import __version__
 from fim_magic.visible import plain_text
 
@@ -86,9 +89,12 @@ class Channel:
             asked = Asked.of(message)
             if asked.cells is not None:
                 self._cells = asked.cells
+            notebook = self._notebook(asked)
             if act == "ghost":
                 self._stop_ghosts()  # a page has one cursor
-            self._start(asked, self._ghost if act == "ghost" else self._fill)
+                self._start(asked, partial(self._ghost_text.answer, asked, notebook), is_ghost=True)
+            else:
+                self._start(asked, partial(self._fill, asked, notebook))
         elif act in ("cancel", "drop"):
             name = text_of(message, "id")
             if act == "drop":
@@ -106,6 +112,12 @@ class Channel:
         else:
             raise MessageError("do")
 
+    def _notebook(self, asked: Asked) -> SessionNotebook:
+        """The notebook as the page shows it. The cell with the cursor changes at each key, and is sent by itself."""
+        source = asked.document.as_typed
+        cells = (replace(cell, source=source) if cell.id == asked.cell_id else cell for cell in self._cells)
+        return SessionNotebook(on_page=tuple(cells), hole=asked.cell_id)
+
     def _stop_ghosts(self) -> None:
         with self._lock:
             for name in self._ghosts & self._under_way.keys():
@@ -118,19 +130,19 @@ class Channel:
         if stop is not None:
             stop.set()
 
-    def _start(self, asked: Asked, answer: Callable[[Asked, threading.Event], None]) -> None:
+    def _start(self, asked: Asked, answer: Callable[[threading.Event], None], *, is_ghost: bool = False) -> None:
         stop = threading.Event()
         with self._lock:
             self._under_way[asked.id] = stop
-            if answer == self._ghost:
+            if is_ghost:
                 self._ghosts.add(asked.id)
         arguments = (self._answer, asked, answer, stop)
         run = contextvars.copy_context().run
         threading.Thread(target=run, args=arguments, name="fim-magic answers a page", daemon=True).start()
 
-    def _answer(self, asked: Asked, answer: Callable[[Asked, threading.Event], None], stop: threading.Event) -> None:
+    def _answer(self, asked: Asked, answer: Callable[[threading.Event], None], stop: threading.Event) -> None:
         try:
-            answer(asked, stop)
+            answer(stop)
         except BaseException as error:
             # On a thread of ours nobody else hears of it.
             reason = "" if stop.is_set() else plain_text(str(in_words(error)))
@@ -142,8 +154,5 @@ class Channel:
             with self._lock:
                 self._under_way.pop(asked.id, None)
 
-    def _ghost(self, asked: Asked, stop: threading.Event) -> None:
-        self._ghost_text.answer(asked, self._cells, stop)
-
-    def _fill(self, asked: Asked, stop: threading.Event) -> None:
-        fill(self._shell, self._session, asked, self._cells, stop, self.tell)
+    def _fill(self, asked: Asked, notebook: SessionNotebook, stop: threading.Event) -> None:
+        fill(self._shell, self._session, asked, notebook, stop, self.tell)

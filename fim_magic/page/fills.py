@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 from fim_magic.caret import method_for, request_at, wait_for_model
-from fim_magic.context.cells import NotebookCell
 from fim_magic.page.messages import Asked
 from fim_magic.page.owner import CursorOwner
 from fim_magic.progress import Progress, bar
 from fim_magic.prompt_sheet import prompt_sheet
 from fim_magic.session import Session
+from fim_magic.session_notebook import SessionNotebook
 from fim_magic.turn import TURN
 
 Tell = Callable[[dict[str, Any]], None]
@@ -23,7 +23,7 @@ def fill(
     shell: Any,
     session: Session,
     asked: Asked,
-    cells: tuple[NotebookCell, ...],
+    notebook: SessionNotebook,
     stop: threading.Event,
     tell: Tell,
 ) -> None:
@@ -33,7 +33,7 @@ def fill(
         shell: IPython's.
         session: Answers.
         asked: The cell and its hole.
-        cells: The notebook's, as the page shows them.
+        notebook: As the page shows it.
         stop: Ends it; what is there by then is shown.
         tell: Sends the page a message.
 
@@ -63,7 +63,7 @@ def fill(
         session.tell(loaded.engine.info.model, loaded.notices, say)
         request.permission.require(loaded.engine.info)
         request = replace(request, method=method_for(asked.document, loaded.engine))
-        request = session.in_notebook(request, cells=cells)
+        request = session.in_notebook(request, notebook=notebook)
         TURN.require_free()
         session.last_prompt = prompt_sheet(request, loaded.engine)
         session.answer(request, loaded.engine, model, loading, owner=owner, stop=stop, say=say)

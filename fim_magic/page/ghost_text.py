@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from fim_magic.caret import Fate, method_for, request_at
-from fim_magic.context.cells import NotebookCell
 from fim_magic.errors import BusyError, ModelError, OptionError
 from fim_magic.frontends import OF_PAGES
 from fim_magic.page.messages import Asked
 from fim_magic.provenance import Record, decide, of_cell
 from fim_magic.session import Session
+from fim_magic.session_notebook import SessionNotebook
 
 if TYPE_CHECKING:
     from fim_magic.engines import EngineInfo
@@ -60,12 +60,12 @@ class GhostText:
         self._lock = threading.Lock()
         self._answers: OrderedDict[str, _Answer] = OrderedDict()
 
-    def answer(self, asked: Asked, cells: tuple[NotebookCell, ...], stop: threading.Event) -> None:
+    def answer(self, asked: Asked, notebook: SessionNotebook, stop: threading.Event) -> None:
         """Stream an answer to the page. A request that gives way: one that is asked for in a cell ends it.
 
         Args:
             asked: The cell with the cursor.
-            cells: The notebook's, as the page shows them.
+            notebook: As the page shows it.
             stop: Ends it at the next token.
 
         Raises:
@@ -93,7 +93,7 @@ class GhostText:
         request = replace(request, method=method_for(asked.document, engine), is_short=True)
         answer = self._begun(asked, engine.info)
         with session.in_use():
-            request = session.in_notebook(request, cells=cells)
+            request = session.in_notebook(request, notebook=notebook)
             first = ""
             try:
                 wait_seconds = 0.0 if asked.is_automatic else _PATIENCE_SECONDS

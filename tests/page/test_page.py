@@ -420,6 +420,33 @@ def test_the_cells_of_the_page_are_the_context(shell, page, scripted):
         assert "raw" not in prompt
 
 
+def test_the_cell_with_the_cursor_is_known_though_it_was_sent_as_it_was_before(shell, page, scripted):
+    """The page sends the cells again when another one has changed; this one may be the copy of another."""
+    run_cell(shell, "xs = [1]")
+    typed = "".join(f"total_{number} = sum(xs[{number}:])\n" for number in range(5))
+    cells = [
+        {"type": "markdown", "source": "All of them", "id": "a"},
+        {"type": "code", "source": "x", "id": "abc"},
+        {"type": "code", "source": typed, "id": "b"},
+    ]
+    page.answered("ghost", "x", cells=cells)
+    page.answered("ghost", typed, id_="2")
+    first, second = map(scripted.tokenizer.decode, scripted.prompts)
+    assert "# All of them\n" in first
+    assert "# All of them\n" in second
+
+
+def test_a_cell_of_the_page_below_the_cursor_is_not_told_as_one_above(shell, page, scripted):
+    run_cell(shell, "xs = [1]")
+    run_cell(shell, "later = 2")
+    cells = [{"type": "code", "source": "x", "id": "abc"}, {"type": "code", "source": "later = 2", "id": "b"}]
+    page.answered("ghost", "x", cells=cells)
+    page.answered("ghost", "total = sum(xs) + something_else", id_="2")
+    for prompt in map(scripted.tokenizer.decode, scripted.prompts):
+        assert "xs = [1]" in prompt
+        assert "later = 2" not in prompt
+
+
 # --- switches and consent --------------------------------------------------------------------------
 
 
