@@ -224,11 +224,15 @@ class Page:
         self.open()
 
     def open(self):
+        self.load()
+        self._wait_for_kernel()
+
+    def load(self):
+        """Load the page, also while its kernel computes."""
         reset = "&reset" if self.front_end == "lab" else ""
         path = FRONT_ENDS[self.front_end]
         self.page.goto(f"{self.server.url}/{path}/{self.name}?token={TOKEN}{reset}")
         self.cells.first.locator(".cm-content").wait_for(timeout=60_000)
-        self._wait_for_kernel()
 
     def another_tab(self):
         """Open the same notebook, with the same kernel, once more."""

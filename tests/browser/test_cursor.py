@@ -43,6 +43,7 @@ def lab(opened):
         "text",
         HOLDS,
         GOES_ON,
+        LINE,
     )
 
 
@@ -50,8 +51,22 @@ def lab(opened):
 def typing(opened):
     """A notebook in JupyterLab, with ghost text after each pause in typing."""
     return opened(
-        "lab", LINE.rstrip(), GAP, WITHIN, ANSWERS.format(("a = 1\n    return a\n\nf(1)",)), BODY.rstrip(), ghost="auto"
+        "lab",
+        LINE.rstrip(),
+        GAP,
+        WITHIN,
+        ANSWERS.format(("a = 1\n    return a\n\nf(1)",)),
+        BODY.rstrip(),
+        HELD,
+        ghost="auto",
     )
+
+
+def hold(page, index):
+    """Run the cell that computes until the page's `go_on`."""
+    (page.server.notebooks / "go-on").unlink(missing_ok=True)
+    page.run(index)
+    expect(page.prompt(index)).to_have_text("[*]:")
 
 
 # --- a fill ----------------------------------------------------------------------------------------
@@ -64,11 +79,12 @@ def test_the_key_fills_below_the_cell_which_neither_runs_nor_changes(lab):
     assert source(lab, 1) == LINE
     assert lab.prompt(1).text_content() == "[ ]:"
     lab.screenshot("fill-at-the-cursor")
+    count = lab.cells.count()
     lab.button("Accept").click()
-    lab.wait_cells(13)
+    lab.wait_cells(count + 1)
     assert source(lab, 2) == "total = sum(xs)"
     lab.button("Undo").click()
-    lab.wait_cells(12)
+    lab.wait_cells(count)
     lab.button("Replace").click()
     is_source(lab, 1, "total = sum(xs)")
     assert lab.saved().cells[1].metadata["fim_magic"]["model"] == "scripted"
@@ -127,9 +143,7 @@ def test_on_its_key_it_streams_stays_while_typed_and_is_taken_in_parts(lab):
 
 
 def test_both_come_while_the_kernel_computes(lab):
-    (lab.server.notebooks / "go-on").unlink(missing_ok=True)
-    lab.run(5)
-    expect(lab.prompt(5)).to_have_text("[*]:")
+    hold(lab, 5)
     cursor_at(lab, 4, "Control+End", "Alt+\\")
     if lab.server.lab < (4, 4):  # without subshells
         expect(lab.page.locator(".fim-magic-status")).to_contain_text("The kernel is busy")
@@ -253,6 +267,23 @@ def test_a_notebook_of_notebook_7_has_both(opened):
     expect(ghost(page)).to_have_text("sum(xs)")
     take(page)
     is_source(page, 2, "total = sum(xs)")
+
+
+def test_what_a_kernel_cannot_answer_yet_is_said_and_not_done_later(typing):
+    """A page that is loaded anew has no channel, and gets none while the kernel computes."""
+    typing.saved()
+    hold(typing, 6)
+    typing.load()
+    expect(typing.page.locator(".jp-Toolbar-kernelName").first).to_contain_text("Python 3")
+    cursor_at(typing, 1, "Control+End", "F8")
+    expect(toast(typing, "The kernel is busy")).to_be_visible()
+    press(typing, "F8", "Alt+\\")
+    expect(typing.page.locator(".fim-magic-status")).to_contain_text("The kernel is busy")
+    typing.go_on()
+    typing._wait_for_kernel()
+    typing.page.wait_for_timeout(1500)
+    expect(typing.page.locator(".fim-view")).to_have_count(0)
+    expect(ghost(typing)).to_have_count(0)
 
 
 def test_nothing_went_wrong_on_the_pages(lab, typing):

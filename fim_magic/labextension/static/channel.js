@@ -8,6 +8,8 @@ export const BUSY = 'The kernel is busy, and this one answers nothing meanwhile.
 
 const TARGET = 'fim_magic';
 const SUBSHELL_MS = 5000;
+const MOMENT_MS = 1000; // that the user may be kept waiting without a word
+const POLL_MS = 50;
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -107,6 +109,34 @@ export class Channels {
   /** Why there is no channel to a kernel, in words. */
   lack(kernel) {
     return kernel && !this.speaker(kernel) ? NO_COMMS : NOT_LOADED;
+  }
+
+  /** Whether there is no channel, and will be none before the kernel is idle: it is opened where cells run. */
+  waits(connection) {
+    const kernel = this.speaker(connection);
+    if (!kernel || this.get(kernel) || this.opening.has(kernel)) return false;
+    // Of a kernel that has computed since before the page was loaded, the page does not know what it does.
+    return ['busy', 'unknown'].includes(kernel.status);
+  }
+
+  /**
+   * The channel for what the user has just asked for, and its kernel; or what is lacking, in words. A kernel that computes
+   * is waited for no longer than a moment: one that was, as for the cell before, is idle by then.
+   *
+   * @param connection Returns the notebook's, which a page that was just loaded has not yet.
+   */
+  async forUser(connection) {
+    let left = MOMENT_MS / POLL_MS;
+    const until = async (isSo) => {
+      for (; !isSo() && left > 0; left -= 1) await pause(POLL_MS);
+    };
+    await until(() => connection() && !this.waits(connection()));
+    const kernel = connection();
+    if (this.waits(kernel)) return { lack: BUSY };
+    const channel = await this.find(kernel);
+    if (!channel) return { lack: this.lack(kernel) };
+    await until(() => !channel.isBusy);
+    return channel.isBusy ? { lack: BUSY } : { channel, kernel };
   }
 
   /** The channel that is there, or null. */

@@ -144,27 +144,23 @@ export class GhostText {
 
   // --- requests ----------------------------------------------------------------------------------
 
-  /** Whether a pause in typing is a question. */
-  isAutomatic(kernel) {
-    const state = this.channels.get(kernel)?.state.ghost;
-    return this.settings.enabled && (state === 'auto' || (state === 'key' && this.settings.automatic));
+  /** The channel for a pause in typing, and its kernel, where such a pause is a question and can be answered. */
+  forPause({ kernel }) {
+    const channel = this.channels.get(kernel);
+    const state = channel?.state.ghost;
+    const isQuestion = this.settings.enabled && (state === 'auto' || (state === 'key' && this.settings.automatic));
+    return isQuestion && !channel.isBusy ? { channel, kernel } : {};
   }
 
   /** Ask the kernel for what belongs at the cursor. Returns whether it was asked. */
   async start({ automatic = false, candidates = 1, texts = null } = {}) {
-    const { kernel } = this.where()?.notebook ?? {};
-    if (automatic && !this.isAutomatic(kernel)) return false;
-    const channel = automatic ? this.channels.get(kernel) : await this.channels.find(kernel);
+    const asked = this.where();
+    if (!asked) return false;
+    const given = automatic ? this.forPause(asked.notebook) : await this.channels.forUser(() => asked.notebook.kernel);
+    const { channel, kernel, lack } = given;
+    if (lack) (lack === this.texts.BUSY ? this.say : this.warn)(lack);
     const place = this.where();
-    if (!place || place.selected) return false;
-    if (!channel) {
-      if (!automatic) this.warn(this.channels.lack(kernel));
-      return false;
-    }
-    if (channel.isBusy) {
-      if (!automatic) this.say(this.texts.BUSY);
-      return false;
-    }
+    if (!channel || !this.texts.isSameCell(place, asked, kernel) || place.selected) return false;
     this.drop();
     const answer = new Answer(place, channel, automatic, this.where);
     if (texts) answer.texts = texts;

@@ -56,6 +56,11 @@ class Notebook {
   }
 }
 
+/** Whether a place is in the cell that was asked about, and its notebook has the kernel that it had then. */
+export function isSameCell(place, asked, kernel) {
+  return place?.cell.id === asked.cell.id && place.notebook.kernel === kernel;
+}
+
 /** Where the cursor is: the notebook, its cell of code, and the text around what is selected; null elsewhere. */
 export function place(panel) {
   const cell = panel?.content?.activeCell;

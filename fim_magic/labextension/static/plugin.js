@@ -110,13 +110,13 @@ export function plugin(packages, parts) {
       describedBy: ARGUMENTS,
       isEnabled: () => where() !== null,
       execute: async () => {
-        const { kernel } = where().notebook;
-        const channel = await channels.find(kernel);
-        if (!channel) return warn(channels.lack(kernel));
-        if (channel.isBusy) return warn(parts.BUSY);
-        ghost?.drop();
+        const asked = where();
+        const { channel, kernel, lack } = await channels.forUser(() => asked.notebook.kernel);
+        if (!channel) return warn(lack);
         const place = where();
-        return place ? parts.fill(channel, place, { say, warn }) : undefined;
+        if (!parts.isSameCell(place, asked, kernel)) return undefined; // the user has gone on to something else
+        ghost?.drop();
+        return parts.fill(channel, place, { say, warn });
       },
     });
     for (const [id, unit] of Object.entries(PARTS)) {
