@@ -26,6 +26,13 @@ while busy():
 print("busy:", busy(), len(engine.allowed))
 """
 
+ELSEWHERE = """
+from dataclasses import replace
+from fim_magic.engines import Destination
+here = engine.info
+engine.info = replace(here, destination=Destination.HOST, device="gpu.example:8000")
+"""
+
 
 @pytest.fixture(scope="module")
 def lab(opened):
@@ -44,6 +51,8 @@ def lab(opened):
         HOLDS,
         GOES_ON,
         LINE,
+        ELSEWHERE,
+        "engine.info = here",
     )
 
 
@@ -111,6 +120,14 @@ def test_it_is_in_the_menu_and_the_palette_and_has_settings(lab):
     settings = "() => fetch('/lab/api/settings/fim-magic:plugin').then((answer) => answer.json())"
     schema = lab.page.evaluate(settings)["schema"]
     assert schema["jupyter.lab.shortcuts"][0]["command"] == "fim-magic:fill"
+
+
+def test_why_there_is_none_is_said_to_its_end(lab):
+    lab.run_whole(13)
+    cursor_at(lab, 12, "Control+End", "F8")
+    expect(lab.page.get_by_role("dialog")).to_contain_text("%fim allow gpu.example:8000")
+    lab.page.get_by_role("dialog").get_by_role("button").click()
+    lab.run_whole(14)
 
 
 def test_a_cell_of_text_has_none(lab):

@@ -2,8 +2,11 @@
 
 const UNDER_WAY = 'A fill is under way, and shows nothing yet. Wait for it, or end it with the stop button, and ask again.';
 
-/** Ask for it, and follow it to its end. `say` shows the user a text, and `warn` one that ends it. */
-export function fill(channel, place, { say, warn }) {
+/**
+ * Ask for it, and follow it to its end. `say` shows the user a text, `warn` one that ends it, and `note` one that is to be
+ * known beside it.
+ */
+export function fill(channel, place, { say, warn, note }) {
   // The kernel refuses a second one where the first has its turn, which it has not while a model is loaded.
   if (channel.beginning) return warn(UNDER_WAY);
   const { notebook, cell } = place;
@@ -24,7 +27,7 @@ export function fill(channel, place, { say, warn }) {
       if (message.reason) warn(message.reason);
     } else if (message.type === 'done') {
       end();
-      message.notices.forEach((notice) => warn(notice));
+      message.notices.forEach((notice) => note(notice));
     }
     return undefined;
   };

@@ -5,6 +5,7 @@ const PARTS = { 'fim-magic:accept-word': 'word', 'fim-magic:accept-line': 'line'
 const LABELS = { word: 'fim-magic: Accept the Next Word of Ghost Text', line: 'fim-magic: Accept the Next Line of Ghost Text' };
 const INTERRUPTS = new Set(['notebook:interrupt-kernel', 'kernelmenu:interrupt']);
 const MS_SAID = 8000;
+const MOST_IN_A_NOTE = 140; // characters: of a longer one JupyterLab shows these, here and in its list of them
 
 const ARGUMENTS = { args: { type: 'object', properties: {} } };
 
@@ -23,6 +24,25 @@ function speaker({ statusBar, widgets, Notification }) {
     timer = setTimeout(() => {
       item.node.textContent = '';
     }, MS_SAID);
+  };
+}
+
+/** Say what ended a request that the user has made: whole, as its last line may be the one to type. */
+function warner({ Notification, showErrorMessage }, say) {
+  return (text) => {
+    if (text.length > MOST_IN_A_NOTE && showErrorMessage) showErrorMessage('fim-magic', text);
+    else if (Notification) Notification.warning(text, { autoClose: MS_SAID });
+    else say(text);
+  };
+}
+
+/** Say what is to be known beside what the user sees: in a note that goes by itself, with a button that shows all of it. */
+function noter({ Notification, showErrorMessage }, say) {
+  return (text) => {
+    const showAll = { label: 'Show All', callback: () => showErrorMessage('fim-magic', text) };
+    const actions = text.length > MOST_IN_A_NOTE && showErrorMessage ? [showAll] : [];
+    if (Notification) Notification.warning(text, { autoClose: MS_SAID, actions });
+    else say(text);
   };
 }
 
@@ -82,7 +102,8 @@ export function plugin(packages, parts) {
   function activate(app, tracker, palette, manager, statusBar) {
     const { commands } = app;
     const say = speaker({ statusBar, widgets, Notification });
-    const warn = (text) => (Notification ? Notification.warning(text, { autoClose: MS_SAID }) : say(text));
+    const warn = warner(apputils, say);
+    const note = noter(apputils, say);
     const where = () => parts.place(tracker.currentWidget);
     const kernels = () => {
       const found = [];
@@ -116,7 +137,7 @@ export function plugin(packages, parts) {
         const place = where();
         if (!parts.isSameCell(place, asked, kernel)) return undefined; // the user has gone on to something else
         ghost?.drop();
-        return parts.fill(channel, place, { say, warn });
+        return parts.fill(channel, place, { say, warn, note });
       },
     });
     for (const [id, unit] of Object.entries(PARTS)) {
