@@ -166,7 +166,9 @@ export function plugin(packages, parts) {
     document.addEventListener('focusout', () => setTimeout(() => ghost?.left()));
 
     commands.commandExecuted.connect((_, { id }) => {
-      if (INTERRUPTS.has(id)) channels.get(where()?.notebook.kernel)?.send({ do: 'interrupt' });
+      // Whatever cell is active: a notebook's button stops all that its kernel does.
+      const { kernel } = tracker.currentWidget?.sessionContext.session ?? {};
+      if (INTERRUPTS.has(id)) channels.get(kernel)?.send({ do: 'interrupt' });
       else if (id === 'inline-completer:accept') ghost?.accepted();
       else if (id === 'inline-completer:next' || id === 'inline-completer:previous') ghost?.cycled();
     });
