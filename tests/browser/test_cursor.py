@@ -99,6 +99,17 @@ def test_the_key_fills_below_the_cell_which_neither_runs_nor_changes(lab):
     assert lab.saved().cells[1].metadata["fim_magic"]["model"] == "scripted"
 
 
+def test_what_a_model_has_written_still_says_so_after_undo(lab):
+    cursor_at(lab, 1, "Control+End", "F8")
+    expect(shown(lab, 1)).to_contain_text("total = sum(xs)sum(xs)")
+    lab.button("Replace").click()
+    is_source(lab, 1, "total = sum(xs)sum(xs)")
+    lab.button("Undo").click()
+    is_source(lab, 1, "total = sum(xs)")
+    assert lab.saved().cells[1].metadata["fim_magic"]["model"] == "scripted"
+    lab.button("Reject").click()
+
+
 def test_what_is_selected_is_replaced_and_shown_as_removed(lab):
     cursor_at(lab, 2, "Control+Home", "End", *["Shift+ArrowLeft"] * len("wrong(2)"), "F8")
     expect(shown(lab, 2)).to_contain_text("x = sum(xs)")

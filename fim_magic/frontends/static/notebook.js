@@ -93,6 +93,7 @@ function labCells(context) {
     find: (id) => notebook.cells.findIndex((cell) => cell.id === id),
     id: (index) => notebook.cells[index].id,
     text: (index) => notebook.cells[index].source,
+    record: (index) => notebook.cells[index].getMetadata('fim_magic'),
     setText: (index, text, record) =>
       notebook.transact(() => {
         notebook.cells[index].setSource(text);
@@ -125,6 +126,7 @@ function classicCells(notebook) {
     find: (id) => notebook.get_cells().findIndex((each) => each.cell_id === id),
     id: (index) => cell(index).cell_id,
     text: (index) => cell(index).get_text(),
+    record: (index) => cell(index).metadata.fim_magic,
     setText: (index, text, record) => set(cell(index), text, record),
     insert: (index, text, record) => set(notebook.insert_cell_at_index('code', index), text, record),
     remove: (index) => notebook.delete_cells([index]),
@@ -168,7 +170,8 @@ function put(model, request) {
   if (owner < 0) return { how: 'not-mine' };
   const at = request.replace ? owner : owner + 1;
   const how = request.replace ? 'replaced' : 'inserted';
-  const before = request.replace ? cells.text(at) : null;
+  // What stands there may be a model's as well, and says so.
+  const before = request.replace ? { text: cells.text(at), record: cells.record(at) } : null;
   if (request.replace) cells.setText(at, text, record);
   else cells.insert(at, text, record);
   if (!request.quiet) cells.focus(at, request.anchor);
@@ -185,7 +188,7 @@ function takeBack(model, undo, asked) {
   const at = cells.find(undo.id);
   if (at < 0) return 'gone';
   if (cells.text(at) !== undo.text) return 'edited';
-  if (undo.how === 'replaced') cells.setText(at, undo.before);
+  if (undo.how === 'replaced') cells.setText(at, undo.before.text, undo.before.record);
   else cells.remove(at);
   return 'undone';
 }
