@@ -82,7 +82,7 @@ class Bridge(AnyWidget):
 
         Args:
             text: The cell's source.
-            target: The cell: `client`, `cell_id`, `anchor`, `replace` and `quiet`, as in `static/notebook.js`.
+            target: The cell: `client`, `replace`, `quiet` and what `Owner.on_page` has, as in `static/notebook.js`.
             on_answer: Called with `how`: "inserted", "replaced", "none" or "error". Maybe never.
         """
         self.send({"do": "insert", "token": self._token(on_answer), "text": text, **target})

@@ -88,6 +88,11 @@ class Owner:
         return cls(shell, message.cell_id, message.id, f"fim-{os.urandom(16).hex()}", recognise(shell))
 
     @property
+    def on_page(self) -> dict[str, str]:
+        """What a page needs to find it: `cell_id` and `anchor`, as `static/notebook.js` has them."""
+        return {"cell_id": self.cell_id, "anchor": self.anchor}
+
+    @property
     def bridge(self) -> Bridge | None:
         return Connection.of(self.shell).bridge
 
@@ -161,7 +166,7 @@ class Owner:
                 on_result(self._keep(text))
 
         client = KernelMessage.of(self.shell).client
-        target = {"client": client, "cell_id": self.cell_id, "anchor": self.anchor, **how}
+        target = {"client": client, **self.on_page, **how}
         bridge.insert(text, target, on_answer)
         connection.call_later(connection.answer_seconds, give_up)
 

@@ -56,7 +56,7 @@ def fill(
         tell({"type": "progress", "id": asked.id, "text": bar(progress)})
 
     session.check_allowed(metadata=asked.metadata)
-    owner = CursorOwner.of(shell, show_output)
+    owner = CursorOwner.of(shell, show_output, asked.document.as_typed)
     model, request, loading = request_at(session, asked.document)
     with session.in_use():
         loaded = wait_for_model(session, model, loading, stop, on_progress)

@@ -19,17 +19,22 @@ class CursorOwner(Owner):
 
     Attributes:
         show_output: Puts an output below it.
+        source: Its text when it asked. It did not run, and the user may go on typing in it.
     """
 
     show_output: ShowOutput
+    source: str
 
     @classmethod
-    def of(cls, shell: Any, show_output: ShowOutput) -> CursorOwner:
+    def of(cls, shell: Any, show_output: ShowOutput, source: str) -> CursorOwner:
         """Return the cell that the message is about which is being handled."""
         current = Owner.current(shell)
-        return cls(
-            current.shell, current.cell_id, current.request, current.anchor, current.front_end, show_output=show_output
-        )
+        known = (current.shell, current.cell_id, current.request, current.anchor, current.front_end)
+        return cls(*known, show_output=show_output, source=source)
+
+    @property
+    def on_page(self) -> dict[str, str]:
+        return {**super().on_page, "source": self.source}
 
     @property
     def is_watched(self) -> bool:

@@ -31,7 +31,7 @@ class Toolbar(AnyWidget):
             and `record`, for the cell's metadata.
         imports: Whether the imports are taken with the rest.
         index: Which of them is shown.
-        owner: `cell_id` and `anchor` of the cell that asked.
+        owner: The cell that asked, as of `Owner.on_page`.
         busy: Whether the kernel is asking the model again, so that nothing can be decided.
         can_ask: Whether it can do so.
         status: What to say beside the buttons.

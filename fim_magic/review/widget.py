@@ -209,7 +209,7 @@ class Actions:
         from fim_magic.review.toolbar import Toolbar
 
         self._toolbar = toolbar = Toolbar()
-        toolbar.owner = {"cell_id": self._owner.cell_id, "anchor": self._owner.anchor}
+        toolbar.owner = self._owner.on_page
         toolbar.can_ask = self._listener.on_ask is not None
         self.offer(self._offers, self._index)
         toolbar.imports = self._with_imports

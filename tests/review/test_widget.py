@@ -57,6 +57,10 @@ class Cell:
     cell_id, anchor = "abc", "fim-abc"
 
     @property
+    def on_page(self):
+        return {"cell_id": self.cell_id, "anchor": self.anchor}
+
+    @property
     def bridge(self):
         return Connection.of(InteractiveShell.instance()).bridge
 

@@ -150,11 +150,12 @@ function cellsOf(model, asked) {
  * Put a text into the notebook.
  *
  * @param request `text`; `cell_id` and `anchor` of the cell that asked; `replace` to change that one instead of making
- *   another below it; `made`: what an earlier call has answered as `undo`, to change the cell that it has made;
- *   `quiet` to leave the focus where it is; `record` for the metadata of the cell.
- * @returns `how`: "inserted", "replaced", "edited" (the cell made before is not as we left it), "not-mine" (the cell
- *   is gone, or in another notebook on the same kernel, of which nothing is known here) or "none"; and `undo`, to be
- *   given to `takeBack`.
+ *   another below it, only where its text is still `source` if that is given; `made`: what an earlier call has answered
+ *   as `undo`, to change the cell that it has made; `quiet` to leave the focus where it is; `record` for the metadata of
+ *   the cell.
+ * @returns `how`: "inserted", "replaced", "edited" (the cell made before is not as we left it, or the one to change not
+ *   as it was when it asked), "not-mine" (the cell is gone, or in another notebook on the same kernel, of which nothing is
+ *   known here) or "none"; and `undo`, to be given to `takeBack`.
  */
 function put(model, request) {
   const cells = cellsOf(model, request);
@@ -168,6 +169,9 @@ function put(model, request) {
   }
   const owner = cells.owner(request);
   if (owner < 0) return { how: 'not-mine' };
+  // A cell that did not run may have been typed in since, and no answer has what was typed.
+  const isEdited = request.source !== undefined && cells.text(owner) !== request.source;
+  if (request.replace && isEdited) return { how: 'edited' };
   const at = request.replace ? owner : owner + 1;
   const how = request.replace ? 'replaced' : 'inserted';
   // What stands there may be a model's as well, and says so.

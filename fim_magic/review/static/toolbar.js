@@ -3,6 +3,8 @@
 // The page acts by itself, so that a kernel that computes something else keeps nobody waiting; then it tells the kernel.
 
 const OWNER_IS_GONE = 'The cell that asked is not in this notebook any more. Copy takes the text.';
+const EDITED = 'The new cell is not as it was left, so it stays as it is.';
+const EDITED_SINCE = 'This cell has changed since it asked, so it stays as it is. Accept puts the answer into a cell below.';
 const LINE_END = /\r?\n/g;
 const WORD = /^\s*(?:[\p{L}\p{N}_]+|[^\p{L}\p{N}_\s]+)/u;
 
@@ -137,7 +139,7 @@ class Review {
     const text = this.text();
     const replace = decision === 'replace';
     const { how, undo } = put(this.model, { ...this.request(text), replace, made: replace ? null : this.made });
-    if (how === 'edited') return this.say('The new cell is not as it was left, so it stays as it is.');
+    if (how === 'edited') return this.say(replace ? EDITED_SINCE : EDITED);
     if (how === 'not-mine') return this.say(OWNER_IS_GONE);
     this.decided = true;
     this.say('');
