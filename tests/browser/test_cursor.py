@@ -33,6 +33,14 @@ here = engine.info
 engine.info = replace(here, destination=Destination.HOST, device="gpu.example:8000")
 """
 
+NOTHING_YET = """
+import pathlib
+class Later(tuple):
+    def __getitem__(self, at):
+        return super().__getitem__(at) if pathlib.Path("go-on").exists() else ""
+engine.answers = Later(engine.answers)
+"""
+
 
 @pytest.fixture(scope="module")
 def lab(opened):
@@ -53,6 +61,7 @@ def lab(opened):
         LINE,
         ELSEWHERE,
         "engine.info = here",
+        NOTHING_YET,
     )
 
 
@@ -180,6 +189,19 @@ def test_on_its_key_it_streams_stays_while_typed_and_is_taken_in_parts(lab):
     assert saved.cells[6].metadata["fim_magic"]["model"] == "scripted"
     lab.run_whole(8)
     expect(lab.cells.nth(8).locator(".jp-OutputArea")).to_contain_text("total = …")
+
+
+def test_where_nothing_came_that_is_said_and_it_is_asked_again(lab):
+    (lab.server.notebooks / "go-on").unlink(missing_ok=True)
+    lab.run_whole(15)
+    cursor_at(lab, 12, "Control+End", "Alt+\\")
+    expect(lab.page.locator(".fim-magic-status")).to_have_text("The model has nothing to put here.")
+    expect(ghost(lab)).to_have_count(0)
+    lab.go_on()
+    press(lab, "Alt+\\")
+    expect(ghost(lab)).to_have_text("sum(xs)")
+    press(lab, "Escape")
+    lab.run_whole(7)
 
 
 def test_both_come_while_the_kernel_computes(lab):

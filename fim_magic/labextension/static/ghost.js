@@ -7,6 +7,7 @@ const MS_OF_A_PAUSE = 250;
 const MS_TO_WAIT = 60_000; // for the first token: a long prompt takes its time
 const CANDIDATES = 3; // where the user has asked
 const ACTIVE = 'jp-mod-inline-completer-active';
+const NOTHING = 'The model has nothing to put here.';
 const INVOKE = 0; // of JupyterLab's InlineCompletionTriggerKind
 const WORD = /^\s*(?:[\p{L}\p{N}_]+|[^\s\p{L}\p{N}_]+)?/u;
 const LINE = /^(?:[ \t]*\n)*[^\n]*/;
@@ -101,8 +102,12 @@ export class GhostText {
     const nothing = { items: [] };
     const place = this.tracker.has(widget) ? this.where() : null;
     if (!place || place.selected) return nothing;
-    if (!this.answer?.rest(place)) {
-      const started = await this.start(triggerKind === INVOKE ? { candidates: CANDIDATES } : { automatic: true });
+    const isAsked = triggerKind === INVOKE;
+    const left = this.answer?.rest(place);
+    // Who asks where nothing came, or where all of it is typed, asks for another answer.
+    const isSpent = isAsked && left && this.answer.isDone && !left.some(Boolean);
+    if (!left || isSpent) {
+      const started = await this.start(isAsked ? { candidates: CANDIDATES } : { automatic: true });
       if (!started) return nothing;
     }
     const { answer } = this;
@@ -195,6 +200,7 @@ export class GhostText {
       this.drop();
       return;
     }
+    if (answer.isDone && !answer.isAutomatic && !answer.texts.some(Boolean)) this.say(NOTHING);
     answer.changed();
     this.see(answer); // it may be on the screen already, as the first of several
     if (answer.isDone && answer.texts.length > 1) this.showAll(answer);
