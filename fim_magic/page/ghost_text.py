@@ -161,6 +161,9 @@ class GhostText:
     def _begun(self, asked: Asked, info: EngineInfo) -> _Answer:
         with self._lock:
             answer = self._answers[asked.id] = _Answer(asked, info)
+            before = self._answers.get(asked.instead)
+            if before is not None:
+                answer.fate = before.fate  # to the user it is one offer, which grows
             while len(self._answers) > _MOST_KEPT:
                 self._answers.popitem(last=False)
             return answer

@@ -29,6 +29,7 @@ class Asked:
         cells: The notebook's cells as the page shows them, or None where they are as they were.
         is_automatic: Nobody has asked for it: there was a pause in typing.
         candidates: How many answers.
+        instead: The page's name for a request of which the user sees an answer, and this one has further ones; or "".
     """
 
     id: str
@@ -38,6 +39,7 @@ class Asked:
     cells: tuple[NotebookCell, ...] | None
     is_automatic: bool
     candidates: int
+    instead: str = ""
 
     @classmethod
     def of(cls, message: dict[str, Any]) -> Asked:
@@ -60,6 +62,7 @@ class Asked:
             cells=None if cells is None else _cells(_checked(cells, list, "cells")),
             is_automatic=message.get("automatic") is True,
             candidates=candidates,
+            instead=text_of(message, "instead", ""),
         )
 
 

@@ -359,6 +359,19 @@ def test_what_is_seen_and_dropped_counts_as_rejected(shell, page, scripted, monk
     assert {name for name, count in counts.items() if count} == {"offered", *filter(None, [fate])}
 
 
+@pytest.mark.parametrize(("act", "fate"), [("taken", "accepted"), ("drop", "rejected")])
+def test_further_answers_are_one_offer_with_the_first(shell, page, scripted, monkeypatch, tmp_path, act, fate):
+    monkeypatch.setenv("FIM_MAGIC_CACHE", str(tmp_path))
+    magics_of(shell).stats = True
+    page.answered("ghost", "total = ")
+    page.send("seen")
+    page.answered("ghost", "total = ", id_="2", candidates=3, instead="1")
+    page.send("seen", id_="2")
+    page.send(act, id_="2", **({"candidate": 0, "how": "accept"} if act == "taken" else {}))
+    (counts,) = TALLY.read().values()
+    assert {name: count for name, count in counts.items() if count} == {"offered": 1, fate: 1}
+
+
 @pytest.mark.parametrize("act", ["seen", "drop"])
 def test_a_request_that_is_not_known_any_more_can_be_neither_seen_nor_dropped(page, scripted, act):
     page.send(act)

@@ -157,8 +157,12 @@ export class GhostText {
     return isQuestion && !channel.isBusy ? { channel, kernel } : {};
   }
 
-  /** Ask the kernel for what belongs at the cursor. Returns whether it was asked. */
-  async start({ automatic = false, candidates = 1, texts = null } = {}) {
+  /**
+   * Ask the kernel for what belongs at the cursor. Returns whether it was asked.
+   *
+   * @param instead An answer that the user sees, whose place the new one takes: they are one offer.
+   */
+  async start({ automatic = false, candidates = 1, texts = null, instead = null } = {}) {
     const asked = this.where();
     if (!asked) return false;
     const given = automatic ? this.forPause(asked.notebook) : await this.channels.forUser(() => asked.notebook.kernel);
@@ -166,11 +170,16 @@ export class GhostText {
     if (lack) (lack === this.texts.BUSY ? this.say : this.warn)(lack);
     const place = this.where();
     if (!channel || !this.texts.isSameCell(place, asked, kernel) || place.selected) return false;
-    this.drop();
+    if (instead && instead !== this.answer) return false;
     const answer = new Answer(place, channel, automatic, this.where);
     if (texts) answer.texts = texts;
+    if (instead) {
+      answer.isSeen = instead.isSeen;
+      instead.isSeen = false; // it is not left: the new one begins with it
+    }
+    this.drop();
     this.answer = answer;
-    answer.id = channel.ask({ do: 'ghost', automatic, candidates }, place);
+    answer.id = channel.ask({ do: 'ghost', automatic, candidates, instead: instead?.id ?? '' }, place);
     const listener = (message) => {
       if (message.type === 'record' && message.id === answer.id) {
         place.notebook.setRecord(message.cell_id, message.record);
@@ -350,7 +359,6 @@ export class GhostText {
     if (!answer?.isDone || answer.texts.length > 1 || !answer.rest(place)?.some(Boolean)) return;
     const items = this.completer?.model?.completions?.items ?? [];
     if (!items.every((item) => this.isOurs(item))) return; // there is more to look at
-    answer.isSeen = false; // it is not left for another: the others are beside it
-    this.start({ candidates: CANDIDATES, texts: answer.rest(place) });
+    this.start({ candidates: CANDIDATES, texts: answer.rest(place), instead: answer });
   }
 }
