@@ -76,6 +76,7 @@ def typing(opened):
         ANSWERS.format(("a = 1\n    return a\n\nf(1)",)),
         BODY.rstrip(),
         HELD,
+        "print('asked', len(engine.prompts))",
         ghost="auto",
     )
 
@@ -297,6 +298,19 @@ def test_a_block_is_taken_line_by_line(typing):
     expect(ghost(typing)).to_contain_text("return a")
     press(typing, "Control+ArrowDown")
     is_source(typing, 5, "def f(xs):\n    a = 1\n    return a")
+
+
+def test_a_cell_that_runs_to_its_end_is_not_typing(typing):
+    typing.run_whole(7)
+    asked = typing.shown(7)
+    hold(typing, 6)
+    cursor_at(typing, 6, "Control+Home", "End")
+    typing.go_on()
+    typing.wait_run(6)
+    typing.page.wait_for_timeout(600)
+    press(typing, "Escape")
+    typing.run_whole(7)
+    expect(typing.cells.nth(7).locator(".jp-OutputArea")).to_have_text(asked)
 
 
 @pytest.mark.parametrize("how", ["by the page", "by another"])

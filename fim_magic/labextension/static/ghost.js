@@ -12,6 +12,9 @@ const INVOKE = 0; // of JupyterLab's InlineCompletionTriggerKind
 const WORD = /^\s*(?:[\p{L}\p{N}_]+|[^\s\p{L}\p{N}_]+)?/u;
 const LINE = /^(?:[ \t]*\n)*[^\n]*/;
 
+/** What tells a place from others, as long as nothing but the cursor moves. */
+const at = (place) => place && `${place.cell.id}/${place.prefix.length}/${place.suffix.length}`;
+
 /** One request, and what has come of it. */
 class Answer {
   constructor(place, channel, isAutomatic, now) {
@@ -88,7 +91,7 @@ export class GhostText {
     this.settings = this.schema.default;
     this.answer = null;
     this.timer = null;
-    this.typedAt = null; // where the timer will ask
+    this.typedAt = null; // where the last key has typed something, if the cursor is still there
     this.said = new Set();
   }
 
@@ -104,6 +107,8 @@ export class GhostText {
     if (!place || place.selected) return nothing;
     const isAsked = triggerKind === INVOKE;
     const left = this.answer?.rest(place);
+    // JupyterLab asks some time after a key: by then the user may be where nothing was typed.
+    if (!isAsked && !left && at(place) !== this.typedAt) return nothing;
     // Who asks where nothing came, or where all of it is typed, asks for another answer.
     const isSpent = isAsked && left && this.answer.isDone && !left.some(Boolean);
     if (!left || isSpent) {
@@ -241,11 +246,10 @@ export class GhostText {
   moved(isTyped) {
     if (this.answer?.isStale) this.drop();
     const place = this.where();
-    const at = place && `${place.cell.id}/${place.prefix.length}/${place.suffix.length}`;
     // A key that types moves the cursor as well, which is told by itself.
-    if (!isTyped && at === this.typedAt) return;
+    if (!isTyped && at(place) === this.typedAt) return;
     clearTimeout(this.timer);
-    this.typedAt = isTyped ? at : null;
+    this.typedAt = isTyped ? at(place) : null;
     if (isTyped) this.timer = setTimeout(() => this.paused(), this.settings.debouncerDelay);
   }
 

@@ -49,7 +49,8 @@ function noter({ Notification, showErrorMessage }, say) {
 /** Call `onMove` with whether it was by typing, whenever the text of the active cell or its cursor has changed. */
 function watchCells(panel, onMove) {
   let cell = null;
-  const onText = () => setTimeout(() => onMove(true)); // the editor draws first
+  // A cell changes also when it runs, by its outputs and its number. The editor draws first.
+  const onText = (_, change) => change.sourceChange && setTimeout(() => onMove(true));
   const onCursor = () => setTimeout(() => onMove(false));
   const follow = () => {
     if (cell && !cell.isDisposed) {
