@@ -18,6 +18,8 @@ from fim_magic.visible import plain_text
 
 BAR_CELLS = 20
 SECONDS_BETWEEN_DRAWINGS = 0.1
+SECONDS_BETWEEN_MESSAGES = 0.2
+"""To a page, which has more to do for one than a terminal has."""
 PERCENT_BETWEEN_LINES = 10
 
 
@@ -89,6 +91,26 @@ class Meter:
         seconds = time.monotonic() - self._began
         done = min(done, self._total)
         self._on_progress(Progress(self._what, done, self._total, self._unit, seconds, self._resumed))
+
+
+class Pace:
+    """Which of the reports of one step after another are shown: its first and its last, and one in so many seconds."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._shown: Progress | None = None
+        self._shown_at = 0.0
+
+    def is_due(self, progress: Progress) -> bool:
+        """Return whether to show this one; if so, it counts as shown."""
+        now = self._clock()
+        shown = self._shown
+        begins_or_ends = shown is None or (shown.what, shown.finished) != (progress.what, progress.finished)
+        if not begins_or_ends and now - self._shown_at < self._seconds:
+            return False
+        self._shown, self._shown_at = progress, now
+        return True
 
 
 def bar(progress: Progress, width: int = BAR_CELLS, *, ascii_only: bool = False) -> str:

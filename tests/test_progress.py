@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from fim_magic.progress import BAR_CELLS, Meter, Progress, TerminalProgress, bar, silent
+from fim_magic.progress import BAR_CELLS, Meter, Pace, Progress, TerminalProgress, bar, silent
 
 
 class Terminal(io.StringIO):
@@ -30,6 +30,15 @@ class Clock:
 
 def at(done: int, total: int = 1000, what: str = "Fetching") -> Progress:
     return Progress(what, done, total, unit="tensors")
+
+
+def test_of_a_step_its_first_and_last_report_are_shown_and_one_in_so_many_seconds() -> None:
+    clock = Clock()
+    pace = Pace(0.2, clock)
+    assert [pace.is_due(at(done)) for done in (0, 1, 2)] == [True, False, False]
+    clock.now += 0.3
+    assert [pace.is_due(at(done)) for done in (3, 4, 1000, 1000)] == [True, False, True, False]
+    assert [pace.is_due(at(done, what="Reading")) for done in (0, 1)] == [True, False]
 
 
 def test_bar_tells_amounts_and_speed() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from fim_magic.caret import method_for, request_at, wait_for_model
 from fim_magic.page.messages import Asked
 from fim_magic.page.owner import CursorOwner
-from fim_magic.progress import Progress, bar
+from fim_magic.progress import SECONDS_BETWEEN_MESSAGES, Pace, Progress, bar
 from fim_magic.prompt_sheet import prompt_sheet
 from fim_magic.session import Session
 from fim_magic.session_notebook import SessionNotebook
@@ -52,8 +52,11 @@ def fill(
     def show_output(output: dict[str, Any], update: bool) -> None:
         tell({"type": "output", "id": asked.id, "cell_id": asked.cell_id, "output": output, "update": update})
 
+    pace = Pace(SECONDS_BETWEEN_MESSAGES)
+
     def on_progress(progress: Progress) -> None:
-        tell({"type": "progress", "id": asked.id, "text": bar(progress)})
+        if pace.is_due(progress):
+            tell({"type": "progress", "id": asked.id, "text": bar(progress)})
 
     session.check_allowed(metadata=asked.metadata)
     owner = CursorOwner.of(shell, show_output, asked.document.as_typed)

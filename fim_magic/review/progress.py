@@ -6,13 +6,12 @@ begins and when the model is there.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from IPython.display import clear_output, display
 
 from fim_magic.frontends import recognise
-from fim_magic.progress import Progress, TerminalProgress, bar
+from fim_magic.progress import SECONDS_BETWEEN_MESSAGES, Pace, Progress, TerminalProgress, bar
 from fim_magic.review.text import html_text
 from fim_magic.visible import plain_text, say
 
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from fim_magic.loading.loaded import Loaded, PendingLoad
-
-_SECONDS_BETWEEN_DRAWINGS = 0.2
 
 
 class NotebookProgress:
@@ -32,7 +29,7 @@ class NotebookProgress:
         self._terminal = None if front_end.has_kernel else TerminalProgress()
         self._updates = front_end.updates_outputs
         self._output: Any = None
-        self._drawn_at = 0.0
+        self._pace = Pace(SECONDS_BETWEEN_MESSAGES)
         self._what = ""
 
     def __enter__(self) -> Self:
@@ -46,14 +43,11 @@ class NotebookProgress:
         if self._terminal is not None:
             self._terminal(progress)
             return
-        now = time.monotonic()
-        begins = progress.what != self._what
-        if not begins and not self._updates:
+        if not self._updates and progress.what == self._what:
             return
-        if not begins and not progress.finished and now - self._drawn_at < _SECONDS_BETWEEN_DRAWINGS:
-            return
-        self._what, self._drawn_at = progress.what, now
-        self._show(bar(progress))
+        if self._pace.is_due(progress):
+            self._what = progress.what
+            self._show(bar(progress))
 
     def loaded(self, loaded: Loaded) -> None:
         """Say that the model is there, if anything was shown on the way."""

@@ -340,6 +340,8 @@ def test_a_notebook_of_notebook_7_has_both(opened):
     page = opened("notebook", LINE, LINE)
     cursor_at(page, 1, "Control+End", "F8")
     expect(shown(page, 1)).to_contain_text("total = sum(xs)")
+    # It has no status bar: a note says that it fills, and goes with that, not by itself some seconds later.
+    expect(toast(page, "Filling in")).to_have_count(0, timeout=4000)
     cursor_at(page, 2, "Control+End", "Alt+\\")
     expect(ghost(page)).to_have_text("sum(xs)")
     take(page)

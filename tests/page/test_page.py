@@ -8,7 +8,7 @@ import threading
 from dataclasses import replace
 
 import pytest
-from scripted import ScriptedEngine, loaders_with
+from scripted import RecordingModels, ScriptedEngine, loaders_with
 from shells import extended_shell, new_shell, run_cell
 
 from fim_magic.document import Document
@@ -24,6 +24,7 @@ from fim_magic.page.channel import Channel
 from fim_magic.page.comms import TARGET, Comms
 from fim_magic.page.messages import Asked, MessageError
 from fim_magic.pipeline import busy, run
+from fim_magic.progress import Progress
 from fim_magic.request import Request
 from fim_magic.review.widget import WIDGET_MIME
 from fim_magic.version import __version__
@@ -595,6 +596,19 @@ def test_a_fill_loads_the_model_and_says_how_far_it_is(shell, page, checkpoint):
     assert any("oad" in message["text"] for message in messages if message["type"] == "progress")
     assert session_of(shell).models.loaded is not None
     session_of(shell).models.unload()
+
+
+def test_how_far_it_is_is_told_now_and_then(shell, page, scripted):
+    class Models(RecordingModels):
+        def use(self, spec, on_progress=lambda _progress: None):
+            for done in range(100):
+                on_progress(Progress("Reading", done, 200, unit="tensors"))
+            return super().use(spec)
+
+    session_of(shell).models = Models(scripted)
+    messages = page.answered("fill", "total = ")
+    assert messages[-1]["type"] == "done"
+    assert 1 <= len([message for message in messages if message["type"] == "progress"]) < 10
 
 
 def test_a_fills_buttons_are_answered_where_cells_run(shell, page, scripted):

@@ -9,9 +9,30 @@ const MOST_IN_A_NOTE = 140; // characters: of a longer one JupyterLab shows thes
 
 const ARGUMENTS = { args: { type: 'object', properties: {} } };
 
-/** Say something in the status bar; where there is none, as in Notebook 7, in a note that goes by itself. */
-function speaker({ statusBar, widgets, Notification }) {
-  if (!statusBar || !widgets) return (text) => text && Notification?.info(text, { autoClose: MS_SAID });
+/** How long a note stays, and a button that shows all of a text that is too long for one. */
+function noteOptions({ showErrorMessage }, text) {
+  const showAll = { label: 'Show All', callback: () => showErrorMessage('fim-magic', text) };
+  return { autoClose: MS_SAID, actions: text.length > MOST_IN_A_NOTE && showErrorMessage ? [showAll] : [] };
+}
+
+/** Say something in a note, which takes the place of the one before and goes by itself, or when there is nothing to say. */
+function noteSpeaker(apputils) {
+  const { Notification } = apputils;
+  let id = null;
+  return (text) => {
+    const options = noteOptions(apputils, text);
+    if (!text) {
+      if (id) Notification?.dismiss(id);
+      id = null;
+    } else if (!id || !Notification.update({ id, message: text, type: 'info', ...options })) {
+      id = Notification?.info(text, options);
+    }
+  };
+}
+
+/** Say something in the status bar; in a note where there is none, as in Notebook 7. */
+function speaker({ statusBar, widgets, apputils }) {
+  if (!statusBar || !widgets) return noteSpeaker(apputils);
   const item = new widgets.Widget();
   item.addClass('fim-magic-status');
   item.node.setAttribute('role', 'status');
@@ -36,12 +57,11 @@ function warner({ Notification, showErrorMessage }, say) {
   };
 }
 
-/** Say what is to be known beside what the user sees: in a note that goes by itself, with a button that shows all of it. */
-function noter({ Notification, showErrorMessage }, say) {
+/** Say what is to be known beside what the user sees. */
+function noter(apputils, say) {
   return (text) => {
-    const showAll = { label: 'Show All', callback: () => showErrorMessage('fim-magic', text) };
-    const actions = text.length > MOST_IN_A_NOTE && showErrorMessage ? [showAll] : [];
-    if (Notification) Notification.warning(text, { autoClose: MS_SAID, actions });
+    const { Notification } = apputils;
+    if (Notification) Notification.warning(text, noteOptions(apputils, text));
     else say(text);
   };
 }
@@ -97,12 +117,12 @@ function watchKernels(panel, channels) {
 export function plugin(packages, parts) {
   const { notebook, apputils, completer, completerVersion, statusbar, widgets, commands: lumino } = packages;
   const { INotebookTracker, NotebookActions } = notebook;
-  const { ICommandPalette, Notification } = apputils;
+  const { ICommandPalette } = apputils;
   const optional = [ICommandPalette, completer?.ICompletionProviderManager, statusbar?.IStatusBar];
 
   function activate(app, tracker, palette, manager, statusBar) {
     const { commands } = app;
-    const say = speaker({ statusBar, widgets, Notification });
+    const say = speaker({ statusBar, widgets, apputils });
     const warn = warner(apputils, say);
     const note = noter(apputils, say);
     const where = () => parts.place(tracker.currentWidget);
