@@ -2,6 +2,8 @@
 
 const UNDER_WAY = 'A fill is under way, and shows nothing yet. Wait for it, or end it with the stop button, and ask again.';
 
+const followed = new WeakMap(); // by cell: what hears of the fill that is shown below it
+
 /**
  * Ask for it, and follow it to its end. `say` shows the user a text, `warn` one that ends it, and `note` one that is to be
  * known beside it.
@@ -14,11 +16,15 @@ export function fill(channel, place, { say, warn, note }) {
   const id = channel.ask({ do: 'fill' }, place);
   channel.beginning = id;
   const listener = (message) => {
-    if (message.type === 'closed') return end();
+    if (message.type === 'closed' || notebook.isClosed) return end();
     if (message.id !== id) return undefined;
     if (message.type === 'progress') return say(message.text);
     if (message.type === 'output') {
-      if (!isShown) notebook.clear(cell.id);
+      if (!isShown) {
+        notebook.clear(cell.id);
+        channel.listeners.delete(followed.get(cell)); // what it has followed is gone
+        followed.set(cell, listener);
+      }
       isShown = true;
       begun();
       notebook.show(message.cell_id, message.output, message.update);
@@ -38,7 +44,7 @@ export function fill(channel, place, { say, warn, note }) {
   const end = () => {
     say('');
     begun();
-    if (!isShown || !channel.isOpen) channel.listeners.delete(listener);
+    if (!isShown || !channel.isOpen || notebook.isClosed) channel.listeners.delete(listener);
   };
   channel.listeners.add(listener);
   say('Filling in at the cursor…');

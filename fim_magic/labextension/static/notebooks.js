@@ -9,6 +9,10 @@ class Notebook {
     this.panel = panel;
   }
 
+  get isClosed() {
+    return this.panel.isDisposed;
+  }
+
   get kernel() {
     return this.panel.sessionContext.session?.kernel ?? null;
   }
