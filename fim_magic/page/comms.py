@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from fim_magic.frontends import recognise
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 TARGET = "fim_magic"
 """The comms' target, which `labextension/` opens."""
 
+_MOST_PAGES = 16  # a page that is loaded anew does not say that it was there before: its end would be kept for ever
+
 
 class Comms:
     """All pages that talk to one shell's session."""
@@ -21,7 +24,7 @@ class Comms:
         """Let pages open comms, where the shell is a kernel's."""
         self._shell = shell
         self._session = session
-        self._channels: dict[str, Channel] = {}
+        self._channels: OrderedDict[str, Channel] = OrderedDict()  # the one that was heard last is the last
         self._manager: Any = None
         if getattr(shell, "kernel", None) is None:
             return
@@ -72,9 +75,16 @@ class Comms:
 
         channel = Channel(self._shell, self._session, opened.send, opened.close)
         self._channels[opened.comm_id] = channel
-        opened.on_msg(lambda message: channel.hear(message["content"]["data"]))
+        while len(self._channels) > _MOST_PAGES:
+            self._channels.popitem(last=False)[1].close()
+        opened.on_msg(lambda message: self._hear(opened.comm_id, channel, message["content"]["data"]))
         opened.on_close(lambda _message: self._left(opened.comm_id))
         channel.tell_state()
+
+    def _hear(self, comm_id: str, channel: Channel, data: Any) -> None:
+        if comm_id in self._channels:
+            self._channels.move_to_end(comm_id)
+        channel.hear(data)
 
     def _left(self, comm_id: str) -> None:
         channel = self._channels.pop(comm_id, None)

@@ -752,6 +752,18 @@ def test_a_comm_that_is_closed_is_told_nothing_more(shell, manager):
     comms.close()
 
 
+def test_the_ends_of_pages_that_were_loaded_anew_are_not_kept_for_ever(shell, manager):
+    comms = Comms(shell, session_of(shell))
+    opened = [Comm(f"{number}") for number in range(20)]
+    manager.targets[TARGET](opened[0], {})
+    for comm in opened[1:]:
+        manager.targets[TARGET](comm, {})
+        opened[0].on_message({"content": {"data": {"do": "seen", "id": "1"}}})  # this one is there all the time
+    assert opened[0].is_open
+    assert [comm.is_open for comm in opened[1:]] == [False] * 4 + [True] * 15
+    comms.close()
+
+
 def test_without_a_kernel_there_are_no_comms(tmp_path, manager):
     with pytest.MonkeyPatch.context() as patch:
         shell = new_shell(patch, tmp_path)
