@@ -99,7 +99,7 @@ STATUS = Step(
 HOLE = Step(
     "hole",
     '%%fim\ndef mean_word_length(text):\n    """Return the mean length of the words in a text."""\n    <cursor>\n'
-    "    return sum(map(len, words)) / len(words)",
+    "    return sum(lengths) / len(lengths)",
     Text(
         "`<cursor>` marks where code is missing. The model reads what stands before it and after it, and writes "
         "what belongs between. The cell itself does not run and does not change: the answer grows below it.",

@@ -57,5 +57,5 @@ def test_each_step_does_what_it_says(notebook, model):  # noqa: F811 # a fixture
     assert saved[:2] == [*OWN]
     for left in saved[2:]:  # what was accepted and what was replaced: they are the user's
         ast.parse(left)
-        assert "words = " in left
+        assert "lengths = " in left
     press(page, "Escape")

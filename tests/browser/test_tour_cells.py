@@ -11,7 +11,7 @@ from fim_magic.tour import steps
 
 expect = pytest.importorskip("playwright.sync_api").expect
 
-LOAD = IN_A_KERNEL.replace("'sum(xs)'", "'words = text.split()'")
+LOAD = IN_A_KERNEL.replace("'sum(xs)'", "'lengths = [len(word) for word in text.split()]'")
 
 HEARD = f'{HAS_PAGE} and get_ipython().magics_manager.registry["FimMagics"]._page.has_pages'
 TO_THE_END = "%fim tour next\n" * 8
@@ -40,7 +40,7 @@ def test_a_tour_in_chinese_from_its_first_cell_to_its_end(notebook):
     page.toolbar.focus()
     press(page, "Tab")
     page.wait_cells(8)
-    accepted = steps.HOLE.code.replace("<cursor>", "words = text.split()").removeprefix("%%fim\n")
+    accepted = steps.HOLE.code.replace("<cursor>", "lengths = [len(word) for word in text.split()]").removeprefix("%%fim\n")
     assert source(page, 4) == accepted
     page.run_whole(4)
     page.run_whole(5)

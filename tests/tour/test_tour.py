@@ -14,7 +14,7 @@ from fim_magic.frontends import Connection
 from fim_magic.loading.manager import ModelManager
 from fim_magic.tour import steps
 
-ANSWER = "words = text.split()"
+ANSWER = "lengths = [len(word) for word in text.split()]"
 FILLED = steps.HOLE.code.replace("<cursor>", ANSWER).removeprefix("%%fim\n")
 USERS = "kept = 'my own'"
 
