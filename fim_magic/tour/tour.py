@@ -28,7 +28,7 @@ _ORDER = tuple(dict.fromkeys(step.name for step in steps.STEPS))
 """The names of all steps that there are, the end's last."""
 
 _COMMAND = re.compile(r"\s*%fim\s+tour\b")
-_BEGINNING = re.compile(r"%%\w+|%fim(?: \w+)?|\w+\(")
+_BEGINNING = re.compile(r"%%\w+|%fim(?: \w+)?|(?:def )?\w+\(")
 _MARKED = re.compile(r"`(?P<code>[^`]+)`|(?P<link>https://\S+)")
 
 

@@ -329,6 +329,18 @@ def test_in_a_terminal_an_edited_cell_is_known_by_its_magic(shell, terminal):
     assert terminal.prompt == steps.HOLE.code
 
 
+def test_in_a_terminal_what_was_filled_at_the_cursor_is_known_by_its_function(shell, terminal, monkeypatch):
+    monkeypatch.setattr("fim_magic.tour.tour.has_prompt", lambda _shell: True)
+    for words in ("", *["next"] * 7):
+        terminal.run(f"%fim tour {words}")
+        if terminal.prompt == steps.CURSOR_IN_TERMINAL.code:
+            break
+    terminal.run("def another(): pass")
+    assert terminal.prompt == ""
+    terminal.run(steps.HOLE.code.replace("<cursor>", ANSWER).removeprefix("%%fim\n"))
+    assert terminal.prompt == steps.LOG.code
+
+
 @pytest.mark.parametrize("wrong", ["%%fim\nno marker", "%%fim --nonsense\n<cursor>"])
 def test_a_cell_that_fails_says_how_to_go_on(shell, terminal, wrong):
     terminal.run("%fim tour")
