@@ -156,11 +156,12 @@ CANDIDATES = Step(
 )
 CURSOR_ON_PAGE = Step(
     "cursor",
-    HOLE.code.replace("%%fim\n", "").replace("<cursor>", ""),
+    'def mean_word_length(text):\n    """Return the mean length of the words in a text."""\n    words = text.split()\n'
+    "    lengths = []\n    return sum(lengths) / len(lengths)",
     Text(
-        "The same hole without a magic: put the cursor at the end of the empty line, and press F8. The button "
+        "A hole without a magic: put the cursor between the brackets of `lengths = []`, and press F8. The button "
         "Replace puts the answer there. Alt+\\ asks for ghost text instead, which Tab takes. Then run the cell.",
-        "同一個空缺，不用魔術指令也可以填：把游標放在空白那一行的結尾，按 F8，再按 Replace 就放進這一格。按 Alt+\\ "
+        "不用魔術指令也可以填：把游標放在 `lengths = []` 的中括號之間，按 F8，再按 Replace 就放進這一格。按 Alt+\\ "
         "則會顯示幽靈文字，按 Tab 鍵採用。最後執行這一格。",
     ),
 )
@@ -168,9 +169,9 @@ CURSOR_IN_TERMINAL = Step(
     "cursor",
     CURSOR_ON_PAGE.code,
     Text(
-        "The same hole without a magic: move the cursor to the end of the empty line, and press F8. The answer "
+        "A hole without a magic: move the cursor between the brackets of `lengths = []`, and press F8. The answer "
         "comes as grey text, which Right takes. Then run it.",
-        "同一個空缺，不用魔術指令也可以填：把游標移到空白那一行的結尾，按 F8，答案會以灰色文字出現，按向右鍵採用。"
+        "不用魔術指令也可以填：把游標移到 `lengths = []` 的中括號之間，按 F8，答案會以灰色文字出現，按向右鍵採用。"
         "最後執行。",
     ),
 )

@@ -40,7 +40,9 @@ def test_a_tour_in_chinese_from_its_first_cell_to_its_end(notebook):
     page.toolbar.focus()
     press(page, "Tab")
     page.wait_cells(8)
-    accepted = steps.HOLE.code.replace("<cursor>", "lengths = [len(word) for word in text.split()]").removeprefix("%%fim\n")
+    accepted = steps.HOLE.code.replace("<cursor>", "lengths = [len(word) for word in text.split()]").removeprefix(
+        "%%fim\n"
+    )
     assert source(page, 4) == accepted
     page.run_whole(4)
     page.run_whole(5)
