@@ -32,6 +32,7 @@ def loaded(notebook, *sources):
     return page
 
 
+@pytest.mark.parametrize("notebook", ["notebook"], indirect=True)  # in JupyterLab it is a part of the tour
 def test_from_cell_to_accepted_code(notebook):
     page = loaded(notebook, FIM, AFTER)
     page.run(1)

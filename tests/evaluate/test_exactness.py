@@ -311,11 +311,11 @@ def test_a_server_is_refused(capsys):
 @pytest.mark.real_model
 def test_llama_cpp_is_near_the_float32_model(tmp_path):
     path = tmp_path / "out.json"
-    words = ["exactness", "-m", "qwen2.5-coder-0.5b", "--limit", "2", "--json", str(path)]
+    words = ["exactness", "-m", "qwen2.5-coder-0.5b", "--limit", "1", "--json", str(path)]
     assert cli.main(words) == 0
     found = json.loads(path.read_text("utf-8"))["figures"]["engine=gguf"]
-    assert found[READ]["places"] > 500
-    assert found[WRITTEN]["places"] > 20
+    assert found[READ]["places"] > 100
+    assert found[WRITTEN]["places"] > 5
     for part in (READ, WRITTEN):
         assert 1e-6 < found[part]["mean"] < 5e-3
         assert found[part]["agreement"] > 0.95
