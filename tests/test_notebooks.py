@@ -38,8 +38,13 @@ MIDDLE_STRING = getattr(token, "FSTRING_MIDDLE", None)  # from Python 3.12 on, f
 LANGUAGE = {token.STRING, token.COMMENT, token.NL, MIDDLE_STRING}  # and where lines are broken, which texts decide
 
 
+def without_comments(source: str) -> str:
+    """A cell from its first line on that is none."""
+    return re.sub(r"\A(#.*\n)*", "", source)
+
+
 def outputs_of(notebook, beginning: str) -> list:
-    (cell,) = (c for c in notebook.cells if c.cell_type == "code" and c.source.startswith(beginning))
+    (cell,) = (c for c in notebook.cells if c.cell_type == "code" and without_comments(c.source).startswith(beginning))
     return cell.outputs
 
 
@@ -118,7 +123,7 @@ def for_any_reader(source: str) -> list[str]:
 
 def numbers_printed(cell) -> list[str]:
     """The numbers that a cell has printed, but for those of `%fim`: they are times and sizes of the day."""
-    if re.match(r"(#.*\n)*%fim", cell.source):
+    if without_comments(cell.source).startswith("%fim"):
         return []
     said = "".join(output["text"] for output in cell.outputs if output.output_type == "stream")
     return re.findall(r"\d+", said)
