@@ -23,7 +23,8 @@ LINE = "def larger(a, b):\n    return"
 WITHIN = "for x in:\n    print(x)"
 EMPTY = "total = 0\nfor x in [3, 1, 2]:\n\nprint(total)"
 BLOCK = 'def smallest(xs):\n    """Return the smallest of a list of numbers."""'
-LONG = 'def average(xs):\n    """Return the arithmetic mean of a list of numbers."""\n    return '
+# Of what stands nowhere else: what is copied may come in one step, and be whole before it can be interrupted.
+LONG = 'def months():\n    """Return the English names of the twelve months in a list of texts."""\n    return '
 EXTENSION = "%load_ext fim_magic"
 
 # The model waits after its second token while it may not go on: what is done meanwhile needs no clock.
