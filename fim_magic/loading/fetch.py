@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,10 +74,15 @@ def _converted(file: Path, sha256: str | None, source: Source, on_progress: OnPr
     if measured is not None and (source.precision == "packed" or measured.favours_packed):
         try:
             return packed_form(file, sha256, on_progress, on_notice)
-        except (NotPackableError, FetchError) as error:  # the other form may be there, where nothing can be written
+        except NotPackableError as error:
             if source.precision == "packed":
                 raise
             _log.info("%r is not packed: %s", file, error)
+        except FetchError:  # nothing can be written: the other form may be there, and what that would need is no matter
+            if source.precision != "packed":
+                with suppress(FetchError):
+                    return converted(file, sha256, on_progress, on_notice)
+            raise
     elif source.precision == "packed":
         raise ModelError(
             f"{source.name} cannot be computed with packed here: this version of torch, or this processor, does not "

@@ -244,6 +244,20 @@ def test_where_nothing_can_be_written_the_form_that_is_there_is_taken(tiny, monk
         folder_for(tiny, "packed", monkeypatch, FAST)
 
 
+def test_without_room_the_room_for_packed_weights_is_told_which_is_less(tiny, monkeypatch):
+    needed = []
+
+    def full(_folder, size):
+        needed.append(size)
+        raise FetchError(f"{size} bytes are needed")
+
+    monkeypatch.setattr(packed_conversion.weights, "require_room", full)
+    with pytest.raises(FetchError) as told:
+        folder_for(tiny, None, monkeypatch, FAST)
+    assert len(needed) == 2
+    assert str(told.value) == f"{min(needed)} bytes are needed"
+
+
 def test_packed_is_for_torch_alone(tiny):
     loaders = {**LOADERS, "gguf": replace(LOADERS["gguf"], is_installed=lambda: True)}
     with pytest.raises(OptionError, match="--precision packed is for"):
